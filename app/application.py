@@ -1,0 +1,69 @@
+"""The Celery app class: Celery, with a ledger."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+
+from app.errors import UnknownTask
+from app.ids import derived_id, new_id, parse_id
+from app.ledger.database import Database
+from app.sending import Broker
+
+if TYPE_CHECKING:
+    from celery.result import AsyncResult
+
+    from app.settings import Settings
+    from app.worker.turn import LedgerThread
+
+
+class Celeriac(Celery):
+    """Celery, whose every job is a row before it is a message."""
+
+    settings: Settings
+    database: Database
+    broker_state: Broker
+    ledger_thread: LedgerThread  # in a worker's main process
+
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        task_id: str | None = None,
+        *rest: Any,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Enqueue a job by its task's name. Options as ``Task.apply_async``."""
+        self._require(name)
+        if task_id is not None:
+            parse_id(task_id)
+        elif idempotency_key is not None:
+            task_id = derived_id(name, str(idempotency_key))
+        if idempotency_key is not None:
+            options["idempotency_key"] = idempotency_key
+        task_id = task_id or new_id()
+        return super().send_task(name, args, kwargs, countdown, eta, task_id, *rest, **options)
+
+    def _require(self, name: str) -> None:
+        if name in self.tasks:
+            return
+        self.loader.import_default_modules()  # a producer may not have imported every task yet
+        if name not in self.tasks:
+            nearest = difflib.get_close_matches(str(name), list(self.tasks), n=1)
+            raise UnknownTask(name, nearest[0] if nearest else None)
+
+    def __reduce__(self) -> Any:
+        return _current, ()
+
+
+def _current() -> Any:
+    from celery import current_app
+
+    return current_app._get_current_object()

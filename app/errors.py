@@ -1,0 +1,164 @@
+"""Every error that Celeriac raises, in one tree.
+
+Fields go positionally to ``super().__init__`` and the sentence is built in ``__str__``: Celery
+rebuilds exceptions from their ``args``, in another process and from JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CeleriacError(Exception):
+    """The root of the tree."""
+
+
+class SettingsError(CeleriacError):
+    """The environment asks for something that cannot work; names every problem at once."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(list(problems))
+
+    @property
+    def problems(self) -> list[str]:
+        return list(self.args[0])
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        head = "the settings have a problem" if count == 1 else f"the settings have {count} problems"
+        return "\n".join([f"{head}:", *(f"  - {problem}" for problem in self.problems)])
+
+
+class EnqueueError(CeleriacError):
+    """A job was not accepted; nothing was written and nothing was sent."""
+
+
+class BadArgument(EnqueueError, ValueError):
+    """An argument or an option of a call cannot be accepted.
+
+    Args:
+        name: the argument or option, as the caller would write it (``args[0]['to']``, ``eta``).
+        reason: what was wanted and what was found.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+
+    @property
+    def name(self) -> str:
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {self.args[1]}"
+
+
+class PayloadTooLarge(EnqueueError, ValueError):
+    """The arguments of a job take more bytes than a row may hold."""
+
+    def __init__(self, task: str, size: int, limit: int) -> None:
+        super().__init__(task, size, limit)
+
+    def __str__(self) -> str:
+        task, size, limit = self.args
+        return (
+            f"the arguments of {task} take {size:,} bytes, the limit is {limit:,}; "
+            "send a reference to the data instead, or raise CELERIAC_PAYLOAD_LIMIT"
+        )
+
+
+class UnknownTask(EnqueueError, LookupError):
+    """No task of that name is registered with this app."""
+
+    def __init__(self, name: str, nearest: str | None = None) -> None:
+        super().__init__(name, nearest)
+
+    def __str__(self) -> str:
+        name, nearest = self.args
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        return f"no task is named {name!r}{hint}"
+
+
+class LedgerUnavailable(EnqueueError, ConnectionError):
+    """The database could not be reached in time; the job was refused and will never run."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return f"the ledger's database cannot be reached, nothing was enqueued: {self.args[0]}"
+
+
+class EnqueueUncertain(CeleriacError, ConnectionError):
+    """The database went silent inside the commit: the job may or may not have been accepted.
+
+    Enqueue again with the same ``task_id``: the ledger keeps one row per id.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+
+    @property
+    def job_id(self) -> str:
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return (
+            f"the database fell silent while job {self.job_id} was being committed; it is accepted "
+            "or refused, never half: ask for it by its id, or enqueue it again with the same task_id"
+        )
+
+
+class JobNotFound(CeleriacError, LookupError):
+    """The ledger has no job of that id: it never was accepted, or it was pruned."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+
+    def __str__(self) -> str:
+        return f"the ledger has no job {self.args[0]!r}: never accepted here, or pruned"
+
+
+class EmbeddedServerError(CeleriacError):
+    """The private Valkey could not be found or started."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MigrationNeeded(CeleriacError):
+    """The database's tables are not those that this version wants."""
+
+    def __init__(self, found: str | None, wanted: str) -> None:
+        super().__init__(found, wanted)
+
+    def __str__(self) -> str:
+        found, wanted = self.args
+        return (
+            f"the ledger is at revision {found or 'none'}, this version wants {wanted}: "
+            "run `celery -A app db upgrade`"
+        )
+
+
+class TaskExited(CeleriacError):
+    """A task called ``sys.exit()`` or raised another exception meant for the interpreter."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+
+    def __str__(self) -> str:
+        kind, text = self.args
+        return f"the task raised {kind}({text})"
+
+
+class UnreadableError(CeleriacError):
+    """Stands for a task's exception that cannot be shown, pickled or stored as it is."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+
+    def __str__(self) -> str:
+        kind, text = self.args
+        return f"{kind}: {text}"

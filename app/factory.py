@@ -1,0 +1,96 @@
+"""Build the app from settings: what Celery is told, each with the reason where it is not plain."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from kombu import Queue
+
+from app.application import Celeriac
+from app.ledger.database import Database
+from app.priorities import QUEUES, Priority
+from app.sending import Broker
+from app.settings import Settings
+
+
+def build(settings: Settings, *, name: str = "app", set_as_current: bool = True) -> Celeriac:
+    """An app with its own ledger, broker and result store; nothing is connected yet."""
+    app = Celeriac(
+        name,
+        amqp="app.enqueue:AMQP",
+        task_cls="app.task:Task",
+        # Named with its class, so that CELERY_RESULT_BACKEND, which Celery reads too, cannot replace it.
+        backend=f"app.results:ResultBackend+{settings.results}",
+        set_as_current=set_as_current,
+    )
+    app.settings = settings
+    app.broker_state = Broker()
+    app.database = Database(
+        settings.database,
+        pool=settings.database_pool,
+        prepared=settings.prepared_statements,
+        patience=settings.enqueue_timeout * 0.8,
+    )
+    app.conf.update(configuration(settings))
+    return app
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Celery's configuration."""
+    return {
+        "broker_url": settings.broker,
+        "broker_transport": "app.worker.transport:Transport",
+        "broker_transport_options": transport_options(settings),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_connection_timeout": 1.0,
+        "broker_pool_acquire_timeout": 1.0,
+        "broker_pool_limit": 10,
+        "imports": list(settings.task_modules),
+        "task_queues": [Queue(queue, routing_key=queue) for queue in QUEUES],
+        "task_default_queue": Priority.NORMAL.queue,
+        "task_routes": ["app.priorities:route"],
+        "task_create_missing_queues": False,  # a typo would make a queue that nobody reads
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "task_publish_retry": False,  # the dispatcher is the retry
+        "task_inherit_parent_priority": False,
+        "task_acks_late": True,  # "done" is then the moment at which Celery acknowledges
+        "task_reject_on_worker_lost": None,
+        "task_track_started": False,
+        "result_expires": timedelta(seconds=settings.result_ttl),
+        "result_backend_always_retry": False,
+        "redis_socket_timeout": 5.0,
+        "redis_socket_connect_timeout": 1.0,
+        "redis_backend_health_check_interval": 25,
+        "worker_consumer": "app.worker.consumer:Consumer",
+        "worker_prefetch_multiplier": settings.prefetch,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_enable_prefetch_count_reduction": False,
+        "worker_hijack_root_logger": True,
+        "worker_send_task_events": False,
+        "beat_scheduler": "redbeat.RedBeatScheduler",
+        "beat_max_loop_interval": 1,
+        "redbeat_redis_url": settings.schedules_store,
+        "redbeat_redis_options": {},
+        "redbeat_lock_timeout": 6,
+        "redbeat_key_prefix": "celeriac:redbeat",
+        "timezone": "UTC",
+        "enable_utc": True,
+    }
+
+
+def transport_options(settings: Settings) -> dict[str, Any]:
+    """Options of the Redis transport; timeouts so that a producer answers within two seconds."""
+    return {
+        "queue_order_strategy": "app.worker.transport:PriorityCycle",
+        "low_share": settings.low_share,
+        "priority_steps": [0],  # each priority has a queue of its own
+        "socket_timeout": 1.2,
+        "socket_connect_timeout": 1.0,
+        "socket_keepalive": True,
+        "max_retries": 0,
+        "interval_start": 0,
+    }

@@ -1,0 +1,47 @@
+"""Jobs that are handed to the caller instead of being written at once.
+
+A retry or a replacement is written by the worker's ledger thread, together with the outcome of
+the attempt that asked for it; several jobs that belong together are written in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from app.ledger.jobs import NewJob
+
+_collected: ContextVar[list[NewJob] | None] = ContextVar("celeriac_collected", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[list[NewJob]]:
+    """Inside the block, what would be enqueued is collected in the list instead."""
+    jobs: list[NewJob] = []
+    token = _collected.set(jobs)
+    try:
+        yield jobs
+    finally:
+        _collected.reset(token)
+
+
+def collect(job: NewJob) -> bool:
+    """Add ``job`` to the list of the innermost ``collecting`` block; False when there is none."""
+    jobs = _collected.get()
+    if jobs is None:
+        return False
+    jobs.append(job)
+    return True
+
+
+def leave_retry(request: Any, job: NewJob) -> None:
+    """Leave with a running attempt what its next attempt shall run."""
+    request.celeriac_retry = job
+
+
+def take_retry(request: Any) -> NewJob | None:
+    """Take what ``leave_retry`` left; None when nothing was."""
+    found: NewJob | None = request.__dict__.pop("celeriac_retry", None)
+    return found

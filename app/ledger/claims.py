@@ -1,0 +1,223 @@
+"""Claim: take jobs for one attempt. Release: give them back unrun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from app.ledger import batch
+from app.ledger.columns import Seconds, after, now
+from app.ledger.lifecycle import WAITING, AttemptKind, JobState
+from app.ledger.models import FAILURES, JOBS
+
+_jobs = JOBS
+_failures = FAILURES
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that was won, and for which attempt (1 for the first).
+
+    Attempts are numbered through the job's whole life; a replay starts its tries anew behind
+    ``tries_before`` of them.
+    """
+
+    id: UUID
+    attempt: int
+    max_tries: int
+    tries_before: int
+    dispatch_count: int
+    timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a row's message is made of."""
+
+    id: UUID
+    job_type: str
+    queue: str
+    priority: int
+    payload: bytes
+    content_type: str
+    content_encoding: str
+    headers: dict[str, Any]
+    dispatch_count: int
+
+
+def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
+    """Take the jobs that are due for ``worker``; return each one won with the number of its attempt.
+
+    A job that is missing from the answer is held, done, cancelled, expired, not yet due, locked
+    by another transaction or unknown: it must not run. ``ids`` may repeat.
+    """
+    dialect = connection.dialect.name
+    rows = connection.execute(_claim(dialect), batch.ids(dialect, ids) | {"worker": worker})
+    return {row.id: Claimed(*row) for row in rows}
+
+
+def release(
+    connection: Connection, held: Sequence[tuple[UUID, int]], *, worker: UUID, delay: float = 0.0
+) -> set[UUID]:
+    """Give back the attempts ``(id, attempt)`` that ``worker`` claimed and did not start, uncounted.
+
+    One that was asked to be cancelled is cancelled instead.
+
+    Args:
+        delay: seconds before they may be claimed again.
+
+    Returns:
+        The ids that were given back; the others were not this attempt of this worker any more.
+    """
+    dialect = connection.dialect.name
+    rows = [{"id": job, "attempt": attempt} for job, attempt in held]
+    parameters = batch.values(dialect, _HELD, rows) | {"worker": worker, "delay": delay}
+    return {row.id for row in connection.execute(_release(dialect), parameters)}
+
+
+def messages(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Message]:
+    """What the messages of the rows ``ids`` are made of now."""
+    dialect = connection.dialect.name
+    return {row.id: Message(*row) for row in connection.execute(_messages(dialect), batch.ids(dialect, ids))}
+
+
+def lost_before(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of ``ids`` that have an attempt behind them whose child or worker died."""
+    dialect = connection.dialect.name
+    return {row.job_id for row in connection.execute(_lost(dialect), batch.ids(dialect, ids))}
+
+
+_HELD: dict[str, Any] = {"id": _jobs.c.id.type, "attempt": _jobs.c.try_count.type}
+
+
+@lru_cache
+def _claim(dialect: str) -> Update:
+    due = and_(
+        batch.among(dialect, _jobs.c.id),
+        _jobs.c.state.in_(sorted(WAITING)),
+        _jobs.c.next_attempt_after <= now(),
+        or_(_jobs.c.expires.is_(None), _jobs.c.expires > now()),
+        _jobs.c.try_count < _jobs.c.max_tries,
+    )
+    # In id order, so that two workers with overlapping batches cannot wait for each other in a circle.
+    chosen = select(_jobs.c.id).where(due).order_by(_jobs.c.id).with_for_update(skip_locked=True)
+    return (
+        update(_jobs)
+        .where(_jobs.c.id.in_(chosen))
+        .values(
+            state=JobState.RUNNING,
+            worker_id=bindparam("worker", type_=_jobs.c.worker_id.type),
+            started=now(),
+            try_count=_jobs.c.try_count + 1,
+            dispatched=func.coalesce(_jobs.c.dispatched, now()),
+            unknown_since=null(),
+        )
+        .returning(
+            _jobs.c.id,
+            _jobs.c.try_count,
+            _jobs.c.max_tries,
+            _jobs.c.tries_before,
+            _jobs.c.dispatch_count,
+            _jobs.c.timeout,
+        )
+    )
+
+
+@lru_cache
+def _release(dialect: str) -> Update:
+    held = batch.relation(dialect, _HELD)
+    cancelled = _jobs.c.cancel_requested.is_not(None)
+    return (
+        update(_jobs)
+        .where(
+            _jobs.c.id == held.c.id,
+            _jobs.c.try_count == held.c.attempt,
+            _jobs.c.state == JobState.RUNNING,
+            _jobs.c.worker_id == bindparam("worker", type_=_jobs.c.worker_id.type),
+        )
+        .values(
+            state=case((cancelled, literal(JobState.CANCELLED.value)), else_=literal(JobState.PENDING.value)),
+            finished=case((cancelled, now())),
+            dispatched=case((cancelled, _jobs.c.dispatched)),
+            try_count=_jobs.c.try_count - 1,
+            worker_id=null(),
+            started=null(),
+            next_attempt_after=after(bindparam("delay", type_=Seconds)),
+        )
+        .returning(_jobs.c.id)
+    )
+
+
+@lru_cache
+def _messages(dialect: str) -> Select[Any]:
+    c = _jobs.c
+    return select(
+        c.id,
+        c.job_type,
+        c.queue,
+        c.priority,
+        c.payload,
+        c.content_type,
+        c.content_encoding,
+        c.headers,
+        c.dispatch_count,
+    ).where(batch.among(dialect, c.id))
+
+
+@lru_cache
+def _lost(dialect: str) -> Select[Any]:
+    lost = _failures.c.kind == AttemptKind.LOST
+    return select(_failures.c.job_id).distinct().where(batch.among(dialect, _failures.c.job_id), lost)
+
+
+def release_unsure(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:
+    """Give back, uncounted, what ``worker`` may have claimed in a transaction whose answer was lost."""
+    dialect = connection.dialect.name
+    rows = connection.execute(_running_attempts(dialect), batch.ids(dialect, ids) | {"worker": worker}).all()
+    if rows:
+        release(connection, [(row.id, row.try_count) for row in rows], worker=worker)
+
+
+def expire(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Cancel those of ``ids`` that wait and whose time is over."""
+    dialect = connection.dialect.name
+    connection.execute(_expire(dialect), batch.ids(dialect, ids))
+
+
+@lru_cache
+def _running_attempts(dialect: str) -> Select[Any]:
+    mine = _jobs.c.worker_id == bindparam("worker", type_=_jobs.c.worker_id.type)
+    return select(_jobs.c.id, _jobs.c.try_count).where(batch.among(dialect, _jobs.c.id), mine)
+
+
+@lru_cache
+def _expire(dialect: str) -> Update:
+    c = _jobs.c
+    return (
+        update(_jobs)
+        .where(batch.among(dialect, c.id), c.state.in_(sorted(WAITING)), c.expires <= now())
+        .values(
+            state=JobState.CANCELLED,
+            finished=now(),
+            dispatched=func.coalesce(c.dispatched, now()),
+            failure_info="cancelled: expired",
+        )
+    )

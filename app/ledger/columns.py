@@ -1,0 +1,109 @@
+"""Column types and SQL functions that PostgreSQL and SQLite spell differently."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, Dialect, Double, String, TypeDecorator
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+#: ``next_attempt_after`` of a job that waits for something other than time. Later than any eta
+#: that is accepted, and, unlike SQL's infinity, the same value in both databases and in Python.
+PARKED = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment: ``timestamptz`` on PostgreSQL, integer microseconds since 1970 on SQLite."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"wanted an aware datetime, found {value!r}")
+        return value if dialect.name == "postgresql" else microseconds(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC) if isinstance(value, datetime) else from_microseconds(value)
+
+
+class Word(TypeDecorator[str]):
+    """A short text that is a member of a StrEnum in Python, and always plain text on its way down.
+
+    psycopg would write an enum member's name, not its value.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970, exactly.
+
+    >>> microseconds(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
+    1000000
+    """
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(value: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=value)
+
+
+class now(FunctionElement[datetime]):
+    """The database's clock, at this statement (not at the start of its transaction)."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+class after(FunctionElement[datetime]):
+    """The database's clock plus a number of seconds, which may be negative."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "clock_us()"  # registered on every connection, database.py
+
+
+@compiles(after, "postgresql")
+def _after_postgresql(element: after, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(clock_timestamp() + CAST({seconds} AS DOUBLE PRECISION) * INTERVAL '1 second')"
+
+
+@compiles(after, "sqlite")
+def _after_sqlite(element: after, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(clock_us() + CAST({seconds} * 1000000 AS INTEGER))"
+
+
+Seconds = Double

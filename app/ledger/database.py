@@ -1,0 +1,210 @@
+"""Connections to the ledger's database: how they are made, how long they may take, when they are dropped.
+
+No statement of the ledger stands here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+#: Errors that say that the database cannot be reached now, and nothing of the statement.
+UNREACHABLE = (OperationalError, InterfaceError, TimeoutError, ConnectionError)
+
+#: How long a connection lives. The database's clock is read when it is made: this bounds the drift.
+_RECYCLE = 900  # seconds
+
+
+class Database:
+    """The ledger's database, for one process; a forked child makes connections of its own.
+
+    Args:
+        url: PostgreSQL (psycopg) or SQLite.
+        pool: connections of this process, at most.
+        prepared: whether statements may be prepared on the server.
+        patience: seconds to wait for a connection or for SQLite's write lock.
+    """
+
+    def __init__(self, url: URL, *, pool: int = 5, prepared: bool = True, patience: float = 1.5) -> None:
+        self.url = url
+        self.dialect = url.get_backend_name()
+        self._pool = pool
+        self._prepared = prepared
+        self._patience = patience
+        self._engine: Engine | None = None
+        self._pid = 0
+        self._lock = threading.Lock()
+
+    @property
+    def engine(self) -> Engine:
+        if self._pid != os.getpid():
+            self._make_for_this_process()
+        assert self._engine is not None
+        return self._engine
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A durable write transaction, committed when the block ends well."""
+        with self.engine.connect() as connection:
+            # Begun and ended by hand: the connections stay in autocommit, so that a single
+            # statement pays for nothing but itself.
+            connection.exec_driver_sql(self._begin)
+            try:
+                yield connection
+            except BaseException:
+                _roll_back(connection)
+                raise
+            connection.exec_driver_sql("COMMIT")
+
+    @contextmanager
+    def statement(self) -> Iterator[Connection]:
+        """A connection whose statements are each a transaction of their own."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    #: A connection to read with; it takes no lock and holds no snapshot between statements.
+    reading = statement
+
+    @property
+    def _begin(self) -> str:
+        # On SQLite a deferred transaction that reads first and writes later fails at once when
+        # another wrote in between, whatever the busy timeout (sqlite.org/isolation.html).
+        return "BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN"
+
+    def close(self) -> None:
+        """Close this process's connections; the next use opens new ones."""
+        if self._engine is not None and self._pid == os.getpid():
+            self._engine.dispose()
+
+    def _make_for_this_process(self) -> None:
+        with self._lock if self._pid == 0 else threading.Lock():
+            if self._pid == os.getpid():
+                return
+            if self._engine is not None:
+                # Inherited by fork: the sockets belong to the parent, and so does the lock's state.
+                self._engine.dispose(close=False)
+                self._lock = threading.Lock()
+            self._engine = _create(self)
+            self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"Database({self.url.render_as_string(hide_password=True)})"
+
+
+def server_clock(connection: Connection) -> float:
+    """The database's clock now, as seconds since 1970, from the reading taken at connect.
+
+    No round trip. ``nan`` on SQLite, whose clock is this host's.
+    """
+    info = connection.connection.record_info
+    if info is None or "clock" not in info:
+        return float("nan")
+    return float(info["clock"]) + time.monotonic()
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """Whether ``error`` says that the connection was lost, so that the same on a new one may work."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _roll_back(connection: Connection) -> None:
+    if connection.invalidated or connection.closed:
+        return
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except DBAPIError:
+        connection.invalidate()  # whatever it was doing, nobody shall inherit it
+
+
+def _create(database: Database) -> Engine:
+    if database.dialect == "sqlite":
+        engine = create_engine(
+            database.url,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            pool_reset_on_return=None,
+            pool_size=database._pool,
+            max_overflow=0,
+            pool_timeout=database._patience,
+            connect_args={"timeout": database._patience, "check_same_thread": False},
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    engine = create_engine(
+        database.url,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+        pool_size=database._pool,
+        max_overflow=0,
+        pool_timeout=database._patience,
+        pool_recycle=_RECYCLE,
+        pool_use_lifo=True,
+        connect_args={
+            "application_name": "celeriac",
+            "prepare_threshold": 5 if database._prepared else None,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+        },
+    )
+    patience = database._patience
+
+    def connect_in_time(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> DBAPIConnection:
+        # libpq takes at least two seconds to give up on a server that accepts and stays silent.
+        return _within(patience, lambda: dialect.connect(*args, **params), dialect)
+
+    event.listen(engine, "do_connect", connect_in_time)
+    event.listen(engine, "connect", _read_clock)
+    return engine
+
+
+def _within(patience: float, connect: Any, dialect: Any) -> DBAPIConnection:
+    outcome: list[Any] = []
+    gave_up = threading.Event()
+    done = threading.Event()
+
+    def attempt() -> None:
+        try:
+            made = connect()
+            if gave_up.is_set():
+                made.close()
+            outcome.append(made)
+        except BaseException as exc:  # handed to the caller, whatever it is
+            outcome.append(exc)
+        done.set()
+
+    threading.Thread(target=attempt, name="ledger-connect", daemon=True).start()
+    if not done.wait(patience):
+        gave_up.set()
+        raise dialect.loaded_dbapi.OperationalError(f"no connection within {patience:g} seconds")
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    made: DBAPIConnection = outcome[0]
+    return made
+
+
+def _read_clock(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    before = time.monotonic()
+    cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+    middle = (before + time.monotonic()) / 2
+    assert entry.record_info is not None
+    entry.record_info["clock"] = cursor.fetchall()[0][0] - middle
+    cursor.close()
+    connection.rollback()
+
+
+def _prepare_sqlite(connection: Any, entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # the driver must not begin on its own
+    connection.create_function("clock_us", 0, lambda: time.time_ns() // 1000)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()

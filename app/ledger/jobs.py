@@ -1,0 +1,198 @@
+"""Enqueue: turn a request into a row, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Connection,
+    Insert,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.ledger.columns import PARKED, Instant, Seconds, after, now
+from app.ledger.lifecycle import JobState
+from app.ledger.models import JOBS, BackgroundJob
+
+_jobs = JOBS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job that is about to be accepted: what its row and its message are made of.
+
+    Attributes:
+        delay: seconds from the database's now to the first attempt.
+        not_before: a moment before which it is not attempted; wins over ``delay``.
+        expires_in: seconds from the database's now; ``expires`` wins over it.
+        send: whether its message leaves as soon as the row is committed. False when the message
+            is left to the dispatcher.
+    """
+
+    id: UUID
+    job_type: str
+    queue: str
+    priority: int
+    payload: bytes
+    content_type: str
+    content_encoding: str
+    headers: Mapping[str, Any]
+    max_tries: int
+    timeout: float | None = None
+    user_id: str | None = None
+    idempotency_key: str | None = None
+    schedule: str | None = None
+    root_id: UUID | None = None
+    parent_id: UUID | None = None
+    group_id: UUID | None = None
+    delay: float = 0.0
+    not_before: datetime | None = None
+    expires_in: float | None = None
+    expires: datetime | None = None
+    send: bool = True
+
+    @property
+    def due_at_once(self) -> bool:
+        return self.not_before is None and self.delay <= 0
+
+    def unsent(self) -> NewJob:
+        return replace(self, send=False)
+
+    @property
+    def stamp(self) -> int:
+        """The dispatch count that the row has once this is enqueued; stamped on its message."""
+        return 1 if self.send and self.due_at_once else 0
+
+
+_COPIED = (
+    "id",
+    "job_type",
+    "queue",
+    "priority",
+    "payload",
+    "content_type",
+    "content_encoding",
+    "headers",
+    "max_tries",
+    "timeout",
+    "user_id",
+    "idempotency_key",
+    "schedule",
+    "root_id",
+    "parent_id",
+    "group_id",
+)
+
+
+def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetime | None = None) -> int:
+    """Write the rows of ``jobs``; return how many are new. A row that exists is left as it is.
+
+    Args:
+        deadline: the moment on the database's clock after which nothing is written, so that a
+            statement that a frozen database takes up later has no effect.
+    """
+    statement = _insert(connection.dialect.name, deadline is not None)
+    rows = [_values(job, deadline) for job in jobs]
+    # Of an INSERT, SQLAlchemy keeps the count only when asked to.
+    connection = connection.execution_options(preserve_rowcount=True)
+    result = connection.execute(statement, rows[0] if len(rows) == 1 else rows)
+    return max(result.rowcount, 0)
+
+
+def unpark(connection: Connection, job: NewJob) -> bool:
+    """Give a parked row its re-send: the message that it was waiting for. Return whether it was parked."""
+    result = connection.execute(_unpark(), _values(job, None) | {"job": job.id})
+    return bool(result.rowcount)
+
+
+@lru_cache
+def _insert(dialect: str, bounded: bool) -> Insert:
+    names = [
+        *_COPIED,
+        "queued",
+        "next_attempt_after",
+        "expires",
+        "dispatched",
+        "dispatch_count",
+        "state",
+        "try_count",
+    ]
+    given = _given()
+    if dialect == "postgresql":  # where a SELECT has no column that would tell the server a parameter's type
+        given = [cast(value, value.type) for value in given]
+    chosen: Select[Any] = select(*given, *_computed(), literal(JobState.PENDING.value), literal(0))
+    if bounded:
+        chosen = chosen.where(now() <= bindparam("deadline", type_=Instant))
+    else:
+        chosen = chosen.where(literal(True))  # SQLite cannot parse INSERT … SELECT … ON CONFLICT without it
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(BackgroundJob).from_select(names, chosen).on_conflict_do_nothing(index_elements=["id"])
+
+
+@lru_cache
+def _unpark() -> Update:
+    waiting = and_(
+        _jobs.c.id == bindparam("job"),
+        _jobs.c.state == JobState.PENDING,
+        _jobs.c.next_attempt_after == PARKED,
+    )
+    fields = dict(zip(_COPIED, _given(), strict=True)) | dict(
+        zip(
+            ("queued", "next_attempt_after", "expires", "dispatched", "dispatch_count"),
+            _computed(),
+            strict=True,
+        )
+    )
+    kept = ("id", "queued", "idempotency_key", "user_id", "schedule", "dispatch_count")
+    changed = {name: value for name, value in fields.items() if name not in kept}
+    return update(_jobs).where(waiting).values(changed | {"dispatch_count": _jobs.c.dispatch_count + 1})
+
+
+def _given() -> list[Any]:
+    return [bindparam(f"new_{name}", type_=_jobs.c[name].type) for name in _COPIED]
+
+
+def _computed() -> list[Any]:
+    delay = bindparam("new_delay", type_=Seconds)
+    not_before = bindparam("new_not_before", type_=Instant)
+    expires_in = bindparam("new_expires_in", type_=Seconds)
+    expires = bindparam("new_expires", type_=Instant)
+    sent = bindparam("new_sent", type_=_jobs.c.dispatch_count.type)
+    return [
+        now(),
+        func.coalesce(not_before, after(delay)),
+        func.coalesce(expires, after(expires_in)),  # null seconds give null
+        case((sent > 0, now()), else_=cast(null(), Instant)),
+        sent,
+    ]
+
+
+def _values(job: NewJob, deadline: datetime | None) -> dict[str, Any]:
+    row = {f"new_{name}": getattr(job, name) for name in _COPIED}
+    row["new_headers"] = dict(job.headers)
+    row |= {
+        "new_delay": job.delay,
+        "new_not_before": job.not_before,
+        "new_expires_in": job.expires_in,
+        "new_expires": job.expires,
+        "new_sent": job.stamp,
+    }
+    if deadline is not None:
+        row["deadline"] = deadline
+    return row

@@ -1,0 +1,306 @@
+"""Record what attempts came to. Only the holder of an attempt may say it: (id, attempt, worker)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Insert,
+    String,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    null,
+    update,
+)
+
+from app.ledger import batch
+from app.ledger.columns import PARKED, Instant, Seconds, after, now
+from app.ledger.jobs import NewJob, enqueue
+from app.ledger.lifecycle import AttemptKind, JobState
+from app.ledger.models import FAILURES, JOBS, NAME_LENGTH
+
+_jobs = JOBS
+_failures = FAILURES
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt was not successful; texts are short and hold no NUL and no lone surrogate."""
+
+    kind: AttemptKind
+    exception_type: str | None = None
+    exception: str | None = None
+    frame: str | None = None
+    traceback: str | None = None
+
+    @property
+    def line(self) -> str:
+        told = ": ".join(part for part in (self.exception_type, self.exception) if part)
+        return f"{self.kind}: {told}" if told else str(self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one attempt came to.
+
+    Attributes:
+        state: completed, error, failed or cancelled; pending when the task replaced itself.
+            ``error`` becomes ``failed`` where no try is left and ``cancelled`` where that was asked.
+        result: JSON of the return value; None where there is none or it is ignored.
+        delay: seconds from the database's now to the next attempt.
+        max_tries: raises the job's own limit when it is larger.
+        message: what the next attempt runs, when that differs from what this one ran.
+        parked: the row waits for a message of the same id that its replacement sends later.
+        successors: jobs that exist if and only if this outcome is accepted.
+    """
+
+    id: UUID
+    attempt: int
+    state: JobState
+    result: str | None = None
+    failure: Failure | None = None
+    delay: float = 0.0
+    max_tries: int | None = None
+    message: NewJob | None = None
+    parked: bool = False
+    successors: tuple[NewJob, ...] = ()
+
+
+def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID) -> dict[UUID, JobState]:
+    """Write what attempts of ``worker`` came to; return the state that each accepted one led to.
+
+    An outcome that is missing from the answer came too late: the attempt was taken from this worker.
+    """
+    completed = [o for o in outcomes if o.state is JobState.COMPLETED]
+    replaced = [o for o in outcomes if o.state is JobState.PENDING]
+    others = [o for o in outcomes if o.state is not JobState.COMPLETED and o.state is not JobState.PENDING]
+    accepted: dict[UUID, JobState] = {}
+    if completed:
+        accepted |= _record_completed(connection, completed, worker)
+    if others:
+        accepted |= _record_unsuccessful(connection, others, worker)
+    for outcome in replaced:
+        accepted |= _record_replaced(connection, outcome, worker)
+    return accepted
+
+
+_COMPLETED: Mapping[str, Any] = {"id": _jobs.c.id.type, "attempt": _jobs.c.try_count.type, "result": Text()}
+_OTHERS: Mapping[str, Any] = {
+    "id": _jobs.c.id.type,
+    "attempt": _jobs.c.try_count.type,
+    "state": String(),
+    "delay": Seconds(),
+    "max_tries": _jobs.c.max_tries.type,
+    "failure": Text(),
+}
+
+
+def _record_completed(
+    connection: Connection, outcomes: Sequence[Outcome], worker: UUID
+) -> dict[UUID, JobState]:
+    dialect = connection.dialect.name
+    rows = [{"id": o.id, "attempt": o.attempt, "result": o.result} for o in outcomes]
+    found = connection.execute(
+        _completed(dialect), batch.values(dialect, _COMPLETED, rows) | {"worker": worker}
+    )
+    return dict.fromkeys((row.id for row in found), JobState.COMPLETED)
+
+
+def _record_unsuccessful(
+    connection: Connection, outcomes: Sequence[Outcome], worker: UUID
+) -> dict[UUID, JobState]:
+    dialect = connection.dialect.name
+    rows = [
+        {
+            "id": o.id,
+            "attempt": o.attempt,
+            "state": str(o.state),
+            "delay": o.delay,
+            "max_tries": o.max_tries or 0,
+            "failure": o.failure.line if o.failure else None,
+        }
+        for o in outcomes
+    ]
+    found = connection.execute(
+        _unsuccessful(dialect), batch.values(dialect, _OTHERS, rows) | {"worker": worker}
+    )
+    accepted: dict[UUID, tuple[JobState, Any]] = {row.id: (JobState(row.state), row.started) for row in found}
+    won = [o for o in outcomes if o.id in accepted]
+    _write_failures(connection, won, worker, {job: started for job, (_, started) in accepted.items()})
+    for outcome in won:
+        if outcome.message and accepted[outcome.id][0] is JobState.ERROR:
+            connection.execute(_rewrite(), _message_values(outcome.message) | {"job": outcome.id})
+    return {job: state for job, (state, _) in accepted.items()}
+
+
+def _record_replaced(connection: Connection, outcome: Outcome, worker: UUID) -> dict[UUID, JobState]:
+    parameters = {"job": outcome.id, "attempt": outcome.attempt, "worker": worker, "parked": outcome.parked}
+    if not connection.execute(_replaced(), parameters).rowcount:
+        return {}
+    if outcome.message:
+        connection.execute(_rewrite(), _message_values(outcome.message) | {"job": outcome.id})
+    if outcome.successors:
+        enqueue(connection, [job.unsent() for job in outcome.successors])
+    return {outcome.id: JobState.PENDING}
+
+
+def _write_failures(
+    connection: Connection, outcomes: Sequence[Outcome], worker: UUID, started: Mapping[UUID, Any]
+) -> None:
+    rows = [
+        {
+            "job_id": o.id,
+            "attempt": o.attempt,
+            "worker_id": worker,
+            "started": started[o.id],
+            "kind": str(o.failure.kind),
+            "exception_type": o.failure.exception_type and o.failure.exception_type[:NAME_LENGTH],
+            "exception": o.failure.exception,
+            "frame": o.failure.frame and o.failure.frame[-NAME_LENGTH:],
+            "traceback": o.failure.traceback,
+        }
+        for o in outcomes
+        if o.failure
+    ]
+    if rows:
+        connection.execute(_failed_attempt(), rows)
+
+
+def _held(worker: Any, job: Any, attempt: Any) -> Any:
+    return and_(
+        _jobs.c.id == job,
+        _jobs.c.try_count == attempt,
+        _jobs.c.state == JobState.RUNNING,
+        _jobs.c.worker_id == worker,
+    )
+
+
+def _worker() -> Any:
+    return bindparam("worker", type_=_jobs.c.worker_id.type)
+
+
+@lru_cache
+def _completed(dialect: str) -> Update:
+    told = batch.relation(dialect, _COMPLETED)
+    return (
+        update(_jobs)
+        .where(_held(_worker(), told.c.id, told.c.attempt))
+        .values(
+            state=JobState.COMPLETED,
+            finished=now(),
+            worker_id=null(),
+            result=told.c.result,
+            cancel_requested=null(),
+        )
+        .returning(_jobs.c.id)
+    )
+
+
+@lru_cache
+def _unsuccessful(dialect: str) -> Update:
+    told = batch.relation(dialect, _OTHERS)
+    limit = case((told.c.max_tries > _jobs.c.max_tries, told.c.max_tries), else_=_jobs.c.max_tries)
+    wanted = told.c.state
+    state = case(
+        (
+            and_(wanted == JobState.ERROR.value, _jobs.c.cancel_requested.is_not(None)),
+            literal(JobState.CANCELLED.value),
+        ),
+        (and_(wanted == JobState.ERROR.value, _jobs.c.try_count >= limit), literal(JobState.FAILED.value)),
+        else_=wanted,
+    )
+    again = state == JobState.ERROR.value
+    return (
+        update(_jobs)
+        .where(_held(_worker(), told.c.id, told.c.attempt))
+        .values(
+            state=state,
+            max_tries=limit,
+            next_attempt_after=case((again, after(told.c.delay)), else_=_jobs.c.next_attempt_after),
+            dispatched=case((again, cast(null(), Instant)), else_=_jobs.c.dispatched),
+            finished=case((again, cast(null(), Instant)), else_=now()),
+            worker_id=null(),
+            failure_info=told.c.failure,
+        )
+        .returning(_jobs.c.id, _jobs.c.state, _jobs.c.started)
+    )
+
+
+@lru_cache
+def _replaced() -> Update:
+    parked: Any = bindparam("parked", type_=Boolean)
+    return (
+        update(_jobs)
+        .where(_held(_worker(), bindparam("job", type_=_jobs.c.id.type), bindparam("attempt")))
+        .values(
+            state=JobState.PENDING,
+            try_count=_jobs.c.try_count - 1,
+            next_attempt_after=case((parked, literal(PARKED, Instant)), else_=now()),
+            dispatched=null(),
+            worker_id=null(),
+            started=null(),
+        )
+    )
+
+
+_REWRITTEN = (
+    "job_type",
+    "queue",
+    "priority",
+    "payload",
+    "content_type",
+    "content_encoding",
+    "headers",
+    "timeout",
+    "group_id",
+)
+
+
+@lru_cache
+def _rewrite() -> Update:
+    """Give a waiting row another message; its not-before, when it has one, wins over the delay."""
+    fields: dict[str, Any] = {name: bindparam(f"to_{name}", type_=_jobs.c[name].type) for name in _REWRITTEN}
+    not_before = bindparam("to_not_before", type_=Instant)
+    return (
+        update(_jobs)
+        .where(_jobs.c.id == bindparam("job", type_=_jobs.c.id.type))
+        .values(fields | {"next_attempt_after": func.coalesce(not_before, _jobs.c.next_attempt_after)})
+    )
+
+
+def _message_values(job: NewJob) -> dict[str, Any]:
+    return {f"to_{name}": getattr(job, name) for name in _REWRITTEN} | {
+        "to_headers": dict(job.headers),
+        "to_not_before": job.not_before,
+    }
+
+
+@lru_cache
+def _failed_attempt() -> Insert:
+    given = (
+        "job_id",
+        "attempt",
+        "worker_id",
+        "started",
+        "kind",
+        "exception_type",
+        "exception",
+        "frame",
+        "traceback",
+    )
+    return insert(_failures).values(
+        {name: bindparam(name, type_=_failures.c[name].type) for name in given} | {"finished": now()}
+    )

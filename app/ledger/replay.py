@@ -1,0 +1,47 @@
+"""Replay: a dead letter or a cancelled job back to pending, with fresh tries and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from uuid import UUID
+
+from sqlalchemy import Connection, Update, null, update
+
+from app.ledger import batch
+from app.ledger.columns import now
+from app.ledger.lifecycle import JobState
+from app.ledger.models import JOBS
+
+_jobs = JOBS
+
+
+def replay(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Set failed and cancelled jobs back to pending, due now; return those that were.
+
+    Attempts go on counting, so that a late outcome of an old one is still refused.
+    """
+    dialect = connection.dialect.name
+    return {row.id for row in connection.execute(_replay(dialect), batch.ids(dialect, ids))}
+
+
+@lru_cache
+def _replay(dialect: str) -> Update:
+    c = _jobs.c
+    again = c.state.in_([JobState.FAILED, JobState.CANCELLED])
+    return (
+        update(_jobs)
+        .where(batch.among(dialect, c.id), again)
+        .values(
+            state=JobState.PENDING,
+            max_tries=c.try_count + c.max_tries - c.tries_before,
+            tries_before=c.try_count,
+            next_attempt_after=now(),
+            dispatched=null(),
+            finished=null(),
+            expires=null(),
+            cancel_requested=null(),
+            unknown_since=null(),
+        )
+        .returning(c.id)
+    )

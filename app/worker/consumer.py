@@ -1,0 +1,200 @@
+"""The gate: Celery's consumer, which hands Celery only the deliveries that were won.
+
+So rate limits, events, expiry and logs only ever see jobs that this worker holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celery.worker.consumer import Consumer as CeleryConsumer
+
+from app import __version__, failures
+from app.ids import new_id
+from app.ledger import workers
+from app.ledger.lifecycle import AttemptKind, JobState
+from app.ledger.migrate import require_head
+from app.ledger.outcomes import Failure, Outcome
+from app.ledger.workers import WorkerStart
+from app.sending import STAMP
+from app.worker.dispatcher import Dispatcher
+from app.worker.keeper import Keeper
+from app.worker.turn import LedgerThread
+
+if TYPE_CHECKING:
+    from app.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a shutdown waits for the ledger; what is not written then is rescued by others.
+_PATIENCE = 10.0
+
+
+class Consumer(CeleryConsumer):
+    app: Celeriac
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._hand_over: Callable[[Any], Any] | None = None
+        self._reconnecting = False
+        self._stopping = False
+        self._worker_id = UUID(new_id())
+        app = self.app
+        self.keeper = Keeper(
+            app.database,
+            worker=self._worker_id,
+            dispatcher=Dispatcher(app, app.database, app.broker_state),
+            heartbeat=app.settings.heartbeat,
+        )
+        self.ledger = LedgerThread(
+            app.database,
+            worker=self._worker_id,
+            tasks=self.strategies,
+            hand_over=self._winners,
+            fetch_results=app.backend.stored_results,
+            on_change=self.keeper.poke,
+            concurrency=self._concurrency,
+            max_tries=app.settings.max_tries,
+        )
+        app.ledger_thread = self.ledger
+
+    # ---- life
+
+    def start(self) -> None:
+        """Sign on, then run. The pool has forked by now: threads and connections may be made."""
+        require_head(self.app.database)
+        with self.app.database.transaction() as connection:
+            workers.sign_on(connection, self._card())
+        self.ledger.start()
+        self.keeper.start()
+        super().start()
+
+    def shutdown(self) -> None:
+        """The pool has ended: write every outcome, release what is left, sign off."""
+        self.keeper.stop(within=_PATIENCE)
+        if not self.ledger.close(within=_PATIENCE):
+            logger.error("the ledger cannot be reached: what this worker held is rescued by another")
+        super().shutdown()
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        self._hand_over = super().create_task_handler(*args, **kwargs)
+        return self.ledger.receive
+
+    # ---- deliveries that were won
+
+    def _winners(self, messages: Sequence[Any]) -> None:
+        if self.hub:
+            # One call for all: the hub keeps no order among the calls it is given.
+            self.hub.call_soon(self._into_the_pool, messages)
+        else:
+            self._into_the_pool(messages)
+
+    def _into_the_pool(self, messages: Iterable[Any]) -> None:
+        for message in messages:
+            if self._stopping:
+                return  # won while the worker began to stop: released at its end
+            try:
+                assert self._hand_over is not None
+                self._hand_over(message)
+            except Exception as exc:  # a delivery must never end a worker
+                self._invalid(message, exc)
+
+    def on_decode_error(self, message: Any, exc: BaseException) -> None:
+        self._invalid(message, exc)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        self._invalid(message, exc)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        self._invalid(message, ValueError("not a task message"))
+
+    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        self._invalid(message, exc)
+
+    def _invalid(self, message: Any, exc: BaseException) -> None:
+        """A job was won that Celery cannot take: it is a dead letter, with what was wrong."""
+        message.ack()
+        stamp = message.headers.get(STAMP)
+        if not isinstance(stamp, dict) or "attempt" not in stamp:
+            return
+        told = failures.failure_of(exc, kind=AttemptKind.INVALID)
+        failure = Failure(AttemptKind.INVALID, told.exception_type, told.exception)
+        job = UUID(message.headers["id"])
+        logger.error("job %s cannot be run: %s", job, failure.line)
+        self.ledger.tell(Outcome(id=job, attempt=stamp["attempt"], state=JobState.FAILED, failure=failure))
+
+    # ---- connection lost, shutdown
+
+    def on_connection_error_before_connected(self, exc: BaseException) -> None:
+        self._reconnecting = True
+        super().on_connection_error_before_connected(exc)
+
+    def on_connection_error_after_connected(self, exc: BaseException) -> None:
+        self._reconnecting = True
+        super().on_connection_error_after_connected(exc)
+
+    def on_close(self) -> None:
+        """The connection was lost, or the worker stops.
+
+        Celery forgets here what it has not begun, since its broker delivers that again. Ours
+        does not, and need not: a lost connection changes nothing for what was won.
+        """
+        lost, self._reconnecting = self._reconnecting, False
+        pool = getattr(self.pool, "_pool", None)
+        if lost:
+            _finish_writes(pool)
+            return
+        self._stopping = True
+        self.ledger.stop_claiming()
+        if self.controller and self.controller.semaphore:
+            self.controller.semaphore.clear()
+        for bucket in self.task_buckets.values():
+            if bucket:
+                bucket.clear_pending()
+        _finish_writes(pool)
+        _drop_unwritten(pool)
+
+    # ---- facts
+
+    def _concurrency(self) -> int:
+        return int(getattr(self.pool, "num_processes", None) or 1)
+
+    def _card(self) -> WorkerStart:
+        names = "\n".join(sorted(self.app.tasks))
+        return WorkerStart(
+            id=self._worker_id,
+            hostname=self.hostname,
+            pid=os.getpid(),
+            pool=type(self.pool).__module__.rpartition(".")[2],
+            concurrency=self._concurrency(),
+            queues=list(self.app.amqp.queues.consume_from),
+            tasks=hashlib.sha256(names.encode()).hexdigest(),
+            version=__version__,
+        )
+
+
+def _finish_writes(pool: Any) -> None:
+    """Finish what is half-written to prefork's children: the event loop has forgotten the rest.
+
+    As Celery's own ``AsynPool.flush`` does, without the jobs that it would throw away.
+    """
+    writers = getattr(pool, "_active_writers", None)
+    if not writers:
+        return
+    owner = {job._writer(): job for job in pool._cache.values() if getattr(job, "_writer", None)}
+    for writer in list(writers):
+        job = owner.get(writer)
+        if job is not None and job._write_to._is_alive():
+            pool._flush_writer(job._write_to, writer)
+
+
+def _drop_unwritten(pool: Any) -> None:
+    """Forget what no prefork child was given yet; the ledger thread releases it."""
+    buffer = getattr(pool, "outbound_buffer", None)
+    while buffer:
+        buffer.popleft().discard()

@@ -1,0 +1,152 @@
+"""What a delivery is: one of ours, a foreign one to adopt, or one that nobody can read. Decided, not done."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Container
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from app.failures import clean
+from app.ids import new_id, optional_id
+from app.ledger.claims import Claimed, Message
+from app.ledger.jobs import NewJob
+from app.ledger.models import NAME_LENGTH
+from app.ledger.quarantine import Unreadable
+from app.priorities import parse as parse_priority
+from app.priorities import priority_of
+from app.sending import STAMP
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A delivery that names a job.
+
+    Attributes:
+        dispatch: the dispatch count that its message was stamped with; None on a foreign message.
+        known: whether this worker knows its task.
+        adopted: the row to write first, of a foreign message.
+    """
+
+    message: Any
+    job: UUID
+    dispatch: int | None
+    known: bool
+    adopted: NewJob | None = None
+
+
+def read(message: Any, tasks: Container[str], *, max_tries: int) -> Delivery | Unreadable:
+    """What ``message`` is. Never raises: anybody can push anything into a queue."""
+    try:
+        return _read(message, tasks, max_tries)
+    except Exception as exc:  # a delivery must never end a worker
+        return unreadable(message, f"{type(exc).__name__}: {exc}")
+
+
+def _read(message: Any, tasks: Container[str], max_tries: int) -> Delivery | Unreadable:
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    job, task, stamp = optional_id(headers.get("id")), headers.get("task"), headers.get(STAMP)
+    dispatch = stamp.get("dispatch") if isinstance(stamp, dict) else None
+    if job is not None and isinstance(dispatch, int):
+        # A damaged copy of ours counts as an old one: its row has the true message.
+        damaged = getattr(message, "damage", None) is not None
+        return Delivery(message, job, -1 if damaged else dispatch, task in tasks)
+    if getattr(message, "damage", None) is not None:
+        return unreadable(message, message.damage)
+    if job is None:
+        return unreadable(message, f"its id is no UUID: {str(headers.get('id'))[:80]!r}")
+    if not isinstance(task, str) or not task or len(task) > NAME_LENGTH:
+        return unreadable(message, "it names no task; messages of protocol 2 are understood")
+    body = message.decode()
+    if not (isinstance(body, list | tuple) and len(body) == 3 and isinstance(body[0], list | tuple)):
+        return unreadable(message, "its body is not [args, kwargs, options]", job=job)
+    return Delivery(message, job, None, task in tasks, _adopted(message, headers, job, task, max_tries))
+
+
+def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tries: int) -> NewJob:
+    queue = str(message.delivery_info.get("routing_key") or "")
+    body = message.body
+    kept = {
+        key: value for key, value in headers.items() if key not in ("eta", "expires", "compression", STAMP)
+    }
+    return NewJob(
+        id=job,
+        job_type=task,
+        queue=queue,
+        priority=_priority(message.properties.get("priority"), queue),
+        payload=body.encode("utf-8") if isinstance(body, str) else bytes(body),
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        headers=kept | {"eta": None, "expires": None, "retries": 0},
+        max_tries=max_tries,
+        not_before=_moment(headers.get("eta")),
+        expires=_moment(headers.get("expires")),
+        root_id=optional_id(headers.get("root_id")),
+        parent_id=optional_id(headers.get("parent_id")),
+        group_id=optional_id(headers.get("group")),
+    )
+
+
+def unreadable(message: Any, reason: str, *, job: UUID | None = None) -> Unreadable:
+    """The dead letter for a delivery that no worker can run."""
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    body = getattr(message, "raw", b"") or message.body
+    raw = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else bytes(body or b"")
+    task = headers.get("task")
+    return Unreadable(
+        job or optional_id(headers.get("id")) or UUID(new_id()),
+        clean(str(message.delivery_info.get("routing_key") or "unknown"), NAME_LENGTH),
+        clean(task, NAME_LENGTH) if isinstance(task, str) and task else "(unreadable)",
+        raw,
+        clean(str(message.content_type or "unknown"), NAME_LENGTH),
+        clean(reason, 1000),
+    )
+
+
+def stamped(message: Any, claimed: Claimed, row: Message | None) -> Any:
+    """``message`` as the winner of ``claimed``: with its attempt, and the row's truth where it was old."""
+    raw = dict(message._raw)
+    headers = dict(row.headers if row else message.headers)
+    attempt = claimed.attempt - claimed.tries_before
+    headers["retries"] = attempt - 1
+    headers["eta"] = headers["expires"] = None
+    headers[STAMP] = {
+        "attempt": claimed.attempt,
+        "try": attempt,
+        "tries": claimed.max_tries - claimed.tries_before,
+    }
+    if row is None:
+        message.headers = headers
+        return message
+    properties = dict(raw.get("properties") or {}) | {
+        "body_encoding": "base64",
+        "delivery_tag": message.delivery_tag,
+        "delivery_info": {"exchange": "", "routing_key": row.queue},
+        "correlation_id": str(row.id),
+        "priority": row.priority,
+    }
+    body = base64.b64encode(row.payload).decode("ascii")
+    raw |= {
+        "body": body,
+        "headers": headers,
+        "properties": properties,
+        "content-type": row.content_type,
+        "content-encoding": row.content_encoding,
+    }
+    return type(message)(raw, channel=message.channel)
+
+
+def _priority(value: Any, queue: str) -> int:
+    try:
+        return priority_of(queue) if not value else parse_priority(value)
+    except Exception:  # a foreign producer's numbers mean what they like
+        return priority_of(queue)
+
+
+def _moment(value: Any) -> datetime | None:
+    if not value:
+        return None
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,175 @@
+"""The Redis transport at its cheapest: nothing is kept of a message once it is popped.
+
+The ledger gives jobs back, the broker never does. So there is no unacked bookkeeping, no
+visibility timeout, and nothing is restored at shutdown.
+"""
+
+from __future__ import annotations
+
+import base64
+from queue import Empty
+from typing import Any
+
+from kombu.transport import redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+from kombu.utils.scheduling import priority_cycle
+
+from app.priorities import QUEUES, priority_of
+
+#: What a body that cannot be understood is kept as.
+DAMAGED = "application/x-celeriac-damaged"
+
+
+class PriorityCycle(priority_cycle):
+    """Draws from the most important queue that has a message, however the queues were given.
+
+    Attributes:
+        share: the share of draws that begin with the least important queue instead, so that it
+            cannot starve; 0 for none.
+    """
+
+    share = 0.0
+
+    def __init__(self, it: Any = None) -> None:
+        super().__init__(it)
+        self._owed = 0.0
+
+    def update(self, it: Any) -> None:
+        super().update(sorted(it, key=_importance))
+
+    def consume(self, n: int) -> list[str]:
+        self._owed += self.share
+        if self._owed < 1:
+            return list(self.items[:n])
+        self._owed -= 1
+        return list(reversed(self.items[:n]))
+
+
+def _importance(queue: str) -> tuple[int, int]:
+    known = QUEUES.index(queue) if queue in QUEUES else len(QUEUES)
+    return -priority_of(queue), known
+
+
+class Message(virtual.Message):
+    """A delivery; one that cannot be read is marked as damaged instead of raising.
+
+    Attributes:
+        damage: why the delivery cannot be read; None when it can.
+        raw: what was found in its place, as bytes; empty when it can be read.
+    """
+
+    damage: str | None = None
+    raw: bytes = b""
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **kwargs)
+        except Exception as exc:  # anybody can push anything into a queue
+            properties = _known(payload)
+            super().__init__(_stand_in(properties), channel=channel, **kwargs)
+            self.damage, self.raw = f"{type(exc).__name__}: {exc}", _raw(payload)
+            self.headers = _headers(payload)
+
+
+class QoS(virtual.QoS):
+    restore_at_shutdown = False
+
+
+class Channel(redis.Channel):
+    Message = Message
+    ack_emulation = False
+    do_restore = False
+    low_share = 0.0
+    _publisher: Any = None
+
+    from_transport_options = (*redis.Channel.from_transport_options, "low_share")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.QoS = QoS
+        if isinstance(self._queue_cycle, PriorityCycle):
+            self._queue_cycle.share = self.low_share
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        # kombu makes a client for every message that is published: about a third of its cost.
+        if asynchronous:
+            return super()._create_client(asynchronous=True)
+        if self._publisher is None:
+            self._publisher = super()._create_client()
+        return self._publisher
+
+    def _disconnect_pools(self) -> None:
+        self._publisher = None
+        super()._disconnect_pools()
+
+    def _brpop_read(self, **options: Any) -> bool:
+        client = self.client
+        try:
+            try:
+                reply = client.parse_response(client.connection, "BRPOP", **options)
+            except self.connection_errors:
+                client.connection.disconnect()  # the next turn of the loop connects anew
+                raise
+            if not reply:
+                raise Empty
+            key, item = reply
+            queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            self.connection._deliver(_decoded(item, queue), queue)
+            return True
+        finally:
+            self._in_poll = None  # this connection waits for nothing until BRPOP is sent again
+            self._flush_brpop_reauth()
+
+
+class Transport(redis.Transport):
+    Channel = Channel
+
+
+def _decoded(item: bytes, queue: str) -> Any:
+    try:
+        found = loads(bytes_to_str(item))
+    except Exception as exc:  # not JSON, not even text
+        return {"damage": f"{type(exc).__name__}: {exc}", "raw": item, "queue": queue}
+    if isinstance(found, dict) and isinstance(found.get("properties"), dict):
+        found["properties"].setdefault("delivery_info", {"exchange": "", "routing_key": queue})
+        return found
+    return {"damage": "not a message", "raw": item, "queue": queue}
+
+
+def _known(payload: Any) -> dict[str, Any]:
+    properties = payload.get("properties") if isinstance(payload, dict) else None
+    if isinstance(properties, dict):
+        return properties
+    queue = payload.get("queue", "") if isinstance(payload, dict) else ""
+    return {"delivery_info": {"exchange": "", "routing_key": queue}}
+
+
+def _stand_in(properties: dict[str, Any]) -> dict[str, Any]:
+    info = properties.get("delivery_info")
+    return {
+        "body": "",
+        "content-type": DAMAGED,
+        "content-encoding": "binary",
+        "headers": {},
+        "properties": {
+            "delivery_tag": properties.get("delivery_tag") or virtual.base.uuid(),
+            "delivery_info": info if isinstance(info, dict) else {},
+        },
+    }
+
+
+def _raw(payload: Any) -> bytes:
+    if isinstance(payload, dict) and isinstance(payload.get("raw"), bytes):
+        return bytes(payload["raw"])
+    body = payload.get("body") if isinstance(payload, dict) else None
+    try:
+        return base64.b64decode(str(body), validate=True)
+    except (TypeError, ValueError):
+        return str(body if body is not None else payload).encode("utf-8", "replace")
+
+
+def _headers(payload: Any) -> dict[str, Any]:
+    headers = payload.get("headers") if isinstance(payload, dict) else None
+    return headers if isinstance(headers, dict) else {}

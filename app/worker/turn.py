@@ -1,0 +1,320 @@
+"""The ledger thread of a worker: each of its turns is one durable transaction.
+
+First the outcomes, then the claims. The event loop never waits for the database: it puts
+deliveries and outcomes here, and gets the jobs that were won back.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from app.ledger import claims, jobs, outcomes, quarantine, workers
+from app.ledger.claims import Claimed, Message
+from app.ledger.database import UNREACHABLE, Database
+from app.ledger.lifecycle import JobState
+from app.ledger.outcomes import Outcome
+from app.ledger.quarantine import Unreadable
+from app.worker import deliveries
+from app.worker.deliveries import Delivery
+from app.worker.held import Held
+
+if TYPE_CHECKING:
+    from app.worker.request import JobRequest
+
+logger = logging.getLogger(__name__)
+
+#: While the pool has work, a turn may wait this long for more to share its transaction.
+_GATHER = 0.003  # seconds
+
+#: A turn takes at most this many of each.
+_MOST = 500
+
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 2.0  # seconds, while the database is away
+
+UNKNOWN_DELAY = 30.0  # seconds before a job of an unknown task is sent again
+UNKNOWN_LIMIT = 3600.0  # seconds after which it is failed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    outcome: Outcome
+    wants_result: bool
+
+
+@dataclass(slots=True)
+class Work:
+    """What one turn has to do."""
+
+    told: list[Told] = field(default_factory=list)
+    arrived: list[Any] = field(default_factory=list)
+    released: list[tuple[UUID, int]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.told or self.arrived or self.released)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the transaction of one turn came to."""
+
+    accepted: dict[UUID, JobState] = field(default_factory=dict)
+    won: dict[UUID, Claimed] = field(default_factory=dict)
+    rows: dict[UUID, Message] = field(default_factory=dict)
+
+
+class LedgerThread:
+    """One per worker main process.
+
+    Args:
+        worker: this start of the worker.
+        tasks: the tasks that this worker knows.
+        hand_over: takes deliveries that were won, in order; called from this thread.
+        fetch_results: reads results of jobs from the result store, as JSON; those it lost are missing.
+        on_change: called after a turn that led to rows that the dispatcher must send.
+        concurrency: how many jobs the pool runs at once.
+        max_tries: tries of adopted jobs.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        worker: UUID,
+        tasks: Any,
+        hand_over: Callable[[list[Any]], None],
+        fetch_results: Callable[[Sequence[UUID]], dict[UUID, str]],
+        on_change: Callable[[], None],
+        concurrency: Callable[[], int],
+        max_tries: int,
+    ) -> None:
+        self.worker = worker
+        self.held = Held()
+        self.refused = 0  # outcomes that came too late
+        self.dropped = 0  # deliveries that were not won
+        self._database = database
+        self._tasks = tasks
+        self._hand_over = hand_over
+        self._fetch_results = fetch_results
+        self._on_change = on_change
+        self._concurrency = concurrency
+        self._max_tries = max_tries
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._work = Work()
+        self._unsure: set[UUID] = set()  # claims whose answer was lost
+        self._closing = threading.Event()
+        self._claiming = True
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+
+    # ---- from the event loop
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def receive(self, message: Any) -> None:
+        """Take a delivery; whether it runs is decided in the next turn."""
+        self._inbox.put(message)
+
+    def tell(self, outcome: Outcome, request: JobRequest | None = None) -> None:
+        """Take what an attempt came to."""
+        self.held.ended(outcome.id)
+        wants = outcome.state is JobState.COMPLETED and request is not None and not request.ignore_result
+        self._inbox.put(Told(outcome, wants))
+
+    def started(self, job: UUID) -> None:
+        self.held.started(job)
+
+    def stop_claiming(self) -> None:
+        self._claiming = False
+
+    def close(self, *, within: float) -> bool:
+        """Write every outcome, release the rest uncounted, end; False when that took too long."""
+        self._claiming = False
+        self._closing.set()
+        self._inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join(within)
+        return not self._thread.is_alive()
+
+    # ---- the thread
+
+    def _run(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while True:
+            self._gather()
+            try:
+                if self._closing.is_set() and not self._work.told:
+                    self._finish()
+                    return
+                if self._work or self._unsure:
+                    self._turn()
+                backoff = _FIRST_BACKOFF
+            except UNREACHABLE as exc:
+                logger.warning("ledger away, outcomes are kept: %s", _first_line(exc))
+                backoff = self._rest(backoff)
+            except Exception:  # the worker's every outcome goes through this loop: it must live
+                logger.exception("turn failed, it is tried again")
+                backoff = self._rest(backoff)
+
+    def _rest(self, backoff: float) -> float:
+        self._closing.wait(backoff) if not self._closing.is_set() else time.sleep(backoff)
+        return min(backoff * 2, _LONGEST_BACKOFF)
+
+    def _gather(self) -> None:
+        """Wait until there is something to do, then take what there is."""
+        work = self._work
+        if not work and not self._unsure:
+            self._take(self._inbox.get())
+        self._drain()
+        if self._claiming and self.held.unfinished() > self._concurrency():
+            time.sleep(_GATHER)  # every child has work: more outcomes may share this transaction
+            self._drain()
+
+    def _drain(self) -> None:
+        while len(self._work.told) < _MOST and len(self._work.arrived) < _MOST:
+            try:
+                self._take(self._inbox.get_nowait())
+            except queue.Empty:
+                return
+
+    def _take(self, item: Any) -> None:
+        if isinstance(item, Told):
+            self._work.told.append(item)
+        elif item is not None:
+            self._work.arrived.append(item)
+
+    def _turn(self) -> None:
+        work = self._work
+        told = self._with_results(work.told)
+        read = [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in work.arrived]
+        unreadable = [found for found in read if isinstance(found, Unreadable)]
+        mine, copies = self._enter([found for found in read if isinstance(found, Delivery)])
+        known = [delivery for delivery in mine if delivery.known]
+        unknown = [delivery for delivery in mine if not delivery.known]
+        try:
+            with self._database.transaction() as connection:
+                answer = self._transact(connection, told, unreadable, known, unknown)
+        except BaseException:
+            # The commit may have been done and only its answer lost: what it won is released first.
+            self._unsure.update(delivery.job for delivery in known)
+            for delivery in mine:
+                self.held.leave(delivery.job)
+            raise
+        self._work = Work()
+        self._unsure = set()
+        self._settle(told, answer)
+        self._deliver(known, unknown, answer)
+        for delivery in copies:
+            delivery.message.ack()
+        for message, found in zip(work.arrived, read, strict=True):
+            if isinstance(found, Unreadable):
+                message.ack()
+
+    def _transact(
+        self,
+        connection: Connection,
+        told: Sequence[Told],
+        unreadable: Sequence[Unreadable],
+        known: Sequence[Delivery],
+        unknown: Sequence[Delivery],
+    ) -> Answer:
+        answer = Answer()
+        if self._unsure:
+            claims.release_unsure(connection, sorted(self._unsure), worker=self.worker)
+        if told:
+            answer.accepted = outcomes.record(connection, [item.outcome for item in told], worker=self.worker)
+        if unreadable:
+            quarantine.bury(connection, unreadable)
+        adopted = [delivery.adopted for delivery in (*known, *unknown) if delivery.adopted]
+        if adopted:
+            jobs.enqueue(connection, adopted)
+        if unknown:
+            late = [delivery.job for delivery in unknown]
+            quarantine.postpone(connection, late, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
+        if known and self._claiming:
+            answer.won = claims.claim(connection, [delivery.job for delivery in known], worker=self.worker)
+            old = [
+                d.job for d in known if d.job in answer.won and d.dispatch != answer.won[d.job].dispatch_count
+            ]
+            if old:
+                answer.rows = claims.messages(connection, old)
+            if len(answer.won) < len(known):
+                claims.expire(connection, [d.job for d in known if d.job not in answer.won])
+        return answer
+
+    def _enter(self, found: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+        """Enter each job once; a second copy of a message must not run whatever the claim says."""
+        mine: list[Delivery] = []
+        copies: list[Delivery] = []
+        for delivery in found:
+            (mine if self.held.enter(delivery.job) else copies).append(delivery)
+        return mine, copies
+
+    def _settle(self, told: Sequence[Told], answer: Answer) -> None:
+        changed = False
+        for item in told:
+            state = answer.accepted.get(item.outcome.id)
+            if state is None:
+                self.refused += 1
+                logger.info("late outcome refused: job %s, attempt %d", item.outcome.id, item.outcome.attempt)
+            changed = changed or state in (JobState.ERROR, JobState.PENDING)
+            self.held.leave(item.outcome.id)
+        if changed:
+            self._on_change()
+
+    def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> None:
+        winners = []
+        for delivery in known:
+            claimed = answer.won.get(delivery.job)
+            if claimed is None:
+                self.dropped += 1
+                self.held.leave(delivery.job)
+                delivery.message.ack()
+            else:
+                self.held.won(delivery.job, claimed.attempt)
+                winners.append(deliveries.stamped(delivery.message, claimed, answer.rows.get(delivery.job)))
+        for delivery in unknown:
+            self.held.leave(delivery.job)
+            delivery.message.ack()
+        if winners:
+            self._hand_over(winners)
+
+    def _with_results(self, told: Sequence[Told]) -> list[Told]:
+        """Copy the results of completed jobs from the result store, with one request for all."""
+        wanting = [item.outcome.id for item in told if item.wants_result]
+        if not wanting:
+            return list(told)
+        found = self._fetch_results(wanting)
+        return [
+            Told(replace(item.outcome, result=found.get(item.outcome.id)), True)
+            if item.wants_result
+            else item
+            for item in told
+        ]
+
+    def _finish(self) -> None:
+        """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted."""
+        open_attempts = self.held.open()
+        with self._database.transaction() as connection:
+            if self._unsure:
+                claims.release_unsure(connection, sorted(self._unsure), worker=self.worker)
+            if open_attempts:
+                claims.release(connection, open_attempts, worker=self.worker)
+            workers.sign_off(connection, self.worker)
+        for job, _ in open_attempts:
+            self.held.leave(job)
+        if open_attempts:
+            logger.info("released %d jobs that were not finished", len(open_attempts))
+
+
+def _first_line(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]

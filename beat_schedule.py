@@ -1,0 +1,1 @@
+"""The static schedules: data only."""

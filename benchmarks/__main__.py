@@ -1,0 +1,96 @@
+"""``python -m benchmarks``: which workloads to run, how often, with how many jobs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from benchmarks import environments, machine, report
+from benchmarks.catalogue import SIDES, Entry
+from benchmarks.errors import NotMeasured
+from benchmarks.stage import Stage
+from benchmarks.workload import Run, Workload, take_turns
+from benchmarks.workloads import WORKLOADS
+from tests.binaries import ServerMissing
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure, print, write; 1 if something could not be measured."""
+    options = _options(words)
+    console, begun = Console(), datetime.now(UTC)
+    sides, missing = _ready(console)
+    runs: list[Run] = []
+    with Stage() as stage:
+        facts = machine.facts(stage, sides)
+        report.show_facts(console, facts)
+        if machine.busy():
+            console.print("this machine is busy already: expect worse figures, wider apart", style="yellow")
+        for workload in _chosen(options):
+            runs.append(_run(console, workload, sides, stage, options))
+            report.show(console, runs[-1])
+            path = report.write(runs, facts, begun=begun)  # each time, so that Ctrl-C loses little
+    console.print(f"written to {path.relative_to(environments.ROOT)}", highlight=False)
+    if options.quick:
+        console.print("quick: this shows that the benchmarks work, and nothing else", style="yellow")
+    return 1 if missing or any(one.problems for run in runs for one in run.rounds) else 0
+
+
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
+    names = [workload.name for workload in WORKLOADS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
+    own = "in place of each workload's own number"
+    parser.add_argument("--repeat", type=_positive, metavar="N", help=f"rounds, {own}")
+    parser.add_argument("--jobs", type=_positive, metavar="N", help=f"jobs, {own}")
+    parser.add_argument("--quick", action="store_true", help="one round of a few jobs: does it run at all?")
+    return parser.parse_args(words)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"wanted at least 1, found {number}")
+    return number
+
+
+def _ready(console: Console) -> tuple[list[Entry], list[Entry]]:
+    """The sides that can run here, and those that cannot."""
+    found, missing = [], []
+    for entry in SIDES:
+        try:
+            environments.ready(entry)
+            found.append(entry)
+        except NotMeasured as exc:
+            console.print(str(exc), style="red", markup=False)
+            missing.append(entry)
+    return found, missing
+
+
+def _chosen(options: argparse.Namespace) -> list[Workload]:
+    if options.only:
+        return [workload for workload in WORKLOADS if workload.name in options.only]
+    return [workload for workload in WORKLOADS if workload.quick or not options.quick]
+
+
+def _run(
+    console: Console, workload: Workload, sides: Sequence[Entry], stage: Stage, options: argparse.Namespace
+) -> Run:
+    jobs = options.jobs or (workload.quick_jobs if options.quick else workload.jobs)
+    repeat = options.repeat or (1 if options.quick else workload.repeat)
+    run = Run(workload, jobs, [entry for entry in sides if workload.applies(entry)])
+    for turn in take_turns(run, stage, repeat=repeat):
+        report.show_turn(console, run, turn)
+    return run
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ServerMissing as exc:
+        sys.exit(str(exc))
+    except KeyboardInterrupt:
+        sys.exit(130)

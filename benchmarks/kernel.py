@@ -1,0 +1,48 @@
+"""What the kernel knows of a process: its memory, its sockets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from benchmarks.errors import NotMeasured
+
+_PROC = Path("/proc")
+
+
+def resident(pid: int) -> float:
+    """Resident memory of one process, without its children, in MiB."""
+    statm = _PROC / str(pid) / "statm"
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(pid)])) / 2**10
+
+
+def ports(pid: int) -> set[int]:
+    """Local ports of the TCP sockets that a process has open.
+
+    Raises:
+        NotMeasured: the system has no /proc.
+    """
+    if not (_PROC / "net" / "tcp").exists():
+        raise NotMeasured("sockets are looked up in /proc, which this system does not have")
+    sockets = _sockets(pid)
+    found = set()
+    for table in ("tcp", "tcp6"):
+        path = _PROC / str(pid) / "net" / table
+        for line in path.read_text().splitlines()[1:] if path.exists() else ():
+            local, inode = (line.split()[field] for field in (1, 9))
+            if f"socket:[{inode}]" in sockets:
+                found.add(int(local.rpartition(":")[2], 16))
+    return found
+
+
+def _sockets(pid: int) -> set[str]:
+    names = set()
+    for descriptor in (_PROC / str(pid) / "fd").glob("*"):
+        try:
+            names.add(os.readlink(descriptor))
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return names

@@ -1,0 +1,1 @@
+"""The systems under measurement, one file each. See ``benchmarks/catalogue.py`` for how to add one."""

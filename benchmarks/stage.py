@@ -1,0 +1,61 @@
+"""The servers that every trial runs on: started once, emptied before each trial."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import psycopg
+
+from benchmarks import witness
+from benchmarks.catalogue import SIDES, Entry
+from tests.processes import scratch
+from tests.servers import PostgresServer, ValkeyServer
+
+_DATABASE = "benchmark"
+_NOT_INHERITED = ("CELERY", "CELERIAC", "DATABASE_URL", "PYTHON", "PG")
+
+
+class Stage:
+    """A Valkey and a PostgreSQL server of our own; a context manager."""
+
+    def __init__(self) -> None:
+        # Saves nothing, which is the lighter choice for the sides that have nothing but the broker.
+        self.valkey = ValkeyServer(persistent=False)
+        self.postgres = PostgresServer(durable=True, config={"synchronous_commit": "on"})
+        self._running = ExitStack()
+
+    def cleared(self, entry: Entry) -> dict[str, str]:
+        """Forget the last trial, whoever's it was; return the environment of a new one of ``entry``."""
+        with self.valkey.client(timeout=60) as client:
+            client.flushall()
+        self.postgres.drop_database(_DATABASE)
+        with self.postgres.connect() as connection:
+            connection.execute("CHECKPOINT")  # or the last trial's dirty pages are written during this one
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)}
+        environment["CELERY_BROKER_URL"] = self.valkey.url(SIDES.index(entry))
+        environment[witness.VARIABLE] = str(scratch("witness"))
+        if entry.recorded:
+            environment["DATABASE_URL"] = self.postgres.create_database(_DATABASE)
+        return environment
+
+    def connect(self) -> psycopg.Connection:
+        """A connection to the current trial's database."""
+        return self.postgres.connect(_DATABASE)
+
+    @property
+    def data(self) -> Path:
+        """Where PostgreSQL keeps its data."""
+        return self.postgres.home
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self.valkey)
+            stack.enter_context(self.postgres)
+            self._running = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()

@@ -1,0 +1,68 @@
+"""What is measured: a name, sizes, and a function that makes figures of a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.catalogue import Entry
+from benchmarks.errors import NotMeasured
+from benchmarks.figures import Figures, Measure, Round
+from benchmarks.stage import Stage
+from benchmarks.trial import Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What a file of ``benchmarks/workloads`` defines."""
+
+    name: str
+    title: str
+    jobs: int
+    quick_jobs: int  # with --quick: does it run at all?
+    measures: tuple[Measure, ...]
+    measure: Callable[[Trial, int], Figures]
+    repeat: int = 5  # rounds, unless --repeat says otherwise
+    quick: bool = True  # whether --quick runs it without being asked
+    applies: Callable[[Entry], bool] = lambda entry: True
+
+
+@dataclass
+class Run:
+    """One workload with what came of it."""
+
+    workload: Workload
+    jobs: int
+    sides: Sequence[Entry]
+    rounds: list[Round] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One side's turn in one round, as it is told while it goes on."""
+
+    number: int
+    entry: Entry
+    figures: Figures | None = None
+    problem: str | None = None
+
+
+def take_turns(run: Run, stage: Stage, *, repeat: int) -> Iterator[Turn]:
+    """Every side once, then every side again: what disturbs the machine disturbs them alike."""
+    for number in range(1, repeat + 1):
+        run.rounds.append(Round())
+        for entry in run.sides:
+            turn = _turn(run, stage, number, entry)
+            if turn.figures is not None:
+                run.rounds[-1].figures[entry.name] = turn.figures
+            else:
+                run.rounds[-1].problems[entry.name] = str(turn.problem)
+            yield turn
+
+
+def _turn(run: Run, stage: Stage, number: int, entry: Entry) -> Turn:
+    try:
+        with Trial(entry, stage) as trial:
+            return Turn(number, entry, figures=run.workload.measure(trial, run.jobs))
+    except NotMeasured as exc:
+        return Turn(number, entry, problem=str(exc))

@@ -1,0 +1,12 @@
+"""What can be measured, one file each, in the order in which it is."""
+
+from __future__ import annotations
+
+from benchmarks.workload import Workload
+from benchmarks.workloads.connections import CONNECTIONS
+from benchmarks.workloads.delay import DELAY
+from benchmarks.workloads.drain import DRAIN
+from benchmarks.workloads.latency import LATENCY
+from benchmarks.workloads.memory import MEMORY
+
+WORKLOADS: tuple[Workload, ...] = (DRAIN, DELAY, LATENCY, CONNECTIONS, MEMORY)

@@ -1,0 +1,336 @@
+"""Tasks for tests: everything that a task can do to a worker, well meant or not.
+
+A worker is given them with ``-I tests.jobs``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+from celery import Task, chain, chord, group, shared_task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+
+from tests.witness import END, START, Witness, mark
+
+# What succeeds
+
+
+@shared_task(name="tests.noop", ignore_result=True)
+def noop() -> None:
+    """Nothing."""
+
+
+@shared_task(name="tests.add")
+def add(x: float, y: float) -> float:
+    return x + y
+
+
+@shared_task(name="tests.total")
+def total(numbers: list[float]) -> float:
+    """The body of a chord over ``add``."""
+    return sum(numbers)
+
+
+@shared_task(name="tests.echo")
+def echo(*args: Any, **kwargs: Any) -> list[Any]:
+    """What arrived: ``[args, kwargs]``."""
+    return [list(args), kwargs]
+
+
+@shared_task(name="tests.sleep")
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@shared_task(name="tests.witness", bind=True)
+def witness(self: Task[Any, Any], path: str, seconds: float = 0) -> None:
+    """Mark the start in ``path``, wait, mark the end."""
+    mark(path, self.request.id, self.request.retries, START)
+    if seconds:
+        time.sleep(seconds)
+    mark(path, self.request.id, self.request.retries, END)
+
+
+@shared_task(name="tests.spawn")
+def spawn(count: int = 1) -> list[str]:
+    """Enqueue ``count`` jobs of ``noop``; their ids."""
+    return [noop.delay().id for _ in range(count)]
+
+
+@shared_task(name="tests.big_result")
+def big_result(size: int) -> str:
+    return "x" * size
+
+
+@shared_task(name="tests.big_memory")
+def big_memory(megabytes: int) -> int:
+    """Fill that much memory, page by page; its size in bytes."""
+    return len(bytearray(b"\x01") * (megabytes << 20))
+
+
+@shared_task(name="tests.limited", priority="high", max_tries=2, timeout=1, retry_base=0.05)
+def limited(seconds: float) -> float:
+    """A task whose decorator sets every option that the platform adds to Celery's."""
+    time.sleep(seconds)
+    return seconds
+
+
+# What raises
+
+
+@shared_task(name="tests.fail")
+def fail(message: str = "failed on purpose") -> NoReturn:
+    raise ValueError(message)
+
+
+@shared_task(name="tests.flaky", bind=True, retry_base=0.05)
+def flaky(self: Task[Any, Any], failures: int) -> int:
+    """Fail that many attempts, then return the number of the attempt that did not, from 0."""
+    if self.request.retries < failures:
+        raise ConnectionError(f"attempt {self.request.retries} of {failures} that fail")
+    return self.request.retries
+
+
+@shared_task(name="tests.fail_patiently", retry_base=60)
+def fail_patiently() -> NoReturn:
+    """Fail; the next attempt is two minutes away, as it is by default."""
+    raise ValueError("failed on purpose")
+
+
+@shared_task(name="tests.autoretry", autoretry_for=(OSError,), dont_autoretry_for=(FileNotFoundError,))
+def autoretry(error: str) -> NoReturn:
+    """Raise the builtin exception of that name; Celery's own options say which is tried again."""
+    raise _builtin(error)
+
+
+@shared_task(name="tests.autoretry_once", autoretry_for=(OSError,), retry_kwargs={"max_retries": 1, "countdown": 0})
+def autoretry_once() -> NoReturn:
+    raise OSError("failed on purpose")
+
+
+@shared_task(
+    name="tests.autoretry_backoff",
+    autoretry_for=(OSError,),
+    retry_backoff=50,
+    retry_backoff_max=90,
+    retry_jitter=False,
+    max_retries=3,
+)
+def autoretry_backoff() -> NoReturn:
+    raise OSError("failed on purpose")
+
+
+@shared_task(name="tests.no_retry_for", dont_autoretry_for=(LookupError,))
+def no_retry_for(error: str) -> NoReturn:
+    """Raise the builtin exception of that name; every one is tried again but for a LookupError."""
+    raise _builtin(error)
+
+
+@shared_task(name="tests.leave")
+def leave(error: str) -> NoReturn:
+    """Raise what is no Exception."""
+    raise {"CancelledError": asyncio.CancelledError, "GeneratorExit": GeneratorExit, "Own": OwnBaseException}[
+        error
+    ]("on purpose")
+
+
+def _builtin(name: str) -> Exception:
+    return {error.__name__: error for error in (KeyError, FileNotFoundError, ConnectionError, ValueError)}[name](
+        "failed on purpose"
+    )
+
+
+class OwnBaseException(BaseException):
+    pass
+
+
+@shared_task(name="tests.memory_error")
+def memory_error() -> NoReturn:
+    raise MemoryError("out of memory on purpose")
+
+
+@shared_task(name="tests.unpicklable_error")
+def unpicklable_error() -> NoReturn:
+    raise Unpicklable("holds a file")
+
+
+@shared_task(name="tests.nasty_error")
+def nasty_error() -> NoReturn:
+    """Text that PostgreSQL (NUL) and UTF-8 (a lone surrogate) refuse."""
+    raise ValueError("nul \x00, lone surrogate \ud800, end")
+
+
+@shared_task(name="tests.huge_error")
+def huge_error(size: int = 10_000_000) -> NoReturn:
+    raise ValueError("x" * size)
+
+
+@shared_task(name="tests.str_raises")
+def str_raises() -> NoReturn:
+    raise Unprintable
+
+
+@shared_task(name="tests.unserialisable_result")
+def unserialisable_result() -> object:
+    return object()
+
+
+class Unpicklable(Exception):
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("cannot be pickled, on purpose")
+
+
+class Unprintable(Exception):
+    def __str__(self) -> NoReturn:
+        raise RuntimeError("has no text, on purpose")
+
+    __repr__ = __str__
+
+
+# What ends in another of Celery's ways
+
+
+@shared_task(name="tests.ignore")
+def ignore() -> NoReturn:
+    raise Ignore
+
+
+@shared_task(name="tests.reject", bind=True)
+def reject(self: Task[Any, Any], requeue: bool, path: str | None = None) -> str:
+    """Reject the message; with a ``path`` only for the first time, or ``requeue`` would never end."""
+    if path is not None:
+        seen = Witness(path).starts()[self.request.id]
+        mark(path, self.request.id, self.request.retries, START)
+        if seen:
+            return "not rejected again"
+    raise Reject("rejected on purpose", requeue=requeue)
+
+
+@shared_task(name="tests.retry_with", bind=True)
+def retry_with(self: Task[Any, Any], value: int, times: int = 1) -> int:
+    """Retry at once with ``value + 1``, ``times`` times; the value of the last attempt."""
+    if self.request.retries < times:
+        raise self.retry(args=[value + 1], kwargs={"times": times}, countdown=0)
+    return value
+
+
+@shared_task(name="tests.retry_kwargs", bind=True)
+def retry_kwargs(self: Task[Any, Any], value: int, *, step: int = 1) -> list[int]:
+    """Retry once with the same positional and another keyword argument."""
+    if self.request.retries == 0:
+        raise self.retry(kwargs={"step": step + 1}, countdown=0)
+    return [value, step]
+
+
+@shared_task(name="tests.retry_in", bind=True)
+def retry_in(self: Task[Any, Any], seconds: float) -> int:
+    """Retry once, in that many seconds."""
+    if self.request.retries == 0:
+        raise self.retry(countdown=seconds)
+    return self.request.retries
+
+
+@shared_task(name="tests.retry_up_to", bind=True)
+def retry_up_to(self: Task[Any, Any], limit: int) -> NoReturn:
+    """Retry until the limit that this very call sets; without an exception of its own."""
+    raise self.retry(max_retries=limit, countdown=0)
+
+
+@shared_task(name="tests.retry_no_throw", bind=True)
+def retry_no_throw(self: Task[Any, Any]) -> str:
+    """Ask for one retry and go on to return a result."""
+    if self.request.retries == 0:
+        self.retry(countdown=0, throw=False)
+        return "went on after asking for a retry"
+    return "the retry"
+
+
+@shared_task(name="tests.retry_for_ever", bind=True, max_retries=2)
+def retry_for_ever(self: Task[Any, Any]) -> NoReturn:
+    """Retry until Celery's own limit of two."""
+    raise self.retry(exc=ValueError("not yet"), countdown=0)
+
+
+# What ends the process, or does not end
+
+
+@shared_task(name="tests.exit")
+def exit_(code: int = 0) -> NoReturn:
+    sys.exit(code)
+
+
+@shared_task(name="tests.hard_exit")
+def hard_exit(code: int = 1) -> NoReturn:
+    """End the process at once, as a crash in a C library would."""
+    os._exit(code)
+
+
+@shared_task(name="tests.kill_self")
+def kill_self(number: int) -> None:
+    """Send the process that runs this the signal of that number."""
+    os.kill(os.getpid(), number)
+    time.sleep(10)  # a signal for another thread is not there at once
+
+
+@shared_task(name="tests.kill_once", bind=True)
+def kill_once(self: Task[Any, Any]) -> int:
+    """Die in the first attempt; the number of the attempt that did not, from 0."""
+    if self.request.retries == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(10)
+    return self.request.retries
+
+
+@shared_task(name="tests.hang", bind=True)
+def hang(self: Task[Any, Any], stubborn: bool = False, path: str | None = None) -> NoReturn:
+    """Never end; a ``stubborn`` one does not end for the soft time limit either."""
+    if path is not None:
+        mark(path, self.request.id, self.request.retries, START)
+    while True:
+        try:
+            time.sleep(0.5)
+        except SoftTimeLimitExceeded:
+            if not stubborn:
+                raise
+
+
+# What replaces itself, what listens
+
+
+@shared_task(name="tests.become", bind=True)
+def become(self: Task[Any, Any], kind: str) -> NoReturn:
+    """Replace itself by another job, a chain, a group or a chord, all of which come to 6 (a group to [1, 2, 3])."""
+    parts = group(add.si(number, 0) for number in (1, 2, 3))
+    raise self.replace(
+        {
+            "job": lambda: add.si(2, 4),
+            "chain": lambda: chain(add.si(1, 2), add.s(3)),
+            "group": lambda: parts,
+            "chord": lambda: chord(parts, total.s()),
+        }[kind]()
+    )
+
+
+@shared_task(name="tests.grow_chord", bind=True)
+def grow_chord(self: Task[Any, Any], value: float) -> float:
+    """A member of a chord that adds another one, worth 100."""
+    self.add_to_chord(add.si(100, 0))
+    return value
+
+
+@shared_task(name="tests.listen", bind=True)
+def listen(self: Task[Any, Any], heard: Any, path: str, name: str = "") -> None:
+    """A callback: write into ``path`` that it was called, under ``name`` or its own id."""
+    mark(path, name or self.request.id, self.request.retries, START)
+
+
+@shared_task(name="tests.listen_to_error")
+def listen_to_error(request: Any, error: Any, trace: Any, path: str, name: str) -> None:
+    """An errback of Celery's newer kind: called with what failed, in the process where it failed."""
+    mark(path, name, request.retries, START)

@@ -1,0 +1,38 @@
+"""Waiting, for tests: a condition with a deadline in place of a sleep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_FIRST_PAUSE = 0.002  # seconds
+_LONGEST_PAUSE = 0.05  # seconds
+
+
+def wait_until(predicate: Callable[[], T], *, within: float, saying: str) -> T:
+    """The first truthy value that ``predicate`` returns.
+
+    Args:
+        within: seconds until the wait fails; the predicate is asked once more at the end.
+        saying: what was waited for, as the failure's sentence.
+
+    Raises:
+        AssertionError: with ``saying`` and the last value. What the predicate raises is not caught.
+
+    >>> wait_until(lambda: 7, within=1, saying="a number")
+    7
+    """
+    deadline = time.monotonic() + within
+    pause = _FIRST_PAUSE
+    while True:
+        last_time = time.monotonic() >= deadline
+        value = predicate()
+        if value:
+            return value
+        if last_time:
+            raise AssertionError(f"{saying}: not within {within:g} s, last value {value!r}")
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(pause * 1.5, _LONGEST_PAUSE)

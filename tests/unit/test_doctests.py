@@ -1,0 +1,32 @@
+"""The examples in the docstrings of the app say what is true."""
+
+from __future__ import annotations
+
+import doctest
+import pkgutil
+from importlib import import_module
+
+import pytest
+
+import app
+
+#: Read the environment, or run only inside of Alembic, when they are imported.
+_NOT_IMPORTED = ("app.celery", "app.ledger.migrations")
+
+
+def _examples() -> list[doctest.DocTest]:
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    modules = [module.name for module in pkgutil.walk_packages(app.__path__, "app.")]
+    wanted = [name for name in modules if not name.startswith(_NOT_IMPORTED)]
+    return [test for name in wanted for test in finder.find(import_module(name)) if test.examples]
+
+
+@pytest.mark.parametrize("example", _examples(), ids=lambda example: example.name)
+def test_an_example_is_true(example: doctest.DocTest) -> None:
+    report: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(example, out=report.append)
+    assert not report, "".join(report)
+
+
+def test_the_examples_were_found() -> None:
+    assert len(_examples()) >= 5

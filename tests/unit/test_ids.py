@@ -1,0 +1,86 @@
+"""Ids: in the order of time, derived from a key, read from what others call one."""
+
+from __future__ import annotations
+
+import time
+from uuid import RFC_4122, UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.errors import BadArgument
+from app.ids import derived_id, new_id, optional_id, parse_id
+from tests.support import wait_until
+
+quick = settings(max_examples=25, deadline=None)
+
+
+def milliseconds(job: str) -> int:
+    return UUID(job).int >> 80
+
+
+def test_a_new_id_is_a_uuid_of_version_7() -> None:
+    for job in (UUID(new_id()) for _ in range(200)):
+        assert (job.version, job.variant) == (7, RFC_4122)
+
+
+def test_a_new_id_begins_with_the_time() -> None:
+    before = time.time_ns() // 1_000_000
+    made = milliseconds(new_id())
+    assert before <= made <= time.time_ns() // 1_000_000
+
+
+def test_a_later_id_is_a_larger_one() -> None:
+    first = new_id()
+    later = wait_until(
+        lambda: next(filter(lambda job: milliseconds(job) > milliseconds(first), [new_id()]), None),
+        within=1,
+        saying="another millisecond",
+    )
+    assert later > first
+    assert UUID(later) > UUID(first)
+
+
+def test_ids_of_one_millisecond_differ() -> None:
+    ids = [new_id() for _ in range(5_000)]
+    assert len(set(ids)) == len(ids)
+    assert len({milliseconds(job) for job in ids}) < len(ids)
+
+
+def test_a_derived_id_never_changes() -> None:
+    assert derived_id("mail.send", "42") == "12a3ba71-b2f5-5db9-9e9f-4b28ac71bb21"
+
+
+@quick
+@given(st.tuples(st.text("a:1"), st.text("a:1")), st.tuples(st.text("a:1"), st.text("a:1")))
+def test_another_task_or_key_has_another_id(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert (derived_id(*one) == derived_id(*other)) == (one == other)
+    assert UUID(derived_id(*one)).version == 5
+
+
+@pytest.mark.parametrize("spelling", [str, str.upper, lambda text: text.replace("-", "")])
+def test_a_uuid_is_read_in_every_spelling(spelling: object) -> None:
+    job = UUID(new_id())
+    assert parse_id(spelling(str(job))) == job  # type: ignore[operator]
+    assert parse_id(job) is job
+
+
+@pytest.mark.parametrize("value", ["", "7", "not-a-uuid", None, 7, [], "x" * 10_000, "\x00", "\ud800"])
+def test_what_is_no_uuid_is_refused_by_its_name(value: object) -> None:
+    with pytest.raises(BadArgument) as caught:
+        parse_id(value, name="after")
+    assert caught.value.name == "after"
+    assert "wanted a UUID" in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_an_optional_id_may_be_missing() -> None:
+    job = new_id()
+    assert optional_id(job) == UUID(job)
+    assert optional_id(UUID(job)) == UUID(job)
+
+
+@pytest.mark.parametrize("value", [None, "", "7", 0, 7, -1, 1.5, float("nan"), [], [1], {}, {"a": 1}, b"x", "\ud800"])
+def test_what_is_no_uuid_counts_as_none_where_an_id_may_be_missing(value: object) -> None:
+    assert optional_id(value) is None

@@ -1,0 +1,156 @@
+"""Real ``celery`` processes for acceptance tests: workers that may be stopped, killed and frozen."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from tests.processes import Process, scratch
+from tests.support import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+_SET_BY_THE_TESTS = ("CELERY", "DATABASE_URL", "FLOWER_", "TEST_", "PYTEST_")
+_numbers = itertools.count(1)
+
+
+def environment(broker: str, database: str, settings: Mapping[str, object] | None = None) -> dict[str, str]:
+    """The environment of a process of the platform; nothing of it comes from the tests' own settings.
+
+    Args:
+        settings: fields of ``app.settings.Settings``: ``{"retry_base": 0.1}`` is CELERIAC_RETRY_BASE. A name
+            in capitals is taken as it is.
+    """
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(_SET_BY_THE_TESTS)}
+    given = {
+        (name if name.isupper() else f"CELERIAC_{name.upper()}"): str(value)
+        for name, value in (settings or {}).items()
+    }
+    fixed = {"CELERY_BROKER_URL": broker, "DATABASE_URL": database, "PYTHONUNBUFFERED": "1"}
+    return inherited | fixed | given
+
+
+class CeleryProcess:
+    """``celery -A app COMMAND …`` with its log in a file; used as a context manager, nothing of it is left.
+
+    The end of its log goes to stdout when it is closed, where pytest shows it for tests that fail.
+    """
+
+    def __init__(self, command: str, arguments: Sequence[str], *, env: Mapping[str, str]) -> None:
+        self.name = f"{command}-{os.getpid()}-{next(_numbers)}"
+        self._argv = [sys.executable, "-m", "celery", "-A", "app", command, *arguments]
+        self._env = dict(env)
+        self._log = scratch(command) / f"{self.name}.log"
+        self._process: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None, f"{self.name} was not started"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def running(self) -> bool:
+        return self.process.status is None
+
+    def start(self) -> Self:
+        assert self._process is None or not self.running, f"{self.name} runs already"
+        self._process = Process(self._argv, log=self._log, cwd=ROOT, env=self._env)
+        return self
+
+    def logged(self, text: str, *, within: float) -> Self:
+        """Wait until the log holds ``text``; fails at once when the process ends without it."""
+        wait_until(
+            lambda: text in self.log or not self.running, within=within, saying=f"{self.name} logs {text!r}"
+        )
+        if text not in self.log:
+            raise AssertionError(f"{self.name} ended with {self.process.status} before it logged {text!r}")
+        return self
+
+    def children(self) -> list[int]:
+        """Pids of its direct children, oldest first."""
+        return self.process.children()
+
+    def term(self) -> None:
+        """SIGTERM to the main process: a warm shutdown."""
+        self.process.send(signal.SIGTERM)
+
+    def quit(self) -> None:
+        """SIGQUIT to the main process: a cold shutdown."""
+        self.process.send(signal.SIGQUIT)
+
+    def kill(self) -> int:
+        """SIGKILL to it and its children at once, as the machine's end would; returns the exit status."""
+        return self.process.kill()
+
+    def kill_main(self) -> None:
+        """SIGKILL to the main process alone; what becomes of its children is their affair."""
+        self.process.send(signal.SIGKILL)
+        self.process.wait(10)
+
+    def freeze(self, *, children: bool = True) -> None:
+        """SIGSTOP to the main process and, unless told otherwise, to its children."""
+        self.process.freeze(children=children)
+
+    def thaw(self) -> None:
+        self.process.thaw()
+
+    def wait(self, within: float) -> int:
+        """The exit status, once it has ended by itself; negative for a signal."""
+        return self.process.wait(within)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            print(self._process.tail())
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Worker(CeleryProcess):
+    """``celery -A app worker`` with the tasks of ``tests.jobs``.
+
+    Args:
+        broker: what CELERY_BROKER_URL is set to; see the fixture ``redis_url``.
+        database: what DATABASE_URL is set to; see the fixture ``database_url``.
+        pool: prefork, threads, solo or gevent.
+        concurrency: jobs at a time.
+        settings: see ``environment``.
+        options: further arguments of ``celery worker``.
+        include: modules of tasks beside the app's own.
+    """
+
+    def __init__(
+        self,
+        broker: str,
+        database: str,
+        *,
+        pool: str = "prefork",
+        concurrency: int = 2,
+        settings: Mapping[str, object] | None = None,
+        options: Sequence[str] = (),
+        include: str = "tests.jobs",
+    ) -> None:
+        super().__init__("worker", (), env=environment(broker, database, settings))
+        self.node = f"{self.name}@test"
+        self._argv += ["-P", pool, "-c", str(concurrency), "-n", self.node]
+        self._argv += ["--loglevel", "INFO", "-I", include, *options]
+
+    def ready(self, *, within: float = 30) -> Self:
+        """Wait until it takes jobs."""
+        return self.logged(f"{self.node} ready.", within=within)
