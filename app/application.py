@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery
+from kombu.exceptions import LimitExceeded, OperationalError
+from redis.exceptions import RedisError
 
 from app.errors import UnknownTask
 from app.ids import derived_id, new_id, parse_id
@@ -26,6 +28,8 @@ class Celeriac(Celery):
     settings: Settings
     database: Database
     broker_state: Broker
+    #: What a broker that is away raises.
+    broker_errors: ClassVar = (OperationalError, OSError, LimitExceeded, RedisError)
     ledger_thread: LedgerThread  # in a worker's main process
 
     def send_task(

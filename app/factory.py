@@ -20,6 +20,7 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
         name,
         amqp="app.enqueue:AMQP",
         task_cls="app.task:Task",
+        control="app.control:Control",
         # Named with its class, so that CELERY_RESULT_BACKEND, which Celery reads too, cannot replace it.
         backend=f"app.results:ResultBackend+{settings.results}",
         set_as_current=set_as_current,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -45,7 +46,9 @@ class Claimed:
     max_tries: int
     tries_before: int
     dispatch_count: int
-    timeout: float | None
+    queue: str
+    dispatched: datetime
+    failed_before: bool  # whether an attempt of it was not successful
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,9 @@ def _claim(dialect: str) -> Update:
             _jobs.c.max_tries,
             _jobs.c.tries_before,
             _jobs.c.dispatch_count,
-            _jobs.c.timeout,
+            _jobs.c.queue,
+            _jobs.c.dispatched,
+            _jobs.c.failure_info.is_not(None),
         )
     )
 

@@ -115,6 +115,14 @@ class BackgroundJob(Base):
             postgresql_where=text("worker_id IS NOT NULL"),
             sqlite_where=text("worker_id IS NOT NULL"),
         ),
+        # What strand detection looks for: sent, and not claimed since.
+        Index(
+            "background_jobs_sent",
+            "queue",
+            "dispatched",
+            postgresql_where=text(f"state IN ({_listed(WAITING)})"),
+            sqlite_where=text(f"state IN ({_listed(WAITING)})"),
+        ),
         Index("background_jobs_listing", "queued", "id"),
         Index("background_jobs_by_state", "state", "queued"),
     )

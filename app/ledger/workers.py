@@ -41,9 +41,13 @@ def sign_on(connection: Connection, start: WorkerStart) -> None:
     connection.execute(insert(_workers).values(**values, started=now(), heartbeat=now()))
 
 
-def beat(connection: Connection, worker: UUID) -> None:
-    """Write that a worker lives."""
-    connection.execute(update(_workers).where(_workers.c.id == worker).values(heartbeat=now()))
+def beat(connection: Connection, worker: UUID) -> bool:
+    """Write that a worker lives; False when others had declared it dead."""
+    mine = update(_workers).where(_workers.c.id == worker)
+    if connection.execute(mine.where(_workers.c.stopped.is_(None)).values(heartbeat=now())).rowcount:
+        return True
+    connection.execute(mine.values(heartbeat=now(), stopped=None))
+    return False
 
 
 def sign_off(connection: Connection, worker: UUID) -> None:

@@ -22,9 +22,13 @@ from app.ledger.migrate import require_head
 from app.ledger.outcomes import Failure, Outcome
 from app.ledger.workers import WorkerStart
 from app.sending import STAMP
+from app.worker.canceller import Canceller
 from app.worker.dispatcher import Dispatcher
-from app.worker.keeper import Keeper
+from app.worker.keeper import Duty, Keeper
+from app.worker.rescuer import Rescuer
+from app.worker.strander import GRACE, Strander
 from app.worker.turn import LedgerThread
+from app.worker.watermarks import Watermarks
 
 if TYPE_CHECKING:
     from app.application import Celeriac
@@ -44,24 +48,44 @@ class Consumer(CeleryConsumer):
         self._reconnecting = False
         self._stopping = False
         self._worker_id = UUID(new_id())
-        app = self.app
-        self.keeper = Keeper(
-            app.database,
-            worker=self._worker_id,
-            dispatcher=Dispatcher(app, app.database, app.broker_state),
-            heartbeat=app.settings.heartbeat,
-        )
+        app, settings = self.app, self.app.settings
+        watermarks = Watermarks(GRACE)
         self.ledger = LedgerThread(
             app.database,
             worker=self._worker_id,
             tasks=self.strategies,
             hand_over=self._winners,
             fetch_results=app.backend.stored_results,
-            on_change=self.keeper.poke,
+            on_change=self._poke,
             concurrency=self._concurrency,
-            max_tries=app.settings.max_tries,
+            max_tries=settings.max_tries,
+            watermarks=watermarks,
         )
         app.ledger_thread = self.ledger
+        self.dispatcher = Dispatcher(app, app.database, app.broker_state)
+        self.strander = Strander(app, app.database, watermarks, queues=self._queues, on_change=self._poke)
+        self.rescuer = Rescuer(
+            app.database,
+            worker=self._worker_id,
+            held=self.ledger.held,
+            silence=settings.worker_timeout,
+            stored_results=app.backend.stored_results,
+            on_change=self._poke,
+        )
+        self.canceller = Canceller(
+            app.database, worker=self._worker_id, pool=lambda: self.pool, in_event_loop=self._soon
+        )
+        self.keeper = Keeper(
+            [
+                Duty("heartbeat", self._beat, settings.heartbeat),
+                Duty("dispatch", self.dispatcher.run, 1.0, on_poke=True),
+                Duty("cancel", self.canceller.pass_on, 1.0),
+                Duty("rescue", self.rescuer.rescue_dead, 1.0),
+                Duty("unknown claims", self.rescuer.release_unknown, 5.0),
+                Duty("strands", self.strander.sweep, 2.0),
+            ],
+            longest_rest=settings.worker_timeout / 4,
+        )
 
     # ---- life
 
@@ -159,7 +183,25 @@ class Consumer(CeleryConsumer):
         _finish_writes(pool)
         _drop_unwritten(pool)
 
+    # ---- the keeper's needs
+
+    def _poke(self) -> None:
+        self.keeper.poke()
+
+    def _soon(self, call: Callable[[], Any]) -> None:
+        self.call_soon(call)
+
+    def _beat(self) -> None:
+        with self.app.database.statement() as connection:
+            known = workers.beat(connection, self._worker_id)
+        if not known:
+            logger.warning("this worker was declared dead while it was silent; late outcomes are refused")
+        self.rescuer.beat_written()
+
     # ---- facts
+
+    def _queues(self) -> list[str]:
+        return list(self.app.amqp.queues.consume_from)
 
     def _concurrency(self) -> int:
         return int(getattr(self.pool, "num_processes", None) or 1)
@@ -172,7 +214,7 @@ class Consumer(CeleryConsumer):
             pid=os.getpid(),
             pool=type(self.pool).__module__.rpartition(".")[2],
             concurrency=self._concurrency(),
-            queues=list(self.app.amqp.queues.consume_from),
+            queues=self._queues(),
             tasks=hashlib.sha256(names.encode()).hexdigest(),
             version=__version__,
         )

@@ -1,4 +1,4 @@
-"""The worker's care of the ledger, in a thread of its own: heartbeat and dispatch."""
+"""The worker's care of the ledger, in a thread of its own. No leader: guarded updates make it safe."""
 
 from __future__ import annotations
 
@@ -6,26 +6,45 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from uuid import UUID
+from dataclasses import dataclass
 
-from app.ledger import workers
-from app.ledger.database import Database
-from app.worker.dispatcher import Dispatcher
+from app.ledger.database import UNREACHABLE
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_SLEEP = 1.0  # seconds
+_FIRST_REST = 0.2  # seconds after a duty failed
+
+
+@dataclass(slots=True, eq=False)
+class Duty:
+    """Something that is done again and again.
+
+    Attributes:
+        run: does it; may return the seconds until it has to be done again.
+        every: seconds between two times, unless ``run`` says otherwise.
+        on_poke: whether a poke makes it due.
+    """
+
+    name: str
+    run: Callable[[], float | None]
+    every: float
+    on_poke: bool = False
+    due: float = 0.0  # on the monotonic clock
+    rest: float = 0.0
 
 
 class Keeper:
-    """Sleeps until the next thing is due; poked when its own worker made something due."""
+    """Sleeps until the next duty; poked when its own worker made something due.
 
-    def __init__(self, database: Database, *, worker: UUID, dispatcher: Dispatcher, heartbeat: float) -> None:
-        self._database = database
-        self._worker = worker
-        self._dispatcher = dispatcher
-        self._heartbeat = heartbeat
-        self._next_beat = 0.0
+    Args:
+        longest_rest: seconds; the back-off of a failing duty stays below a third of the silence
+            after which a worker is dead, or the end of an outage would be noticed too late.
+    """
+
+    def __init__(self, duties: list[Duty], *, longest_rest: float) -> None:
+        self._duties = duties
+        self._longest_rest = longest_rest
         self._poked = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -45,26 +64,22 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._stopping:
+            poked = self._poked.is_set()
             self._poked.clear()
-            wait = min(self._safely(self._beat), self._safely(self._dispatch))
+            for duty in self._duties:
+                if duty.due <= time.monotonic() or (poked and duty.on_poke and not duty.rest):
+                    self._do(duty)
+            wait = min(duty.due for duty in self._duties) - time.monotonic()
             self._poked.wait(max(0.0, min(wait, _LONGEST_SLEEP)))
 
-    def _safely(self, duty: Callable[[], float]) -> float:
+    def _do(self, duty: Duty) -> None:
         try:
-            return duty()
+            wait = duty.run()
+            duty.rest = 0.0
         except Exception as exc:  # the keeper must live through every outage
-            logger.warning("keeper: %s failed, tried again: %s", duty.__name__.strip("_"), type(exc).__name__)
-            return _LONGEST_SLEEP
-
-    def _beat(self) -> float:
-        left = self._next_beat - time.monotonic()
-        if left > 0:
-            return left
-        with self._database.statement() as connection:
-            workers.beat(connection, self._worker)
-        self._next_beat = time.monotonic() + self._heartbeat
-        return self._heartbeat
-
-    def _dispatch(self) -> float:
-        wait = self._dispatcher.run()
-        return _LONGEST_SLEEP if wait is None else wait
+            duty.rest = wait = min(max(duty.rest * 2, _FIRST_REST), self._longest_rest)
+            if isinstance(exc, UNREACHABLE):
+                logger.warning("keeper: %s waits, the ledger is away: %s", duty.name, type(exc).__name__)
+            else:
+                logger.exception("keeper: %s failed, it is tried again", duty.name)
+        duty.due = time.monotonic() + (duty.every if wait is None else min(wait, duty.every))

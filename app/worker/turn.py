@@ -26,6 +26,7 @@ from app.ledger.quarantine import Unreadable
 from app.worker import deliveries
 from app.worker.deliveries import Delivery
 from app.worker.held import Held
+from app.worker.watermarks import Watermarks
 
 if TYPE_CHECKING:
     from app.worker.request import JobRequest
@@ -39,6 +40,8 @@ _GATHER = 0.003  # seconds
 _MOST = 500
 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 2.0  # seconds, while the database is away
+
+_SUSPECT_DELAY = 1.0  # seconds before a job that waits for another suspect's end is sent again
 
 UNKNOWN_DELAY = 30.0  # seconds before a job of an unknown task is sent again
 UNKNOWN_LIMIT = 3600.0  # seconds after which it is failed
@@ -95,6 +98,7 @@ class LedgerThread:
         on_change: Callable[[], None],
         concurrency: Callable[[], int],
         max_tries: int,
+        watermarks: Watermarks,
     ) -> None:
         self.worker = worker
         self.held = Held()
@@ -109,6 +113,8 @@ class LedgerThread:
         self._max_tries = max_tries
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._work = Work()
+        self._watermarks = watermarks
+        self._suspect: UUID | None = None  # the one job in hand that has a lost attempt behind it
         self._unsure: set[UUID] = set()  # claims whose answer was lost
         self._closing = threading.Event()
         self._claiming = True
@@ -205,6 +211,8 @@ class LedgerThread:
         except BaseException:
             # The commit may have been done and only its answer lost: what it won is released first.
             self._unsure.update(delivery.job for delivery in known)
+            if self._suspect in self._unsure:
+                self._suspect = None
             for delivery in mine:
                 self.held.leave(delivery.job)
             raise
@@ -240,7 +248,7 @@ class LedgerThread:
             late = [delivery.job for delivery in unknown]
             quarantine.postpone(connection, late, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
         if known and self._claiming:
-            answer.won = claims.claim(connection, [delivery.job for delivery in known], worker=self.worker)
+            answer.won = self._claim(connection, [delivery.job for delivery in known])
             old = [
                 d.job for d in known if d.job in answer.won and d.dispatch != answer.won[d.job].dispatch_count
             ]
@@ -249,6 +257,23 @@ class LedgerThread:
             if len(answer.won) < len(known):
                 claims.expire(connection, [d.job for d in known if d.job not in answer.won])
         return answer
+
+    def _claim(self, connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Claimed]:
+        """Claim, but hold at most one job with a lost attempt behind it.
+
+        Poison that kills its worker takes what runs beside it along once, but never again.
+        """
+        won = claims.claim(connection, ids, worker=self.worker)
+        failed = [job for job, claimed in won.items() if claimed.failed_before]
+        suspects = sorted(claims.lost_before(connection, failed)) if failed else []
+        surplus = suspects if self._suspect else suspects[1:]
+        if surplus:
+            attempts = [(job, won[job].attempt) for job in surplus]
+            for job in claims.release(connection, attempts, worker=self.worker, delay=_SUSPECT_DELAY):
+                del won[job]
+        if suspects and not self._suspect:
+            self._suspect = suspects[0]
+        return won
 
     def _enter(self, found: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
         """Enter each job once; a second copy of a message must not run whatever the claim says."""
@@ -267,11 +292,14 @@ class LedgerThread:
                 logger.info("late outcome refused: job %s, attempt %d", item.outcome.id, item.outcome.attempt)
             changed = changed or state in (JobState.ERROR, JobState.PENDING)
             self.held.leave(item.outcome.id)
+            if item.outcome.id == self._suspect:
+                self._suspect = None
         if changed:
             self._on_change()
 
     def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> None:
         winners = []
+        self._watermarks.claimed(answer.won.values())
         for delivery in known:
             claimed = answer.won.get(delivery.job)
             if claimed is None:

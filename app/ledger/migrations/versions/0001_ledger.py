@@ -80,6 +80,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("dispatched IS NULL"),
         sqlite_where=sa.text("dispatched IS NULL"),
     )
+    op.create_index(
+        "background_jobs_sent",
+        "background_jobs",
+        ["queue", "dispatched"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('error', 'pending')"),
+        sqlite_where=sa.text("state IN ('error', 'pending')"),
+    )
     op.create_index("background_jobs_listing", "background_jobs", ["queued", "id"], unique=False)
     op.create_table(
         "schedules",

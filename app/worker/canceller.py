@@ -1,0 +1,61 @@
+"""Cancel: pass the ledger's cancel requests on to the jobs that run here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from celery.worker import state
+
+from app.ledger import rescue
+from app.ledger.cancel import Mode
+from app.ledger.database import Database
+
+logger = logging.getLogger(__name__)
+
+
+class Canceller:
+    """A soft request is read by the task itself; a hard one terminates its child.
+
+    Args:
+        in_event_loop: runs a call in the thread that the pool belongs to.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        worker: UUID,
+        pool: Callable[[], Any],
+        in_event_loop: Callable[[Callable[[], Any]], Any],
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._pool = pool
+        self._in_event_loop = in_event_loop
+        self._told: set[UUID] = set()
+
+    def pass_on(self) -> None:
+        """Look for cancel requests of this worker's running jobs, and act on the new ones."""
+        with self._database.reading() as connection:
+            rows = rescue.held_by(connection, [self._worker])
+        wanted = {row.id: row.cancel_requested for row in rows if row.cancel_requested}
+        for job, mode in wanted.items():
+            if job not in self._told:
+                self._in_event_loop(lambda job=job, mode=mode: self._act(job, mode))  # type: ignore[misc]
+        # A soft request may be made harder later: only hard ones are done with.
+        self._told = {job for job, mode in wanted.items() if mode == Mode.HARD}
+
+    def _act(self, job: UUID, mode: str) -> None:
+        request = state.requests.get(str(job))
+        if request is None:
+            return
+        if request.time_start is None:
+            state.revoked.add(str(job))  # not begun: Celery drops it when its turn comes
+        elif mode == Mode.HARD:
+            try:
+                request.terminate(self._pool(), signal="SIGTERM")
+            except NotImplementedError:
+                logger.warning("job %s cannot be terminated in this pool: it was asked to stop", job)
