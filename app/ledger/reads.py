@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Dialect,
+    Interval,
+    Row,
+    Select,
+    TypeDecorator,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    type_coerce,
+)
+from sqlalchemy.types import TypeEngine
 
 from app.ledger import batch
 from app.ledger.lifecycle import JobState
@@ -61,6 +76,49 @@ class Ending:
     worker_id: UUID | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Jobs that belong together, in numbers. Waits and runs are of the last attempt of those that started.
+
+    A wait lasts from acceptance to the start of the last attempt: a job that was retried waited through
+    its earlier attempts. The percentiles are jobs' own values (nearest rank); None: no job has one.
+    """
+
+    task: str | None  # None: of every task
+    state: JobState | None  # None: in any state
+    jobs: int
+    retried: int  # of them, those that took more than one attempt
+    wait_p50: timedelta | None
+    wait_p99: timedelta | None
+    run_p50: timedelta | None
+    run_p99: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureLine:
+    """Unsuccessful attempts of one task that failed in the same way."""
+
+    task: str
+    kind: str
+    exception_type: str | None
+    frame: str | None
+    attempts: int
+    jobs: int
+    last: datetime  # when the latest of them ended
+    example: str | None  # what one of the exceptions said, its first 300 characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaySummary:
+    whole: Line
+    lines: tuple[Line, ...]  # by task and state
+    failures: tuple[FailureLine, ...]  # the most frequent first
+
+
+#: Ways to fail that a summary tells apart, at most.
+FAILURE_LINES = 200
+
+
 def find(connection: Connection, job: UUID) -> Row[Any] | None:
     """The row of a job with all its columns; None when there is none."""
     return connection.execute(select(_jobs).where(_jobs.c.id == job)).one_or_none()
@@ -101,6 +159,105 @@ def counts(connection: Connection, wanted: Filter) -> list[tuple[str, JobState, 
         .group_by(_jobs.c.queue, _jobs.c.state)
     )
     return [(queue, JobState(state), count) for queue, state, count in connection.execute(grouped)]
+
+
+def day_summary(
+    connection: Connection, since: datetime, until: datetime, *, user_id: str | None = None
+) -> DaySummary:
+    """The jobs that were queued from ``since`` to before ``until``, in numbers.
+
+    The database sorts and counts; what comes back does not grow with the number of jobs. Each of the three
+    statements sees the ledger of its own moment.
+    """
+    wanted = Filter(since=since, until=until, user_id=user_id).conditions()
+    whole = connection.execute(_lines(wanted, ())).one()
+    lines = connection.execute(_lines(wanted, (_jobs.c.job_type, _jobs.c.state)))
+    failures = connection.execute(_failure_lines(wanted))
+    return DaySummary(
+        whole=_line(whole, task=None, state=None),
+        lines=tuple(_line(row, task=row.job_type, state=JobState(row.state)) for row in lines),
+        failures=tuple(FailureLine(**row._mapping) for row in failures),
+    )
+
+
+def _line(row: Row[Any], *, task: str | None, state: JobState | None) -> Line:
+    return Line(
+        task=task,
+        state=state,
+        jobs=row.jobs,
+        retried=row.retried,
+        wait_p50=row.wait_p50,
+        wait_p99=row.wait_p99,
+        run_p50=row.run_p50,
+        run_p99=row.run_p99,
+    )
+
+
+class _Span(TypeDecorator[timedelta]):
+    """The difference of two instants: an interval on PostgreSQL, integer microseconds on SQLite."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Interval() if dialect.name == "postgresql" else BigInteger())
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> timedelta | None:
+        return timedelta(microseconds=value) if isinstance(value, int) else value
+
+
+def _lines(wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
+    """One row for each combination of ``keys``, with counts and percentiles by nearest rank."""
+    c = _jobs.c
+    spans = {
+        "wait": type_coerce(c.started - c.queued, _Span()),
+        "run": type_coerce(case((c.finished >= c.started, c.finished - c.started)), _Span()),
+    }
+    ranked = select(*keys, (c.try_count + c.tries_before > 1).label("again")).where(*wanted)
+    for name, span in spans.items():
+        position = func.row_number().over(partition_by=keys or None, order_by=span.nulls_last())
+        known = func.count(span).over(partition_by=keys or None)
+        ranked = ranked.add_columns(
+            span.label(name), position.label(f"{name}_position"), known.label(f"{name}_known")
+        )
+    jobs = ranked.subquery()
+    grouped = [jobs.c[key.name] for key in keys]
+    return (
+        select(
+            *grouped,
+            func.count().label("jobs"),
+            func.count(case((jobs.c.again, 1))).label("retried"),
+            *(_percentile(jobs.c, name, percent) for name in spans for percent in (50, 99)),
+        )
+        .select_from(jobs)
+        .group_by(*grouped)
+        .order_by(*grouped)
+    )
+
+
+def _percentile(columns: Any, name: str, percent: int) -> Any:
+    reached = columns[f"{name}_position"] * 100 >= columns[f"{name}_known"] * percent
+    return func.min(case((reached, columns[name]))).label(f"{name}_p{percent}")
+
+
+def _failure_lines(wanted: Sequence[Any]) -> Select[Any]:
+    f = _failures.c
+    way = (_jobs.c.job_type, f.kind, f.exception_type, f.frame)
+    return (
+        select(
+            _jobs.c.job_type.label("task"),
+            *way[1:],
+            func.count().label("attempts"),
+            func.count(f.job_id.distinct()).label("jobs"),
+            func.max(f.finished).label("last"),
+            func.max(func.substr(f.exception, 1, 300)).label("example"),
+        )
+        .join_from(_failures, _jobs, f.job_id == _jobs.c.id)
+        .where(*wanted)
+        .group_by(*way)
+        .order_by(func.count().desc(), *way)
+        .limit(FAILURE_LINES)
+    )
 
 
 @lru_cache

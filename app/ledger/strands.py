@@ -31,7 +31,7 @@ def unstrand(connection: Connection, queue: str, *, grace: float, before: dateti
         before: only messages sent before this moment, since a later one was claimed a grace ago;
             None when the queue is empty.
     """
-    parameters = {"queue": queue, "grace": -grace, "before": before}
+    parameters = {"of_queue": queue, "grace": -grace, "before": before}
     return connection.execute(_unstrand(before is not None), parameters).rowcount
 
 
@@ -44,7 +44,7 @@ def _unstrand(bounded: bool) -> Update:
     chosen = (
         select(c.id)
         .where(
-            c.queue == bindparam("queue"),
+            c.queue == bindparam("of_queue"),
             c.state.in_(sorted(WAITING)),
             c.dispatched.is_not(None),
             c.next_attempt_after <= now(),

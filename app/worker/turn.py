@@ -7,6 +7,7 @@ deliveries and outcomes here, and gets the jobs that were won back.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -17,7 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from app.ledger import claims, jobs, outcomes, quarantine, workers
+from app.ledger import claims, dispatch, jobs, outcomes, quarantine, workers
 from app.ledger.claims import Claimed, Message
 from app.ledger.database import UNREACHABLE, Database
 from app.ledger.lifecycle import JobState
@@ -41,10 +42,14 @@ _MOST = 500
 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 2.0  # seconds, while the database is away
 
-_SUSPECT_DELAY = 1.0  # seconds before a job that waits for another suspect's end is sent again
+_SUSPECT_DELAY = 0.3  # seconds before a job that waits for another suspect's end is sent again
 
 UNKNOWN_DELAY = 30.0  # seconds before a job of an unknown task is sent again
 UNKNOWN_LIMIT = 3600.0  # seconds after which it is failed
+
+
+#: A claim may run this far ahead of the pool, in seconds of its work: enough to hide a turn.
+_AHEAD = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,10 +64,6 @@ class Work:
 
     told: list[Told] = field(default_factory=list)
     arrived: list[Any] = field(default_factory=list)
-    released: list[tuple[UUID, int]] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.told or self.arrived or self.released)
 
 
 @dataclass(slots=True)
@@ -111,6 +112,7 @@ class LedgerThread:
         self._on_change = on_change
         self._concurrency = concurrency
         self._max_tries = max_tries
+        self._pace = _AHEAD  # seconds that a job takes, a moving average
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._work = Work()
         self._watermarks = watermarks
@@ -132,6 +134,9 @@ class LedgerThread:
     def tell(self, outcome: Outcome, request: JobRequest | None = None) -> None:
         """Take what an attempt came to."""
         self.held.ended(outcome.id)
+        if request is not None and request.time_start:
+            took = max(0.0, time.time() - request.time_start)
+            self._pace += 0.1 * (took - self._pace)
         wants = outcome.state is JobState.COMPLETED and request is not None and not request.ignore_result
         self._inbox.put(Told(outcome, wants))
 
@@ -160,7 +165,7 @@ class LedgerThread:
                 if self._closing.is_set() and not self._work.told:
                     self._finish()
                     return
-                if self._work or self._unsure:
+                if self._work.told or self._work.arrived or self._unsure:
                     self._turn()
                 backoff = _FIRST_BACKOFF
             except UNREACHABLE as exc:
@@ -177,12 +182,22 @@ class LedgerThread:
     def _gather(self) -> None:
         """Wait until there is something to do, then take what there is."""
         work = self._work
-        if not work and not self._unsure:
+        if not (work.told or self._unsure or (work.arrived and self._room() > 0)):
             self._take(self._inbox.get())
         self._drain()
         if self._claiming and self.held.unfinished() > self._concurrency():
             time.sleep(_GATHER)  # every child has work: more outcomes may share this transaction
             self._drain()
+
+    def _room(self) -> int:
+        """How many more jobs may be claimed.
+
+        What is claimed and not started costs a try when this worker dies, and cannot be run by
+        another that is idle. So long jobs are claimed as children need them, short ones ahead.
+        """
+        children = self._concurrency()
+        ahead = math.ceil(children * _AHEAD / max(self._pace, 0.0005))
+        return children + max(1, ahead) - self.held.unfinished()
 
     def _drain(self) -> None:
         while len(self._work.told) < _MOST and len(self._work.arrived) < _MOST:
@@ -200,7 +215,9 @@ class LedgerThread:
     def _turn(self) -> None:
         work = self._work
         told = self._with_results(work.told)
-        read = [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in work.arrived]
+        room = max(0, self._room())
+        taken, later = work.arrived[:room], work.arrived[room:]
+        read = [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in taken]
         unreadable = [found for found in read if isinstance(found, Unreadable)]
         mine, copies = self._enter([found for found in read if isinstance(found, Delivery)])
         known = [delivery for delivery in mine if delivery.known]
@@ -216,13 +233,13 @@ class LedgerThread:
             for delivery in mine:
                 self.held.leave(delivery.job)
             raise
-        self._work = Work()
+        self._work = Work(arrived=later)
         self._unsure = set()
         self._settle(told, answer)
         self._deliver(known, unknown, answer)
         for delivery in copies:
             delivery.message.ack()
-        for message, found in zip(work.arrived, read, strict=True):
+        for message, found in zip(taken, read, strict=True):
             if isinstance(found, Unreadable):
                 message.ack()
 
@@ -331,11 +348,15 @@ class LedgerThread:
     def _finish(self) -> None:
         """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted."""
         open_attempts = self.held.open()
+        read = [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in self._work.arrived]
+        waiting = [found.job for found in read if isinstance(found, Delivery)]
         with self._database.transaction() as connection:
             if self._unsure:
                 claims.release_unsure(connection, sorted(self._unsure), worker=self.worker)
             if open_attempts:
                 claims.release(connection, open_attempts, worker=self.worker)
+            if waiting:
+                dispatch.unmark(connection, waiting)
             workers.sign_off(connection, self.worker)
         for job, _ in open_attempts:
             self.held.leave(job)

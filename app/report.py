@@ -1,0 +1,47 @@
+"""A day of the ledger in numbers: ``summarise(day)``. How it is shown is the reader's affair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from celery import current_app
+
+from app.errors import BadArgument
+from app.ledger import reads
+from app.ledger.reads import FailureLine, Line
+
+if TYPE_CHECKING:
+    from app.application import Celeriac
+
+__all__ = ["FailureLine", "Line", "Summary", "summarise"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The jobs that were queued on one day, as the ledger told of them when it was asked."""
+
+    day: date  # in UTC
+    made: datetime
+    whole: Line
+    lines: tuple[Line, ...]  # by task and state
+    failures: tuple[FailureLine, ...]  # the most frequent first; at most ``reads.FAILURE_LINES``
+
+
+def summarise(day: date, *, app: Celeriac | None = None) -> Summary:
+    """The jobs that were queued on ``day``, a day of UTC, in numbers.
+
+    The database counts: neither memory nor the answer grows with the number of jobs.
+
+    Raises:
+        BadArgument: ``day`` is not a date, or the last one there is.
+    """
+    if type(day) is not date or day == date.max:
+        raise BadArgument("day", f"wanted a date, found {day!r}")
+    since = datetime.combine(day, time(), tzinfo=UTC)
+    made = datetime.now(UTC)
+    found: Celeriac = current_app._get_current_object() if app is None else app
+    with found.database.reading() as connection:
+        told = reads.day_summary(connection, since, since + timedelta(days=1))
+    return Summary(day=day, made=made, whole=told.whole, lines=told.lines, failures=told.failures)
