@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +140,11 @@ class Door:
             if job.headers["retries"] > attempt.request.retries:
                 hand_over.leave_retry(attempt.request, job)
             return  # a job that sends itself again without a word of retry is accepted already
-        self.write(job, producer)
+        write = _writer_of(self._app, options.get("session")) or hand_over.writer()
+        if write is not None:
+            write(job)
+        else:
+            self.write(job, producer)
 
     def write(self, job: NewJob, producer: Any) -> None:
         """Row, then message."""
@@ -231,6 +235,15 @@ class Door:
         if isinstance(tries, bool) or not isinstance(tries, int) or not 1 <= tries <= ENDLESS:
             raise BadArgument("max_tries", f"wanted an integer of at least 1, found {tries!r}")
         return tries
+
+
+def _writer_of(app: Celeriac, session: Any) -> Callable[[NewJob], None] | None:
+    """How rows are written when the call names a session of its own."""
+    if session is None:
+        return None
+    from app.transactions import SessionWriter  # which knows the door's parts, not the door
+
+    return SessionWriter(app, session).write
 
 
 def _chosen(options: Mapping[str, Any], task: Any, name: str, default: Any) -> Any:

@@ -108,6 +108,26 @@ class EnqueueUncertain(CeleriacError, ConnectionError):
         )
 
 
+class AnotherDatabase(CeleriacError, ValueError):
+    """A session that speaks to another database than the ledger cannot carry its rows."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found)
+
+    def __str__(self) -> str:
+        return f"the session's database is not the ledger's (DATABASE_URL), found {self.args[0]}"
+
+
+class AttemptTaken(CeleriacError):
+    """The attempt does not belong to this worker any more: what it did must be rolled back."""
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        super().__init__(job_id, attempt)
+
+    def __str__(self) -> str:
+        return f"attempt {self.args[1]} of job {self.args[0]} was taken from this worker: roll back"
+
+
 class JobNotFound(CeleriacError, LookupError):
     """The ledger has no job of that id: it never was accepted, or it was pruned."""
 

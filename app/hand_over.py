@@ -6,9 +6,9 @@ the attempt that asked for it; several jobs that belong together are written in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any
 
 from app.ledger.jobs import NewJob
@@ -34,6 +34,22 @@ def collect(job: NewJob) -> bool:
         return False
     jobs.append(job)
     return True
+
+
+_writer: ContextVar[Callable[[NewJob], None] | None] = ContextVar("celeriac_writer", default=None)
+
+
+def through(write: Callable[[NewJob], None]) -> Token[Any]:
+    """From now on, rows are written by ``write``: in a transaction of the caller's."""
+    return _writer.set(write)
+
+
+def through_no_more(token: Token[Any]) -> None:
+    _writer.reset(token)
+
+
+def writer() -> Callable[[NewJob], None] | None:
+    return _writer.get()
 
 
 def leave_retry(request: Any, job: NewJob) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
 from celery.app.task import Task as CeleryTask
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
@@ -20,6 +22,7 @@ from celery.utils.time import get_exponential_backoff_interval
 from app import failures
 from app.errors import BadArgument, TaskExited
 from app.hand_over import collecting, take_retry
+from app.ledger.cancel import is_requested
 from app.ledger.jobs import NewJob
 from app.ledger.outcomes import Failure
 from app.sending import STAMP
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Tries of a task that never gives up (``max_retries=None``).
 ENDLESS = 2**31 - 1
+
+_CANCEL_LOOK = 1.0  # seconds between two looks of a task for a cancel request
 
 _OWN_WORDS = (Retry, Ignore, Reject)
 _FOR_THE_WORKER = (WorkerShutdown, WorkerTerminate, KeyboardInterrupt)
@@ -142,6 +147,22 @@ class Task(CeleryTask):
     def attempt(self) -> int:
         """The number of the running attempt, 1 for the first; with the job's id, an idempotency key."""
         return int(self._stamp.get("attempt", self.request.retries + 1))
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked that the running job stop; the task decides when.
+
+        Read from the ledger, at most once a second.
+        """
+        request = self.request
+        if request.called_directly or request.is_eager:
+            return False
+        asked, seen = request.__dict__.get("celeriac_cancel", (0.0, False))
+        if not seen and time.monotonic() - asked >= _CANCEL_LOOK:
+            with self.app.database.reading() as connection:
+                seen = is_requested(connection, UUID(request.id))
+            request.celeriac_cancel = (time.monotonic(), seen)
+        return bool(seen)
 
     @property
     def max_retries(self) -> int | None:

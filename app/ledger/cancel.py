@@ -47,6 +47,12 @@ def cancel(connection: Connection, ids: Sequence[UUID], *, mode: Mode = Mode.SOF
     return answers
 
 
+def is_requested(connection: Connection, job: UUID) -> bool:
+    """Whether somebody asked that a running job stop."""
+    asked = select(JOBS.c.cancel_requested).where(JOBS.c.id == job)
+    return connection.execute(asked).scalar_one_or_none() is not None
+
+
 @lru_cache
 def _states(dialect: str) -> Select[Any]:
     return select(JOBS.c.id, JOBS.c.state).where(batch.among(dialect, JOBS.c.id))

@@ -105,7 +105,7 @@ def unreadable(message: Any, reason: str, *, job: UUID | None = None) -> Unreada
     )
 
 
-def stamped(message: Any, claimed: Claimed, row: Message | None) -> Any:
+def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID) -> Any:
     """``message`` as the winner of ``claimed``: with its attempt, and the row's truth where it was old."""
     raw = dict(message._raw)
     headers = dict(row.headers if row else message.headers)
@@ -116,6 +116,7 @@ def stamped(message: Any, claimed: Claimed, row: Message | None) -> Any:
         "attempt": claimed.attempt,
         "try": attempt,
         "tries": claimed.max_tries - claimed.tries_before,
+        "worker": str(worker),
     }
     if row is None:
         message.headers = headers

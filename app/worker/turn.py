@@ -325,7 +325,8 @@ class LedgerThread:
                 delivery.message.ack()
             else:
                 self.held.won(delivery.job, claimed.attempt)
-                winners.append(deliveries.stamped(delivery.message, claimed, answer.rows.get(delivery.job)))
+                row = answer.rows.get(delivery.job)
+                winners.append(deliveries.stamped(delivery.message, claimed, row, worker=self.worker))
         for delivery in unknown:
             self.held.leave(delivery.job)
             delivery.message.ack()

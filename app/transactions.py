@@ -1,0 +1,195 @@
+"""Jobs that exist if and only if the caller's own transaction commits.
+
+``enqueue_in(session)`` writes rows through the caller's SQLAlchemy session; their messages leave
+after its commit. ``complete_in(session)`` completes the running job in the transaction of its own
+writes, so that its effect in that database happens exactly once.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from contextvars import Token
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from celery import current_app
+from sqlalchemy import Connection, Engine, event, func, select, text
+from sqlalchemy.orm import Session
+
+from app import arguments, hand_over, sending
+from app.errors import AnotherDatabase, AttemptTaken, BadArgument
+from app.ledger import jobs, outcomes
+from app.ledger.jobs import NewJob
+from app.ledger.lifecycle import JobState
+from app.ledger.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from app.application import Celeriac
+
+_UNSENT = "celeriac_unsent"  # session.info: what leaves after the commit
+
+_same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+
+
+class enqueue_in:
+    """Inside the block, jobs are enqueued in the transaction of ``session``.
+
+    With a ``Session`` in a ``with`` block each row is written at its call; with an ``AsyncSession``
+    in an ``async with`` block all of them are written when the block ends. Savepoints count. The
+    AsyncResult and its id are known at once.
+
+    Raises:
+        AnotherDatabase: the session speaks to another database than the ledger.
+    """
+
+    def __init__(self, session: Session | AsyncSession, *, app: Celeriac | None = None) -> None:
+        self._session = session
+        self._app = app
+        self._token: Token[Any] | None = None
+        self._collecting: Any = None
+        self._collected: list[NewJob] = []
+
+    def __enter__(self) -> Self:
+        if not isinstance(self._session, Session):
+            raise BadArgument("session", "an AsyncSession wants `async with enqueue_in(session):`")
+        writer = SessionWriter(self._app or _current_app(), self._session)
+        self._token = hand_over.through(writer.write)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._token is not None
+        hand_over.through_no_more(self._token)
+
+    async def __aenter__(self) -> Self:
+        self._collecting = hand_over.collecting()
+        self._collected = self._collecting.__enter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._collecting.__exit__(None, None, None)
+        if kind is None and self._collected:
+            app = self._app or _current_app()
+            session: Any = self._session
+            await session.run_sync(lambda sync: write_all(app, sync, self._collected))
+
+
+def complete_in(session: Session, result: Any = None, *, app: Celeriac | None = None) -> None:
+    """Complete the job that is running here in the transaction of ``session``.
+
+    Call it last in the task, then commit. When the commit is lost, so is the completion, and the
+    job runs again; when it is done, the job is completed whatever happens to the worker.
+
+    Raises:
+        BadArgument: not inside of a job, or its result is no JSON.
+        AttemptTaken: the attempt was taken from this worker: roll back.
+        AnotherDatabase: the session speaks to another database than the ledger.
+    """
+    platform = app or _current_app()
+    task = platform.current_worker_task
+    stamp = task.request.get(sending.STAMP) if task is not None else None
+    if not stamp:
+        raise BadArgument("complete_in", "there is no running job here")
+    request = task.request
+    if request.callbacks or request.chain or request.chord:
+        raise BadArgument(
+            "complete_in",
+            "the job has successors (a chain, callbacks or a chord), which cannot be in this transaction",
+        )
+    arguments.check((result,), {})
+    require_same_database(platform, session)
+    done = Outcome(
+        id=UUID(request.id),
+        attempt=stamp["attempt"],
+        state=JobState.COMPLETED,
+        result=None if result is None else json.dumps(result),
+    )
+    if not outcomes.record(_connection(session), [done], worker=UUID(stamp["worker"])):
+        raise AttemptTaken(request.id, stamp["attempt"])
+
+
+class SessionWriter:
+    """The door's way through a caller's session."""
+
+    def __init__(self, app: Celeriac, session: Session) -> None:
+        require_same_database(app, session)
+        self._app = app
+        self._session = session
+
+    def write(self, job: NewJob) -> None:
+        write_all(self._app, self._session, [job])
+
+
+def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> None:
+    """Write rows through ``session``; their messages leave after its commit."""
+    require_same_database(app, session)
+    jobs.enqueue(_connection(session), new)
+    if _UNSENT not in session.info:
+        session.info[_UNSENT] = []
+        event.listen(session, "after_commit", lambda done: _send(app, done))
+        event.listen(session, "after_soft_rollback", _forget)
+    session.info[_UNSENT] += [job for job in new if job.stamp]
+
+
+def require_same_database(app: Celeriac, session: Session) -> None:
+    """Raise AnotherDatabase unless ``session`` speaks to the ledger's own database."""
+    connection = _connection(session)
+    engine = connection.engine
+    if engine not in _same:
+        with app.database.reading() as own:
+            _same[engine] = _identity(connection) == _identity(own)
+    if not _same[engine]:
+        raise AnotherDatabase(engine.url.render_as_string(hide_password=True))
+
+
+def _identity(connection: Connection) -> Any:
+    """What tells one database from another, however its address is spelled."""
+    if connection.dialect.name == "sqlite":
+        return connection.execute(text("PRAGMA database_list")).all()[0][2]
+    if connection.dialect.name != "postgresql":
+        return None
+    started = select(
+        func.current_database(), func.pg_postmaster_start_time(), func.to_regclass("background_jobs")
+    )
+    database, since, table = connection.execute(started).one()
+    return database, since, str(table)
+
+
+def _connection(session: Session) -> Connection:
+    connection = session.connection()
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.dbapi_connection
+        driver.create_function("clock_us", 0, lambda: time.time_ns() // 1000)
+    return connection
+
+
+def _send(app: Celeriac, session: Session) -> None:
+    waiting, session.info[_UNSENT] = session.info[_UNSENT], []
+    if not waiting:
+        return
+    if session.get_bind().dialect.is_async:  # an event loop must not wait for the broker
+        threading.Thread(target=_publish, args=(app, waiting), name="celeriac-send", daemon=True).start()
+    else:
+        _publish(app, waiting)
+
+
+def _publish(app: Celeriac, waiting: Sequence[NewJob]) -> None:
+    with app.producer_or_acquire() as producer:
+        for job in waiting:
+            sending.send(producer, sending.Envelope.of(job), database=app.database, broker=app.broker_state)
+
+
+def _forget(session: Session, previous: Any) -> None:
+    if previous.nested:
+        return  # a savepoint: messages of rows that went with it are dropped by the worker
+    session.info[_UNSENT] = []
+
+
+def _current_app() -> Celeriac:
+    found: Celeriac = current_app._get_current_object()
+    return found
