@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from datetime import timedelta
 from typing import Any
 
@@ -66,6 +68,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "redis_socket_timeout": 5.0,
         "redis_socket_connect_timeout": 1.0,
         "redis_backend_health_check_interval": 25,
+        "task_time_limit": settings.hard_limit,  # or jobs that hang would hold every child for ever
         "worker_consumer": "app.worker.consumer:Consumer",
         "worker_prefetch_multiplier": settings.prefetch,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
@@ -78,9 +81,17 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "redbeat_redis_options": {},
         "redbeat_lock_timeout": 6,
         "redbeat_key_prefix": "celeriac:redbeat",
+        "beat_schedule": static_schedule(settings.schedule_module),
         "timezone": "UTC",
         "enable_utc": True,
     }
+
+
+def static_schedule(module: str) -> dict[str, Any]:
+    """The schedules that the project's own module holds as data; none where it has no such module."""
+    if importlib.util.find_spec(module) is None:
+        return {}
+    return dict(importlib.import_module(module).SCHEDULE)
 
 
 def transport_options(settings: Settings) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
 
 from celery import current_app
 from kombu.compression import decompress
@@ -16,6 +17,8 @@ from kombu.utils.json import loads as decode
 from app.errors import BadArgument, JobNotFound
 from app.ids import parse_id
 from app.ledger import reads
+from app.ledger.cancel import Answer, Mode
+from app.ledger.cancel import cancel as request_cancel
 from app.ledger.lifecycle import TERMINAL, JobState
 from app.ledger.reads import Filter
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Jobs of one page, unless it is said; and at most.
 PAGE, LARGEST_PAGE = 50, 1000
+
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +154,52 @@ def jobs(
         return [_job(row, ()) for row in reads.page(connection, wanted, limit=limit, after=key)]
 
 
+def cancel(id: str, *, hard: bool = False, app: Celeriac | None = None) -> Answer:
+    """Cancel a job for ever; say what became of the request.
+
+    A waiting job is cancelled at once. A running one is asked to stop: it reads
+    ``self.cancel_requested``; with ``hard`` its child is terminated (prefork only).
+
+    Raises:
+        BadArgument: ``id`` is no UUID.
+    """
+    wanted = parse_id(id, name="id")
+    return _cancel(_app(app), [wanted], hard)[wanted]
+
+
+def cancel_all(
+    *,
+    state: JobState | str | None = None,
+    task: str | None = None,
+    queue: str | None = None,
+    user_id: str | None = None,
+    since: datetime | None = None,
+    hard: bool = False,
+    dry_run: bool = False,
+    app: Celeriac | None = None,
+) -> int:
+    """Cancel every job that is not terminal and fits; return how many it met.
+
+    Args:
+        dry_run: only count.
+    """
+    wanted = Filter(state=_state(state), task=task, queue=queue, user_id=user_id, since=since)
+    platform, met, beyond = _app(app), 0, None
+    while True:
+        with platform.database.reading() as connection:
+            ids = reads.unfinished(connection, wanted, limit=_BATCH, beyond=beyond)
+        if not ids:
+            return met
+        met, beyond = met + len(ids), ids[-1]
+        if not dry_run:
+            _cancel(platform, ids, hard)
+
+
+def _cancel(app: Celeriac, ids: Sequence[UUID], hard: bool) -> dict[UUID, Answer]:
+    with app.database.transaction() as connection:
+        return request_cancel(connection, ids, mode=Mode.HARD if hard else Mode.SOFT)
+
+
 def _state(value: JobState | str | None) -> JobState | None:
     try:
         return None if value is None else JobState(value)
@@ -209,15 +260,20 @@ def _attempt(row: Any) -> Attempt:
 
 
 def _arguments(row: Any) -> tuple[Sequence[Any] | None, Mapping[str, Any] | None]:
+    body = decoded(row)
+    return (None, None) if body is None else (body[0], body[1])
+
+
+def decoded(row: Any) -> Any:
+    """The body ``[args, kwargs, options]`` of a row's message; None when it cannot be read."""
+    accept = {row.content_type} & _JSON
     try:
         compression = row.headers.get("compression")
-        body = decompress(row.payload, compression) if compression else bytes(row.payload)
-        args, kwargs, _ = loads(
-            body, row.content_type, row.content_encoding, accept={row.content_type} & _JSON
-        )
+        payload = decompress(row.payload, compression) if compression else bytes(row.payload)
+        args, kwargs, options = loads(payload, row.content_type, row.content_encoding, accept=accept)
     except Exception:  # kept as a dead letter for the very reason that it cannot be read
-        return None, None
-    return args, kwargs
+        return None
+    return args, kwargs, options
 
 
 _JSON = {"application/json"}

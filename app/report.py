@@ -15,7 +15,7 @@ from app.ledger.reads import FailureLine, Line
 if TYPE_CHECKING:
     from app.application import Celeriac
 
-__all__ = ["FailureLine", "Line", "Summary", "summarise"]
+__all__ = ["FailureLine", "Line", "Summary", "spoken", "summarise"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +45,21 @@ def summarise(day: date, *, app: Celeriac | None = None) -> Summary:
     with found.database.reading() as connection:
         told = reads.day_summary(connection, since, since + timedelta(days=1))
     return Summary(day=day, made=made, whole=told.whole, lines=told.lines, failures=told.failures)
+
+
+def spoken(span: timedelta | None) -> str:
+    """A duration for people.
+
+    >>> spoken(timedelta(milliseconds=12.4)), spoken(timedelta(seconds=75)), spoken(None)
+    ('12 ms', '1 min 15 s', '–')
+    """
+    if span is None:
+        return "–"
+    seconds = span.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -51,9 +51,15 @@ class Settings(BaseSettings):
     retry_max: Annotated[float, Field(ge=0, le=31_536_000)] = 3600.0  # seconds
     retry_jitter: Annotated[float, Field(ge=0, le=1)] = 0.1  # at most this share is added to the delay
     timeout: Annotated[float, Field(gt=0)] | None = None  # seconds a job may run, soft
+    hard_limit: Annotated[float, Field(gt=0)] | None = 3600.0  # seconds; for jobs with no limit of their own
     timeout_grace: Annotated[float, Field(gt=0)] = 10.0  # seconds from the soft to the hard limit
     payload_limit: Annotated[int, Field(ge=1024, le=512 * 1024 * 1024)] = 1_000_000  # bytes
     result_ttl: Annotated[int, Field(ge=1)] = 86_400  # seconds a result stays in Redis
+
+    # how long rows are kept
+    keep_days: Annotated[float, Field(gt=0)] = 7.0  # completed and cancelled jobs
+    keep_dead_days: Annotated[float, Field(gt=0)] = 30.0  # dead letters
+    keep_results_days: Annotated[float, Field(gt=0)] | None = None  # return values; unset: as their row
 
     # worker
     task_modules: Annotated[tuple[str, ...], NoDecode] = ("tasks",)
@@ -65,6 +71,7 @@ class Settings(BaseSettings):
     # database
     database_pool: Annotated[int, Field(ge=1, le=1000)] = 5  # connections of one process, at most
     prepared_statements: bool = True  # off for a PgBouncer below 1.21 in transaction mode
+    schedule_module: str = "beat_schedule"
     enqueue_timeout: Annotated[float, Field(ge=0.2, le=60)] = 1.8  # seconds that .delay() may take
 
     # front ends

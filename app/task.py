@@ -91,6 +91,7 @@ class Task(CeleryTask):
         user_id: on whose behalf its jobs run, unless the call says so.
         retry_base: seconds; the delay before the next attempt is ``retry_base * 2 ** failed attempts``.
         retry_max: seconds; the longest such delay.
+        keep_days: days that its finished jobs are kept, unless they are dead letters.
     """
 
     Request = "app.worker.request:JobRequest"
@@ -100,6 +101,7 @@ class Task(CeleryTask):
     user_id: str | None = None
     retry_base: float | None = None
     retry_max: float | None = None
+    keep_days: float | None = None
     #: None: the ledger's backoff. Celery's own default is three minutes.
     default_retry_delay = None
 

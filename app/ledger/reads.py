@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from app.ledger import batch
-from app.ledger.lifecycle import JobState
+from app.ledger.lifecycle import TERMINAL, JobState
 from app.ledger.models import FAILURES, JOBS
 
 _jobs = JOBS
@@ -142,6 +142,16 @@ def page(
         )
     ordered = statement.order_by(_jobs.c.queued.desc(), _jobs.c.id.desc()).limit(limit)
     return list(connection.execute(ordered))
+
+
+def unfinished(
+    connection: Connection, wanted: Filter, *, limit: int, beyond: UUID | None = None
+) -> list[UUID]:
+    """Ids of jobs that are not terminal, in id order."""
+    statement = select(_jobs.c.id).where(*wanted.conditions(), _jobs.c.state.not_in(sorted(TERMINAL)))
+    if beyond is not None:
+        statement = statement.where(_jobs.c.id > beyond)
+    return list(connection.execute(statement.order_by(_jobs.c.id).limit(limit)).scalars())
 
 
 def endings(connection: Connection, jobs: Sequence[UUID]) -> dict[UUID, Ending]:
