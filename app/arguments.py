@@ -134,7 +134,7 @@ def _check_leaf(value: Any, path: _Path) -> None:
             raise BadArgument(
                 _name(path), f"an integer of {value.bit_length()} bits cannot be read back from JSON"
             )
-    elif not (isinstance(value, str | bool | _ENCODED) or hasattr(value, "__json__")):
+    elif not (isinstance(value, (str, bool, *_ENCODED)) or hasattr(value, "__json__")):
         raise BadArgument(_name(path), f"{type(value).__name__} is not JSON")
 
 

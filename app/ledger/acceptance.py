@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy import select as sql_select
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DisconnectionError
 
 from app.errors import EnqueueUncertain, LedgerUnavailable
 from app.ledger import jobs
@@ -36,21 +36,22 @@ def accept(database: Database, job: NewJob, *, within: float) -> bool:
             statement was sent. It is tried once more while there is time: the id decides.
     """
     end = time.monotonic() + within * _SHARE
-    sent = False
     while True:
         try:
             with database.statement() as connection:
                 discard_if_closed(connection)
-                sent = True
                 return _insert(connection, job, end)
-        except (*UNREACHABLE, DBAPIError) as exc:
-            if not isinstance(exc, UNREACHABLE) and not is_disconnect(exc):
-                raise
-            again = is_disconnect(exc) and time.monotonic() < end - 0.1
-            if not again:
-                if sent and is_disconnect(exc):
-                    raise EnqueueUncertain(str(job.id)) from exc
-                raise LedgerUnavailable(_reason(exc)) from exc
+        except _Lost as lost:
+            if time.monotonic() >= end - 0.1:
+                raise EnqueueUncertain(str(job.id)) from lost.__cause__
+        except UNREACHABLE as exc:
+            if is_disconnect(exc) and time.monotonic() < end - 0.1:
+                continue
+            raise LedgerUnavailable(_reason(exc)) from exc
+
+
+class _Lost(Exception):
+    """The connection was lost after the statement was sent."""
 
 
 def discard_if_closed(connection: Connection) -> None:
@@ -76,13 +77,19 @@ def _insert(connection: Connection, job: NewJob, end: float) -> bool:
         return bool(jobs.enqueue(connection, [job]))
     deadline = datetime.fromtimestamp(clock + left, UTC)
     descriptor: int = connection.connection.driver_connection.fileno()  # type: ignore[union-attr]
-    with WATCHDOG.watching(descriptor, within=left):
-        if jobs.enqueue(connection, [job], deadline=deadline):
-            return True
-        if _exists(connection, job.id):
-            return False
-        # The deadline refused it with time to spare: the database's clock was set since connect.
-        return bool(jobs.enqueue(connection, [job]))
+    try:
+        with WATCHDOG.watching(descriptor, within=left):
+            if jobs.enqueue_one(connection, job, deadline=deadline):
+                return True
+            if _exists(connection, job.id):
+                return False
+            # The deadline refused it with time to spare: the database's clock was set since connect.
+            return bool(jobs.enqueue(connection, [job]))
+    except Exception as exc:
+        if connection.connection.driver_connection.closed:  # type: ignore[union-attr]
+            connection.invalidate(exc)
+            raise _Lost from exc
+        raise
 
 
 def _exists(connection: Connection, job: UUID) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     Connection,
+    Dialect,
     Insert,
     Select,
     Update,
@@ -113,6 +115,25 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
     connection = connection.execution_options(preserve_rowcount=True)
     result = connection.execute(statement, rows[0] if len(rows) == 1 else rows)
     return max(result.rowcount, 0)
+
+
+def enqueue_one(connection: Connection, job: NewJob, *, deadline: datetime) -> bool:
+    """As ``enqueue``, for the one job of a ``.delay()`` on PostgreSQL; return whether it is new.
+
+    Straight through the driver: the statement is compiled once, and a quarter of the call's time
+    was SQLAlchemy preparing the same parameters in the same way again.
+    """
+    text, fixed = _compiled(connection.dialect)
+    values = fixed | _values(job, deadline)
+    values["new_headers"] = json.dumps(values["new_headers"])
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.execute(text, values).rowcount)
+
+
+@lru_cache
+def _compiled(dialect: Dialect) -> tuple[str, dict[str, Any]]:
+    compiled = _insert(dialect.name, bounded=True).compile(dialect=dialect)
+    return str(compiled), dict(compiled.params)
 
 
 def unpark(connection: Connection, job: NewJob) -> bool:

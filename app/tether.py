@@ -1,0 +1,52 @@
+"""Start a program that dies with the process that asked for it, in a process group of its own.
+
+Also run as a script, between fork and the program: the alternative, ``preexec_fn``, runs Python in a fork of
+a process with threads, which may deadlock, and warns since Python 3.12. Only Linux can tell a program of its
+parent's death; elsewhere a program outlives a parent that is killed with SIGKILL.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+_PR_SET_PDEATHSIG = 1
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    when_orphaned: signal.Signals = signal.SIGKILL,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ``argv``; its output, both streams in one, is a pipe. Ctrl-C in the terminal does not reach it.
+
+    The kernel sends ``when_orphaned`` when the *thread* that called this ends: call it from the main thread.
+    """
+    tether = (sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(when_orphaned)))
+    return subprocess.Popen(
+        [*tether, *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=None if env is None else dict(env),
+        process_group=0,
+    )
+
+
+def _become(parent: int, when_orphaned: int, argv: Sequence[str]) -> None:
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_PDEATHSIG, when_orphaned, 0, 0, 0):  # survives exec
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:  # it died before it could be asked about
+        sys.exit("the process that asked for this program is gone")
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python; exec would hand that on
+        signal.signal(ignored, signal.SIG_DFL)
+    os.execv(argv[0], argv)
+
+
+if __name__ == "__main__":
+    _become(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
