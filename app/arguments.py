@@ -25,12 +25,15 @@ MAX_DEPTH = 100
 #: Bits of the largest integer: Python reads back at most 4,300 digits (sys.set_int_max_str_digits).
 MAX_BITS = 14_000
 
+#: Values of one call, counted as often as they would be written.
+MOST_VALUES = 1_000_000
+
 HIDDEN = "***"
 
 _PLAIN = frozenset({str, bool, type(None)})
 _ENCODED = (datetime, date, time, Decimal, UUID, bytes)  # kombu's JSON brings these back
 _SENSITIVE = re.compile(
-    r"pass(word|wd|phrase)?$|secret|token|api_?key|credential|authorization|private_?key", re.I
+    r"pass(word|wd|phrase)?$|secret|token|api[-_]?key|credential|authorization|private[-_]?key", re.I
 )
 
 _Path: TypeAlias = "tuple[_Path | None, object]"
@@ -51,13 +54,16 @@ class Secret(str):
 
 def check(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Raise BadArgument for what would not come back as it is; return whether anything must be hidden."""
-    sensitive = False
+    sensitive, seen = False, 0
     waiting: list[tuple[Any, _Path, int]] = [
         (args, (None, "args"), 0),
         (kwargs, (None, "kwargs"), 0),
     ]
     while waiting:
         value, path, depth = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES:  # a small value may unfold without end: [[x, x], [x, x], …]
+            raise BadArgument("arguments", f"more than {MOST_VALUES:,} values")
         kind = type(value)
         if kind in _PLAIN:
             continue

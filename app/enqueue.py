@@ -22,21 +22,18 @@ from app.errors import BadArgument, PayloadTooLarge
 from app.ids import optional_id, parse_id
 from app.ledger import jobs
 from app.ledger.acceptance import accept
+from app.ledger.columns import LATEST
 from app.ledger.jobs import NewJob
 from app.ledger.models import NAME_LENGTH
-from app.ledger.replay import replay
+from app.ledger.replay import ENDLESS, replay
 from app.priorities import parse as parse_priority
 from app.priorities import priority_of
-from app.task import ENDLESS
 
 if TYPE_CHECKING:
     from app.application import Celeriac
 
 #: Header that carries a call's relative times from the call to the door; never leaves the process.
 _CALL = "celeriac_call"
-
-#: No eta and no expiry may lie behind this; parked rows lie far behind it.
-LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 #: Limits of a time limit that is given in seconds.
 _LONGEST = 366 * 86_400

@@ -148,6 +148,37 @@ class EmbeddedServerError(CeleriacError):
         return str(self.args[0])
 
 
+class StackRunning(CeleriacError):
+    """Another ``celery -A app up`` or ``demo`` uses the same data directory."""
+
+    def __init__(self, data_dir: str) -> None:
+        super().__init__(data_dir)
+
+    def __str__(self) -> str:
+        return (
+            f"a stack already runs on {self.args[0]}: stop it with Ctrl-C where it was started, "
+            "or name another directory in CELERIAC_DATA_DIR"
+        )
+
+
+class ServiceFailed(CeleriacError):
+    """A part of the stack could not be started.
+
+    Args:
+        name: the service.
+        reason: what was wanted and what was found.
+        lines: the end of what it said, for people.
+    """
+
+    def __init__(self, name: str, reason: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(name, reason, list(lines))
+
+    def __str__(self) -> str:
+        name, reason, lines = self.args
+        sentence = f"{name} could not be started: {reason}"
+        return "\n  ".join([f"{sentence}; the last that it said:", *lines]) if lines else sentence
+
+
 class MigrationNeeded(CeleriacError):
     """The database's tables are not those that this version wants."""
 

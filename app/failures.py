@@ -18,7 +18,7 @@ from app.ledger.outcomes import Failure
 TEXT_LIMIT, TRACEBACK_LIMIT = 4_000, 40_000  # characters
 
 _FRAME = re.compile(r'^  File "([^"]+)", line \d+, in (.+)$', re.MULTILINE)
-_OURS = re.compile(r"[/\\](celery|billiard|app)[/\\]")
+_OURS = re.compile(r"[/\\](celery|billiard|app|site-packages|lib[/\\]python[\d.]+)[/\\]")
 
 
 def failure_of(error: BaseException, trace: str | None = None, *, kind: AttemptKind | None = None) -> Failure:
@@ -54,7 +54,7 @@ def presentable(error: Exception) -> Exception:
         text = str(error)
         repr(error)
     except Exception:
-        return UnreadableError(type_name(error), text_of(error))
+        return UnreadableError(type_name(error), clean(text_of(error), TEXT_LIMIT))
     if len(text) > TEXT_LIMIT or text != clean(text, TEXT_LIMIT):
         return UnreadableError(type_name(error), clean(text, TEXT_LIMIT))
     return error
@@ -80,7 +80,7 @@ def text_of(error: BaseException) -> str:
         return str(error.args[1])
     try:
         return str(error)
-    except Exception as broken:
+    except BaseException as broken:  # even sys.exit() in a __str__
         return f"(its text cannot be read: __str__ raised {type(broken).__name__})"
 
 

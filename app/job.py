@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -239,10 +240,17 @@ def _job(row: Any, attempts: Sequence[Any]) -> Job:
         root_id=_text(row.root_id),
         parent_id=_text(row.parent_id),
         group_id=_text(row.group_id),
-        result=None if row.result is None else decode(row.result),
+        result=_result(row.result),
         failure_info=row.failure_info,
         attempts=tuple(_attempt(attempt) for attempt in attempts),
     )
+
+
+def _result(text: str | None) -> Any:
+    try:
+        return None if text is None else decode(text)
+    except Exception:  # a value that looks like another type and is none: as plain JSON
+        return json.loads(text or "null")
 
 
 def _attempt(row: Any) -> Attempt:

@@ -25,13 +25,11 @@ from app.hand_over import collecting, take_retry
 from app.ledger.cancel import is_requested
 from app.ledger.jobs import NewJob
 from app.ledger.outcomes import Failure
+from app.ledger.replay import ENDLESS
 from app.sending import STAMP
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
-
-#: Tries of a task that never gives up (``max_retries=None``).
-ENDLESS = 2**31 - 1
 
 _CANCEL_LOOK = 1.0  # seconds between two looks of a task for a cancel request
 

@@ -34,8 +34,8 @@ def post(url: SplitResult, body: bytes, *, headers: Mapping[str, str], timeout: 
     """Send ``body`` and return the answer, whatever it says.
 
     Args:
-        timeout: seconds from connecting to the end of the answer, for all of it. Only the system's name
-            resolver may take longer.
+        timeout: seconds from connecting to the end of the answer, in all. Only the system's name resolver
+            may take longer.
 
     Raises:
         OSError, http.client.HTTPException: see ``NO_ANSWER``.
@@ -45,11 +45,10 @@ def post(url: SplitResult, body: bytes, *, headers: Mapping[str, str], timeout: 
     with _connected(url, deadline) as connection:
         connection.request("POST", target, body=body, headers=dict(headers))
         with connection.getresponse() as response:
-            text = response.read(ANSWER_LIMIT)
             return Answer(
                 status=response.status,
                 retry_after=response.headers.get("Retry-After"),
-                excerpt=_excerpt(text, response.headers.get_content_type()),
+                excerpt=_excerpt(_body(response), response.headers.get_content_type()),
             )
 
 
@@ -117,6 +116,13 @@ def _left(deadline: float) -> float:
 @cache
 def _trust() -> ssl.SSLContext:
     return ssl.create_default_context()
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read(ANSWER_LIMIT)
+    except NO_ANSWER:
+        return b""  # the status was said, and it is what counts: a job that was taken is not sent again
 
 
 def _excerpt(body: bytes, kind: str) -> str:

@@ -109,7 +109,9 @@ def autoretry(error: str) -> NoReturn:
     raise _builtin(error)
 
 
-@shared_task(name="tests.autoretry_once", autoretry_for=(OSError,), retry_kwargs={"max_retries": 1, "countdown": 0})
+@shared_task(
+    name="tests.autoretry_once", autoretry_for=(OSError,), retry_kwargs={"max_retries": 1, "countdown": 0}
+)
 def autoretry_once() -> NoReturn:
     raise OSError("failed on purpose")
 
@@ -141,9 +143,9 @@ def leave(error: str) -> NoReturn:
 
 
 def _builtin(name: str) -> Exception:
-    return {error.__name__: error for error in (KeyError, FileNotFoundError, ConnectionError, ValueError)}[name](
-        "failed on purpose"
-    )
+    return {error.__name__: error for error in (KeyError, FileNotFoundError, ConnectionError, ValueError)}[
+        name
+    ]("failed on purpose")
 
 
 class OwnBaseException(BaseException):
@@ -305,7 +307,7 @@ def hang(self: Task[Any, Any], stubborn: bool = False, path: str | None = None) 
 
 @shared_task(name="tests.become", bind=True)
 def become(self: Task[Any, Any], kind: str) -> NoReturn:
-    """Replace itself by another job, a chain, a group or a chord, all of which come to 6 (a group to [1, 2, 3])."""
+    """Replace itself by a job, a chain, a group or a chord; they come to 6, the group to [1, 2, 3]."""
     parts = group(add.si(number, 0) for number in (1, 2, 3))
     raise self.replace(
         {

@@ -15,6 +15,9 @@ from sqlalchemy.types import TypeEngine
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+#: No eta and no expiry may lie behind this; parked rows lie far behind it.
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
 #: ``next_attempt_after`` of a job that waits for something other than time. Later than any eta
 #: that is accepted, and, unlike SQL's infinity, the same value in both databases and in Python.
 PARKED = datetime(9999, 1, 1, tzinfo=UTC)

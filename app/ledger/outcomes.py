@@ -134,11 +134,11 @@ def _record_unsuccessful(
         }
         for o in outcomes
     ]
-    found = connection.execute(
-        _unsuccessful(dialect), batch.values(dialect, _OTHERS, rows) | {"worker": worker}
-    )
+    parameters = batch.values(dialect, _OTHERS, rows) | {"worker": worker}
+    found = connection.execute(_unsuccessful(dialect), parameters).all()
     accepted: dict[UUID, tuple[JobState, Any]] = {row.id: (JobState(row.state), row.started) for row in found}
-    won = [o for o in outcomes if o.id in accepted]
+    attempts = {(row.id, row.try_count) for row in found}
+    won = [o for o in outcomes if (o.id, o.attempt) in attempts]
     _write_failures(connection, won, worker, {job: started for job, (_, started) in accepted.items()})
     for outcome in won:
         if outcome.message and accepted[outcome.id][0] is JobState.ERROR:
@@ -147,9 +147,16 @@ def _record_unsuccessful(
 
 
 def _record_replaced(connection: Connection, outcome: Outcome, worker: UUID) -> dict[UUID, JobState]:
-    parameters = {"job": outcome.id, "attempt": outcome.attempt, "worker": worker, "parked": outcome.parked}
-    if not connection.execute(_replaced(), parameters).rowcount:
-        return {}
+    parameters = {
+        "job": outcome.id,
+        "attempt": outcome.attempt,
+        "worker": worker,
+        "parked": outcome.parked,
+        "delay": outcome.message.delay if outcome.message else 0.0,
+    }
+    state = connection.execute(_replaced(), parameters).scalar()
+    if state is None or state == JobState.CANCELLED:
+        return {} if state is None else {outcome.id: JobState.CANCELLED}
     if outcome.message:
         connection.execute(_rewrite(), _message_values(outcome.message) | {"job": outcome.id})
     if outcome.successors:
@@ -235,24 +242,28 @@ def _unsuccessful(dialect: str) -> Update:
             worker_id=null(),
             failure_info=told.c.failure,
         )
-        .returning(_jobs.c.id, _jobs.c.state, _jobs.c.started)
+        .returning(_jobs.c.id, _jobs.c.state, _jobs.c.started, _jobs.c.try_count)
     )
 
 
 @lru_cache
 def _replaced() -> Update:
     parked: Any = bindparam("parked", type_=Boolean)
+    delay: Any = bindparam("delay", type_=Seconds)
+    cancelled = _jobs.c.cancel_requested.is_not(None)
     return (
         update(_jobs)
         .where(_held(_worker(), bindparam("job", type_=_jobs.c.id.type), bindparam("attempt")))
         .values(
-            state=JobState.PENDING,
+            state=case((cancelled, literal(JobState.CANCELLED.value)), else_=literal(JobState.PENDING.value)),
             try_count=_jobs.c.try_count - 1,
-            next_attempt_after=case((parked, literal(PARKED, Instant)), else_=now()),
-            dispatched=null(),
+            next_attempt_after=case((parked, literal(PARKED, Instant)), else_=after(delay)),
+            dispatched=case((cancelled, _jobs.c.dispatched)),
+            finished=case((cancelled, now())),
             worker_id=null(),
             started=null(),
         )
+        .returning(_jobs.c.state)
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
-from sqlalchemy import Connection, Insert, Update, and_, bindparam, case, func, insert, literal, null, update
+from sqlalchemy import Connection, Insert, Update, and_, bindparam, case, func, literal, null, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.ledger import batch
@@ -33,6 +33,7 @@ class Unreadable:
 
 def bury(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
     """Write each delivery as a failed job with its raw bytes; one whose row exists is left alone."""
+    dialect = connection.dialect.name
     for delivery in deliveries:
         values = {
             "id": delivery.id,
@@ -41,12 +42,11 @@ def bury(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
             "payload": delivery.raw,
             "content_type": delivery.content_type,
             "failure_info": f"{AttemptKind.INVALID}: {delivery.reason}",
+            "headers": {"id": str(delivery.id), "task": delivery.task},
         }
-        made = connection.execution_options(preserve_rowcount=True).execute(
-            _bury(connection.dialect.name), values
-        )
+        made = connection.execution_options(preserve_rowcount=True).execute(_bury(dialect), values)
         if made.rowcount > 0:
-            connection.execute(_note(), {"job_id": delivery.id, "exception": delivery.reason})
+            connection.execute(_note(dialect), {"job_id": delivery.id, "exception": delivery.reason})
 
 
 def postpone(connection: Connection, ids: Sequence[UUID], *, delay: float, limit: float) -> None:
@@ -61,14 +61,14 @@ def postpone(connection: Connection, ids: Sequence[UUID], *, delay: float, limit
     for row in connection.execute(_postpone(dialect), parameters).all():
         if row.state == JobState.FAILED:
             connection.execute(
-                _note(), {"job_id": row.id, "exception": "its task is unknown to every worker"}
+                _note(dialect), {"job_id": row.id, "exception": "its task is unknown to every worker"}
             )
 
 
 @lru_cache
 def _bury(dialect: str) -> Insert:
     insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    given = ("id", "job_type", "queue", "payload", "content_type", "failure_info")
+    given = ("id", "job_type", "queue", "payload", "content_type", "failure_info", "headers")
     return (
         insert_into(BackgroundJob)
         .values(
@@ -76,7 +76,6 @@ def _bury(dialect: str) -> Insert:
             | {
                 "priority": 0,
                 "content_encoding": "binary",
-                "headers": {},
                 "queued": now(),
                 "next_attempt_after": now(),
                 "dispatched": now(),
@@ -109,11 +108,20 @@ def _postpone(dialect: str) -> Update:
 
 
 @lru_cache
-def _note() -> Insert:
-    return insert(_failures).values(
-        job_id=bindparam("job_id", type_=_failures.c.job_id.type),
-        attempt=0,
-        finished=now(),
-        kind=AttemptKind.INVALID,
-        exception=bindparam("exception"),
+def _note(dialect: str) -> Insert:
+    insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    told = bindparam("exception", type_=_failures.c.exception.type)
+    return (
+        insert_into(_failures)
+        .values(
+            job_id=bindparam("job_id", type_=_failures.c.job_id.type),
+            attempt=0,
+            finished=now(),
+            kind=AttemptKind.INVALID,
+            exception=told,
+        )
+        # Replayed and met again: one note says it.
+        .on_conflict_do_update(
+            index_elements=["job_id", "attempt"], set_={"finished": now(), "exception": told}
+        )
     )

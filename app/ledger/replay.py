@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from uuid import UUID
 
-from sqlalchemy import Connection, Update, null, update
+from sqlalchemy import Connection, Update, case, null, update
 
 from app.ledger import batch
 from app.ledger.columns import now
@@ -14,6 +14,9 @@ from app.ledger.lifecycle import JobState
 from app.ledger.models import JOBS
 
 _jobs = JOBS
+
+#: Tries of a job that never gives up; as many as the column holds.
+ENDLESS = 2**31 - 1
 
 
 def replay(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
@@ -28,13 +31,14 @@ def replay(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
 @lru_cache
 def _replay(dialect: str) -> Update:
     c = _jobs.c
+    tries = c.max_tries - c.tries_before
     again = c.state.in_([JobState.FAILED, JobState.CANCELLED])
     return (
         update(_jobs)
         .where(batch.among(dialect, c.id), again)
         .values(
             state=JobState.PENDING,
-            max_tries=c.try_count + c.max_tries - c.tries_before,
+            max_tries=case((tries > ENDLESS - c.try_count, ENDLESS), else_=tries + c.try_count),
             tries_before=c.try_count,
             next_attempt_after=now(),
             dispatched=null(),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from app.arguments import check_text
+from app.errors import BadArgument
 from app.failures import clean
 from app.ids import new_id, optional_id
 from app.ledger.claims import Claimed, Message
+from app.ledger.columns import LATEST
 from app.ledger.jobs import NewJob
 from app.ledger.models import NAME_LENGTH
 from app.ledger.quarantine import Unreadable
@@ -73,13 +77,13 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
     }
     return NewJob(
         id=job,
-        job_type=task,
+        job_type=check_text("task", task, length=NAME_LENGTH),
         queue=queue,
         priority=_priority(message.properties.get("priority"), queue),
         payload=body.encode("utf-8") if isinstance(body, str) else bytes(body),
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-        headers=kept | {"eta": None, "expires": None, "retries": 0},
+        content_type=check_text("content type", message.content_type, length=NAME_LENGTH),
+        content_encoding=check_text("encoding", message.content_encoding or "utf-8", length=NAME_LENGTH),
+        headers=_storable(kept) | {"eta": None, "expires": None, "retries": 0},
         max_tries=max_tries,
         not_before=_moment(headers.get("eta")),
         expires=_moment(headers.get("expires")),
@@ -93,13 +97,12 @@ def unreadable(message: Any, reason: str, *, job: UUID | None = None) -> Unreada
     """The dead letter for a delivery that no worker can run."""
     headers = message.headers if isinstance(message.headers, dict) else {}
     body = getattr(message, "raw", b"") or message.body
-    raw = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else bytes(body or b"")
     task = headers.get("task")
     return Unreadable(
         job or optional_id(headers.get("id")) or UUID(new_id()),
         clean(str(message.delivery_info.get("routing_key") or "unknown"), NAME_LENGTH),
         clean(task, NAME_LENGTH) if isinstance(task, str) and task else "(unreadable)",
-        raw,
+        _bytes(body),
         clean(str(message.content_type or "unknown"), NAME_LENGTH),
         clean(reason, 1000),
     )
@@ -139,6 +142,20 @@ def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID
     return type(message)(raw, channel=message.channel)
 
 
+def _bytes(body: Any) -> bytes:
+    if isinstance(body, str):
+        return body.encode("utf-8", "surrogatepass")
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    return b"" if body is None else json.dumps(body).encode("utf-8")
+
+
+def _storable(headers: dict[str, Any]) -> dict[str, Any]:
+    """``headers``, which a column of JSON can hold; raises ValueError when it cannot."""
+    json.dumps(headers, allow_nan=False)
+    return headers
+
+
 def _priority(value: Any, queue: str) -> int:
     try:
         return priority_of(queue) if not value else parse_priority(value)
@@ -150,4 +167,7 @@ def _moment(value: Any) -> datetime | None:
     if not value:
         return None
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    if moment >= LATEST:
+        raise BadArgument("eta", f"{moment:%Y-%m-%d} is too far away")
+    return moment

@@ -20,8 +20,9 @@ from app import failures
 from app.ledger.jobs import NewJob
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.outcomes import Failure, Outcome
+from app.ledger.replay import ENDLESS
 from app.sending import STAMP
-from app.task import ENDLESS, JobRetry, Replaced
+from app.task import JobRetry, Replaced
 
 if TYPE_CHECKING:
     from app.worker.turn import LedgerThread

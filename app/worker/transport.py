@@ -61,6 +61,8 @@ class Message(virtual.Message):
 
     damage: str | None = None
     raw: bytes = b""
+    errors: list[Any]
+    delivery_tag: Any
 
     def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
         try:
@@ -70,6 +72,14 @@ class Message(virtual.Message):
             super().__init__(_stand_in(properties), channel=channel, **kwargs)
             self.damage, self.raw = f"{type(exc).__name__}: {exc}", _raw(payload)
             self.headers = _headers(payload)
+            if isinstance(payload, dict) and "damage" in payload:
+                self.damage = str(payload["damage"])
+        if self.errors:  # kombu keeps what it could not decompress for later
+            error = self.errors[0][1]
+            self.damage, self.raw = f"{type(error).__name__}: {error}", _raw(payload)
+            self.errors = []
+        if not isinstance(self.delivery_tag, str):
+            self.delivery_tag = virtual.base.uuid()
 
 
 class QoS(virtual.QoS):
@@ -133,7 +143,7 @@ def _decoded(item: bytes, queue: str) -> Any:
     except Exception as exc:  # not JSON, not even text
         return {"damage": f"{type(exc).__name__}: {exc}", "raw": item, "queue": queue}
     if isinstance(found, dict) and isinstance(found.get("properties"), dict):
-        found["properties"].setdefault("delivery_info", {"exchange": "", "routing_key": queue})
+        found["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}  # where it was found
         return found
     return {"damage": "not a message", "raw": item, "queue": queue}
 

@@ -43,10 +43,10 @@ from tests.workers import Worker
 COMPLETED, FAILED, CANCELLED = JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED
 ERROR, PENDING = JobState.ERROR, JobState.PENDING
 
-LONG = 60.0  # seconds: more than any job here takes, on a busy machine
+LONG = 30.0  # seconds: more than any job here takes, on a busy machine
 
 #: Retries are quick, and the hard time limit follows the soft one at once.
-SETTINGS = {"retry_base": 0.05, "timeout_grace": 0.5}
+SETTINGS: dict[str, Any] = {"retry_base": 0.05, "timeout_grace": 0.5}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,12 @@ class Place:
 
 
 FULL = Place("prefork", "postgresql")
-PART = [Place("prefork", "sqlite"), Place("threads", "postgresql"), Place("solo", "sqlite"), Place("gevent", "postgresql")]
+PART = [
+    Place("prefork", "sqlite"),
+    Place("threads", "postgresql"),
+    Place("solo", "sqlite"),
+    Place("gevent", "postgresql"),
+]
 
 
 @dataclass
@@ -116,12 +121,15 @@ class Stand:
             return bool(found)
 
         self.waits_until(look, f"a row holds {raw[:40]!r}")
-        return self.job(found[0])
+        return self.ended(found[0])
 
 
 @pytest.fixture(scope="module", params=[FULL, *PART], ids=str)
 def stand(
-    request: pytest.FixtureRequest, valkey: str, _redis_databases: Iterator[int], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    valkey: str,
+    _redis_databases: Iterator[int],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stand]:
     place: Place = request.param
     directory = tmp_path_factory.mktemp(str(place))
@@ -135,10 +143,10 @@ def stand(
             database = f"sqlite:///{directory / 'ledger.db'}"
             (directory / "ledger.db").write_bytes(template.read_bytes())
         else:
-            copy = _postgres_copy(request.getfixturevalue("postgres"), request.getfixturevalue("_postgres_template"))
-            database = stack.enter_context(copy)
-        settings = Settings(broker_url=broker, database_url=database, task_modules=("tests.jobs",), **SETTINGS)
-        app = build(settings, set_as_current=False)
+            given = [request.getfixturevalue(name) for name in ("postgres", "_postgres_template")]
+            database = stack.enter_context(_postgres_copy(*given))
+        known = {"broker_url": broker, "database_url": database, "task_modules": ("tests.jobs",)}
+        app = build(Settings(**known, **SETTINGS), set_as_current=False)
         stack.callback(app.close)
         stack.callback(app.database.close)
         concurrency = 4 if place.pool != "solo" else 1
@@ -174,7 +182,8 @@ class Case:
     everywhere: bool = True
 
 
-_ERROR, _TIMEOUT, _LOST, _REJECTED = AttemptKind.ERROR, AttemptKind.TIMEOUT, AttemptKind.LOST, AttemptKind.REJECTED
+_ERROR, _TIMEOUT = AttemptKind.ERROR, AttemptKind.TIMEOUT
+_LOST, _REJECTED = AttemptKind.LOST, AttemptKind.REJECTED
 _ONE_TRY, _TWO_TRIES = {"max_tries": 1}, {"max_tries": 2}
 
 CASES = {
@@ -198,7 +207,9 @@ CASES = {
         frame="jobs.py:fail",
         raises=ValueError,
     ),
-    "retry with other positional arguments": Case(task="retry_with", args=(1, 2), result=3, kinds=[_ERROR] * 2),
+    "retry with other positional arguments": Case(
+        task="retry_with", args=(1, 2), result=3, kinds=[_ERROR] * 2
+    ),
     "retry with other keyword arguments": Case(task="retry_kwargs", args=(7,), result=[7, 2], kinds=[_ERROR]),
     "retry without leaving the task": Case(task="retry_no_throw", result="the retry", kinds=[_ERROR]),
     "retry up to max_retries of the task": Case(
@@ -262,7 +273,11 @@ CASES = {
     ),
     "Ignore": Case(task="ignore"),
     "Reject": Case(
-        task="reject", args=(False,), state=FAILED, kinds=[_REJECTED], error=("celery.exceptions.Reject", "on purpose")
+        task="reject",
+        args=(False,),
+        state=FAILED,
+        kinds=[_REJECTED],
+        error=("celery.exceptions.Reject", "on purpose"),
     ),
     "Reject with requeue, for ever": Case(
         task="reject", args=(True,), options={"max_tries": 3}, state=FAILED, kinds=[_REJECTED] * 3
@@ -270,13 +285,21 @@ CASES = {
     "sys.exit()": Case(task="exit", options=_TWO_TRIES, state=FAILED, kinds=[_ERROR] * 2),
     "sys.exit(3)": Case(task="exit", args=(3,), options=_ONE_TRY, state=FAILED, kinds=[_ERROR]),
     **{
-        f"a BaseException: {name}": Case(task="leave", args=(name,), options=_TWO_TRIES, state=FAILED, kinds=[_ERROR] * 2)
+        f"a BaseException: {name}": Case(
+            task="leave", args=(name,), options=_TWO_TRIES, state=FAILED, kinds=[_ERROR] * 2
+        )
         for name in ("CancelledError", "GeneratorExit", "Own")
     },
     "MemoryError": Case(
-        task="memory_error", options=_TWO_TRIES, state=FAILED, kinds=[_ERROR] * 2, error=("MemoryError", "on purpose")
+        task="memory_error",
+        options=_TWO_TRIES,
+        state=FAILED,
+        kinds=[_ERROR] * 2,
+        error=("MemoryError", "on purpose"),
     ),
-    "a result that is no JSON": Case(task="unserialisable_result", options=_ONE_TRY, state=FAILED, kinds=[_ERROR]),
+    "a result that is no JSON": Case(
+        task="unserialisable_result", options=_ONE_TRY, state=FAILED, kinds=[_ERROR]
+    ),
     "an exception that cannot be pickled": Case(
         task="unpicklable_error",
         options=_TWO_TRIES,
@@ -286,13 +309,21 @@ CASES = {
         frame="jobs.py:unpicklable_error",
     ),
     "an exception without text": Case(
-        task="str_raises", options=_TWO_TRIES, state=FAILED, kinds=[_ERROR] * 2, error=("tests.jobs.Unprintable", "RuntimeError")
+        task="str_raises",
+        options=_TWO_TRIES,
+        state=FAILED,
+        kinds=[_ERROR] * 2,
+        error=("tests.jobs.Unprintable", "RuntimeError"),
     ),
     "an exception of 10 MB": Case(
         task="huge_error", options=_TWO_TRIES, state=FAILED, kinds=[_ERROR] * 2, error=("ValueError", "xxx")
     ),
     "an exception that the database refuses": Case(
-        task="nasty_error", options=_TWO_TRIES, state=FAILED, kinds=[_ERROR] * 2, error=("ValueError", "lone surrogate")
+        task="nasty_error",
+        options=_TWO_TRIES,
+        state=FAILED,
+        kinds=[_ERROR] * 2,
+        error=("ValueError", "lone surrogate"),
     ),
     "text that the database refuses": Case(
         task="echo", args=("nul \x00, surrogate \ud800",), result=[["nul \x00, surrogate \ud800"], {}]
@@ -305,7 +336,11 @@ CASES = {
         raises=TaskRevokedError,
     ),
     "an expiry before it is due": Case(
-        task="add", args=(1, 1), options={"countdown": 2, "expires": 1}, state=CANCELLED, raises=TaskRevokedError
+        task="add",
+        args=(1, 1),
+        options={"countdown": 2, "expires": 1},
+        state=CANCELLED,
+        raises=TaskRevokedError,
     ),
     "a soft time limit": Case(
         task="hang",
@@ -326,7 +361,11 @@ CASES = {
         everywhere=False,
     ),
     "Celery's own soft time limit": Case(
-        task="hang", options={"soft_time_limit": 1, "max_tries": 1}, state=FAILED, kinds=[_TIMEOUT], everywhere=False
+        task="hang",
+        options={"soft_time_limit": 1, "max_tries": 1},
+        state=FAILED,
+        kinds=[_TIMEOUT],
+        everywhere=False,
     ),
     "a lost child": Case(
         task="kill_self",
@@ -347,9 +386,9 @@ CASES = {
 def enqueued(stand: Stand) -> dict[str, str]:
     """The jobs of the table by name; all of them are enqueued when the first is asked for."""
     if not stand.enqueued:
-        for name, case in CASES.items():
-            if case.everywhere or stand.place == FULL:
-                stand.enqueued[name] = stand.send(case.task, *case.args, **case.options)
+        wanted = {name: case for name, case in CASES.items() if case.everywhere or stand.place == FULL}
+        sent = {name: stand.send(case.task, *case.args, **case.options) for name, case in wanted.items()}
+        stand.enqueued.update(sent)
     return stand.enqueued
 
 
@@ -396,7 +435,11 @@ def test_a_failed_attempt_waits_for_the_next(stand: Stand) -> None:
     found = stand.reaches(id, ERROR)
     assert found.try_count == 1
     assert found.attempts[0].kind == _ERROR
-    assert timedelta(seconds=119) < found.next_attempt_after - found.attempts[0].finished < timedelta(seconds=133)
+    assert (
+        timedelta(seconds=119)
+        < found.next_attempt_after - found.attempts[0].finished
+        < timedelta(seconds=133)
+    )
     assert stand.app.AsyncResult(id).state == "RETRY"
 
 
@@ -545,7 +588,6 @@ GARBAGE: dict[str, tuple[bytes, bytes]] = {
         arguments=_PICKLE, **{"content-type": "application/x-python-serialize", "content-encoding": "binary"}
     ),
     "an unknown content type": bodily(**{"content-type": "application/x-unknown"}),
-    "an unknown encoding": bodily(**{"content-encoding": "utf-1"}),
     "no content type": bodily(without=["content-type"]),
     "no headers": bodily(without=["headers"]),
     "headers that are a list": bodily(headers=[1]),
@@ -571,7 +613,7 @@ def test_what_cannot_be_read_is_kept(stand: Stand, name: str) -> None:
     assert found.queue == "normal"
     assert [(attempt.attempt, attempt.kind) for attempt in found.attempts] == [(0, AttemptKind.INVALID)]
     assert found.attempts[0].exception
-    assert found.failure_info and found.failure_info.startswith("invalid: ")
+    assert (found.failure_info or "").startswith("invalid: ")
 
 
 def test_a_damaged_copy_of_our_own_message_runs_from_its_row(stand: Stand) -> None:
@@ -617,7 +659,13 @@ def test_a_plain_producer_is_adopted(stand: Stand, plain: Celery) -> None:
     assert set(Witness(path).ends().values()) == {1}
     stand.waits_until(lambda: _exists(stand, id), "the second one has a row")
     found = stand.ended(id)
-    assert (found.state, found.result, found.queue, found.priority, found.args) == (COMPLETED, 3, "high", 20, [1, 2])
+    assert (found.state, found.result, found.queue, found.priority, found.args) == (
+        COMPLETED,
+        3,
+        "high",
+        20,
+        [1, 2],
+    )
 
 
 def test_a_plain_producers_delay_is_kept(stand: Stand, plain: Celery) -> None:

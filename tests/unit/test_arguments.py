@@ -160,7 +160,9 @@ def test_a_small_value_that_unfolds_without_end_is_refused_at_once() -> None:
         check([value], {})
 
 
-@pytest.mark.parametrize("value", [{"hunter2"}, [{"to": {1}, "password": "hunter2"}], [*nested(200), "hunter2"]])
+@pytest.mark.parametrize(
+    "value", [{"hunter2"}, [{"to": {1}, "password": "hunter2"}], [*nested(200), "hunter2"]]
+)
 def test_the_sentence_never_shows_the_value(value: Any) -> None:
     assert "hunter2" not in str(refused(password=value))
 
@@ -273,7 +275,9 @@ def test_a_sensitive_name_is_known(name: str) -> None:
     assert is_sensitive(name)
 
 
-@pytest.mark.parametrize("name", ["passenger", "passes", "compass_heading", "key", "author", "to", "", 7, None])
+@pytest.mark.parametrize(
+    "name", ["passenger", "passes", "compass_heading", "key", "author", "to", "", 7, None]
+)
 def test_an_ordinary_name_is_not_sensitive(name: object) -> None:
     assert not is_sensitive(name)
 
@@ -334,7 +338,7 @@ def test_the_check_says_whether_something_must_be_hidden(
 def test_a_secret_travels_as_it_is_and_is_not_shown() -> None:
     secret = Secret("hunter2")
     assert loads(dumps({"to": secret})) == {"to": "hunter2"}
-    assert "hunter2" not in f"{secret!r} {[secret]} {({'a': secret})}"
+    assert "hunter2" not in f"{secret!r} {[secret]} { {'a': secret} }"
 
 
 # Texts that have a column of their own

@@ -16,7 +16,10 @@ DRAWS = 300
 
 def an_app(**settings: Any) -> Celeriac:
     """An app that connects to nothing."""
-    given: dict[str, Any] = {"broker_url": "redis://127.0.0.1:1/0", "database_url": "sqlite:///nowhere/ledger.db"}
+    given: dict[str, Any] = {
+        "broker_url": "redis://127.0.0.1:1/0",
+        "database_url": "sqlite:///nowhere/ledger.db",
+    }
     return build(Settings(**(given | settings)), set_as_current=False)
 
 
@@ -44,7 +47,8 @@ def test_the_delay_has_a_ceiling(failed: int) -> None:
 
 def test_up_to_a_tenth_is_added_by_chance() -> None:
     drawn = draws(a_task(), 1)
-    assert 120 <= min(drawn) < 122 and 130 < max(drawn) <= 132
+    assert 120 <= min(drawn) < 122
+    assert 130 < max(drawn) <= 132
 
 
 def test_chance_is_added_at_the_ceiling_too() -> None:
@@ -54,7 +58,8 @@ def test_chance_is_added_at_the_ceiling_too() -> None:
 
 def test_full_jitter_is_anything_up_to_the_delay() -> None:
     drawn = draws(a_task(retry_jitter=True), 2)
-    assert 0 <= min(drawn) < 60 and 180 < max(drawn) <= 240
+    assert 0 <= min(drawn) < 60
+    assert 180 < max(drawn) <= 240
 
 
 @pytest.mark.parametrize("jitter", [0, 0.0, False])
@@ -64,7 +69,8 @@ def test_chance_can_be_switched_off(jitter: float) -> None:
 
 def test_a_task_may_choose_its_share_of_chance() -> None:
     drawn = draws(a_task(retry_jitter=0.5), 1)
-    assert 120 <= min(drawn) < 130 and 170 < max(drawn) <= 180
+    assert 120 <= min(drawn) < 130
+    assert 170 < max(drawn) <= 180
 
 
 def test_a_task_may_choose_base_and_ceiling() -> None:
@@ -85,7 +91,9 @@ def test_the_settings_choose_for_every_task_that_does_not() -> None:
 # Celery's own words keep their meaning
 
 
-@pytest.mark.parametrize(("factor", "delays"), [(True, [1, 2, 4, 8]), (5, [5, 10, 20, 40]), (0.5, [1, 2, 4, 8])])
+@pytest.mark.parametrize(
+    ("factor", "delays"), [(True, [1, 2, 4, 8]), (5, [5, 10, 20, 40]), (0.5, [1, 2, 4, 8])]
+)
 def test_retry_backoff_is_celerys(factor: float, delays: list[int]) -> None:
     task = a_task(retry_backoff=factor, retry_jitter=False)
     assert [task.backoff(failed) for failed in (1, 2, 3, 4)] == delays
@@ -99,7 +107,8 @@ def test_retry_backoff_has_celerys_ceiling() -> None:
 def test_retry_backoff_has_celerys_full_jitter_unless_it_is_switched_off() -> None:
     for options in ({}, {"retry_jitter": True}):
         drawn = draws(a_task(retry_backoff=100, **options), 2)
-        assert 0 <= min(drawn) < 50 and 150 < max(drawn) <= 200
+        assert 0 <= min(drawn) < 50
+        assert 150 < max(drawn) <= 200
 
 
 def test_without_retry_backoff_the_ledgers_own_holds() -> None:

@@ -148,7 +148,8 @@ def test_what_leaves_a_child_survives_pickling(make: Callable[[], Exception]) ->
 @nasty
 def test_what_is_presented_can_be_shown(make: Callable[[], Exception]) -> None:
     shown = presentable(make())
-    assert storable(str(shown)) and storable(type_name(shown))
+    assert storable(str(shown))
+    assert storable(type_name(shown))
     assert len(str(shown)) <= TEXT_LIMIT + 300
     assert repr(shown)
 
@@ -179,14 +180,18 @@ def test_an_ordinary_failure_is_told_in_full() -> None:
 def test_a_traceback_that_is_given_is_taken() -> None:
     failure = failure_of(ValueError("x"), 'Traceback …\n  File "/srv/tasks/mail.py", line 3, in send\n')
     assert failure.frame == "mail.py:send"
-    assert failure.traceback is not None and "mail.py" in failure.traceback
+    assert failure.traceback is not None
+    assert "mail.py" in failure.traceback
 
 
 def test_a_long_text_keeps_its_beginning_and_its_end() -> None:
     failure = failure_of(raised(ValueError("begin " + "x" * HUGE + " end")))
-    assert failure.exception is not None and failure.traceback is not None
-    assert failure.exception.startswith("begin ") and failure.exception.endswith(" end")
-    assert failure.traceback.startswith("Traceback") and failure.traceback.rstrip().endswith(" end")
+    assert failure.exception is not None
+    assert failure.traceback is not None
+    assert failure.exception.startswith("begin ")
+    assert failure.exception.endswith(" end")
+    assert failure.traceback.startswith("Traceback")
+    assert failure.traceback.rstrip().endswith(" end")
     assert " more …" in failure.exception
 
 
@@ -253,7 +258,10 @@ def trace_of(*frames: tuple[str, str]) -> str:
 @pytest.mark.parametrize(
     ("trace", "frame"),
     [
-        (trace_of(("/lib/celery/app/trace.py", "trace_task"), ("/srv/tasks/mail.py", "send")), "mail.py:send"),
+        (
+            trace_of(("/lib/celery/app/trace.py", "trace_task"), ("/srv/tasks/mail.py", "send")),
+            "mail.py:send",
+        ),
         (trace_of(("/srv/tasks/mail.py", "send"), ("/srv/tasks/mail.py", "<lambda>")), "mail.py:<lambda>"),
         (trace_of(("/srv/tasks/mail.py", "send"), ("/srv/app/task.py", "retry")), "mail.py:send"),
         (trace_of(("/lib/celery/app/trace.py", "trace_task")), "trace.py:trace_task"),
@@ -296,7 +304,13 @@ def test_a_retry_keeps_what_it_carries() -> None:
     made = JobRetry("again", ValueError("x"), 3.0, again, failure, 9)
     back = pickle.loads(pickle.dumps(made))
     assert type(back) is JobRetry
-    assert (back.message, back.when, back.again, back.failure, back.tries) == ("again", 3.0, again, failure, 9)
+    assert (back.message, back.when, back.again, back.failure, back.tries) == (
+        "again",
+        3.0,
+        again,
+        failure,
+        9,
+    )
     assert repr(back.exc) == "ValueError('x')"
 
 

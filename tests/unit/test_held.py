@@ -15,14 +15,17 @@ def test_a_job_is_entered_once() -> None:
     held = Held()
     assert held.enter(ONE)
     assert not held.enter(ONE)
-    assert ONE in held and TWO not in held and len(held) == 1
+    assert ONE in held
+    assert TWO not in held
+    assert len(held) == 1
 
 
 def test_a_job_that_was_left_may_be_entered_again() -> None:
     held = Held()
     held.enter(ONE)
     held.leave(ONE)
-    assert ONE not in held and len(held) == 0
+    assert ONE not in held
+    assert len(held) == 0
     assert held.enter(ONE)
 
 
@@ -36,7 +39,8 @@ def test_a_claim_without_an_answer_is_in_the_book_and_not_open() -> None:
     held = Held()
     held.enter(ONE)
     assert held.jobs() == [ONE]
-    assert held.open() == [] and held.unfinished() == 0
+    assert held.open() == []
+    assert held.unfinished() == 0
 
 
 def test_an_attempt_that_was_won_is_open_until_its_outcome_is_told() -> None:
@@ -44,11 +48,14 @@ def test_an_attempt_that_was_won_is_open_until_its_outcome_is_told() -> None:
     for job, attempt in ((ONE, 1), (TWO, 4)):
         held.enter(job)
         held.won(job, attempt)
-    assert held.open() == [(ONE, 1), (TWO, 4)] and held.unfinished() == 2
+    assert held.open() == [(ONE, 1), (TWO, 4)]
+    assert held.unfinished() == 2
     held.started(ONE)
-    assert held.open() == [(ONE, 1), (TWO, 4)] and held.unfinished() == 2
+    assert held.open() == [(ONE, 1), (TWO, 4)]
+    assert held.unfinished() == 2
     held.ended(ONE)
-    assert held.open() == [(TWO, 4)] and held.unfinished() == 1
+    assert held.open() == [(TWO, 4)]
+    assert held.unfinished() == 1
     assert not held.enter(ONE)  # in the book until the outcome is committed
     held.leave(ONE)
     assert held.jobs() == [TWO]

@@ -81,6 +81,8 @@ def test_an_optional_id_may_be_missing() -> None:
     assert optional_id(UUID(job)) == UUID(job)
 
 
-@pytest.mark.parametrize("value", [None, "", "7", 0, 7, -1, 1.5, float("nan"), [], [1], {}, {"a": 1}, b"x", "\ud800"])
+@pytest.mark.parametrize(
+    "value", [None, "", "7", 0, 7, -1, 1.5, float("nan"), [], [1], {}, {"a": 1}, b"x", "\ud800"]
+)
 def test_what_is_no_uuid_counts_as_none_where_an_id_may_be_missing(value: object) -> None:
     assert optional_id(value) is None

@@ -20,7 +20,13 @@ from app.ledger.lifecycle import JobState
 _moments = st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(fold=0))
 _texts = st.text(max_size=8)
 _values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | _texts | st.binary(max_size=8) | _moments,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | _texts
+    | st.binary(max_size=8)
+    | _moments,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
     max_leaves=4,
 )
@@ -141,7 +147,8 @@ def test_a_dict_without_attempts_is_a_job_without_attempts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "error"), [({"state": "asleep"}, ValueError), ({"colour": "red"}, TypeError), ({"state": None}, ValueError)]
+    ("changes", "error"),
+    [({"state": "asleep"}, ValueError), ({"colour": "red"}, TypeError), ({"state": None}, ValueError)],
 )
 def test_a_dict_of_something_else_is_refused(changes: Mapping[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):

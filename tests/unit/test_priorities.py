@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 
@@ -26,7 +26,9 @@ def test_a_level_is_a_priority() -> None:
 
 @pytest.mark.parametrize("value", [-1, 101, True, False, 10.0, "10", "urgent", "", None, [], float("nan")])
 def test_what_is_no_priority_is_refused(value: object) -> None:
-    with pytest.raises(BadArgument, match="low, normal, high, critical or an integer from 0 to 100") as caught:
+    with pytest.raises(
+        BadArgument, match="low, normal, high, critical or an integer from 0 to 100"
+    ) as caught:
         parse(value)
     assert caught.value.name == "priority"
     assert repr(value) in str(caught.value)
@@ -49,7 +51,12 @@ def test_a_queue_of_the_users_own_counts_as_normal() -> None:
 
 @pytest.mark.parametrize(
     ("options", "queue"),
-    [({}, "normal"), ({"priority": None}, "normal"), ({"priority": 0}, "low"), ({"priority": "critical"}, "critical")],
+    [
+        ({}, "normal"),
+        ({"priority": None}, "normal"),
+        ({"priority": 0}, "low"),
+        ({"priority": "critical"}, "critical"),
+    ],
 )
 def test_a_message_goes_to_the_queue_of_its_priority(options: dict[str, object], queue: str) -> None:
     assert route("task", (), {}, options) == {"queue": queue}
@@ -103,7 +110,7 @@ def test_the_share_is_spread_evenly() -> None:
     drawn = cycle(*QUEUES, share=0.25)
     firsts = [drawn.consume(4)[0] for _ in range(100)]
     lows = [place for place, queue in enumerate(firsts) if queue == "low"]
-    assert {later - earlier for earlier, later in zip(lows, lows[1:], strict=False)} == {4}
+    assert {later - earlier for earlier, later in pairwise(lows)} == {4}
 
 
 def test_a_draw_for_the_lowest_still_takes_from_the_others() -> None:

@@ -1,0 +1,48 @@
+"""Where the services' lines go: to the terminal, each with its service's name, or to files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self, TextIO
+
+import click
+
+#: Takes a service's name and one line of it; called from many threads.
+Voice = Callable[[str, str], None]
+
+_COLOURS = {"valkey": "magenta", "worker": "green", "beat": "yellow", "flower": "blue", "up": "cyan"}
+_WIDTH = max(map(len, _COLOURS))
+
+
+def terminal(service: str, line: str) -> None:
+    """Print a line under its service's name; colours only where they are seen."""
+    name = click.style(f"{service:<{_WIDTH}} |", fg=_COLOURS.get(service))
+    click.echo(f"{name} {line}")
+
+
+class Files:
+    """One file for each service below ``directory``, begun anew; a context manager that closes them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = threading.Lock()
+        self._open: dict[str, TextIO] = {}
+        self._closing = ExitStack()
+
+    def __call__(self, service: str, line: str) -> None:
+        with self._lock:
+            if service not in self._open:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                file = (self.directory / f"{service}.log").open("w", buffering=1)
+                self._open[service] = self._closing.enter_context(file)
+            self._open[service].write(f"{line}\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._closing.close()

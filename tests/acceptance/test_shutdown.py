@@ -1,0 +1,150 @@
+"""Jobs in a worker's hands while it stops, or while its connections are cut: none lost, none run twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+import tests.jobs  # noqa: F401  # the producer knows the tasks, too
+from app.application import Celeriac
+from app.factory import build
+from app.job import Job, jobs
+from app.ledger.lifecycle import JobState
+from app.settings import Settings
+from tests.servers import ValkeyServer, connect
+from tests.support import wait_until
+from tests.witness import Witness
+from tests.workers import Worker
+
+LONG = 60.0  # seconds: more than anything here takes, on a busy machine
+
+
+@contextmanager
+def producing(broker: str, database: str) -> Iterator[Celeriac]:
+    known: dict[str, Any] = {"broker_url": broker, "database_url": database, "task_modules": ("tests.jobs",)}
+    app = build(Settings(**known), set_as_current=False)
+    try:
+        yield app
+    finally:
+        app.close()
+        app.database.close()
+
+
+def enqueue(app: Celeriac, path: Path, count: int, *, seconds: float) -> set[str]:
+    """Jobs that leave their marks in ``path``; their ids."""
+    task = app.tasks["tests.witness"]
+    return {str(task.delay(str(path), seconds).id) for _ in range(count)}
+
+
+def counts(app: Celeriac, state: JobState) -> int:
+    return len(jobs(state=state, limit=1000, app=app))
+
+
+def by_id(app: Celeriac) -> dict[str, Job]:
+    return {job.id: job for job in jobs(limit=1000, app=app)}
+
+
+def all_completed(app: Celeriac, count: int) -> None:
+    wait_until(
+        lambda: counts(app, JobState.COMPLETED) == count, within=LONG, saying=f"{count} jobs are completed"
+    )
+
+
+def exactly_once(witness: Witness, ids: set[str]) -> None:
+    assert dict(witness.starts()) == dict.fromkeys(ids, 1)
+    assert dict(witness.ends()) == dict.fromkeys(ids, 1)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+def test_a_warm_shutdown_finishes_what_runs_and_gives_back_the_rest(
+    pool: str, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    witness = Witness(tmp_path / "witness")
+    with producing(redis_url, postgres_url) as app:
+        worker = start_worker(redis_url, postgres_url, pool=pool).ready()
+        ids = enqueue(app, tmp_path / "witness", 10, seconds=1)
+        held = 1 if pool == "solo" else 8
+        wait_until(
+            lambda: witness.starts() and counts(app, JobState.RUNNING) >= held,
+            within=LONG,
+            saying=f"{held} jobs are claimed, and one has begun",
+        )
+        worker.term()
+        assert worker.wait(LONG) == 0
+
+        begun = set(witness.starts())
+        rows = by_id(app)
+        assert 1 <= len(begun) <= 4
+        exactly_once(witness, begun)
+        assert {(rows[id].state, rows[id].try_count) for id in begun} == {(JobState.COMPLETED, 1)}
+        given_back = {(rows[id].state, rows[id].try_count, rows[id].worker_id) for id in ids - begun}
+        assert given_back == {(JobState.PENDING, 0, None)}
+
+        start_worker(redis_url, postgres_url, pool="threads", concurrency=10)
+        all_completed(app, len(ids))
+        exactly_once(witness, ids)
+        assert {job.try_count for job in by_id(app).values()} == {1}
+
+
+def test_broker_connections_that_are_cut_cost_nothing(
+    private_valkey: ValkeyServer, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    """Those of the worker and of the producer, while both are busy and the worker holds claimed jobs."""
+    witness, broker = Witness(tmp_path / "witness"), private_valkey.url()
+    with producing(broker, postgres_url) as app:
+        worker = start_worker(broker, postgres_url).ready()
+        ids = enqueue(app, tmp_path / "witness", 100, seconds=0.01)
+        more: set[str] = set()
+        busy = threading.Thread(
+            target=lambda: more.update(enqueue(app, tmp_path / "witness", 100, seconds=0.01))
+        )
+        busy.start()
+        with private_valkey.client() as client:
+            for done in (20, 60, 100, 140, 180):
+                wait_until(
+                    lambda done=done: len(witness.ends()) >= done,
+                    within=LONG,
+                    saying=f"{done} jobs came to an end",
+                )
+                client.client_kill_filter(_type="normal", skipme=True)
+        busy.join(LONG)
+        ids |= more
+        assert len(ids) == 200
+        all_completed(app, 200)
+        exactly_once(witness, ids)
+        assert worker.running
+        assert {job.try_count for job in by_id(app).values()} == {1}
+
+
+def test_ledger_connections_that_are_cut_cost_nothing(
+    redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    """A claim whose answer was lost is given back; an outcome whose answer was lost is written once."""
+    witness = Witness(tmp_path / "witness")
+    with producing(redis_url, postgres_url) as app, connect(postgres_url) as administrator:
+        worker = start_worker(redis_url, postgres_url).ready()
+        ids = enqueue(app, tmp_path / "witness", 200, seconds=0.01)
+        for done in (20, 50, 80, 110, 140, 170):
+            wait_until(
+                lambda done=done: len(witness.ends()) >= done,
+                within=LONG,
+                saying=f"{done} jobs came to an end",
+            )
+            _cut_everybody_off(administrator, postgres_url)
+        all_completed(app, 200)
+        exactly_once(witness, ids)
+        assert worker.running
+        assert {job.try_count for job in by_id(app).values()} == {1}
+
+
+def _cut_everybody_off(administrator: Any, database: str) -> None:
+    administrator.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+        (make_url(database).database,),
+    )

@@ -1,0 +1,314 @@
+"""A small model of the ledger, and the ledger beside it through any sequence of what is done to it.
+
+P3: at most one attempt holds a job, and a late outcome is refused. P4: an attempt that never started
+is not counted, and no job has more tries than it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Connection, make_url, select, update
+
+from app.ledger import cancel, claims, dispatch, outcomes
+from app.ledger.columns import after, now
+from app.ledger.database import Database
+from app.ledger.jobs import enqueue
+from app.ledger.lifecycle import ENTERED_FROM, TERMINAL, WAITING, AttemptKind, JobState
+from app.ledger.models import BackgroundJob, FailedAttempt
+from app.ledger.outcomes import Failure, Outcome
+from app.ledger.replay import replay
+from tests.integration.test_ledger import HOUR, new_job
+
+WORKERS = (UUID(int=1), UUID(int=2))
+PENDING, RUNNING, COMPLETED = JobState.PENDING, JobState.RUNNING, JobState.COMPLETED
+ERROR, FAILED, CANCELLED = JobState.ERROR, JobState.FAILED, JobState.CANCELLED
+
+_table = BackgroundJob.__table__
+_attempts = FailedAttempt.__table__
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is believed of a job."""
+
+    tries: int  # that it was given
+    state: JobState = PENDING
+    due: bool = True
+    sent: bool = True
+    attempt: int = 0  # the last that started
+    before: int = 0  # attempts before its last replay
+    holder: UUID | None = None
+    cancel: bool = False
+    failures: frozenset[int] = frozenset()
+
+    @property
+    def tries_left(self) -> int:
+        return self.tries - (self.attempt - self.before)
+
+    def waits(self) -> bool:
+        return self.state in WAITING
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """An attempt that somebody won, and may believe to hold for ever."""
+
+    job: UUID
+    attempt: int
+    worker: UUID
+
+    def holds(self, model: Model) -> bool:
+        return (model.state, model.attempt, model.holder) == (RUNNING, self.attempt, self.worker)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Runs inside of one transaction, which is given up at its end."""
+
+    jobs = Bundle("jobs")
+    tickets = Bundle("tickets")
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self.models: dict[UUID, Model] = {}
+        self._transaction = _given_up(database)
+        self.connection = self._transaction.__enter__()
+
+    def teardown(self) -> None:
+        self._transaction.__exit__(None, None, None)
+
+    def believe(self, job: UUID, **changes: object) -> None:
+        self.models[job] = replace(self.models[job], **changes)  # type: ignore[arg-type]
+
+    # ---- what is done
+
+    @initialize(target=jobs)
+    def begin(self) -> object:
+        return multiple(*(self._enqueue(tries, send=True) for tries in (1, 2, 3)))
+
+    @precondition(lambda self: len(self.models) < 5)  # few jobs meet often
+    @rule(target=jobs, tries=st.integers(1, 3), send=st.booleans())
+    def enqueue(self, tries: int, send: bool) -> UUID:
+        return self._enqueue(tries, send=send)
+
+    def _enqueue(self, tries: int, *, send: bool) -> UUID:
+        job = new_job(max_tries=tries, send=send)
+        assert enqueue(self.connection, [job]) == 1
+        self.models[job.id] = Model(tries, sent=send)
+        return job.id
+
+    @rule(job=jobs)
+    def enqueue_again(self, job: UUID) -> None:
+        assert enqueue(self.connection, [new_job(id=job, max_tries=9)]) == 0
+
+    @rule(target=tickets, wanted=st.lists(jobs, min_size=1, max_size=4), worker=st.sampled_from(WORKERS))
+    def claim(self, wanted: list[UUID], worker: UUID) -> object:
+        won = claims.claim(self.connection, [*wanted, UUID(int=9)], worker=worker)
+        expected = {job for job in wanted if self.models[job].waits() and self.models[job].due}
+        assert set(won) == expected
+        for job, claimed in won.items():
+            model = self.models[job]
+            assert model.tries_left > 0
+            assert claimed.attempt == model.attempt + 1
+            assert claimed.tries_before == model.before
+            assert claimed.max_tries == model.before + model.tries
+            self.believe(job, state=RUNNING, attempt=claimed.attempt, holder=worker, sent=True)
+        return multiple(*(Ticket(job, claimed.attempt, worker) for job, claimed in won.items()))
+
+    @rule(ticket=tickets, told=st.sampled_from([COMPLETED, ERROR, FAILED, CANCELLED]), soon=st.booleans())
+    def record(self, ticket: Ticket, told: JobState, soon: bool) -> None:
+        failure = None if told is COMPLETED else Failure(AttemptKind.ERROR, "ValueError", "x")
+        outcome = Outcome(
+            id=ticket.job, attempt=ticket.attempt, state=told, failure=failure, delay=0.0 if soon else HOUR
+        )
+        model = self.models[ticket.job]
+        expected = {ticket.job: _led_to(told, model)} if ticket.holds(model) else {}
+        assert outcomes.record(self.connection, [outcome], worker=ticket.worker) == expected
+        if not expected:
+            return
+        state = expected[ticket.job]
+        again = state is ERROR
+        self.believe(
+            ticket.job,
+            state=state,
+            holder=None,
+            due=soon if again else model.due,
+            sent=not again and model.sent,
+            cancel=model.cancel and told is not COMPLETED,
+            failures=model.failures | ({ticket.attempt} if failure else set()),
+        )
+
+    @rule(ticket=tickets)
+    def replace_itself(self, ticket: Ticket) -> None:
+        outcome = Outcome(id=ticket.job, attempt=ticket.attempt, state=PENDING, message=new_job(id=ticket.job))
+        model = self.models[ticket.job]
+        expected = {ticket.job: CANCELLED if model.cancel else PENDING} if ticket.holds(model) else {}
+        assert outcomes.record(self.connection, [outcome], worker=ticket.worker) == expected
+        if expected:
+            state = expected[ticket.job]
+            sent = model.sent and state is CANCELLED
+            self.believe(ticket.job, state=state, holder=None, attempt=model.attempt - 1, due=True, sent=sent)
+
+    @rule(ticket=tickets)
+    def release(self, ticket: Ticket) -> None:
+        self._release(ticket)
+
+    @rule(ticket=consumes(tickets))
+    def release_and_forget(self, ticket: Ticket) -> None:
+        self._release(ticket)
+
+    def _release(self, ticket: Ticket) -> None:
+        model = self.models[ticket.job]
+        held = ticket.holds(model)
+        given = claims.release(self.connection, [(ticket.job, ticket.attempt)], worker=ticket.worker)
+        assert given == ({ticket.job} if held else set())
+        if held:
+            state = CANCELLED if model.cancel else PENDING
+            self.believe(
+                ticket.job, state=state, holder=None, attempt=model.attempt - 1, due=True, sent=state is CANCELLED
+            )
+
+    @rule(wanted=st.lists(jobs, min_size=1, max_size=3))
+    def replay(self, wanted: list[UUID]) -> None:
+        expected = {job for job in wanted if self.models[job].state in (FAILED, CANCELLED)}
+        assert replay(self.connection, wanted) == expected
+        for job in expected:
+            self.believe(
+                job, state=PENDING, due=True, sent=False, cancel=False, before=self.models[job].attempt
+            )
+
+    @rule(job=jobs)
+    def cancel(self, job: UUID) -> None:
+        model = self.models[job]
+        answer = cancel.cancel(self.connection, [job])[job]
+        if model.waits():
+            assert answer is cancel.Answer.CANCELLED
+            self.believe(job, state=CANCELLED, sent=True)
+        elif model.state is RUNNING:
+            assert answer is cancel.Answer.REQUESTED
+            self.believe(job, cancel=True)
+        else:
+            assert answer in (cancel.Answer.FINISHED, cancel.Answer.ALREADY_CANCELLED)
+
+    @rule(most=st.integers(1, 3))
+    def dispatch(self, most: int) -> None:
+        unsent = {job for job, model in self.models.items() if model.waits() and not model.sent and model.due}
+        taken = [message.id for message in dispatch.take_due(self.connection, 10, limit=most)]
+        assert len(taken) == min(most, len(unsent))
+        assert set(taken) <= unsent
+        for job in taken:
+            self.believe(job, sent=True)
+
+    @rule(wanted=st.lists(jobs, min_size=1, max_size=3))
+    def unmark(self, wanted: list[UUID]) -> None:
+        dispatch.unmark(self.connection, wanted)
+        for job in wanted:
+            if self.models[job].waits():
+                self.believe(job, sent=False)
+
+    @rule(job=jobs)
+    def time_passes(self, job: UUID) -> None:
+        if self.models[job].waits():
+            _set(self.connection, job, next_attempt_after=now())
+            self.believe(job, due=True)
+
+    @rule(job=jobs)
+    def it_is_put_off(self, job: UUID) -> None:
+        if self.models[job].waits():
+            _set(self.connection, job, next_attempt_after=after(HOUR))
+            self.believe(job, due=False)
+
+    # ---- what always holds
+
+    @invariant()
+    def the_ledger_is_as_believed(self) -> None:
+        rows = {row.id: row for row in self.connection.execute(select(_table))}
+        assert set(rows) == set(self.models)
+        for job, model in self.models.items():
+            row = rows[job]
+            found = (row.state, row.worker_id, row.try_count, row.tries_before, row.dispatched is not None)
+            assert found == (model.state, model.holder, model.attempt, model.before, model.sent)
+            assert row.max_tries == model.before + model.tries
+            assert (row.cancel_requested is not None) == model.cancel
+
+    @invariant()
+    def no_job_has_more_tries_than_it_was_given(self) -> None:
+        for model in self.models.values():
+            assert 0 <= model.attempt - model.before <= model.tries
+
+    @invariant()
+    def every_unsuccessful_attempt_is_on_record_once(self) -> None:
+        written = [(row.job_id, row.attempt) for row in self.connection.execute(select(_attempts))]
+        believed = {(job, attempt) for job, model in self.models.items() for attempt in model.failures}
+        assert sorted(written) == sorted(believed)
+
+    @invariant()
+    def who_holds_a_job_is_one_worker_while_it_runs(self) -> None:
+        for model in self.models.values():
+            assert (model.holder is not None) == (model.state is RUNNING)
+            assert model.state in TERMINAL | WAITING | {RUNNING}
+
+
+def _led_to(told: JobState, model: Model) -> JobState:
+    if told is ERROR and model.cancel:
+        return CANCELLED
+    if told is ERROR and model.tries_left == 0:
+        return FAILED
+    return told
+
+
+def _set(connection: Connection, job: UUID, **columns: object) -> None:
+    connection.execute(update(_table).where(_table.c.id == job).values(**columns))
+
+
+class _GivenUp(Exception):
+    """Ends a transaction whose work nobody wants."""
+
+
+@contextmanager
+def _given_up(database: Database) -> Iterator[Connection]:
+    try:
+        with database.transaction() as connection:
+            yield connection
+            raise _GivenUp
+    except _GivenUp:
+        return
+
+
+@pytest.mark.timeout(300)  # it takes seconds, unless it fails: then the shortest way to the failure is looked for
+@pytest.mark.parametrize(("name", "examples", "steps"), [("sqlite", 60, 40), ("postgres", 10, 40)])
+def test_the_ledger_does_what_the_model_says(
+    request: pytest.FixtureRequest, name: str, examples: int, steps: int
+) -> None:
+    database = Database(make_url(request.getfixturevalue(f"{name}_url")))
+    bounds = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        run_state_machine_as_test(lambda: LedgerMachine(database), settings=bounds)
+    finally:
+        database.close()
+
+
+def test_the_model_knows_the_states_of_the_table() -> None:
+    assert set(ENTERED_FROM) == TERMINAL | WAITING | {RUNNING} == set(JobState)

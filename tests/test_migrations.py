@@ -1,0 +1,161 @@
+"""Migrations: they make what the models say, take it away again, and may be run by many at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, inspect, make_url, text
+
+from app.errors import MigrationNeeded
+from app.ledger import migrate
+from app.ledger.database import Database
+from app.ledger.models import Base
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Waits to be told, so that two of them begin at the same moment.
+_UPGRADE = """
+import sys
+from app.ledger.migrate import upgrade
+print("ready", flush=True)
+sys.stdin.readline()
+print(upgrade(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def database(bare_database_url: str) -> Iterator[Database]:
+    made = Database(make_url(bare_database_url))
+    yield made
+    made.close()
+
+
+def described(connection: Connection) -> dict[str, Any]:
+    """All that is known of the tables, but for the one that Alembic keeps."""
+    inspector = inspect(connection)
+    tables = [name for name in inspector.get_table_names() if name != "alembic_version"]
+    return {name: _described(inspector, name) for name in tables}
+
+
+def _described(inspector: Any, table: str) -> dict[str, Any]:
+    columns = [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)]
+    indexes = [
+        (index["name"], index["column_names"], index["unique"], sorted(index.get("dialect_options", {}).items()))
+        for index in inspector.get_indexes(table)
+    ]
+    return {
+        "columns": sorted(columns),
+        "primary key": inspector.get_pk_constraint(table)["constrained_columns"],
+        "foreign keys": [
+            (key["constrained_columns"], key["referred_table"], key["options"])
+            for key in inspector.get_foreign_keys(table)
+        ],
+        "checks": sorted((c["name"], c["sqltext"]) for c in inspector.get_check_constraints(table)),
+        "indexes": sorted(indexes, key=str),
+    }
+
+
+def downgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.downgrade(config, "base")
+
+
+def test_the_migrations_make_what_the_models_say(bare_database_url: str, database: Database) -> None:
+    migrate.upgrade(bare_database_url)
+    assert migrate.check(database) == []
+    with database.transaction() as connection:
+        migrated = described(connection)
+        downgrade(connection)
+        Base.metadata.create_all(connection)
+        assert migrated == described(connection)
+    assert set(migrated) == {"background_jobs", "failed_attempts", "schedules", "workers"}
+    assert all(each["columns"] for each in migrated.values())
+    assert {name for name, _ in migrated["background_jobs"]["checks"]} >= {"finished_iff_terminal", "held_iff_running"}
+
+
+def test_a_downgrade_leaves_nothing(bare_database_url: str, database: Database) -> None:
+    migrate.upgrade(bare_database_url)
+    with database.transaction() as connection:
+        downgrade(connection)
+    with database.reading() as connection:
+        assert described(connection) == {}
+        assert _leftovers(connection) == []
+    assert migrate.current(database) is None
+    assert migrate.upgrade(bare_database_url) == migrate.current(database)
+
+
+def _leftovers(connection: Connection) -> list[str]:
+    """Indexes, types and sequences of nobody."""
+    if connection.dialect.name == "sqlite":
+        found = "SELECT name FROM sqlite_master WHERE tbl_name <> 'alembic_version'"
+    else:
+        found = """
+            SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+                AND relname NOT LIKE 'alembic_version%'
+            UNION ALL
+            SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace
+                AND typname NOT LIKE '%alembic_version'
+        """
+    return list(connection.execute(text(found)).scalars())
+
+
+def test_an_upgrade_may_be_repeated(bare_database_url: str, database: Database) -> None:
+    assert migrate.upgrade(bare_database_url) == migrate.head()
+    with database.transaction() as connection:
+        connection.execute(text("INSERT INTO background_jobs (id, job_type) SELECT id, job_type FROM background_jobs"))
+        before = described(connection)
+    assert migrate.upgrade(bare_database_url) == migrate.head()
+    with database.reading() as connection:
+        assert described(connection) == before
+
+
+def test_an_upgrade_keeps_the_rows(bare_database_url: str, database: Database) -> None:
+    migrate.upgrade(bare_database_url)
+    with database.transaction() as connection:
+        connection.execute(text(_A_WORKER))
+    migrate.upgrade(bare_database_url)
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT hostname FROM workers")).scalars().all() == ["here"]
+
+
+_A_WORKER = """
+    INSERT INTO workers (id, hostname, pid, pool, concurrency, queues, tasks, version, started, heartbeat)
+    SELECT '00000000000000000000000000000001', 'here', 1, 'solo', 1, '[]', '', '', {now}, {now}
+"""
+
+
+def test_two_processes_may_upgrade_at_once(bare_database_url: str, database: Database) -> None:
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", _UPGRADE, bare_database_url],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    try:
+        for process in both:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        told = [process.communicate("go\n", timeout=60) for process in _started(both)]
+    finally:
+        for process in both:
+            process.kill()
+            process.wait()
+    assert told == [(f"{migrate.head()}\n", "")] * 2
+    assert [process.returncode for process in both] == [0, 0]
+    assert migrate.check(database) == []
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
