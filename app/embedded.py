@@ -114,8 +114,8 @@ def claim_address(data_dir: Path, *, patience: float = 5.0) -> EmbeddedAddress:
     while (holder := who_holds(address)) is Holder.OURS:
         if time.monotonic() >= deadline:
             raise EmbeddedServerError(
-                f"the private Valkey of {data_dir} already runs, on port {address.port}: stop what started it, "
-                "or name another directory in CELERIAC_DATA_DIR"
+                f"the private Valkey of {data_dir} already runs, on port {address.port}: stop what "
+                "started it, or name another directory in CELERIAC_DATA_DIR"
             )
         time.sleep(0.05)
     if holder is Holder.STRANGER:

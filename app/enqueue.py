@@ -22,7 +22,7 @@ from app.errors import BadArgument, PayloadTooLarge
 from app.ids import optional_id, parse_id
 from app.ledger import jobs
 from app.ledger.acceptance import accept
-from app.ledger.columns import LATEST
+from app.ledger.columns import LATEST, PARKED
 from app.ledger.jobs import NewJob
 from app.ledger.models import NAME_LENGTH
 from app.ledger.replay import ENDLESS, replay
@@ -174,6 +174,10 @@ class Door:
             )
         task = self._app._tasks.get(headers["task"])
         call = headers.pop(_CALL, None) or {}
+        chord = options.get("celeriac_chord")
+        headers.pop(sending.CHORD, None)
+        if chord is not None:
+            headers[sending.CHORD] = chord
         headers.pop(sending.STAMP, None)  # a retry brings the stamp of its last attempt along
         queue = arguments.check_text("queue", options["routing_key"], length=NAME_LENGTH)
         payload, content_type, encoding = self._payload(headers, body, options)
@@ -201,7 +205,7 @@ class Door:
             parent_id=optional_id(headers.get("parent_id")),
             group_id=optional_id(headers.get("group")),
             delay=call.get("countdown") or 0.0,
-            not_before=None if call.get("countdown") else _moment("eta", eta, self._app),
+            not_before=_not_before(call, eta, chord, self._app),
             expires_in=call.get("expires"),
             expires=None if call.get("expires") is not None else _moment("expires", expires, self._app),
         )
@@ -265,6 +269,12 @@ def _seconds(name: str, value: Any) -> float | None:
     if value > latest:
         raise BadArgument(name, f"{value:g} seconds from now lie behind the year {LATEST.year - 1}")
     return float(value)
+
+
+def _not_before(call: Mapping[str, Any], eta: Any, chord: Any, app: Celeriac) -> datetime | None:
+    if chord is not None:
+        return PARKED
+    return None if call.get("countdown") else _moment("eta", eta, app)
 
 
 def _moment(name: str, value: Any, app: Celeriac) -> datetime | None:

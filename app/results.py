@@ -27,6 +27,7 @@ from app.errors import UnreadableError
 from app.ids import optional_id
 from app.ledger import reads
 from app.ledger.lifecycle import JobState
+from app.ledger.parked import fail_parked
 from app.ledger.reads import Ending
 
 if TYPE_CHECKING:
@@ -128,6 +129,26 @@ class ResultBackend(RedisBackend):
             return super().on_chord_part_return(request, state, result, *args, **kwargs)
         except _AWAY as exc:
             logger.warning("chord part of job %s not counted: %s", request.id, type(exc).__name__)
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        """Celery's part in Redis, and a parked row for the body: it must end even if Redis forgets it."""
+        super().apply_chord(header_result_args, body, **kwargs)
+        if body.get("subtask_type") is None and body.options.get("task_id"):
+            size = len(list(header_result_args[1]))
+            waits = {"size": size, "immutable": bool(body.immutable)}
+            self.app.send_task(body.task, body.args, body.kwargs, celeriac_chord=waits, **body.options)
+
+    def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:
+        """The chord failed: so does its body's row."""
+        found = super().chord_error_from_stack(callback, exc)
+        body = optional_id(callback.options.get("task_id") or getattr(callback, "id", None))
+        if body is not None:
+            try:
+                with self.app.database.transaction() as connection:
+                    fail_parked(connection, [body], reason=failures.clean(str(exc), failures.TEXT_LIMIT))
+            except Exception as error:  # the keeper sees it too
+                logger.warning("body %s of a failed chord not failed yet: %s", body, type(error).__name__)
+        return found
 
     def ensure(self, fun: Any, args: Any, **policy: Any) -> Any:
         """Celery tries twenty times, a second apart; nobody here can wait that long."""

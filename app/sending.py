@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 #: The header that carries what the ledger says of a message's attempt.
 STAMP = "celeriac"
 
+#: The header of a parked row that is the body of a chord: how many members it waits for.
+CHORD = "celeriac_chord"
+
 _FIRST_REST, _LONGEST_REST = 1.0, 10.0  # seconds that a failing broker is left alone
 _QUICK = 0.5  # seconds within which a failed publish may be tried again: its connection was merely old
 

@@ -199,7 +199,7 @@ class EmbeddedAddress:
 
     def write(self, path: Path, *, replace: bool = False) -> None:
         """Write the file whole or not at all; an existing one stays unless ``replace``."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # payloads are not for other users
         draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         draft.touch(mode=0o600)
         draft.write_text(json.dumps({"port": self.port, "password": self.password}))

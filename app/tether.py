@@ -36,7 +36,7 @@ def spawn(
     )
 
 
-def _become(parent: int, when_orphaned: int, argv: Sequence[str]) -> None:
+def _become(parent: int, when_orphaned: int, argv: list[str]) -> None:
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_PDEATHSIG, when_orphaned, 0, 0, 0):  # survives exec
@@ -45,7 +45,7 @@ def _become(parent: int, when_orphaned: int, argv: Sequence[str]) -> None:
         sys.exit("the process that asked for this program is gone")
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python; exec would hand that on
         signal.signal(ignored, signal.SIG_DFL)
-    os.execv(argv[0], argv)
+    os.execv(argv[0], argv)  # noqa: S606  # there is no shell in between, as the rule wants
 
 
 if __name__ == "__main__":

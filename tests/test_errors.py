@@ -27,14 +27,21 @@ EXAMPLES: list[CeleriacError] = [
     errors.UnknownTask("mail.sent"),
     errors.LedgerUnavailable("connection refused"),
     errors.EnqueueUncertain(JOB),
+    errors.AnotherDatabase("postgresql://localhost/other"),
+    errors.AttemptTaken(JOB, 3),
     errors.JobNotFound(JOB),
     errors.EmbeddedServerError("no valkey-server was found"),
+    errors.StackRunning(".data"),
+    errors.ServiceFailed("worker", "it ended with 1", ["one line", "another"]),
+    errors.ServiceFailed("worker", "it ended with 1"),
     errors.MigrationNeeded(None, "0001"),
     errors.MigrationNeeded("0000", "0001"),
     errors.TaskExited("SystemExit", "3"),
     errors.UnreadableError("mail.Broken", "(its text cannot be read)"),
 ]
-every_error = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: f"{type(error).__name__}{error.args}")
+every_error = pytest.mark.parametrize(
+    "error", EXAMPLES, ids=lambda error: f"{type(error).__name__}{error.args}"
+)
 
 
 def classes() -> set[type[BaseException]]:
@@ -77,7 +84,7 @@ def test_an_errors_fields_are_plain_and_few(error: CeleriacError) -> None:
     """What a job's arguments are made of has no place in an error: it is logged, stored and shown."""
     assert len(json.dumps(error.args)) < 300
     for value in error.args:
-        assert value is None or type(value) in (str, int) or {*map(type, value)} == {str}
+        assert value is None or type(value) in (str, int) or {*map(type, value)} <= {str}
 
 
 @every_error
@@ -85,8 +92,7 @@ def test_an_error_is_a_sentence(error: CeleriacError) -> None:
     sentence = str(error)
     assert sentence
     assert not sentence.endswith(".")
-    assert sentence[0] == sentence[0].lower() or type(error) in (errors.UnreadableError,)
-    assert "\n" not in sentence or type(error) is errors.SettingsError
+    assert "\n" not in sentence or any(isinstance(value, list) for value in error.args)
 
 
 def test_an_error_says_what_was_wanted() -> None:
@@ -98,7 +104,10 @@ def test_an_error_says_what_was_wanted() -> None:
     assert "1,234,567 bytes" in too_large
     assert "1,000,000" in too_large
     assert "celery -A app db upgrade" in str(errors.MigrationNeeded(None, "0001"))
-    assert str(errors.SettingsError(["A: wrong", "B: wrong"])).splitlines()[1:] == ["  - A: wrong", "  - B: wrong"]
+    assert str(errors.SettingsError(["A: wrong", "B: wrong"])).splitlines()[1:] == [
+        "  - A: wrong",
+        "  - B: wrong",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,27 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, inspect, make_url, text
+from sqlalchemy import Connection, inspect, make_url, select, text
 
 from app.errors import MigrationNeeded
-from app.ledger import migrate
+from app.ledger import migrate, workers
 from app.ledger.database import Database
-from app.ledger.models import Base
+from app.ledger.models import Base, Worker
+from app.ledger.workers import WorkerStart
 
 ROOT = Path(__file__).resolve().parent.parent
+
+A_WORKER = WorkerStart(
+    id=UUID(int=1), hostname="here", pid=1, pool="solo", concurrency=1, queues=["low"], tasks="", version="1"
+)
 
 #: Waits to be told, so that two of them begin at the same moment.
 _UPGRADE = """
@@ -45,9 +52,17 @@ def described(connection: Connection) -> dict[str, Any]:
 
 
 def _described(inspector: Any, table: str) -> dict[str, Any]:
+    def options(index: Any) -> dict[str, str]:
+        return {name: str(value) for name, value in index.get("dialect_options", {}).items()}
+
     columns = [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)]
     indexes = [
-        (index["name"], index["column_names"], index["unique"], sorted(index.get("dialect_options", {}).items()))
+        (
+            index["name"],
+            index["column_names"],
+            index["unique"],
+            options(index),
+        )
         for index in inspector.get_indexes(table)
     ]
     return {
@@ -79,7 +94,10 @@ def test_the_migrations_make_what_the_models_say(bare_database_url: str, databas
         assert migrated == described(connection)
     assert set(migrated) == {"background_jobs", "failed_attempts", "schedules", "workers"}
     assert all(each["columns"] for each in migrated.values())
-    assert {name for name, _ in migrated["background_jobs"]["checks"]} >= {"finished_iff_terminal", "held_iff_running"}
+    assert {name for name, _ in migrated["background_jobs"]["checks"]} >= {
+        "finished_iff_terminal",
+        "held_iff_running",
+    }
 
 
 def test_a_downgrade_leaves_nothing(bare_database_url: str, database: Database) -> None:
@@ -108,54 +126,69 @@ def _leftovers(connection: Connection) -> list[str]:
     return list(connection.execute(text(found)).scalars())
 
 
-def test_an_upgrade_may_be_repeated(bare_database_url: str, database: Database) -> None:
+def test_an_upgrade_may_be_repeated_and_keeps_the_rows(bare_database_url: str, database: Database) -> None:
     assert migrate.upgrade(bare_database_url) == migrate.head()
     with database.transaction() as connection:
-        connection.execute(text("INSERT INTO background_jobs (id, job_type) SELECT id, job_type FROM background_jobs"))
         before = described(connection)
+        workers.sign_on(connection, A_WORKER)
     assert migrate.upgrade(bare_database_url) == migrate.head()
     with database.reading() as connection:
         assert described(connection) == before
-
-
-def test_an_upgrade_keeps_the_rows(bare_database_url: str, database: Database) -> None:
-    migrate.upgrade(bare_database_url)
-    with database.transaction() as connection:
-        connection.execute(text(_A_WORKER))
-    migrate.upgrade(bare_database_url)
-    with database.reading() as connection:
-        assert connection.execute(text("SELECT hostname FROM workers")).scalars().all() == ["here"]
-
-
-_A_WORKER = """
-    INSERT INTO workers (id, hostname, pid, pool, concurrency, queues, tasks, version, started, heartbeat)
-    SELECT '00000000000000000000000000000001', 'here', 1, 'solo', 1, '[]', '', '', {now}, {now}
-"""
+        assert connection.execute(select(Worker.id)).scalars().all() == [A_WORKER.id]
 
 
 def test_two_processes_may_upgrade_at_once(bare_database_url: str, database: Database) -> None:
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", _UPGRADE, bare_database_url],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    try:
+    with ExitStack() as stack:
+        both = [stack.enter_context(_upgrading(bare_database_url)) for _ in range(2)]
         for process in both:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        told = [process.communicate("go\n", timeout=60) for process in _started(both)]
-    finally:
         for process in both:
-            process.kill()
-            process.wait()
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        told = [process.communicate(timeout=30) for process in both]
     assert told == [(f"{migrate.head()}\n", "")] * 2
-    assert [process.returncode for process in both] == [0, 0]
     assert migrate.check(database) == []
     with database.reading() as connection:
         assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
+
+
+@contextmanager
+def _upgrading(url: str) -> Iterator[subprocess.Popen[str]]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", _UPGRADE, url], cwd=ROOT, text=True, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_database_without_tables_is_told(database: Database) -> None:
+    assert migrate.current(database) is None
+    for ask in (migrate.require_head, migrate.check):
+        with pytest.raises(MigrationNeeded, match="at revision none, this version wants"):
+            ask(database)
+
+
+def test_a_database_of_another_revision_is_told(bare_database_url: str, database: Database) -> None:
+    migrate.upgrade(bare_database_url)
+    migrate.require_head(database)
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    assert migrate.current(database) == "later"
+    with pytest.raises(MigrationNeeded, match="at revision later"):
+        migrate.require_head(database)
+
+
+@pytest.mark.parametrize(
+    "change", ["ALTER TABLE workers ADD COLUMN surplus INTEGER", "DROP INDEX workers_by_heartbeat"]
+)
+def test_what_differs_from_the_models_is_told(
+    bare_database_url: str, database: Database, change: str
+) -> None:
+    migrate.upgrade(bare_database_url)
+    with database.transaction() as connection:
+        connection.execute(text(change))
+    (difference,) = migrate.check(database)
+    assert "surplus" in difference or "workers_by_heartbeat" in difference

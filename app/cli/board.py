@@ -1,4 +1,4 @@
-"""What the demonstration shows: jobs by state and by queue while they run, and in numbers when they are done."""
+"""What the demonstration shows: jobs by state and by queue while they run, then in numbers."""
 
 from __future__ import annotations
 

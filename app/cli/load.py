@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import cycle
@@ -26,8 +26,6 @@ SECRET_ENV = "WEBHOOK_SECRET_DEMO"  # noqa: S105  # the name of one
 #: Of each thousand jobs, how many go to a path of the receiver that misbehaves.
 _ILL_MANNERED = {"/flaky": 100, "/slow": 50, "/limited": 40, "/gone": 25, "/broken": 20}
 _REPORTS = 15
-
-FEWEST = 20  # jobs: at least one of each sort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +90,10 @@ def _planned(sort: str, priority: Priority) -> Planned:
 
 @dataclass
 class Enqueuer:
-    """Enqueues a load as a team's own code would: ``.delay()``, with options where they are wanted.
+    """Enqueues a load as a team's own code would: ``.delay()`` on what says with which options.
 
     Attributes:
-        accepted: the jobs that are in the ledger by now, by id.
+        accepted: what was enqueued by now, by id. The row of a chord's body comes when its members are done.
     """
 
     app: Celeriac
@@ -104,20 +102,22 @@ class Enqueuer:
     day: date
     accepted: dict[UUID, Planned] = field(default_factory=dict)
 
-    def enqueue(self, wanted: Load) -> Mapping[UUID, Planned]:
-        for planned in self._halfway(wanted):
-            self.accepted[parse_id(self._signature(planned).delay().id)] = planned
-        return self.accepted
-
-    def _halfway(self, wanted: Load) -> Iterator[Planned]:
-        """The single jobs, with the chord enqueued in their midst."""
+    def enqueue(self, wanted: Load, *, stop: Callable[[], object]) -> None:
+        """Enqueue all of it, or what can be until ``stop`` says so. The chord comes in its midst."""
         middle = len(wanted.singles) // 2
-        yield from wanted.singles[:middle]
-        body = chord([self._signature(planned) for planned in wanted.members])(self._signature(wanted.body))
+        for position, planned in enumerate(wanted.singles):
+            if stop():
+                return
+            if position == middle:
+                self._enqueue_chord(wanted)
+            self.accepted[parse_id(self._signature(planned).delay().id)] = planned
+
+    def _enqueue_chord(self, wanted: Load) -> None:
+        members = [self._signature(planned) for planned in wanted.members]
+        body = chord(members)(self._signature(wanted.body))
         self.accepted[parse_id(body.id)] = wanted.body
         for member, planned in zip(body.parent.results, wanted.members, strict=True):
             self.accepted[parse_id(member.id)] = planned
-        yield from wanted.singles[middle:]
 
     def _signature(self, planned: Planned) -> Any:
         options: dict[str, Any] = {"priority": planned.priority.queue, "user_id": self.user_id}

@@ -104,25 +104,21 @@ class Service:
 
     def tend(self) -> None:
         """Start it again some time after it has ended, later each time."""
-        status = self.status
-        if status is None:
-            return
-        now = time.monotonic()
-        if self._again_at is None:
+        if self._again_at is not None:
+            if time.monotonic() >= self._again_at:
+                self.start()
+        elif (status := self.status) is not None:
             self._end_group()
-            self._ends = 1 if now - self._started >= STEADY else self._ends + 1
-            self._again_at = now + pause_after(self._ends)
-            pause = f"{pause_after(self._ends):g} s"
-            self._voice(
-                "up", f"{self.spec.name} ended with {describe(status)}; it is started again in {pause}"
-            )
-        elif now >= self._again_at:
-            self.start()
+            self._ends = 1 if time.monotonic() - self._started >= STEADY else self._ends + 1
+            pause = pause_after(self._ends)
+            self._again_at = time.monotonic() + pause
+            name = self.spec.name
+            self._voice("up", f"{name} ended with {describe(status)}; it is started again in {pause:g} s")
 
     def stop(self, interrupts: Interrupts) -> None:
         """End it and all that it forked; returns when nothing is left. Each further interrupt hurries it."""
         for farewell in self.spec.farewells:
-            if self.status is None and self._process is not None:
+            if self._process is not None and self.status is None:
                 self._process.send_signal(farewell.number)
                 self._wait(farewell.patience, interrupts)
         self._end_group()
@@ -136,13 +132,13 @@ class Service:
             time.sleep(_POLL)
 
     def _end_group(self) -> None:
-        if self._process is None:
+        if self._process is None or self._reader is None:
             return
         with suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of the dead
-            os.killpg(self._process.pid, signal.SIGKILL)  # what its end has left behind
+            os.killpg(self._process.pid, signal.SIGKILL)  # and what its end has left behind
         self._process.wait(_PATIENCE)
-        if self._reader is not None:
-            self._reader.join(_PATIENCE)
+        self._reader.join(_PATIENCE)
+        self._process = None  # its id may be another's from now on
 
     def _read(self, output: IO[bytes]) -> None:
         with output:
@@ -153,9 +149,7 @@ class Service:
                     self._voice(self.spec.name, line)
 
     def _failed(self, reason: str) -> ServiceFailed:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL) if self._process else None
-        self._end_group()  # so that its last lines have been read
+        self._end_group()  # then its last lines have been read
         return ServiceFailed(self.spec.name, reason, [line for line in self._lines if line])
 
 
@@ -174,4 +168,5 @@ def describe(status: int) -> str:
     >>> describe(1), describe(-9)
     ('status 1', 'SIGKILL')
     """
-    return signal.Signals(-status).name if status < 0 else f"status {status}"
+    names = {int(number): number.name for number in signal.Signals}
+    return names.get(-status, f"status {status}")

@@ -123,6 +123,19 @@ class BackgroundJob(Base):
             postgresql_where=text(f"state IN ({_listed(WAITING)})"),
             sqlite_where=text(f"state IN ({_listed(WAITING)})"),
         ),
+        # Only jobs of workflows are in these.
+        Index(
+            "background_jobs_group",
+            "group_id",
+            postgresql_where=text("group_id IS NOT NULL"),
+            sqlite_where=text("group_id IS NOT NULL"),
+        ),
+        Index(
+            "background_jobs_root",
+            "root_id",
+            postgresql_where=text("root_id <> id"),
+            sqlite_where=text("root_id <> id"),
+        ),
         Index("background_jobs_listing", "queued", "id"),
         Index("background_jobs_by_state", "state", "queued"),
     )

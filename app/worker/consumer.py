@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from celery.utils.functional import noop
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from app import __version__, failures
@@ -29,6 +30,7 @@ from app.worker.rescuer import Rescuer
 from app.worker.strander import GRACE, Strander
 from app.worker.turn import LedgerThread
 from app.worker.watermarks import Watermarks
+from app.worker.workflows import Workflows
 
 if TYPE_CHECKING:
     from app.application import Celeriac
@@ -55,6 +57,7 @@ class Consumer(CeleryConsumer):
             worker=self._worker_id,
             tasks=self.strategies,
             hand_over=self._winners,
+            drop=self._dropped,
             fetch_results=app.backend.stored_results,
             on_change=self._poke,
             concurrency=self._concurrency,
@@ -82,6 +85,7 @@ class Consumer(CeleryConsumer):
                 Duty("cancel", self.canceller.pass_on, 1.0),
                 Duty("rescue", self.rescuer.rescue_dead, 1.0),
                 Duty("unknown claims", self.rescuer.release_unknown, 5.0),
+                Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 5.0),
                 Duty("strands", self.strander.sweep, 2.0),
             ],
             longest_rest=settings.worker_timeout / 4,
@@ -117,6 +121,12 @@ class Consumer(CeleryConsumer):
             self.hub.call_soon(self._into_the_pool, messages)
         else:
             self._into_the_pool(messages)
+
+    def _dropped(self, messages: Sequence[Any]) -> None:
+        for message in messages:
+            message.ack()
+        if self.hub:  # which would otherwise sleep on and not see that there is room again
+            self.hub.call_soon(noop)
 
     def _into_the_pool(self, messages: Iterable[Any]) -> None:
         for message in messages:

@@ -82,6 +82,7 @@ class LedgerThread:
         worker: this start of the worker.
         tasks: the tasks that this worker knows.
         hand_over: takes deliveries that were won, in order; called from this thread.
+        drop: takes deliveries that do not run; called from this thread.
         fetch_results: reads results of jobs from the result store, as JSON; those it lost are missing.
         on_change: called after a turn that led to rows that the dispatcher must send.
         concurrency: how many jobs the pool runs at once.
@@ -96,6 +97,7 @@ class LedgerThread:
         tasks: Any,
         hand_over: Callable[[list[Any]], None],
         fetch_results: Callable[[Sequence[UUID]], dict[UUID, str]],
+        drop: Callable[[list[Any]], None],
         on_change: Callable[[], None],
         concurrency: Callable[[], int],
         max_tries: int,
@@ -109,6 +111,7 @@ class LedgerThread:
         self._tasks = tasks
         self._hand_over = hand_over
         self._fetch_results = fetch_results
+        self._drop = drop
         self._on_change = on_change
         self._concurrency = concurrency
         self._max_tries = max_tries
@@ -236,12 +239,13 @@ class LedgerThread:
         self._work = Work(arrived=later)
         self._unsure = set()
         self._settle(told, answer)
-        self._deliver(known, unknown, answer)
-        for delivery in copies:
-            delivery.message.ack()
-        for message, found in zip(taken, read, strict=True):
-            if isinstance(found, Unreadable):
-                message.ack()
+        dropped = self._deliver(known, unknown, answer)
+        dropped += [delivery.message for delivery in copies]
+        dropped += [
+            message for message, found in zip(taken, read, strict=True) if isinstance(found, Unreadable)
+        ]
+        if dropped:
+            self._drop(dropped)
 
     def _transact(
         self,
@@ -314,24 +318,25 @@ class LedgerThread:
         if changed:
             self._on_change()
 
-    def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> None:
-        winners = []
+    def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> list[Any]:
+        """Hand over what was won; return the messages of what was not."""
+        winners, dropped = [], [delivery.message for delivery in unknown]
         self._watermarks.claimed(answer.won.values())
         for delivery in known:
             claimed = answer.won.get(delivery.job)
             if claimed is None:
                 self.dropped += 1
                 self.held.leave(delivery.job)
-                delivery.message.ack()
+                dropped.append(delivery.message)
             else:
                 self.held.won(delivery.job, claimed.attempt)
                 row = answer.rows.get(delivery.job)
                 winners.append(deliveries.stamped(delivery.message, claimed, row, worker=self.worker))
         for delivery in unknown:
             self.held.leave(delivery.job)
-            delivery.message.ack()
         if winners:
             self._hand_over(winners)
+        return dropped
 
     def _with_results(self, told: Sequence[Told]) -> list[Told]:
         """Copy the results of completed jobs from the result store, with one request for all."""

@@ -76,9 +76,7 @@ MOVES: dict[str, Move] = {
         to=CANCELLED, leaves=HELD, make=release, given={"cancel_requested": "soft"}
     ),
     "cancel": Move(to=CANCELLED, leaves=WAITING, make=on_ids(cancel.cancel)),
-    "expire": Move(
-        to=CANCELLED, leaves=WAITING, make=on_ids(claims.expire), given={"expires": after(-1.0)}
-    ),
+    "expire": Move(to=CANCELLED, leaves=WAITING, make=on_ids(claims.expire), given={"expires": after(-1.0)}),
     "give up an unknown task": Move(
         to=FAILED, leaves=WAITING, make=postpone, given=SENT | {"unknown_since": after(-HOUR - 1)}
     ),
@@ -160,6 +158,6 @@ def test_what_is_terminal_is_left_by_a_replay_only() -> None:
 
 @pytest.mark.parametrize("state", [PENDING, ERROR])
 def test_a_job_in_every_waiting_state_can_be_claimed(ledger: Ledger, state: JobState) -> None:
-    assert WAITING == {PENDING, ERROR}
+    assert {PENDING, ERROR} == WAITING
     job = in_state(ledger, state)
     assert job in ledger.claim(job)

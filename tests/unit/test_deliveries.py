@@ -366,8 +366,10 @@ def claimed(
 
 def test_a_winner_carries_its_attempt() -> None:
     message = arrived(letter(headers=DISPATCH | {"eta": "2030-01-01T00:00:00", "retries": 0}))
-    won = stamped(message, claimed(attempt=7, max_tries=10, tries_before=5, dispatch_count=3), None, worker=WORKER)
-    assert won.headers[STAMP] == {"attempt": 7, "try": 2, "tries": 5}
+    won = stamped(
+        message, claimed(attempt=7, max_tries=10, tries_before=5, dispatch_count=3), None, worker=WORKER
+    )
+    assert won.headers[STAMP] == {"attempt": 7, "try": 2, "tries": 5, "worker": str(WORKER)}
     assert (won.headers["retries"], won.headers["eta"], won.headers["expires"]) == (1, None, None)
     assert won.decode() == json.loads(BODY)
 
@@ -379,7 +381,7 @@ def test_a_winner_with_an_old_message_runs_what_the_row_says() -> None:
     won = stamped(message, claimed(), row, worker=WORKER)
     won.accept = {"application/json"}
     assert (won.headers["task"], won.headers["lang"]) == ("mail.send", "py")
-    assert won.headers[STAMP] == {"attempt": 1, "try": 1, "tries": 5}
+    assert won.headers[STAMP] == {"attempt": 1, "try": 1, "tries": 5, "worker": str(WORKER)}
     assert won.decode() == json.loads(BODY)
     assert (won.delivery_tag, won.delivery_info["routing_key"]) == (message.delivery_tag, "low")
 

@@ -88,6 +88,22 @@ def upgrade() -> None:
         postgresql_where=sa.text("state IN ('error', 'pending')"),
         sqlite_where=sa.text("state IN ('error', 'pending')"),
     )
+    op.create_index(
+        "background_jobs_group",
+        "background_jobs",
+        ["group_id"],
+        unique=False,
+        postgresql_where=sa.text("group_id IS NOT NULL"),
+        sqlite_where=sa.text("group_id IS NOT NULL"),
+    )
+    op.create_index(
+        "background_jobs_root",
+        "background_jobs",
+        ["root_id"],
+        unique=False,
+        postgresql_where=sa.text("root_id <> id"),
+        sqlite_where=sa.text("root_id <> id"),
+    )
     op.create_index("background_jobs_listing", "background_jobs", ["queued", "id"], unique=False)
     op.create_table(
         "schedules",

@@ -1,0 +1,84 @@
+"""Workflows: parked jobs whose awaited ones have ended without releasing them are fired or failed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+
+from kombu.utils.json import loads
+
+from app.ledger import parked
+from app.ledger.database import Database
+from app.ledger.lifecycle import JobState
+from app.ledger.parked import Member, Parked
+from app.sending import CHORD
+
+logger = logging.getLogger(__name__)
+
+_GRACE = 15.0  # seconds that Redis and Celery have to release a job after what it waits for has ended
+_OLD = 3600.0  # seconds after which nobody is still enqueuing the members of a chord
+_MOST = 200
+
+
+class Workflows:
+    def __init__(self, database: Database, *, on_change: Callable[[], None]) -> None:
+        self._database = database
+        self._on_change = on_change
+
+    def sweep(self) -> None:
+        """Decide about every parked row."""
+        with self._database.reading() as connection:
+            rows = parked.parked(connection, limit=_MOST, old=_OLD)
+        for row in rows:
+            self._decide(row)
+
+    def _decide(self, row: Parked) -> None:
+        chord = row.headers.get(CHORD)
+        if chord is not None and row.group_id is not None:
+            with self._database.reading() as connection:
+                found = parked.members(connection, row.group_id, but=row.id, grace=_GRACE)
+            self._act(row, *decide_chord(found, size=int(chord["size"]), old=row.old))
+        elif row.root_id is not None:
+            with self._database.reading() as connection:
+                left = parked.unfinished_of_root(connection, row.root_id, but=row.id, grace=_GRACE)
+            if not left:
+                self._act(row, None, "what replaced it ended without sending it again")
+
+    def _act(self, row: Parked, results: Sequence[str] | None, reason: str | None) -> None:
+        if results is None and reason is None:
+            return
+        with self._database.transaction() as connection:
+            if reason is not None:
+                done = bool(parked.fail_parked(connection, [row.id], reason=reason))
+            else:
+                done = parked.fire(connection, row.id, payload=_with_results(row, results or ()))
+        if done:
+            logger.warning("job %s, which Redis forgot, is %s", row.id, "failed" if reason else "sent")
+            self._on_change()
+
+
+def decide_chord(
+    members: Sequence[Member], *, size: int, old: bool
+) -> tuple[Sequence[str] | None, str | None]:
+    """What becomes of a chord's body: run with these results, fail for this reason, or wait on."""
+    if any(not member.settled for member in members):
+        return None, None
+    broken = [member for member in members if member.state is not JobState.COMPLETED]
+    if broken:
+        return None, f"dependency {broken[0].id} is {broken[0].state}"
+    if len(members) != size:
+        return None, f"{len(members)} of {size} dependencies were enqueued" if old else None
+    ordered = sorted(members, key=lambda member: member.headers.get("group_index") or 0)
+    missing = [member for member in ordered if member.result is None]
+    if missing:
+        return None, f"the result of dependency {missing[0].id} is lost"
+    return [member.result or "null" for member in ordered], None
+
+
+def _with_results(row: Parked, results: Sequence[str]) -> bytes:
+    """The body's message with its members' results in front, as Celery passes them."""
+    args, kwargs, options = loads(row.payload, object_hook=dict)
+    if not row.headers[CHORD].get("immutable"):
+        args = [[json.loads(result) for result in results], *args]
+    return json.dumps([args, kwargs, options]).encode("utf-8")

@@ -1,0 +1,37 @@
+"""The ledger's functions as the simulation calls them: the real ones, unless a test replaces one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.ledger import cancel, claims, dispatch, jobs, outcomes, prune, quarantine, replay, rescue, strands, workers
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Every write and read that the simulated world makes. A broken variant is given in place of one."""
+
+    enqueue: Callable[..., Any] = jobs.enqueue
+    claim: Callable[..., Any] = claims.claim
+    release: Callable[..., Any] = claims.release
+    release_unsure: Callable[..., Any] = claims.release_unsure
+    lost_before: Callable[..., Any] = claims.lost_before
+    expire: Callable[..., Any] = claims.expire
+    record: Callable[..., Any] = outcomes.record
+    postpone: Callable[..., Any] = quarantine.postpone
+    levels: Callable[..., Any] = dispatch.levels
+    take_due: Callable[..., Any] = dispatch.take_due
+    unmark: Callable[..., Any] = dispatch.unmark
+    unstrand: Callable[..., Any] = strands.unstrand
+    dead_workers: Callable[..., Any] = rescue.dead_workers
+    held_by: Callable[..., Any] = rescue.held_by
+    bury_worker: Callable[..., Any] = rescue.bury_worker
+    cancel: Callable[..., Any] = cancel.cancel
+    replay: Callable[..., Any] = replay.replay
+    prune: Callable[..., Any] = prune.prune
+    prune_workers: Callable[..., Any] = prune.prune_workers
+    sign_on: Callable[..., Any] = workers.sign_on
+    beat: Callable[..., Any] = workers.beat
+    sign_off: Callable[..., Any] = workers.sign_off
