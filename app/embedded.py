@@ -57,10 +57,9 @@ def prepare(data_dir: Path) -> tuple[str, ...]:
     """
     server = choose(candidates())
     address = claim_address(data_dir)
-    directory = data_dir / "valkey"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # payloads are not for other users
-    file = directory / "valkey.conf"
-    _write_secret(file, configuration(address, directory))
+    file = configuration_file(data_dir)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # payloads are not for other users
+    _write_secret(file, configuration(address, file.parent))
     return str(server), str(file)
 
 
@@ -111,7 +110,7 @@ def claim_address(data_dir: Path, *, patience: float = 5.0) -> EmbeddedAddress:
     """
     address = EmbeddedAddress.at(data_dir)
     deadline = time.monotonic() + patience
-    while (holder := who_holds(address)) is Holder.OURS:
+    while (holder := who_holds(address, data_dir)) is Holder.OURS:
         if time.monotonic() >= deadline:
             raise EmbeddedServerError(
                 f"the private Valkey of {data_dir} already runs, on port {address.port}: stop what "
@@ -125,8 +124,8 @@ def claim_address(data_dir: Path, *, patience: float = 5.0) -> EmbeddedAddress:
     return address
 
 
-def who_holds(address: EmbeddedAddress) -> Holder:
-    """Who listens on the port of ``address``: nobody, a server that knows its password, or something else."""
+def who_holds(address: EmbeddedAddress, data_dir: Path) -> Holder:
+    """Who listens on the port of ``address``: nobody, the Valkey of ``data_dir``, or something else."""
     try:
         socket.create_connection((_HOST, address.port), timeout=1).close()
     except ConnectionRefusedError:
@@ -134,20 +133,25 @@ def who_holds(address: EmbeddedAddress) -> Holder:
     except OSError:
         return Holder.STRANGER
     try:
-        _ping(address)
-    except redis.BusyLoadingError:
-        return Holder.OURS
+        # The password proves nothing: a server without one takes any. INFO answers while data is read.
+        with _client(address) as client:
+            told = client.info("server").get("config_file", "")
+        return Holder.OURS if configuration_file(data_dir).samefile(told) else Holder.STRANGER
     except (redis.RedisError, OSError):
         return Holder.STRANGER
-    return Holder.OURS
 
 
 def answers(address: EmbeddedAddress) -> bool:
     """Whether the server has read its data and does as it is told."""
     try:
-        return _ping(address)
+        with _client(address) as client:
+            return bool(client.ping())
     except (redis.RedisError, OSError):
         return False
+
+
+def configuration_file(data_dir: Path) -> Path:
+    return data_dir.absolute() / "valkey" / "valkey.conf"
 
 
 def configuration(address: EmbeddedAddress, directory: Path) -> str:
@@ -156,7 +160,7 @@ def configuration(address: EmbeddedAddress, directory: Path) -> str:
         "bind": _HOST,
         "port": address.port,
         "requirepass": address.password,
-        "dir": directory.absolute(),
+        "dir": directory,
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
@@ -186,13 +190,11 @@ def _version_of(path: str | Path) -> tuple[int, ...] | None:
     return parse_version(said.stdout)
 
 
-def _ping(address: EmbeddedAddress) -> bool:
+def _client(address: EmbeddedAddress) -> closing[redis.Redis]:
     never = Retry(NoBackoff(), 0)  # redis-py 8 would try again for seconds
-    client = redis.Redis(
-        host=_HOST, port=address.port, password=address.password, socket_timeout=1, retry=never
+    return closing(
+        redis.Redis(host=_HOST, port=address.port, password=address.password, socket_timeout=1, retry=never)
     )
-    with closing(client):
-        return bool(client.ping())
 
 
 def _write_secret(path: Path, text: str) -> None:

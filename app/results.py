@@ -78,6 +78,13 @@ class ResultConsumer(RedisResultConsumer):
         except _AWAY:
             self._pubsub = None
 
+    def cancel_for(self, task_id: str) -> None:
+        """Called when an AsyncResult is collected, where nobody can handle an error."""
+        try:
+            super().cancel_for(task_id)
+        except Exception:  # the store is away, or the interpreter is ending
+            self._pubsub = None
+
     def _ask_ledger(self) -> None:
         waiting = [task_id for pending in self._pending_results for task_id in list(pending)]
         for meta in self.backend.from_ledger(waiting):

@@ -26,6 +26,7 @@ from app.ledger.cancel import is_requested
 from app.ledger.jobs import NewJob
 from app.ledger.outcomes import Failure
 from app.ledger.replay import ENDLESS
+from app.priorities import parse as parse_priority
 from app.sending import STAMP
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Task(CeleryTask):
     """What every task of this app is made of.
 
     Attributes:
+        priority: of its jobs, by name or from 0 to 100; chooses their queue.
         max_tries: attempts before it is a dead letter; ``max_retries + 1`` where that is given.
         timeout: seconds an attempt may take; the soft limit, the hard one follows shortly after.
         user_id: on whose behalf its jobs run, unless the call says so.
@@ -104,6 +106,8 @@ class Task(CeleryTask):
     default_retry_delay = None
 
     _declared_retries: int | str | None = "unset"
+    _own_priority: int | None = None
+    _exec_options: dict[str, Any] | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -111,12 +115,21 @@ class Task(CeleryTask):
         if "max_retries" in own and not isinstance(own["max_retries"], property):
             cls._declared_retries = own["max_retries"]
             del cls.max_retries  # or it would hide the property, which knows the running job's limit
+        if own.get("priority") is not None:  # which Celery 5.7 warns of as an attribute
+            cls._own_priority = parse_priority(own["priority"])
+            del cls.priority
         if own.get("acks_late") is False:
             raise BadArgument(
                 "acks_late", f"{cls.__name__}: the ledger needs late acknowledgement, found False"
             )
         _check_option("max_tries", cls.max_tries, least=1)
         _check_option("timeout", cls.timeout, least=0.001)
+
+    def _get_exec_options(self) -> dict[str, Any]:
+        if self._exec_options is None:
+            self._exec_options = {**super()._get_exec_options(), "priority": self._own_priority}
+        options: dict[str, Any] = self._exec_options
+        return options
 
     # ---- what the author and the caller see
 

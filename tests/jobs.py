@@ -42,6 +42,12 @@ def echo(*args: Any, **kwargs: Any) -> list[Any]:
     return [list(args), kwargs]
 
 
+@shared_task(name="tests.log_in")
+def log_in(user: str, password: str) -> str:
+    """A task with a parameter whose value nobody should see."""
+    return f"{user}, {len(password)} characters"
+
+
 @shared_task(name="tests.sleep")
 def sleep(seconds: float) -> float:
     time.sleep(seconds)

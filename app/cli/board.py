@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -49,7 +50,7 @@ class Tally:
 
 def live(tally: Tally) -> RenderableType:
     """Jobs by queue and state, with a bar: for a terminal that is redrawn."""
-    table = Table(title=f"Jobs after {tally.seconds:.1f} s", title_justify="left", min_width=74)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, min_width=70)
     table.add_column("queue")
     for state, style in STYLES.items():
         table.add_column(state, justify="right", style=style)
@@ -57,8 +58,8 @@ def live(tally: Tally) -> RenderableType:
         table.add_row(queue, *(_count(tally.counts[queue, state]) for state in STYLES))
     table.add_section()
     table.add_row("all", *(_count(tally.of_state(state)) for state in STYLES))
-    bar = ProgressBar(total=tally.wanted, completed=tally.done, width=60)
-    return Group(table, Text.assemble(f"{tally.done:,} of {tally.wanted:,} done"), bar)
+    bar = ProgressBar(total=tally.wanted, completed=tally.done, width=70)
+    return Group(table, bar, f"{tally.done:,} of {tally.wanted:,} jobs done after {tally.seconds:.1f} s")
 
 
 def plain(tally: Tally) -> str:
@@ -69,11 +70,12 @@ def plain(tally: Tally) -> str:
 
 def numbers(summary: DaySummary) -> Table:
     """The end of a load: how many jobs came to which end, how long they waited and ran."""
-    table = Table(title="What became of them", title_justify="left")
-    for name in ("task", "state"):
-        table.add_column(name)
-    for name in ("jobs", "retried", "wait p50", "wait p99", "run p50", "run p99"):
-        table.add_column(name, justify="right")
+    # Narrow: where there is no terminal, 80 columns are all there is.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("\ntask", "\nstate"):
+        table.add_column(name, no_wrap=True)
+    for name in ("\njobs", "\nretried", "wait\np50", "wait\np99", "run\np50", "run\np99"):
+        table.add_column(name, justify="right", no_wrap=True)
     for line in summary.lines:
         style = STYLES[line.state] if line.state is not None else ""
         table.add_row(line.task, Text(str(line.state), style), *_figures(line))

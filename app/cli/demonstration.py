@@ -177,7 +177,7 @@ def _invite(stack: Stack, receiver: Receiver, console: Console) -> None:
     places = {**stack.urls, "receiver": f"{receiver.url}/ok", "report": report.as_uri()}
     console.print()
     for name, place in places.items():
-        console.print(f"  {name:<8} {place}", markup=False)
+        console.print(f"  {name:<9} {place}", markup=False)
     console.print("\nwhat to type next, in another terminal:\n")
     for command in _next_commands(receiver):
         console.print(f"  {command}", markup=False)
@@ -189,10 +189,10 @@ def _next_commands(receiver: Receiver) -> list[str]:
     args = shlex.quote(json.dumps([f"{receiver.url}/flaky", {"event": "order.paid"}]))
     kwargs = shlex.quote(json.dumps({"secret_env": SECRET_ENV}))
     dead = "from tasks import celery_app; from app.job import jobs; "
-    dead += "print(*(job.failure_info for job in jobs(state='failed')), sep='\\n')"
+    dead += 'print(*(job.failure_info for job in jobs(state="failed")), sep="\\n")'
     return [
         f"{celery} -A app call webhooks.deliver --args {args} --kwargs {kwargs}",
-        f"{celery} -A app inspect stats",
+        f"{celery} -A app status",
         f"{python} -c {shlex.quote(dead)}",
     ]
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from alembic.util import CommandError
 from kombu.utils.url import maybe_sanitize_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -121,7 +122,7 @@ class Stack:
         url = self.app.settings.database
         try:
             revision = migrate.upgrade(url)
-        except (SQLAlchemyError, LedgerUnavailable, OSError) as exc:
+        except (SQLAlchemyError, CommandError, LedgerUnavailable, OSError) as exc:
             raise ServiceFailed("the ledger", str(exc).partition("\n")[0]) from exc
         self.urls["ledger"] = url.render_as_string(hide_password=True)
         self._voice("up", f"the ledger is at revision {revision}")

@@ -82,7 +82,7 @@ def test_a_warm_shutdown_finishes_what_runs_and_gives_back_the_rest(
 
         begun = set(witness.starts())
         rows = by_id(app)
-        assert 1 <= len(begun) <= 4
+        assert 1 <= len(begun) < len(ids)
         exactly_once(witness, begun)
         assert {(rows[id].state, rows[id].try_count) for id in begun} == {(JobState.COMPLETED, 1)}
         given_back = [rows[id] for id in ids - begun]

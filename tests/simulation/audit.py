@@ -81,7 +81,7 @@ class Audit:
         self._changes.append(values)
 
     def begin(self, actor: UUID | None, doing: str, presenting: Mapping[UUID, int]) -> None:
-        """A transaction of ``actor`` begins, which presents outcomes of these claims."""
+        """A transaction of ``actor`` begins, which presents outcomes of these claims (or rescued attempts)."""
         self._changes.clear()
         self._actor, self._doing, self._presenting = actor.hex if actor else None, doing, presenting
 
@@ -189,11 +189,15 @@ class Audit:
         new.claim = 0
         if new.tries == old.tries - 1:  # given back: released or replaced
             self._require(mine, job, f"given back by {self._doing} of one that does not hold it")
+            presented = self._presenting.get(job, old.claim) == old.claim
+            self._require(presented, job, f"attempt {old.tries} given back by the outcome of another")
             self._require(new.state in ("pending", "cancelled"), job, f"given back as {new.state}")
             self._require(new.state == "cancelled" or not old.cancel, job, "a cancelled job waits again")
             return
         self._require(mine or self._doing == "rescue", job, f"outcome by {self._doing} of one that does not hold it")
-        presented = self._doing == "rescue" or self._presenting.get(job) == old.claim
+        self._require(not mine or self._doing != "rescue", job, "a living worker was rescued from, by itself")
+        # The holder must speak of this very claim; who rescues knows only the number of the attempt.
+        presented = self._presenting.get(job) == (old.claim if mine else old.tries)
         self._require(presented, job, f"attempt {old.tries} ended by the outcome of another")
         self._require(new.state != "pending" and new.tries == old.tries, job, f"{new.state}, tries {new.tries}")
         self._require(old.tries not in self._ended[job], job, f"attempt {old.tries} ended twice")

@@ -6,7 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.ledger import cancel, claims, dispatch, jobs, outcomes, prune, quarantine, replay, rescue, strands, workers
+from app.ledger import cancel as cancels
+from app.ledger import claims, dispatch, jobs, outcomes, quarantine, rescue, strands, workers
+from app.ledger import prune as retention
+from app.ledger import replay as replays
+
+
+#: Seconds after which a worker is dead.
+SILENCE = 12.0
+
+
+def may_judge(now: float, *, steady_since: float, last_beat: float) -> bool:
+    """Whether a worker's own heartbeats were written without a gap for a full timeout, until now."""
+    return last_beat - steady_since >= SILENCE and now - last_beat <= SILENCE / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +40,11 @@ class Ledger:
     dead_workers: Callable[..., Any] = rescue.dead_workers
     held_by: Callable[..., Any] = rescue.held_by
     bury_worker: Callable[..., Any] = rescue.bury_worker
-    cancel: Callable[..., Any] = cancel.cancel
-    replay: Callable[..., Any] = replay.replay
-    prune: Callable[..., Any] = prune.prune
-    prune_workers: Callable[..., Any] = prune.prune_workers
+    cancel: Callable[..., Any] = cancels.cancel
+    replay: Callable[..., Any] = replays.replay
+    prune: Callable[..., Any] = retention.prune
+    prune_workers: Callable[..., Any] = retention.prune_workers
     sign_on: Callable[..., Any] = workers.sign_on
     beat: Callable[..., Any] = workers.beat
     sign_off: Callable[..., Any] = workers.sign_off
+    may_judge: Callable[..., bool] = may_judge  # the one rule that is not SQL

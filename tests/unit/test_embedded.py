@@ -17,7 +17,10 @@ WHEEL, VALKEY, REDIS = Path("/wheel/valkey-server"), Path("/bin/valkey-server"),
     ("said", "version"),
     [
         ("Valkey server v=9.1.2 sha=00000000:1 malloc=libc bits=64 build=1536df31c0395150", (9, 1, 2)),
-        ("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64 build=d81bff71cbb150e", (7, 0, 15)),
+        (
+            "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.2.1",
+            (7, 0, 15),
+        ),
         ("Redis server v=6.2.14", (6, 2, 14)),
         ("", None),
         ("BusyBox v1.35.0", None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import doctest
 import hashlib
 import hmac
 import json
@@ -10,11 +11,14 @@ import pickle
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
+from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+import tasks.exchange
+import tasks.webhooks
 from tasks.delivery import LONGEST_TIMEOUT, BadDelivery, Delivery, SecretMissing, signature
 from tasks.exchange import EXCERPT, Answer, _excerpt, why
 from tasks.webhooks import (
@@ -270,3 +274,9 @@ def test_an_error_survives_the_way_from_the_pool(error: Exception) -> None:
 def test_a_lost_answer_has_a_reason_without_an_address() -> None:
     assert why(TimeoutError("timed out")) == "timed out"
     assert why(OSError("no number, http://host/path")) == "OSError"
+
+
+@pytest.mark.parametrize("module", [tasks.exchange, tasks.webhooks], ids=lambda module: module.__name__)
+def test_the_examples_are_true(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert (found.failed, found.attempted > 0) == (0, True)

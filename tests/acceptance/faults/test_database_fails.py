@@ -1,0 +1,137 @@
+"""The ledger's database is killed, away, full; and producers that die in the middle."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.acceptance.faults.drill import Drill
+from tests.acceptance.faults.house import until_reachable
+from tests.support import wait_until
+from tests.workers import ROOT
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+
+def test_postgresql_killed_and_restarted_again_and_again(drill: Drill) -> None:
+    drill.house.man(2)
+    with drill.load(rate=60, lasting=1):
+        for count in (20, 60, 100):
+            drill.flows(count)
+            drill.house.postgres.kill()
+            drill.house.postgres.restart()
+            until_reachable(drill.house.database)
+        drill.over()
+    drill.ends(refusals=True)
+
+
+def test_postgresql_down_for_a_minute(drill: Drill) -> None:
+    drill.house.man(2)
+    drill.enqueue(2, seconds=70)
+    drill.begun(2)
+    with drill.load(rate=5, lasting=2):
+        drill.flows()
+        drill.house.postgres.kill()
+        _for(60)
+        drill.house.postgres.restart()
+        until_reachable(drill.house.database)
+        drill.over()
+    drill.ends(refusals=True, recovery=20)
+    assert drill.house.declared_dead() == []
+
+
+def test_postgresql_frozen_for_ten_seconds(drill: Drill) -> None:
+    drill.house.man(2)
+    with drill.load(rate=20, lasting=2):
+        drill.flows()
+        drill.house.postgres.freeze()
+        _for(10)
+        drill.house.postgres.thaw()
+        drill.over()
+    drill.ends(refusals=True)
+
+
+def test_postgresql_has_no_connection_left(drill: Drill) -> None:
+    drill.house.man(2)
+    with drill.load(rate=20, lasting=2), ExitStack() as stack:
+        drill.flows()
+        with drill.house.postgres.connect() as first:
+            stack.callback(_crowd(drill, first).close)
+            _for(5)
+            stack.close()
+        drill.over()
+    drill.ends(refusals=True)
+
+
+def _crowd(drill: Drill, first: psycopg.Connection) -> ExitStack:
+    """Take every connection there is, after everybody else was thrown out."""
+    crowd = ExitStack()
+    for _ in range(3):
+        first.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'celeriac'"
+        )
+        with suppress(psycopg.OperationalError):
+            while True:
+                crowd.enter_context(drill.house.postgres.connect())
+    return crowd
+
+
+def test_a_producer_is_killed_between_commit_and_publish(drill: Drill) -> None:
+    drill.house.man(1)
+    drill.enqueue(20)
+    program = Path(__file__).with_name("dying_producer.py")
+    for _ in range(5):
+        died = subprocess.run(
+            [sys.executable, program, drill.witness.path],
+            env=drill.house.environment(),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert died.returncode == -9, died.stderr
+        drill.accept(died.stdout.split())
+    drill.over()
+    line = drill.ends()
+    assert line.jobs == 25
+
+
+def test_the_disk_is_full_under_sqlite(sqlite_drill: Drill) -> None:
+    drill = sqlite_drill
+    worker, *_ = drill.house.man(1)
+    limits = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
+    with drill.load(rate=20, lasting=2):
+        drill.flows()
+        # The main process alone: it is the one that writes the ledger here.
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (1, limits[1]))
+        _for(5)
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, limits)
+        drill.over()
+    drill.ends(refusals=True)
+    assert worker.running
+
+
+def test_outcomes_that_cannot_be_written_down(drill: Drill) -> None:
+    drill.house.man(1)
+    tasks = drill.house.app.tasks
+    for name in ("tests.unserialisable_result", "tests.unpicklable_error", "tests.str_raises"):
+        bad = str(tasks[name].apply_async(max_tries=1).id)
+        drill.accept([bad])
+        drill.failing.add(bad)
+    drill.enqueue(40)
+    drill.over()
+    drill.ends()
+
+
+def _for(seconds: float) -> None:
+    """Let a fault last: there is nothing to wait for but the clock."""
+    end = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= end, within=seconds + 5, saying="time passes")

@@ -1,0 +1,187 @@
+"""Workers that are killed, frozen, stopped and replaced: what they held runs elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.faults.drill import Drill
+from tests.support import wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+SECONDS_LATER = 5.0  # until what a cold shutdown gave back runs elsewhere
+
+
+def test_every_child_is_killed(drill: Drill) -> None:
+    worker, *_ = drill.house.man(1)
+    drill.enqueue(20, seconds=0.5)
+    for _ in range(3):
+        victims = {m.pid for m in drill.begun(2)}
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        drill.may_run_again(m.job_id for m in drill.running(list(victims)))
+        wait_until(lambda: not victims & set(worker.children()), within=10, saying="they are replaced")
+    drill.over()
+    drill.ends(recovery=20 * 0.5 / 2 + 5)
+
+
+def test_a_worker_is_frozen_past_its_heartbeat_and_thawed(drill: Drill) -> None:
+    victim, _ = drill.house.man(2)
+    drill.enqueue(40, seconds=1)
+    drill.begun(2, pids=victim.children())
+    frozen = victim.children()
+    victim.freeze()
+    hit = drill.hit(victim)
+    wait_until(lambda: not drill.held_by(drill.house.worker_id(victim)), within=40, saying="it is rescued")
+    wait_until(lambda: hit <= drill.witness.ends().keys(), within=40, saying="its jobs are done elsewhere")
+    victim.thaw()
+    drill.over()
+    victim.logged("late outcome refused", within=20)
+    drill.ends()
+    drill.enqueue(20, seconds=0.3)
+    wait_until(
+        lambda: {m.pid for m in drill.running()} & {*victim.children(), *frozen},
+        within=20,
+        saying="the thawed worker works again",
+    )
+    drill.over()
+    drill.ends()
+
+
+def test_a_deploy_under_load(drill: Drill) -> None:
+    old = drill.house.man(2)
+    with drill.load(rate=30):
+        drill.flows()
+        drill.enqueue(6, seconds=20)
+        drill.begun(4, pids=[pid for worker in old for pid in worker.children()])
+        for worker in old:
+            worker.term()
+        new = [drill.house.hire() for _ in old]
+        for worker in new:
+            worker.ready(within=60)
+        drill.hit(*old)
+        for worker in old:
+            worker.kill()
+        drill.over()
+    drill.ends(recovery=20 + 20)  # the long ones begin within 20 s, and take as long
+
+
+def test_a_cold_shutdown_gives_back_uncounted(drill: Drill) -> None:
+    victim, _ = drill.house.man(2)
+    drill.enqueue(4, seconds=4)
+    drill.begun(2, pids=victim.children())
+    mine = {m.job_id for m in drill.running(victim.children())}
+    drill.may_run_again(mine)
+    began = time.time()
+    victim.quit()
+    drill.over()
+    wait_until(
+        lambda: all(drill.witness.starts()[job] == 2 for job in mine), within=30, saying="they run elsewhere"
+    )
+    again = max(m.at for m in drill.witness.marks() if m.job_id in mine)
+    line = drill.ends(recovery=30, uncounted=True)
+    assert again - began <= SECONDS_LATER + 4  # the other is busy for so long
+    assert line.again == len(mine)
+    assert {row.tries for row in drill.rows().values()} == {1}
+    assert victim.wait(10) is not None
+
+
+@contextmanager
+def _clock(shift: int, directory: Path) -> Iterator[dict[str, str]]:
+    """Settings of a process in which ``time.time`` is wrong by so many seconds.
+
+    ``datetime.now`` reads the system's clock itself and is not shifted.
+    """
+    (directory / "sitecustomize.py").write_text(
+        "import time\n"
+        "_time, _time_ns = time.time, time.time_ns\n"
+        f"time.time = lambda: _time() + {shift}\n"
+        f"time.time_ns = lambda: _time_ns() + {shift} * 10**9\n"
+    )
+    yield {"PYTHONPATH": os.pathsep.join([str(directory), *sys.path])}
+
+
+@pytest.mark.parametrize("shift", [-3600, 3600])
+def test_the_workers_clocks_are_an_hour_wrong(shift: int, drill: Drill, tmp_path: Path) -> None:
+    with _clock(shift, tmp_path) as settings:
+        drill.house.settings |= settings
+        victim, _ = drill.house.man(2)
+    drill.enqueue(60, seconds=0.1)
+    drill.enqueue(20, countdown=2)
+    drill.begun(2)
+    victim.kill()
+    drill.hit(victim)
+    drill.over()
+    # The marks are on the wrong clock, too: what is in the ledger decides.
+    drill.ends(recovery=20 + max(shift, 0))
+    lag = drill.start_lags()
+    assert len(lag) == 80
+    assert min(lag) >= 0
+
+
+@contextmanager
+def _supervised(drill: Drill, count: int, **options: object) -> Iterator[None]:
+    """Workers that are started again when they die."""
+    stop = threading.Event()
+    wanted = drill.house.man(count, **options)
+
+    def run() -> None:
+        while not stop.wait(0.5):
+            for worker in wanted:
+                if not worker.running:
+                    worker.start()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def test_poison_that_kills_its_worker(drill: Drill) -> None:
+    with _supervised(drill, 2, pool="solo"):
+        app = drill.house.app
+        poison = str(app.tasks["tests.kill_self"].apply_async(args=(signal.SIGKILL,), max_tries=2).id)
+        drill.accept([poison])
+        drill.failing.add(poison)
+        drill.allow_all_again()
+        drill.enqueue(100, seconds=0.05)
+        drill.over()
+        drill.ends(recovery=45)
+    assert "lost" in str(drill.rows()[poison].failure)
+    assert drill.rows()[poison].tries == 2
+
+
+def test_poison_that_kills_its_child(drill: Drill) -> None:
+    drill.house.man(1)
+    app = drill.house.app
+    poison = str(app.tasks["tests.kill_self"].apply_async(args=(signal.SIGKILL,)).id)
+    drill.accept([poison])
+    drill.failing.add(poison)
+    drill.enqueue(60, seconds=0.1)
+    drill.over()
+    drill.ends(recovery=20)
+    assert "lost" in str(drill.rows()[poison].failure)
+
+
+def test_jobs_that_hang(drill: Drill) -> None:
+    drill.house.man(1)
+    task = drill.house.app.tasks["tests.hang"]
+    hung = {str(task.apply_async(args=(True,), time_limit=2, max_tries=1).id) for _ in range(2)}
+    drill.accept(sorted(hung))
+    drill.failing |= hung
+    drill.enqueue(20)
+    drill.over()
+    drill.ends()
+    assert all("timeout" in str(drill.rows()[job].failure) for job in hung)

@@ -1,0 +1,175 @@
+"""A guard that is broken on purpose is found by the simulation: otherwise its silence would mean nothing.
+
+Each broken function is the real one without one of its conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, func, literal, null, select, update
+
+from app.ledger import claims, outcomes
+from app.ledger.claims import Claimed
+from app.ledger.columns import now
+from app.ledger.lifecycle import JobState
+from app.ledger.models import JOBS
+from app.ledger.outcomes import Outcome
+from tests.simulation.ledger import SILENCE, Ledger
+from tests.simulation.world import BAD_LINE, FROST, STORM, Rates, SimulationFailed, World
+
+_c = JOBS.c
+
+
+def _take(connection: Connection, ids: Sequence[UUID], worker: UUID, *conditions: Any) -> dict[UUID, Claimed]:
+    rows = connection.execute(
+        update(JOBS)
+        .where(_c.id.in_(ids), _c.try_count < _c.max_tries, *conditions)
+        .values(
+            state=JobState.RUNNING,
+            worker_id=worker,
+            started=now(),
+            finished=null(),
+            try_count=_c.try_count + 1,
+            dispatched=func.coalesce(_c.dispatched, now()),
+        )
+        .returning(
+            _c.id,
+            _c.try_count,
+            _c.max_tries,
+            _c.tries_before,
+            _c.dispatch_count,
+            _c.queue,
+            _c.dispatched,
+            _c.failure_info.is_not(None),
+        )
+    )
+    return {row.id: Claimed(*row) for row in rows}
+
+
+def claim_without_state(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
+    """Takes whatever is due, also what another holds or what has ended."""
+    return _take(connection, ids, worker, _c.next_attempt_after <= now())
+
+
+def claim_before_it_is_due(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
+    """Takes what waits, whatever it waits for."""
+    return _take(connection, ids, worker, _c.state.in_(["pending", "error"]))
+
+
+def record_without_attempt(
+    connection: Connection, told: Sequence[Outcome], *, worker: UUID
+) -> dict[UUID, JobState]:
+    """Believes the worker whatever attempt it speaks of."""
+    running = connection.execute(select(_c.id, _c.try_count).where(_c.worker_id == worker)).all()
+    attempts = {row.id: row.try_count for row in running}
+    present = [replace(outcome, attempt=attempts.get(outcome.id, outcome.attempt)) for outcome in told]
+    return outcomes.record(connection, present, worker=worker)
+
+
+def record_without_worker(
+    connection: Connection, told: Sequence[Outcome], *, worker: UUID
+) -> dict[UUID, JobState]:
+    """Believes anybody who knows the number of the attempt."""
+    accepted: dict[UUID, JobState] = {}
+    for outcome in told:
+        holder = connection.execute(select(_c.worker_id).where(_c.id == outcome.id)).scalar_one_or_none()
+        accepted |= outcomes.record(connection, [outcome], worker=holder or worker)
+    return accepted
+
+
+def release_without_worker(
+    connection: Connection, held: Sequence[tuple[UUID, int]], *, worker: UUID, delay: float = 0.0
+) -> set[UUID]:
+    """Gives back whoever's attempt it is."""
+    given: set[UUID] = set()
+    for job, attempt in held:
+        holder = connection.execute(select(_c.worker_id).where(_c.id == job)).scalar_one_or_none()
+        given |= claims.release(connection, [(job, attempt)], worker=holder or worker, delay=delay)
+    return given
+
+
+def release_unsure_without_worker(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:
+    rows = connection.execute(select(_c.id, _c.try_count).where(_c.id.in_(ids))).all()
+    release_without_worker(connection, [(row.id, row.try_count) for row in rows], worker=worker)
+
+
+def release_counted(
+    connection: Connection, held: Sequence[tuple[UUID, int]], *, worker: UUID, delay: float = 0.0
+) -> set[UUID]:
+    """Keeps the try of an attempt that never ran."""
+    given = claims.release(connection, held, worker=worker, delay=delay)
+    connection.execute(update(JOBS).where(_c.id.in_(given)).values(try_count=_c.try_count + 1))
+    return given
+
+
+def cancel_that_is_forgotten(connection: Connection, ids: Sequence[UUID], **options: Any) -> dict[UUID, Any]:
+    """Cancels what waits and lets the next delivery of it in."""
+    answers = REAL.cancel(connection, ids, **options)
+    cancelled = update(JOBS).where(_c.id.in_(ids), _c.state == JobState.CANCELLED)
+    connection.execute(cancelled.values(state=literal("pending"), finished=null()))
+    return answers
+
+
+def replay_of_anything(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Sets back also what was completed."""
+    done = update(JOBS).where(_c.id.in_(ids), _c.state == JobState.COMPLETED)
+    connection.execute(done.values(state=literal("failed")))
+    return REAL.replay(connection, ids)
+
+
+def unstrand_nothing(*args: Any, **options: Any) -> int:
+    return 0
+
+
+def judge_after_an_outage(now: float, *, steady_since: float, last_beat: float) -> bool:
+    """Trusts heartbeats of long ago, its own among them."""
+    return last_beat - steady_since >= SILENCE
+
+
+def bury_without_rescue(connection: Connection, workers: Sequence[UUID]) -> list[Any]:
+    """Sees nothing in the hands of the dead."""
+    return []
+
+
+REAL = Ledger()
+
+BROKEN: dict[str, tuple[Ledger, str, Rates]] = {
+    "claim without state": (Ledger(claim=claim_without_state), "taken from its holder|was left by turn", Rates()),
+    "claim before it is due": (Ledger(claim=claim_before_it_is_due), "before it was due|had expired", Rates()),
+    "outcome without attempt": (Ledger(record=record_without_attempt), "by the outcome of another", FROST),
+    "outcome without worker": (Ledger(record=record_without_worker), "does not hold it", BAD_LINE),
+    "release without worker": (
+        Ledger(release=release_without_worker, release_unsure=release_unsure_without_worker),
+        "does not hold it",
+        BAD_LINE,
+    ),
+    "release that counts": (Ledger(release=release_counted), "never ran was counted|tries changed", STORM),
+    "cancel that is forgotten": (Ledger(cancel=cancel_that_is_forgotten), "was left by cancel", Rates()),
+    "replay of what is done": (Ledger(replay=replay_of_anything), "was left by replay|a replay of", Rates()),
+    "judge after an outage": (Ledger(may_judge=judge_after_an_outage), "rescued from, by itself", FROST),
+    "no strand detection": (Ledger(unstrand=unstrand_nothing), "never ended", STORM),
+    "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM),
+}
+
+STEPS = 3_000
+SEEDS = range(1, 9)
+
+
+@pytest.mark.parametrize("guard", BROKEN)
+def test_a_broken_guard_is_found(guard: str) -> None:
+    ledger, reason, rates = BROKEN[guard]
+    with pytest.raises(SimulationFailed, match=reason) as failure:
+        _run(ledger, rates)
+    assert 0 < len(failure.value.events) <= 30
+    assert f"SIMULATION_SEED={failure.value.seed}" in str(failure.value)
+
+
+def _run(ledger: Ledger, rates: Rates) -> None:
+    for seed in SEEDS:
+        with World(seed, ledger=ledger, rates=rates) as world:
+            world.run(STEPS)

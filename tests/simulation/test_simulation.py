@@ -1,0 +1,43 @@
+"""The ledger keeps its promises (P1 to P5, P7, P8) under faults, in every seed that was ever tried.
+
+SIMULATION_SEED replays one seed, SIMULATION_STEPS sets how long each of them runs.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.simulation.seeds import FORMER_FAILURES
+from tests.simulation.world import BAD_LINE, FROST, STORM, Rates, World
+
+STEPS = int(os.environ.get("SIMULATION_STEPS", "13000"))
+
+#: Fixed, so that a run of the tests says of a change what it said yesterday.
+SEEDS = tuple(map(int, os.environ["SIMULATION_SEED"].split())) if "SIMULATION_SEED" in os.environ else (1, 2)
+
+WEATHER = {"usual": Rates(), "storm": STORM, "bad line": BAD_LINE, "frost": FROST}
+
+
+@pytest.mark.parametrize("weather", WEATHER)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_lost_and_nothing_runs_twice(seed: int, weather: str) -> None:
+    with World(seed, rates=WEATHER[weather]) as world:
+        world.run(STEPS)
+        assert world.accepted
+
+
+@pytest.mark.parametrize("rule", FORMER_FAILURES)
+def test_what_once_failed_holds(rule: str) -> None:
+    weather, seed, steps = FORMER_FAILURES[rule]
+    with World(seed, rates=WEATHER[weather]) as world:
+        world.run(steps)
+
+
+def test_a_seed_tells_the_same_story_again() -> None:
+    told = []
+    for _ in range(2):
+        with World(3) as world:
+            told.append(world.run(1_500))
+    assert told[0] == told[1]

@@ -1,0 +1,580 @@
+"""Every hook of Celery, kombu, billiard and redbeat that the platform stands on, and what breaks without it.
+
+A new release that moves one of them fails here, in CI, with the sentence that says what to look at.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import pytest
+from celery import Celery
+from celery.app import trace
+from celery.app.defaults import NAMESPACES, flatten
+from celery.backends.redis import RedisBackend
+from celery.concurrency.asynpool import AsynPool
+from celery.concurrency.solo import TaskPool
+from celery.worker.request import create_request_cls
+from kombu.asynchronous.hub import Hub
+from kombu.transport import redis, virtual
+
+import app
+from app.factory import build, configuration, transport_options
+from app.settings import Settings
+from app.worker.request import JobRequest
+
+ROOT = Path(__file__).resolve().parent.parent
+UPSTREAM = frozenset({"celery", "kombu", "billiard", "redbeat", "vine"})
+
+
+class Hook(NamedTuple):
+    """Something of Celery's that the platform overrides, calls or reads.
+
+    Attributes:
+        place: ``module:Class.attribute``; the attribute may be one that a method gives to ``self``.
+        takes: how the parameters begin, behind ``self``; None where nobody passes any.
+        without: what breaks when it is gone or is called otherwise.
+    """
+
+    place: str
+    takes: str | None
+    without: str
+
+    @property
+    def name(self) -> str:
+        return self.place.rpartition(".")[2].rpartition(":")[2]
+
+
+HOOKS = [
+    # The door in
+    Hook(
+        "celery.app.amqp:AMQP._create_task_sender",
+        "",
+        "jobs are published without a row: nothing that is sent goes through the door",
+    ),
+    Hook(
+        "celery.app.amqp:AMQP.as_task_v2",
+        "task_id, name, args, kwargs, countdown, eta, group_id, group_index, expires, retries",
+        "arguments are not checked and secrets stand in the headers",
+    ),
+    Hook("celery.app.base:Celery._tasks", None, "the door does not find a task's own options"),
+    Hook("celery.app.base:Celery.current_worker_task", None, "a retry cannot be told from a new job"),
+    Hook(
+        "celery.app.base:Celery.send_task",
+        "name, args, kwargs, countdown, eta, task_id",
+        "unknown tasks and broken ids are not refused at the call",
+    ),
+    Hook("celery.app.base:Celery.producer_or_acquire", "producer", "the dispatcher cannot send"),
+    Hook(
+        "celery.app.base:Celery.connection_or_acquire", "connection", "nobody asks whether a queue is empty"
+    ),
+    Hook("celery.loaders.base:BaseLoader.import_default_modules", "", "a producer does not know the tasks"),
+    Hook("celery.local:Proxy._get_current_object", "", "the app that is current cannot be found"),
+    Hook("kombu.messaging:Producer.batch", "max_size", "the dispatcher sends one message at a time"),
+    Hook(
+        "celery.app.control:Control.revoke",
+        "task_id, destination, terminate, signal",
+        "a revoke is forgotten",
+    ),
+    # A task
+    Hook("celery.app.task:Task.__call__", "*args, **kwargs", "exceptions are final: nothing is retried"),
+    Hook("celery.app.trace:task_has_custom", "task, attr", "Celery calls run() and passes by our __call__"),
+    Hook("celery.app.task:Context._protected", None, "a call of a task from inside of a task is an attempt"),
+    Hook("celery.app.task:Context.called_directly", None, "a plain call of a task is taken for an attempt"),
+    Hook("celery.app.task:Context.is_eager", None, "apply() needs a ledger"),
+    Hook("celery.app.task:Task.request_stack", None, "the running attempt cannot be found"),
+    Hook("celery.app.task:Task.Request", None, "outcomes are lost: Celery's own request says nothing"),
+    Hook(
+        "celery.app.task:Task.apply_async",
+        "args, kwargs, task_id, producer, link, link_error, shadow",
+        "the platform's options are not passed on",
+    ),
+    Hook("celery.app.task:Task._get_exec_options", "", "a task's own priority is not given to its jobs"),
+    Hook("celery.app.task:Task._exec_options", None, "a task's own priority is not given to its jobs"),
+    Hook("celery.app.task:Task.priority", None, "a task's own priority is not given to its jobs"),
+    Hook("celery.app.task:Task.max_retries", None, "the ledger's limit of tries is not Celery's"),
+    Hook(
+        "celery.app.task:Task.default_retry_delay", None, "retries wait three minutes in place of the backoff"
+    ),
+    Hook(
+        "celery.app.task:Task.retry",
+        "args, kwargs, exc, throw, eta, countdown, max_retries",
+        "self.retry() does not hand its message to the ledger",
+    ),
+    Hook("celery.app.task:Task.on_replace", "sig", "a replacement is sent beside the job, not in its place"),
+    Hook("celery.exceptions:Retry.__init__", "message, exc, when", "a retry loses what it carries"),
+    Hook("celery.exceptions:Retry.__reduce__", "", "a retry loses what it carries on its way out of a child"),
+    Hook(
+        "celery.utils.time:get_exponential_backoff_interval",
+        "factor, retries, maximum, full_jitter",
+        "retry_backoff has another meaning than Celery's",
+    ),
+    # The gate
+    Hook("celery.worker.consumer:Consumer.__init__", "on_task_request, init_callback", "no worker starts"),
+    Hook("celery.worker.consumer:Consumer.start", "", "the ledger thread and the keeper are not started"),
+    Hook("celery.worker.consumer:Consumer.shutdown", "", "outcomes are not written when a worker ends"),
+    Hook(
+        "celery.worker.consumer:Consumer.create_task_handler",
+        "promise",
+        "every delivery runs, also those that another worker has won",
+    ),
+    Hook(
+        "celery.worker.consumer:Consumer.on_decode_error",
+        "message, exc",
+        "a broken body is not a dead letter",
+    ),
+    Hook(
+        "celery.worker.consumer:Consumer.on_invalid_task", "body, message, exc", "a broken job runs for ever"
+    ),
+    Hook("celery.worker.consumer:Consumer.on_unknown_message", "body, message", "a broken job runs for ever"),
+    Hook(
+        "celery.worker.consumer:Consumer.on_unknown_task", "body, message, exc", "a broken job runs for ever"
+    ),
+    Hook(
+        "celery.worker.consumer:Consumer.on_connection_error_before_connected",
+        "exc",
+        "a lost connection is taken for the end of the worker",
+    ),
+    Hook(
+        "celery.worker.consumer:Consumer.on_connection_error_after_connected",
+        "exc",
+        "a lost connection is taken for the end of the worker",
+    ),
+    Hook("celery.worker.consumer:Consumer.on_close", "", "what was won is forgotten with the connection"),
+    Hook("celery.worker.consumer:Consumer.strategies", None, "every task is unknown to the gate"),
+    Hook(
+        "celery.worker.consumer:Consumer.call_soon", "p, *args, **kwargs", "no child is terminated on request"
+    ),
+    Hook("celery.worker.consumer:Consumer.task_buckets", None, "rate limits keep jobs that are released"),
+    Hook("celery.worker.consumer:Consumer.hub", None, "winners never reach the pool"),
+    Hook("celery.worker.consumer:Consumer.controller", None, "a worker that stops still begins jobs"),
+    Hook(
+        "kombu.asynchronous.semaphore:LaxBoundedSemaphore.clear", "", "a worker that stops still begins jobs"
+    ),
+    Hook("kombu.utils.limits:TokenBucket.clear_pending", "", "rate limits keep jobs that are released"),
+    Hook("kombu.asynchronous.hub:Hub.call_soon", "callback, *args", "winners never reach the pool"),
+    Hook("kombu.asynchronous.hub:Hub._ready_lock", None, "the ledger thread breaks the event loop's list"),
+    Hook("kombu.asynchronous.hub:Hub._waker", None, "winners wait a second for the event loop"),
+    # Prefork's pool, when a connection is lost or a worker stops
+    Hook("celery.concurrency.base:BasePool._pool", None, "half-written jobs break the children's pipes"),
+    Hook(
+        "celery.concurrency.base:BasePool.num_processes", None, "the ledger thread does not see idle children"
+    ),
+    Hook("celery.concurrency.asynpool:AsynPool._active_writers", None, "half-written jobs break the pipes"),
+    Hook(
+        "celery.concurrency.asynpool:AsynPool._flush_writer",
+        "proc, writer",
+        "half-written jobs break the pipes",
+    ),
+    Hook("celery.concurrency.asynpool:AsynPool.outbound_buffer", None, "released jobs are given to children"),
+    Hook("billiard.pool:Pool._cache", None, "half-written jobs break the children's pipes"),
+    Hook(
+        "celery.concurrency.asynpool:_get_job_writer", "job", "half-written jobs break the children's pipes"
+    ),
+    Hook("billiard.pool:ApplyResult._write_to", None, "half-written jobs break the children's pipes"),
+    Hook("billiard.pool:ApplyResult.discard", "", "released jobs are given to children"),
+    Hook("billiard.process:BaseProcess._is_alive", "", "a stopping worker writes to a dead child"),
+    # The outcome
+    Hook("celery.worker.request:Request.__init__", "message, on_ack", "no attempt knows its number"),
+    Hook("celery.worker.request:Request.acknowledge", "", "no outcome is told: every job is rescued as lost"),
+    Hook("celery.worker.request:Request.reject", "requeue", "a rejected job is held for ever"),
+    Hook("celery.worker.request:Request.on_accepted", "pid, time_accepted", "nobody knows what has begun"),
+    Hook("celery.worker.request:Request.on_retry", "exc_info", "a retry counts as a success"),
+    Hook(
+        "celery.worker.request:Request.on_failure",
+        "exc_info, send_failed_event, return_ok",
+        "a failure counts as a success",
+    ),
+    Hook("celery.worker.request:Request.on_timeout", "soft, timeout", "a hard time limit is final"),
+    Hook(
+        "celery.worker.request:Request._announce_revoked",
+        "reason, terminated, signum, expired",
+        "a cancelled job counts as a success",
+    ),
+    Hook("celery.worker.request:Request._success_was_stored", "", "a job that was done runs again"),
+    Hook("celery.worker.request:Request._request_dict", None, "no attempt knows its number"),
+    Hook("celery.worker.request:Request._body", None, "every retry rewrites its row"),
+    Hook("celery.worker.request:Request._task", None, "a retry does not know its backoff"),
+    Hook("celery.worker.request:Request._app", None, "no outcome is told"),
+    Hook("celery.worker.request:Request.ignore_result", None, "results are copied that nobody wants"),
+    Hook("celery.worker.request:Request.send_event", "type, **fields", "Flower does not see retries"),
+    Hook("celery.worker.request:Request.terminate", "pool, signal", "a hard cancel stops nothing"),
+    Hook("celery.worker.request:Request.time_start", None, "a cancel cannot tell what has begun"),
+    Hook("celery.worker.state:should_terminate", None, "a cold shutdown counts tries of what it cut short"),
+    Hook("celery.worker.state:task_ready", "request", "a worker counts finished jobs as running"),
+    Hook("celery.worker.state:requests", None, "a cancel does not find the running job"),
+    Hook("celery.worker.state:revoked", None, "a cancelled job begins if it was won before"),
+    Hook(
+        "billiard.einfo:ExceptionWithTraceback.exc", None, "failures are told of the wrapping, not the error"
+    ),
+    Hook("billiard.einfo:ExceptionInfo.exception", None, "failures are told without their exception"),
+    Hook("celery.utils.serialization:UnpickleableExceptionWrapper.exc_module", None, "a failure has no type"),
+    Hook(
+        "celery.utils.serialization:UnpickleableExceptionWrapper.exc_cls_name", None, "a failure has no type"
+    ),
+    Hook(
+        "celery.utils.serialization:get_pickleable_exception",
+        "exc",
+        "an odd exception kills its child's answer",
+    ),
+    # The transport
+    Hook(
+        "kombu.transport.virtual.base:Message.__init__",
+        "payload, channel",
+        "garbage in a queue ends the worker",
+    ),
+    Hook("kombu.message:Message.errors", None, "what cannot be unpacked is dropped without a dead letter"),
+    Hook("kombu.message:Message.delivery_tag", None, "garbage in a queue ends the worker"),
+    Hook("kombu.message:Message.accept", None, "a pickle would be read"),
+    Hook("kombu.transport.virtual.base:QoS.restore_at_shutdown", None, "messages are given back at shutdown"),
+    Hook("kombu.transport.redis:Channel.__init__", "*args, **kwargs", "our QoS is not used"),
+    Hook("kombu.transport.redis:Channel.Message", None, "garbage in a queue ends the worker"),
+    Hook("kombu.transport.redis:Channel.QoS", None, "messages are given back at shutdown"),
+    Hook(
+        "kombu.transport.redis:Channel.ack_emulation", None, "kombu keeps every message twice: half the speed"
+    ),
+    Hook("kombu.transport.redis:Channel.do_restore", None, "messages are given back beside the ledger"),
+    Hook(
+        "kombu.transport.redis:Channel.from_transport_options", None, "low_share and the timeouts do nothing"
+    ),
+    Hook("kombu.transport.redis:Channel._queue_cycle", None, "queues are not drawn by importance"),
+    Hook(
+        "kombu.transport.redis:Channel._create_client", "asynchronous", "a client is made for every message"
+    ),
+    Hook(
+        "kombu.transport.redis:Channel._disconnect_pools", "", "a forked child uses its parent's connection"
+    ),
+    Hook("kombu.transport.redis:Channel._brpop_read", "**options", "garbage in a queue ends the worker"),
+    Hook("kombu.transport.redis:Channel._in_poll", None, "a worker waits for no further message"),
+    Hook(
+        "kombu.transport.redis:Channel._flush_brpop_reauth", "", "a new password never reaches the connection"
+    ),
+    Hook("kombu.transport.redis:Channel._size", "queue", "strands in an empty queue are not found"),
+    Hook("kombu.transport.redis:Channel.sep", None, "a message's queue is not known"),
+    Hook("kombu.transport.redis:Transport.Channel", None, "our channel is not used"),
+    Hook(
+        "kombu.transport.virtual.base:Transport._deliver", "message, queue", "no message reaches the consumer"
+    ),
+    Hook("kombu.utils.scheduling:priority_cycle.__init__", "it", "queues are not drawn by importance"),
+    Hook("kombu.utils.scheduling:priority_cycle.update", "it", "queues are not drawn by importance"),
+    Hook("kombu.utils.scheduling:priority_cycle.consume", "n", "queues are not drawn by importance"),
+    Hook("kombu.utils.scheduling:priority_cycle.items", None, "queues are not drawn by importance"),
+    # Results
+    Hook(
+        "celery.backends.redis:RedisBackend.__init__",
+        "host, port",
+        "redis-py's own retries hold the ledger up",
+    ),
+    Hook("celery.backends.redis:RedisBackend.connparams", None, "redis-py's own retries hold the ledger up"),
+    Hook(
+        "celery.backends.redis:RedisBackend.ResultConsumer", None, ".get() waits for ever on a flushed Redis"
+    ),
+    Hook("celery.backends.redis:RedisBackend.on_task_call", "producer, task_id", ".delay() needs Redis"),
+    Hook(
+        "celery.backends.redis:RedisBackend.store_result",
+        "task_id, result, state, traceback, request",
+        "a job that did its work fails when Redis is away",
+    ),
+    Hook(
+        "celery.backends.redis:RedisBackend.on_chord_part_return",
+        "request, state, result, propagate",
+        "a job that did its work fails when Redis is away",
+    ),
+    Hook(
+        "celery.backends.redis:RedisBackend.apply_chord",
+        "header_result_args, body",
+        "a chord's body has no row: Redis may forget it",
+    ),
+    Hook(
+        "celery.backends.redis:RedisBackend.chord_error_from_stack",
+        "callback, exc",
+        "the body of a failed chord is parked for ever",
+    ),
+    Hook("celery.backends.redis:RedisBackend.ensure", "fun, args, **policy", "a worker waits 20 s for Redis"),
+    Hook("celery.backends.redis:RedisBackend._set", "key, value, expires", "a result costs one request more"),
+    Hook("celery.backends.redis:RedisBackend._get_task_meta_for", "task_id", "a forgotten result is PENDING"),
+    Hook("celery.backends.redis:RedisBackend.mget", "keys", "results are not copied into the rows"),
+    Hook(
+        "celery.backends.redis:RedisBackend.get_key_for_task",
+        "task_id",
+        "results are not copied into the rows",
+    ),
+    Hook("celery.backends.redis:ResultConsumer.drain_events", "timeout", ".get() waits on a flushed Redis"),
+    Hook(
+        "celery.backends.redis:ResultConsumer.on_wait_for_pending",
+        "result",
+        ".get() fails when Redis is away",
+    ),
+    Hook("celery.backends.redis:ResultConsumer.consume_from", "task_id", ".get() fails when Redis is away"),
+    Hook("celery.backends.redis:ResultConsumer._pubsub", None, ".get() fails when Redis is away"),
+    Hook("celery.backends.redis:ResultConsumer._pending_results", None, ".get() does not ask the ledger"),
+    Hook(
+        "celery.backends.redis:ResultConsumer.on_state_change",
+        "meta, message",
+        ".get() does not hear the ledger",
+    ),
+]
+
+every_hook = pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.place)
+
+
+# Each of them is there
+
+
+def found(place: str) -> Any:
+    """What is at ``module:Class.attribute``; AttributeError when it is not."""
+    module, _, path = place.partition(":")
+    value: Any = importlib.import_module(module)
+    for name in path.split("."):
+        if inspect.isclass(value) and not hasattr(value, name) and name in given_to_self(value):
+            return None
+        value = getattr(value, name)
+    return value
+
+
+@cache
+def given_to_self(kind: type) -> frozenset[str]:
+    """The attributes that methods of a class and of its bases give to ``self``."""
+    names: set[str] = set()
+    for base in kind.__mro__:
+        if base.__module__.split(".")[0] in UPSTREAM:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
+            names |= {node.attr for node in ast.walk(tree) if is_given_to_self(node)}
+    return frozenset(names)
+
+
+def is_given_to_self(node: ast.AST) -> bool:
+    stored = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    return stored and ast.unparse(node.value) == "self"  # type: ignore[attr-defined]
+
+
+def parameters(function: Any) -> list[str]:
+    """The names of its parameters behind ``self``, stars included."""
+    names = [
+        str(each).partition(":")[0].partition("=")[0]
+        for each in inspect.signature(function).parameters.values()
+    ]
+    return names[1:] if names[:1] == ["self"] else names
+
+
+@every_hook
+def test_the_hook_is_where_it_was(hook: Hook) -> None:
+    try:
+        value = found(hook.place)
+    except (AttributeError, ImportError) as exc:
+        pytest.fail(f"{hook.place} is gone ({exc}): without it, {hook.without}")
+    if hook.takes is not None:
+        wanted = [name for name in hook.takes.split(", ") if name]
+        takes = parameters(value)
+        assert takes[: len(wanted) or None] == wanted, f"{hook.place} takes {takes}: {hook.without}"
+
+
+def test_a_hook_that_is_gone_would_be_found() -> None:
+    gone = Hook("celery.worker.request:Request.outlived", None, "nothing")
+    with pytest.raises(pytest.fail.Exception, match=r"outlived is gone .* without it, nothing"):
+        test_the_hook_is_where_it_was(gone)
+    changed = Hook("celery.worker.request:Request.on_timeout", "timeout, soft", "nothing")
+    with pytest.raises(AssertionError, match="takes"):
+        test_the_hook_is_where_it_was(changed)
+
+
+# All of them are named
+
+
+def subclasses() -> Iterator[tuple[type, list[type]]]:
+    """Our classes that have one of Celery's as base, each with those bases."""
+    for module in pkgutil.walk_packages(app.__path__, "app."):
+        if not module.name.startswith(("app.celery", "app.ledger.migrations")):
+            for value in vars(importlib.import_module(module.name)).values():
+                if inspect.isclass(value) and value.__module__ == module.name:
+                    bases = [base for base in value.__mro__ if base.__module__.split(".")[0] in UPSTREAM]
+                    if bases:
+                        yield value, bases
+
+
+def overridden() -> list[tuple[type, str, type]]:
+    """What our classes put in place of something of Celery's: class, name, the base that had it."""
+    known_to_every_class = {"__module__", "__doc__", "__annotations__", "__dict__", "__weakref__"}
+    return [
+        (kind, name, next(base for base in bases if name in vars(base)))
+        for kind, bases in subclasses()
+        for name in vars(kind)
+        if name not in known_to_every_class and any(name in vars(base) for base in bases)
+    ]
+
+
+def test_what_is_overridden_is_named_here() -> None:
+    named = {hook.name for hook in HOOKS}
+    missing = {f"{kind.__name__}.{name}" for kind, name, _ in overridden() if name not in named}
+    assert not missing - {"Celeriac.__reduce__"}, "add them to HOOKS, with what breaks without them"
+    assert len(overridden()) > 30
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "base"),
+    [each for each in overridden() if isinstance(vars(each[0])[each[1]], FunctionType)],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_an_override_takes_whatever_celery_passes(kind: type, name: str, base: type) -> None:
+    theirs = inspect.signature(getattr(base, name)).parameters.values()
+    named = [each.name for each in theirs if each.kind is each.POSITIONAL_OR_KEYWORD]
+    ours = inspect.signature(getattr(kind, name))
+    ours.bind("self", **dict.fromkeys(named[1:]))
+    if name != "__init__":  # Celery makes them by keyword
+        ours.bind(*named)
+    if any(each.kind is each.VAR_KEYWORD for each in theirs):
+        ours.bind("self", **dict.fromkeys(named[1:]), something_new=1)
+
+
+def test_what_is_private_to_celery_is_named_here() -> None:
+    named = {hook.name for hook in HOOKS}
+    used: dict[str, str] = {}
+    ours: set[str] = set()
+    for path in (ROOT / "app").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            ours |= names_given(node)
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and is_private(node.attr):
+                used.setdefault(node.attr, path.name)
+    of_sqlalchemy = {"_mapping"}
+    unnamed = {name: file for name, file in used.items() if name not in ours | named | of_sqlalchemy}
+    assert not unnamed, "add them to HOOKS, with what breaks without them"
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def names_given(node: ast.AST) -> set[str]:
+    """The names that a statement of ours gives to something."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+        return {node.attr}
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return {node.id}
+    return {node.asname or node.name} if isinstance(node, ast.alias) else set()
+
+
+# They behave as they did
+
+
+def test_celerys_request_class_leaves_our_outcomes_alone() -> None:
+    """It is made for each task on top of ours, and puts its own methods in front of ours."""
+    plain = Celery(set_as_current=False)
+    task = plain.task(name="tests.hooks", shared=False)(_work)
+    made = create_request_cls(JobRequest, task, TaskPool(), "here", None, app=plain)
+    methods = {name for name, value in vars(made).items() if isinstance(value, FunctionType)}
+    assert methods == {"execute_using_pool", "on_success"}, "a shadowed method of JobRequest is never called"
+    assert made.__mro__[1] is JobRequest
+    assert "on_success" not in vars(JobRequest), "it would never be called"
+
+
+def _work() -> None:
+    """Never run."""
+
+
+def an_app() -> Any:
+    return build(
+        Settings(broker_url="redis://127.0.0.1:1/0", database_url="sqlite:///nowhere/ledger.db"),
+        set_as_current=False,
+    )
+
+
+def test_celerys_tracer_goes_through_our_call() -> None:
+    task = an_app().task(name="tests.hooks", shared=False)(_work)
+    assert trace.task_has_custom(task, "__call__"), "Celery would call run(), and nothing would be retried"
+
+
+def test_the_hub_is_woken_by_another_thread() -> None:
+    """Each call is made while the hub sleeps, which it would do for a second."""
+    hub = Hub()
+    calls = 5
+    seen: list[float] = []
+    asleep = threading.Semaphore(1)
+
+    def see() -> None:
+        seen.append(time.monotonic())
+        asleep.release()
+
+    def call() -> None:
+        for _ in range(calls + 1):  # the last one ends the sleep after the last that counts
+            asleep.acquire(timeout=5)
+            hub.call_soon(see)
+
+    reading, writing = os.pipe()
+    hub.add_reader(reading, list)  # a broker that is silent: without any socket the hub looks more often
+    caller = threading.Thread(target=call)
+    began = time.monotonic()
+    caller.start()
+    try:
+        while len(seen) < calls and time.monotonic() - began < 10:
+            next(hub.loop)
+    finally:
+        caller.join(5)
+        hub.close()
+        os.close(reading)
+        os.close(writing)
+    assert len(seen) >= calls
+    assert seen[calls - 1] - began < 1, "winners wait for the event loop's next turn"
+
+
+def test_a_pool_says_what_it_writes_for_whom() -> None:
+    source = inspect.getsource(AsynPool._create_write_handlers)
+    assert "job._writer = ref(cor)" in source, "half-written jobs break the children's pipes"
+    assert "job._write_to = proc" in source, "half-written jobs break the children's pipes"
+
+
+def test_the_redis_channel_reads_with_our_method() -> None:
+    assert "_brpop_read" in redis.Channel.__init__.__code__.co_names, "garbage in a queue ends the worker"
+
+
+def test_what_the_channel_is_told_is_known_to_it() -> None:
+    told = set(transport_options(Settings(broker_url="redis://127.0.0.1:1/0")))
+    of_the_connection = {"max_retries", "interval_start"}  # kombu.Connection's own policy
+    assert told - of_the_connection - {"low_share"} <= set(redis.Channel.from_transport_options)
+
+
+def test_what_celery_is_told_is_known_to_it() -> None:
+    """A setting that Celery does not know is ignored without a word."""
+    known = {name for name, _ in flatten(NAMESPACES)}
+    known |= set(re.findall(r"_get\('(redis_backend_\w+)'\)", inspect.getsource(RedisBackend.__init__)))
+    told = configuration(Settings(broker_url="redis://127.0.0.1:1/0"))
+    assert {name for name in told if name not in known and not name.startswith("redbeat_")} == set()
+
+
+@pytest.mark.parametrize("part", ["amqp", "control", "task_cls", "backend", "set_as_current"])
+def test_celery_takes_our_parts(part: str) -> None:
+    assert part in inspect.signature(Celery.__init__).parameters, f"Celery(…, {part}=…) is how ours is used"
+
+
+def test_celery_is_made_of_our_parts() -> None:
+    made = an_app()
+    assert type(made.amqp).__module__ == "app.enqueue"
+    assert type(made.control).__module__ == "app.control"
+    assert issubclass(made.Task, importlib.import_module("app.task").Task)
+    assert type(made.backend).__module__ == "app.results"
+
+
+def test_a_message_that_cannot_be_unpacked_is_kept_with_its_error() -> None:
+    """Where kombu raised instead, or decoded later, our message would not see it."""
+    properties = {"delivery_tag": "tag", "delivery_info": {}}
+    payload = {"body": "x", "properties": properties, "headers": {"compression": "zlib"}}
+    assert len(virtual.Message(payload, channel=virtual.Channel).errors) == 1
+
+
+def test_the_unacked_bookkeeping_can_be_switched_off() -> None:
+    source = inspect.getsource(redis.Channel.__init__)
+    assert "if not self.ack_emulation:" in source, "kombu keeps every message twice: half the speed"
