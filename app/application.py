@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery
 from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
-from app.errors import UnknownTask
+from app.arguments import check_text
+from app.errors import BadArgument, UnknownTask
 from app.ids import derived_id, new_id, parse_id
 from app.ledger.database import Database
+from app.ledger.models import NAME_LENGTH
 from app.sending import Broker
 
 if TYPE_CHECKING:
@@ -46,14 +49,33 @@ class Celeriac(Celery):
     ) -> AsyncResult[Any]:
         """Enqueue a job by its task's name. Options as ``Task.apply_async``."""
         self._require(name)
+        self._check(eta, options)
         if task_id is not None:
             parse_id(task_id)
         elif idempotency_key is not None:
-            task_id = derived_id(name, str(idempotency_key))
+            key = check_text("idempotency_key", idempotency_key, length=NAME_LENGTH)
+            task_id = derived_id(name, key)
         if idempotency_key is not None:
             options["idempotency_key"] = idempotency_key
         task_id = task_id or new_id()
         return super().send_task(name, args, kwargs, countdown, eta, task_id, *rest, **options)
+
+    def _check(self, eta: Any, options: Mapping[str, Any]) -> None:
+        """What Celery would answer with an error that names nothing."""
+        queue = options.get("queue")
+        if isinstance(queue, str) and queue not in self.amqp.queues:
+            known = ", ".join(self.amqp.queues)
+            raise BadArgument("queue", f"wanted one of {known}, found {queue!r}")
+        if options.get("exchange"):
+            raise BadArgument(
+                "exchange", "a job goes to a queue, not to an exchange; give queue= or priority="
+            )
+        for option, value in (("eta", eta), ("expires", options.get("expires"))):
+            if isinstance(value, str):
+                try:
+                    datetime.fromisoformat(value)
+                except ValueError:
+                    raise BadArgument(option, f"wanted an ISO 8601 moment, found {value[:80]!r}") from None
 
     def _require(self, name: str) -> None:
         if name in self.tasks:

@@ -168,10 +168,6 @@ class Door:
 
     def _job(self, body: Any, options: dict[str, Any]) -> NewJob:
         headers = dict(options["headers"])
-        if options.get("exchange"):
-            raise BadArgument(
-                "exchange", "a job goes to a queue, not to an exchange; give queue= or priority="
-            )
         task = self._app._tasks.get(headers["task"])
         call = headers.pop(_CALL, None) or {}
         chord = options.get("celeriac_chord")
@@ -183,9 +179,8 @@ class Door:
         payload, content_type, encoding = self._payload(headers, body, options)
         eta, expires = headers.get("eta"), headers.get("expires")
         headers["eta"] = headers["expires"] = None
-        timeout = _time_limits(
-            headers, _chosen(options, task, "timeout", self._app.settings.timeout), self._app.settings
-        )
+        timeout = _chosen(options, task, "timeout", self._app.settings.timeout)
+        timeout = _time_limits(headers, timeout, self._app.settings)
         priority = options.get("priority")
         return NewJob(
             id=parse_id(headers["id"]),
@@ -223,7 +218,7 @@ class Door:
             raise BadArgument("arguments", f"cannot be written as {serializer}: {exc}") from exc
         payload = text.encode("utf-8") if isinstance(text, str) else text
         if options.get("compression"):
-            payload, headers["compression"] = compress(payload, options["compression"])
+            payload, headers["compression"] = _compressed(payload, options["compression"])
         limit = self._app.settings.payload_limit
         if len(payload) > limit:
             raise PayloadTooLarge(headers["task"], len(payload), limit)
@@ -245,6 +240,14 @@ def _writer_of(app: Celeriac, session: Any) -> Callable[[NewJob], None] | None:
     from app.transactions import SessionWriter  # which knows the door's parts, not the door
 
     return SessionWriter(app, session).write
+
+
+def _compressed(payload: bytes, method: str) -> tuple[bytes, str]:
+    try:
+        body, content_type = compress(payload, method)
+    except KeyError:
+        raise BadArgument("compression", f"wanted a method that kombu knows, found {method!r}") from None
+    return body, content_type
 
 
 def _chosen(options: Mapping[str, Any], task: Any, name: str, default: Any) -> Any:
@@ -295,6 +298,8 @@ def _moment(name: str, value: Any, app: Celeriac) -> datetime | None:
 def _time_limits(headers: dict[str, Any], timeout: Any, settings: Any) -> float | None:
     """Settle the message's time limits; return the soft one in seconds."""
     hard, soft = headers.get("timelimit") or (None, None)
+    if timeout is not None and soft is None and hard == settings.hard_limit:
+        hard = None  # which is the default of jobs that say nothing
     for name, value in (("timeout", timeout), ("soft_time_limit", soft), ("time_limit", hard)):
         if value is not None and (
             isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST

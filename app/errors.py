@@ -78,7 +78,7 @@ class UnknownTask(EnqueueError, LookupError):
         return f"no task is named {name!r}{hint}"
 
 
-class LedgerUnavailable(EnqueueError, ConnectionError):
+class LedgerUnavailable(EnqueueError):
     """The database could not be reached in time; the job was refused and will never run."""
 
     def __init__(self, reason: str) -> None:
@@ -88,7 +88,7 @@ class LedgerUnavailable(EnqueueError, ConnectionError):
         return f"the ledger's database cannot be reached, nothing was enqueued: {self.args[0]}"
 
 
-class EnqueueUncertain(CeleriacError, ConnectionError):
+class EnqueueUncertain(CeleriacError):
     """The database went silent inside the commit: the job may or may not have been accepted.
 
     Enqueue again with the same ``task_id``: the ledger keeps one row per id.

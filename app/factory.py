@@ -100,7 +100,7 @@ def transport_options(settings: Settings) -> dict[str, Any]:
         "queue_order_strategy": "app.worker.transport:PriorityCycle",
         "low_share": settings.low_share,
         "priority_steps": [0],  # each priority has a queue of its own
-        "socket_timeout": 1.2,
+        "socket_timeout": 0.8,
         "socket_connect_timeout": 1.0,
         "socket_keepalive": True,
         "max_retries": 0,

@@ -196,18 +196,22 @@ class Task(CeleryTask):
             return int(self.app.settings.max_tries)
         return ENDLESS if self._declared_retries is None else int(self._declared_retries) + 1
 
-    # Celery keeps a retry limit given to one call on the task object, which threads share.
+    # Celery keeps a retry limit given to one call on the task object, which threads share, and
+    # asks by hasattr whether there is one. Here it is the running job's own.
     @property
     def override_max_retries(self) -> int | None:
-        return self.max_retries
+        if "limit" not in self._stamp:
+            raise AttributeError("override_max_retries")
+        limit: int | None = self._stamp["limit"]
+        return limit
 
     @override_max_retries.setter
     def override_max_retries(self, value: int | None) -> None:
-        self._stamp["tries"] = ENDLESS if value is None else value + 1
+        self._stamp["limit"] = value
 
     @override_max_retries.deleter
     def override_max_retries(self) -> None:
-        pass
+        self._stamp.pop("limit", None)
 
     # ---- an attempt
 
@@ -261,23 +265,30 @@ class Task(CeleryTask):
         return limit is not None and request.retries >= limit
 
     def retry(
-        self, args: Any = None, kwargs: Any = None, exc: Any = None, throw: bool = True, **options: Any
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: Any = None,
+        throw: bool = True,
+        eta: Any = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
     ) -> Any:
         """Celery's ``retry``; without ``countdown`` or ``eta`` it waits for the task's backoff."""
         request = self.request
+        options |= {"eta": eta, "countdown": countdown, "max_retries": max_retries}
         if request.called_directly or request.is_eager:
             return super().retry(args, kwargs, exc=exc, throw=throw, **options)
-        if options.get("eta") is None and options.get("countdown") is None:
-            options["countdown"] = self.default_retry_delay
-            if options["countdown"] is None:
-                options["countdown"] = self.backoff(request.retries + 1)
+        if eta is None and countdown is None:
+            wait = self.default_retry_delay
+            options["countdown"] = self.backoff(request.retries + 1) if wait is None else wait
         retry = super().retry(args, kwargs, exc=exc, throw=False, **options)
         again = take_retry(request)
         if again is None:  # a task class that sends its retry elsewhere
             raise retry
         made = self._job_retry(again, exc, when=retry.when)
-        limit = options.get("max_retries")
-        made.tries = None if limit is None else int(limit) + 1
+        made.tries = None if max_retries is None else int(max_retries) + 1
         if throw:
             raise made
         request.celeriac_retry = again

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Sequence
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from celery import current_app
-from sqlalchemy import Connection, Engine, event, func, select, text
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app import arguments, hand_over, sending
-from app.errors import AnotherDatabase, AttemptTaken, BadArgument
+from app.errors import AttemptTaken, BadArgument
 from app.ledger import jobs, outcomes
 from app.ledger.jobs import NewJob
 from app.ledger.lifecycle import JobState
 from app.ledger.outcomes import Outcome
+from app.ledger.sessions import connection_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from app.application import Celeriac
 
 _UNSENT = "celeriac_unsent"  # session.info: what leaves after the commit
-
-_same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
 
 class enqueue_in:
@@ -102,14 +99,14 @@ def complete_in(session: Session, result: Any = None, *, app: Celeriac | None = 
             "the job has successors (a chain, callbacks or a chord), which cannot be in this transaction",
         )
     arguments.check((result,), {})
-    require_same_database(platform, session)
+    connection = connection_of(session, platform.database)
     done = Outcome(
         id=UUID(request.id),
         attempt=stamp["attempt"],
         state=JobState.COMPLETED,
         result=None if result is None else json.dumps(result),
     )
-    if not outcomes.record(_connection(session), [done], worker=UUID(stamp["worker"])):
+    if not outcomes.record(connection, [done], worker=UUID(stamp["worker"])):
         raise AttemptTaken(request.id, stamp["attempt"])
 
 
@@ -117,7 +114,7 @@ class SessionWriter:
     """The door's way through a caller's session."""
 
     def __init__(self, app: Celeriac, session: Session) -> None:
-        require_same_database(app, session)
+        connection_of(session, app.database)
         self._app = app
         self._session = session
 
@@ -127,45 +124,12 @@ class SessionWriter:
 
 def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> None:
     """Write rows through ``session``; their messages leave after its commit."""
-    require_same_database(app, session)
-    jobs.enqueue(_connection(session), new)
+    jobs.enqueue(connection_of(session, app.database), new)
     if _UNSENT not in session.info:
         session.info[_UNSENT] = []
         event.listen(session, "after_commit", lambda done: _send(app, done))
         event.listen(session, "after_soft_rollback", _forget)
     session.info[_UNSENT] += [job for job in new if job.stamp]
-
-
-def require_same_database(app: Celeriac, session: Session) -> None:
-    """Raise AnotherDatabase unless ``session`` speaks to the ledger's own database."""
-    connection = _connection(session)
-    engine = connection.engine
-    if engine not in _same:
-        with app.database.reading() as own:
-            _same[engine] = _identity(connection) == _identity(own)
-    if not _same[engine]:
-        raise AnotherDatabase(engine.url.render_as_string(hide_password=True))
-
-
-def _identity(connection: Connection) -> Any:
-    """What tells one database from another, however its address is spelled."""
-    if connection.dialect.name == "sqlite":
-        return connection.execute(text("PRAGMA database_list")).all()[0][2]
-    if connection.dialect.name != "postgresql":
-        return None
-    started = select(
-        func.current_database(), func.pg_postmaster_start_time(), func.to_regclass("background_jobs")
-    )
-    database, since, table = connection.execute(started).one()
-    return database, since, str(table)
-
-
-def _connection(session: Session) -> Connection:
-    connection = session.connection()
-    if connection.dialect.name == "sqlite":
-        driver: Any = connection.connection.dbapi_connection
-        driver.create_function("clock_us", 0, lambda: time.time_ns() // 1000)
-    return connection
 
 
 def _send(app: Celeriac, session: Session) -> None:

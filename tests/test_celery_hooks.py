@@ -319,6 +319,7 @@ HOOKS = [
         ".get() fails when Redis is away",
     ),
     Hook("celery.backends.redis:ResultConsumer.consume_from", "task_id", ".get() fails when Redis is away"),
+    Hook("celery.backends.redis:ResultConsumer.cancel_for", "task_id", ".get() fails when Redis is away"),
     Hook("celery.backends.redis:ResultConsumer._pubsub", None, ".get() fails when Redis is away"),
     Hook("celery.backends.redis:ResultConsumer._pending_results", None, ".get() does not ask the ledger"),
     Hook(

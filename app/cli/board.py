@@ -50,7 +50,7 @@ class Tally:
 
 def live(tally: Tally) -> RenderableType:
     """Jobs by queue and state, with a bar: for a terminal that is redrawn."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, min_width=70)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, min_width=70)
     table.add_column("queue")
     for state, style in STYLES.items():
         table.add_column(state, justify="right", style=style)
@@ -71,7 +71,7 @@ def plain(tally: Tally) -> str:
 def numbers(summary: DaySummary) -> Table:
     """The end of a load: how many jobs came to which end, how long they waited and ran."""
     # Narrow: where there is no terminal, 80 columns are all there is.
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for name in ("\ntask", "\nstate"):
         table.add_column(name, no_wrap=True)
     for name in ("\njobs", "\nretried", "wait\np50", "wait\np99", "run\np50", "run\np99"):

@@ -121,7 +121,9 @@ def _run(stack: Stack, run: Run, console: Console, *, within: float) -> bool:
         enqueuing = pool.submit(run.enqueuer.enqueue, run.wanted, stop=lambda: stack.interrupts)
         _watch(stack, run, enqueuing, console, within=within)
     summary = run.summary()
+    console.print()
     console.print(board.numbers(summary))
+    console.print()
     console.print(board.sentence(summary))
     return _judge(run, console)
 

@@ -78,8 +78,9 @@ def stand(
         app = build(Settings(**known, **SETTINGS), set_as_current=False)
         stack.callback(app.close)
         stack.callback(app.database.close)
-        worker = stack.enter_context(Worker(broker, database, concurrency=3, settings=SETTINGS))
-        yield Stand(app, worker.ready(), broker, tmp_path_factory.mktemp("canvas"))
+        worker = Worker(broker, database, concurrency=3, settings=SETTINGS, options=["--without-mingle"])
+        stack.enter_context(worker).ready()
+        yield Stand(app, worker, broker, tmp_path_factory.mktemp("canvas"))
 
 
 # ---- chains and groups

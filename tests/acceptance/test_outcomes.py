@@ -45,6 +45,8 @@ ERROR, PENDING = JobState.ERROR, JobState.PENDING
 
 LONG = 30.0  # seconds: more than any job here takes, on a busy machine
 
+CHILDREN = 4  # jobs that a worker runs at once; solo runs one
+
 #: Retries are quick, and the hard time limit follows the soft one at once.
 SETTINGS: dict[str, Any] = {"retry_base": 0.05, "timeout_grace": 0.5}
 
@@ -79,6 +81,10 @@ class Stand:
     broker: str
     directory: Path
     enqueued: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def children(self) -> int:
+        return 1 if self.place.pool == "solo" else CHILDREN
 
     def send(self, task: str, *args: Any, **options: Any) -> str:
         return str(self.app.tasks[f"tests.{task}"].apply_async(args, **options).id)
@@ -149,8 +155,14 @@ def stand(
         app = build(Settings(**known, **SETTINGS), set_as_current=False)
         stack.callback(app.close)
         stack.callback(app.database.close)
-        concurrency = 4 if place.pool != "solo" else 1
-        worker = Worker(broker, database, pool=place.pool, concurrency=concurrency, settings=SETTINGS)
+        worker = Worker(
+            broker,
+            database,
+            pool=place.pool,
+            concurrency=CHILDREN,
+            settings=SETTINGS,
+            options=["--without-mingle"],
+        )
         yield Stand(place, app, stack.enter_context(worker).ready(), broker, directory)
 
 
@@ -503,8 +515,8 @@ def test_a_running_job_is_terminated(stand: Stand) -> None:
 def test_a_job_that_expires_behind_a_busy_worker_never_starts(stand: Stand) -> None:
     """Also when it was claimed in time: it waits in the worker for a child."""
     path = stand.directory / "expired"
-    for _ in range(4):
-        stand.send("sleep", 2.5)
+    for _ in range(stand.children):
+        stand.send("sleep", 2)
     id = stand.send("witness", str(path), expires=1)
     found = stand.ended(id)
     assert found.state is CANCELLED

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 from sqlalchemy import make_url
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
@@ -98,6 +99,29 @@ def test_a_warm_shutdown_finishes_what_runs_and_gives_back_the_rest(
         all_completed(app, len(ids))
         exactly_once(witness, ids)
         assert {job.try_count for job in by_id(app).values()} == {1}
+
+
+def test_a_warm_shutdown_keeps_what_a_plain_producer_sent(
+    redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    """It has a row as soon as a worker has taken it out of the queue: nobody else knows of it then."""
+    witness, path = Witness(tmp_path / "witness"), str(tmp_path / "witness")
+    plain = Celery("plain", broker=redis_url, set_as_current=False)
+    with producing(redis_url, postgres_url) as app, closing(redis.Redis.from_url(redis_url)) as client:
+        worker = start_worker(redis_url, postgres_url).ready()
+        ids = {plain.send_task("tests.witness", (path, 1), queue="normal").id for _ in range(10)}
+        plain.close()
+        wait_until(
+            lambda: witness.starts() and client.llen("normal") == 0,
+            within=LONG,
+            saying="one runs, the worker has all of them",
+        )
+        worker.term()
+        assert worker.wait(LONG) == 0
+        assert set(by_id(app)) == ids
+        start_worker(redis_url, postgres_url, pool="threads", concurrency=10).ready()
+        all_completed(app, len(ids))
+        exactly_once(witness, ids)
 
 
 def test_broker_connections_that_are_cut_cost_nothing(

@@ -1,1 +1,1 @@
-"""The rules of the ledger under simulated faults: seeded, replayable, without a server and without waiting."""
+"""The rules of the ledger under simulated faults: seeded and replayable, without a server."""

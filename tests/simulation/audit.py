@@ -1,4 +1,4 @@
-"""What must hold at every change of a row, judged from the outside: from triggers, not from the ledger's answers."""
+"""What must hold at every change of a row, judged by triggers, not by the ledger's answers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Audit:
         self._changes.append(values)
 
     def begin(self, actor: UUID | None, doing: str, presenting: Mapping[UUID, int]) -> None:
-        """A transaction of ``actor`` begins, which presents outcomes of these claims (or rescued attempts)."""
+        """A transaction of ``actor`` begins, which presents outcomes of these claims or attempts."""
         self._changes.clear()
         self._actor, self._doing, self._presenting = actor.hex if actor else None, doing, presenting
 
@@ -141,7 +141,9 @@ class Audit:
 
     def _deleted(self, job: UUID, old: Row | None) -> None:
         self._require(
-            old is not None and old.state in TERMINAL and self._doing == "prune", job, "a living row was deleted"
+            old is not None and old.state in TERMINAL and self._doing == "prune",
+            job,
+            "a living row was deleted",
         )
         del self.rows[job]
         del self._ended[job]
@@ -158,7 +160,9 @@ class Audit:
             self._waited(job, old, new)
         if new.state != "running":
             self._require(
-                new.tries == len(self._ended[job]), job, "an attempt that never ran was counted, or one was not"
+                new.tries == len(self._ended[job]),
+                job,
+                "an attempt that never ran was counted, or one was not",
             )
 
     def _left_terminal(self, job: UUID, old: Row, new: Row) -> None:
@@ -166,7 +170,9 @@ class Audit:
             return
         self._require(self._doing == "replay", job, f"{old.state} was left by {self._doing}")
         self._require(old.state != "completed" and new.state == "pending", job, "a replay of what is done")
-        fresh = new.before == old.tries == new.tries and new.max_tries - new.before == old.max_tries - old.before
+        fresh = (
+            new.before == old.tries == new.tries and new.max_tries - new.before == old.max_tries - old.before
+        )
         self._require(fresh and new.cancel is None, job, "a replay did not give fresh tries")
 
     def _claimed(self, job: UUID, old: Row, new: Row) -> None:
@@ -194,12 +200,16 @@ class Audit:
             self._require(new.state in ("pending", "cancelled"), job, f"given back as {new.state}")
             self._require(new.state == "cancelled" or not old.cancel, job, "a cancelled job waits again")
             return
-        self._require(mine or self._doing == "rescue", job, f"outcome by {self._doing} of one that does not hold it")
+        self._require(
+            mine or self._doing == "rescue", job, f"outcome by {self._doing} of one that does not hold it"
+        )
         self._require(not mine or self._doing != "rescue", job, "a living worker was rescued from, by itself")
         # The holder must speak of this very claim; who rescues knows only the number of the attempt.
         presented = self._presenting.get(job) == (old.claim if mine else old.tries)
         self._require(presented, job, f"attempt {old.tries} ended by the outcome of another")
-        self._require(new.state != "pending" and new.tries == old.tries, job, f"{new.state}, tries {new.tries}")
+        self._require(
+            new.state != "pending" and new.tries == old.tries, job, f"{new.state}, tries {new.tries}"
+        )
         self._require(old.tries not in self._ended[job], job, f"attempt {old.tries} ended twice")
         self._ended[job].add(old.tries)
 

@@ -53,7 +53,9 @@ class Driver:
         self._random = random
         self._audit = audit
         self._database = Database(make_url(f"sqlite:///{folder / 'ledger.db'}"), pool=1)
-        event.listen(self._database.engine, "connect", lambda connection, _: _prepare(connection, clock, audit))
+        event.listen(
+            self._database.engine, "connect", lambda connection, _: _prepare(connection, clock, audit)
+        )
         Base.metadata.create_all(self._database.engine)
         with self._database.statement() as connection:
             for statement in _triggers():
@@ -63,7 +65,7 @@ class Driver:
     def transaction(
         self, actor: UUID | None, doing: str, *, presenting: Mapping[UUID, int] | None = None
     ) -> Iterator[Connection]:
-        """One transaction of ``actor``; raises ``DriverFault`` before it, instead of its commit or after it."""
+        """One transaction of ``actor``; may raise ``DriverFault`` before, at or after its commit."""
         fails = self._random.random() < self.faults
         when = self._random.choice(("begin", "commit", "answer")) if fails else ""
         if when == "begin":
@@ -91,7 +93,9 @@ class Driver:
     def table(self) -> set[tuple[Any, ...]]:
         """The rows as they are, to be compared with what the audit saw."""
         with self._database.reading() as connection:
-            return {tuple(row) for row in connection.exec_driver_sql(f"SELECT {_listed('')} FROM background_jobs")}
+            return {
+                tuple(row) for row in connection.exec_driver_sql(f"SELECT {_listed('')} FROM background_jobs")
+            }
 
     def close(self) -> None:
         self._database.close()
@@ -116,6 +120,7 @@ def _triggers() -> list[str]:
     """What tells the audit of every row that changes, whichever statement changes it."""
     told = {"INSERT": _listed("new."), "UPDATE": _listed("new."), "DELETE": "old.id"}
     return [
-        f"CREATE TEMP TRIGGER witness_{verb} AFTER {verb} ON main.background_jobs BEGIN SELECT witness({what}); END"
+        f"CREATE TEMP TRIGGER witness_{verb} AFTER {verb} ON main.background_jobs "
+        f"BEGIN SELECT witness({what}); END"
         for verb, what in told.items()
     ]

@@ -11,7 +11,6 @@ from app.ledger import claims, dispatch, jobs, outcomes, quarantine, rescue, str
 from app.ledger import prune as retention
 from app.ledger import replay as replays
 
-
 #: Seconds after which a worker is dead.
 SILENCE = 12.0
 

@@ -56,29 +56,23 @@ def claim_without_state(connection: Connection, ids: Sequence[UUID], *, worker: 
     return _take(connection, ids, worker, _c.next_attempt_after <= now())
 
 
-def claim_before_it_is_due(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
+def claim_before_it_is_due(
+    connection: Connection, ids: Sequence[UUID], *, worker: UUID
+) -> dict[UUID, Claimed]:
     """Takes what waits, whatever it waits for."""
     return _take(connection, ids, worker, _c.state.in_(["pending", "error"]))
 
 
-def record_without_attempt(
+def record_by_id_alone(
     connection: Connection, told: Sequence[Outcome], *, worker: UUID
 ) -> dict[UUID, JobState]:
-    """Believes the worker whatever attempt it speaks of."""
-    running = connection.execute(select(_c.id, _c.try_count).where(_c.worker_id == worker)).all()
-    attempts = {row.id: row.try_count for row in running}
-    present = [replace(outcome, attempt=attempts.get(outcome.id, outcome.attempt)) for outcome in told]
-    return outcomes.record(connection, present, worker=worker)
-
-
-def record_without_worker(
-    connection: Connection, told: Sequence[Outcome], *, worker: UUID
-) -> dict[UUID, JobState]:
-    """Believes anybody who knows the number of the attempt."""
+    """Believes anybody, whatever attempt he speaks of."""
     accepted: dict[UUID, JobState] = {}
     for outcome in told:
-        holder = connection.execute(select(_c.worker_id).where(_c.id == outcome.id)).scalar_one_or_none()
-        accepted |= outcomes.record(connection, [outcome], worker=holder or worker)
+        held = select(_c.worker_id, _c.try_count).where(_c.id == outcome.id, _c.worker_id.is_not(None))
+        for row in connection.execute(held).all():
+            present = replace(outcome, attempt=row.try_count)
+            accepted |= outcomes.record(connection, [present], worker=row.worker_id)
     return accepted
 
 
@@ -139,10 +133,17 @@ def bury_without_rescue(connection: Connection, workers: Sequence[UUID]) -> list
 REAL = Ledger()
 
 BROKEN: dict[str, tuple[Ledger, str, Rates]] = {
-    "claim without state": (Ledger(claim=claim_without_state), "taken from its holder|was left by turn", Rates()),
-    "claim before it is due": (Ledger(claim=claim_before_it_is_due), "before it was due|had expired", Rates()),
-    "outcome without attempt": (Ledger(record=record_without_attempt), "by the outcome of another", FROST),
-    "outcome without worker": (Ledger(record=record_without_worker), "does not hold it", BAD_LINE),
+    "claim without state": (
+        Ledger(claim=claim_without_state),
+        "taken from its holder|was left by turn",
+        Rates(),
+    ),
+    "claim before it is due": (
+        Ledger(claim=claim_before_it_is_due),
+        "before it was due|had expired",
+        Rates(),
+    ),
+    "outcome by id alone": (Ledger(record=record_by_id_alone), "does not hold it|outcome of another", STORM),
     "release without worker": (
         Ledger(release=release_without_worker, release_unsure=release_unsure_without_worker),
         "does not hold it",

@@ -28,11 +28,10 @@ def test_nothing_is_lost_and_nothing_runs_twice(seed: int, weather: str) -> None
         assert world.accepted
 
 
-@pytest.mark.parametrize("rule", FORMER_FAILURES)
-def test_what_once_failed_holds(rule: str) -> None:
-    weather, seed, steps = FORMER_FAILURES[rule]
-    with World(seed, rates=WEATHER[weather]) as world:
-        world.run(steps)
+def test_what_once_failed_holds(subtests: pytest.Subtests) -> None:
+    for rule, (weather, seed, steps) in FORMER_FAILURES.items():
+        with subtests.test(rule), World(seed, rates=WEATHER[weather]) as world:
+            world.run(steps)
 
 
 def test_a_seed_tells_the_same_story_again() -> None:

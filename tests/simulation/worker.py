@@ -128,7 +128,9 @@ class Worker:
             self._tell(execution, JobState.CANCELLED, AttemptKind.CANCELLED)
             return
         self.held.started(execution.job)
-        execution.ends = self.world.clock.seconds + self.slowness * self.world.random.expovariate(3)
+        random = self.world.random
+        usual = 6.0 if random.random() < 0.2 else 0.3  # seconds; a long one may be rescued while it runs
+        execution.ends = self.world.clock.seconds + random.expovariate(1 / (usual * self.slowness))
         self.world.note(self, "began", execution.job, execution.attempt)
 
     def _end(self) -> None:
@@ -141,7 +143,9 @@ class Worker:
             self.world.results[execution.job] = "1"
             self._tell(execution, JobState.COMPLETED)
         elif fate < 0.83:
-            self._tell(execution, JobState.ERROR, AttemptKind.ERROR, delay=random.choice((0.0, 0.2, 3.0, 15.0)))
+            self._tell(
+                execution, JobState.ERROR, AttemptKind.ERROR, delay=random.choice((0.0, 0.2, 3.0, 15.0))
+            )
         elif fate < 0.9:  # its child died: before or after the result was stored
             done = execution.job in self.world.results
             self._tell(execution, JobState.COMPLETED if done else JobState.ERROR, AttemptKind.LOST)

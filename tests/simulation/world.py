@@ -36,7 +36,7 @@ EVENTS = 30  # that a failure tells of
 
 #: Steps in which everything must have ended after the last fault. A message that was lost often
 #: is waited for longest, up to 640 seconds.
-PATIENCE = 60_000
+PATIENCE = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,15 @@ FROST = Rates(crash=0.0005, freeze=0.02, stop=0.0005, flush=0.0, outage=0.0, dri
 class SimulationFailed(AssertionError):
     """A promise was broken: in which step of which seed, and what happened before."""
 
-    def __init__(self, seed: int, step: int, reason: str, events: tuple[str, ...]) -> None:
-        super().__init__(seed, step, reason, events)
-        self.seed, self.step, self.reason, self.events = seed, step, reason, events
+    def __init__(self, seed: int, steps: int, step: int, reason: str, events: tuple[str, ...]) -> None:
+        super().__init__(seed, steps, step, reason, events)
+        self.seed, self.steps, self.step, self.reason, self.events = seed, steps, step, reason, events
 
     def __str__(self) -> str:
         told = "\n".join(f"  {event}" for event in self.events)
         return (
             f"seed {self.seed}, step {self.step}: {self.reason}; "
-            f"replay with SIMULATION_SEED={self.seed} SIMULATION_STEPS={self.step}\n{told}"
+            f"replay with SIMULATION_SEED={self.seed} SIMULATION_STEPS={self.steps}\n{told}"
         )
 
 
@@ -135,7 +135,9 @@ class World:
             self._come_to_rest(steps + PATIENCE)
         except Exception as exc:  # a bug of the ledger may show as any error: each must name seed and step
             reason = str(exc) if isinstance(exc, Violation) else f"{type(exc).__name__}: {exc}"
-            raise SimulationFailed(self.seed, self.steps, reason, tuple(map(_line, self._events))) from exc
+            raise SimulationFailed(
+                self.seed, steps, self.steps, reason, tuple(map(_line, self._events))
+            ) from exc
         return self._digest.hexdigest()
 
     def note(self, who: Any, what: str, *about: Any) -> None:
@@ -224,7 +226,7 @@ class World:
 
     def _start_worker(self) -> None:
         tasks = TASKS if self.random.random() < 0.75 else OLD_TASKS
-        slowness = self.random.choice((0.3, 1.0, 1.0, 10.0))
+        slowness = self.random.choice((0.3, 1.0, 1.0, 3.0))
         id = self._new_id()
         start = WorkerStart(
             id=id,
@@ -254,7 +256,8 @@ class World:
     def _freeze(self) -> None:
         if self._workers:
             worker = self.random.choice(self._workers)
-            worker.frozen_until = self.clock.seconds + self.random.choice((1.0, 8.0, 20.0, 30.0))
+            until = self.clock.seconds + self.random.choice((1.0, 8.0, 20.0, 30.0))
+            worker.frozen_until = max(worker.frozen_until, until)
             self.note(worker, f"frozen until {worker.frozen_until:.3f}")
             if self.random.random() < 0.3:
                 self._doomed.append((worker.frozen_until + self.random.expovariate(2), worker))
@@ -356,7 +359,9 @@ class World:
         self.note("operator", f"cancelled ({mode})", *wanted)
         for job, answer in answers.items():
             if answer is Answer.CANCELLED and self.audit.rows[job].state != "cancelled":
-                raise Violation(f"job {job.hex[:6]}: said to be cancelled and is {self.audit.rows[job].state}")
+                raise Violation(
+                    f"job {job.hex[:6]}: said to be cancelled and is {self.audit.rows[job].state}"
+                )
 
     def _replay(self) -> None:
         wanted = self._some()
@@ -372,7 +377,7 @@ class World:
         try:
             with self.driver.transaction(None, "prune") as connection:
                 self.ledger.prune(connection, state, age=RETENTION, limit=20)
-                self.ledger.prune_workers(connection, age=RETENTION * 3)
+                self.ledger.prune_workers(connection, age=RETENTION * 10)
         except DriverFault:
             pass
 

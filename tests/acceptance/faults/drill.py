@@ -11,15 +11,19 @@ Nothing here knows which fault it is.
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from kombu.exceptions import OperationalError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,6 +32,7 @@ from app.ledger.lifecycle import TERMINAL, JobState
 from app.ledger.models import JOBS
 from tests.acceptance.faults.house import House
 from tests.acceptance.faults.report import Line
+from tests.processes import living, processes
 from tests.support import wait_until
 from tests.witness import END, START, Mark, Witness
 from tests.workers import Worker
@@ -67,6 +72,8 @@ class Producer:
         self.longest = max(self.longest, time.monotonic() - began)
 
     def _note(self, error: BaseException) -> None:
+        if isinstance(error, OperationalError) and error.__cause__ is not None:
+            error = error.__cause__  # what Celery's send_task makes of every ConnectionError
         if isinstance(error, LedgerUnavailable):
             self.refused += 1
         elif isinstance(error, EnqueueUncertain):
@@ -153,11 +160,12 @@ class Drill:
         return wait_until(found, within=30, saying=f"{count} jobs run")
 
     def running(self, pids: Sequence[int] | None = None) -> list[Mark]:
-        """The starts of the jobs that have begun and not ended (in ``pids``)."""
+        """The starts of the jobs that run in a living process (one of ``pids``)."""
         marks = self.witness.marks()
         ended = {(m.job_id, m.pid) for m in marks if m.event == END}
         starts = [m for m in marks if m.event == START and (m.job_id, m.pid) not in ended]
-        return [m for m in starts if pids is None or m.pid in pids]
+        alive = living(m.pid for m in starts)
+        return [m for m in starts if m.pid in alive and (pids is None or m.pid in pids)]
 
     def hit(self, *workers: Worker) -> set[str]:
         """These died or froze just now: what the ledger says they hold may be begun once more."""
@@ -169,6 +177,13 @@ class Drill:
         query = select(JOBS.c.id).where(JOBS.c.worker_id == worker)
         with self.house.database.reading() as connection:
             return {str(job) for job in connection.execute(query).scalars()}
+
+    def kill_child(self, pid: int) -> None:
+        """SIGKILL a child; what it runs may be begun once more."""
+        os.kill(pid, signal.SIGSTOP)  # so that it takes nothing else between looking and killing
+        wait_until(lambda: processes()[pid].state in "Tt", within=5, saying=f"child {pid} is stopped")
+        self.may_run_again(m.job_id for m in self.running([pid]))
+        os.kill(pid, signal.SIGKILL)
 
     def may_run_again(self, jobs: Iterable[str]) -> None:
         """The children that ran these died just now."""
@@ -209,9 +224,10 @@ class Drill:
         line = self._compare(in_time, refusals=refusals, slow=slow, uncounted=uncounted)
         self._record(line)
         assert (line.lost, line.doubled, line.wrong) == (0, 0, ()), line
-        assert line.recovery is not None and line.recovery <= recovery, line
+        assert (line.recovery or 0.0) <= recovery, line
         if resumed is not None:
-            assert line.resumed is not None and line.resumed <= resumed, line
+            assert line.resumed is not None, line
+            assert line.resumed <= resumed, line
         return line
 
     def rows(self) -> dict[str, Row]:
@@ -228,7 +244,7 @@ class Drill:
         return {str(row.id): Row(JobState(row.state), row.try_count, row.failure_info) for row in found}
 
     def start_lags(self) -> list[float]:
-        """How many seconds after it was due each job was claimed for the last time, on the database's clock."""
+        """How many seconds after it was due each job was last claimed, on the database's clock."""
         c = JOBS.c
         query = select(c.started, c.next_attempt_after)
         with self.house.database.reading() as connection:
@@ -329,7 +345,5 @@ class Drill:
         return max(0.0, last - self._over)
 
 
-def _instant(at: float) -> Any:
-    from datetime import UTC, datetime
-
+def _instant(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)

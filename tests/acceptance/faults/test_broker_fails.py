@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import pytest
-import redis
 
 from tests.acceptance.faults.drill import RESUMED, Drill
 from tests.support import wait_until
@@ -13,7 +12,7 @@ from tests.support import wait_until
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
-@pytest.mark.parametrize("away", [0.0, 5.0])
+@pytest.mark.parametrize("away", [0.0, 5.0, 25.0])
 def test_broker_killed_and_restarted_under_load(away: float, drill: Drill) -> None:
     drill.house.man(2)
     drill.enqueue(150)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
@@ -27,9 +24,7 @@ def test_broker_connections_cut_under_load(quick: Drill) -> None:
 
 def test_a_child_is_killed(quick: Drill) -> None:
     quick.enqueue(8, seconds=0.5)
-    victim = quick.begun(3)[0]
-    os.kill(victim.pid, signal.SIGKILL)
-    quick.may_run_again(m.job_id for m in quick.running([victim.pid]))
+    quick.kill_child(quick.begun(3)[0].pid)
     quick.over()
     line = quick.ends(recovery=CHILD)
     assert line.again == 1

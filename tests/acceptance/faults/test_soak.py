@@ -8,7 +8,6 @@ import time
 import pytest
 
 from tests.acceptance.faults.drill import Drill
-from tests.acceptance.faults.house import House, until_reachable
 from tests.support import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
