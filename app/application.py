@@ -51,7 +51,7 @@ class Celeriac(Celery):
         self._require(name)
         self._check(eta, options)
         if task_id is not None:
-            parse_id(task_id)
+            task_id = str(parse_id(task_id))  # one spelling, in the row and in the message
         elif idempotency_key is not None:
             key = check_text("idempotency_key", idempotency_key, length=NAME_LENGTH)
             task_id = derived_id(name, key)

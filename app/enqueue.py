@@ -16,6 +16,8 @@ from celery.app.amqp import AMQP as CeleryAMQP
 from kombu.compression import compress
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
+from kombu.utils.imports import symbol_by_name
+from kombu.utils.objects import cached_property
 
 from app import arguments, hand_over, sending
 from app.errors import BadArgument, PayloadTooLarge
@@ -43,6 +45,10 @@ class AMQP(CeleryAMQP):
     """Celery's message factory, with the door at its end."""
 
     app: Celeriac
+
+    @cached_property
+    def Connection(self) -> Any:  # noqa: N802  # Celery's name for it
+        return symbol_by_name("app.worker.transport:Connection")
 
     def as_task_v2(
         self,

@@ -49,13 +49,17 @@ STATUS = {
 
 _LOOK = 2.0  # seconds between two looks of a waiting .get() into the ledger
 _REST = 2.0  # seconds that a failing result store is left alone by the ledger thread
-_AWAY = (RedisError, OSError)
+_AWAY = (RedisError, OSError, RuntimeError)  # the last is what Celery makes of many
 
 
 class ResultConsumer(RedisResultConsumer):
     """Waits for Redis to publish a result, and looks into the ledger: a flushed Redis never publishes."""
 
     _looked = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._wanted: set[str] = set()
 
     def drain_events(self, timeout: float | None = None) -> None:
         try:
@@ -68,18 +72,19 @@ class ResultConsumer(RedisResultConsumer):
 
     def on_wait_for_pending(self, result: Any, **kwargs: Any) -> None:
         try:
+            while self._wanted:
+                super().consume_from(self._wanted.pop())
             super().on_wait_for_pending(result, **kwargs)
         except _AWAY:
             logger.warning("the result store is away: asking the ledger")
 
     def consume_from(self, task_id: str) -> None:
-        try:
-            super().consume_from(task_id)
-        except _AWAY:
-            self._pubsub = None
+        """Note it; subscribed to when somebody waits. A group is enqueued without the result store."""
+        self._wanted.add(task_id)
 
     def cancel_for(self, task_id: str) -> None:
         """Called when an AsyncResult is collected, where nobody can handle an error."""
+        self._wanted.discard(task_id)
         try:
             super().cancel_for(task_id)
         except Exception:  # the store is away, or the interpreter is ending

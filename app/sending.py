@@ -115,21 +115,23 @@ def send(producer: Producer, envelope: Envelope, *, database: Database, broker: 
     Never raises: the row is accepted, and the dispatcher sends what could not be sent now.
     """
     began = time.monotonic()
-    for attempt in (1, 2):
+    try:
         try:
             publish(producer, envelope)
-            broker.worked()
-            return True
-        except Exception as exc:  # whatever the broker says, the job is accepted
-            if attempt == 1 and time.monotonic() - began < _QUICK and not broker.resting:
-                continue
-            broker.failed()
-            logger.warning(
-                "message not sent, the dispatcher will: job %s, queue %s, %s",
-                envelope.id,
-                envelope.queue,
-                type(exc).__name__,
-            )
+        except Exception:
+            if time.monotonic() - began > _QUICK:
+                raise
+            publish(producer, envelope)  # its connection was merely old
+        broker.worked()
+        return True
+    except Exception as exc:  # whatever the broker says, the job is accepted
+        broker.failed()
+        logger.warning(
+            "message not sent, the dispatcher will: job %s, queue %s, %s",
+            envelope.id,
+            envelope.queue,
+            type(exc).__name__,
+        )
     _unmark(database, [envelope.id])
     return False
 

@@ -243,9 +243,12 @@ class Task(CeleryTask):
         again = take_retry(request)
         if again is not None:
             raise self._job_retry(again, exc, when=None) from exc
-        if not self._retries(exc) or self._is_last(request):
+        if request.get("celeriac_final") or not self._retries(exc) or self._is_last(request):
             self._give_up(error, exc)
-        retry = self.retry(exc=failures.presentable(error), throw=False)
+        try:
+            retry = self.retry(exc=failures.presentable(error), throw=False)
+        except Reject:  # its arguments do not fit the task: another attempt would fail alike
+            self._give_up(error, exc)
         raise retry from None
 
     def _give_up(self, error: Exception, exc: BaseException) -> NoReturn:
@@ -283,7 +286,11 @@ class Task(CeleryTask):
         if eta is None and countdown is None:
             wait = self.default_retry_delay
             options["countdown"] = self.backoff(request.retries + 1) if wait is None else wait
-        retry = super().retry(args, kwargs, exc=exc, throw=False, **options)
+        try:
+            retry = super().retry(args, kwargs, exc=exc, throw=False, **options)
+        except Exception:
+            request.celeriac_final = True  # its limit is reached, or its message cannot be made
+            raise
         again = take_retry(request)
         if again is None:  # a task class that sends its retry elsewhere
             raise retry

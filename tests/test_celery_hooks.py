@@ -70,6 +70,10 @@ HOOKS = [
         "task_id, name, args, kwargs, countdown, eta, group_id, group_index, expires, retries",
         "arguments are not checked and secrets stand in the headers",
     ),
+    Hook("celery.app.amqp:AMQP.Connection", None, "Flower's broker page names our class as the broker"),
+    Hook(
+        "kombu.connection:Connection.as_uri", "include_password, mask", "Flower's broker page names our class"
+    ),
     Hook("celery.app.base:Celery._tasks", None, "the door does not find a task's own options"),
     Hook("celery.app.base:Celery.current_worker_task", None, "a retry cannot be told from a new job"),
     Hook(

@@ -125,6 +125,9 @@ def _run(stack: Stack, run: Run, console: Console, *, within: float) -> bool:
     console.print(board.numbers(summary))
     console.print()
     console.print(board.sentence(summary))
+    if stack.interrupts:
+        console.print("stopped before all of them were done")
+        return False
     return _judge(run, console)
 
 

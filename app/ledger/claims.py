@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -49,6 +49,7 @@ class Claimed:
     queue: str
     dispatched: datetime
     failed_before: bool  # whether an attempt of it was not successful
+    expires_in: timedelta | None = None  # from the claim on
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,11 @@ def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[
     """
     dialect = connection.dialect.name
     rows = connection.execute(_claim(dialect), batch.ids(dialect, ids) | {"worker": worker})
-    return {row.id: Claimed(*row) for row in rows}
+    return {row.id: Claimed(*row[:-2], _left(row.expires, row.started)) for row in rows}
+
+
+def _left(expires: datetime | None, claimed: datetime) -> timedelta | None:
+    return None if expires is None else expires - claimed
 
 
 def release(
@@ -142,6 +147,8 @@ def _claim(dialect: str) -> Update:
             _jobs.c.queue,
             _jobs.c.dispatched,
             _jobs.c.failure_info.is_not(None),
+            _jobs.c.expires,
+            _jobs.c.started,
         )
     )
 

@@ -60,10 +60,10 @@ class Database:
             connection.exec_driver_sql(self._begin)
             try:
                 yield connection
+                connection.exec_driver_sql("COMMIT")
             except BaseException:
                 _roll_back(connection)
                 raise
-            connection.exec_driver_sql("COMMIT")
 
     @contextmanager
     def statement(self) -> Iterator[Connection]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, null, select, update
+from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exists, null, select, update
 
 from app.ledger.columns import Seconds, after
 from app.ledger.lifecycle import TERMINAL, JobState
@@ -46,7 +46,8 @@ def forget_results(connection: Connection, *, age: float, limit: int) -> int:
 def prune_workers(connection: Connection, *, age: float) -> int:
     """Delete the rows of workers that ended more than ``age`` seconds ago."""
     old = WORKERS.c.stopped < after(bindparam("age", type_=Seconds))
-    return connection.execute(delete(WORKERS).where(old), {"age": -age}).rowcount
+    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # which only a rescue may end
+    return connection.execute(delete(WORKERS).where(old, ~holds), {"age": -age}).rowcount
 
 
 @lru_cache

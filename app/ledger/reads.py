@@ -223,7 +223,7 @@ def _lines(wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
         "wait": type_coerce(c.started - c.queued, _Span()),
         "run": type_coerce(case((c.finished >= c.started, c.finished - c.started)), _Span()),
     }
-    ranked = select(*keys, (c.try_count + c.tries_before > 1).label("again")).where(*wanted)
+    ranked = select(*keys, (c.try_count > 1).label("again")).where(*wanted)
     for name, span in spans.items():
         position = func.row_number().over(partition_by=keys or None, order_by=span.nulls_last())
         known = func.count(span).over(partition_by=keys or None)

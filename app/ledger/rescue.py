@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, select, update
+from sqlalchemy import Connection, Select, Update, and_, bindparam, exists, or_, select, update
 
 from app.ledger import batch
 from app.ledger.columns import Seconds, after, now
@@ -29,8 +29,19 @@ class HeldAttempt:
 
 
 def dead_workers(connection: Connection, *, silence: float) -> list[UUID]:
-    """Workers that did not sign off and have been silent for ``silence`` seconds."""
-    return list(connection.execute(_dead(), {"silence": -silence}).scalars())
+    """Workers that have been silent for ``silence`` seconds and were not buried yet, or hold jobs again.
+
+    A worker that was frozen, buried and thawed may claim before it learns that it is dead.
+    """
+    return list(connection.execute(_dead_ones(), {"silence": -silence}).scalars())
+
+
+def bury_worker(connection: Connection, worker: UUID, *, silence: float) -> bool:
+    """Write that a silent worker is dead; False when it was heard of again or others were first.
+
+    To be followed, in the same transaction, by the rescue of what it held.
+    """
+    return bool(connection.execute(_bury(), {"worker": worker, "silence": -silence}).rowcount)
 
 
 def held_by(connection: Connection, workers: Sequence[UUID]) -> list[HeldAttempt]:
@@ -39,24 +50,22 @@ def held_by(connection: Connection, workers: Sequence[UUID]) -> list[HeldAttempt
     return [HeldAttempt(*row) for row in connection.execute(_held_by(dialect), batch.ids(dialect, workers))]
 
 
-def bury_worker(connection: Connection, worker: UUID, *, silence: float) -> bool:
-    """Write that a silent worker is dead; False when it was heard of again or others were first."""
-    return bool(connection.execute(_bury(), {"worker": worker, "silence": -silence}).rowcount)
-
-
-def _silent() -> Any:
-    return and_(WORKERS.c.stopped.is_(None), WORKERS.c.heartbeat < after(bindparam("silence", type_=Seconds)))
+def _dead() -> Any:
+    long_ago = after(bindparam("silence", type_=Seconds))
+    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)
+    again = and_(WORKERS.c.stopped < long_ago, holds)
+    return and_(WORKERS.c.heartbeat < long_ago, or_(WORKERS.c.stopped.is_(None), again))
 
 
 @lru_cache
-def _dead() -> Select[Any]:
-    return select(WORKERS.c.id).where(_silent())
+def _dead_ones() -> Select[Any]:
+    return select(WORKERS.c.id).where(_dead())
 
 
 @lru_cache
 def _bury() -> Update:
     mine = WORKERS.c.id == bindparam("worker", type_=WORKERS.c.id.type)
-    return update(WORKERS).where(mine, _silent()).values(stopped=now())
+    return update(WORKERS).where(mine, _dead()).values(stopped=now())
 
 
 @lru_cache

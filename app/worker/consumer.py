@@ -73,6 +73,7 @@ class Consumer(CeleryConsumer):
             held=self.ledger.held,
             silence=settings.worker_timeout,
             stored_results=app.backend.stored_results,
+            doubt=self.ledger.doubt,
             on_change=self._poke,
         )
         self.canceller = Canceller(
@@ -84,7 +85,7 @@ class Consumer(CeleryConsumer):
                 Duty("dispatch", self.dispatcher.run, 1.0, on_poke=True),
                 Duty("cancel", self.canceller.pass_on, 1.0),
                 Duty("rescue", self.rescuer.rescue_dead, 1.0),
-                Duty("unknown claims", self.rescuer.release_unknown, 5.0),
+                Duty("unknown claims", self.rescuer.doubt_unknown, 5.0),
                 Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 5.0),
                 Duty("strands", self.strander.sweep, 2.0),
             ],

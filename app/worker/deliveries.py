@@ -64,9 +64,16 @@ def _read(message: Any, tasks: Container[str], max_tries: int) -> Delivery | Unr
     if not isinstance(task, str) or not task or len(task) > NAME_LENGTH:
         return unreadable(message, "it names no task; messages of protocol 2 are understood")
     body = message.decode()
-    if not (isinstance(body, list | tuple) and len(body) == 3 and isinstance(body[0], list | tuple)):
+    if not _is_task_body(body):
         return unreadable(message, "its body is not [args, kwargs, options]", job=job)
     return Delivery(message, job, None, task in tasks, _adopted(message, headers, job, task, max_tries))
+
+
+def _is_task_body(body: Any) -> bool:
+    if not isinstance(body, list | tuple) or len(body) != 3:
+        return False
+    args, kwargs, options = body
+    return isinstance(args, list | tuple) and isinstance(kwargs, dict) and isinstance(options, dict | None)
 
 
 def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tries: int) -> NewJob:
@@ -108,13 +115,15 @@ def unreadable(message: Any, reason: str, *, job: UUID | None = None) -> Unreada
     )
 
 
-def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID) -> Any:
+def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID, now: datetime) -> Any:
     """``message`` as the winner of ``claimed``: with its attempt, and the row's truth where it was old."""
     raw = dict(message._raw)
     headers = dict(row.headers if row else message.headers)
     attempt = claimed.attempt - claimed.tries_before
     headers["retries"] = attempt - 1
-    headers["eta"] = headers["expires"] = None
+    headers["eta"] = None
+    # Counted on the database's clock until here; from here on, Celery looks before it begins.
+    headers["expires"] = claimed.expires_in and (now + claimed.expires_in).isoformat()
     headers[STAMP] = {
         "attempt": claimed.attempt,
         "try": attempt,

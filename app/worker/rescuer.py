@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from app.ledger import claims, outcomes, rescue
+from app.ledger import outcomes, rescue
 from app.ledger.database import Database
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.outcomes import Failure, Outcome
@@ -25,6 +25,7 @@ class Rescuer:
     Args:
         silence: seconds after which a worker is dead.
         stored_results: reads results from the result store; a success that is there is the outcome.
+        doubt: releases rows that this worker holds without knowing.
         on_change: called when something became due.
     """
 
@@ -36,6 +37,7 @@ class Rescuer:
         held: Held,
         silence: float,
         stored_results: Callable[[Sequence[UUID]], dict[UUID, str]],
+        doubt: Callable[[list[UUID]], None],
         on_change: Callable[[], None],
     ) -> None:
         self._database = database
@@ -43,6 +45,7 @@ class Rescuer:
         self._held = held
         self._silence = silence
         self._stored_results = stored_results
+        self._doubt = doubt
         self._on_change = on_change
         self._steady_since: float | None = None
         self._last_beat = 0.0
@@ -58,7 +61,8 @@ class Rescuer:
 
     @property
     def may_judge(self) -> bool:
-        if self._steady_since is None:
+        """Whether this worker's own heartbeats were written without a gap, up to now, for long enough."""
+        if self._steady_since is None or time.monotonic() - self._last_beat > self._silence / 2:
             return False
         return self._last_beat - self._steady_since >= self._silence
 
@@ -69,37 +73,37 @@ class Rescuer:
         with self._database.reading() as connection:
             dead = rescue.dead_workers(connection, silence=self._silence)
         for worker in dead:
-            self._rescue(worker)
+            if worker != self._worker:
+                self._rescue(worker)
 
     def _rescue(self, worker: UUID) -> None:
-        while True:
-            with self._database.reading() as connection:
-                held = rescue.held_by(connection, [worker])
-            if not held:
-                break
-            stored = self._stored_results([attempt.id for attempt in held])
-            with self._database.transaction() as connection:
-                accepted = outcomes.record(connection, [_outcome(a, stored) for a in held], worker=worker)
-            self.rescued += len(accepted)
-            logger.warning("rescued %d jobs of worker %s", len(accepted), worker)
-            self._on_change()
-            if len(held) < rescue.MOST:
-                break
+        with self._database.reading() as connection:
+            held = rescue.held_by(connection, [worker])
+        stored = self._stored_results([attempt.id for attempt in held]) if held else {}
+        accepted = 0
         with self._database.transaction() as connection:
-            rescue.bury_worker(connection, worker, silence=self._silence)
+            if not rescue.bury_worker(connection, worker, silence=self._silence):
+                return
+            while held := rescue.held_by(connection, [worker]):
+                told = [_outcome(attempt, stored) for attempt in held]
+                done = outcomes.record(connection, told, worker=worker)
+                accepted += len(done)
+                if not done:
+                    break
+        self.rescued += accepted
+        logger.warning("worker %s is dead, %d jobs of it are given back", worker, accepted)
+        self._on_change()
 
-    def release_unknown(self) -> None:
-        """Release running rows of this worker that its book does not have; seen twice, to be sure."""
+    def doubt_unknown(self) -> None:
+        """Report running rows of this worker that its book does not have; seen twice, to be sure."""
         with self._database.reading() as connection:
             rows = rescue.held_by(connection, [self._worker])
         strange = {(row.id, row.attempt) for row in rows if row.id not in self._held}
-        lost = sorted(strange & self._unknown)
+        lost = strange & self._unknown
         self._unknown = strange
         if lost:
-            with self._database.transaction() as connection:
-                released = claims.release(connection, lost, worker=self._worker)
-            logger.warning("released %d claims that this worker did not know of", len(released))
-            self._on_change()
+            logger.warning("%d claims that this worker does not know of are released", len(lost))
+            self._doubt([job for job, _ in lost])
 
 
 def _outcome(attempt: HeldAttempt, stored: dict[UUID, str]) -> Outcome:

@@ -10,6 +10,7 @@ import base64
 from queue import Empty
 from typing import Any
 
+import kombu
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
@@ -131,6 +132,14 @@ class Channel(redis.Channel):
         finally:
             self._in_poll = None  # this connection waits for nothing until BRPOP is sent again
             self._flush_brpop_reauth()
+
+
+class Connection(kombu.Connection):
+    """A connection whose address names the broker, not the class that speaks to it: Flower reads it."""
+
+    def as_uri(self, *args: Any, **kwargs: Any) -> str:
+        uri: str = super().as_uri(*args, **kwargs)
+        return uri.replace(f"{Transport.__module__}:{Transport.__name__}", "redis", 1)
 
 
 class Transport(redis.Transport):

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -56,6 +57,11 @@ _AHEAD = 0.05
 class Told:
     outcome: Outcome
     wants_result: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Doubt:
+    jobs: tuple[UUID, ...]
 
 
 @dataclass(slots=True)
@@ -143,6 +149,10 @@ class LedgerThread:
         wants = outcome.state is JobState.COMPLETED and request is not None and not request.ignore_result
         self._inbox.put(Told(outcome, wants))
 
+    def doubt(self, jobs: Sequence[UUID]) -> None:
+        """Release rows that this worker holds without knowing, unless it knows of them by then."""
+        self._inbox.put(Doubt(tuple(jobs)))
+
     def started(self, job: UUID) -> None:
         self.held.started(job)
 
@@ -198,6 +208,8 @@ class LedgerThread:
         What is claimed and not started costs a try when this worker dies, and cannot be run by
         another that is idle. So long jobs are claimed as children need them, short ones ahead.
         """
+        if not self._claiming:
+            return 0
         children = self._concurrency()
         ahead = math.ceil(children * _AHEAD / max(self._pace, 0.0005))
         return children + max(1, ahead) - self.held.unfinished()
@@ -212,6 +224,8 @@ class LedgerThread:
     def _take(self, item: Any) -> None:
         if isinstance(item, Told):
             self._work.told.append(item)
+        elif isinstance(item, Doubt):
+            self._unsure.update(item.jobs)
         elif item is not None:
             self._work.arrived.append(item)
 
@@ -221,6 +235,7 @@ class LedgerThread:
         room = max(0, self._room())
         taken, later = work.arrived[:room], work.arrived[room:]
         read = [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in taken]
+        self._unsure = {job for job in self._unsure if job not in self.held}
         unreadable = [found for found in read if isinstance(found, Unreadable)]
         mine, copies = self._enter([found for found in read if isinstance(found, Delivery)])
         known = [delivery for delivery in mine if delivery.known]
@@ -292,6 +307,7 @@ class LedgerThread:
             attempts = [(job, won[job].attempt) for job in surplus]
             for job in claims.release(connection, attempts, worker=self.worker, delay=_SUSPECT_DELAY):
                 del won[job]
+            self._on_change()  # the dispatcher shall know when they are due
         if suspects and not self._suspect:
             self._suspect = suspects[0]
         return won
@@ -331,7 +347,11 @@ class LedgerThread:
             else:
                 self.held.won(delivery.job, claimed.attempt)
                 row = answer.rows.get(delivery.job)
-                winners.append(deliveries.stamped(delivery.message, claimed, row, worker=self.worker))
+                winners.append(
+                    deliveries.stamped(
+                        delivery.message, claimed, row, worker=self.worker, now=datetime.now(UTC)
+                    )
+                )
         for delivery in unknown:
             self.held.leave(delivery.job)
         if winners:

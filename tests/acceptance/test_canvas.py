@@ -18,6 +18,7 @@ from celery.exceptions import ChordError
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from app.application import Celeriac
+from app.errors import JobNotFound
 from app.factory import build
 from app.job import Job, job, jobs
 from app.ledger.lifecycle import TERMINAL, JobState
@@ -52,8 +53,15 @@ class Stand:
         return job(id, app=self.app)
 
     def ended(self, id: str) -> Job:
-        wait_until(lambda: self.job(id).state in TERMINAL, within=LONG, saying=f"job {id} is terminal")
+        """The job once it is terminal; it may not even be enqueued yet."""
+        wait_until(lambda: self._is_terminal(id), within=LONG, saying=f"job {id} is terminal")
         return self.job(id)
+
+    def _is_terminal(self, id: str) -> bool:
+        try:
+            return self.job(id).state in TERMINAL
+        except JobNotFound:
+            return False
 
     def rows(self, root: str) -> list[Job]:
         """The jobs of a workflow, the earliest first."""

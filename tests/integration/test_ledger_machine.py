@@ -130,7 +130,8 @@ class LedgerMachine(RuleBasedStateMachine):
             assert claimed.tries_before == model.before
             assert claimed.max_tries == model.before + model.tries
             self.believe(job, state=RUNNING, attempt=claimed.attempt, holder=worker, sent=True)
-        return multiple(*(Ticket(job, claimed.attempt, worker) for job, claimed in won.items()))
+        # In the order of the model: the database's own would make no two runs the same.
+        return multiple(*(Ticket(job, won[job].attempt, worker) for job in self.models if job in won))
 
     @rule(
         ticket=tickets, told=st.sampled_from([ERROR, ERROR, COMPLETED, FAILED, CANCELLED]), soon=st.booleans()

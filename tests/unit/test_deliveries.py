@@ -25,6 +25,7 @@ from app.worker.deliveries import Delivery, read, stamped
 from app.worker.transport import Message, _decoded
 
 WORKER = UUID(int=7)
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 JOB = UUID("0192d3a4-0000-7000-8000-000000000001")
 OTHER = UUID("0192d3a4-0000-7000-8000-000000000002")
 BODY = '[["x"], {"to": 1}, {"callbacks": null}]'
@@ -367,7 +368,11 @@ def claimed(
 def test_a_winner_carries_its_attempt() -> None:
     message = arrived(letter(headers=DISPATCH | {"eta": "2030-01-01T00:00:00", "retries": 0}))
     won = stamped(
-        message, claimed(attempt=7, max_tries=10, tries_before=5, dispatch_count=3), None, worker=WORKER
+        message,
+        claimed(attempt=7, max_tries=10, tries_before=5, dispatch_count=3),
+        None,
+        worker=WORKER,
+        now=NOW,
     )
     assert won.headers[STAMP] == {"attempt": 7, "try": 2, "tries": 5, "worker": str(WORKER)}
     assert (won.headers["retries"], won.headers["eta"], won.headers["expires"]) == (1, None, None)
@@ -378,7 +383,7 @@ def test_a_winner_with_an_old_message_runs_what_the_row_says() -> None:
     message = arrived(letter("[[], {}, {}]", headers=DISPATCH | {"id": str(JOB), "task": "mail.old"}))
     headers = {"id": str(JOB), "task": "mail.send", "lang": "py"}
     row = Row(JOB, "mail.send", "low", 0, BODY.encode(), "application/json", "utf-8", headers, 4)
-    won = stamped(message, claimed(), row, worker=WORKER)
+    won = stamped(message, claimed(), row, worker=WORKER, now=NOW)
     won.accept = {"application/json"}
     assert (won.headers["task"], won.headers["lang"]) == ("mail.send", "py")
     assert won.headers[STAMP] == {"attempt": 1, "try": 1, "tries": 5, "worker": str(WORKER)}
@@ -389,5 +394,5 @@ def test_a_winner_with_an_old_message_runs_what_the_row_says() -> None:
 def test_a_winner_with_a_damaged_message_runs_what_the_row_says() -> None:
     message = arrived(letter(headers=DISPATCH, properties={"body_encoding": "rot13"}))
     row = Row(JOB, "mail.send", "low", 0, b"\xff\x00", "application/data", "binary", {"id": str(JOB)}, 4)
-    won = stamped(message, claimed(), row, worker=WORKER)
+    won = stamped(message, claimed(), row, worker=WORKER, now=NOW)
     assert (won.body, won.content_type, won.damage) == (b"\xff\x00", "application/data", None)

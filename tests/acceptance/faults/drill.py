@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from kombu.exceptions import OperationalError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -72,8 +71,6 @@ class Producer:
         self.longest = max(self.longest, time.monotonic() - began)
 
     def _note(self, error: BaseException) -> None:
-        if isinstance(error, OperationalError) and error.__cause__ is not None:
-            error = error.__cause__  # what Celery's send_task makes of every ConnectionError
         if isinstance(error, LedgerUnavailable):
             self.refused += 1
         elif isinstance(error, EnqueueUncertain):

@@ -68,6 +68,7 @@ def test_postgresql_has_no_connection_left(drill: Drill) -> None:
             stack.close()
         drill.over()
     drill.ends(refusals=True)
+    assert drill.producer.refused > 0
 
 
 def _crowd(drill: Drill, first: psycopg.Connection) -> ExitStack:
@@ -111,7 +112,10 @@ def test_the_disk_is_full_under_sqlite(sqlite_drill: Drill) -> None:
         drill.flows()
         # The main process alone: it is the one that writes the ledger here.
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (1, limits[1]))
+        _for(1)
+        known = drill.witness.starts()
         _for(5)
+        assert drill.witness.starts() == known  # what cannot be written down does not begin
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, limits)
         drill.over()
     drill.ends(refusals=True)

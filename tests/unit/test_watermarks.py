@@ -1,0 +1,35 @@
+"""Up to which moment a queue's messages must have been delivered."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from app.ledger.claims import Claimed
+from app.worker.watermarks import Watermarks
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+def claimed(queue: str, after: float) -> Claimed:
+    return Claimed(UUID(int=1), 1, 5, 0, 1, queue, NOON + timedelta(seconds=after), False)
+
+
+def test_nothing_is_known_before_a_claim_is_a_grace_old() -> None:
+    marks = Watermarks(grace=60)
+    marks.claimed([claimed("low", 0)])
+    assert marks.reached("low") is None
+
+
+def test_the_latest_message_of_a_batch_counts_for_its_queue_alone() -> None:
+    marks = Watermarks(grace=0)
+    marks.claimed([claimed("low", 5), claimed("low", 2), claimed("high", 9)])
+    assert marks.reached("low") == NOON + timedelta(seconds=5)
+    assert marks.reached("high") == NOON + timedelta(seconds=9)
+    assert marks.reached("normal") is None
+
+
+def test_a_mark_never_goes_back() -> None:
+    marks = Watermarks(grace=0)
+    marks.claimed([claimed("low", 5)])
+    assert marks.reached("low") == NOON + timedelta(seconds=5)
+    marks.claimed([claimed("low", 1)])
+    assert marks.reached("low") == NOON + timedelta(seconds=5)
