@@ -33,7 +33,7 @@ HIDDEN = "***"
 _PLAIN = frozenset({str, bool, type(None)})
 _ENCODED = (datetime, date, time, Decimal, UUID, bytes)  # kombu's JSON brings these back
 _SENSITIVE = re.compile(
-    r"pass(word|wd|phrase)?s?(_|$)|pwd|secret|token|api[-_]?key|credential|authorization|private[-_]?key",
+    r"(^|_)pass$|pass(word|wd|phrase)|pwd|secret|token|api[-_]?key|credential|authorization|private[-_]?key",
     re.I,
 )
 

@@ -75,7 +75,10 @@ def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[
     """
     dialect = connection.dialect.name
     rows = connection.execute(_claim(dialect), batch.ids(dialect, ids) | {"worker": worker})
-    return {row.id: Claimed(*row[:-2], _left(row.expires, row.started)) for row in rows}
+    won: dict[UUID, Claimed] = {}
+    for *fields, expires, started in rows:
+        won[fields[0]] = Claimed(*fields, expires_in=_left(expires, started))
+    return won
 
 
 def _left(expires: datetime | None, claimed: datetime) -> timedelta | None:
