@@ -6,6 +6,7 @@ answered from the ledger; in a worker nothing here may fail a job that has done 
 
 from __future__ import annotations
 
+import builtins
 import json
 import logging
 import time
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import celery.exceptions
 from celery import states
 from celery.backends.redis import RedisBackend
 from celery.backends.redis import ResultConsumer as RedisResultConsumer
@@ -238,14 +240,23 @@ def _value(raw: Any) -> str | None:
     return json.dumps(meta.get("result"))
 
 
+def _exception(line: str) -> Exception:
+    """The exception that a row's failure tells of (``kind: type: text``), as far as it can be rebuilt."""
+    _, _, told = line.partition(": ")
+    name, _, text = told.partition(": ")
+    known = getattr(builtins, name, None) or getattr(celery.exceptions, name.rpartition(".")[2], None)
+    if isinstance(known, type) and issubclass(known, Exception):
+        return known(text)
+    return UnreadableError(name or "failed", text)
+
+
 def _meta(ending: Ending) -> dict[str, Any]:
     status = STATUS[ending.state]
     result: Any = None
     if ending.state is JobState.COMPLETED and ending.result is not None:
         result = loads(ending.result)
     elif ending.state is JobState.FAILED:
-        kind, _, text = (ending.failure_info or "").partition(": ")
-        result = UnreadableError(kind or "failed", text)
+        result = _exception(ending.failure_info or "failed")
     elif ending.state is JobState.CANCELLED:
         result = TaskRevokedError(ending.failure_info or "cancelled")
     return {

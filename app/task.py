@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
+from billiard.common import terminate_handler_fired
 from celery.app.task import Task as CeleryTask
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
 from celery.utils.time import get_exponential_backoff_interval
@@ -230,8 +231,8 @@ class Task(CeleryTask):
         except (*_OWN_WORDS, *_FOR_THE_WORKER):
             raise
         except BaseException as exc:
-            if type(exc).__name__ == "GreenletExit":  # gevent ends a greenlet with it
-                raise
+            if type(exc).__name__ == "GreenletExit" or _is_terminated(exc):
+                raise  # gevent ends a greenlet with the one, billiard a child with the other
             self._fail(request, exc)
         again = take_retry(request)
         if again is not None:  # self.retry(throw=False): the attempt asked for another and went on
@@ -264,7 +265,7 @@ class Task(CeleryTask):
         return not isinstance(exc, tuple(excluded))
 
     def _is_last(self, request: Any) -> bool:
-        limit = self.max_retries
+        limit = self._stamp.get("limit", self.max_retries)
         return limit is not None and request.retries >= limit
 
     def retry(
@@ -336,6 +337,11 @@ class Task(CeleryTask):
         """What the worker's gate wrote on the running job's message; empty outside of a job."""
         stamp: dict[str, Any] | None = self.request.get(STAMP)
         return {} if stamp is None else stamp
+
+
+def _is_terminated(exc: BaseException) -> bool:
+    """Whether ``exc`` is how a child is told to end, which a task must not survive."""
+    return isinstance(exc, SystemExit) and bool(terminate_handler_fired())
 
 
 def _declared(kind: type) -> set[str]:

@@ -76,8 +76,9 @@ def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[
     dialect = connection.dialect.name
     rows = connection.execute(_claim(dialect), batch.ids(dialect, ids) | {"worker": worker})
     won: dict[UUID, Claimed] = {}
-    for *fields, expires, started in rows:
-        won[fields[0]] = Claimed(*fields, expires_in=_left(expires, started))
+    for row in rows:
+        fields: tuple[Any, ...] = (*tuple(row)[:-2], _left(row.expires, row.started))
+        won[row.id] = Claimed(*fields)
     return won
 
 

@@ -129,6 +129,7 @@ def _create(database: Database) -> Engine:
     if database.dialect == "sqlite":
         engine = create_engine(
             database.url,
+            hide_parameters=True,  # or errors and logs would show rows
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
             pool_reset_on_return=None,
@@ -141,6 +142,7 @@ def _create(database: Database) -> Engine:
         return engine
     engine = create_engine(
         database.url,
+        hide_parameters=True,  # or errors and logs would show rows
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         pool_size=database._pool,

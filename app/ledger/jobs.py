@@ -109,6 +109,8 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
         deadline: the moment on the database's clock after which nothing is written, so that a
             statement that a frozen database takes up later has no effect.
     """
+    if not jobs:
+        return 0
     statement = _insert(connection.dialect.name, deadline is not None)
     rows = [_values(job, deadline) for job in jobs]
     # Of an INSERT, SQLAlchemy keeps the count only when asked to.

@@ -68,7 +68,9 @@ def fail_parked(connection: Connection, ids: Sequence[UUID], *, reason: str) -> 
     """Fail parked jobs that wait in vain; return those that did."""
     failed = set()
     for job in ids:
-        if connection.execute(_fail(), {"job": job, "reason": f"{AttemptKind.ERROR}: {reason}"}).rowcount:
+        if connection.execute(
+            _fail(), {"job": job, "reason": f"{AttemptKind.ERROR}: ChordError: {reason}"}
+        ).rowcount:
             connection.execute(_note(connection.dialect.name), {"job_id": job, "exception": reason})
             failed.add(job)
     return failed

@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 #: Seconds that a shutdown waits for the ledger; what is not written then is rescued by others.
 _PATIENCE = 10.0
 
+#: So many messages of a job may turn out damaged before its row is held to be.
+_COPIES = 3
+
 
 class Consumer(CeleryConsumer):
     app: Celeriac
@@ -160,6 +163,10 @@ class Consumer(CeleryConsumer):
         told = failures.failure_of(exc, kind=AttemptKind.INVALID)
         failure = Failure(AttemptKind.INVALID, told.exception_type, told.exception)
         job = UUID(message.headers["id"])
+        if 0 <= stamp.get("dispatch", -1) <= _COPIES:
+            # The copy is damaged; the row's own message, which the dispatcher sends, may be good.
+            self.ledger.tell(Outcome(id=job, attempt=stamp["attempt"], state=JobState.PENDING))
+            return
         logger.error("job %s cannot be run: %s", job, failure.line)
         self.ledger.tell(Outcome(id=job, attempt=stamp["attempt"], state=JobState.FAILED, failure=failure))
 

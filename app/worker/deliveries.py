@@ -129,6 +129,7 @@ def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID
         "try": attempt,
         "tries": claimed.max_tries - claimed.tries_before,
         "worker": str(worker),
+        "dispatch": -1 if row is not None else claimed.dispatch_count,
     }
     if row is None:
         message.headers = headers

@@ -66,7 +66,8 @@ class JobRequest(Request):
             return
         error = failures.unwrapped(exc_info.exception)
         if self._another_try(error):
-            self._try_again(exc_info, AttemptKind.LOST)
+            timeout = isinstance(error, TimeLimitExceeded)
+            self._try_again(exc_info, AttemptKind.TIMEOUT if timeout else AttemptKind.LOST)
             return
         self._judge(error, exc_info)
         if isinstance(error, MemoryError):  # Celery would end the worker with it
@@ -76,6 +77,8 @@ class JobRequest(Request):
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         error = TimeLimitExceeded(timeout)
+        if self._told:
+            return  # billiard reports a hard limit as a failure first
         if soft or state.should_terminate:
             super().on_timeout(soft, timeout)
         elif self.tries_left:
@@ -111,7 +114,9 @@ class JobRequest(Request):
     # ---- what that means for the job
 
     def _another_try(self, error: BaseException) -> bool:
-        """Whether the child was lost before its work was done, with a try left."""
+        """Whether the child was lost or killed before its work was done, with a try left."""
+        if isinstance(error, TimeLimitExceeded):
+            return self.tries_left > 0
         return self._lost(error) and self.tries_left > 0 and not self._success_was_stored()
 
     def _judge(self, error: BaseException, exc_info: Any) -> None:

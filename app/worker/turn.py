@@ -375,14 +375,16 @@ class LedgerThread:
         """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted."""
         open_attempts = self.held.open()
         read = [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in self._work.arrived]
-        waiting = [found.job for found in read if isinstance(found, Delivery)]
+        waiting = [found for found in read if isinstance(found, Delivery)]
         with self._database.transaction() as connection:
             if self._unsure:
                 claims.release_unsure(connection, sorted(self._unsure), worker=self.worker)
             if open_attempts:
                 claims.release(connection, open_attempts, worker=self.worker)
             if waiting:
-                dispatch.unmark(connection, waiting)
+                jobs.enqueue(connection, [d.adopted for d in waiting if d.adopted] or [])
+                dispatch.unmark(connection, [delivery.job for delivery in waiting])
+            quarantine.bury(connection, [found for found in read if isinstance(found, Unreadable)])
             workers.sign_off(connection, self.worker)
         for job, _ in open_attempts:
             self.held.leave(job)

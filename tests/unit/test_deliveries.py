@@ -374,7 +374,7 @@ def test_a_winner_carries_its_attempt() -> None:
         worker=WORKER,
         now=NOW,
     )
-    assert won.headers[STAMP] == {"attempt": 7, "try": 2, "tries": 5, "worker": str(WORKER)}
+    assert won.headers[STAMP] == {"attempt": 7, "try": 2, "tries": 5, "worker": str(WORKER), "dispatch": 3}
     assert (won.headers["retries"], won.headers["eta"], won.headers["expires"]) == (1, None, None)
     assert won.decode() == json.loads(BODY)
 
@@ -386,7 +386,7 @@ def test_a_winner_with_an_old_message_runs_what_the_row_says() -> None:
     won = stamped(message, claimed(), row, worker=WORKER, now=NOW)
     won.accept = {"application/json"}
     assert (won.headers["task"], won.headers["lang"]) == ("mail.send", "py")
-    assert won.headers[STAMP] == {"attempt": 1, "try": 1, "tries": 5, "worker": str(WORKER)}
+    assert won.headers[STAMP] == {"attempt": 1, "try": 1, "tries": 5, "worker": str(WORKER), "dispatch": -1}
     assert won.decode() == json.loads(BODY)
     assert (won.delivery_tag, won.delivery_info["routing_key"]) == (message.delivery_tag, "low")
 

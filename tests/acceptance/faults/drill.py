@@ -96,6 +96,7 @@ class Drill:
         self.producer = Producer()
         self.cancelled: set[str] = set()
         self.failing: set[str] = set()  # jobs that are to end as dead letters
+        self.clock = 0.0  # seconds that the workers' clocks are ahead
         self._middle: set[str] = set()
         self._settle = settle
         self._record = record
@@ -293,7 +294,7 @@ class Drill:
             doubled=len(doubled),
             again=sum(1 for job in starts if starts[job] > 1 and job not in doubled),
             recovery=self._recovery(marks) if in_time else None,
-            resumed=min((m.at - self._over for m in marks if m.at > self._over), default=None),
+            resumed=self._resumed(marks),
             wrong=tuple(wrong),
         )
 
@@ -336,10 +337,17 @@ class Drill:
             return JobState.CANCELLED
         return JobState.FAILED if job in self.failing else JobState.COMPLETED
 
+    def since_over(self, mark: Mark) -> float:
+        """Seconds from the end of the fault; negative before it."""
+        return mark.at - self.clock - self._over
+
+    def _resumed(self, marks: Sequence[Mark]) -> float | None:
+        return min((at for at in map(self.since_over, marks) if at > 0), default=None)
+
     def _recovery(self, marks: Sequence[Mark]) -> float:
         before = set(self.producer.accepted[: self._before])
-        last = max((m.at for m in marks if m.event == END and m.job_id in before), default=self._over)
-        return max(0.0, last - self._over)
+        ends = [self.since_over(m) for m in marks if m.event == END and m.job_id in before]
+        return max(0.0, *ends) if ends else 0.0
 
 
 def _instant(at: float) -> datetime:
