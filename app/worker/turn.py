@@ -195,7 +195,8 @@ class LedgerThread:
     def _gather(self) -> None:
         """Wait until there is something to do, then take what there is."""
         work = self._work
-        if not (work.told or self._unsure or (work.arrived and self._room() > 0)):
+        idle = not (work.told or self._unsure or (work.arrived and self._room() > 0))
+        if idle and not self._closing.is_set():  # close() wakes it once, perhaps before its last turn
             self._take(self._inbox.get())
         self._drain()
         if self._claiming and self.held.unfinished() > self._concurrency():
