@@ -23,11 +23,11 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
         amqp="app.enqueue:AMQP",
         task_cls="app.task:Task",
         control="app.control:Control",
-        # Named with its class, so that CELERY_RESULT_BACKEND, which Celery reads too, cannot replace it.
-        backend=f"app.results:ResultBackend+{settings.results}",
         set_as_current=set_as_current,
     )
     app.settings = settings
+    # Or CELERY_RESULT_BACKEND, which Celery reads too, would bring its own class.
+    app.backend_cls = f"app.results:ResultBackend+{settings.results}"
     app.broker_state = Broker()
     app.database = Database(
         settings.database,

@@ -111,8 +111,8 @@ def messages(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Message]
     return {row.id: Message(*row) for row in connection.execute(_messages(dialect), batch.ids(dialect, ids))}
 
 
-def lost_before(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
-    """Those of ``ids`` that have an attempt behind them whose child or worker died."""
+def lost_often(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of ``ids`` that were lost with their child or worker more than once: they may be the cause."""
     dialect = connection.dialect.name
     return {row.job_id for row in connection.execute(_lost(dialect), batch.ids(dialect, ids))}
 
@@ -201,7 +201,8 @@ def _messages(dialect: str) -> Select[Any]:
 @lru_cache
 def _lost(dialect: str) -> Select[Any]:
     lost = _failures.c.kind == AttemptKind.LOST
-    return select(_failures.c.job_id).distinct().where(batch.among(dialect, _failures.c.job_id), lost)
+    mine = batch.among(dialect, _failures.c.job_id)
+    return select(_failures.c.job_id).where(mine, lost).group_by(_failures.c.job_id).having(func.count() > 1)
 
 
 def release_unsure(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.orm import Session
 
-from app.errors import AnotherDatabase
+from app.errors import AnotherDatabase, BadArgument
 from app.ledger.database import Database
 
 _same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
@@ -22,6 +22,8 @@ def connection_of(session: Session, database: Database) -> Connection:
         AnotherDatabase: the session speaks to another database than the ledger.
     """
     connection = session.connection()
+    if getattr(connection.connection.driver_connection, "autocommit", False) is True:
+        raise BadArgument("session", "it is in autocommit: there is no transaction to be part of")
     engine = connection.engine
     if engine not in _same:
         with database.reading() as own:

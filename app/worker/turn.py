@@ -125,7 +125,7 @@ class LedgerThread:
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._work = Work()
         self._watermarks = watermarks
-        self._suspect: UUID | None = None  # the one job in hand that has a lost attempt behind it
+        self._suspect: UUID | None = None  # the one job in hand that was lost more than once
         self._unsure: set[UUID] = set()  # claims whose answer was lost
         self._closing = threading.Event()
         self._claiming = True
@@ -296,13 +296,14 @@ class LedgerThread:
         return answer
 
     def _claim(self, connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Claimed]:
-        """Claim, but hold at most one job with a lost attempt behind it.
+        """Claim, but hold at most one job that was lost more than once.
 
-        Poison that kills its worker takes what runs beside it along once, but never again.
+        Poison that kills its worker takes what runs beside it along twice at most; what merely
+        outlived a dead worker is run side by side.
         """
         won = claims.claim(connection, ids, worker=self.worker)
         failed = [job for job, claimed in won.items() if claimed.failed_before]
-        suspects = sorted(claims.lost_before(connection, failed)) if failed else []
+        suspects = sorted(claims.lost_often(connection, failed)) if failed else []
         surplus = suspects if self._suspect else suspects[1:]
         if surplus:
             attempts = [(job, won[job].attempt) for job in surplus]

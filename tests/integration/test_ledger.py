@@ -385,11 +385,14 @@ def test_the_message_of_a_row_is_what_was_enqueued(ledger: Ledger) -> None:
     assert Envelope.again(message[job.id]) == Envelope.of(job)
 
 
-def test_a_job_with_a_lost_attempt_behind_it_is_told(ledger: Ledger) -> None:
-    lost, failed, fresh = ledger.running(), ledger.running(), ledger.running()
-    ledger.record(lost, 1, JobState.ERROR, failure=Failure(AttemptKind.LOST))
+def test_a_job_that_was_lost_more_than_once_is_told(ledger: Ledger) -> None:
+    twice, once, failed, fresh = (ledger.running() for _ in range(4))
+    for job in (twice, once):
+        ledger.record(job, 1, JobState.ERROR, failure=Failure(AttemptKind.LOST))
+    assert ledger.do(claims.claim, [twice], worker=WORKER)[twice].attempt == 2
+    ledger.record(twice, 2, JobState.ERROR, failure=Failure(AttemptKind.LOST))
     ledger.record(failed, 1, JobState.ERROR, failure=FAILURE)
-    assert ledger.do(claims.lost_before, [lost, failed, fresh]) == {lost}
+    assert ledger.do(claims.lost_often, [twice, once, failed, fresh]) == {twice}
 
 
 # Release

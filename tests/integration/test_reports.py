@@ -158,7 +158,7 @@ def test_a_job_whose_clocks_disagree_has_no_negative_run(app: Celeriac) -> None:
 
 
 def test_the_attempts_before_a_replay_count(app: Celeriac) -> None:
-    write(app, [row(MORNING, try_count=1, tries_before=5), row(MORNING)])
+    write(app, [row(MORNING, try_count=6, tries_before=5, max_tries=10), row(MORNING)])
     assert summary(app).whole.retried == 1
 
 

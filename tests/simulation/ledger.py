@@ -28,7 +28,7 @@ class Ledger:
     claim: Callable[..., Any] = claims.claim
     release: Callable[..., Any] = claims.release
     release_unsure: Callable[..., Any] = claims.release_unsure
-    lost_before: Callable[..., Any] = claims.lost_before
+    lost_often: Callable[..., Any] = claims.lost_often
     expire: Callable[..., Any] = claims.expire
     record: Callable[..., Any] = outcomes.record
     postpone: Callable[..., Any] = quarantine.postpone

@@ -243,7 +243,7 @@ class Worker:
         ledger = self.world.ledger
         won: dict[UUID, Claimed] = ledger.claim(connection, ids, worker=self.id)
         failed = [job for job, claimed in won.items() if claimed.failed_before]
-        suspects = sorted(ledger.lost_before(connection, failed)) if failed else []
+        suspects = sorted(ledger.lost_often(connection, failed)) if failed else []
         surplus = suspects if self._suspect else suspects[1:]
         if surplus:
             attempts = [(job, won[job].attempt) for job in surplus]
