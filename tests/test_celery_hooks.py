@@ -74,6 +74,11 @@ HOOKS = [
     Hook(
         "kombu.connection:Connection.as_uri", "include_password, mask", "Flower's broker page names our class"
     ),
+    Hook(
+        "kombu.connection:Connection.ensure_connection",
+        "interval_start, interval_step, interval_max",
+        "a worker comes back long after its broker",
+    ),
     Hook("celery.app.base:Celery._tasks", None, "the door does not find a task's own options"),
     Hook("celery.app.base:Celery.current_worker_task", None, "a retry cannot be told from a new job"),
     Hook(
