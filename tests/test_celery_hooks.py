@@ -76,7 +76,7 @@ HOOKS = [
     ),
     Hook(
         "kombu.connection:Connection.ensure_connection",
-        "interval_start, interval_step, interval_max",
+        "*args, **kwargs",
         "a worker comes back long after its broker",
     ),
     Hook("celery.app.base:Celery._tasks", None, "the door does not find a task's own options"),
