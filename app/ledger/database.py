@@ -6,6 +6,7 @@ No statement of the ledger stands here.
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -208,5 +209,18 @@ def _read_clock(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None
 def _prepare_sqlite(connection: Any, entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # the driver must not begin on its own
     connection.create_function("clock_us", 0, lambda: time.time_ns() // 1000)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _into_wal(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _into_wal(connection: Any) -> None:
+    """Set a new file to WAL; SQLite does not wait for others there, whatever the busy timeout."""
+    for left in reversed(range(100)):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError:
+            if not left:
+                raise
+            time.sleep(0.02)
