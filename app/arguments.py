@@ -92,6 +92,8 @@ def represent(value: Any, *, names: Sequence[str] = (), hide: bool = True, lengt
     Args:
         names: the parameters that positional arguments are for, when they are known.
     """
+    if not value:
+        return repr(value)
     return str(saferepr(_hidden(value, names) if hide else value, length))
 
 

@@ -30,6 +30,7 @@ from app.ledger.models import NAME_LENGTH
 from app.ledger.replay import ENDLESS, replay
 from app.priorities import parse as parse_priority
 from app.priorities import priority_of
+from app.wire import STAMP
 
 if TYPE_CHECKING:
     from app.application import Celeriac
@@ -132,6 +133,7 @@ class Entrance:
 class Door:
     def __init__(self, app: Celeriac) -> None:
         self._app = app
+        self._accepted = frozenset(app.conf.accept_content)
 
     def enter(self, body: Any, producer: Any, options: dict[str, Any]) -> None:
         """Accept one message: hand it over, or write its row and send it."""
@@ -156,8 +158,8 @@ class Door:
             job = job.unsent()
         if not accept(app.database, job, within=app.settings.enqueue_timeout):
             self._met_again(job, producer)
-        elif job.stamp:
-            sending.send(producer, sending.Envelope.of(job), database=app.database, broker=app.broker_state)
+        elif job.dispatch_count:
+            sending.send(app, [job], producer=producer)
 
     def _met_again(self, job: NewJob, producer: Any) -> None:
         """A row of this id exists: a re-send that it waits for, a key that is used again, or nothing new."""
@@ -169,8 +171,8 @@ class Door:
                 return  # the dispatcher sends the message of the row that there is
             else:
                 return
-        if again.stamp:
-            sending.send(producer, sending.Envelope.of(again), database=app.database, broker=app.broker_state)
+        if again.dispatch_count:
+            sending.send(app, [again], producer=producer)
 
     def _job(self, body: Any, options: dict[str, Any]) -> NewJob:
         headers = dict(options["headers"])
@@ -180,7 +182,7 @@ class Door:
         headers.pop(sending.CHORD, None)
         if chord is not None:
             headers[sending.CHORD] = chord
-        headers.pop(sending.STAMP, None)  # a retry brings the stamp of its last attempt along
+        headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
         queue = arguments.check_text("queue", options["routing_key"], length=NAME_LENGTH)
         payload, content_type, encoding = self._payload(headers, body, options)
         eta, expires = headers.get("eta"), headers.get("expires")
@@ -215,8 +217,8 @@ class Door:
         self, headers: dict[str, Any], body: Any, options: Mapping[str, Any]
     ) -> tuple[bytes, str, str]:
         serializer = options.get("serializer") or "json"
-        if serializer not in self._app.conf.accept_content:
-            accepted = ", ".join(self._app.conf.accept_content)
+        if serializer not in self._accepted:
+            accepted = ", ".join(sorted(self._accepted))
             raise BadArgument("serializer", f"wanted one of {accepted}, found {serializer!r}")
         try:
             content_type, encoding, text = dumps(body, serializer=serializer)

@@ -9,69 +9,31 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING
 from uuid import UUID
 
+from app import wire
 from app.ledger import dispatch
 from app.ledger.database import Database
-from app.ledger.jobs import NewJob
+from app.wire import Sendable
 
 if TYPE_CHECKING:
     from kombu import Producer
 
-logger = logging.getLogger(__name__)
+    from app.application import Celeriac
 
-#: The header that carries what the ledger says of a message's attempt.
-STAMP = "celeriac"
+logger = logging.getLogger(__name__)
 
 #: The header of a parked row that is the body of a chord: how many members it waits for.
 CHORD = "celeriac_chord"
 
 _FIRST_REST, _LONGEST_REST = 1.0, 10.0  # seconds that a failing broker is left alone
+_PORTION = 4 * 1024 * 1024  # characters of one command
 _QUICK = 0.5  # seconds within which a failed publish may be tried again: its connection was merely old
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """What is published for a row."""
-
-    id: UUID
-    queue: str
-    priority: int
-    payload: bytes
-    content_type: str
-    content_encoding: str
-    headers: Mapping[str, Any]
-    dispatch_count: int
-
-    @classmethod
-    def of(cls, job: NewJob) -> Envelope:
-        return cls(
-            job.id,
-            job.queue,
-            job.priority,
-            job.payload,
-            job.content_type,
-            job.content_encoding,
-            job.headers,
-            job.stamp,
-        )
-
-    @classmethod
-    def again(cls, message: Any) -> Envelope:
-        """From a row's message (``app.ledger.claims.Message``)."""
-        return cls(
-            message.id,
-            message.queue,
-            message.priority,
-            message.payload,
-            message.content_type,
-            message.content_encoding,
-            message.headers,
-            message.dispatch_count,
-        )
 
 
 class Broker:
@@ -93,47 +55,92 @@ class Broker:
         self._rest = self._until = 0.0
 
 
-def publish(producer: Producer, envelope: Envelope) -> None:
-    """Send one message. The queue's own list is its address: no exchange, nothing to declare."""
-    producer.publish(
-        envelope.payload,
-        exchange="",
-        routing_key=envelope.queue,
-        content_type=envelope.content_type,
-        content_encoding=envelope.content_encoding,
-        headers={**envelope.headers, STAMP: {"dispatch": envelope.dispatch_count}},
-        priority=envelope.priority,
-        correlation_id=str(envelope.id),
-        delivery_mode=2,
-        retry=False,
-    )
+def publish(producer: Producer, jobs: Sequence[Sendable]) -> None:
+    """Send the messages of ``jobs``. A queue's own list is its address: no exchange, nothing to declare.
 
-
-def send(producer: Producer, envelope: Envelope, *, database: Database, broker: Broker) -> bool:
-    """Publish a message whose row is marked and committed; return whether the broker took it.
-
-    Never raises: the row is accepted, and the dispatcher sends what could not be sent now.
+    Raises:
+        Exception: what the broker says; any number of them may have been sent.
     """
+    put = getattr(producer.channel, "put", None)
+    if put is None:  # a connection of the caller's own
+        for job in jobs:
+            _publish_elsewhere(producer, job)
+        return
+    for queue, some in groupby(jobs, key=attrgetter("queue")):
+        for texts in _in_portions(_texts(some)):
+            put(queue, texts)
+
+
+def send(
+    app: Celeriac,
+    jobs: Sequence[Sendable],
+    *,
+    producer: Producer | None = None,
+    database: Database | None = None,
+) -> bool:
+    """Publish messages whose rows are marked and committed; return whether the broker took them.
+
+    Never raises: the rows are accepted, and the dispatcher sends what could not be sent now.
+    """
+    broker = app.broker_state
     began = time.monotonic()
     try:
-        try:
-            publish(producer, envelope)
-        except Exception:
-            if time.monotonic() - began > _QUICK:
-                raise
-            publish(producer, envelope)  # its connection was merely old
+        with nullcontext(producer) if producer else app.producer_or_acquire() as producer:
+            try:
+                publish(producer, jobs)
+            except Exception:
+                if time.monotonic() - began > _QUICK:
+                    raise
+                publish(producer, jobs)  # its connection was merely old
         broker.worked()
         return True
-    except Exception as exc:  # whatever the broker says, the job is accepted
+    except Exception as exc:  # whatever the broker says, the jobs are accepted
         broker.failed()
         logger.warning(
-            "message not sent, the dispatcher will: job %s, queue %s, %s",
-            envelope.id,
-            envelope.queue,
+            "%d messages not sent, the dispatcher will: %s, the first of them of job %s",
+            len(jobs),
             type(exc).__name__,
+            jobs[0].id,
         )
-    _unmark(database, [envelope.id])
+    _unmark(database or app.database, [job.id for job in jobs])
     return False
+
+
+def _texts(jobs: Iterable[Sendable]) -> Iterator[str]:
+    for job in jobs:
+        try:
+            yield wire.write(job)
+        except (TypeError, ValueError):  # one damaged row must not hold up the others
+            logger.exception("job %s has a row that no message can be made of", job.id)
+
+
+def _in_portions(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Lists of texts, each of them small enough for one command; a text that is larger is alone."""
+    portion: list[str] = []
+    size = 0
+    for text in texts:
+        if portion and size + len(text) > _PORTION:
+            yield portion
+            portion, size = [], 0
+        portion.append(text)
+        size += len(text)
+    if portion:
+        yield portion
+
+
+def _publish_elsewhere(producer: Producer, job: Sendable) -> None:
+    producer.publish(
+        job.payload,
+        exchange="",
+        routing_key=job.queue,
+        content_type=job.content_type,
+        content_encoding=job.content_encoding,
+        headers={**job.headers, wire.STAMP: {"dispatch": job.dispatch_count}},
+        priority=job.priority,
+        correlation_id=str(job.id),
+        delivery_mode=wire.PERSISTENT,
+        retry=False,
+    )
 
 
 def _unmark(database: Database, ids: list[UUID]) -> None:

@@ -28,7 +28,7 @@ from app.ledger.jobs import NewJob
 from app.ledger.outcomes import Failure
 from app.ledger.replay import ENDLESS
 from app.priorities import parse as parse_priority
-from app.sending import STAMP
+from app.wire import STAMP
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult

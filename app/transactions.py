@@ -25,6 +25,7 @@ from app.ledger.jobs import NewJob
 from app.ledger.lifecycle import JobState
 from app.ledger.outcomes import Outcome
 from app.ledger.sessions import connection_of
+from app.wire import STAMP
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -89,7 +90,7 @@ def complete_in(session: Session, result: Any = None, *, app: Celeriac | None = 
     """
     platform = app or _current_app()
     task = platform.current_worker_task
-    stamp = task.request.get(sending.STAMP) if task is not None else None
+    stamp = task.request.get(STAMP) if task is not None else None
     if not stamp:
         raise BadArgument("complete_in", "there is no running job here")
     request = task.request
@@ -129,7 +130,7 @@ def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> None:
         session.info[_UNSENT] = []
         event.listen(session, "after_commit", lambda done: _send(app, done))
         event.listen(session, "after_soft_rollback", _forget)
-    session.info[_UNSENT] += [job for job in new if job.stamp]
+    session.info[_UNSENT] += [job for job in new if job.dispatch_count]
 
 
 def _send(app: Celeriac, session: Session) -> None:
@@ -137,15 +138,9 @@ def _send(app: Celeriac, session: Session) -> None:
     if not waiting:
         return
     if session.get_bind().dialect.is_async:  # an event loop must not wait for the broker
-        threading.Thread(target=_publish, args=(app, waiting), name="celeriac-send", daemon=True).start()
+        threading.Thread(target=sending.send, args=(app, waiting), name="celeriac-send", daemon=True).start()
     else:
-        _publish(app, waiting)
-
-
-def _publish(app: Celeriac, waiting: Sequence[NewJob]) -> None:
-    with app.producer_or_acquire() as producer:
-        for job in waiting:
-            sending.send(producer, sending.Envelope.of(job), database=app.database, broker=app.broker_state)
+        sending.send(app, waiting)
 
 
 def _forget(session: Session, previous: Any) -> None:

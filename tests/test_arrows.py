@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The rooms of ``app``, each row above those that it may import from; a room may always import from itself.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "tether"}),
-    frozenset({"settings"}),
+    frozenset({"settings", "wire"}),
     frozenset({"ledger"}),
     frozenset({"arguments", "ids", "priorities", "failures", "hand_over", "sending", "embedded"}),
     frozenset({"job", "task", "control", "transactions", "retention"}),

@@ -92,7 +92,7 @@ HOOKS = [
     ),
     Hook("celery.loaders.base:BaseLoader.import_default_modules", "", "a producer does not know the tasks"),
     Hook("celery.local:Proxy._get_current_object", "", "the app that is current cannot be found"),
-    Hook("kombu.messaging:Producer.batch", "max_size", "the dispatcher sends one message at a time"),
+    Hook("kombu.messaging:Producer.channel", None, "messages are published one by one, by kombu's own steps"),
     Hook(
         "celery.app.control:Control.revoke",
         "task_id, destination, terminate, signal",
@@ -263,6 +263,8 @@ HOOKS = [
     Hook(
         "kombu.transport.redis:Channel._create_client", "asynchronous", "a client is made for every message"
     ),
+    Hook("kombu.transport.redis:Channel.Client", None, "no message is pushed: there is no connection for it"),
+    Hook("kombu.transport.redis:Channel.pool", None, "no message is pushed: there is no connection for it"),
     Hook(
         "kombu.transport.redis:Channel._disconnect_pools", "", "a forked child uses its parent's connection"
     ),

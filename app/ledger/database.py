@@ -6,6 +6,7 @@ No statement of the ledger stands here.
 from __future__ import annotations
 
 import os
+import select
 import sqlite3
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 #: Errors that say that the database cannot be reached now, and nothing of the statement.
 UNREACHABLE = (OperationalError, InterfaceError, TimeoutError, ConnectionError)
@@ -52,6 +53,11 @@ class Database:
         assert self._engine is not None
         return self._engine
 
+    @property
+    def errors(self) -> Any:
+        """The driver's module, with the errors that ``driver`` raises."""
+        return self.engine.dialect.loaded_dbapi
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A durable write transaction, committed when the block ends well."""
@@ -71,6 +77,19 @@ class Database:
         """A connection whose statements are each a transaction of their own."""
         with self.engine.connect() as connection:
             yield connection
+
+    @contextmanager
+    def driver(self) -> Iterator[PoolProxiedConnection]:
+        """The driver's own connection, alive when it is handed out, for the statement of a ``.delay()``.
+
+        PostgreSQL only. Errors are the driver's.
+        """
+        while _was_closed(pooled := self.engine.raw_connection()):
+            pooled.invalidate()
+        try:
+            yield pooled
+        finally:
+            pooled.close()
 
     #: A connection to read with; it takes no lock and holds no snapshot between statements.
     reading = statement
@@ -101,15 +120,21 @@ class Database:
         return f"Database({self.url.render_as_string(hide_password=True)})"
 
 
-def server_clock(connection: Connection) -> float:
-    """The database's clock now, as seconds since 1970, from the reading taken at connect.
+def server_clock(pooled: PoolProxiedConnection) -> float:
+    """PostgreSQL's clock now, as seconds since 1970, from the reading taken at connect. No round trip."""
+    assert pooled.record_info is not None
+    return float(pooled.record_info["clock"]) + time.monotonic()
 
-    No round trip. ``nan`` on SQLite, whose clock is this host's.
+
+def _was_closed(pooled: PoolProxiedConnection) -> bool:
+    """Whether the server has closed an idle connection, which only then has something to read.
+
+    No round trip.
     """
-    info = connection.connection.record_info
-    if info is None or "clock" not in info:
-        return float("nan")
-    return float(info["clock"]) + time.monotonic()
+    driver: Any = pooled.driver_connection
+    poller = select.poll()
+    poller.register(driver.fileno(), select.POLLIN | select.POLLHUP)
+    return bool(poller.poll(0))
 
 
 def is_disconnect(error: BaseException) -> bool:
@@ -146,6 +171,7 @@ def _create(database: Database) -> Engine:
         hide_parameters=True,  # or errors and logs would show rows
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
+        pool_reset_on_return=None,
         pool_size=database._pool,
         max_overflow=0,
         pool_timeout=database._patience,

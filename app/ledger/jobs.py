@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from operator import attrgetter
+from typing import Any, LiteralString
 from uuid import UUID
 
 from sqlalchemy import (
@@ -27,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from app.ledger.columns import PARKED, Instant, Seconds, after, now
 from app.ledger.lifecycle import JobState
@@ -77,7 +79,7 @@ class NewJob:
         return replace(self, send=False)
 
     @property
-    def stamp(self) -> int:
+    def dispatch_count(self) -> int:
         """The dispatch count that the row has once this is enqueued; stamped on its message."""
         return 1 if self.send and self.due_at_once else 0
 
@@ -100,6 +102,11 @@ _COPIED = (
     "parent_id",
     "group_id",
 )
+_copied = attrgetter(*_COPIED)
+_NEW = tuple(f"new_{name}" for name in _COPIED)
+
+_EXISTS = "SELECT 1 FROM background_jobs WHERE id = $1"
+_encode = json.JSONEncoder(check_circular=False).encode
 
 
 def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetime | None = None) -> int:
@@ -119,23 +126,35 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
     return max(result.rowcount, 0)
 
 
-def enqueue_one(connection: Connection, job: NewJob, *, deadline: datetime) -> bool:
+def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime) -> bool:
     """As ``enqueue``, for the one job of a ``.delay()`` on PostgreSQL; return whether it is new.
 
-    Straight through the driver: the statement is compiled once, and a quarter of the call's time
-    was SQLAlchemy preparing the same parameters in the same way again.
+    Straight through psycopg: the statement is compiled once, and a quarter of the call's time was
+    SQLAlchemy preparing the same parameters in the same way again.
     """
-    text, fixed = _compiled(connection.dialect)
+    text, names, fixed = _enqueue_one()
     values = fixed | _values(job, deadline)
-    values["new_headers"] = json.dumps(values["new_headers"])
-    driver: Any = connection.connection.driver_connection
-    return bool(driver.execute(text, values).rowcount)
+    values["new_headers"] = _encode(values["new_headers"])
+    return bool(_raw(driver, text, [values[name] for name in names]).rowcount)
+
+
+def exists(driver: Any, job: UUID) -> bool:
+    """Whether there is a row of that id; for the same case."""
+    return _raw(driver, _EXISTS, [job]).fetchone() is not None
+
+
+def _raw(driver: Any, text: LiteralString | bytes, values: Sequence[Any]) -> Any:
+    from psycopg import RawCursor  # which takes $1 as the server does, and parses nothing
+
+    return RawCursor(driver).execute(text, values)
 
 
 @lru_cache
-def _compiled(dialect: Dialect) -> tuple[str, dict[str, Any]]:
+def _enqueue_one() -> tuple[bytes, tuple[str, ...], dict[str, Any]]:
+    """The statement, the names of its parameters in their order, and the values that never change."""
+    dialect: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
     compiled = _insert(dialect.name, bounded=True).compile(dialect=dialect)
-    return str(compiled), dict(compiled.params)
+    return str(compiled).encode(), tuple(compiled.positiontup or ()), dict(compiled.params)
 
 
 def unpark(connection: Connection, job: NewJob) -> bool:
@@ -188,7 +207,7 @@ def _unpark() -> Update:
 
 
 def _given() -> list[Any]:
-    return [bindparam(f"new_{name}", type_=_jobs.c[name].type) for name in _COPIED]
+    return [bindparam(new, type_=_jobs.c[name].type) for new, name in zip(_NEW, _COPIED, strict=True)]
 
 
 def _computed() -> list[Any]:
@@ -207,15 +226,13 @@ def _computed() -> list[Any]:
 
 
 def _values(job: NewJob, deadline: datetime | None) -> dict[str, Any]:
-    row = {f"new_{name}": getattr(job, name) for name in _COPIED}
+    row = dict(zip(_NEW, _copied(job), strict=True))
     row["new_headers"] = dict(job.headers)
-    row |= {
-        "new_delay": job.delay,
-        "new_not_before": job.not_before,
-        "new_expires_in": job.expires_in,
-        "new_expires": job.expires,
-        "new_sent": job.stamp,
-    }
+    row["new_delay"] = job.delay
+    row["new_not_before"] = job.not_before
+    row["new_expires_in"] = job.expires_in
+    row["new_expires"] = job.expires
+    row["new_sent"] = job.dispatch_count
     if deadline is not None:
         row["deadline"] = deadline
     return row

@@ -22,7 +22,7 @@ from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.migrate import require_head
 from app.ledger.outcomes import Failure, Outcome
 from app.ledger.workers import WorkerStart
-from app.sending import STAMP
+from app.wire import STAMP
 from app.worker.canceller import Canceller
 from app.worker.dispatcher import Dispatcher
 from app.worker.keeper import Duty, Keeper
@@ -68,7 +68,7 @@ class Consumer(CeleryConsumer):
             watermarks=watermarks,
         )
         app.ledger_thread = self.ledger
-        self.dispatcher = Dispatcher(app, app.database, app.broker_state)
+        self.dispatcher = Dispatcher(app, app.database)
         self.strander = Strander(app, app.database, watermarks, queues=self._queues, on_change=self._poke)
         self.rescuer = Rescuer(
             app.database,

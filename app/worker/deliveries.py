@@ -21,7 +21,7 @@ from app.ledger.models import NAME_LENGTH
 from app.ledger.quarantine import Unreadable
 from app.priorities import parse as parse_priority
 from app.priorities import priority_of
-from app.sending import STAMP
+from app.wire import STAMP
 
 
 @dataclass(frozen=True, slots=True, eq=False)

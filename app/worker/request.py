@@ -21,8 +21,8 @@ from app.ledger.jobs import NewJob
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.outcomes import Failure, Outcome
 from app.ledger.replay import ENDLESS
-from app.sending import STAMP
 from app.task import JobRetry, Replaced
+from app.wire import STAMP
 
 if TYPE_CHECKING:
     from app.worker.turn import LedgerThread

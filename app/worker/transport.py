@@ -7,6 +7,8 @@ visibility timeout, and nothing is restored at shutdown.
 from __future__ import annotations
 
 import base64
+import os
+from collections.abc import Sequence
 from queue import Empty
 from typing import Any
 
@@ -93,6 +95,8 @@ class Channel(redis.Channel):
     do_restore = False
     low_share = 0.0
     _publisher: Any = None
+    _line: Any = None  # a client with a connection of its own, which need not be checked out for each message
+    _line_of = 0  # its process: a fork must not write into its parent's connection
 
     from_transport_options = (*redis.Channel.from_transport_options, "low_share")
 
@@ -101,6 +105,20 @@ class Channel(redis.Channel):
         self.QoS = QoS
         if isinstance(self._queue_cycle, PriorityCycle):
             self._queue_cycle.share = self.low_share
+
+    def put(self, queue: str, texts: Sequence[str]) -> None:
+        """Push messages that are written already (``app.wire``), the first of them to be drawn first."""
+        if self._line is None or self._line_of != os.getpid():
+            self._line = self.Client(connection_pool=self.pool, single_connection_client=True)
+            self._line_of = os.getpid()
+        line = self._line
+        try:
+            line.lpush(queue, *texts)
+        except BaseException:  # an answer that was not read would be taken for the next one's
+            self._line = None
+            line.connection.disconnect()
+            line.close()
+            raise
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         # kombu makes a client for every message that is published: about a third of its cost.
@@ -111,7 +129,7 @@ class Channel(redis.Channel):
         return self._publisher
 
     def _disconnect_pools(self) -> None:
-        self._publisher = None
+        self._publisher = self._line = None
         super()._disconnect_pools()
 
     def _brpop_read(self, **options: Any) -> bool:

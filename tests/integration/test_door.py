@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -485,6 +488,39 @@ def _settled(server: PostgresServer) -> None:
             return row == (0,)
 
     wait_until(idle, within=10, saying="nobody's statement runs")
+
+
+def test_a_call_that_is_interrupted_leaves_no_half_read_connection(redis_url: str, postgres_url: str) -> None:
+    """As a soft time limit does in a task that enqueues while its database is slow."""
+    with furnished(redis_url, postgres_url) as house:
+        house.send("noop")
+        with house.app.database.transaction() as blocker:
+            blocker.execute(text("LOCK TABLE background_jobs"))
+            with alarm(0.3), pytest.raises(Interrupted):
+                house.send("noop")
+        house.send("noop")
+        assert len(house.messages()["normal"]) == 2
+
+
+class Interrupted(Exception):
+    pass
+
+
+@contextmanager
+def alarm(seconds: float) -> Iterator[None]:
+    """Raise Interrupted in the main thread, wherever it stands."""
+
+    def ring(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR2, ring)
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR2))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR2, before)
 
 
 @pytest.fixture

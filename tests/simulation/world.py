@@ -323,7 +323,7 @@ class World:
         if self.random.random() < 0.1:
             self.note("producer", "fell before it published")
             return
-        yield from self._publish([job for job in jobs if job.stamp])
+        yield from self._publish([job for job in jobs if job.dispatch_count])
 
     def _roll_back(self, jobs: list[NewJob]) -> None:
         new = [job for job in jobs if job.id not in self.audit.rows]

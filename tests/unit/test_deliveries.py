@@ -20,7 +20,7 @@ from app.ledger.columns import PARKED
 from app.ledger.jobs import NewJob
 from app.ledger.models import NAME_LENGTH
 from app.ledger.quarantine import Unreadable
-from app.sending import STAMP
+from app.wire import STAMP
 from app.worker.deliveries import Delivery, read, stamped
 from app.worker.transport import Message, _decoded
 
