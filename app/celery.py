@@ -1,6 +1,15 @@
 """The app that ``celery -A app`` finds: built from the environment when this module is imported."""
 
+import click
+
+from app.errors import SettingsError
 from app.factory import build
 from app.settings import read_settings
 
-app = build(read_settings())
+try:
+    app = build(read_settings())
+except SettingsError as exc:
+    if click.get_current_context(silent=True) is None:
+        raise
+    # Celery's command line would print a traceback around whatever else an import raises.
+    raise SystemExit(f"celery: {exc}") from None
