@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from app.settings import Settings
-    from app.worker.turn import LedgerThread
+    from app.worker.ledger_thread import LedgerThread
 
 
 class Celeriac(Celery):

@@ -25,10 +25,12 @@ from app.ledger.workers import WorkerStart
 from app.wire import STAMP
 from app.worker.canceller import Canceller
 from app.worker.dispatcher import Dispatcher
+from app.worker.held import Held
 from app.worker.keeper import Duty, Keeper
+from app.worker.ledger_thread import LedgerThread
 from app.worker.rescuer import Rescuer
 from app.worker.strander import GRACE, Strander
-from app.worker.turn import LedgerThread
+from app.worker.turn import Turn, Ways
 from app.worker.watermarks import Watermarks
 from app.worker.workflows import Workflows
 
@@ -55,17 +57,26 @@ class Consumer(CeleryConsumer):
         self._worker_id = UUID(new_id())
         app, settings = self.app, self.app.settings
         watermarks = Watermarks(GRACE)
-        self.ledger = LedgerThread(
+        self._held = Held()
+        turn = Turn(
             app.database,
             worker=self._worker_id,
+            held=self._held,
             tasks=self.strategies,
-            hand_over=self._winners,
-            drop=self._dropped,
-            fetch_results=app.backend.stored_results,
-            on_change=self._poke,
-            concurrency=self._concurrency,
             max_tries=settings.max_tries,
             watermarks=watermarks,
+            ways=Ways(
+                hand_over=self._winners,
+                drop=self._dropped,
+                fetch_results=app.backend.stored_results,
+                on_change=self._poke,
+            ),
+        )
+        self.ledger = LedgerThread(
+            turn,
+            held=self._held,
+            concurrency=self._concurrency,
+            pool_queues=lambda: not self.pool.is_green,
         )
         app.ledger_thread = self.ledger
         self.dispatcher = Dispatcher(app, app.database)
@@ -73,7 +84,7 @@ class Consumer(CeleryConsumer):
         self.rescuer = Rescuer(
             app.database,
             worker=self._worker_id,
-            held=self.ledger.held,
+            held=self._held,
             silence=settings.worker_timeout,
             stored_results=app.backend.stored_results,
             doubt=self.ledger.doubt,

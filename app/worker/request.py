@@ -25,7 +25,7 @@ from app.task import JobRetry, Replaced
 from app.wire import STAMP
 
 if TYPE_CHECKING:
-    from app.worker.turn import LedgerThread
+    from app.worker.ledger_thread import LedgerThread
 
 
 class JobRequest(Request):

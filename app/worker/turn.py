@@ -1,27 +1,23 @@
-"""The ledger thread of a worker: each of its turns is one durable transaction.
+"""One turn of the ledger thread: a durable transaction, first the outcomes, then the claims.
 
-First the outcomes, then the claims. The event loop never waits for the database: it puts
-deliveries and outcomes here, and gets the jobs that were won back.
+What is read, won, lost or refused in it is settled here; when a turn is taken, and what becomes of
+it when the database is away, is the thread's affair (``app.worker.ledger_thread``).
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import queue
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from app.ledger import claims, dispatch, jobs, outcomes, quarantine, workers
 from app.ledger.claims import Claimed, Message
-from app.ledger.database import UNREACHABLE, Database
+from app.ledger.database import Database
 from app.ledger.lifecycle import JobState
 from app.ledger.outcomes import Outcome
 from app.ledger.quarantine import Unreadable
@@ -30,27 +26,12 @@ from app.worker.deliveries import Delivery
 from app.worker.held import Held
 from app.worker.watermarks import Watermarks
 
-if TYPE_CHECKING:
-    from app.worker.request import JobRequest
-
 logger = logging.getLogger(__name__)
-
-#: While the pool has work, a turn may wait this long for more to share its transaction.
-_GATHER = 0.003  # seconds
-
-#: A turn takes at most this many of each.
-_MOST = 500
-
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 2.0  # seconds, while the database is away
 
 _SUSPECT_DELAY = 0.3  # seconds before a job that waits for another suspect's end is sent again
 
 UNKNOWN_DELAY = 30.0  # seconds before a job of an unknown task is sent again
 UNKNOWN_LIMIT = 3600.0  # seconds after which it is failed
-
-
-#: A claim may run this far ahead of the pool, in seconds of its work: enough to hide a turn.
-_AHEAD = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,17 +40,17 @@ class Told:
     wants_result: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Doubt:
-    jobs: tuple[UUID, ...]
-
-
 @dataclass(slots=True)
 class Work:
-    """What one turn has to do."""
+    """What one turn has to do.
+
+    Attributes:
+        unsure: rows that this worker may hold without knowing; released, unless it knows of them.
+    """
 
     told: list[Told] = field(default_factory=list)
     arrived: list[Any] = field(default_factory=list)
+    unsure: set[UUID] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -81,17 +62,29 @@ class Answer:
     rows: dict[UUID, Message] = field(default_factory=dict)
 
 
-class LedgerThread:
-    """One per worker main process.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """Where a turn's findings go, and what it asks; all of it is called from the ledger thread.
+
+    Attributes:
+        hand_over: takes deliveries that were won, in order.
+        drop: takes deliveries that do not run.
+        fetch_results: reads results of jobs from the result store, as JSON; those it lost are missing.
+        on_change: called after a turn that led to rows that the dispatcher must send.
+    """
+
+    hand_over: Callable[[list[Any]], None]
+    drop: Callable[[list[Any]], None]
+    fetch_results: Callable[[Sequence[UUID]], dict[UUID, str]]
+    on_change: Callable[[], None]
+
+
+class Turn:
+    """Taken again and again, by one thread.
 
     Args:
         worker: this start of the worker.
         tasks: the tasks that this worker knows.
-        hand_over: takes deliveries that were won, in order; called from this thread.
-        drop: takes deliveries that do not run; called from this thread.
-        fetch_results: reads results of jobs from the result store, as JSON; those it lost are missing.
-        on_change: called after a turn that led to rows that the dispatcher must send.
-        concurrency: how many jobs the pool runs at once.
         max_tries: tries of adopted jobs.
     """
 
@@ -100,160 +93,44 @@ class LedgerThread:
         database: Database,
         *,
         worker: UUID,
+        held: Held,
         tasks: Any,
-        hand_over: Callable[[list[Any]], None],
-        fetch_results: Callable[[Sequence[UUID]], dict[UUID, str]],
-        drop: Callable[[list[Any]], None],
-        on_change: Callable[[], None],
-        concurrency: Callable[[], int],
         max_tries: int,
         watermarks: Watermarks,
+        ways: Ways,
     ) -> None:
-        self.worker = worker
-        self.held = Held()
         self.refused = 0  # outcomes that came too late
         self.dropped = 0  # deliveries that were not won
         self._database = database
+        self._worker = worker
+        self._held = held
         self._tasks = tasks
-        self._hand_over = hand_over
-        self._fetch_results = fetch_results
-        self._drop = drop
-        self._on_change = on_change
-        self._concurrency = concurrency
         self._max_tries = max_tries
-        self._pace = _AHEAD  # seconds that a job takes, a moving average
-        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._work = Work()
         self._watermarks = watermarks
+        self._ways = ways
         self._suspect: UUID | None = None  # the one job in hand that was lost more than once
-        self._unsure: set[UUID] = set()  # claims whose answer was lost
-        self._closing = threading.Event()
-        self._claiming = True
-        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
-    # ---- from the event loop
+    def take(self, work: Work, *, room: int) -> Work:
+        """Do ``work``, claiming at most ``room`` jobs; return what is left of it.
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def receive(self, message: Any) -> None:
-        """Take a delivery; whether it runs is decided in the next turn."""
-        self._inbox.put(message)
-
-    def tell(self, outcome: Outcome, request: JobRequest | None = None) -> None:
-        """Take what an attempt came to."""
-        self.held.ended(outcome.id)
-        if request is not None and request.time_start:
-            took = max(0.0, time.time() - request.time_start)
-            self._pace += 0.1 * (took - self._pace)
-        wants = outcome.state is JobState.COMPLETED and request is not None and not request.ignore_result
-        self._inbox.put(Told(outcome, wants))
-
-    def doubt(self, jobs: Sequence[UUID]) -> None:
-        """Release rows that this worker holds without knowing, unless it knows of them by then."""
-        self._inbox.put(Doubt(tuple(jobs)))
-
-    def started(self, job: UUID) -> None:
-        self.held.started(job)
-
-    def stop_claiming(self) -> None:
-        self._claiming = False
-
-    def close(self, *, within: float) -> bool:
-        """Write every outcome, release the rest uncounted, end; False when that took too long."""
-        self._claiming = False
-        self._closing.set()
-        self._inbox.put(None)
-        if self._thread.is_alive():
-            self._thread.join(within)
-        return not self._thread.is_alive()
-
-    # ---- the thread
-
-    def _run(self) -> None:
-        backoff = _FIRST_BACKOFF
-        while True:
-            self._gather()
-            try:
-                if self._closing.is_set() and not self._work.told:
-                    self._finish()
-                    return
-                if self._work.told or self._work.arrived or self._unsure:
-                    self._turn()
-                backoff = _FIRST_BACKOFF
-            except UNREACHABLE as exc:
-                logger.warning("ledger away, outcomes are kept: %s", _first_line(exc))
-                backoff = self._rest(backoff)
-            except Exception:  # the worker's every outcome goes through this loop: it must live
-                logger.exception("turn failed, it is tried again")
-                backoff = self._rest(backoff)
-
-    def _rest(self, backoff: float) -> float:
-        self._closing.wait(backoff) if not self._closing.is_set() else time.sleep(backoff)
-        return min(backoff * 2, _LONGEST_BACKOFF)
-
-    def _gather(self) -> None:
-        """Wait until there is something to do, then take what there is."""
-        work = self._work
-        idle = not (work.told or self._unsure or (work.arrived and self._room() > 0))
-        if idle and not self._closing.is_set():  # close() wakes it once, perhaps before its last turn
-            self._take(self._inbox.get())
-        self._drain()
-        if self._claiming and self.held.unfinished() > self._concurrency():
-            time.sleep(_GATHER)  # every child has work: more outcomes may share this transaction
-            self._drain()
-
-    def _room(self) -> int:
-        """How many more jobs may be claimed.
-
-        What is claimed and not started costs a try when this worker dies, and cannot be run by
-        another that is idle. So long jobs are claimed as children need them, short ones ahead.
+        Raises:
+            Exception: nothing was committed, as far as is known; ``work`` stays to be done.
         """
-        if not self._claiming:
-            return 0
-        children = self._concurrency()
-        ahead = math.ceil(children * _AHEAD / max(self._pace, 0.0005))
-        return children + max(1, ahead) - self.held.unfinished()
-
-    def _drain(self) -> None:
-        while len(self._work.told) < _MOST and len(self._work.arrived) < _MOST:
-            try:
-                self._take(self._inbox.get_nowait())
-            except queue.Empty:
-                return
-
-    def _take(self, item: Any) -> None:
-        if isinstance(item, Told):
-            self._work.told.append(item)
-        elif isinstance(item, Doubt):
-            self._unsure.update(item.jobs)
-        elif item is not None:
-            self._work.arrived.append(item)
-
-    def _turn(self) -> None:
-        work = self._work
         told = self._with_results(work.told)
-        room = max(0, self._room())
         taken, later = work.arrived[:room], work.arrived[room:]
-        read = [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in taken]
-        self._unsure = {job for job in self._unsure if job not in self.held}
+        read = self._read(taken)
+        work.unsure = {job for job in work.unsure if job not in self._held}
         unreadable = [found for found in read if isinstance(found, Unreadable)]
         mine, copies = self._enter([found for found in read if isinstance(found, Delivery)])
         known = [delivery for delivery in mine if delivery.known]
         unknown = [delivery for delivery in mine if not delivery.known]
         try:
             with self._database.transaction() as connection:
+                self._release_unsure(connection, work)
                 answer = self._transact(connection, told, unreadable, known, unknown)
         except BaseException:
-            # The commit may have been done and only its answer lost: what it won is released first.
-            self._unsure.update(delivery.job for delivery in known)
-            if self._suspect in self._unsure:
-                self._suspect = None
-            for delivery in mine:
-                self.held.leave(delivery.job)
+            self._forget(work, mine)
             raise
-        self._work = Work(arrived=later)
-        self._unsure = set()
         self._settle(told, answer)
         dropped = self._deliver(known, unknown, answer)
         dropped += [delivery.message for delivery in copies]
@@ -261,7 +138,27 @@ class LedgerThread:
             message for message, found in zip(taken, read, strict=True) if isinstance(found, Unreadable)
         ]
         if dropped:
-            self._drop(dropped)
+            self._ways.drop(dropped)
+        return Work(arrived=later)
+
+    def finish(self, work: Work) -> None:
+        """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted."""
+        open_attempts = self._held.open()
+        read = self._read(work.arrived)
+        waiting = [found for found in read if isinstance(found, Delivery)]
+        with self._database.transaction() as connection:
+            self._release_unsure(connection, work)
+            if open_attempts:
+                claims.release(connection, open_attempts, worker=self._worker)
+            if waiting:
+                jobs.enqueue(connection, [d.adopted for d in waiting if d.adopted] or [])
+                dispatch.unmark(connection, [delivery.job for delivery in waiting])
+            quarantine.bury(connection, [found for found in read if isinstance(found, Unreadable)])
+            workers.sign_off(connection, self._worker)
+        for job, _ in open_attempts:
+            self._held.leave(job)
+        if open_attempts:
+            logger.info("released %d jobs that were not finished", len(open_attempts))
 
     def _transact(
         self,
@@ -272,10 +169,10 @@ class LedgerThread:
         unknown: Sequence[Delivery],
     ) -> Answer:
         answer = Answer()
-        if self._unsure:
-            claims.release_unsure(connection, sorted(self._unsure), worker=self.worker)
         if told:
-            answer.accepted = outcomes.record(connection, [item.outcome for item in told], worker=self.worker)
+            answer.accepted = outcomes.record(
+                connection, [item.outcome for item in told], worker=self._worker
+            )
         if unreadable:
             quarantine.bury(connection, unreadable)
         adopted = [delivery.adopted for delivery in (*known, *unknown) if delivery.adopted]
@@ -284,7 +181,7 @@ class LedgerThread:
         if unknown:
             late = [delivery.job for delivery in unknown]
             quarantine.postpone(connection, late, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
-        if known and self._claiming:
+        if known:
             answer.won = self._claim(connection, [delivery.job for delivery in known])
             old = [
                 d.job for d in known if d.job in answer.won and d.dispatch != answer.won[d.job].dispatch_count
@@ -301,15 +198,15 @@ class LedgerThread:
         Poison that kills its worker takes what runs beside it along twice at most; what merely
         outlived a dead worker is run side by side.
         """
-        won = claims.claim(connection, ids, worker=self.worker)
+        won = claims.claim(connection, ids, worker=self._worker)
         failed = [job for job, claimed in won.items() if claimed.failed_before]
         suspects = sorted(claims.lost_often(connection, failed)) if failed else []
         surplus = suspects if self._suspect else suspects[1:]
         if surplus:
             attempts = [(job, won[job].attempt) for job in surplus]
-            for job in claims.release(connection, attempts, worker=self.worker, delay=_SUSPECT_DELAY):
+            for job in claims.release(connection, attempts, worker=self._worker, delay=_SUSPECT_DELAY):
                 del won[job]
-            self._on_change()  # the dispatcher shall know when they are due
+            self._ways.on_change()  # the dispatcher shall know when they are due
         if suspects and not self._suspect:
             self._suspect = suspects[0]
         return won
@@ -319,7 +216,7 @@ class LedgerThread:
         mine: list[Delivery] = []
         copies: list[Delivery] = []
         for delivery in found:
-            (mine if self.held.enter(delivery.job) else copies).append(delivery)
+            (mine if self._held.enter(delivery.job) else copies).append(delivery)
         return mine, copies
 
     def _settle(self, told: Sequence[Told], answer: Answer) -> None:
@@ -330,11 +227,11 @@ class LedgerThread:
                 self.refused += 1
                 logger.info("late outcome refused: job %s, attempt %d", item.outcome.id, item.outcome.attempt)
             changed = changed or state in (JobState.ERROR, JobState.PENDING)
-            self.held.leave(item.outcome.id)
+            self._held.leave(item.outcome.id)
             if item.outcome.id == self._suspect:
                 self._suspect = None
         if changed:
-            self._on_change()
+            self._ways.on_change()
 
     def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> list[Any]:
         """Hand over what was won; return the messages of what was not."""
@@ -344,20 +241,20 @@ class LedgerThread:
             claimed = answer.won.get(delivery.job)
             if claimed is None:
                 self.dropped += 1
-                self.held.leave(delivery.job)
+                self._held.leave(delivery.job)
                 dropped.append(delivery.message)
             else:
-                self.held.won(delivery.job, claimed.attempt)
+                self._held.won(delivery.job, claimed.attempt)
                 row = answer.rows.get(delivery.job)
                 winners.append(
                     deliveries.stamped(
-                        delivery.message, claimed, row, worker=self.worker, now=datetime.now(UTC)
+                        delivery.message, claimed, row, worker=self._worker, now=datetime.now(UTC)
                     )
                 )
         for delivery in unknown:
-            self.held.leave(delivery.job)
+            self._held.leave(delivery.job)
         if winners:
-            self._hand_over(winners)
+            self._ways.hand_over(winners)
         return dropped
 
     def _with_results(self, told: Sequence[Told]) -> list[Told]:
@@ -365,7 +262,7 @@ class LedgerThread:
         wanting = [item.outcome.id for item in told if item.wants_result]
         if not wanting:
             return list(told)
-        found = self._fetch_results(wanting)
+        found = self._ways.fetch_results(wanting)
         return [
             Told(replace(item.outcome, result=found.get(item.outcome.id)), True)
             if item.wants_result
@@ -373,27 +270,20 @@ class LedgerThread:
             for item in told
         ]
 
-    def _finish(self) -> None:
-        """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted."""
-        open_attempts = self.held.open()
-        read = [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in self._work.arrived]
-        waiting = [found for found in read if isinstance(found, Delivery)]
-        with self._database.transaction() as connection:
-            if self._unsure:
-                claims.release_unsure(connection, sorted(self._unsure), worker=self.worker)
-            if open_attempts:
-                claims.release(connection, open_attempts, worker=self.worker)
-            if waiting:
-                jobs.enqueue(connection, [d.adopted for d in waiting if d.adopted] or [])
-                dispatch.unmark(connection, [delivery.job for delivery in waiting])
-            quarantine.bury(connection, [found for found in read if isinstance(found, Unreadable)])
-            workers.sign_off(connection, self.worker)
-        for job, _ in open_attempts:
-            self.held.leave(job)
-        if open_attempts:
-            logger.info("released %d jobs that were not finished", len(open_attempts))
+    def _release_unsure(self, connection: Connection, work: Work) -> None:
+        if work.unsure:
+            claims.release_unsure(connection, sorted(work.unsure), worker=self._worker)
 
+    def _forget(self, work: Work, mine: Sequence[Delivery]) -> None:
+        """After a failure: the commit may have been done and only its answer lost.
 
-def _first_line(error: BaseException) -> str:
-    cause = getattr(error, "orig", None) or error
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        What it won is released first in the next turn.
+        """
+        work.unsure.update(delivery.job for delivery in mine if delivery.known)
+        if self._suspect in work.unsure:
+            self._suspect = None
+        for delivery in mine:
+            self._held.leave(delivery.job)
+
+    def _read(self, messages: Sequence[Any]) -> list[Delivery | Unreadable]:
+        return [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in messages]

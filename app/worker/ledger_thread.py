@@ -1,0 +1,161 @@
+"""The ledger thread of a worker: when a turn is taken, and of what.
+
+The event loop never waits for the database: it puts deliveries and outcomes here, and gets the
+jobs that were won back.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from app.ledger.database import UNREACHABLE
+from app.ledger.lifecycle import JobState
+from app.ledger.outcomes import Outcome
+from app.worker.held import Held
+from app.worker.room import Room
+from app.worker.turn import Told, Turn, Work
+
+if TYPE_CHECKING:
+    from app.worker.request import JobRequest
+
+logger = logging.getLogger(__name__)
+
+#: While the pool has work, a turn may wait this long for more to share its transaction.
+_GATHER = 0.003  # seconds
+
+#: A turn takes at most this many of each.
+_MOST = 500
+
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 2.0  # seconds, while the database is away
+
+
+class LedgerThread:
+    """One per worker main process.
+
+    Args:
+        held: the book that ``turn`` enters and leaves.
+        concurrency: how many jobs the pool runs at once.
+        pool_queues: whether the pool takes more than that without making the caller wait.
+    """
+
+    def __init__(
+        self, turn: Turn, *, held: Held, concurrency: Callable[[], int], pool_queues: Callable[[], bool]
+    ) -> None:
+        self._turn = turn
+        self._held = held
+        self._concurrency = concurrency
+        self._pool_queues = pool_queues
+        self._room = Room()
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._work = Work()
+        self._closing = threading.Event()
+        self._claiming = True
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+
+    # ---- from other threads
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def receive(self, message: Any) -> None:
+        """Take a delivery; whether it runs is decided in the next turn."""
+        self._inbox.put(message)
+
+    def tell(self, outcome: Outcome, request: JobRequest | None = None) -> None:
+        """Take what an attempt came to."""
+        self._held.ended(outcome.id)
+        if request is not None and request.time_start:
+            self._room.took(time.time() - request.time_start)
+        wants = outcome.state is JobState.COMPLETED and request is not None and not request.ignore_result
+        self._inbox.put(Told(outcome, wants))
+
+    def doubt(self, jobs: Sequence[UUID]) -> None:
+        """Release rows that this worker holds without knowing, unless it knows of them by then."""
+        self._inbox.put(frozenset(jobs))
+
+    def started(self, job: UUID) -> None:
+        self._held.started(job)
+
+    def stop_claiming(self) -> None:
+        self._claiming = False
+
+    def close(self, *, within: float) -> bool:
+        """Write every outcome, release the rest uncounted, end; False when that took too long."""
+        self._claiming = False
+        self._closing.set()
+        self._inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join(within)
+        return not self._thread.is_alive()
+
+    # ---- the thread
+
+    def _run(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while True:
+            self._gather()
+            try:
+                if self._closing.is_set() and not self._work.told:
+                    self._turn.finish(self._work)
+                    return
+                if self._due():
+                    self._work = self._turn.take(self._work, room=self._free())
+                backoff = _FIRST_BACKOFF
+            except UNREACHABLE as exc:
+                logger.warning("ledger away, outcomes are kept: %s", _first_line(exc))
+                backoff = self._rest(backoff)
+            except Exception:  # the worker's every outcome goes through this loop: it must live
+                logger.exception("turn failed, it is tried again")
+                backoff = self._rest(backoff)
+
+    def _rest(self, backoff: float) -> float:
+        self._closing.wait(backoff) if not self._closing.is_set() else time.sleep(backoff)
+        return min(backoff * 2, _LONGEST_BACKOFF)
+
+    def _gather(self) -> None:
+        """Wait until there is something to do, then take what there is."""
+        # close() wakes it once, perhaps before its last turn.
+        if not self._due() and not self._closing.is_set():
+            self._take(self._inbox.get())
+        self._drain()
+        if self._claiming and self._held.unfinished() > self._concurrency():
+            time.sleep(_GATHER)  # every child has work: more outcomes may share this transaction
+            self._drain()
+
+    def _due(self) -> bool:
+        work = self._work
+        return bool(work.told or work.unsure or (work.arrived and self._free()))
+
+    def _free(self) -> int:
+        """How many more jobs may be claimed."""
+        if not self._claiming:
+            return 0
+        return self._room.beside(
+            self._held.unfinished(), children=self._concurrency(), queues=self._pool_queues()
+        )
+
+    def _drain(self) -> None:
+        while len(self._work.told) < _MOST and len(self._work.arrived) < _MOST:
+            try:
+                self._take(self._inbox.get_nowait())
+            except queue.Empty:
+                return
+
+    def _take(self, item: Any) -> None:
+        if isinstance(item, Told):
+            self._work.told.append(item)
+        elif isinstance(item, frozenset):
+            self._work.unsure.update(item)
+        elif item is not None:
+            self._work.arrived.append(item)
+
+
+def _first_line(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]

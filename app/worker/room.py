@@ -1,0 +1,35 @@
+"""How many jobs a worker may hold beyond those that its children are at."""
+
+from __future__ import annotations
+
+import math
+
+#: A claim may run this far ahead of the pool, in seconds of its work: enough to hide a turn.
+_AHEAD = 0.05
+
+_SHORTEST = 0.0005  # seconds; what is measured below is noise
+_WEIGHT = 0.1  # of the latest job in the moving average
+
+
+class Room:
+    """Follows how long jobs take.
+
+    What is claimed and not started costs a try when this worker dies, and cannot be run by
+    another that is idle. So long jobs are claimed as children need them, short ones ahead.
+    """
+
+    def __init__(self) -> None:
+        self._pace = _AHEAD  # seconds that a job takes, a moving average
+
+    def took(self, seconds: float) -> None:
+        """A job has ended after ``seconds``."""
+        self._pace += _WEIGHT * (max(0.0, seconds) - self._pace)
+
+    def beside(self, unfinished: int, *, children: int, queues: bool = True) -> int:
+        """How many more jobs may be claimed beside those that wait for a child or run in one.
+
+        Args:
+            queues: whether the pool takes more than it can run; one that does not blocks instead.
+        """
+        ahead = max(1, math.ceil(children * _AHEAD / max(self._pace, _SHORTEST))) if queues else 0
+        return max(0, children + ahead - unfinished)

@@ -1,0 +1,37 @@
+"""Room: how far a worker's claims may run ahead of its children."""
+
+from __future__ import annotations
+
+from app.worker.room import Room
+
+
+def after(*seconds: float, times: int = 200) -> Room:
+    room = Room()
+    for _ in range(times):
+        for one in seconds:
+            room.took(one)
+    return room
+
+
+def test_long_jobs_are_claimed_one_ahead() -> None:
+    assert after(30.0).beside(0, children=2) == 3
+    assert after(30.0).beside(2, children=2) == 1
+    assert after(30.0).beside(3, children=2) == 0
+
+
+def test_short_jobs_are_claimed_ahead_by_the_time_of_a_turn() -> None:
+    assert after(0.005).beside(0, children=2) == 22
+
+
+def test_what_is_too_short_to_be_measured_is_bounded() -> None:
+    assert after(0.0).beside(0, children=2) == 202
+    assert after(-1.0).beside(0, children=2) == 202  # a clock that was set back
+
+
+def test_it_is_never_negative() -> None:
+    assert after(30.0).beside(500, children=2) == 0
+
+
+def test_a_pool_that_does_not_queue_is_given_what_it_can_run() -> None:
+    assert after(0.0).beside(0, children=100, queues=False) == 100
+    assert after(0.0).beside(99, children=100, queues=False) == 1
