@@ -249,6 +249,8 @@ HOOKS = [
     Hook("kombu.message:Message.delivery_tag", None, "garbage in a queue ends the worker"),
     Hook("kombu.message:Message.accept", None, "a pickle would be read"),
     Hook("kombu.transport.virtual.base:QoS.restore_at_shutdown", None, "messages are given back at shutdown"),
+    Hook("kombu.asynchronous.timer:Timer.call_repeatedly", "secs, fun, args", "a worker grows with its jobs"),
+    Hook("kombu.asynchronous.timer:Timer._queue", None, "a worker grows with its jobs"),
     Hook("celery.concurrency.base:BasePool.is_green", None, "a gevent pool blocks the ledger thread"),
     Hook("kombu.transport.redis:Channel.__init__", "*args, **kwargs", "our QoS is not used"),
     Hook("kombu.transport.redis:Channel.Message", None, "garbage in a queue ends the worker"),

@@ -23,6 +23,7 @@ from app.ledger.migrate import require_head
 from app.ledger.outcomes import Failure, Outcome
 from app.ledger.workers import WorkerStart
 from app.wire import STAMP
+from app.worker import timers
 from app.worker.canceller import Canceller
 from app.worker.dispatcher import Dispatcher
 from app.worker.held import Held
@@ -115,6 +116,8 @@ class Consumer(CeleryConsumer):
             workers.sign_on(connection, self._card())
         self.ledger.start()
         self.keeper.start()
+        if self.hub:
+            self.hub.timer.call_repeatedly(timers.EVERY, timers.forget_cancelled, (self.hub.timer,))
         super().start()
 
     def shutdown(self) -> None:
