@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, Update, and_, bindparam, exists, or_,
 
 from app.ledger import batch
 from app.ledger.columns import Seconds, after, now
+from app.ledger.lifecycle import TERMINAL
 from app.ledger.models import JOBS, WORKERS
 
 #: Attempts of one sweep; the next one goes on.
@@ -50,6 +51,12 @@ def held_by(connection: Connection, workers: Sequence[UUID]) -> list[HeldAttempt
     return [HeldAttempt(*row) for row in connection.execute(_held_by(dialect), batch.ids(dialect, workers))]
 
 
+def unfinished(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these jobs are still to be done, by whomever."""
+    dialect = connection.dialect.name
+    return set(connection.execute(_unfinished(dialect), batch.ids(dialect, ids)).scalars())
+
+
 def _dead() -> Any:
     long_ago = after(bindparam("silence", type_=Seconds))
     holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)
@@ -73,3 +80,9 @@ def _held_by(dialect: str) -> Select[Any]:
     c = JOBS.c
     held = batch.among(dialect, c.worker_id)
     return select(c.id, c.try_count, c.worker_id, c.cancel_requested).where(held).limit(MOST)
+
+
+@lru_cache
+def _unfinished(dialect: str) -> Select[Any]:
+    c = JOBS.c
+    return select(c.id).where(batch.among(dialect, c.id), c.state.not_in(sorted(TERMINAL)))

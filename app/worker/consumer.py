@@ -29,6 +29,7 @@ from app.worker.dispatcher import Dispatcher
 from app.worker.held import Held
 from app.worker.keeper import Duty, Keeper
 from app.worker.ledger_thread import LedgerThread
+from app.worker.reconciler import Reconciler
 from app.worker.rescuer import Rescuer
 from app.worker.strander import GRACE, Strander
 from app.worker.turn import Turn, Ways
@@ -85,11 +86,17 @@ class Consumer(CeleryConsumer):
         self.rescuer = Rescuer(
             app.database,
             worker=self._worker_id,
-            held=self._held,
             silence=settings.worker_timeout,
             stored_results=app.backend.stored_results,
-            doubt=self.ledger.doubt,
             on_change=self._poke,
+        )
+        self.reconciler = Reconciler(
+            app.database,
+            worker=self._worker_id,
+            held=self._held,
+            doubt=self.ledger.doubt,
+            pool=lambda: self.pool,
+            in_event_loop=self._soon,
         )
         self.canceller = Canceller(
             app.database, worker=self._worker_id, pool=lambda: self.pool, in_event_loop=self._soon
@@ -100,7 +107,7 @@ class Consumer(CeleryConsumer):
                 Duty("dispatch", self.dispatcher.run, 1.0, on_poke=True),
                 Duty("cancel", self.canceller.pass_on, 1.0),
                 Duty("rescue", self.rescuer.rescue_dead, 1.0),
-                Duty("unknown claims", self.rescuer.doubt_unknown, 5.0),
+                Duty("reconcile", self.reconciler.compare, 5.0),
                 Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 5.0),
                 Duty("strands", self.strander.sweep, 2.0),
             ],
@@ -228,6 +235,7 @@ class Consumer(CeleryConsumer):
             known = workers.beat(connection, self._worker_id)
         if not known:
             logger.warning("this worker was declared dead while it was silent; late outcomes are refused")
+            self.reconciler.compare()
         self.rescuer.beat_written()
 
     # ---- facts

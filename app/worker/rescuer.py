@@ -1,4 +1,4 @@
-"""Rescue: give back what dead workers held, and what this worker holds without knowing."""
+"""Rescue: give back what dead workers held."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from app.ledger.database import Database
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.outcomes import Failure, Outcome
 from app.ledger.rescue import HeldAttempt
-from app.worker.held import Held
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +24,6 @@ class Rescuer:
     Args:
         silence: seconds after which a worker is dead.
         stored_results: reads results from the result store; a success that is there is the outcome.
-        doubt: releases rows that this worker holds without knowing.
         on_change: called when something became due.
     """
 
@@ -34,22 +32,17 @@ class Rescuer:
         database: Database,
         *,
         worker: UUID,
-        held: Held,
         silence: float,
         stored_results: Callable[[Sequence[UUID]], dict[UUID, str]],
-        doubt: Callable[[list[UUID]], None],
         on_change: Callable[[], None],
     ) -> None:
         self._database = database
         self._worker = worker
-        self._held = held
         self._silence = silence
         self._stored_results = stored_results
-        self._doubt = doubt
         self._on_change = on_change
         self._steady_since: float | None = None
         self._last_beat = 0.0
-        self._unknown: set[tuple[UUID, int]] = set()
         self.rescued = 0
 
     def beat_written(self) -> None:
@@ -93,17 +86,6 @@ class Rescuer:
         self.rescued += accepted
         logger.warning("worker %s is dead, %d jobs of it are given back", worker, accepted)
         self._on_change()
-
-    def doubt_unknown(self) -> None:
-        """Report running rows of this worker that its book does not have; seen twice, to be sure."""
-        with self._database.reading() as connection:
-            rows = rescue.held_by(connection, [self._worker])
-        strange = {(row.id, row.attempt) for row in rows if row.id not in self._held}
-        lost = strange & self._unknown
-        self._unknown = strange
-        if lost:
-            logger.warning("%d claims that this worker does not know of are released", len(lost))
-            self._doubt([job for job, _ in lost])
 
 
 def _outcome(attempt: HeldAttempt, stored: dict[UUID, str]) -> Outcome:

@@ -7,6 +7,12 @@ import math
 #: A claim may run this far ahead of the pool, in seconds of its work: enough to hide a turn.
 _AHEAD = 0.05
 
+#: Jobs that take as long, in seconds, are claimed when a child is free for them: a turn is nothing to them,
+#: and what waits behind one of them could have run elsewhere.
+_LONG = 0.2
+
+_UNKNOWN = 1.0  # seconds that a job takes, before any has ended
+
 _SHORTEST = 0.0005  # seconds; what is measured below is noise
 _WEIGHT = 0.1  # of the latest job in the moving average
 
@@ -19,7 +25,7 @@ class Room:
     """
 
     def __init__(self) -> None:
-        self._pace = _AHEAD  # seconds that a job takes, a moving average
+        self._pace = _UNKNOWN  # seconds that a job takes, a moving average
 
     def took(self, seconds: float) -> None:
         """A job has ended after ``seconds``."""
@@ -31,5 +37,7 @@ class Room:
         Args:
             queues: whether the pool takes more than it can run; one that does not blocks instead.
         """
-        ahead = max(1, math.ceil(children * _AHEAD / max(self._pace, _SHORTEST))) if queues else 0
+        ahead = 0
+        if queues and self._pace < _LONG:
+            ahead = math.ceil(children * _AHEAD / max(self._pace, _SHORTEST))
         return max(0, children + ahead - unfinished)

@@ -13,10 +13,15 @@ def after(*seconds: float, times: int = 200) -> Room:
     return room
 
 
-def test_long_jobs_are_claimed_one_ahead() -> None:
-    assert after(30.0).beside(0, children=2) == 3
-    assert after(30.0).beside(2, children=2) == 1
-    assert after(30.0).beside(3, children=2) == 0
+def test_long_jobs_are_claimed_when_a_child_is_free() -> None:
+    assert after(30.0).beside(0, children=2) == 2
+    assert after(30.0).beside(1, children=2) == 1
+    assert after(30.0).beside(2, children=2) == 0
+
+
+def test_nothing_is_claimed_ahead_before_it_is_known_how_long_jobs_take() -> None:
+    assert Room().beside(0, children=2) == 2
+    assert after(0.001, times=20).beside(0, children=2) > 2
 
 
 def test_short_jobs_are_claimed_ahead_by_the_time_of_a_turn() -> None:
