@@ -89,7 +89,7 @@ class Consumer(CeleryConsumer):
                 Duty("cancel", self.canceller.pass_on, 1.0),
                 Duty("rescue", self.rescuer.rescue_dead, 1.0),
                 Duty("unknown claims", self.rescuer.doubt_unknown, 5.0),
-                Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 5.0),
+                Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0),
                 Duty("strands", self.strander.sweep, 2.0),
             ],
             longest_rest=settings.worker_timeout / 4,
