@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from kombu.utils.json import loads
 
+from app.ids import optional_id
 from app.ledger import parked
 from app.ledger.database import Database
 from app.ledger.lifecycle import JobState
@@ -37,9 +38,10 @@ class Workflows:
 
     def _decide(self, row: Parked) -> None:
         chord = row.headers.get(CHORD)
-        if chord is not None and row.group_id is not None:
+        group = optional_id(chord.get("group")) if chord else None
+        if chord is not None and group is not None:
             with self._database.reading() as connection:
-                found = parked.members(connection, row.group_id, but=row.id, grace=_GRACE)
+                found = parked.members(connection, group, but=row.id, grace=_GRACE)
             size, immutable = int(chord["size"]), bool(chord.get("immutable"))
             self._act(row, *decide_chord(found, size=size, old=row.old, immutable=immutable))
         elif row.root_id is not None:
@@ -74,7 +76,7 @@ def decide_chord(
     broken = [member for member in members if member.state is not JobState.COMPLETED]
     if broken:
         return None, f"dependency {broken[0].id} is {broken[0].state}"
-    if len(members) != size:
+    if len(members) < size:  # one that was added by a member counts beside them
         return None, f"{len(members)} of {size} dependencies were enqueued" if old else None
     ordered = sorted(members, key=lambda member: member.headers.get("group_index") or 0)
     missing = [member for member in ordered if member.result is None and not immutable]

@@ -50,7 +50,7 @@ def test_chords_across_flushall_and_a_workers_death(drill: Drill) -> None:
 def test_jobs_that_replace_themselves_across_a_workers_death(flush: bool, drill: Drill) -> None:
     victim, _ = drill.house.man(2)
     task = drill.house.app.tasks["tests.become_witness"]
-    drill.accept([str(task.delay(drill.witness.path, kind, 0.4).id) for _ in range(5) for kind in KINDS])
+    drill.accept([str(task.delay(drill.witness.path, kind, 0.2).id) for _ in range(5) for kind in KINDS])
     drill.begun(2, pids=victim.children())
     victim.kill()
     drill.hit(victim)
@@ -58,7 +58,7 @@ def test_jobs_that_replace_themselves_across_a_workers_death(flush: bool, drill:
         with drill.house.broker.client() as client:
             client.flushall()
     drill.over()
-    drill.ends()
+    drill.ends(recovery=25 if flush else 20)  # two faults at once, one behind the other
 
 
 def _chords(drill: Drill, count: int) -> None:
