@@ -98,6 +98,7 @@ class Drill:
         self.cancelled: set[str] = set()
         self.failing: set[str] = set()  # jobs that are to end as dead letters
         self.clock = 0.0  # seconds that the workers' clocks are ahead
+        self.clocks: dict[int, float] = {}  # the same, of children with a clock of their own
         self._middle: set[str] = set()
         self._settle = settle
         self._record = record
@@ -360,7 +361,11 @@ class Drill:
 
     def since_over(self, mark: Mark) -> float:
         """Seconds from the end of the fault; negative before it."""
-        return mark.at - self.clock - self._over
+        return self.at(mark) - self._over
+
+    def at(self, mark: Mark) -> float:
+        """When a mark was made, on this process's clock."""
+        return mark.at - self.clocks.get(mark.pid, self.clock)
 
     def _resumed(self, marks: Sequence[Mark]) -> float | None:
         return min((at for at in map(self.since_over, marks) if at > 0), default=None)

@@ -36,7 +36,9 @@ def test_effects_of_complete_in_happen_once_whatever_dies(drill: Drill, engine: 
     drill.witness = Effects(engine)
     drill.house.man(3)
     task = drill.house.app.tasks["tests.book"]
-    drill.accept([str(task.apply_async((0.05,), max_tries=20).id) for _ in range(JOBS)])
+    for number in range(JOBS):
+        then = "rollback" if number % 10 == 0 else "commit"
+        drill.accept([str(task.apply_async((0.05,), {"then": then}, max_tries=20).id)])
     drill.flows()
     for kill in range(KILLS):
         victim = chance.choice([worker for worker in drill.house.workers if worker.running])
