@@ -337,7 +337,7 @@ def _address_space() -> int:
 # What writes its effect in the ledger's own database
 
 
-@shared_task(name="tests.book", bind=True)
+@shared_task(name="tests.book", bind=True, retry_base=0.05)
 def book(self: Task[Any, Any], seconds: float = 0.0, *, then: str = "commit") -> str:
     """Write an effect and complete the job with it; what comes ``then`` decides about both.
 
