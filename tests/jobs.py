@@ -348,11 +348,11 @@ def book(self: Task[Any, Any], seconds: float = 0.0, *, then: str = "commit") ->
         effects.write(session, self.request.id, self.attempt)
         time.sleep(seconds)
         complete_in(session, "booked", app=self.app)
-        time.sleep(seconds)
         if then == "rollback" and self.attempt == 1:
             session.rollback()
             raise ValueError("rolled back on purpose")
         session.commit()
+    time.sleep(seconds)  # whoever dies here has done it
     return "booked"
 
 
