@@ -9,5 +9,5 @@ from __future__ import annotations
 
 FORMER_FAILURES: dict[str, tuple[str, int, int]] = {
     # Its thawed worker claims before it hears that it is dead: red when a burial is final.
-    "a_buried_worker_that_claims_is_rescued": ("frost", 3, 3_000),
+    "a_buried_worker_that_claims_is_rescued": ("frost", 5, 3_000),
 }
