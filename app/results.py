@@ -148,8 +148,9 @@ class ResultBackend(RedisBackend):
         """Celery's part in Redis, and a parked row for the body: it must end even if Redis forgets it."""
         super().apply_chord(header_result_args, body, **kwargs)
         if body.get("subtask_type") is None and body.options.get("task_id"):
-            size = len(list(header_result_args[1]))
-            waits = {"size": size, "immutable": bool(body.immutable)}
+            group, members = header_result_args
+            # Not the body's own group: that is another where it replaced a member of one, or none.
+            waits = {"size": len(list(members)), "immutable": bool(body.immutable), "group": str(group)}
             self.app.send_task(body.task, body.args, body.kwargs, celeriac_chord=waits, **body.options)
 
     def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:

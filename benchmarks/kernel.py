@@ -1,4 +1,4 @@
-"""What the kernel knows of a process: its memory, its sockets."""
+"""What the kernel knows of a process: its memory, its time, its sockets."""
 
 from __future__ import annotations
 
@@ -17,6 +17,19 @@ def resident(pid: int) -> float:
     if statm.exists():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     return int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(pid)])) / 2**10
+
+
+def processor_time(pid: int) -> float:
+    """Seconds of a core that one process has used, without its children.
+
+    Raises:
+        NotMeasured: the system has no /proc.
+    """
+    stat = _PROC / str(pid) / "stat"
+    if not stat.exists():
+        raise NotMeasured("processor time is read in /proc, which this system does not have")
+    fields = stat.read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def ports(pid: int) -> set[int]:

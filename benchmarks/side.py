@@ -29,6 +29,7 @@ class Side:
 
     noop: Callable[[], object]  # enqueues a job that calls witness.done() and has no result
     timed: Callable[[float], object]  # enqueues a job that calls witness.started() with that number
+    delayed: Callable[[float, float], object]  # as timed, to be run that many seconds later
     worker: Callable[[str, int], Sequence[str]]  # argv of a worker with that pool and so many jobs at a time
     distributions: tuple[str, ...]  # packages whose versions matter
     prepare: Callable[[], object] = _nothing  # makes the tables in an empty database
@@ -55,6 +56,12 @@ class Side:
             time.sleep(max(0.0, begin + number / rate - time.monotonic()))
             self.timed(time.monotonic())
 
+    def delay_by(self, n: int, shortest: float, longest: float) -> None:
+        """Enqueue ``n`` timed jobs whose delays, in seconds, are spread evenly; each names when it is due."""
+        for number in range(n):
+            seconds = shortest + (longest - shortest) * number / n
+            self.delayed(time.monotonic() + seconds, seconds)
+
     def versions(self) -> dict[str, str]:
         return {name: version(name) for name in self.distributions}
 
@@ -73,6 +80,7 @@ def main(side: Side) -> None:
         "enqueue": lambda n: side.enqueue(int(n)),
         "delay": lambda n, warm: side.delay(int(n), int(warm)),
         "pace": lambda n, rate: side.pace(int(n), int(rate)),
+        "delayed": lambda n, shortest, longest: side.delay_by(int(n), float(shortest), float(longest)),
         "worker": lambda pool, concurrency: side.become_worker(pool, int(concurrency)),
     }
     answer = commands[command](*words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import subprocess
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,6 +53,28 @@ def _copied(home: Path) -> Path:
         if (source := home.with_name(name)).exists():
             shutil.copytree(source, target / name, symlinks=True, ignore=shutil.ignore_patterns("include"))
     return target / home.name
+
+
+@cache
+def pgbouncer() -> tuple[Path, Path | None]:
+    """The program, and a directory of libraries that it needs: the PATH's, else Debian's package, unpacked.
+
+    There is no wheel of it. Nothing is installed, and no rights are needed.
+    """
+    if found := shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin"):
+        return Path(found), None
+    target = scratch("pgbouncer")
+    try:
+        _run(["apt-get", "download", "pgbouncer", "libevent-2.1-7", "libc-ares2"], target)
+        for package in target.glob("*.deb"):
+            _run(["dpkg", "-x", package, target], target)
+        return target / "usr" / "sbin" / "pgbouncer", next(target.glob("usr/lib/*-linux-gnu"))
+    except (OSError, subprocess.SubprocessError, StopIteration) as exc:
+        raise ServerMissing(f"no PgBouncer for the tests: install the package pgbouncer ({exc!r})") from None
+
+
+def _run(command: list[str | Path], directory: Path) -> None:
+    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=120)
 
 
 def unprivileged() -> Account | None:

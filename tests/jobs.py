@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import time
+from functools import cache
 from typing import Any, NoReturn
 
 from celery import Task, chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
+from app.transactions import complete_in
+from tests import effects
 from tests.witness import END, START, Witness, mark
 
 # What succeeds
@@ -308,6 +315,53 @@ def hang(self: Task[Any, Any], stubborn: bool = False, path: str | None = None) 
                 raise
 
 
+@shared_task(name="tests.exhaust")
+def exhaust(megabytes: int = 256) -> NoReturn:
+    """Take memory until there is none: this process may have that much more than it has now."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    taken = []
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + (megabytes << 20), limits[1]))
+    try:
+        while True:
+            taken.append(bytearray(1 << 20))
+    finally:
+        taken.clear()
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def _address_space() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+# What writes its effect in the ledger's own database
+
+
+@shared_task(name="tests.book", bind=True, retry_base=0.05)
+def book(self: Task[Any, Any], seconds: float = 0.0, *, then: str = "commit") -> str:
+    """Write an effect and complete the job with it; what comes ``then`` decides about both.
+
+    Args:
+        then: commit, or rollback in the first attempt.
+    """
+    with Session(_effects(self.app.settings.database)) as session:
+        effects.write(session, self.request.id, self.attempt)
+        time.sleep(seconds)
+        complete_in(session, "booked", app=self.app)
+        if then == "rollback" and self.attempt == 1:
+            session.rollback()
+            raise ValueError("rolled back on purpose")
+        session.commit()
+    time.sleep(seconds)  # whoever dies here has done it
+    return "booked"
+
+
+@cache
+def _effects(url: Any) -> Engine:
+    # Without a pool: a child that is forked later inherits no connection.
+    return create_engine(url, poolclass=NullPool)
+
+
 # What replaces itself, what listens
 
 
@@ -321,6 +375,20 @@ def become(self: Task[Any, Any], kind: str) -> NoReturn:
             "chain": lambda: chain(add.si(1, 2), add.s(3)),
             "group": lambda: parts,
             "chord": lambda: chord(parts, total.s()),
+        }[kind]()
+    )
+
+
+@shared_task(name="tests.become_witness", bind=True)
+def become_witness(self: Task[Any, Any], path: str, kind: str, seconds: float = 0.0) -> NoReturn:
+    """Wait, then replace itself by marks in ``path``: one job, a chain or a chord, ended by this very id."""
+    time.sleep(seconds)
+    one = witness.si(path, seconds)
+    raise self.replace(
+        {
+            "job": lambda: one,
+            "chain": lambda: chain(one.clone(), one.clone(), one.clone()),
+            "chord": lambda: chord([one.clone(), one.clone()], one.clone()),
         }[kind]()
     )
 

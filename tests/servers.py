@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from tests.binaries import ServerMissing, postgresql, unprivileged, valkey
+from tests.binaries import ServerMissing, pgbouncer, postgresql, unprivileged, valkey
 from tests.processes import Process, scratch
 from tests.support import wait_until
 
@@ -311,6 +311,61 @@ class PostgresServer(Server):
 
     def _farewell(self) -> signal.Signals:
         return signal.SIGINT  # "fast"; SIGTERM waits until the last client has gone
+
+
+class PgBouncerServer(Server):
+    """A PgBouncer in transaction mode: each transaction may be another server connection's.
+
+    Args:
+        behind: the server that it speaks to.
+        connections: to that server, for each database; fewer than its clients have.
+    """
+
+    name = "pgbouncer"
+    variable = "PATH"
+
+    def __init__(self, behind: PostgresServer, *, connections: int = 3) -> None:
+        super().__init__()
+        self._behind = behind
+        self._connections = connections
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://postgres@{HOST}:{self.port}/{database}"
+
+    def _launch(self) -> Process:
+        binary, libraries = pgbouncer()
+        (self.home / "users").write_text('"postgres" ""\n')
+        (self.home / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host={HOST} port={self._behind.port}\n"
+            "[pgbouncer]\n"
+            f"listen_addr = {HOST}\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            "auth_type = trust\nauth_file = users\nadmin_users = postgres\n"
+            "pool_mode = transaction\nserver_round_robin = 1\nmax_client_conn = 500\n"
+            f"default_pool_size = {self._connections}\nserver_login_retry = 1\n"
+        )
+        account = unprivileged()
+        if account:
+            for path in (self.home, *self.home.iterdir()):
+                os.chown(path, *account)
+        return Process(
+            [binary, "pgbouncer.ini"],
+            log=self.home / "pgbouncer.log",
+            cwd=self.home,
+            env=os.environ | ({"LD_LIBRARY_PATH": str(libraries)} if libraries else {}),
+            account=account,
+        )
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        try:
+            connect(self.url("pgbouncer")).close()
+            return True
+        except psycopg.OperationalError:
+            return False
+
+    def _farewell(self) -> signal.Signals:
+        return signal.SIGTERM  # at once
 
 
 def connect(url: str) -> psycopg.Connection:

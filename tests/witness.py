@@ -55,7 +55,7 @@ class Witness:
         return self.count(END)
 
     def count(self, event: str) -> Counter[str]:
-        return Counter(mark.job_id for mark in self._read() if mark.event == event)
+        return Counter(mark.job_id for mark in self.marks() if mark.event == event)
 
     def doubled(self) -> dict[str, int]:
         """The jobs that came to their end more than once, and how often."""

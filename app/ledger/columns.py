@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Dialect, Double, String, TypeDecorator
+from sqlalchemy import BigInteger, Dialect, Double, String, TypeDecorator, select
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -85,6 +85,14 @@ class after(FunctionElement[datetime]):
 
     type = Instant()
     inherit_cache = True
+
+
+def once(moment: now | after) -> Any:
+    """``moment``, read once in a statement: only then can an index be searched for what lies before it.
+
+    PostgreSQL reads ``clock_timestamp()`` anew for every row, and so compares every row with it.
+    """
+    return select(moment).scalar_subquery()
 
 
 @compiles(now, "postgresql")

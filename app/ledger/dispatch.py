@@ -8,12 +8,12 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Update, bindparam, func, null, select, update
+from sqlalchemy import CTE, Connection, Select, Update, bindparam, func, null, select, update
 from sqlalchemy import cast as sql_cast
 
 from app.ledger import batch
 from app.ledger.claims import Message
-from app.ledger.columns import Instant, now
+from app.ledger.columns import Instant, now, once
 from app.ledger.lifecycle import WAITING
 from app.ledger.models import JOBS
 
@@ -51,8 +51,11 @@ def unmark(connection: Connection, ids: Sequence[UUID]) -> None:
     connection.execute(_unmark(dialect), batch.ids(dialect, ids))
 
 
-@lru_cache
-def _levels() -> Select[Any]:
+def unsent_priorities() -> CTE:
+    """The priorities of rows whose message was not sent, each found by one search of the index.
+
+    To be joined by whoever looks for some of them: their index begins with the priority. The last is null.
+    """
     first = select(func.max(_jobs.c.priority).label("priority")).where(_UNSENT).cte("level", recursive=True)
     lower = (
         select(func.max(_jobs.c.priority))
@@ -60,7 +63,12 @@ def _levels() -> Select[Any]:
         .correlate(first)
         .scalar_subquery()
     )
-    level = first.union_all(select(lower).where(first.c.priority.is_not(None)))
+    return first.union_all(select(lower).where(first.c.priority.is_not(None)))
+
+
+@lru_cache
+def _levels() -> Select[Any]:
+    level = unsent_priorities()
     earliest = (
         select(func.min(_jobs.c.next_attempt_after))
         .where(_UNSENT, _jobs.c.priority == level.c.priority)
@@ -79,7 +87,7 @@ def _take_due() -> Update:
     c = _jobs.c
     chosen = (
         select(c.id)
-        .where(_UNSENT, c.priority == bindparam("level"), c.next_attempt_after <= now())
+        .where(_UNSENT, c.priority == bindparam("level"), c.next_attempt_after <= once(now()))
         .order_by(c.next_attempt_after)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Insert, Select, Update, and_, bindparam, case
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.ledger.columns import PARKED, Seconds, after, now
+from app.ledger.dispatch import unsent_priorities
 from app.ledger.lifecycle import TERMINAL, AttemptKind, JobState
 from app.ledger.models import FAILURES, JOBS
 
@@ -26,7 +27,6 @@ class Parked:
 
     id: UUID
     root_id: UUID | None
-    group_id: UUID | None
     payload: bytes
     headers: dict[str, Any]
     old: bool  # whether it has waited for longer than any producer takes
@@ -91,8 +91,14 @@ def _settled() -> Any:
 def _parked() -> Select[Any]:
     c = JOBS.c
     old = case((c.queued < after(bindparam("old", type_=Seconds)), 1), else_=0)
-    columns = (c.id, c.root_id, c.group_id, c.payload, c.headers, old)
-    return select(*columns).where(_is_parked()).limit(bindparam("most"))
+    columns = (c.id, c.root_id, c.payload, c.headers, old)
+    level = unsent_priorities()  # or every delayed job would be looked at
+    return (
+        select(*columns)
+        .join(level, level.c.priority == c.priority)
+        .where(_is_parked())
+        .limit(bindparam("most"))
+    )
 
 
 @lru_cache

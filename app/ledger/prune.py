@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exists, null, select, update
 
-from app.ledger.columns import Seconds, after
+from app.ledger.columns import Seconds, after, once
 from app.ledger.lifecycle import TERMINAL, JobState
 from app.ledger.models import JOBS, WORKERS
 
@@ -53,7 +53,7 @@ def prune_workers(connection: Connection, *, age: float) -> int:
 @lru_cache
 def _prune(one_task: bool, but: bool) -> Delete:
     c = JOBS.c
-    cutoff = after(bindparam("age", type_=Seconds))
+    cutoff = once(after(bindparam("age", type_=Seconds)))
     # Queued before it ended: the condition on queued is implied, and lets the index be used.
     conditions = [c.state == bindparam("ended"), c.queued < cutoff, c.finished < cutoff]
     if one_task:
@@ -73,7 +73,7 @@ def _prune(one_task: bool, but: bool) -> Delete:
 @lru_cache
 def _forget() -> Update:
     c = JOBS.c
-    cutoff = after(bindparam("age", type_=Seconds))
+    cutoff = once(after(bindparam("age", type_=Seconds)))
     chosen = (
         select(c.id)
         .where(c.state == JobState.COMPLETED, c.queued < cutoff, c.finished < cutoff, c.result.is_not(None))

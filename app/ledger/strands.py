@@ -22,12 +22,16 @@ _MOST = 1000
 #: The wait before a further re-send doubles up to this many times.
 _DOUBLINGS = 6
 
+#: Messages of a job, beside one for each attempt, that are no re-sends: the first, and another when it was
+#: released or replaced itself.
+_ORDINARY = 2
+
 
 def unstrand(connection: Connection, queue: str, *, grace: float, before: datetime | None) -> int:
     """Clear the mark of rows of ``queue`` whose message must be gone; return how many.
 
     Args:
-        grace: seconds since the message was sent, doubled with every re-send.
+        grace: seconds since the message was sent, doubled with every re-send after the first.
         before: only messages sent before this moment, since a later one was claimed a grace ago;
             None when the queue is empty.
     """
@@ -38,8 +42,9 @@ def unstrand(connection: Connection, queue: str, *, grace: float, before: dateti
 @lru_cache
 def _unstrand(bounded: bool) -> Update:
     c = JOBS.c
-    doublings = case((c.dispatch_count > _DOUBLINGS, _DOUBLINGS), else_=c.dispatch_count - 1)
-    factor = literal(1).op("<<")(case((doublings < 0, 0), else_=doublings))
+    resent = c.dispatch_count - c.try_count - _ORDINARY
+    doublings = case((resent < 0, 0), (resent > _DOUBLINGS, _DOUBLINGS), else_=resent)
+    factor = literal(1).op("<<")(doublings)
     late = c.dispatched <= after(bindparam("grace", type_=Seconds) * factor)
     chosen = (
         select(c.id)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from kombu.utils.json import loads
 
+from app.ids import optional_id
 from app.ledger import parked
 from app.ledger.database import Database
 from app.ledger.lifecycle import JobState
@@ -16,7 +17,9 @@ from app.sending import CHORD
 
 logger = logging.getLogger(__name__)
 
-_GRACE = 15.0  # seconds that Redis and Celery have to release a job after what it waits for has ended
+#: Seconds since the last awaited job has ended. A child counts its part in Redis, and sends what follows,
+#: before its outcome is told: whoever was to release the job has done so by then, or never will.
+_GRACE = 2.0
 _OLD = 3600.0  # seconds after which nobody is still enqueuing the members of a chord
 _MOST = 200
 
@@ -35,10 +38,12 @@ class Workflows:
 
     def _decide(self, row: Parked) -> None:
         chord = row.headers.get(CHORD)
-        if chord is not None and row.group_id is not None:
+        group = optional_id(chord.get("group")) if chord else None
+        if chord is not None and group is not None:
             with self._database.reading() as connection:
-                found = parked.members(connection, row.group_id, but=row.id, grace=_GRACE)
-            self._act(row, *decide_chord(found, size=int(chord["size"]), old=row.old))
+                found = parked.members(connection, group, but=row.id, grace=_GRACE)
+            size, immutable = int(chord["size"]), bool(chord.get("immutable"))
+            self._act(row, *decide_chord(found, size=size, old=row.old, immutable=immutable))
         elif row.root_id is not None:
             with self._database.reading() as connection:
                 left = parked.unfinished_of_root(connection, row.root_id, but=row.id, grace=_GRACE)
@@ -59,18 +64,22 @@ class Workflows:
 
 
 def decide_chord(
-    members: Sequence[Member], *, size: int, old: bool
+    members: Sequence[Member], *, size: int, old: bool, immutable: bool = False
 ) -> tuple[Sequence[str] | None, str | None]:
-    """What becomes of a chord's body: run with these results, fail for this reason, or wait on."""
+    """What becomes of a chord's body: run with these results, fail for this reason, or wait on.
+
+    Args:
+        immutable: whether the body takes no results; then none can be missing.
+    """
     if any(not member.settled for member in members):
         return None, None
     broken = [member for member in members if member.state is not JobState.COMPLETED]
     if broken:
         return None, f"dependency {broken[0].id} is {broken[0].state}"
-    if len(members) != size:
+    if len(members) < size:  # one that was added by a member counts beside them
         return None, f"{len(members)} of {size} dependencies were enqueued" if old else None
     ordered = sorted(members, key=lambda member: member.headers.get("group_index") or 0)
-    missing = [member for member in ordered if member.result is None]
+    missing = [member for member in ordered if member.result is None and not immutable]
     if missing:
         return None, f"the result of dependency {missing[0].id} is lost"
     return [member.result or "null" for member in ordered], None

@@ -20,6 +20,10 @@ def timed(sent: float) -> None:
     witness.started(sent)
 
 
+def delayed(due: float, seconds: float) -> None:
+    timed.apply_async((due,), countdown=seconds)
+
+
 def worker(pool: str, concurrency: int) -> list[str]:
     argv = [sys.executable, "-m", "celery", "-A", "app", "worker", "-I", "benchmarks.sides.celeriac"]
     return [*argv, "-P", pool, "-c", str(concurrency)]
@@ -34,6 +38,7 @@ if __name__ == "__main__":
         Side(
             noop=noop.delay,
             timed=timed.delay,
+            delayed=delayed,
             worker=worker,
             prepare=prepare,
             distributions=("celery", "kombu", "redis", "sqlalchemy", "psycopg"),

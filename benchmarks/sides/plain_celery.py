@@ -24,10 +24,22 @@ def timed(sent: float) -> None:
     witness.started(sent)
 
 
+def delayed(due: float, seconds: float) -> None:
+    timed.apply_async((due,), countdown=seconds)
+
+
 def worker(pool: str, concurrency: int) -> list[str]:
     argv = [sys.executable, "-m", "celery", "-A", "benchmarks.sides.plain_celery", "worker"]
     return [*argv, "-P", pool, "-c", str(concurrency)]
 
 
 if __name__ == "__main__":
-    main(Side(noop=noop.delay, timed=timed.delay, worker=worker, distributions=("celery", "kombu", "redis")))
+    main(
+        Side(
+            noop=noop.delay,
+            timed=timed.delay,
+            delayed=delayed,
+            worker=worker,
+            distributions=("celery", "kombu", "redis"),
+        )
+    )

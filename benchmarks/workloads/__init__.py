@@ -7,6 +7,7 @@ from benchmarks.workloads.connections import CONNECTIONS
 from benchmarks.workloads.delay import DELAY
 from benchmarks.workloads.drain import DRAIN
 from benchmarks.workloads.latency import LATENCY
+from benchmarks.workloads.lateness import LATENESS
 from benchmarks.workloads.memory import MEMORY
 
-WORKLOADS: tuple[Workload, ...] = (DRAIN, DELAY, LATENCY, CONNECTIONS, MEMORY)
+WORKLOADS: tuple[Workload, ...] = (DRAIN, DELAY, LATENCY, LATENESS, CONNECTIONS, MEMORY)

@@ -18,7 +18,7 @@ from app.application import Celeriac
 from app.factory import build
 from app.ids import new_id
 from app.job import jobs as listed
-from app.ledger import claims, dispatch, outcomes, quarantine, reads
+from app.ledger import claims, dispatch, outcomes, quarantine, reads, strands
 from app.ledger.columns import PARKED, after, now
 from app.ledger.database import Database
 from app.ledger.jobs import enqueue, unpark
@@ -840,6 +840,20 @@ def test_two_dispatchers_never_take_the_same_message(ledger: Ledger) -> None:
     mine, theirs = at_once(all_of_them)
     assert sorted(mine + theirs) == sorted(jobs)
     assert {ledger.row(job).dispatch_count for job in jobs} == {1}
+
+
+@pytest.mark.parametrize(
+    ("sent", "tries", "factor"),
+    [(1, 0, 1), (2, 0, 1), (3, 0, 2), (4, 0, 4), (4, 3, 1), (5, 4, 1), (7, 4, 2), (50, 0, 64)],
+)
+def test_only_re_sends_make_strand_detection_wait(ledger: Ledger, sent: int, tries: int, factor: int) -> None:
+    """An attempt has a message of its own: a fifth try that is lost is found as soon as a first."""
+    job = ledger.enqueued(max_tries=9)
+    with ledger.database.transaction() as connection:
+        connection.execute(update(_table).values(dispatched=after(-9), dispatch_count=sent, try_count=tries))
+    assert ledger.do(strands.unstrand, "normal", grace=10.0 / factor, before=None) == 0
+    assert ledger.do(strands.unstrand, "normal", grace=8.0 / factor, before=None) == 1
+    assert ledger.row(job).dispatched is None
 
 
 def test_a_mark_is_taken_back_from_what_still_waits(ledger: Ledger) -> None:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import redis
+from celery._state import pop_current_task, push_current_task
 from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from app.application import Celeriac
-from app.errors import AnotherDatabase, BadArgument
+from app.errors import AnotherDatabase, AttemptTaken, BadArgument
 from app.factory import build
+from app.ledger import claims, outcomes
+from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.models import BackgroundJob
+from app.ledger.outcomes import Failure, Outcome
+from app.sending import STAMP
 from app.settings import Settings
 from app.transactions import complete_in, enqueue_in
+from tests.support import wait_until
 
 
-@pytest.fixture
-def platform(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celeriac]:
+@contextmanager
+def built(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celeriac]:
     monkeypatch.setenv("CELERY_BROKER_URL", redis_url)
     monkeypatch.setenv("DATABASE_URL", database_url)
     app = build(Settings(), name="transactions", set_as_current=False)
@@ -30,6 +40,12 @@ def platform(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch)
 
     yield app
     app.database.close()
+
+
+@pytest.fixture
+def platform(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celeriac]:
+    with built(redis_url, database_url, monkeypatch) as app:
+        yield app
 
 
 @pytest.fixture
@@ -121,3 +137,177 @@ def test_ids_are_known_before_the_commit(platform: Celeriac, engine: Engine) -> 
         assert result.id == wanted
         assert UUID(result.id)
     assert rows(platform) == {}
+
+
+# ---- sessions of an event loop
+
+
+@asynccontextmanager
+async def event_loops_session(platform: Celeriac) -> AsyncIterator[AsyncSession]:
+    engine = create_async_engine(platform.settings.database)
+    try:
+        async with AsyncSession(engine) as session:
+            yield session
+    finally:
+        await engine.dispose()
+
+
+def in_event_loop(platform: Celeriac, steps: Callable[[AsyncSession], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        async with event_loops_session(platform) as session:
+            return await steps(session)
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def on_postgresql(redis_url: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celeriac]:
+    """Where the ledger's own driver speaks to an event loop; SQLite would need another."""
+    with built(redis_url, postgres_url, monkeypatch) as app:
+        yield app
+
+
+def test_an_async_commit_accepts_the_job_and_sends_it(on_postgresql: Celeriac, redis_url: str) -> None:
+    async def steps(session: AsyncSession) -> str:
+        async with enqueue_in(session, app=on_postgresql):
+            id = on_postgresql.tasks["tests.book"].delay(1).id
+        assert rows(on_postgresql) == {}
+        await session.commit()
+        return str(id)
+
+    id = in_event_loop(on_postgresql, steps)
+    assert set(rows(on_postgresql)) == {id}
+    wait_until(lambda: waiting(on_postgresql, redis_url) == 1, within=10, saying="its message is sent")
+
+
+def test_an_async_rollback_leaves_neither_row_nor_message(on_postgresql: Celeriac, redis_url: str) -> None:
+    async def steps(session: AsyncSession) -> None:
+        async with enqueue_in(session, app=on_postgresql):
+            on_postgresql.tasks["tests.book"].delay(1)
+        await session.rollback()
+        async with enqueue_in(session, app=on_postgresql):
+            on_postgresql.tasks["tests.book"].delay(2)
+        await session.commit()
+
+    in_event_loop(on_postgresql, steps)
+    assert len(rows(on_postgresql)) == 1
+    wait_until(lambda: waiting(on_postgresql, redis_url) == 1, within=10, saying="one message is sent")
+
+
+def test_an_async_savepoint_takes_only_its_own_jobs_back(on_postgresql: Celeriac) -> None:
+    async def steps(session: AsyncSession) -> str:
+        async with enqueue_in(session, app=on_postgresql):
+            kept = on_postgresql.tasks["tests.book"].delay(1).id
+        savepoint = await session.begin_nested()
+        async with enqueue_in(session, app=on_postgresql):
+            on_postgresql.tasks["tests.book"].delay(2)
+        await savepoint.rollback()
+        await session.commit()
+        return str(kept)
+
+    kept = in_event_loop(on_postgresql, steps)
+    assert set(rows(on_postgresql)) == {kept}
+
+
+def test_an_error_in_an_async_block_writes_nothing(on_postgresql: Celeriac) -> None:
+    async def steps(session: AsyncSession) -> None:
+        with pytest.raises(LookupError):
+            async with enqueue_in(session, app=on_postgresql):
+                on_postgresql.tasks["tests.book"].delay(1)
+                raise LookupError
+        await session.commit()
+
+    in_event_loop(on_postgresql, steps)
+    assert rows(on_postgresql) == {}
+
+
+# ---- completing the running job
+
+
+@contextmanager
+def attempt(platform: Celeriac, **request: Any) -> Iterator[tuple[UUID, UUID]]:
+    """A job that is claimed, and its task as a child runs it: ids of job and worker."""
+    job, worker = UUID(platform.tasks["tests.book"].delay(1).id), uuid4()
+    with platform.database.transaction() as connection:
+        assert claims.claim(connection, [job], worker=worker)[job].attempt == 1
+    task = platform.tasks["tests.book"]
+    stamp = {STAMP: {"attempt": 1, "worker": str(worker)}}
+    task.push_request(id=str(job), called_directly=False, **stamp, **request)
+    push_current_task(task)
+    try:
+        yield job, worker
+    finally:
+        pop_current_task()
+        task.pop_request()
+
+
+def order(session: Session) -> None:
+    session.execute(text("INSERT INTO orders VALUES (1)"))
+
+
+def orders(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM orders")).scalar_one())
+
+
+def test_a_job_is_completed_with_its_own_writes(platform: Celeriac, engine: Engine) -> None:
+    with attempt(platform) as (job, _), Session(engine) as session:
+        order(session)
+        complete_in(session, {"order": 1}, app=platform)
+        session.commit()
+    row = rows(platform)[str(job)]
+    assert (row.state, row.result, row.worker_id) == (JobState.COMPLETED, '{"order": 1}', None)
+    assert orders(engine) == 1
+
+
+def test_a_rollback_leaves_the_job_running_and_nothing_written(platform: Celeriac, engine: Engine) -> None:
+    with attempt(platform) as (job, worker), Session(engine) as session:
+        order(session)
+        complete_in(session, app=platform)
+        session.rollback()
+        assert rows(platform)[str(job)].state == JobState.RUNNING
+        again = Outcome(
+            id=job, attempt=1, state=JobState.ERROR, failure=Failure(AttemptKind.ERROR, "ValueError")
+        )
+        with platform.database.transaction() as connection:
+            assert outcomes.record(connection, [again], worker=worker) == {job: JobState.ERROR}
+    assert orders(engine) == 0
+
+
+def test_the_outcome_that_the_worker_tells_afterwards_changes_nothing(
+    platform: Celeriac, engine: Engine
+) -> None:
+    with attempt(platform) as (job, worker), Session(engine) as session:
+        complete_in(session, "kept", app=platform)
+        session.commit()
+    lost = Outcome(id=job, attempt=1, state=JobState.ERROR, failure=Failure(AttemptKind.LOST))
+    with platform.database.transaction() as connection:
+        assert outcomes.record(connection, [lost], worker=worker) == {}
+    row = rows(platform)[str(job)]
+    assert (row.state, row.result) == (JobState.COMPLETED, '"kept"')
+
+
+def test_an_attempt_that_was_taken_away_completes_nothing(platform: Celeriac, engine: Engine) -> None:
+    with attempt(platform) as (job, worker), Session(engine) as session:
+        with platform.database.transaction() as connection:
+            claims.release(connection, [(job, 1)], worker=worker)
+            other = claims.claim(connection, [job], worker=uuid4())
+        assert other[job].attempt == 1  # the same number, by another
+        order(session)
+        with pytest.raises(AttemptTaken, match=str(job)):
+            complete_in(session, app=platform)
+        session.rollback()
+    assert rows(platform)[str(job)].state == JobState.RUNNING
+    assert orders(engine) == 0
+
+
+@pytest.mark.parametrize("successors", ["chain", "callbacks", "chord"])
+def test_a_job_with_successors_is_refused(platform: Celeriac, engine: Engine, successors: str) -> None:
+    request = {successors: [{"task": "tests.book"}]}
+    with (
+        attempt(platform, **request) as (job, _),
+        Session(engine) as session,
+        pytest.raises(BadArgument, match="has successors"),
+    ):
+        complete_in(session, app=platform)
+    assert rows(platform)[str(job)].state == JobState.RUNNING

@@ -7,4 +7,7 @@ A change to the simulation itself changes what a seed leads to; the entry then s
 
 from __future__ import annotations
 
-FORMER_FAILURES: dict[str, tuple[str, int, int]] = {}
+FORMER_FAILURES: dict[str, tuple[str, int, int]] = {
+    # Its thawed worker claims before it hears that it is dead: red when a burial is final.
+    "a_buried_worker_that_claims_is_rescued": ("frost", 5, 3_000),
+}

@@ -1,10 +1,14 @@
-"""A guard that is broken on purpose is found by the simulation: otherwise its silence would mean nothing.
+"""A guard that is broken on purpose is found: otherwise the silence of the tests would mean nothing.
 
-Each broken function is the real one without one of its conditions.
+By the simulation, where each broken function is the real one without one of its conditions; and by the
+tests that are named for it, run again with the condition taken out of the ledger's own statement.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,14 +17,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, func, literal, null, select, update
 
-from app.ledger import claims, outcomes
+from app.ledger import claims, outcomes, rescue
 from app.ledger.claims import Claimed
 from app.ledger.columns import now
 from app.ledger.lifecycle import JobState
-from app.ledger.models import JOBS
+from app.ledger.models import JOBS, WORKERS
 from app.ledger.outcomes import Outcome
+from tests.broken import VARIABLE
 from tests.simulation.ledger import SILENCE, Ledger
 from tests.simulation.world import BAD_LINE, FROST, STORM, Rates, SimulationFailed, World
+from tests.workers import ROOT
 
 _c = JOBS.c
 
@@ -63,7 +69,7 @@ def claim_before_it_is_due(
     return _take(connection, ids, worker, _c.state.in_(["pending", "error"]))
 
 
-def record_by_id_alone(
+def record_whatever_attempt(
     connection: Connection, told: Sequence[Outcome], *, worker: UUID
 ) -> dict[UUID, JobState]:
     """Believes anybody, whatever attempt he speaks of."""
@@ -125,6 +131,13 @@ def judge_after_an_outage(now: float, *, steady_since: float, last_beat: float) 
     return last_beat - steady_since >= SILENCE
 
 
+def dead_only_once(connection: Connection, *, silence: float) -> list[UUID]:
+    """Forgets whom it buried, whatever they claim when they thaw."""
+    buried = select(WORKERS.c.id).where(WORKERS.c.stopped.is_not(None))
+    gone = set(connection.execute(buried).scalars())
+    return [worker for worker in rescue.dead_workers(connection, silence=silence) if worker not in gone]
+
+
 def bury_without_rescue(connection: Connection, workers: Sequence[UUID]) -> list[Any]:
     """Sees nothing in the hands of the dead."""
     return []
@@ -143,7 +156,11 @@ BROKEN: dict[str, tuple[Ledger, str, Rates]] = {
         "before it was due|had expired",
         Rates(),
     ),
-    "outcome by id alone": (Ledger(record=record_by_id_alone), "does not hold it|outcome of another", STORM),
+    "attempt number ignored": (
+        Ledger(record=record_whatever_attempt),
+        "does not hold it|outcome of another",
+        STORM,
+    ),
     "release without worker": (
         Ledger(release=release_without_worker, release_unsure=release_unsure_without_worker),
         "does not hold it",
@@ -154,11 +171,12 @@ BROKEN: dict[str, tuple[Ledger, str, Rates]] = {
     "replay of what is done": (Ledger(replay=replay_of_anything), "was left by replay|a replay of", Rates()),
     "judge after an outage": (Ledger(may_judge=judge_after_an_outage), "rescued from, by itself", FROST),
     "no strand detection": (Ledger(unstrand=unstrand_nothing), "never ended", STORM),
+    "burial that is final": (Ledger(dead_workers=dead_only_once), "never ended", FROST),
     "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM),
 }
 
 STEPS = 3_000
-SEEDS = range(1, 9)
+SEEDS = range(1, 25)  # until one finds it
 
 
 @pytest.mark.parametrize("guard", BROKEN)
@@ -174,3 +192,33 @@ def _run(ledger: Ledger, rates: Rates) -> None:
     for seed in SEEDS:
         with World(seed, ledger=ledger, rates=rates) as world:
             world.run(STEPS)
+
+
+#: What is broken, in ``tests.broken``, and the tests that must turn red.
+NAMED = {
+    "attempt number ignored": (
+        "test_a_late_outcome_is_refused[sqlite-of_another_attempt]",
+        "test_a_late_outcome_is_refused[sqlite-after_a_replay]",
+    ),
+    "claim without state": (
+        "test_a_claim_is_refused[sqlite]",
+        "test_of_two_workers_that_claim_a_job_one_wins[sqlite]",
+    ),
+}
+
+
+@pytest.mark.parametrize("guard", NAMED)
+def test_a_broken_guard_turns_named_tests_red(guard: str) -> None:
+    tests = [f"tests/integration/test_ledger.py::{name}" for name in NAMED[guard]]
+    assert _red(tests, broken="") == set()
+    assert _red(tests, broken=guard) == set(tests)
+
+
+def _red(tests: Sequence[str], *, broken: str) -> set[str]:
+    """Those of ``tests`` that fail in a run of their own."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.broken", "-p", "no:cacheprovider", *tests]
+    ran = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, VARIABLE: broken}, capture_output=True, text=True, timeout=90
+    )
+    assert f"{len(tests)} " in ran.stdout.splitlines()[-1], ran.stdout
+    return {test for test in tests if f"FAILED {test}" in ran.stdout}

@@ -35,6 +35,12 @@ def test_a_member_whose_result_is_lost_fails_it() -> None:
     assert reason == f"the result of dependency {UUID(int=2)} is lost"
 
 
+def test_a_body_that_takes_no_results_misses_none() -> None:
+    results, reason = decide_chord([member(0), member(1, result=None)], size=2, old=False, immutable=True)
+    assert results is not None
+    assert reason is None
+
+
 def test_members_that_are_missing_are_waited_for_until_nobody_enqueues_them_any_more() -> None:
     assert decide_chord([member(0)], size=2, old=False) == (None, None)
     assert decide_chord([member(0)], size=2, old=True) == (None, "1 of 2 dependencies were enqueued")

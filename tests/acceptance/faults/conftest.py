@@ -16,7 +16,7 @@ from tests.acceptance.faults import report
 from tests.acceptance.faults.drill import SETTLE, Drill
 from tests.acceptance.faults.house import House
 from tests.acceptance.faults.report import Line
-from tests.servers import PostgresServer, ValkeyServer
+from tests.servers import PgBouncerServer, PostgresServer, ValkeyServer
 
 _lines = pytest.StashKey[list[Line]]()
 
@@ -39,11 +39,11 @@ def servers() -> Iterator[tuple[ValkeyServer, PostgresServer]]:
         yield stack.enter_context(ValkeyServer()), stack.enter_context(PostgresServer())
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def shared_house(
     servers: tuple[ValkeyServer, PostgresServer], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[House]:
-    """For the drills of every run: started once."""
+    """For the drills of every run: started once, gone before another house stands on the same servers."""
     with House(*servers, tmp_path_factory.mktemp("house")) as house:
         yield house
 
@@ -74,6 +74,26 @@ def quick(request: pytest.FixtureRequest, shared_house: House, tmp_path: Path) -
 def drill(request: pytest.FixtureRequest, house: House, tmp_path: Path) -> Drill:
     """A drill in a house of its own."""
     return _drill(request, house, tmp_path, settle=SETTLE)
+
+
+@pytest.fixture
+def bouncer(servers: tuple[ValkeyServer, PostgresServer]) -> Iterator[PgBouncerServer]:
+    """A PgBouncer before the database."""
+    with PgBouncerServer(servers[1]) as server:
+        yield server
+
+
+@pytest.fixture
+def bounced_drill(
+    request: pytest.FixtureRequest,
+    servers: tuple[ValkeyServer, PostgresServer],
+    bouncer: PgBouncerServer,
+    tmp_path: Path,
+) -> Iterator[Drill]:
+    """As ``drill``; workers and producers reach the ledger through the PgBouncer alone."""
+    settings = {"prepared_statements": "false"}  # as for every PgBouncer below 1.21
+    with House(*servers, tmp_path, settings=settings, bouncer=bouncer) as house:
+        yield _drill(request, house, tmp_path, settle=SETTLE)
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ class Row:
     state: JobState
     tries: int
     failure: str | None
+    root: str | None  # of its workflow; null for a job that came alone
 
 
 @dataclass
@@ -97,6 +98,7 @@ class Drill:
         self.cancelled: set[str] = set()
         self.failing: set[str] = set()  # jobs that are to end as dead letters
         self.clock = 0.0  # seconds that the workers' clocks are ahead
+        self.clocks: dict[int, float] = {}  # the same, of children with a clock of their own
         self._middle: set[str] = set()
         self._settle = settle
         self._record = record
@@ -231,7 +233,7 @@ class Drill:
     def rows(self) -> dict[str, Row]:
         """What the ledger says of every job of this drill; empty when it does not answer."""
         c = JOBS.c
-        query = select(c.id, c.state, c.try_count, c.failure_info).where(
+        query = select(c.id, c.state, c.try_count, c.failure_info, c.root_id).where(
             c.queued >= _instant(self._began - 1)
         )
         try:
@@ -239,7 +241,12 @@ class Drill:
                 found = connection.execute(query).all()
         except SQLAlchemyError:
             return {}
-        return {str(row.id): Row(JobState(row.state), row.try_count, row.failure_info) for row in found}
+        return {
+            str(row.id): Row(
+                JobState(row.state), row.try_count, row.failure_info, row.root_id and str(row.root_id)
+            )
+            for row in found
+        }
 
     def start_lags(self) -> list[float]:
         """How many seconds after it was due each job was last claimed, on the database's clock."""
@@ -247,6 +254,12 @@ class Drill:
         query = select(c.started, c.next_attempt_after)
         with self.house.database.reading() as connection:
             return [(row[0] - row[1]).total_seconds() for row in connection.execute(query)]
+
+    def due(self) -> dict[str, float]:
+        """When each job was due, as seconds of the epoch on the database's clock."""
+        query = select(JOBS.c.id, JOBS.c.next_attempt_after)
+        with self.house.database.reading() as connection:
+            return {str(row.id): row.next_attempt_after.timestamp() for row in connection.execute(query)}
 
     def _all_end(self) -> bool:
         deadline = self._over + DEADLINE - time.time()
@@ -261,8 +274,17 @@ class Drill:
         rows = self.rows()
         if not rows:
             return ["no answer"]
-        wanted = [*self.producer.accepted, *(job for job in self.producer.uncertain if job in rows)]
+        wanted = [*self.producer.accepted, *self._uncertain_or_follows(rows)]
         return [job for job in wanted if job not in rows or rows[job].state not in TERMINAL]
+
+    def _uncertain_or_follows(self, rows: dict[str, Row]) -> Iterator[str]:
+        """The jobs that are in the ledger beside those that the producer was told of.
+
+        Accepted perhaps, or enqueued by one that was: a member, a replacement, the next of a chain.
+        """
+        known = {*self.producer.accepted, *self.producer.uncertain}
+        yield from (job for job in self.producer.uncertain if job in rows)
+        yield from (job for job, row in rows.items() if job not in known and row.root in known)
 
     def _stays(self) -> None:
         """See that what has ended stays as it is: a late duplicate needs time to arrive."""
@@ -301,7 +323,7 @@ class Drill:
     def _contradictions(
         self, rows: dict[str, Row], starts: Any, ends: Any, *, uncounted: bool
     ) -> Iterator[str]:
-        known = {*self.producer.accepted, *self.producer.uncertain}
+        known = {*self.producer.accepted, *self.producer.uncertain, *self._uncertain_or_follows(rows)}
         found: dict[str, list[str]] = {
             "missing": [job for job in self.producer.accepted if job not in rows],
             "run, never enqueued": [job for job in starts if job not in known],
@@ -339,7 +361,11 @@ class Drill:
 
     def since_over(self, mark: Mark) -> float:
         """Seconds from the end of the fault; negative before it."""
-        return mark.at - self.clock - self._over
+        return self.at(mark) - self._over
+
+    def at(self, mark: Mark) -> float:
+        """When a mark was made, on this process's clock."""
+        return mark.at - self.clocks.get(mark.pid, self.clock)
 
     def _resumed(self, marks: Sequence[Mark]) -> float | None:
         return min((at for at in map(self.since_over, marks) if at > 0), default=None)

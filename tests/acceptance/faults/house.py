@@ -20,7 +20,7 @@ from app.ledger.database import Database
 from app.ledger.migrate import upgrade
 from app.ledger.models import WORKERS
 from app.settings import Settings
-from tests.servers import PostgresServer, ValkeyServer
+from tests.servers import PgBouncerServer, PostgresServer, ValkeyServer
 from tests.support import wait_until
 from tests.workers import Worker, environment
 
@@ -32,6 +32,7 @@ class House:
 
     Args:
         postgres: None for a ledger in an SQLite file.
+        bouncer: what stands between the database and everybody else.
         settings: see ``tests.workers.environment``; for workers and producers.
     """
 
@@ -44,9 +45,11 @@ class House:
         settings: Mapping[str, object] | None = None,
         pool: str = "prefork",
         concurrency: int = 2,
+        bouncer: PgBouncerServer | None = None,
     ) -> None:
         self.broker = broker
         self._postgres = postgres
+        self._bouncer = bouncer
         self.directory = directory
         self.settings = dict(settings or {})
         self.pool = pool
@@ -63,11 +66,12 @@ class House:
         self.mend()
         with self.broker.client() as client:
             client.flushall()
-        self.url = self._new_database()
-        upgrade(self.url)
+        direct = self._new_database()
+        self.url = self._bouncer.url(str(make_url(direct).database)) if self._bouncer else direct
+        upgrade(direct)
         self.app = self.producer()
         # Its own, so that what is read does not depend on what the producer has been through.
-        self.database = Database(make_url(self.url), pool=2)
+        self.database = Database(make_url(direct), pool=2)
         self._stack.callback(self.database.close)
         return self
 
@@ -87,6 +91,7 @@ class House:
     def producer(self) -> Celeriac:
         """A producer in this process."""
         known: dict[str, Any] = {"broker_url": self.broker.url(), "database_url": self.url}
+        known["prepared_statements"] = self._bouncer is None
         app = build(Settings(task_modules=("tests.jobs",), **known), set_as_current=False)
         self._stack.callback(app.close)
         self._stack.callback(app.database.close)

@@ -143,34 +143,6 @@ def test_ten_cancelled_jobs_none_runs_whatever_dies(drill: Drill) -> None:
     drill.ends(recovery=30)
 
 
-def test_chords_across_flushall_and_a_workers_death(drill: Drill) -> None:
-    from celery import chord
-
-    from app.job import job
-
-    victim, _ = drill.house.man(2)
-    tasks = drill.house.app.tasks
-    bodies = []
-    for _ in range(5):
-        members = [tasks["tests.add"].s(number, 0) for number in (1, 2, 3)]
-        waits = tasks["tests.sleep"].s(2)
-        bodies.append(chord([*members, waits], tasks["tests.total"].s())().id)
-    _for(1)
-    victim.kill()
-    with drill.house.broker.client() as client:
-        client.flushall()
-    drill.over()
-
-    def open_rows() -> list[str]:
-        return [
-            id for id, row in drill.rows().items() if row.state not in ("completed", "failed", "cancelled")
-        ]
-
-    wait_until(lambda: not open_rows(), within=60, saying="every job of the chords is terminal")
-    states = [str(job(id, app=drill.house.app).state) for id in bodies]
-    assert set(states) <= {"completed", "failed"}, states
-
-
 def _for(seconds: float) -> None:
     """Let a fault last: there is nothing to wait for but the clock."""
     end = time.monotonic() + seconds

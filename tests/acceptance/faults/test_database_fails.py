@@ -14,6 +14,7 @@ import pytest
 
 from tests.acceptance.faults.drill import Drill
 from tests.acceptance.faults.house import until_reachable
+from tests.servers import PgBouncerServer
 from tests.support import wait_until
 from tests.workers import ROOT
 
@@ -102,6 +103,22 @@ def test_a_producer_is_killed_between_commit_and_publish(drill: Drill) -> None:
     drill.over()
     line = drill.ends()
     assert line.jobs == 25
+
+
+def test_pgbouncer_in_between_is_killed_and_restarted(bounced_drill: Drill, bouncer: PgBouncerServer) -> None:
+    drill = bounced_drill
+    victim, _ = drill.house.man(2)
+    drill.enqueue(20, countdown=2)
+    with drill.load(rate=40, lasting=1):
+        drill.flows(40)
+        bouncer.kill()
+        _for(1)
+        bouncer.restart()
+        drill.flows(80)
+        victim.kill()
+        drill.hit(victim)
+        drill.over()
+    drill.ends(refusals=True)
 
 
 def test_the_disk_is_full_under_sqlite(sqlite_drill: Drill) -> None:

@@ -127,6 +127,25 @@ def test_the_workers_clocks_are_an_hour_wrong(shift: int, drill: Drill, tmp_path
     assert min(lag) >= 0
 
 
+@pytest.mark.parametrize("shift", [-7200, 7200])
+def test_the_start_lag_with_a_clock_two_hours_off(shift: int, drill: Drill, tmp_path: Path) -> None:
+    with _clock(shift, tmp_path) as settings:
+        wrong = drill.house.hire(settings=settings)
+        wrong.ready(within=60)
+    drill.house.man(2)
+    drill.enqueue(20, countdown=3)
+    with drill.load(rate=20, seconds=0.0, lasting=4):
+        drill.flows(20)
+        drill.over()
+    drill.clocks = dict.fromkeys(wrong.children(), shift)
+    begun = [m for m in drill.witness.marks() if m.event == "start"]
+    assert {m.pid in drill.clocks for m in begun} == {True, False}, "both had their share"
+    due = drill.due()
+    lag = max(drill.at(m) - due[m.job_id] for m in begun)
+    assert lag <= 1.0, f"one began {lag:.2f} s after it was due"
+    drill.ends()
+
+
 @contextmanager
 def _supervised(drill: Drill, count: int, **options: object) -> Iterator[None]:
     """Workers that are started again when they die."""
@@ -163,15 +182,36 @@ def test_poison_that_kills_its_worker(drill: Drill) -> None:
 
 
 def test_poison_that_kills_its_child(drill: Drill) -> None:
+    _among_others(drill, "tests.kill_self", signal.SIGKILL)  # as the kernel does when memory is short
+    poison = drill.rows()[drill.failing.pop()]
+    assert "lost" in str(poison.failure)
+    assert poison.tries == 5
+
+
+def test_a_child_out_of_memory(drill: Drill) -> None:
+    worker, *_ = drill.house.man(1)
+    children = worker.children()
+    _among_others(drill, "tests.exhaust", max_tries=1)
+    poison = drill.rows()[drill.failing.pop()]
+    assert "error: MemoryError" in str(poison.failure)
+    assert worker.children() == children
+
+
+def _among_others(drill: Drill, task: str, *args: object, **options: object) -> None:
+    """One job that can only fail and sixty that sleep: they keep their pace beside it."""
     drill.house.man(1)
-    app = drill.house.app
-    poison = str(app.tasks["tests.kill_self"].apply_async(args=(signal.SIGKILL,)).id)
+    drill.enqueue(10)
+    drill.flows(10)  # the worker is warm
+    poison = str(drill.house.app.tasks[task].apply_async(args=args, **options).id)
     drill.accept([poison])
     drill.failing.add(poison)
-    drill.enqueue(60, seconds=0.1)
+    others = set(drill.enqueue(60, seconds=0.1))
     drill.over()
-    drill.ends(recovery=20)
-    assert "lost" in str(drill.rows()[poison].failure)
+    drill.ends()
+    marks = [m for m in drill.witness.marks() if m.job_id in others]
+    took = max(m.at for m in marks) - min(m.at for m in marks)
+    alone = 60 * 0.1 / 2  # two children
+    assert took <= 2 * alone, f"the others took {took:.1f} s, alone it is {alone:g} s"
 
 
 def test_jobs_that_hang(drill: Drill) -> None:

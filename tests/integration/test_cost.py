@@ -1,0 +1,77 @@
+"""What the keeper's looks cost beside jobs that wait: as much as what is due, however many are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, make_url, text
+
+from app.ledger import dispatch, parked, prune, rescue, strands
+from app.ledger.database import Database
+from app.ledger.lifecycle import JobState
+
+WAITING = 30_000
+PAGES = 100  # that a look may read; the index of what waits alone has more
+
+FILL = """
+    INSERT INTO background_jobs (id, job_type, state, priority, queue, max_tries, payload, content_type,
+        content_encoding, headers, queued, next_attempt_after, dispatched, try_count, finished)
+    SELECT gen_random_uuid(), 'mail.send', :state, 10, 'normal', 5, '[[], {}, {}]', 'application/json',
+        'utf-8', '{}', now(), now() + number * interval '1 s' + interval '1 day', dispatched, 0, dispatched
+    FROM generate_series(1, :count) AS number, CAST(:dispatched AS timestamptz) AS dispatched
+"""
+
+LOOKS: dict[str, Callable[[Connection], object]] = {
+    "levels": dispatch.levels,
+    "dispatch": lambda c: dispatch.take_due(c, 10, limit=500),
+    "parked": lambda c: parked.parked(c, limit=200, old=3600),
+    "the dead": lambda c: rescue.dead_workers(c, silence=12),
+    "strands of an empty queue": lambda c: strands.unstrand(c, "normal", grace=10, before=None),
+    "strands": lambda c: strands.unstrand(c, "normal", grace=10, before=datetime.now(UTC)),
+    "prune": lambda c: prune.prune(c, JobState.COMPLETED, age=60, limit=500),
+    "forgotten results": lambda c: prune.forget_results(c, age=60, limit=500),
+}
+
+
+@pytest.fixture(scope="module")
+def full(postgres: str, _postgres_template: str) -> Iterator[Database]:
+    """A ledger in which as many jobs wait as have ended just now, and nothing is due."""
+    from tests.conftest import _postgres_copy
+
+    with _postgres_copy(postgres, _postgres_template) as url:
+        database = Database(make_url(url))
+        with database.statement() as connection:
+            for state, dispatched in (("pending", None), ("completed", datetime.now(UTC))):
+                row = {"state": state, "dispatched": dispatched, "count": WAITING}
+                connection.execute(text(FILL), row)
+            connection.exec_driver_sql("VACUUM ANALYZE background_jobs")
+        yield database
+        database.close()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_reads_what_is_due_and_not_what_waits(full: Database, look: str) -> None:
+    with full.statement() as connection:
+        asked = _statements(connection, LOOKS[look])
+        assert asked
+        for statement, parameters in asked:
+            told = connection.exec_driver_sql(
+                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
+            )
+            plan = told.scalar_one()[0]["Plan"]
+            assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= PAGES, plan
+
+
+def _statements(connection: Connection, look: Callable[[Connection], object]) -> list[tuple[str, Any]]:
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", note)
+    look(connection)
+    event.remove(connection, "before_cursor_execute", note)
+    return asked
