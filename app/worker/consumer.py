@@ -107,7 +107,7 @@ class Consumer(CeleryConsumer):
                 Duty("dispatch", self.dispatcher.run, 1.0, on_poke=True),
                 Duty("cancel", self.canceller.pass_on, 1.0),
                 Duty("rescue", self.rescuer.rescue_dead, 1.0),
-Duty("reconcile", self.reconciler.compare, 5.0),
+                Duty("reconcile", self.reconciler.compare, 5.0),
                 Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0),
                 Duty("strands", self.strander.sweep, 2.0),
             ],
