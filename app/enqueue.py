@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +147,7 @@ class Door:
             return  # a job that sends itself again without a word of retry is accepted already
         write = _writer_of(self._app, options.get("session")) or hand_over.writer()
         if write is not None:
-            write(job)
+            write([job])
         else:
             self.write(job, producer)
 
@@ -157,11 +157,11 @@ class Door:
         if app.broker_state.resting:
             job = job.unsent()
         if not accept(app.database, job, within=app.settings.enqueue_timeout):
-            self._met_again(job, producer)
+            self.met_again(job, producer)
         elif job.dispatch_count:
             sending.send(app, [job], producer=producer)
 
-    def _met_again(self, job: NewJob, producer: Any) -> None:
+    def met_again(self, job: NewJob, producer: Any = None) -> None:
         """A row of this id exists: a re-send that it waits for, a key that is used again, or nothing new."""
         app = self._app
         with app.database.transaction() as connection:
@@ -241,7 +241,7 @@ class Door:
         return tries
 
 
-def _writer_of(app: Celeriac, session: Any) -> Callable[[NewJob], None] | None:
+def _writer_of(app: Celeriac, session: Any) -> hand_over.Writer | None:
     """How rows are written when the call names a session of its own."""
     if session is None:
         return None

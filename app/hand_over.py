@@ -6,10 +6,10 @@ the attempt that asked for it; several jobs that belong together are written in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, TypeAlias
 
 from app.ledger.jobs import NewJob
 
@@ -36,10 +36,13 @@ def collect(job: NewJob) -> bool:
     return True
 
 
-_writer: ContextVar[Callable[[NewJob], None] | None] = ContextVar("celeriac_writer", default=None)
+#: Writes the rows of jobs; returns how many are new.
+Writer: TypeAlias = Callable[[Sequence[NewJob]], int]
+
+_writer: ContextVar[Writer | None] = ContextVar("celeriac_writer", default=None)
 
 
-def through(write: Callable[[NewJob], None]) -> Token[Any]:
+def through(write: Writer) -> Token[Any]:
     """From now on, rows are written by ``write``: in a transaction of the caller's."""
     return _writer.set(write)
 
@@ -48,7 +51,7 @@ def through_no_more(token: Token[Any]) -> None:
     _writer.reset(token)
 
 
-def writer() -> Callable[[NewJob], None] | None:
+def writer() -> Writer | None:
     return _writer.get()
 
 

@@ -119,18 +119,19 @@ class SessionWriter:
         self._app = app
         self._session = session
 
-    def write(self, job: NewJob) -> None:
-        write_all(self._app, self._session, [job])
+    def write(self, new: Sequence[NewJob]) -> int:
+        return write_all(self._app, self._session, new)
 
 
-def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> None:
-    """Write rows through ``session``; their messages leave after its commit."""
-    jobs.enqueue(connection_of(session, app.database), new)
+def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> int:
+    """Write rows through ``session``; their messages leave after its commit. Return how many are new."""
+    accepted = jobs.enqueue_all(connection_of(session, app.database), new)
     if _UNSENT not in session.info:
         session.info[_UNSENT] = []
         event.listen(session, "after_commit", lambda done: _send(app, done))
         event.listen(session, "after_soft_rollback", _forget)
-    session.info[_UNSENT] += [job for job in new if job.dispatch_count]
+    session.info[_UNSENT] += [job for job in new if job.dispatch_count and job.id in accepted]
+    return len(accepted)
 
 
 def _send(app: Celeriac, session: Session) -> None:

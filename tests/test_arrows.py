@@ -20,7 +20,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"arguments", "ids", "priorities", "failures", "hand_over", "sending", "embedded"}),
     frozenset({"job", "task", "control", "transactions", "retention"}),
     frozenset({"enqueue", "results", "dead_letters", "report"}),
-    frozenset({"application"}),
+    frozenset({"application", "bulk"}),
     frozenset({"factory"}),
     frozenset({"worker", "schedules", "cli", "celery"}),
 )

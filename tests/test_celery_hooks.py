@@ -98,6 +98,8 @@ HOOKS = [
         "task_id, destination, terminate, signal",
         "a revoke is forgotten",
     ),
+    Hook("celery.app.task:Task._dump_pydantic_arguments", None, "enqueue_many sends models that are no JSON"),
+    Hook("celery.app.task:Task._get_app", "", "enqueue_many does not know its app"),
     # A task
     Hook("celery.app.task:Task.__call__", "*args, **kwargs", "exceptions are final: nothing is retried"),
     Hook("celery.app.trace:task_has_custom", "task, attr", "Celery calls run() and passes by our __call__"),

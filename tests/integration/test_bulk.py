@@ -1,0 +1,231 @@
+"""Many jobs at a time: the same as one by one, in a few statements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from celery import chord, group
+from celery.signals import before_task_publish
+from sqlalchemy import create_engine, event
+from sqlalchemy.orm import Session
+
+import tests.jobs  # noqa: F401
+from app.application import Celeriac
+from app.bulk import CHUNK, Call, enqueue_many, enqueue_together
+from app.errors import BadArgument, LedgerUnavailable, PayloadTooLarge
+from app.factory import build
+from app.job import Job, cancel, job, jobs
+from app.ledger.columns import PARKED
+from app.ledger.lifecycle import JobState
+from app.settings import Settings
+from app.transactions import enqueue_in
+from tests.servers import PostgresServer
+
+
+@pytest.fixture
+def app(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celeriac]:
+    monkeypatch.setenv("CELERY_BROKER_URL", redis_url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    app = build(Settings(task_modules=("tests.jobs",)), set_as_current=False)
+    yield app
+    app.close()
+    app.database.close()
+
+
+@pytest.fixture
+def echo(app: Celeriac) -> Any:
+    return app.tasks["tests.echo"]
+
+
+def messages(app: Celeriac, queue: str = "normal") -> list[dict[str, Any]]:
+    with app.connection_for_write() as connection:
+        return [json.loads(text) for text in reversed(connection.default_channel.client.lrange(queue, 0, -1))]
+
+
+def oldest_first(app: Celeriac) -> list[Job]:
+    return jobs(limit=1_000, app=app)[::-1]
+
+
+#: What differs between two calls that ask for the same.
+OWN = ("id", "root_id", "queued", "next_attempt_after", "dispatched")
+
+
+def test_a_job_of_many_is_the_job_of_a_single_call(app: Celeriac, echo: Any) -> None:
+    options = {"priority": "high", "user_id": "u", "max_tries": 3, "timeout": 9}
+    echo.apply_async((0, "ü"), {"password": "x"}, **options)
+    assert enqueue_many(echo, [Call((0, "ü"), {"password": "x"})] * 2, **options) == 2
+    single, first, second = (found.to_dict() for found in oldest_first(app))
+    assert first["id"] != second["id"]
+    for found in (first, second):
+        assert found["root_id"] == found["id"]
+        assert {k: v for k, v in found.items() if k not in OWN} == {
+            k: v for k, v in single.items() if k not in OWN
+        }
+    one, *others = messages(app, "high")
+    assert [message["headers"]["id"] for message in others] == [first["id"], second["id"]]
+    for message in others:
+        assert message["body"] == one["body"]
+        same = {k: v for k, v in message["headers"].items() if k not in ("id", "root_id")}
+        assert same == {k: v for k, v in one["headers"].items() if k not in ("id", "root_id")}
+        assert "***" in message["headers"]["kwargsrepr"]
+
+
+def test_calls_are_lists_mappings_or_calls(app: Celeriac, echo: Any) -> None:
+    given = ([1], (2,), {"x": 3}, Call((4,), {"x": 5}))
+    assert enqueue_many(echo, iter(given)) == 4
+    assert [(list(found.args or ()), found.kwargs) for found in oldest_first(app)] == [
+        ([1], {}),
+        ([2], {}),
+        ([], {"x": 3}),
+        ([4], {"x": 5}),
+    ]
+
+
+def test_a_call_may_have_options_of_its_own(app: Celeriac, echo: Any) -> None:
+    later = datetime(2100, 1, 1, tzinfo=UTC)
+    calls = [Call((1,)), Call((2,), options={"priority": "critical"}), Call((3,), options={"eta": later})]
+    assert enqueue_many(echo, calls, user_id="u") == 3
+    plain, urgent, late = oldest_first(app)
+    assert (plain.queue, urgent.queue, late.next_attempt_after) == ("normal", "critical", later)
+    assert {found.user_id for found in (plain, urgent, late)} == {"u"}
+    assert len(messages(app)) == len(messages(app, "critical")) == 1
+    assert late.dispatched is None
+
+
+def test_a_key_is_one_job_and_a_cancelled_one_is_replayed(app: Celeriac, echo: Any) -> None:
+    calls = [Call((n,), idempotency_key=f"k{n % 3}") for n in range(6)]
+    assert enqueue_many(echo, calls) == 3
+    assert enqueue_many(echo, calls) == 0
+    assert [found.args for found in oldest_first(app)] == [[0], [1], [2]]
+    assert len(messages(app)) == 3
+    cancelled = oldest_first(app)[1].id
+    cancel(cancelled, app=app)
+    assert enqueue_many(echo, calls) == 0
+    assert job(cancelled, app=app).state is JobState.PENDING
+
+
+def test_chunks_are_transactions_and_progress_is_told(app: Celeriac, echo: Any) -> None:
+    told: list[int] = []
+    statements: list[str] = []
+    made: list[str] = []
+
+    def publishing(sender: str, **_: Any) -> None:
+        made.append(sender)
+
+    before_task_publish.connect(publishing)
+    event.listen(app.database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    try:
+        assert enqueue_many(echo, ([n] for n in range(2_500)), progress=told.append) == 2_500
+    finally:
+        before_task_publish.disconnect(publishing)
+    assert told == [1_000, 2_000, 2_500]
+    assert statements.count("COMMIT") == 3
+    assert made == ["tests.echo"] * 3
+    if app.database.dialect == "postgresql":
+        assert len(statements) == 9  # BEGIN, INSERT, COMMIT
+    found = messages(app)
+    assert [json.loads(m["headers"]["argsrepr"].strip("(),")) for m in found] == list(range(2_500))
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ([{1, 2}], BadArgument),
+        ([float("nan")], BadArgument),
+        (["x" * 2_000_000], PayloadTooLarge),
+        ("not a call", BadArgument),
+    ],
+)
+def test_a_bad_call_is_named_and_its_chunk_is_not_written(
+    app: Celeriac, echo: Any, bad: Any, error: type[Exception]
+) -> None:
+    calls = [*([n] for n in range(15)), bad]
+    with pytest.raises(error) as caught:
+        enqueue_many(echo, calls, chunk=10)
+    assert caught.value.__notes__ == ["in call 15"]
+    assert len(oldest_first(app)) == len(messages(app)) == 10
+
+
+def test_a_call_that_does_not_fit_the_task_is_refused(app: Celeriac) -> None:
+    with pytest.raises(TypeError) as caught:
+        enqueue_many(app.tasks["tests.add"], [[1, 2], [1]])
+    assert caught.value.__notes__ == ["in call 1"]
+    assert not oldest_first(app)
+
+
+def test_in_a_transaction_of_the_callers(app: Celeriac, echo: Any) -> None:
+    engine = create_engine(app.settings.database)
+    with Session(engine) as session:
+        with enqueue_in(session, app=app):
+            assert enqueue_many(echo, ([n] for n in range(20)), chunk=7) == 20
+        assert enqueue_many(echo, [[20]], session=session) == 1
+        assert not messages(app)
+        session.rollback()
+        assert not oldest_first(app)
+        enqueue_many(echo, ([n] for n in range(20)), session=session)
+        session.commit()
+    engine.dispose()
+    assert len(oldest_first(app)) == len(messages(app)) == 20
+
+
+def test_a_group_and_a_chord_are_written_together(app: Celeriac) -> None:
+    add, total = app.tasks["tests.add"], app.tasks["tests.total"]
+    statements: list[str] = []
+    event.listen(app.database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    with enqueue_together(app=app):
+        group(add.s(n, 1) for n in range(30)).apply_async()
+        chord([add.s(n, 1) for n in range(30)], total.s()).apply_async()
+        assert not oldest_first(app)
+    found = oldest_first(app)
+    assert len(found) == 61
+    assert len(messages(app)) == 60
+    (body,) = [one for one in found if one.next_attempt_after == PARKED]
+    assert body.task == "tests.total"
+    assert statements.count("COMMIT") == 1
+
+
+def test_a_block_that_raises_enqueues_nothing(app: Celeriac, echo: Any) -> None:
+    with pytest.raises(ZeroDivisionError), enqueue_together(app=app):
+        echo.delay(1)
+        raise ZeroDivisionError
+    assert not oldest_first(app)
+    assert not messages(app)
+
+
+def test_without_a_broker_they_are_accepted_and_left_to_the_dispatcher(
+    app: Celeriac, echo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.broker_state.failed()
+    assert enqueue_many(echo, ([n] for n in range(5))) == 5
+    assert {found.dispatched for found in oldest_first(app)} == {None}
+    assert not messages(app)
+
+
+def test_without_a_database_the_error_says_how_many_were_enqueued(
+    redis_url: str, private_postgres: PostgresServer, private_postgres_url: str
+) -> None:
+    known: dict[str, Any] = {"broker_url": redis_url, "database_url": private_postgres_url}
+    app = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
+
+    def stop_after_ten(done: int) -> None:
+        if done == 10:
+            private_postgres.kill()
+
+    try:
+        with pytest.raises(LedgerUnavailable) as caught:
+            enqueue_many(app.tasks["tests.echo"], ([n] for n in range(30)), chunk=10, progress=stop_after_ten)
+    finally:
+        private_postgres.restart()
+        app.close()
+        app.database.close()
+    assert caught.value.__notes__ == ["10 calls before it were enqueued"]
+
+
+def test_a_chunk_must_hold_something(echo: Any) -> None:
+    with pytest.raises(BadArgument, match="chunk"):
+        enqueue_many(echo, [[1]], chunk=0)
+    assert CHUNK == 1_000
