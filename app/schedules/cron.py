@@ -87,7 +87,7 @@ def words(expression: str) -> str:
     options = Options()
     options.use_24hour_time_format = True
     try:
-        told = ExpressionDescriptor(cron.fields, options).get_full_description()
+        told: str = ExpressionDescriptor(cron.fields, options).get_full_description()
     except Exception:  # what it cannot put in words is cron all the same
         return cron.fields
     return told.replace(", or on ", " and only on ") if cron.both_days else told

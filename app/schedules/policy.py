@@ -64,7 +64,7 @@ def _catch_up(schedule: Schedule, first: datetime, now: datetime, grace: timedel
     reason = f"missed while nothing fired schedules for {late}; catch-up policy {policy}"
     if policy is CatchUp.ALL:
         reason += f" with a limit of {limit}"
-    return Decision(fires, following, passed_over[-1], reason)
+    return Decision(fires, following, passed_over[-1] if passed_over else first, reason)
 
 
 def _one_at_a_time(decision: Decision, busy: bool) -> Decision:

@@ -1,0 +1,165 @@
+"""The beat: redbeat leads and wakes, the table says what is due.
+
+Which beat leads is only a matter of economy: a turn is safe whoever takes it. So a beat that cannot ask
+for the lock fires from the table rather than miss a due time; a lock that is lost is asked for again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from redbeat import RedBeatScheduler
+from redbeat.schedulers import get_redis
+from redis.exceptions import LockError, RedisError
+
+from app.ledger import schedules as ledger
+from app.ledger.database import UNREACHABLE
+from app.schedules import statics
+from app.schedules.firing import BATCH, fire_due
+from app.schedules.projection import Projector
+
+if TYPE_CHECKING:
+    from app.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+_REST = 2.0  # seconds that a Redis which does not answer is left alone
+_LONGEST_PAUSE = 5.0  # seconds between two tries of a database that does not answer
+_DAMAGED_FOR = 60.0  # seconds that a schedule which cannot be fired is left alone
+
+
+class Scheduler(RedBeatScheduler):
+    """``celery -A app beat``; any number of them may run."""
+
+    app: Celeriac
+
+    def __init__(self, app: Celeriac, **options: Any) -> None:
+        self._synced = False
+        self._ask_lock_at = 0.0
+        self._failures = 0
+        self._damaged: dict[str, float] = {}
+        self._projector: Projector | None = None
+        super().__init__(app, **options)
+
+    def setup_schedule(self) -> None:
+        """Static schedules go to the table, not to Redis; later, when the database is away now."""
+        self._guarded(self._sync)
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """One turn, if this beat leads; the seconds until the next."""
+        leads = self._leads()
+        self._project(leads)
+        if not leads:
+            return float(self.max_interval)
+        return self._guarded(self._turn)
+
+    def close(self) -> None:
+        if self._projector is not None:
+            self._projector.stop()
+        try:
+            super().close()
+        except (RedisError, OSError) as exc:
+            logger.warning("beat: the lock is left to expire: %r", exc)
+            self.lock = None
+            super().close()
+
+    def _turn(self) -> float:
+        if not self._synced:
+            self._sync()
+        now = time.monotonic()
+        self._damaged = {name: until for name, until in self._damaged.items() if until > now}
+        but = sorted(self._damaged)
+        with self.app.database.reading() as connection:
+            clock, first = ledger.next_due(connection, but=but)
+        if first is None:
+            return float(self.max_interval)
+        if first > clock:
+            return min((first - clock).total_seconds(), float(self.max_interval))
+        self._fire(but)
+        return 0.0
+
+    def _fire(self, but: list[str]) -> None:
+        try:
+            turn = fire_due(self.app, but=but)
+        except UNREACHABLE:
+            raise
+        except Exception:  # one row must not hold up the others
+            logger.exception("beat: %d schedules cannot be fired together, trying one by one", BATCH)
+            self._fire_one_by_one(but)
+            return
+        self._leave_alone(turn.damaged)
+        if turn.jobs:
+            logger.info("beat: %d schedules due, %d jobs enqueued", turn.found, len(turn.jobs))
+
+    def _fire_one_by_one(self, but: list[str]) -> None:
+        with self.app.database.reading() as connection:
+            rows = ledger.due(connection, ledger.clock(connection), limit=BATCH, but=but)
+        for row in rows:
+            try:
+                self._leave_alone(fire_due(self.app, only=row.name).damaged)
+            except UNREACHABLE:
+                raise
+            except Exception as exc:
+                logger.exception("beat: schedule %r cannot be fired", row.name)
+                self._leave_alone([row.name])
+                with self.app.database.transaction() as connection:
+                    ledger.complain(connection, row.name, f"cannot be fired: {type(exc).__name__}")
+
+    def _leave_alone(self, names: Any) -> None:
+        until = time.monotonic() + _DAMAGED_FOR
+        self._damaged |= dict.fromkeys(names, until)
+
+    def _sync(self) -> float:
+        statics.sync(self.app)
+        self._synced = True
+        return 0.0
+
+    def _guarded(self, step: Any) -> float:
+        """The seconds that ``step`` says; after an error, a pause that grows."""
+        try:
+            seconds: float = step()
+            self._failures = 0
+            return seconds
+        except Exception as exc:  # a beat must outlive whatever ails its database
+            self._failures += 1
+            pause = min(2.0 ** (self._failures - 2), _LONGEST_PAUSE)
+            known = isinstance(exc, UNREACHABLE)
+            logger.error("beat: no turn, again in %.1f s: %r", pause, exc, exc_info=not known)
+            return pause
+
+    def _leads(self) -> bool:
+        """Whether this beat fires: it holds the lock, or nobody can say who does."""
+        if not self.lock_key or time.monotonic() < self._ask_lock_at:
+            return True
+        try:
+            return self._extend() or self._acquire()
+        except (RedisError, OSError) as exc:
+            logger.warning("beat: the lock cannot be asked for, firing from the ledger alone: %r", exc)
+            self._ask_lock_at = time.monotonic() + _REST
+            return True
+
+    def _extend(self) -> bool:
+        if self.lock is None:
+            return False
+        try:
+            return bool(self.lock.extend(int(self.lock_timeout), replace_ttl=True))
+        except LockError:
+            logger.warning("beat: the lock was lost")
+            self.lock = None
+            return False
+
+    def _acquire(self) -> bool:
+        lock = get_redis(self.app).lock(self.lock_key, timeout=self.lock_timeout, blocking=False)
+        if not lock.acquire():
+            return False
+        logger.info("beat: Acquired lock")
+        self.lock = lock
+        return True
+
+    def _project(self, leads: bool) -> None:
+        if self._projector is None:
+            self._projector = Projector(self.app)
+            self._projector.start()
+        self._projector.leads = leads
