@@ -191,7 +191,8 @@ def _timing(wanted: Proposal, place: str, now: datetime) -> Timing:
     try:
         zone(place)
     except ValueError as exc:
-        raise _Problems(f"timezone: {exc}") from None
+        problems.append(f"timezone: {exc}")
+        place = "UTC"
     starts, ends = (_moment(name, problems, getattr(wanted, name), place) for name in ("start", "end"))
     if ends is not None and (ends <= now or (starts is not None and ends < starts)):
         problems.append(f"end: wanted a moment to come, and after the start, found {ends.isoformat()}")

@@ -34,6 +34,7 @@ class Scheduler(RedBeatScheduler):
     """``celery -A app beat``; any number of them may run."""
 
     app: Celeriac
+    lock_key: str | None
 
     def __init__(self, app: Celeriac, **options: Any) -> None:
         self._synced = False
@@ -42,6 +43,11 @@ class Scheduler(RedBeatScheduler):
         self._damaged: dict[str, float] = {}
         self._projector: Projector | None = None
         super().__init__(app, **options)
+        # At a beat's start redbeat would wait for the lock inside of a signal, deaf to everything else and to
+        # errors. Without a key it does not: the lock is asked for at each turn, and never waited for.
+        self._key: str | None = app.redbeat_conf.lock_key
+        if not options.get("lazy"):
+            self.lock_key = None
 
     def setup_schedule(self) -> None:
         """Static schedules go to the table, not to Redis; later, when the database is away now."""
@@ -131,7 +137,7 @@ class Scheduler(RedBeatScheduler):
 
     def _leads(self) -> bool:
         """Whether this beat fires: it holds the lock, or nobody can say who does."""
-        if not self.lock_key or time.monotonic() < self._ask_lock_at:
+        if not self._key or time.monotonic() < self._ask_lock_at:
             return True
         try:
             return self._extend() or self._acquire()
@@ -151,7 +157,7 @@ class Scheduler(RedBeatScheduler):
             return False
 
     def _acquire(self) -> bool:
-        lock = get_redis(self.app).lock(self.lock_key, timeout=self.lock_timeout, blocking=False)
+        lock = get_redis(self.app).lock(self._key, timeout=self.lock_timeout, blocking=False)
         if not lock.acquire():
             return False
         logger.info("beat: Acquired lock")

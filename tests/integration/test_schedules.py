@@ -482,8 +482,10 @@ def test_what_cannot_be_meant_is_refused(small: Clockwork, options: dict[str, An
 
 def test_every_problem_is_named_at_once(small: Clockwork) -> None:
     with pytest.raises(InvalidSchedule) as caught:
-        small.register(task="tests.nop", cron="often", end="2020-01-01", overlap="queue", jitter=-1)
-    assert len(caught.value.problems) == 5
+        small.register(
+            task="tests.nop", cron="often", timezone="Here", end="2020-01-01", overlap="queue", jitter=-1
+        )
+    assert len(caught.value.problems) == 6
 
 
 # Static schedules
