@@ -132,11 +132,12 @@ def send(producer: Producer, envelope: Envelope, *, database: Database, broker: 
             envelope.queue,
             type(exc).__name__,
         )
-    _unmark(database, [envelope.id])
+    unmark(database, [envelope.id])
     return False
 
 
-def _unmark(database: Database, ids: list[UUID]) -> None:
+def unmark(database: Database, ids: list[UUID]) -> None:
+    """Clear the mark of rows whose messages were not sent, if it can be done. Never raises."""
     try:
         with database.statement() as connection:
             dispatch.unmark(connection, ids)

@@ -99,9 +99,13 @@ def show(app: Celeriac, name: str, plain: bool) -> None:
 @click.option("--timezone", help="Of cron and of moments that name none: Europe/Berlin.")
 @click.option("--start", help="No due time before it, ISO 8601.")
 @click.option("--end", help="No due time after it, ISO 8601.")
-@click.option("--catch-up", type=click.Choice(list(CatchUp)), default=CatchUp.ONCE, show_default=True)
+@click.option(
+    "--catch-up", type=click.Choice([*map(str, CatchUp)]), default=str(CatchUp.ONCE), show_default=True
+)
 @click.option("--catch-up-limit", type=int, default=100, show_default=True)
-@click.option("--overlap", type=click.Choice(list(Overlap)), default=Overlap.ALLOW, show_default=True)
+@click.option(
+    "--overlap", type=click.Choice([*map(str, Overlap)]), default=str(Overlap.ALLOW), show_default=True
+)
 @click.option("--jitter", default="0", help="Seconds, at most, that a job waits after its due time.")
 @click.option("--run-immediately", is_flag=True, help="An interval's first due time is now.")
 @click.option("--disabled", is_flag=True, help="Not fired until it is enabled.")
@@ -215,8 +219,8 @@ def _when(moment: datetime | None) -> str:
 def _parsed(option: str, text: str, kind: type[Sequence[Any] | dict[str, Any]]) -> Any:
     try:
         value = json.loads(text)
-    except ValueError as exc:
-        raise click.UsageError(f"{option}: wanted JSON, found {visible(text)!r}: {exc}") from None
+    except (ValueError, RecursionError):
+        raise click.UsageError(f"{option}: wanted JSON, found {text[:80]!r}") from None
     if not isinstance(value, kind):
         raise click.UsageError(f"{option}: wanted a JSON {'list' if kind is list else 'object'}")
     return value
@@ -228,5 +232,5 @@ def _seconds(option: str, text: str) -> float:
         return float(number) * _UNITS[unit]
     except ValueError:
         raise click.UsageError(
-            f"{option}: wanted seconds such as 90, or 90s, 5m, 2h, 1d, found {visible(text)!r}"
+            f"{option}: wanted seconds such as 90, or 90s, 5m, 2h, 1d, found {text[:80]!r}"
         ) from None

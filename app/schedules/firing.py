@@ -8,6 +8,7 @@ everything or nothing behind.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from sqlalchemy import Connection
 from app import sending
 from app.errors import CeleriacError
 from app.ids import fire_id
-from app.ledger import dispatch, jobs
+from app.ledger import jobs
 from app.ledger import schedules as ledger
 from app.ledger.jobs import NewJob
 from app.ledger.schedules import Advance
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: Schedules of one turn.
 BATCH = 250
+
+_QUICK = 0.5  # seconds within which a failed publish may be tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +92,30 @@ def fire_due(
 
 
 def send(app: Celeriac, made: Sequence[NewJob]) -> None:
-    """Publish the messages of rows that are committed; those that the broker does not take are left to
-    the dispatcher.
+    """Publish the messages of rows that are committed; what the broker does not take is left to the
+    dispatcher. Never raises.
     """
-    left = list(made)
+    if not made:
+        return
+    began = time.monotonic()
     try:
-        with app.producer_or_acquire() as producer:
-            while left and not app.broker_state.resting:
-                sending.send(
-                    producer, sending.Envelope.of(left.pop(0)), database=app.database, broker=app.broker_state
-                )
-    except app.broker_errors as exc:
+        try:
+            _publish(app, made)
+        except Exception:
+            if time.monotonic() - began > _QUICK:
+                raise
+            _publish(app, made)  # its connection was merely old; a message that is there twice runs once
+        app.broker_state.worked()
+    except Exception as exc:  # whatever the broker says, the jobs are accepted
         app.broker_state.failed()
-        logger.warning("the broker cannot be reached, the dispatcher sends: %s", type(exc).__name__)
-    if left:
-        with app.database.statement() as connection:
-            dispatch.unmark(connection, [job.id for job in left])
+        logger.warning("%d messages not sent, the dispatcher will: %s", len(made), type(exc).__name__)
+        sending.unmark(app.database, [job.id for job in made])
+
+
+def _publish(app: Celeriac, made: Sequence[NewJob]) -> None:
+    with app.producer_or_acquire() as producer, producer.batch(len(made)):
+        for job in made:
+            sending.publish(producer, sending.Envelope.of(job))
 
 
 def _fire(app: Celeriac, row: Any, now: datetime, busy: set[UUID]) -> _Fire:

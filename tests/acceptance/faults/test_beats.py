@@ -117,7 +117,7 @@ def beats(house: House) -> Iterator[Beats]:
 
 def entries(house: House) -> set[str]:
     with house.broker.client() as client:
-        return set(client.zrange(f"{PREFIX}:schedule", 0, -1))
+        return {bytes(key).decode() for key in client.zrange(f"{PREFIX}:schedule", 0, -1)}
 
 
 def test_another_beat_takes_over_from_one_that_is_killed(beats: Beats) -> None:
@@ -139,7 +139,7 @@ def test_entries_are_back_after_a_flush_and_a_restart(beats: Beats) -> None:
 
     def there() -> bool:
         try:
-            return wanted <= {str(key) for key in entries(beats.house)}
+            return wanted <= entries(beats.house)
         except redis.RedisError:
             return False
 
