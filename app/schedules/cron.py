@@ -77,6 +77,7 @@ def parse(expression: str) -> Cron:
     return cron
 
 
+@lru_cache(maxsize=4096)
 def words(expression: str) -> str:
     """The expression in English words.
 

@@ -66,8 +66,8 @@ class Proposal:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     timezone: str | None = None
-    start: datetime | None = None
-    end: datetime | None = None
+    start: datetime | str | None = None
+    end: datetime | str | None = None
     catch_up: str = CatchUp.ONCE
     catch_up_limit: int = 100
     overlap: str = Overlap.ALLOW

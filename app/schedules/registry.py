@@ -97,8 +97,8 @@ def register(
         kwargs=kwargs or {},
         options={option: value for option, value in options.items() if value is not None},
         timezone=timezone,
-        start=start,  # type: ignore[arg-type]  # text is read as a moment
-        end=end,  # type: ignore[arg-type]
+        start=start,
+        end=end,
         catch_up=catch_up,
         catch_up_limit=catch_up_limit,
         overlap=overlap,

@@ -7,6 +7,7 @@ for the lock fires from the table rather than miss a due time; a lock that is lo
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _REST = 2.0  # seconds that a Redis which does not answer is left alone
 _LONGEST_PAUSE = 5.0  # seconds between two tries of a database that does not answer
+_PATIENCE = 3.0  # seconds that a leader may be late before another beat fires in its place
 _DAMAGED_FOR = 60.0  # seconds that a schedule which cannot be fired is left alone
 
 
@@ -57,9 +59,7 @@ class Scheduler(RedBeatScheduler):
         """One turn, if this beat leads; the seconds until the next."""
         leads = self._leads()
         self._project(leads)
-        if not leads:
-            return float(self.max_interval)
-        return self._guarded(self._turn)
+        return self._guarded(self._turn if leads else self._stand_by)
 
     def close(self) -> None:
         if self._projector is not None:
@@ -72,21 +72,33 @@ class Scheduler(RedBeatScheduler):
             super().close()
 
     def _turn(self) -> float:
+        """Fire what is due; the seconds until more is."""
         if not self._synced:
             self._sync()
-        now = time.monotonic()
-        self._damaged = {name: until for name, until in self._damaged.items() if until > now}
-        but = sorted(self._damaged)
-        with self.app.database.reading() as connection:
-            clock, first = ledger.next_due(connection, but=but)
-        if first is None:
-            return float(self.max_interval)
-        if first > clock:
-            return min((first - clock).total_seconds(), float(self.max_interval))
-        self._fire(but)
+        if (wait := self._due_in()) > 0:
+            return min(wait, float(self.max_interval))
+        self._fire()
         return 0.0
 
-    def _fire(self, but: list[str]) -> None:
+    def _stand_by(self) -> float:
+        """Fire what the leader is late with: it may be dead, and its lock not expired yet."""
+        if self._due_in() <= -_PATIENCE:
+            self._fire()
+        return float(self.max_interval)
+
+    def _due_in(self) -> float:
+        """Seconds until the first due time; negative when it is over."""
+        with self.app.database.reading() as connection:
+            clock, first = ledger.next_due(connection, but=self._left_alone())
+        return math.inf if first is None else (first - clock).total_seconds()
+
+    def _left_alone(self) -> list[str]:
+        now = time.monotonic()
+        self._damaged = {name: until for name, until in self._damaged.items() if until > now}
+        return sorted(self._damaged)
+
+    def _fire(self) -> None:
+        but = self._left_alone()
         try:
             turn = fire_due(self.app, but=but)
         except UNREACHABLE:

@@ -179,21 +179,18 @@ def test_many_beats_at_once_make_one_job_of_each_due_time(clock: Clockwork) -> N
     assert clock.fire(now).found == 0
 
 
-def test_a_turn_that_is_cut_short_leaves_nothing_behind(
-    clock: Clockwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    due = clock.register().next_run
+def test_a_turn_that_is_cut_short_leaves_nothing_behind(small: Clockwork) -> None:
+    due = small.register().next_run
     assert due is not None
-
-    def cut(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ledger, "advance", cut)
-        clock.fire(due)
-    assert clock.jobs() == []
-    assert clock.get().next_run == due
-    assert len(clock.fire(due).jobs) == 1
+    cut = "BEFORE UPDATE ON schedules BEGIN SELECT RAISE(ABORT, 'cut short'); END"
+    with small.app.database.statement() as connection:
+        connection.exec_driver_sql(f"CREATE TRIGGER cut {cut}")
+        with pytest.raises(IntegrityError, match="cut short"):
+            small.fire(due)
+        connection.exec_driver_sql("DROP TRIGGER cut")
+    assert small.jobs() == []
+    assert small.get().next_run == due
+    assert len(small.fire(due).jobs) == 1
 
 
 def test_a_job_that_exists_is_not_made_again(clock: Clockwork) -> None:
