@@ -86,7 +86,9 @@ def settle(app: Celeriac, wanted: Proposal, *, row: Any, now: datetime) -> dict[
     Raises:
         InvalidSchedule: with everything that is wrong.
     """
-    problems: list[str] = []
+    problems = list(_shapes(wanted))
+    if problems:
+        raise InvalidSchedule(_shown(wanted.name), problems)
     place = wanted.timezone if wanted.timezone is not None else str(app.conf.timezone or "UTC")
     for check in (_name, _task, _policies):
         problems += check(app, wanted)
@@ -129,6 +131,21 @@ class _Problems(Exception):
 
 def _shown(name: object) -> str:
     return str(name)[:80].encode("utf-8", "replace").decode()
+
+
+def _shapes(wanted: Proposal) -> Iterator[str]:
+    """What is not even of the right kind."""
+    for name, value, kinds, told in (
+        ("task", wanted.task, (str,), "the name of a task"),
+        ("args", wanted.args, (list, tuple), "a list"),
+        ("kwargs", wanted.kwargs, (Mapping,), "a dict"),
+        ("options", wanted.options, (Mapping,), "a dict"),
+        ("timezone", wanted.timezone, (str, type(None)), "text"),
+        ("run_immediately", wanted.run_immediately, (bool,), "True or False"),
+        ("enabled", wanted.enabled, (bool, type(None)), "True or False"),
+    ):
+        if not isinstance(value, kinds):
+            yield f"{name}: wanted {told}, found {type(value).__name__}"
 
 
 def _name(_: Celeriac, wanted: Proposal) -> Iterator[str]:

@@ -89,12 +89,12 @@ def register(
     }
     wanted = Proposal(
         name=name,
-        task=task if isinstance(task, str) else task.name,
+        task=getattr(task, "name", task),
         every=every,
         cron=cron,
         at=at,
         args=args,
-        kwargs=kwargs or {},
+        kwargs={} if kwargs is None else kwargs,
         options={option: value for option, value in options.items() if value is not None},
         timezone=timezone,
         start=start,

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _REST = 2.0  # seconds that a Redis which does not answer is left alone
 _LONGEST_PAUSE = 5.0  # seconds between two tries of a database that does not answer
+_HELD = 0.2  # seconds until rows that another holds are looked for again
 _PATIENCE = 3.0  # seconds that a leader may be late before another beat fires in its place
 _DAMAGED_FOR = 60.0  # seconds that a schedule which cannot be fired is left alone
 
@@ -77,8 +78,7 @@ class Scheduler(RedBeatScheduler):
             self._sync()
         if (wait := self._due_in()) > 0:
             return min(wait, float(self.max_interval))
-        self._fire()
-        return 0.0
+        return 0.0 if self._fire() else _HELD
 
     def _stand_by(self) -> float:
         """Fire what the leader is late with: it may be dead, and its lock not expired yet."""
@@ -97,7 +97,8 @@ class Scheduler(RedBeatScheduler):
         self._damaged = {name: until for name, until in self._damaged.items() if until > now}
         return sorted(self._damaged)
 
-    def _fire(self) -> None:
+    def _fire(self) -> bool:
+        """Whether there was anything to fire: another may hold the rows at this moment."""
         but = self._left_alone()
         try:
             turn = fire_due(self.app, but=but)
@@ -106,10 +107,11 @@ class Scheduler(RedBeatScheduler):
         except Exception:  # one row must not hold up the others
             logger.exception("beat: %d schedules cannot be fired together, trying one by one", BATCH)
             self._fire_one_by_one(but)
-            return
+            return True
         self._leave_alone(turn.damaged)
         if turn.jobs:
             logger.info("beat: %d schedules due, %d jobs enqueued", turn.found, len(turn.jobs))
+        return turn.found > 0
 
     def _fire_one_by_one(self, but: list[str]) -> None:
         with self.app.database.reading() as connection:

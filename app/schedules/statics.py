@@ -74,11 +74,13 @@ def proposal(name: str, entry: Any) -> Proposal:
     given = {key: entry[key] for key in _OURS if key in entry}
     if "schedule" in entry:
         given |= _when(name, entry["schedule"])
-    options = {key: value for key, value in (entry.get("options") or {}).items() if value is not None}
+    options = entry.get("options") or {}
+    if isinstance(options, Mapping):
+        options = {key: value for key, value in options.items() if value is not None}
     return Proposal(
         name=name,
         task=entry["task"],
-        args=tuple(entry.get("args") or ()),
+        args=entry.get("args") or (),
         kwargs=entry.get("kwargs") or {},
         options=options,
         static=True,

@@ -147,3 +147,16 @@ def test_a_damaged_row_is_left_alone_for_a_while(app: Celeriac) -> None:
         connection.execute(update(SCHEDULES).where(SCHEDULES.c.name == "damaged").values(expression="often"))
     assert [beat.tick() > 0 for _ in range(3)] == [False, True, True]
     beat.close()
+
+
+def test_a_row_that_another_holds_is_waited_for_without_haste(
+    make: Callable[[str], Celeriac], postgres_url: str
+) -> None:
+    app = make(postgres_url)
+    beat = Scheduler(app)
+    overdue(app, "held", 1)
+    with app.database.transaction() as connection:
+        ledger.find(connection, "held", lock=True)
+        assert beat.tick() > 0
+    assert (beat.tick(), runs(app, "held")) == (0, 1)
+    beat.close()

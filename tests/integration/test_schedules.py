@@ -463,6 +463,12 @@ def test_arguments_come_back_as_they_were(clock: Clockwork) -> None:
         ({"task": "tests.echo", "args": ({1, 2},)}, "args[0]"),
         ({"task": "tests.echo", "args": ("x" * 2_000_000,)}, "bytes, the limit is"),
         ({"cron": "@daily", "run_immediately": True}, "run_immediately: "),
+        ({"task": 5}, "task: "),
+        ({"args": "text"}, "args: "),
+        ({"kwargs": [1]}, "kwargs: "),
+        ({"timezone": 5}, "timezone: "),
+        ({"enabled": "no"}, "enabled: "),
+        ({"name": 5}, "name: "),
         ({"name": ""}, "name: "),
         ({"name": "x" * 300}, "name: "),
         ({"name": "a\nb"}, "name: "),
@@ -538,11 +544,12 @@ def test_static_schedules_that_cannot_work_are_named(
             "surplus": {"task": "tests.noop", "schedule": 1, "catchup": "all"},
             "unknown": {"task": "tests.nop", "schedule": 1},
             "nothing": None,
+            "shapes": {"task": "tests.noop", "schedule": 1, "args": 5, "options": "low"},
             "well": {"task": "tests.noop", "schedule": 1},
         }
     )
     assert [each.name for each in schedules.list_all(app=small.app)] == ["well"]
-    for sentence in ("Sunset", "prioritiy", "catchup", "did you mean", "wanted a dict"):
+    for sentence in ("Sunset", "prioritiy", "catchup", "did you mean", "wanted a dict", "found int"):
         assert sentence in caplog.text
 
 
