@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.ledger import schedules as ledger
 from app.schedules import cron
-from app.schedules.definition import Schedule, of_row
 from app.schedules.times import Kind
 
 if TYPE_CHECKING:
@@ -70,17 +70,17 @@ class Projection:
         with self._client.pipeline(transaction=False) as pipe:
             for row in rows:
                 try:
-                    self._put(pipe, of_row(row))
+                    self._put(pipe, row)
                 except Exception as exc:  # a damaged row must not keep the others out
                     logger.error("schedule %r has no entry in Redis: %s", row.name, exc)
                 pipe.sadd(self._names_key, row.name)
             pipe.execute()
         self._written |= {row.name: row.changed for row in rows}
 
-    def _put(self, pipe: Any, found: Schedule) -> None:
-        key = RedBeatSchedulerEntry.generate_key(self._app, found.name)
-        pipe.hset(key, mapping={"definition": definition(found), "meta": meta(found)})
-        pipe.zadd(self._due_key, {key: found.next_run.timestamp() if found.next_run else _NOT_DUE})
+    def _put(self, pipe: Any, row: Any) -> None:
+        key = RedBeatSchedulerEntry.generate_key(self._app, row.name)
+        pipe.hset(key, mapping={"definition": definition(row), "meta": meta(row)})
+        pipe.zadd(self._due_key, {key: row.next_run.timestamp() if row.next_run else _NOT_DUE})
 
     def _erase(self, names: Sequence[str]) -> None:
         keys = [RedBeatSchedulerEntry.generate_key(self._app, name) for name in names]
@@ -119,42 +119,31 @@ class Projector(threading.Thread):
             logger.exception("entries in Redis are not up to date")
 
 
-def definition(found: Schedule) -> str:
+def definition(row: Any) -> str:
     """The entry as redbeat reads it, as near as redbeat's own kinds of schedule come."""
     told = {
-        "name": found.name,
-        "task": found.task,
-        "args": found.args,
-        "kwargs": found.kwargs,
-        "options": found.options,
-        "schedule": _celerys(found),
-        "enabled": found.enabled,
+        "name": row.name,
+        "task": row.task,
+        "args": row.args,
+        "kwargs": row.kwargs,
+        "options": row.options,
+        "schedule": _celerys(Kind(row.kind), row.expression),
+        "enabled": row.enabled,
     }
-    return json.dumps(told, cls=_Encoder)
+    return json.dumps(told, cls=RedBeatJSONEncoder)
 
 
-def meta(found: Schedule) -> str:
-    return json.dumps(
-        {"last_run_at": found.last_run, "total_run_count": found.run_count}, cls=RedBeatJSONEncoder
-    )
+def meta(row: Any) -> str:
+    return json.dumps({"last_run_at": row.last_run, "total_run_count": row.run_count}, cls=RedBeatJSONEncoder)
 
 
-class _Encoder(RedBeatJSONEncoder):
-    """With arguments that JSON does not know as text: they are for people to read."""
-
-    def default(self, obj: Any) -> Any:
+@lru_cache(maxsize=1024)
+def _celerys(kind: Kind, expression: str) -> Any:
+    if kind is Kind.INTERVAL:
+        return schedule(timedelta(seconds=float(expression)))
+    if kind is Kind.CRON:
         try:
-            return super().default(obj)
-        except TypeError:
-            return str(obj)
-
-
-def _celerys(found: Schedule) -> Any:
-    if found.kind is Kind.INTERVAL:
-        return schedule(timedelta(seconds=float(found.expression)))
-    if found.kind is Kind.CRON:
-        try:
-            return crontab(*cron.parse(found.expression).fields.split())
+            return crontab(*cron.parse(expression).fields.split())
         except ValueError:  # which Celery cannot read: the score says when it is due
             pass
     return schedule(timedelta(days=1))
