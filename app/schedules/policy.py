@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from app.schedules.definition import CatchUp, Overlap, Schedule
 
-#: Due times of a schedule that are fired in one turn, however late they are found: the rest of a long
-#: catch-up follows in the next turns.
-MOST_AT_ONCE = 100
+#: Due times of a schedule that are fired in one turn: the rest of a long catch-up follows in the next ones.
+MOST_AT_ONCE = 20
+
+_ALL = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,7 @@ def decide(schedule: Schedule, now: datetime, *, grace: timedelta, busy: bool = 
     if first is None or first > now or not schedule.enabled:
         return Decision((), first)
     if now - first <= grace:
-        found = schedule.timing.latest(first, now, limit=MOST_AT_ONCE * 10)
-        decision = Decision(found, schedule.timing.after(now))
+        decision = _some(schedule, schedule.timing.latest(first, now, limit=_ALL), now)
     else:
         decision = _catch_up(schedule, first, now, grace)
     return _one_at_a_time(decision, busy) if schedule.overlap is Overlap.SKIP else decision
@@ -55,16 +55,21 @@ def _catch_up(schedule: Schedule, first: datetime, now: datetime, grace: timedel
     found = timing.latest(first, now, limit=limit)
     if policy is CatchUp.SKIP:
         found = [due for due in found if now - due <= grace]
-    fires = found[:MOST_AT_ONCE]
-    following = found[MOST_AT_ONCE] if len(found) > MOST_AT_ONCE else timing.after(now)
+    some = _some(schedule, found, now)
     if found and found[0] == first:
-        return Decision(fires, following)
+        return some
     passed_over = timing.latest(first, found[0] - _TICK if found else now, limit=1)
     late = str(now - first).partition(".")[0]
     reason = f"missed while nothing fired schedules for {late}; catch-up policy {policy}"
     if policy is CatchUp.ALL:
         reason += f" with a limit of {limit}"
-    return Decision(fires, following, passed_over[-1] if passed_over else first, reason)
+    return Decision(some.fires, some.next_run, passed_over[-1] if passed_over else first, reason)
+
+
+def _some(schedule: Schedule, found: Sequence[datetime], now: datetime) -> Decision:
+    """Fire the first of ``found``; the next of them is due then, and comes in the next turn."""
+    more = len(found) > MOST_AT_ONCE
+    return Decision(found[:MOST_AT_ONCE], found[MOST_AT_ONCE] if more else schedule.timing.after(now))
 
 
 def _one_at_a_time(decision: Decision, busy: bool) -> Decision:
