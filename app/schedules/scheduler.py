@@ -38,6 +38,7 @@ class Scheduler(RedBeatScheduler):
 
     app: Celeriac
     lock_key: str | None
+    max_interval: float
 
     def __init__(self, app: Celeriac, **options: Any) -> None:
         self._synced = False
@@ -46,6 +47,8 @@ class Scheduler(RedBeatScheduler):
         self._damaged: dict[str, float] = {}
         self._projector: Projector | None = None
         super().__init__(app, **options)
+        # Who sleeps longer has lost the lock when waking up, whatever --max-interval says.
+        self.max_interval = min(float(self.max_interval), self.lock_timeout / 3)
         # At a beat's start redbeat would wait for the lock inside of a signal, deaf to everything else and to
         # errors. Without a key it does not: the lock is asked for at each turn, and never waited for.
         self._key: str | None = app.redbeat_conf.lock_key
@@ -77,14 +80,14 @@ class Scheduler(RedBeatScheduler):
         if not self._synced:
             self._sync()
         if (wait := self._due_in()) > 0:
-            return min(wait, float(self.max_interval))
+            return min(wait, self.max_interval)
         return 0.0 if self._fire() else _HELD
 
     def _stand_by(self) -> float:
         """Fire what the leader is late with: it may be dead, and its lock not expired yet."""
         if self._due_in() <= -_PATIENCE:
             self._fire()
-        return float(self.max_interval)
+        return self.max_interval
 
     def _due_in(self) -> float:
         """Seconds until the first due time; negative when it is over."""

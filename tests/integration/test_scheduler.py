@@ -160,3 +160,11 @@ def test_a_row_that_another_holds_is_waited_for_without_haste(
         assert beat.tick() > 0
     assert (beat.tick(), runs(app, "held")) == (0, 1)
     beat.close()
+
+
+def test_a_beat_never_sleeps_longer_than_its_lock_lives(
+    make: Callable[[str], Celeriac], sqlite_url: str
+) -> None:
+    beat = Scheduler(make(sqlite_url), max_interval=300)
+    assert beat.tick() <= beat.lock_timeout / 3
+    beat.close()
