@@ -213,3 +213,29 @@ class UnreadableError(CeleriacError):
     def __str__(self) -> str:
         kind, text = self.args
         return f"{kind}: {text}"
+
+
+class InvalidSchedule(CeleriacError, ValueError):
+    """A schedule asks for something that cannot work; names every problem at once."""
+
+    def __init__(self, name: str, problems: Sequence[str]) -> None:
+        super().__init__(name, list(problems))
+
+    @property
+    def problems(self) -> list[str]:
+        return list(self.args[1])
+
+    def __str__(self) -> str:
+        return f"schedule {self.args[0]!r}: {'; '.join(self.problems)}"
+
+
+class ScheduleNotFound(CeleriacError, LookupError):
+    """There is no schedule of that name."""
+
+    def __init__(self, name: str, nearest: str | None = None) -> None:
+        super().__init__(name, nearest)
+
+    def __str__(self) -> str:
+        name, nearest = self.args
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        return f"no schedule is named {name!r}{hint}"

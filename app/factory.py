@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from kombu import Queue
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.application import Celeriac
 from app.ledger.database import Database
@@ -76,12 +78,12 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_enable_prefetch_count_reduction": False,
         "worker_hijack_root_logger": True,
         "worker_send_task_events": False,
-        "beat_scheduler": "redbeat.RedBeatScheduler",
+        "beat_scheduler": "app.schedules.scheduler:Scheduler",
         "beat_max_loop_interval": 1,
         "redbeat_redis_url": settings.schedules_store,
-        "redbeat_redis_options": {},
-        "redbeat_lock_timeout": 6,
-        "redbeat_key_prefix": "celeriac:redbeat",
+        "redbeat_redis_options": redbeat_options(),
+        "redbeat_lock_timeout": 6,  # seconds after which another beat leads when this one is gone
+        "redbeat_key_prefix": "celeriac:redbeat:",
         "beat_schedule": static_schedule(settings.schedule_module),
         "timezone": "UTC",
         "enable_utc": True,
@@ -93,6 +95,16 @@ def static_schedule(module: str) -> dict[str, Any]:
     if importlib.util.find_spec(module) is None:
         return {}
     return dict(importlib.import_module(module).SCHEDULE)
+
+
+def redbeat_options() -> dict[str, Any]:
+    """Options of redbeat's Redis client; a beat fires without Redis rather than wait for it."""
+    return {
+        "socket_timeout": 1.0,
+        "socket_connect_timeout": 1.0,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 1),  # a connection that was merely old
+    }
 
 
 def transport_options(settings: Settings) -> dict[str, Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
 from app.errors import BadArgument
 
 #: Namespace of ids that are derived from a task and a key; made once, never to change.
 _DERIVED = UUID("5d6ae0e4-6a35-4f0e-9a0c-6f2b6a1f7c5d")
+
+#: Namespace of the ids of schedules' jobs; never to change.
+_FIRES = UUID("f5a4a0c3-95bb-4a0e-8d3c-0b1f4ef6b1d2")
 
 
 def new_id() -> str:
@@ -30,6 +34,16 @@ def derived_id(task: str, key: str) -> str:
     True
     """
     return str(uuid5(_DERIVED, f"{len(task)}:{task}:{key}"))
+
+
+def fire_id(schedule: str, due: datetime) -> UUID:
+    """The id of the one job of ``schedule`` for its due time ``due``, whoever fires it and how often.
+
+    >>> due = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> fire_id("nightly", due) == fire_id("nightly", due) != fire_id("nightly", due.replace(hour=1))
+    True
+    """
+    return uuid5(_FIRES, f"{schedule}\n{due.astimezone(UTC).isoformat()}")
 
 
 def parse_id(value: object, *, name: str = "task_id") -> UUID:

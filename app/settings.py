@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     database_pool: Annotated[int, Field(ge=1, le=1000)] = 5  # connections of one process, at most
     prepared_statements: bool = True  # off for a PgBouncer below 1.21 in transaction mode
     schedule_module: str = "beat_schedule"
+    misfire_grace: Annotated[float, Field(ge=0, le=3600)] = 30.0  # seconds a due time may be late, not missed
     enqueue_timeout: Annotated[float, Field(ge=0.2, le=60)] = 1.8  # seconds that .delay() may take
 
     # front ends

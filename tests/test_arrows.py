@@ -22,7 +22,8 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"enqueue", "results", "dead_letters", "report"}),
     frozenset({"application", "bulk"}),
     frozenset({"factory"}),
-    frozenset({"worker", "schedules", "cli", "celery"}),
+    frozenset({"schedules"}),
+    frozenset({"worker", "cli", "celery"}),
 )
 
 #: What builds a statement; the ledger is the only code that speaks SQL.

@@ -343,6 +343,25 @@ HOOKS = [
         "meta, message",
         ".get() does not hear the ledger",
     ),
+    # The beat
+    Hook("redbeat.schedulers:RedBeatScheduler.__init__", "app", "no beat starts"),
+    Hook(
+        "redbeat.schedulers:RedBeatScheduler.setup_schedule",
+        "",
+        "static schedules go to Redis, and a paused one is enabled by every start",
+    ),
+    Hook("redbeat.schedulers:RedBeatScheduler.tick", "min", "what Redis forgot is not fired"),
+    Hook("redbeat.schedulers:RedBeatScheduler.close", "", "a beat that ends without Redis exits with 1"),
+    Hook("redbeat.schedulers:RedBeatScheduler.lock", None, "two beats lead"),
+    Hook("redbeat.schedulers:RedBeatScheduler.lock_key", None, "two beats lead"),
+    Hook("redbeat.schedulers:RedBeatScheduler.lock_timeout", None, "no beat takes over"),
+    Hook("celery.beat:Scheduler.max_interval", None, "a beat sleeps through due times"),
+    Hook("redbeat.schedulers:acquire_distributed_beat_lock", "sender", "two beats lead at the start"),
+    Hook("redbeat.schedulers:get_redis", "app", "the lock is asked for elsewhere"),
+    Hook("redbeat.schedulers:RedBeatConfig.schedule_key", None, "no entry is seen in Redis"),
+    Hook("redbeat.schedulers:RedBeatConfig.key_prefix", None, "no entry is seen in Redis"),
+    Hook("redbeat.schedulers:RedBeatSchedulerEntry.generate_key", "app, name", "no entry is seen in Redis"),
+    Hook("redbeat.decoder:RedBeatJSONEncoder.default", "obj", "no entry is seen in Redis"),
 ]
 
 every_hook = pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.place)

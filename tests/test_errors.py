@@ -39,6 +39,9 @@ EXAMPLES: list[CeleriacError] = [
     errors.MigrationNeeded(None, "0001"),
     errors.MigrationNeeded("0000", "0001"),
     errors.TaskExited("SystemExit", "3"),
+    errors.InvalidSchedule("nightly", ["timezone: wanted a time zone", "cron: wanted five fields"]),
+    errors.ScheduleNotFound("nightly", "nightly report"),
+    errors.ScheduleNotFound("nightly"),
     errors.UnreadableError("mail.Broken", "(its text cannot be read)"),
 ]
 every_error = pytest.mark.parametrize(
@@ -119,6 +122,8 @@ def test_an_error_says_what_was_wanted() -> None:
         (errors.PayloadTooLarge, ValueError),
         (errors.UnknownTask, LookupError),
         (errors.JobNotFound, LookupError),
+        (errors.InvalidSchedule, ValueError),
+        (errors.ScheduleNotFound, LookupError),
     ],
 )
 def test_an_error_is_caught_as_pythons_own_too(kind: type[Exception], builtin: type[Exception]) -> None:

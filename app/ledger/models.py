@@ -185,33 +185,61 @@ class Schedule(Base):
 
     __tablename__ = "schedules"
 
+    # set by whoever registers it
     name: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
     task: Mapped[str] = mapped_column(String(NAME_LENGTH))
     args: Mapped[list[Any]] = mapped_column(JSON)
     kwargs: Mapped[dict[str, Any]] = mapped_column(JSON)
     options: Mapped[dict[str, Any]] = mapped_column(JSON)  # priority, user_id, max_tries …
-    kind: Mapped[str] = mapped_column(String(16))  # interval, cron or once
-    expression: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    kind: Mapped[str] = mapped_column(Word(16))  # interval, cron or once
+    expression: Mapped[str] = mapped_column(Text)  # seconds, five fields, or a moment
     timezone: Mapped[str] = mapped_column(String(64))
-    enabled: Mapped[bool]
-    static: Mapped[bool]  # from beat_schedule.py
-    catch_up: Mapped[str] = mapped_column(String(16))  # skip, once or all
-    overlap: Mapped[str] = mapped_column(String(16))  # allow or skip
-    jitter: Mapped[float] = mapped_column(server_default=text("0"))  # seconds
-    start: Mapped[datetime | None]
-    end: Mapped[datetime | None]
-    anchor: Mapped[datetime]  # the first due time of an interval
-    last_run: Mapped[datetime | None]  # the last due time that was fired
-    next_run: Mapped[datetime | None]  # null: none to come
-    run_count: Mapped[int] = mapped_column(server_default=text("0"))
-    last_skip: Mapped[str | None] = mapped_column(Text)  # why the last fire was skipped
+    starts: Mapped[datetime | None]  # no due time before it
+    ends: Mapped[datetime | None]  # no due time after it
+    catch_up: Mapped[str] = mapped_column(Word(16))  # what becomes of missed due times
+    catch_up_limit: Mapped[int]  # missed due times that ``all`` fires at most, the newest
+    overlap: Mapped[str] = mapped_column(Word(16))  # what to do while the last job is not terminal
+    jitter: Mapped[float]  # seconds, at most, that a job waits after its due time
+    static: Mapped[bool]  # from the project's own file or Celery's configuration
     created: Mapped[datetime]
-    changed: Mapped[datetime]
+    changed: Mapped[datetime]  # moved by every write
+
+    # set by operators, and by no start of anything
+    enabled: Mapped[bool]
+
+    # set when a static schedule was taken out of its file; null: it is there
+    retired: Mapped[datetime | None]
+
+    # moved by each fire
+    anchor: Mapped[datetime]  # the first due time: those of an interval are counted from it
+    last_run: Mapped[datetime | None]  # the last due time that was fired: none up to it fires again
+    next_run: Mapped[datetime | None]  # null: none to come
+    run_count: Mapped[int] = mapped_column(server_default=text("0"))  # jobs, those of run-now included
+    last_job_id: Mapped[UUID | None]
+    last_skipped: Mapped[datetime | None]  # the last due time that was not fired
+    skip_reason: Mapped[str | None] = mapped_column(Text)  # why
 
     __table_args__ = (
         CheckConstraint("kind IN ('interval', 'cron', 'once')", name="schedule_kind_is_known"),
         CheckConstraint("catch_up IN ('skip', 'once', 'all')", name="catch_up_is_known"),
+        CheckConstraint("catch_up_limit >= 1", name="at_least_one_caught_up"),
         CheckConstraint("overlap IN ('allow', 'skip')", name="overlap_is_known"),
+        CheckConstraint("jitter >= 0", name="jitter_is_no_head_start"),
+        CheckConstraint("starts IS NULL OR ends IS NULL OR starts <= ends", name="starts_before_it_ends"),
+        CheckConstraint(
+            "next_run IS NULL OR last_run IS NULL OR next_run > last_run", name="no_due_time_fires_again"
+        ),
+        # Lets the index and query of what is due do without both.
+        CheckConstraint(
+            "next_run IS NULL OR (enabled AND retired IS NULL)", name="due_only_while_enabled_and_there"
+        ),
+        CheckConstraint("(last_skipped IS NULL) = (skip_reason IS NULL)", name="a_skip_has_a_reason"),
+        Index(
+            "schedules_due",
+            "next_run",
+            postgresql_where=text("next_run IS NOT NULL"),
+            sqlite_where=text("next_run IS NOT NULL"),
+        ),
     )
 
 

@@ -1,0 +1,188 @@
+"""The beat: redbeat leads and wakes, the table says what is due.
+
+Which beat leads is only a matter of economy: a turn is safe whoever takes it. So a beat that cannot ask
+for the lock fires from the table rather than miss a due time; a lock that is lost is asked for again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from redbeat import RedBeatScheduler
+from redbeat.schedulers import get_redis
+from redis.exceptions import LockError, RedisError
+
+from app.ledger import schedules as ledger
+from app.ledger.database import UNREACHABLE
+from app.schedules import statics
+from app.schedules.firing import BATCH, fire_due
+from app.schedules.projection import Projector
+
+if TYPE_CHECKING:
+    from app.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+_REST = 2.0  # seconds that a Redis which does not answer is left alone
+_LONGEST_PAUSE = 5.0  # seconds between two tries of a database that does not answer
+_HELD = 0.2  # seconds until rows that another holds are looked for again
+_PATIENCE = 3.0  # seconds that a leader may be late before another beat fires in its place
+_DAMAGED_FOR = 60.0  # seconds that a schedule which cannot be fired is left alone
+
+
+class Scheduler(RedBeatScheduler):
+    """``celery -A app beat``; any number of them may run."""
+
+    app: Celeriac
+    lock_key: str | None
+    max_interval: float
+
+    def __init__(self, app: Celeriac, **options: Any) -> None:
+        self._synced = False
+        self._ask_lock_at = 0.0
+        self._failures = 0
+        self._damaged: dict[str, float] = {}
+        self._projector: Projector | None = None
+        super().__init__(app, **options)
+        # Who sleeps longer has lost the lock when waking up, whatever --max-interval says.
+        self.max_interval = min(float(self.max_interval), self.lock_timeout / 3)
+        # At a beat's start redbeat would wait for the lock inside of a signal, deaf to everything else and to
+        # errors. Without a key it does not: the lock is asked for at each turn, and never waited for.
+        self._key: str | None = app.redbeat_conf.lock_key
+        if not options.get("lazy"):
+            self.lock_key = None
+
+    def setup_schedule(self) -> None:
+        """Static schedules go to the table, not to Redis; later, when the database is away now."""
+        self._guarded(self._sync)
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """One turn, if this beat leads; the seconds until the next."""
+        leads = self._leads()
+        self._project(leads)
+        return self._guarded(self._turn if leads else self._stand_by)
+
+    def close(self) -> None:
+        if self._projector is not None:
+            self._projector.stop()
+        try:
+            super().close()
+        except (RedisError, OSError) as exc:
+            logger.warning("beat: the lock is left to expire: %r", exc)
+            self.lock = None
+            super().close()
+
+    def _turn(self) -> float:
+        """Fire what is due; the seconds until more is."""
+        if not self._synced:
+            self._sync()
+        if (wait := self._due_in()) > 0:
+            return min(wait, self.max_interval)
+        return 0.0 if self._fire() else _HELD
+
+    def _stand_by(self) -> float:
+        """Fire what the leader is late with: it may be dead, and its lock not expired yet."""
+        if self._due_in() <= -_PATIENCE:
+            self._fire()
+        return self.max_interval
+
+    def _due_in(self) -> float:
+        """Seconds until the first due time; negative when it is over."""
+        with self.app.database.reading() as connection:
+            clock, first = ledger.next_due(connection, but=self._left_alone())
+        return math.inf if first is None else (first - clock).total_seconds()
+
+    def _left_alone(self) -> list[str]:
+        now = time.monotonic()
+        self._damaged = {name: until for name, until in self._damaged.items() if until > now}
+        return sorted(self._damaged)
+
+    def _fire(self) -> bool:
+        """Whether there was anything to fire: another may hold the rows at this moment."""
+        but = self._left_alone()
+        try:
+            turn = fire_due(self.app, but=but)
+        except UNREACHABLE:
+            raise
+        except Exception:  # one row must not hold up the others
+            logger.exception("beat: %d schedules cannot be fired together, trying one by one", BATCH)
+            self._fire_one_by_one(but)
+            return True
+        self._leave_alone(turn.damaged)
+        if turn.jobs:
+            logger.info("beat: %d schedules due, %d jobs enqueued", turn.found, len(turn.jobs))
+        return turn.found > 0
+
+    def _fire_one_by_one(self, but: list[str]) -> None:
+        with self.app.database.reading() as connection:
+            rows = ledger.due(connection, ledger.clock(connection), limit=BATCH, but=but)
+        for row in rows:
+            try:
+                self._leave_alone(fire_due(self.app, only=row.name).damaged)
+            except UNREACHABLE:
+                raise
+            except Exception as exc:
+                logger.exception("beat: schedule %r cannot be fired", row.name)
+                self._leave_alone([row.name])
+                with self.app.database.transaction() as connection:
+                    ledger.complain(connection, row.name, f"cannot be fired: {type(exc).__name__}")
+
+    def _leave_alone(self, names: Any) -> None:
+        until = time.monotonic() + _DAMAGED_FOR
+        self._damaged |= dict.fromkeys(names, until)
+
+    def _sync(self) -> float:
+        statics.sync(self.app)
+        self._synced = True
+        return 0.0
+
+    def _guarded(self, step: Any) -> float:
+        """The seconds that ``step`` says; after an error, a pause that grows."""
+        try:
+            seconds: float = step()
+            self._failures = 0
+            return seconds
+        except Exception as exc:  # a beat must outlive whatever ails its database
+            self._failures += 1
+            pause = min(2.0 ** (self._failures - 2), _LONGEST_PAUSE)
+            known = isinstance(exc, UNREACHABLE)
+            logger.error("beat: no turn, again in %.1f s: %r", pause, exc, exc_info=not known)
+            return pause
+
+    def _leads(self) -> bool:
+        """Whether this beat fires: it holds the lock, or nobody can say who does."""
+        if not self._key or time.monotonic() < self._ask_lock_at:
+            return True
+        try:
+            return self._extend() or self._acquire()
+        except (RedisError, OSError) as exc:
+            logger.warning("beat: the lock cannot be asked for, firing from the ledger alone: %r", exc)
+            self._ask_lock_at = time.monotonic() + _REST
+            return True
+
+    def _extend(self) -> bool:
+        if self.lock is None:
+            return False
+        try:
+            return bool(self.lock.extend(int(self.lock_timeout), replace_ttl=True))
+        except LockError:
+            logger.warning("beat: the lock was lost")
+            self.lock = None
+            return False
+
+    def _acquire(self) -> bool:
+        lock = get_redis(self.app).lock(self._key, timeout=self.lock_timeout, blocking=False)
+        if not lock.acquire():
+            return False
+        logger.info("beat: Acquired lock")
+        self.lock = lock
+        return True
+
+    def _project(self, leads: bool) -> None:
+        if self._projector is None:
+            self._projector = Projector(self.app)
+            self._projector.start()
+        self._projector.leads = leads

@@ -1,0 +1,148 @@
+"""``celery -A app schedules``: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import update
+
+import tests.jobs  # noqa: F401
+from app.application import Celeriac
+from app.cli.schedules import schedules
+from app.factory import build
+from app.job import job
+from app.ledger.models import SCHEDULES
+from app.settings import Settings
+from tests.workers import environment
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Terminal:
+    def __init__(self, app: Celeriac) -> None:
+        self.app = app
+
+    def __call__(self, *words: str) -> Result:
+        return CliRunner().invoke(schedules, list(words), obj=SimpleNamespace(app=self.app))
+
+    def says(self, *words: str) -> str:
+        """The output of a call that ends well."""
+        result = self(*words)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.says(*words, "--json"))
+
+
+@pytest.fixture
+def run(redis_url: str, sqlite_url: str) -> Iterator[Terminal]:
+    known: dict[str, Any] = {"broker_url": redis_url, "database_url": sqlite_url}
+    app = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
+    with closing(app), closing(app.database):
+        yield Terminal(app)
+
+
+def test_a_schedules_life(run: Terminal) -> None:
+    assert "there are no schedules" in run.says("list")
+    added = run.json(
+        "add",
+        "nightly",
+        "tests.add",
+        "--cron",
+        "0 3 * * *",
+        "--timezone",
+        "Europe/Berlin",
+        "--args",
+        "[1, 2]",
+    )
+    assert (added["expression"], added["state"], added["args"]) == ("0 3 * * *", "enabled", "(1, 2)")
+    (listed,) = run.json("list")
+    assert listed == added
+    assert run.json("next", "nightly", "-n", "3")[0] == added["next_run"]
+    assert "At 03:00 (Europe/Berlin)" in run.says("show", "nightly")
+    assert "is disabled" in run.says("disable", "nightly")
+    assert run.json("show", "nightly")["state"] == "disabled"
+    assert "is enabled, next run" in run.says("enable", "nightly")
+    assert job(run.says("run-now", "nightly").strip(), app=run.app).schedule == "nightly"
+    assert run.json("show", "nightly")["run_count"] == 1
+    assert "is removed" in run.says("remove", "nightly")
+    assert run.json("list") == []
+
+
+def test_the_options_of_a_schedule(run: Terminal) -> None:
+    words = "--every 5m --priority 25 --max-tries 2 --catch-up all --overlap skip --jitter 30s --disabled"
+    added = run.json("add", "tick", "tests.noop", *words.split())
+    assert (added["expression"], added["options"]) == ("300", {"priority": 25, "max_tries": 2})
+    assert (added["catch_up"], added["overlap"], added["jitter"]) == ("all", "skip", 30.0)
+    assert (added["state"], added["next_run"]) == ("disabled", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (("show", "nowhere"), 1, "no schedule is named 'nowhere'"),
+        (("add", "bad", "tests.nop", "--cron", "0 0 30 2 *"), 1, "did you mean 'tests.noop'"),
+        (("add", "bad", "tests.noop"), 1, "one of every, cron and at"),
+        (("add", "bad", "tests.noop", "--every", "soon"), 2, "--every: wanted seconds"),
+        (("add", "bad", "tests.noop", "--every", "1e999"), 1, "every: wanted 1 second"),
+        (("add", "bad", "tests.noop", "--every", "60", "--args", "{}"), 2, "--args: wanted a JSON list"),
+        (("add", "bad", "tests.noop", "--every", "60", "--args", "[" * 100_000), 2, "--args"),
+        (("add", "bad", "tests.noop", "--every", "60", "--catch-up", "twice"), 2, "catch-up"),
+        (("add", "b\x1b[2Jad", "tests.noop", "--every", "60"), 1, r"b\x1b[2Jad"),
+        (("next", "nowhere", "-n", "0"), 2, "range"),
+        (("remove", "nul\x00"), 1, "no schedule is named"),
+    ],
+)
+def test_a_mistake_ends_with_a_sentence(
+    run: Terminal, words: tuple[str, ...], status: int, sentence: str
+) -> None:
+    result = run(*words)
+    assert result.exit_code == status
+    assert sentence in result.output
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_a_database_that_is_away_is_a_sentence(run: Terminal, tmp_path: Path) -> None:
+    known: dict[str, Any] = {"database_url": f"sqlite:///{tmp_path / 'none' / 'ledger.db'}"}
+    run.app = build(Settings(**known, broker_url="redis://127.0.0.1:1/0"), set_as_current=False)
+    result = run("list")
+    assert (result.exit_code, "the ledger's database: " in result.output) == (1, True)
+
+
+def test_a_name_cannot_forge_a_row_of_the_table(run: Terminal) -> None:
+    run.says("add", "honest", "tests.noop", "--every", "60")
+    with run.app.database.transaction() as connection:  # which ``register`` would refuse
+        forged = "x\n nightly [bold]tests.noop[/bold] \x1b[1A\x1b[2K\r\u202e"
+        connection.execute(update(SCHEDULES).values(name=forged))
+    output = run.says("list")
+    assert len([line for line in output.splitlines() if "tests.noop" in line]) == 1
+    assert not {"\x1b", "\r", "\u202e"} & set(output)
+    assert "[bold]" in output
+    assert r"\n nightly" in output
+
+
+def test_what_is_sensitive_is_hidden(run: Terminal) -> None:
+    added = run(
+        "add", "in", "tests.log_in", "--every", "60", "--kwargs", '{"user": "ann", "password": "hunter2"}'
+    )
+    assert added.exit_code == 0
+    for output in (added.output, run.says("show", "in"), run.says("list", "--json")):
+        assert "hunter2" not in output
+
+
+def test_celery_knows_the_command(redis_url: str, sqlite_url: str) -> None:
+    argv = [sys.executable, "-m", "celery", "-A", "app", "schedules", "list", "--json"]
+    env = environment(redis_url, sqlite_url)
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
