@@ -17,16 +17,15 @@ from sqlalchemy import (
     Row,
     Select,
     TypeDecorator,
-    and_,
     case,
     func,
-    or_,
     select,
     type_coerce,
 )
 from sqlalchemy.types import TypeEngine
 
 from app.ledger import batch
+from app.ledger.columns import after
 from app.ledger.lifecycle import TERMINAL, JobState
 from app.ledger.models import FAILURES, JOBS
 
@@ -43,8 +42,10 @@ class Filter:
     queue: str | None = None
     user_id: str | None = None
     schedule: str | None = None
-    since: datetime | None = None  # queued at or after
-    until: datetime | None = None  # queued before
+    error: str | None = None  # what the last failure says, in part and in any case
+    since: datetime | timedelta | None = None  # queued at or after; a span: so long before now
+    until: datetime | timedelta | None = None  # queued before
+    ids: tuple[UUID, UUID] | None = None  # the first and the last
 
     def conditions(self) -> list[Any]:
         c = _jobs.c
@@ -56,11 +57,22 @@ class Filter:
             c.schedule: self.schedule,
         }
         found: list[Any] = [column == value for column, value in equal.items() if value is not None]
+        if self.error is not None:
+            found += [c.failure_info.is_not(None), c.failure_info.icontains(self.error, autoescape=True)]
         if self.since is not None:
-            found.append(c.queued >= self.since)
+            found.append(c.queued >= _moment(self.since))
         if self.until is not None:
-            found.append(c.queued < self.until)
+            found.append(c.queued < _moment(self.until))
+        if self.ids is not None:
+            found.append(c.id.between(*self.ids))
         return found
+
+
+def _moment(given: datetime | timedelta) -> Any:
+    """A span is counted on the database's clock, which is read once: or no index would help."""
+    if isinstance(given, datetime):
+        return given
+    return select(after(-given.total_seconds())).scalar_subquery()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,8 @@ class Line:
     wait_p99: timedelta | None
     run_p50: timedelta | None
     run_p99: timedelta | None
+    wait_p95: timedelta | None = None
+    run_p95: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,20 +142,6 @@ def attempts(connection: Connection, jobs: Sequence[UUID]) -> list[Row[Any]]:
     """The unsuccessful attempts of ``jobs``, the earliest first."""
     dialect = connection.dialect.name
     return list(connection.execute(_attempts(dialect), batch.ids(dialect, jobs)))
-
-
-def page(
-    connection: Connection, wanted: Filter, *, limit: int, after: tuple[datetime, UUID] | None = None
-) -> list[Row[Any]]:
-    """Jobs, newest first; at most ``limit``, and only those behind the key ``after`` (queued, id)."""
-    statement = select(_jobs).where(*wanted.conditions())
-    if after is not None:
-        queued, job = after
-        statement = statement.where(
-            or_(_jobs.c.queued < queued, and_(_jobs.c.queued == queued, _jobs.c.id < job))
-        )
-    ordered = statement.order_by(_jobs.c.queued.desc(), _jobs.c.id.desc()).limit(limit)
-    return list(connection.execute(ordered))
 
 
 def unfinished(
@@ -190,6 +190,19 @@ def day_summary(
     )
 
 
+def lines(connection: Connection, wanted: Filter) -> list[Line]:
+    """The jobs that fit, in numbers: by task and state, then by task alone, then all of them."""
+    c, conditions = _jobs.c, wanted.conditions()
+    finest = connection.execute(_lines(conditions, (c.job_type, c.state)))
+    tasks = connection.execute(_lines(conditions, (c.job_type,)))
+    whole = connection.execute(_lines(conditions, ()))
+    return [
+        *(_line(row, task=row.job_type, state=JobState(row.state)) for row in finest),
+        *(_line(row, task=row.job_type, state=None) for row in tasks),
+        *(_line(row, task=None, state=None) for row in whole),
+    ]
+
+
 def _line(row: Row[Any], *, task: str | None, state: JobState | None) -> Line:
     return Line(
         task=task,
@@ -200,6 +213,8 @@ def _line(row: Row[Any], *, task: str | None, state: JobState | None) -> Line:
         wait_p99=row.wait_p99,
         run_p50=row.run_p50,
         run_p99=row.run_p99,
+        wait_p95=row.wait_p95,
+        run_p95=row.run_p95,
     )
 
 
@@ -237,7 +252,7 @@ def _lines(wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
             *grouped,
             func.count().label("jobs"),
             func.count(case((jobs.c.again, 1))).label("retried"),
-            *(_percentile(jobs.c, name, percent) for name in spans for percent in (50, 99)),
+            *(_percentile(jobs.c, name, percent) for name in spans for percent in (50, 95, 99)),
         )
         .select_from(jobs)
         .group_by(*grouped)
