@@ -11,6 +11,7 @@ from app.application import Celeriac
 from app.cli import output
 from app.cli.command import confirm
 from app.cli.steps import advancing
+from app.errors import JobNotFound
 from app.job import cancel, job
 from app.job import cancel_matching as cancel_all
 from app.ledger.cancel import Answer
@@ -44,9 +45,14 @@ def cancel_ids(
         output.emit("jobs cancel", dry_run=False, count=_met(answers.values()), answers=answers)
     for id, answer in answers.items():
         if not as_json:
-            said = f": {job(id, app=app).state}" if answer is Answer.FINISHED else ""
-            click.echo(f"{id} {answer}{said}")
+            click.echo(_sentence(app, id, answer))
     ctx.exit(0 if _met(answers.values()) == len(answers) else 1)
+
+
+def _sentence(app: Celeriac, id: str, answer: Answer) -> str:
+    if answer is Answer.UNKNOWN:
+        return str(JobNotFound(id))
+    return f"{id} {answer}: {job(id, app=app).state}" if answer is Answer.FINISHED else f"{id} {answer}"
 
 
 def cancel_matching(
