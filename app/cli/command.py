@@ -100,17 +100,30 @@ def filter_of(options: dict[str, Any]) -> Any:
     from app.listing import Filter, JobState, prefix
 
     state, ids = options.pop("state"), options.pop("id_prefix")
+    words = {name: text(name, options.pop(name)) for name in ("task", "queue", "user", "schedule", "error")}
     return Filter(
         state=None if state is None else JobState(state),
-        task=options.pop("task"),
-        queue=options.pop("queue"),
-        user_id=options.pop("user"),
-        schedule=options.pop("schedule"),
-        error=options.pop("error"),
+        task=words["task"],
+        queue=words["queue"],
+        user_id=words["user"],
+        schedule=words["schedule"],
+        error=words["error"],
         since=options.pop("since"),
         until=options.pop("until"),
         ids=None if ids is None else prefix(ids),
     )
+
+
+def text(option: str, value: str | None) -> str | None:
+    """What was typed, if a database can look for it.
+
+    Raises:
+        BadArgument: it is empty, too long, or no UTF-8.
+    """
+    from app.arguments import check_text
+    from app.ledger.models import NAME_LENGTH
+
+    return None if value is None else check_text(f"--{option}", value, length=NAME_LENGTH)
 
 
 sort = click.option(

@@ -10,7 +10,7 @@ import click
 from app import dead_letters
 from app.application import Celeriac
 from app.cli import output
-from app.cli.command import confirm
+from app.cli.command import confirm, text
 from app.cli.dead_letter_groups import is_key
 from app.cli.steps import advancing
 from app.dead_letters import Cause
@@ -67,7 +67,9 @@ def _move(
     yes: bool,
     as_json: bool,
 ) -> None:
-    narrow = Cause(task=task, exception_type=exception, frame=frame)
+    narrow = Cause(
+        task=text("task", task), exception_type=text("exception", exception), frame=text("frame", frame)
+    )
     if sum([key_or_id is not None, narrow != Cause(), everything]) != 1:
         raise click.UsageError("name one of: a group or an id; --task, --exception or --frame; --all")
     if key_or_id is not None and not is_key(key_or_id):

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from app.application import Celeriac
 from app.cli import output
+from app.cli.command import text
 from app.display import ago, length
 from app.ledger.lifecycle import TERMINAL, JobState
 from app.listing import Filter
@@ -92,7 +93,8 @@ def show_stats(
     queue: str | None,
     as_json: bool,
 ) -> None:
-    found = by_task(stats(Filter(since=since, until=until, task=task, queue=queue), app=app))
+    wanted = Filter(since=since, until=until, task=text("task", task), queue=text("queue", queue))
+    found = by_task(stats(wanted, app=app))
     if as_json:
         output.emit("stats", all=found[-1], tasks=found[:-1])
     elif found[-1].jobs:

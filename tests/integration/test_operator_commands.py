@@ -134,6 +134,8 @@ def test_nothing_in_a_row_acts_on_the_terminal_or_makes_a_line(
         (["list", "--since", "yesterday"], "wanted 90s, 15m, 2h, 3d or an ISO 8601 moment"),
         (["list", "--after", "there"], "after: wanted the key that ended the page before"),
         (["list", "--id-prefix", "xyz"], "wanted a job's id or the beginning of one"),
+        (["list", "--task", "\udcff"], "--task: NUL and lone surrogates cannot be stored"),
+        (["list", "--error", ""], "--error: wanted text, found an empty one"),
         (["list", "--state", "done"], "'done' is not one of"),
         (["show", "not-an-id"], "wanted a job's id or the beginning of one"),
         (["cancel"], "name ids or a filter"),

@@ -132,7 +132,7 @@ RUNS = {"state": "running", "started": NOW - 90 * SECOND, "worker_id": WORKER, "
         ),
         ({"dispatched": NOW - 30 * SECOND, "in_broker": 0}, Reason.STRANDED, "sent 30 s ago"),
         ({"dispatched": NOW - 30 * SECOND, "in_broker": 1}, Reason.IN_BROKER, "next in the queue 'normal'"),
-        ({"dispatched": NOW - 30 * SECOND, "in_broker": None}, Reason.IN_BROKER, "sent 30 s ago"),
+        ({"dispatched": NOW - 30 * SECOND, "in_broker": None}, Reason.IN_BROKER, "cannot be asked"),
         ({"in_broker": 0}, Reason.WITH_WORKER, "about to claim"),
     ],
 )
