@@ -16,6 +16,7 @@ from app.display import length, stamp
 from app.errors import JobNotFound
 from app.ids import parse_id
 from app.ledger import position, reads
+from app.ledger.clock import clock
 from app.ledger.columns import PARKED
 from app.ledger.lifecycle import TERMINAL, JobState
 from app.ledger.position import MOST_AHEAD, Position
@@ -119,17 +120,17 @@ def _if_over(facts: Facts) -> _Found | None:
 
 def _if_held_back(facts: Facts) -> _Found | None:
     """It may not run yet, or never will."""
-    job, clock = facts.job, facts.clock
-    if job.expires is not None and job.expires <= clock:
+    job, moment = facts.job, facts.clock
+    if job.expires is not None and job.expires <= moment:
         return Reason.EXPIRED, f"it expired at {stamp(job.expires)} and will be cancelled", None
     if job.next_attempt_after == PARKED:
         return _parked(facts)
     if job.unknown_since is not None:
-        since = length(clock - job.unknown_since)
+        since = length(moment - job.unknown_since)
         text = f"no worker that saw it in the last {since} knows the task {job.job_type!r}"
         return Reason.UNKNOWN_TASK, text, "start a worker of a version that has the task; it fails in an hour"
-    if job.next_attempt_after > clock:
-        wait = length(job.next_attempt_after - clock)
+    if job.next_attempt_after > moment:
+        wait = length(job.next_attempt_after - moment)
         why = f" after attempt {job.try_count} failed: {job.failure_info}" if job.try_count else ""
         return Reason.NOT_DUE, f"it waits until {stamp(job.next_attempt_after)}, another {wait}{why}", None
     return None
@@ -174,6 +175,9 @@ def _on_its_way(facts: Facts) -> _Found:
     if ahead:
         text = f"its message was sent {length(since)} ago; {_number(ahead)} go before it{_busy(facts)}"
         return Reason.BEHIND_OTHERS, text, None
+    if facts.in_broker is None:
+        text = f"its message was sent {length(since)} ago; the broker cannot be asked whether it has it still"
+        return Reason.IN_BROKER, text, "see CELERY_BROKER_URL"
     if facts.in_broker == 0:
         text = (
             f"its message was sent {length(since)} ago and has left the broker: a worker is about to claim it"
@@ -210,10 +214,10 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
         left = 0
         if job.next_attempt_after == PARKED and job.group_id is not None:
             left = position.members_left(connection, job.group_id, but=wanted)
-        clock = position.clock(connection)
+        moment = clock(connection)
     return Facts(
         job=job,
-        clock=clock,
+        clock=moment,
         workers=overview.live_workers(app=app),
         position=place,
         in_broker=overview.broker_lengths([job.queue], app=app).get(job.queue),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from celery import current_app
 
 from app.ledger import overview as ledger
-from app.ledger import position, reads, workers
+from app.ledger import reads, workers
+from app.ledger.clock import clock
 from app.ledger.lifecycle import TERMINAL, JobState
 from app.ledger.overview import Depth
 from app.ledger.reads import Filter, Line
@@ -85,10 +86,10 @@ def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
     """Every queue that the app knows or the ledger has jobs of, the most important first."""
     platform = _app(app)
     with platform.database.reading() as connection:
-        clock = position.clock(connection)
+        moment = clock(connection)
         depths = {depth.queue: depth for depth in ledger.depths(connection)}
-        accepted = ledger.accepted(connection, LATELY)
-        ended = ledger.ended(connection, LATELY)
+        accepted = ledger.accepted(connection, moment - LATELY)
+        ended = ledger.ended(connection, moment - LATELY)
         living = _living(platform, connection)
     others = (depths.keys() | accepted.keys() | {queue for queue, _ in ended}) - {*QUEUES}
     names = [*QUEUES, *sorted(others)]
@@ -96,7 +97,7 @@ def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
     return [
         _queue(
             depths.get(name) or _nothing(name),
-            clock,
+            moment,
             accepted=accepted.get(name, 0),
             completed=ended.get((name, JobState.COMPLETED), 0),
             failed=ended.get((name, JobState.FAILED), 0),
@@ -132,15 +133,15 @@ def stats(wanted: Filter, *, app: Celeriac | None = None) -> list[Line]:
 def watched(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = None) -> Watched:
     """What there is now, and what came and ended within that span."""
     with _app(app).database.reading() as connection:
-        clock = position.clock(connection)
+        moment = clock(connection)
         depths = ledger.depths(connection)
-        accepted = ledger.accepted(connection, within)
-        ended = ledger.ended(connection, within)
+        accepted = ledger.accepted(connection, moment - within)
+        ended = ledger.ended(connection, moment - within)
     came_to = {
         state: sum(count for (_, found), count in ended.items() if found is state) for state in TERMINAL
     }
     return Watched(
-        clock=clock,
+        clock=moment,
         within=within,
         due=sum(depth.due for depth in depths),
         later=sum(depth.later + depth.parked for depth in depths),
@@ -171,7 +172,7 @@ def _living(app: Celeriac, connection: Any) -> list[WorkerSeen]:
 
 def _queue(
     depth: Depth,
-    clock: datetime,
+    moment: datetime,
     *,
     accepted: int,
     completed: int,
@@ -185,7 +186,7 @@ def _queue(
         later=depth.later,
         parked=depth.parked,
         running=depth.running,
-        oldest=None if depth.oldest is None else clock - depth.oldest,
+        oldest=None if depth.oldest is None else moment - depth.oldest,
         accepted=accepted,
         completed=completed,
         failed=failed,

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, se
 from app.ledger.columns import now
 from app.ledger.lifecycle import WAITING
 from app.ledger.models import JOBS
-from app.ledger.reads import Filter
+from app.ledger.reads import Filter, settled
 
 _c = JOBS.c
 
@@ -83,6 +83,7 @@ def page(
         after: only those behind this key, the moment that ``sort`` goes by and the id.
         whole: with every column, instead of what a list shows and the database's ``clock``.
     """
+    wanted = settled(connection, wanted)
     return list(connection.execute(statement(wanted, sort=sort, limit=limit, after=after, whole=whole)))
 
 

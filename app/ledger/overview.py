@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import Connection, and_, case, func, or_, select
 
-from app.ledger.columns import PARKED, after, now
+from app.ledger.columns import PARKED, now
 from app.ledger.lifecycle import WAITING, JobState
 from app.ledger.models import JOBS
 
@@ -56,21 +55,13 @@ def depths(connection: Connection) -> list[Depth]:
     return [Depth(**row._mapping) for row in connection.execute(grouped)]
 
 
-def accepted(connection: Connection, within: timedelta) -> dict[str, int]:
-    """How many jobs each queue was given lately."""
-    lately = select(_c.queue, func.count()).where(_c.queued >= _ago(within)).group_by(_c.queue)
+def accepted(connection: Connection, since: datetime) -> dict[str, int]:
+    """How many jobs each queue was given since then."""
+    lately = select(_c.queue, func.count()).where(_c.queued >= since).group_by(_c.queue)
     return {row.queue: row[1] for row in connection.execute(lately)}
 
 
-def ended(connection: Connection, within: timedelta) -> dict[tuple[str, JobState], int]:
-    """How many jobs came to an end lately, by queue and by what they came to."""
-    lately = (
-        select(_c.queue, _c.state, func.count())
-        .where(_c.finished >= _ago(within))
-        .group_by(_c.queue, _c.state)
-    )
+def ended(connection: Connection, since: datetime) -> dict[tuple[str, JobState], int]:
+    """How many jobs came to an end since then, by queue and by what they came to."""
+    lately = select(_c.queue, _c.state, func.count()).where(_c.finished >= since).group_by(_c.queue, _c.state)
     return {(queue, JobState(state)): count for queue, state, count in connection.execute(lately)}
-
-
-def _ago(span: timedelta) -> Any:
-    return select(after(-span.total_seconds())).scalar_subquery()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, and_, func, or_, select
-from sqlalchemy import cast as sql_cast
 
-from app.ledger.columns import Instant, now
+from app.ledger.columns import now
 from app.ledger.lifecycle import TERMINAL, WAITING
 from app.ledger.models import JOBS
 
@@ -29,12 +27,6 @@ class Position:
     sent: int  # of its queue, sent before it and claimed by nobody yet
     unsent: int  # due, whose messages the dispatcher sends before its own
     drawn_first: int  # sent, in queues from which workers draw before its own
-
-
-def clock(connection: Connection) -> datetime:
-    """The database's clock."""
-    moment: datetime = connection.execute(select(sql_cast(now(), Instant))).scalar_one()
-    return moment
 
 
 def position(connection: Connection, job: Row[Any], *, drawn_before: Sequence[str]) -> Position:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from app.ledger import batch
-from app.ledger.columns import after
+from app.ledger.clock import clock
 from app.ledger.lifecycle import TERMINAL, JobState
 from app.ledger.models import FAILURES, JOBS
 
@@ -48,6 +48,7 @@ class Filter:
     ids: tuple[UUID, UUID] | None = None  # the first and the last
 
     def conditions(self) -> list[Any]:
+        """What a row has to fulfil; spans are ``settled`` before."""
         c = _jobs.c
         equal = {
             c.state: self.state,
@@ -60,19 +61,32 @@ class Filter:
         if self.error is not None:
             found += [c.failure_info.is_not(None), c.failure_info.icontains(self.error, autoescape=True)]
         if self.since is not None:
-            found.append(c.queued >= _moment(self.since))
+            found.append(c.queued >= self.since)
         if self.until is not None:
-            found.append(c.queued < _moment(self.until))
+            found.append(c.queued < self.until)
         if self.ids is not None:
             found.append(c.id.between(*self.ids))
         return found
 
 
-def _moment(given: datetime | timedelta) -> Any:
-    """A span is counted on the database's clock, which is read once: or no index would help."""
-    if isinstance(given, datetime):
+def settled(connection: Connection, wanted: Filter) -> Filter:
+    """``wanted`` with moments in place of spans, by the database's clock.
+
+    A moment that is only known inside of the statement would be taken for a third of all rows.
+    """
+    if not isinstance(wanted.since, timedelta) and not isinstance(wanted.until, timedelta):
+        return wanted
+    now = clock(connection)
+    return replace(wanted, since=_moment(now, wanted.since), until=_moment(now, wanted.until))
+
+
+def _moment(now: datetime, given: datetime | timedelta | None) -> datetime | None:
+    if not isinstance(given, timedelta):
         return given
-    return select(after(-given.total_seconds())).scalar_subquery()
+    try:
+        return now - given
+    except OverflowError:
+        return datetime(1, 1, 2, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +162,8 @@ def unfinished(
     connection: Connection, wanted: Filter, *, limit: int, beyond: UUID | None = None
 ) -> list[UUID]:
     """Ids of jobs that are not terminal, in id order."""
-    statement = select(_jobs.c.id).where(*wanted.conditions(), _jobs.c.state.not_in(sorted(TERMINAL)))
+    conditions = settled(connection, wanted).conditions()
+    statement = select(_jobs.c.id).where(*conditions, _jobs.c.state.not_in(sorted(TERMINAL)))
     if beyond is not None:
         statement = statement.where(_jobs.c.id > beyond)
     return list(connection.execute(statement.order_by(_jobs.c.id).limit(limit)).scalars())
@@ -192,7 +207,7 @@ def day_summary(
 
 def lines(connection: Connection, wanted: Filter) -> list[Line]:
     """The jobs that fit, in numbers: by task and state, then by task alone, then all of them."""
-    c, conditions = _jobs.c, wanted.conditions()
+    c, conditions = _jobs.c, settled(connection, wanted).conditions()
     finest = connection.execute(_lines(conditions, (c.job_type, c.state)))
     tasks = connection.execute(_lines(conditions, (c.job_type,)))
     whole = connection.execute(_lines(conditions, ()))
