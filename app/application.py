@@ -76,7 +76,7 @@ class Celeriac(Celery):
             if task.typing:
                 task.__header__(*args, **kwargs)
         except TypeError as exc:
-            raise BadArgument("arguments", f"of {name}: {exc}") from None
+            raise BadArgument(name, str(exc)) from None
         return str(task.apply_async(tuple(args), dict(kwargs), **options).id)
 
     def _check(self, eta: Any, options: Mapping[str, Any]) -> None:

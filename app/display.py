@@ -40,8 +40,8 @@ def safe_lines(value: object) -> str:
     return "\n".join(safe(line.expandtabs(4)) for line in str(value).split("\n"))
 
 
-def ago(moment: datetime | None, now: datetime) -> str:
-    """How long before or after ``now`` a moment is, in its two largest units.
+def ago(moment: datetime | None, now: datetime, *, units: int = 2) -> str:
+    """How long before or after ``now`` a moment is, in its two largest units or fewer.
 
     >>> now = datetime(2030, 1, 1, tzinfo=UTC)
     >>> ago(now - timedelta(seconds=75), now), ago(now + timedelta(hours=30), now), ago(None, now)
@@ -50,11 +50,12 @@ def ago(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return "–"
     span = now - moment
-    return f"{length(span)} ago" if span >= timedelta(0) else f"in {length(-span)}"
+    said = length(abs(span), units=units)
+    return f"{said} ago" if span >= timedelta(0) else f"in {said}"
 
 
-def length(span: timedelta) -> str:
-    """A span in its two largest units.
+def length(span: timedelta, *, units: int = 2) -> str:
+    """A span in its two largest units or fewer.
 
     >>> length(timedelta(milliseconds=400)), length(timedelta(minutes=60))
     ('0.4 s', '1 h')
@@ -69,7 +70,16 @@ def length(span: timedelta) -> str:
             parts.append(f"{count} {unit}")
         elif parts:
             break
-    return " ".join(parts[:2])
+    return " ".join(parts[:units])
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "job"), counted(2000, "dead letter")
+    ('1 job', '2,000 dead letters')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def stamp(moment: datetime | None) -> str:

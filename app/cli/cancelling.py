@@ -11,6 +11,7 @@ from app.application import Celeriac
 from app.cli import output
 from app.cli.command import confirm
 from app.cli.steps import advancing
+from app.display import counted
 from app.errors import JobNotFound
 from app.job import cancel, job
 from app.job import cancel_matching as cancel_all
@@ -39,7 +40,7 @@ def cancel_ids(
         _would(ctx, len(found), as_json=as_json)
         return
     if len(found) > 1:
-        confirm(f"cancel {len(found):,} jobs for ever?", yes=yes)
+        confirm(f"cancel {counted(len(found), 'job')} for ever?", yes=yes)
     answers = {id: cancel(id, hard=hard, app=app) for id in found}
     if as_json:
         output.emit("jobs cancel", dry_run=False, count=_met(answers.values()), answers=answers)
@@ -66,13 +67,17 @@ def cancel_matching(
         _would(ctx, count, as_json=as_json)
         ctx.exit(0 if count else 1)
     if count:
-        confirm(f"cancel {count:,} jobs for ever?", yes=yes)
+        confirm(f"cancel {counted(count, 'job')} for ever?", yes=yes)
         with advancing("cancelling", count) as progress:
             count = cancel_all(wanted, hard=hard, progress=progress, app=app)
     if as_json:
         output.emit("jobs cancel", dry_run=False, count=count, answers={})
     else:
-        click.echo(f"cancelled {count:,} jobs, or asked those that run to stop" if count else "no job fits")
+        click.echo(
+            f"cancelled {counted(count, 'job')}; those that run were asked to stop"
+            if count
+            else "no job fits"
+        )
     ctx.exit(0 if count else 1)
 
 
@@ -80,7 +85,7 @@ def _would(ctx: click.Context, count: int, *, as_json: bool) -> None:
     if as_json:
         output.emit("jobs cancel", dry_run=True, count=count, answers={})
     else:
-        click.echo(f"would cancel {count:,} jobs")
+        click.echo(f"would cancel {counted(count, 'job')}")
 
 
 def _met(answers: object) -> int:

@@ -14,6 +14,7 @@ from app.cli.command import confirm, text
 from app.cli.dead_letter_groups import is_key
 from app.cli.steps import advancing
 from app.dead_letters import Cause
+from app.display import counted
 from app.listing import resolve
 
 
@@ -79,7 +80,7 @@ def _move(
         cause = narrow if key_or_id is None else dead_letters.cause_of(key_or_id, app=app)
         count = many(cause, dry_run=True)
         if count and not dry_run:
-            confirm(f"{verb} {count:,} dead letters?", yes=yes)
+            confirm(f"{verb} {counted(count, 'dead letter')}?", yes=yes)
             with advancing(verb, count) as progress:
                 count = many(cause, progress=progress)
     _tell(ctx, verb, count, dry_run=dry_run, as_json=as_json)

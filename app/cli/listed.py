@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import click
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,11 @@ from app.listing import Filter, Listed, Page, Sort, page
 
 #: Columns that a terminal needs to have for all of a job.
 _WIDE = 130
+
+_NARROW = ("id", "state", "task", "accepted", "tries")
+_BESIDE = ("queue", "user", "note")
+_GIVE_WAY = frozenset({"task", "note"})  # where there is not room for all
+_ID = 36  # characters of an id, which is there to be copied
 
 
 def show(
@@ -40,21 +46,29 @@ def show(
 
 def jobs_table(found: Page, clock: datetime, *, wide: bool) -> Table:
     """The jobs of a page; a narrow terminal gets the columns that tell them apart."""
-    columns = ["id", "state", "task", "accepted", "tries"]
-    columns[3:3] = ["queue", "user"] if wide else []
-    made = output.table(*columns, *(["what next or what last"] if wide else []), right=["tries"])
-    made.columns[0].min_width = 36  # an id is there to be copied
-    for job in found.jobs:
-        made.add_row(*_cells(job, clock, wide=wide))
+    columns = [*_NARROW, *(_BESIDE if wide else ())]
+    made = output.table(*columns, right=["tries"])
+    rows = [_cells(job, clock)[: len(columns)] for job in found.jobs]
+    for row in rows:
+        made.add_row(*row)
+    for index, name in enumerate(columns):
+        if name not in _GIVE_WAY:  # or a long note would push the others out
+            widest = max(cell_len(str(row[index])) for row in rows)
+            made.columns[index].min_width = min(max(widest, len(name)), _ID)
     return made
 
 
-def _cells(job: Listed, clock: datetime, *, wide: bool) -> list[Text | str]:
-    first: list[Text | str] = [job.id, output.state(job.state), output.cell(job.task)]
-    last: list[Text | str] = [ago(job.queued, clock), f"{job.try_count}/{_tries(job.max_tries)}"]
-    if not wide:
-        return [*first, *last]
-    return [*first, output.cell(job.queue), output.cell(job.user_id), *last, output.cell(_remark(job, clock))]
+def _cells(job: Listed, clock: datetime) -> list[Text | str]:
+    return [
+        job.id,
+        output.state(job.state),
+        output.cell(job.task),
+        ago(job.queued, clock, units=1),
+        f"{job.try_count}/{_tries(job.max_tries)}",
+        output.cell(job.queue),
+        output.cell(job.user_id),
+        output.cell(_remark(job, clock)),
+    ]
 
 
 def _remark(job: Listed, clock: datetime) -> str:

@@ -24,7 +24,8 @@ def mistake(error: Exception, app: Any) -> Mistake | None:
     """What to say of ``error``; None when it is a fault of ours, which deserves its traceback."""
     if isinstance(error, CeleriacError):
         code = TYPED_WRONGLY if isinstance(error, BadArgument) else REFUSED
-        return Mistake(safe(error) + _NEXT.get(type(error), ""), code)
+        sentence = safe(error)
+        return Mistake(sentence if sentence.endswith("?") else sentence + _NEXT.get(type(error), ""), code)
     if isinstance(error, SQLAlchemyError | OSError):
         return Mistake(_of_the_database(error, app), REFUSED)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -69,9 +69,10 @@ def timeline(found: Job) -> list[Event]:
     failed = {attempt.attempt for attempt in found.attempts}
     if found.started is not None and found.try_count not in failed:
         events.append(Event(found.started, f"attempt {found.try_count} began"))
-    if found.finished is not None:
-        events.append(Event(found.finished, str(found.state)))
-    return sorted(events, key=lambda event: event.at)
+    ordered = sorted(events, key=lambda event: event.at)
+    if found.finished is not None:  # whichever clock was read first in the statement that wrote both
+        ordered.append(Event(found.finished, str(found.state)))
+    return ordered
 
 
 def _of_attempt(attempt: Attempt) -> Iterator[Event]:
@@ -135,7 +136,7 @@ def _print_timeline(console: Console, found: Job) -> None:
     console.print(Text("\ntimeline", "bold"))
     before: datetime | None = None
     for event in timeline(found):
-        gap = "" if before is None else f"+{length(event.at - before)}"
+        gap = "" if before is None else f"+{length(max(event.at - before, timedelta(0)))}"
         console.print(
             Text.assemble((f"{stamp(event.at)} {gap:>14}  ", "dim"), safe(event.what)), soft_wrap=True
         )
