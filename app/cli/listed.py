@@ -17,10 +17,11 @@ from app.listing import Filter, Listed, Page, Sort, page
 #: Columns that a terminal needs to have for all of a job.
 _WIDE = 130
 
-_NARROW = ("id", "state", "task", "accepted", "tries")
-_BESIDE = ("queue", "user", "note")
-_GIVE_WAY = frozenset({"task", "note"})  # where there is not room for all
-_ID = 36  # characters of an id, which is there to be copied
+_NARROW = 72  # and those that it needs for more than what and where
+
+_ALL = ("id", "state", "task", "accepted", "tries", "queue", "user", "note")
+_NAME = 40  # characters of a name, at most
+_GAP, _SHORTEST = 2, 8  # characters between two columns, and of the one that gives way
 
 
 def show(
@@ -38,35 +39,41 @@ def show(
         output.emit("jobs list", jobs=found.jobs, next=found.next)
     elif found.clock is not None:
         console = output.console(ctx)
-        console.print(jobs_table(found, found.clock, wide=console.width >= _WIDE))
+        console.print(jobs_table(found, found.clock, width=console.width))
     if not as_json:
         _say_the_rest(ctx, found)
     ctx.exit(0 if found.jobs else 1)
 
 
-def jobs_table(found: Page, clock: datetime, *, wide: bool) -> Table:
+def jobs_table(found: Page, clock: datetime, *, width: int) -> Table:
     """The jobs of a page; a narrow terminal gets the columns that tell them apart."""
-    columns = [*_NARROW, *(_BESIDE if wide else ())]
-    made = output.table(*columns, right=["tries"])
+    columns = _columns(width)
     rows = [_cells(job, clock)[: len(columns)] for job in found.jobs]
+    needed = [max(cell_len(str(each)) for each in column) for column in zip(columns, *rows, strict=True)]
+    gives_way = columns.index("note" if "note" in columns else "task")  # or it would push the others out
+    others = sum(needed) - needed[gives_way] + _GAP * (len(columns) - 1)
+    made = output.table(*columns, right=["tries"])
+    made.columns[gives_way].max_width = max(width - others, _SHORTEST)
     for row in rows:
         made.add_row(*row)
-    for index, name in enumerate(columns):
-        if name not in _GIVE_WAY:  # or a long note would push the others out
-            widest = max(cell_len(str(row[index])) for row in rows)
-            made.columns[index].min_width = min(max(widest, len(name)), _ID)
     return made
+
+
+def _columns(width: int) -> tuple[str, ...]:
+    if width < _NARROW:
+        return _ALL[:3]
+    return _ALL if width >= _WIDE else _ALL[:5]
 
 
 def _cells(job: Listed, clock: datetime) -> list[Text | str]:
     return [
         job.id,
         output.state(job.state),
-        output.cell(job.task),
+        output.cell(job.task, length=_NAME),
         ago(job.queued, clock, units=1),
         f"{job.try_count}/{_tries(job.max_tries)}",
-        output.cell(job.queue),
-        output.cell(job.user_id),
+        output.cell(job.queue, length=_NAME // 2),
+        output.cell(job.user_id, length=_NAME // 2),
         output.cell(_remark(job, clock)),
     ]
 

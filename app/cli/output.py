@@ -69,13 +69,13 @@ def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) ->
     return made
 
 
-def cell(value: object, style: str = "") -> Text:
+def cell(value: object, *, length: int | None = None) -> Text:
     """Text of a table's cell: safe, and no markup whatever is in it.
 
     >>> cell("[red]x\\n").plain
     '[red]x\\\\n'
     """
-    return Text("–" if value is None else safe(value), style)
+    return Text("–" if value is None else safe(value, length=length))
 
 
 def state(value: JobState | str) -> Text:

@@ -113,6 +113,15 @@ def test_a_list_without_a_job_says_so_and_ends_with_1(app: Celeriac) -> None:
     assert (found.exit_code, found.stdout, found.stderr) == (1, "", "no job fits\n")
 
 
+@pytest.mark.parametrize("columns", [80, 130, 200])
+def test_a_long_name_or_note_leaves_room_for_the_rest(app: Celeriac, columns: int) -> None:
+    write(app, one := stock.failed(job_type="task." * 40, failure_info="much to say " * 40))
+    (row,) = call(app, "jobs", "list", columns=columns).stdout.splitlines()[2:]
+    assert row.startswith(f"{one['id']}  failed")
+    assert "1 min ago" in row
+    assert "1/5" in row
+
+
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_nothing_in_a_row_acts_on_the_terminal_or_makes_a_line(
     app: Celeriac, full: Stock, columns: int
