@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,7 @@ _UNSEEN = 200
 def console(ctx: click.Context) -> Console:
     """Where tables go: as wide as the terminal, or wide enough."""
     found = Console(no_color=bool(ctx.obj.no_color) or None, highlight=False, emoji=False, markup=False)
-    if not found.is_terminal and "COLUMNS" not in found._environ:
+    if not found.is_terminal and "COLUMNS" not in os.environ:
         found.width = _UNSEEN
     return found
 
