@@ -60,6 +60,25 @@ class Celeriac(Celery):
         task_id = task_id or new_id()
         return super().send_task(name, args, kwargs, countdown, eta, task_id, *rest, **options)
 
+    def enqueue_by_name(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], **options: Any
+    ) -> str:
+        """Enqueue a job as its task's own ``apply_async`` would, and return its id.
+
+        Raises:
+            UnknownTask: there is no such task here.
+            BadArgument: the arguments do not fit its signature.
+        """
+        self._require(name)
+        self._check(None, options)
+        task = self.tasks[name]
+        try:
+            if task.typing:
+                task.__header__(*args, **kwargs)
+        except TypeError as exc:
+            raise BadArgument(name, str(exc)) from None
+        return str(task.apply_async(tuple(args), dict(kwargs), **options).id)
+
     def _check(self, eta: Any, options: Mapping[str, Any]) -> None:
         """What Celery would answer with an error that names nothing."""
         queue = options.get("queue")

@@ -94,7 +94,22 @@ def represent(value: Any, *, names: Sequence[str] = (), hide: bool = True, lengt
     """
     if not value:
         return repr(value)
-    return str(saferepr(_hidden(value, names) if hide else value, length))
+    return str(saferepr(hidden(value, names) if hide else value, length))
+
+
+def hidden(value: Any, names: Sequence[str] = ()) -> Any:
+    """``value`` with ``***`` in place of what is sensitive by its name or its type."""
+    if isinstance(value, Secret):
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return {key: HIDDEN if is_sensitive(key) else hidden(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        known = [*names, *[""] * (len(value) - len(names))] if names else [""] * len(value)
+        shown = [
+            HIDDEN if is_sensitive(name) else hidden(child) for name, child in zip(known, value, strict=False)
+        ]
+        return shown if isinstance(value, list) else tuple(shown)
+    return value
 
 
 @lru_cache(maxsize=4096)
@@ -155,18 +170,3 @@ def _name(path: _Path) -> str:
     if grand is None and first == "kwargs":
         return str(key)  # a keyword argument, by its own name
     return f"{_name(parent)}[{key!r}]"
-
-
-def _hidden(value: Any, names: Sequence[str] = ()) -> Any:
-    if isinstance(value, Secret):
-        return HIDDEN
-    if isinstance(value, Mapping):
-        return {key: HIDDEN if is_sensitive(key) else _hidden(child) for key, child in value.items()}
-    if isinstance(value, list | tuple):
-        known = [*names, *[""] * (len(value) - len(names))] if names else [""] * len(value)
-        shown = [
-            HIDDEN if is_sensitive(name) else _hidden(child)
-            for name, child in zip(known, value, strict=False)
-        ]
-        return shown if isinstance(value, list) else tuple(shown)
-    return value

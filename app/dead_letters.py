@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from celery import current_app
 from kombu.serialization import dumps
 
 from app import arguments
-from app.errors import BadArgument, JobNotFound, UnknownTask
+from app.errors import BadArgument, GroupNotFound, JobNotFound, UnknownTask
 from app.ids import parse_id
 from app.job import job as read_job
 from app.ledger import dead_letters as ledger
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from app.application import Celeriac
 
 _BATCH = 200
+_ALL = 100_000  # groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +36,47 @@ class Cause:
     task: str | None = None
     exception_type: str | None = None
     frame: str | None = None
+    exactly: bool = False  # what is None is looked for: the members of one group
+
+    @property
+    def key(self) -> str:
+        """A short name of the group that has this cause.
+
+        >>> Cause(task="mail.send", exception_type="KeyError").key
+        '1b80fd80'
+        """
+        told = repr((self.task, self.exception_type, self.frame))
+        return sha256(told.encode()).hexdigest()[:8]
+
+    @classmethod
+    def of(cls, group: Group) -> Cause:
+        """What the members of ``group`` have in common."""
+        return cls(task=group.task, exception_type=group.exception_type, frame=group.frame, exactly=True)
 
 
 def groups(*, limit: int = 50, app: Celeriac | None = None) -> list[Group]:
     """The largest groups of dead letters: same task, same exception, same failing frame."""
     with _app(app).database.reading() as connection:
         return ledger.groups(connection, limit=limit)
+
+
+def cause_of(key: str, *, app: Celeriac | None = None) -> Cause:
+    """The cause whose group has this key.
+
+    Raises:
+        GroupNotFound: no dead letter has it.
+    """
+    for group in groups(limit=_ALL, app=app):
+        cause = Cause.of(group)
+        if cause.key == key.lower():
+            return cause
+    raise GroupNotFound(key)
+
+
+def members(cause: Cause, *, limit: int = 20, app: Celeriac | None = None) -> list[str]:
+    """Ids of dead letters of ``cause``, the oldest first; at most ``limit``."""
+    with _app(app).database.reading() as connection:
+        return [str(job) for job in _members(connection, cause, limit=limit)]
 
 
 def replay_one(
@@ -85,6 +122,16 @@ def replay(
     return _each(_app(app), cause, None if dry_run else _replay_batch, rate, progress)
 
 
+def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
+    """Delete a dead letter with its history. False: it is none.
+
+    Raises:
+        BadArgument: ``id`` is no UUID.
+    """
+    with _app(app).database.transaction() as connection:
+        return bool(ledger.discard(connection, [parse_id(id, name="id")]))
+
+
 def discard(
     cause: Cause,
     *,
@@ -102,7 +149,7 @@ def _replay_batch(connection: Any, ids: Sequence[UUID]) -> int:
 
 def _each(app: Celeriac, cause: Cause, act: Any, rate: float | None, progress: Any) -> int:
     done = 0
-    for ids in _batches(app, cause):
+    for ids in _batches(app, cause, size=min(_BATCH, max(1, int(rate or _BATCH)))):
         if act is None:
             done += len(ids)
             continue
@@ -116,22 +163,27 @@ def _each(app: Celeriac, cause: Cause, act: Any, rate: float | None, progress: A
     return done
 
 
-def _batches(app: Celeriac, cause: Cause) -> Iterator[list[UUID]]:
+def _batches(app: Celeriac, cause: Cause, *, size: int) -> Iterator[list[UUID]]:
     beyond: UUID | None = None
     while True:
         with app.database.reading() as connection:
-            ids = ledger.members(
-                connection,
-                task=cause.task,
-                exception_type=cause.exception_type,
-                frame=cause.frame,
-                limit=_BATCH,
-                beyond=beyond,
-            )
+            ids = _members(connection, cause, limit=size, beyond=beyond)
         if not ids:
             return
         yield ids
         beyond = ids[-1]
+
+
+def _members(connection: Any, cause: Cause, *, limit: int, beyond: UUID | None = None) -> list[UUID]:
+    return ledger.members(
+        connection,
+        task=cause.task,
+        exception_type=cause.exception_type,
+        frame=cause.frame,
+        exactly=cause.exactly,
+        limit=limit,
+        beyond=beyond,
+    )
 
 
 def _edited(

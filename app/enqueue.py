@@ -71,7 +71,7 @@ class AMQP(CeleryAMQP):
         sensitive = arguments.check(args, kwargs)
         countdown = _seconds("countdown", countdown)
         relative_expiry = None if isinstance(expires, datetime | str) else _seconds("expires", expires)
-        names = self._parameters(name)
+        names = self.parameters(name)
         hide = sensitive or any(map(arguments.is_sensitive, names))
         message = super().as_task_v2(
             task_id,
@@ -102,7 +102,8 @@ class AMQP(CeleryAMQP):
 
         return send_task_message
 
-    def _parameters(self, name: str) -> tuple[str, ...]:
+    def parameters(self, name: str) -> tuple[str, ...]:
+        """The names of a task's parameters; none where they are not known."""
         known: dict[str, tuple[str, ...]] = self.__dict__.setdefault("_known_parameters", {})
         if name not in known:
             task = self.app._tasks.get(name)

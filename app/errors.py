@@ -138,6 +138,27 @@ class JobNotFound(CeleriacError, LookupError):
         return f"the ledger has no job {self.args[0]!r}: never accepted here, or pruned"
 
 
+class AmbiguousId(CeleriacError, LookupError):
+    """The ids of several jobs begin like this."""
+
+    def __init__(self, prefix: str, found: Sequence[str]) -> None:
+        super().__init__(prefix, list(found))
+
+    def __str__(self) -> str:
+        prefix, found = self.args
+        return f"more than one job's id begins with {prefix!r}, name more of it: {', '.join(found)} …"
+
+
+class GroupNotFound(CeleriacError, LookupError):
+    """No group of dead letters has that key: it was replayed, discarded or pruned, or another was meant."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+
+    def __str__(self) -> str:
+        return f"no group of dead letters has the key {self.args[0]!r}: see `celery -A app dead-letters list`"
+
+
 class EmbeddedServerError(CeleriacError):
     """The private Valkey could not be found or started."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +17,7 @@ from kombu.utils.json import loads as decode
 
 from app.errors import BadArgument, JobNotFound
 from app.ids import parse_id
-from app.ledger import reads
+from app.ledger import listing, reads
 from app.ledger.cancel import Answer, Mode
 from app.ledger.cancel import cancel as request_cancel
 from app.ledger.lifecycle import TERMINAL, JobState
@@ -152,7 +152,8 @@ def jobs(
     wanted = Filter(state=_state(state), task=task, queue=queue, user_id=user_id, since=since)
     key = None if after is None else (after.queued, parse_id(after.id, name="after"))
     with _app(app).database.reading() as connection:
-        return [_job(row, ()) for row in reads.page(connection, wanted, limit=limit, after=key)]
+        rows = listing.page(connection, wanted, limit=limit, after=key, whole=True)
+        return [_job(row, ()) for row in rows]
 
 
 def cancel(id: str, *, hard: bool = False, app: Celeriac | None = None) -> Answer:
@@ -185,6 +186,22 @@ def cancel_all(
         dry_run: only count.
     """
     wanted = Filter(state=_state(state), task=task, queue=queue, user_id=user_id, since=since)
+    return cancel_matching(wanted, hard=hard, dry_run=dry_run, app=app)
+
+
+def cancel_matching(
+    wanted: Filter,
+    *,
+    hard: bool = False,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+    app: Celeriac | None = None,
+) -> int:
+    """``cancel_all`` for those who have a filter.
+
+    Args:
+        progress: told how many were met after each batch.
+    """
     platform, met, beyond = _app(app), 0, None
     while True:
         with platform.database.reading() as connection:
@@ -194,6 +211,8 @@ def cancel_all(
         met, beyond = met + len(ids), ids[-1]
         if not dry_run:
             _cancel(platform, ids, hard)
+        if progress:
+            progress(met)
 
 
 def _cancel(app: Celeriac, ids: Sequence[UUID], hard: bool) -> dict[UUID, Answer]:

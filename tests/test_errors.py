@@ -32,6 +32,8 @@ EXAMPLES: list[CeleriacError] = [
     errors.AnotherDatabase("postgresql://localhost/other"),
     errors.AttemptTaken(JOB, 3),
     errors.JobNotFound(JOB),
+    errors.AmbiguousId("0192", [JOB, JOB]),
+    errors.GroupNotFound("0a1b2c3d"),
     errors.EmbeddedServerError("no valkey-server was found"),
     errors.StackRunning(".data"),
     errors.ServiceFailed("worker", "it ended with 1", ["one line", "another"]),

@@ -7,7 +7,8 @@ from celery.bin.base import CeleryCommand
 
 from app.cli.context import celeriac
 from app.errors import MigrationNeeded
-from app.ledger import migrate
+
+# Celery imports every sub-command, whichever is called: Alembic is imported when one of these runs.
 
 
 @click.group(short_help="The ledger's tables: upgrade, current, check.")
@@ -19,6 +20,8 @@ def db() -> None:
 @click.pass_context
 def upgrade(ctx: click.Context) -> None:
     """Migrate the database to the newest revision. Safe to run from many machines at once."""
+    from app.ledger import migrate
+
     app = celeriac(ctx)
     click.echo(f"the ledger is at revision {migrate.upgrade(app.settings.database)}")
 
@@ -27,6 +30,8 @@ def upgrade(ctx: click.Context) -> None:
 @click.pass_context
 def current(ctx: click.Context) -> None:
     """Print the database's revision and the one that this version wants."""
+    from app.ledger import migrate
+
     app = celeriac(ctx)
     found, wanted = migrate.current(app.database), migrate.head()
     click.echo(f"{found or 'none'} (this version wants {wanted})")
@@ -37,6 +42,8 @@ def current(ctx: click.Context) -> None:
 @click.pass_context
 def check(ctx: click.Context) -> None:
     """Compare the database's tables with the models; exit with 1 when they differ."""
+    from app.ledger import migrate
+
     app = celeriac(ctx)
     try:
         differences = migrate.check(app.database)

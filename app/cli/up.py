@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 from celery.bin.base import CeleryCommand
 
 from app.cli.context import celeriac
-from app.cli.services import Options
-from app.cli.stack import Stack
 from app.errors import CeleriacError
+
+if TYPE_CHECKING:
+    from app.cli.stack import Stack
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -24,6 +27,10 @@ def up(ctx: click.Context, concurrency: int | None, no_beat: bool, no_flower: bo
 
     Ctrl-C waits for running jobs and stops everything; a second one gives them up.
     """
+    # Celery imports every sub-command, whichever is called: what this one needs is imported when it runs.
+    from app.cli.services import Options
+    from app.cli.stack import Stack
+
     options = Options(concurrency, beat=not no_beat, flower=not no_flower, loglevel=loglevel)
     try:
         with Stack(celeriac(ctx), options=options) as stack:

@@ -39,22 +39,20 @@ def members(
     task: str | None = None,
     exception_type: str | None = None,
     frame: str | None = None,
+    exactly: bool = False,
     limit: int,
     beyond: UUID | None = None,
 ) -> list[UUID]:
-    """Ids of dead letters in id order; what is None does not narrow."""
-    last = _last_attempt()
-    chosen = (
-        select(JOBS.c.id)
-        .select_from(JOBS.outerjoin(last, last.c.job_id == JOBS.c.id))
-        .where(JOBS.c.state == JobState.FAILED)
-    )
-    if task is not None:
-        chosen = chosen.where(JOBS.c.job_type == task)
-    if exception_type is not None:
-        chosen = chosen.where(last.c.exception_type == exception_type)
-    if frame is not None:
-        chosen = chosen.where(last.c.frame == frame)
+    """Ids of dead letters in id order; what is None does not narrow.
+
+    Args:
+        exactly: what is None is looked for: the members of one group.
+    """
+    chosen = select(JOBS.c.id).select_from(_with_last_attempt()).where(JOBS.c.state == JobState.FAILED)
+    asked = {JOBS.c.job_type: task, FAILURES.c.exception_type: exception_type, FAILURES.c.frame: frame}
+    for column, value in asked.items():
+        if value is not None or exactly:
+            chosen = chosen.where(column.is_not_distinct_from(value))
     if beyond is not None:
         chosen = chosen.where(JOBS.c.id > beyond)
     return list(connection.execute(chosen.order_by(JOBS.c.id).limit(limit)).scalars())
@@ -72,24 +70,21 @@ def edit(connection: Connection, job: UUID, *, payload: bytes, headers: dict[str
     return bool(connection.execute(_edit(), values).rowcount)
 
 
-def _last_attempt() -> Any:
-    newest = select(FAILURES.c.job_id, func.max(FAILURES.c.attempt).label("attempt")).group_by(
-        FAILURES.c.job_id
-    )
-    last = newest.subquery("newest")
-    same = and_(last.c.job_id == FAILURES.c.job_id, last.c.attempt == FAILURES.c.attempt)
-    columns = (FAILURES.c.job_id, FAILURES.c.exception_type, FAILURES.c.frame)
-    return select(*columns).join(last, same).subquery("last")
+def _with_last_attempt() -> Any:
+    """Jobs, each with its last failed attempt beside it where there is one."""
+    other = FAILURES.alias("other")
+    newest = select(func.max(other.c.attempt)).where(other.c.job_id == JOBS.c.id).scalar_subquery()
+    last = and_(FAILURES.c.job_id == JOBS.c.id, FAILURES.c.attempt == newest)
+    return JOBS.outerjoin(FAILURES, last)
 
 
 @lru_cache
 def _groups() -> Select[Any]:
-    last = _last_attempt()
-    keys = (JOBS.c.job_type, last.c.exception_type, last.c.frame)
+    keys = (JOBS.c.job_type, FAILURES.c.exception_type, FAILURES.c.frame)
     count = func.count().label("count")
     return (
         select(*keys, count, func.min(JOBS.c.finished), func.max(JOBS.c.finished))
-        .select_from(JOBS.outerjoin(last, last.c.job_id == JOBS.c.id))
+        .select_from(_with_last_attempt())
         .where(JOBS.c.state == JobState.FAILED)
         .group_by(*keys)
         .order_by(count.desc())

@@ -33,6 +33,10 @@ def _listed(states: frozenset[JobState] | type[JobState]) -> str:
     return ", ".join(f"'{state}'" for state in sorted(states))
 
 
+def _partial(name: str, *columns: str, rows: str) -> Index:
+    return Index(name, *columns, postgresql_where=text(rows), sqlite_where=text(rows))
+
+
 class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {datetime: Instant, float: Seconds, dict[str, Any]: JSON}
 
@@ -102,42 +106,24 @@ class BackgroundJob(Base):
         ),
         CheckConstraint("cancel_requested IN ('soft', 'hard')", name="cancel_mode_is_known"),
         # What the dispatcher looks for. No state in it: rows leave it when their message is sent.
-        Index(
-            "background_jobs_undispatched",
-            "priority",
-            "next_attempt_after",
-            postgresql_where=text("dispatched IS NULL"),
-            sqlite_where=text("dispatched IS NULL"),
-        ),
-        Index(
-            "background_jobs_held",
-            "worker_id",
-            postgresql_where=text("worker_id IS NOT NULL"),
-            sqlite_where=text("worker_id IS NOT NULL"),
-        ),
+        _partial("background_jobs_undispatched", "priority", "next_attempt_after", rows="dispatched IS NULL"),
+        _partial("background_jobs_held", "worker_id", rows="worker_id IS NOT NULL"),
         # What strand detection looks for: sent, and not claimed since.
-        Index(
-            "background_jobs_sent",
-            "queue",
-            "dispatched",
-            postgresql_where=text(f"state IN ({_listed(WAITING)})"),
-            sqlite_where=text(f"state IN ({_listed(WAITING)})"),
-        ),
+        _partial("background_jobs_sent", "queue", "dispatched", rows=f"state IN ({_listed(WAITING)})"),
         # Only jobs of workflows are in these.
-        Index(
-            "background_jobs_group",
-            "group_id",
-            postgresql_where=text("group_id IS NOT NULL"),
-            sqlite_where=text("group_id IS NOT NULL"),
-        ),
-        Index(
-            "background_jobs_root",
-            "root_id",
-            postgresql_where=text("root_id <> id"),
-            sqlite_where=text("root_id <> id"),
-        ),
+        _partial("background_jobs_group", "group_id", rows="group_id IS NOT NULL"),
+        _partial("background_jobs_root", "root_id", rows="root_id <> id"),
         Index("background_jobs_listing", "queued", "id"),
         Index("background_jobs_by_state", "state", "queued"),
+        # What a listing walks along, by its filter or its order.
+        Index("background_jobs_by_task", "job_type", "queued", "id"),
+        Index("background_jobs_by_queue", "queue", "queued", "id"),
+        _partial("background_jobs_by_user", "user_id", "queued", "id", rows="user_id IS NOT NULL"),
+        _partial("background_jobs_by_schedule", "schedule", "queued", "id", rows="schedule IS NOT NULL"),
+        _partial("background_jobs_failing", "queued", "id", rows="failure_info IS NOT NULL"),
+        _partial("background_jobs_due", "next_attempt_after", "id", rows=f"state IN ({_listed(WAITING)})"),
+        # How many jobs ended lately.
+        _partial("background_jobs_finished", "finished", rows="finished IS NOT NULL"),
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -17,16 +17,15 @@ from sqlalchemy import (
     Row,
     Select,
     TypeDecorator,
-    and_,
     case,
     func,
-    or_,
     select,
     type_coerce,
 )
 from sqlalchemy.types import TypeEngine
 
 from app.ledger import batch
+from app.ledger.clock import clock
 from app.ledger.lifecycle import TERMINAL, JobState
 from app.ledger.models import FAILURES, JOBS
 
@@ -43,10 +42,13 @@ class Filter:
     queue: str | None = None
     user_id: str | None = None
     schedule: str | None = None
-    since: datetime | None = None  # queued at or after
-    until: datetime | None = None  # queued before
+    error: str | None = None  # what the last failure says, in part and in any case
+    since: datetime | timedelta | None = None  # queued at or after; a span: so long before now
+    until: datetime | timedelta | None = None  # queued before
+    ids: tuple[UUID, UUID] | None = None  # the first and the last
 
     def conditions(self) -> list[Any]:
+        """What a row has to fulfil; spans are ``settled`` before."""
         c = _jobs.c
         equal = {
             c.state: self.state,
@@ -56,11 +58,35 @@ class Filter:
             c.schedule: self.schedule,
         }
         found: list[Any] = [column == value for column, value in equal.items() if value is not None]
+        if self.error is not None:
+            found += [c.failure_info.is_not(None), c.failure_info.icontains(self.error, autoescape=True)]
         if self.since is not None:
             found.append(c.queued >= self.since)
         if self.until is not None:
             found.append(c.queued < self.until)
+        if self.ids is not None:
+            found.append(c.id.between(*self.ids))
         return found
+
+
+def settled(connection: Connection, wanted: Filter) -> Filter:
+    """``wanted`` with moments in place of spans, by the database's clock.
+
+    A moment that is only known inside of the statement would be taken for a third of all rows.
+    """
+    if not isinstance(wanted.since, timedelta) and not isinstance(wanted.until, timedelta):
+        return wanted
+    now = clock(connection)
+    return replace(wanted, since=_moment(now, wanted.since), until=_moment(now, wanted.until))
+
+
+def _moment(now: datetime, given: datetime | timedelta | None) -> datetime | None:
+    if not isinstance(given, timedelta):
+        return given
+    try:
+        return now - given
+    except OverflowError:
+        return datetime(1, 1, 2, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +118,8 @@ class Line:
     wait_p99: timedelta | None
     run_p50: timedelta | None
     run_p99: timedelta | None
+    wait_p95: timedelta | None = None
+    run_p95: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,25 +158,12 @@ def attempts(connection: Connection, jobs: Sequence[UUID]) -> list[Row[Any]]:
     return list(connection.execute(_attempts(dialect), batch.ids(dialect, jobs)))
 
 
-def page(
-    connection: Connection, wanted: Filter, *, limit: int, after: tuple[datetime, UUID] | None = None
-) -> list[Row[Any]]:
-    """Jobs, newest first; at most ``limit``, and only those behind the key ``after`` (queued, id)."""
-    statement = select(_jobs).where(*wanted.conditions())
-    if after is not None:
-        queued, job = after
-        statement = statement.where(
-            or_(_jobs.c.queued < queued, and_(_jobs.c.queued == queued, _jobs.c.id < job))
-        )
-    ordered = statement.order_by(_jobs.c.queued.desc(), _jobs.c.id.desc()).limit(limit)
-    return list(connection.execute(ordered))
-
-
 def unfinished(
     connection: Connection, wanted: Filter, *, limit: int, beyond: UUID | None = None
 ) -> list[UUID]:
     """Ids of jobs that are not terminal, in id order."""
-    statement = select(_jobs.c.id).where(*wanted.conditions(), _jobs.c.state.not_in(sorted(TERMINAL)))
+    conditions = settled(connection, wanted).conditions()
+    statement = select(_jobs.c.id).where(*conditions, _jobs.c.state.not_in(sorted(TERMINAL)))
     if beyond is not None:
         statement = statement.where(_jobs.c.id > beyond)
     return list(connection.execute(statement.order_by(_jobs.c.id).limit(limit)).scalars())
@@ -190,6 +205,19 @@ def day_summary(
     )
 
 
+def lines(connection: Connection, wanted: Filter) -> list[Line]:
+    """The jobs that fit, in numbers: by task and state, then by task alone, then all of them."""
+    c, conditions = _jobs.c, settled(connection, wanted).conditions()
+    finest = connection.execute(_lines(conditions, (c.job_type, c.state)))
+    tasks = connection.execute(_lines(conditions, (c.job_type,)))
+    whole = connection.execute(_lines(conditions, ()))
+    return [
+        *(_line(row, task=row.job_type, state=JobState(row.state)) for row in finest),
+        *(_line(row, task=row.job_type, state=None) for row in tasks),
+        *(_line(row, task=None, state=None) for row in whole),
+    ]
+
+
 def _line(row: Row[Any], *, task: str | None, state: JobState | None) -> Line:
     return Line(
         task=task,
@@ -200,6 +228,8 @@ def _line(row: Row[Any], *, task: str | None, state: JobState | None) -> Line:
         wait_p99=row.wait_p99,
         run_p50=row.run_p50,
         run_p99=row.run_p99,
+        wait_p95=row.wait_p95,
+        run_p95=row.run_p95,
     )
 
 
@@ -237,7 +267,7 @@ def _lines(wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
             *grouped,
             func.count().label("jobs"),
             func.count(case((jobs.c.again, 1))).label("retried"),
-            *(_percentile(jobs.c, name, percent) for name in spans for percent in (50, 99)),
+            *(_percentile(jobs.c, name, percent) for name in spans for percent in (50, 95, 99)),
         )
         .select_from(jobs)
         .group_by(*grouped)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, func, insert, select, update
 
-from app.ledger.columns import now
-from app.ledger.models import WORKERS
+from app.ledger.columns import after, now
+from app.ledger.models import JOBS, WORKERS
 
 _workers = WORKERS
 
@@ -24,6 +26,24 @@ class WorkerStart:
     queues: Sequence[str]
     tasks: str  # hash of the names of the tasks it knows
     version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """A worker as its row tells of it."""
+
+    id: UUID
+    hostname: str
+    pid: int
+    pool: str
+    concurrency: int
+    queues: Sequence[str]
+    version: str
+    started: datetime
+    heartbeat: datetime
+    stopped: datetime | None
+    silent: timedelta  # since its last heartbeat, on the database's clock
+    running: int  # jobs that it holds
 
 
 def sign_on(connection: Connection, start: WorkerStart) -> None:
@@ -48,6 +68,30 @@ def beat(connection: Connection, worker: UUID) -> bool:
         return True
     connection.execute(mine.values(heartbeat=now(), stopped=None))
     return False
+
+
+def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:
+    """The workers whose last heartbeat is not older than ``within``, by name."""
+    c = _workers.c
+    since = select(after(-within.total_seconds())).scalar_subquery()
+    shown = (c.id, c.hostname, c.pid, c.pool, c.concurrency, c.queues, c.version, c.started, c.heartbeat)
+    held = (
+        select(JOBS.c.worker_id, func.count().label("jobs"))
+        .where(JOBS.c.worker_id.is_not(None))
+        .group_by(JOBS.c.worker_id)
+        .subquery()
+    )
+    found = (
+        select(*shown, c.stopped, func.coalesce(held.c.jobs, 0).label("running"), now().label("clock"))
+        .join_from(_workers, held, held.c.worker_id == c.id, isouter=True)
+        .where(c.heartbeat >= since)
+        .order_by(c.hostname, c.started)
+    )
+    return [_seen(**row._mapping) for row in connection.execute(found)]
+
+
+def _seen(*, clock: datetime, **row: Any) -> WorkerSeen:
+    return WorkerSeen(**row, silent=clock - row["heartbeat"])
 
 
 def sign_off(connection: Connection, worker: UUID) -> None:

@@ -18,7 +18,7 @@ from app.application import Celeriac
 from app.factory import build
 from app.ids import new_id
 from app.job import jobs as listed
-from app.ledger import claims, dispatch, outcomes, quarantine, reads, strands
+from app.ledger import claims, dispatch, listing, outcomes, quarantine, reads, strands
 from app.ledger.columns import PARKED, after, now
 from app.ledger.database import Database
 from app.ledger.jobs import enqueue, unpark
@@ -192,7 +192,7 @@ def test_of_a_batch_the_new_ones_are_counted(ledger: Ledger) -> None:
     one, two, three = new_job(), new_job(), new_job()
     assert ledger.do(enqueue, [one, two, one]) == 2
     assert ledger.do(enqueue, [one, three, two]) == 1
-    assert len(ledger.do(reads.page, Filter(), limit=10)) == 3
+    assert len(ledger.do(listing.page, Filter(), limit=10)) == 3
 
 
 def test_of_two_that_enqueue_the_same_job_one_makes_the_row(ledger: Ledger) -> None:
@@ -205,7 +205,7 @@ def test_nothing_is_written_after_the_deadline(ledger: Ledger) -> None:
     jobs = [new_job(), new_job()]
     assert ledger.do(enqueue, jobs[:1], deadline=past) == 0
     assert ledger.do(enqueue, jobs, deadline=past) == 0
-    assert ledger.do(reads.page, Filter(), limit=10) == []
+    assert ledger.do(listing.page, Filter(), limit=10) == []
     assert ledger.do(enqueue, jobs, deadline=datetime.now(UTC) + timedelta(hours=1)) == 2
 
 
@@ -992,7 +992,7 @@ def pages(ledger: Ledger, limit: int) -> list[UUID]:
     """The ids of all jobs, page by page."""
     found: list[UUID] = []
     key = None
-    while rows := ledger.do(reads.page, Filter(), limit=limit, after=key):
+    while rows := ledger.do(listing.page, Filter(), limit=limit, after=key):
         assert len(rows) <= limit
         found += [row.id for row in rows]
         key = (rows[-1].queued, rows[-1].id)
@@ -1014,9 +1014,9 @@ def test_pages_show_every_job_once_when_all_are_of_one_moment(ledger: Ledger) ->
 
 def test_a_page_goes_on_where_the_last_ended_whatever_came_since(ledger: Ledger) -> None:
     jobs = [ledger.enqueued() for _ in range(4)]
-    first = ledger.do(reads.page, Filter(), limit=2)
+    first = ledger.do(listing.page, Filter(), limit=2)
     ledger.enqueued()
-    second = ledger.do(reads.page, Filter(), limit=2, after=(first[-1].queued, first[-1].id))
+    second = ledger.do(listing.page, Filter(), limit=2, after=(first[-1].queued, first[-1].id))
     assert [row.id for row in (*first, *second)] == jobs[::-1]
 
 
@@ -1035,9 +1035,9 @@ def test_a_filter_narrows_by_all_that_it_says(ledger: Ledger) -> None:
         Filter(task="mail.recall", queue="high", state=JobState.RUNNING, until=moment + timedelta(seconds=1)),
     ]
     for each in wanted:
-        assert [row.id for row in ledger.do(reads.page, each, limit=9)] == [other]
-    assert [row.id for row in ledger.do(reads.page, Filter(until=moment), limit=9)] == [plain]
-    assert ledger.do(reads.page, Filter(task="mail.recall", queue="normal"), limit=9) == []
+        assert [row.id for row in ledger.do(listing.page, each, limit=9)] == [other]
+    assert [row.id for row in ledger.do(listing.page, Filter(until=moment), limit=9)] == [plain]
+    assert ledger.do(listing.page, Filter(task="mail.recall", queue="normal"), limit=9) == []
 
 
 def test_jobs_are_counted_by_queue_and_state(ledger: Ledger) -> None:

@@ -121,6 +121,8 @@ def counted(jobs: Sequence[dict[str, Any]], task: str | None, state: JobState | 
         wait_p99=nearest_rank(waits, 99),
         run_p50=nearest_rank(runs, 50),
         run_p99=nearest_rank(runs, 99),
+        wait_p95=nearest_rank(waits, 95),
+        run_p95=nearest_rank(runs, 95),
     )
 
 

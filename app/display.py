@@ -1,0 +1,95 @@
+"""How values are shown where people look: nothing that is shown can act on the terminal or forge a line."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+#: What moves a cursor, ends a line, turns the direction of reading, is not seen, or cannot be encoded.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def safe(value: object, *, length: int | None = None) -> str:
+    r"""``value`` as text of one line without control characters; what was unsafe is seen as an escape.
+
+    Args:
+        length: characters, at most; the rest is an ellipsis.
+
+    >>> safe("a\x1b[2Jb\n\x00")
+    'a\\x1b[2Jb\\n\\x00'
+    >>> safe("completed", length=6)
+    'compl…'
+    """
+    text = str(value)
+    if length is not None and len(text) > length:
+        text = f"{text[: length - 1]}…"
+    return _UNSAFE.sub(_escaped, text)
+
+
+def safe_lines(value: object) -> str:
+    r"""The same for what has lines of its own, a traceback: its line feeds stay.
+
+    >>> safe_lines("one\n\ttwo\r")
+    'one\n    two\\r'
+    """
+    return "\n".join(safe(line.expandtabs(4)) for line in str(value).split("\n"))
+
+
+def ago(moment: datetime | None, now: datetime, *, units: int = 2) -> str:
+    """How long before or after ``now`` a moment is, in its two largest units or fewer.
+
+    >>> now = datetime(2030, 1, 1, tzinfo=UTC)
+    >>> ago(now - timedelta(seconds=75), now), ago(now + timedelta(hours=30), now), ago(None, now)
+    ('1 min 15 s ago', 'in 1 d 6 h', '–')
+    """
+    if moment is None:
+        return "–"
+    span = now - moment
+    said = length(abs(span), units=units)
+    return f"{said} ago" if span >= timedelta(0) else f"in {said}"
+
+
+def length(span: timedelta, *, units: int = 2) -> str:
+    """A span in its two largest units or fewer.
+
+    >>> length(timedelta(milliseconds=400)), length(timedelta(minutes=60))
+    ('0.4 s', '1 h')
+    """
+    seconds = span.total_seconds()
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    left, parts = round(seconds), []
+    for size, unit in _UNITS:
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break
+    return " ".join(parts[:units])
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "job"), counted(2000, "dead letter")
+    ('1 job', '2,000 dead letters')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def stamp(moment: datetime | None) -> str:
+    """A moment as text, to the second, in UTC.
+
+    >>> stamp(datetime(2030, 1, 1, tzinfo=UTC))
+    '2030-01-01 00:00:00 UTC'
+    """
+    return "–" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape", "surrogatepass").decode("ascii")

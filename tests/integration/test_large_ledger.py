@@ -1,0 +1,212 @@
+"""The operator's commands on a PostgreSQL ledger of 100,000 jobs: quick, and never a scan of all rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects import postgresql
+
+from app import dead_letters
+from app.application import Celeriac
+from app.factory import build
+from app.ledger import listing
+from app.ledger.lifecycle import JobState
+from app.ledger.listing import Sort
+from app.ledger.migrate import upgrade
+from app.ledger.reads import Filter, settled
+from app.listing import parse_moment, prefix
+from app.settings import Settings
+from tests.commands import call, told
+from tests.servers import create_database, drop_database
+
+JOBS = 100_000
+QUICK = 0.3  # seconds
+
+#: Seven days of jobs: one in a hundred is a dead letter, a few wait, eight run; some values are rare.
+_FILL = f"""
+INSERT INTO background_jobs (id, job_type, queue, priority, payload, content_type, content_encoding, headers,
+    user_id, queued, max_tries, schedule, state, next_attempt_after, dispatched, dispatch_count, try_count,
+    worker_id, started, finished, failure_info)
+SELECT gen_random_uuid(),
+    CASE WHEN n % 20000 = 7 THEN 'task.rare' ELSE 'task.' || n % 12 END,
+    CASE WHEN n % 25000 = 9 THEN 'critical' WHEN n % 3 = 0 THEN 'low' ELSE 'normal' END, 10,
+    convert_to(repeat('x', 400), 'UTF8'), 'application/json', 'utf-8', '{{}}',
+    CASE WHEN n % 10 = 0 THEN 'user-' || n % 500 END, at, 5,
+    CASE WHEN n % 1000 = 0 THEN 'nightly' END, state, at,
+    at, 1, CASE WHEN state IN ('pending') THEN 0 ELSE 1 END,
+    CASE WHEN state = 'running' THEN gen_random_uuid() END,
+    CASE WHEN state <> 'pending' THEN at + interval '1 second' END,
+    CASE WHEN state IN ('completed', 'failed', 'cancelled') THEN at + interval '2 seconds' END,
+    CASE WHEN state IN ('failed', 'error') THEN 'OSError: host ' || n || ' is away' END
+FROM (
+    SELECT n, now() - n * interval '6 seconds' AS at, CASE
+        WHEN n <= 8 THEN 'running' WHEN n % 100 = 0 THEN 'failed' WHEN n % 150 = 1 THEN 'pending'
+        WHEN n % 400 = 2 THEN 'error' WHEN n % 700 = 3 THEN 'cancelled' ELSE 'completed' END AS state
+    FROM generate_series(1, {JOBS}) n
+) made
+"""
+_FAIL = """
+INSERT INTO failed_attempts (job_id, attempt, finished, kind, exception_type, exception, frame)
+SELECT id, 1, queued, 'error', 'OSError', failure_info, 'net.py:f' || priority
+FROM background_jobs WHERE failure_info IS NOT NULL
+"""
+
+
+@pytest.fixture(scope="module")
+def large(postgres: str, valkey: str) -> Iterator[Celeriac]:
+    url = create_database(postgres, "celeriac_large")
+    upgrade(url)
+    made = build(Settings(database_url=url, broker_url=valkey), name="large", set_as_current=False)
+    with closing(made.database):
+        with made.database.statement() as connection:
+            for statement in (_FILL, _FAIL, "VACUUM ANALYZE background_jobs", "ANALYZE failed_attempts"):
+                connection.execute(text(statement))
+        yield made
+    drop_database(postgres, "celeriac_large")
+
+
+FILTERS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "state": {"state": "failed"},
+    "rare state": {"state": "running"},
+    "task": {"task": "task.3"},
+    "rare task": {"task": "task.rare"},
+    "no such task": {"task": "task.none"},
+    "queue": {"queue": "low"},
+    "rare queue": {"queue": "critical"},
+    "no such queue": {"queue": "none"},
+    "user": {"user": "user-10"},
+    "no such user": {"user": "nobody"},
+    "schedule": {"schedule": "nightly"},
+    "error": {"error": "host 77700 is"},
+    "no such error": {"error": "nothing says so"},
+    "since": {"since": "1h"},
+    "until": {"until": "6d"},
+    "span": {"since": "5d", "until": "4d"},
+    "empty span": {"since": "30d", "until": "20d"},
+    "id prefix": {"id-prefix": "0a1b"},
+    "task and state": {"task": "task.3", "state": "error"},
+    "task, state, error": {"task": "task.0", "state": "failed", "error": "away"},
+    "user and queue": {"user": "user-20", "queue": "critical"},
+}
+
+
+@pytest.mark.parametrize("sort", ["newest", "oldest", "due", "longest"])
+@pytest.mark.parametrize("name", FILTERS)
+def test_no_list_reads_every_row(large: Celeriac, name: str, sort: str) -> None:
+    with large.database.reading() as connection:
+        statement = listing.statement(settled(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50)
+        plan = explained(connection, statement)
+    assert "Seq Scan on background_jobs" not in plan, plan
+
+
+@pytest.mark.parametrize(
+    ("name", "sort", "index"),
+    [
+        ("nothing", "newest", "background_jobs_listing"),
+        ("rare state", "newest", "background_jobs_by_state"),
+        ("rare task", "newest", "background_jobs_by_task"),
+        ("no such task", "oldest", "background_jobs_by_task"),
+        ("rare queue", "newest", "background_jobs_by_queue"),
+        ("no such queue", "oldest", "background_jobs_by_queue"),
+        ("user", "newest", "background_jobs_by_user"),
+        ("schedule", "newest", "background_jobs_by_schedule"),
+        ("no such error", "newest", "background_jobs_failing"),
+        ("nothing", "due", "background_jobs_due"),
+        ("nothing", "longest", "background_jobs_held"),
+    ],
+)
+def test_what_is_rare_is_found_without_reading_what_is_not(
+    large: Celeriac, name: str, sort: str, index: str
+) -> None:
+    with large.database.reading() as connection:
+        statement = listing.statement(settled(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50)
+        plan = explained(connection, statement)
+    assert f" {index} " in plan, plan
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_list_is_quick(large: Celeriac, name: str) -> None:
+    words = [word for key, value in FILTERS[name].items() for word in (f"--{key}", value)]
+    call(large, "jobs", "list", "--limit", 1)  # what is imported and connected once
+    assert seconds(large, "jobs", "list", *words) < QUICK
+
+
+def test_the_page_in_the_middle_is_as_quick_as_the_first(large: Celeriac) -> None:
+    middle = told(large, "jobs", "list", "--until", "84h", "--limit", 1)["next"]
+    assert seconds(large, "jobs", "list", "--after", middle) < QUICK
+    key = (datetime.fromisoformat(middle.partition("/")[0]), prefix(middle.partition("/")[2])[0])
+    with large.database.reading() as connection:
+        plan = explained(connection, listing.statement(Filter(), limit=50, after=key))
+    assert "Index Cond: (ROW(queued, id) <" in plan
+
+
+@pytest.mark.parametrize(
+    "words", [["dead-letters", "list"], ["queues"], ["workers"], ["jobs", "watch", "--times", "1"]]
+)
+def test_the_platform_at_a_glance_is_quick(large: Celeriac, words: list[str]) -> None:
+    call(large, *words)
+    assert seconds(large, *words) < 2 * QUICK
+
+
+def test_stats_of_an_hour_do_not_grow_with_the_ledger(large: Celeriac) -> None:
+    call(large, "stats")
+    assert seconds(large, "stats", "--since", "1h") < QUICK
+    assert told(large, "stats", "--since", "30d")["all"]["jobs"] == JOBS
+
+
+def test_a_waiting_job_is_explained_quickly(large: Celeriac) -> None:
+    (waits,) = told(large, "jobs", "list", "--sort", "due", "--limit", 1)["jobs"]
+    assert seconds(large, "jobs", "explain", waits["id"]) < QUICK
+
+
+def test_many_are_cancelled_and_replayed_in_batches(large: Celeriac) -> None:
+    count = dead_letters.replay(dead_letters.Cause(), dry_run=True, app=large)
+    assert count == JOBS // 100
+    assert told(large, "dead-letters", "replay", "--all", "--yes")["count"] == count
+    assert told(large, "jobs", "cancel", "--error", "away", "--yes")["count"] >= count
+    assert told(large, "jobs", "list", "--state", "failed")["jobs"] == []
+
+
+def test_a_plan_that_reads_every_row_would_be_seen(large: Celeriac) -> None:
+    with large.database.reading() as connection:
+        plan = explained(connection, text("SELECT * FROM background_jobs WHERE timeout = 3"))
+    assert "Seq Scan on background_jobs" in plan
+
+
+def seconds(app: Celeriac, *words: object) -> float:
+    """The best of three: other processes of the tests' machine are not what is measured."""
+    return min(_once(app, *words) for _ in range(3))
+
+
+def _once(app: Celeriac, *words: object) -> float:
+    began = time.perf_counter()
+    assert call(app, *words).exit_code in (0, 1)
+    return time.perf_counter() - began
+
+
+def _filter(options: dict[str, str]) -> Filter:
+    ids, state = options.get("id-prefix"), options.get("state")
+    return Filter(
+        state=None if state is None else JobState(state),
+        task=options.get("task"),
+        queue=options.get("queue"),
+        user_id=options.get("user"),
+        schedule=options.get("schedule"),
+        error=options.get("error"),
+        since=parse_moment(options["since"]) if "since" in options else None,
+        until=parse_moment(options["until"]) if "until" in options else None,
+        ids=None if ids is None else prefix(ids),
+    )
+
+
+def explained(connection: Connection, statement: Any) -> str:
+    """The plan of a statement with its values in place, as the server makes it for the first call."""
+    compiled = statement.compile(dialect=postgresql.psycopg.dialect(), compile_kwargs={"literal_binds": True})
+    return "\n".join(connection.exec_driver_sql(f"EXPLAIN {compiled}", ()).scalars())
