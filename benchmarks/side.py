@@ -56,10 +56,12 @@ class Side:
             time.sleep(max(0.0, begin + number / rate - time.monotonic()))
             self.timed(time.monotonic())
 
-    def delay_by(self, n: int, shortest: float, longest: float) -> None:
-        """Enqueue ``n`` timed jobs whose delays, in seconds, are spread evenly; each names when it is due."""
+    def delay_by(self, n: int, rate: int, shortest: float, longest: float) -> None:
+        """Enqueue ``n`` timed jobs, ``rate`` a second, with delays in seconds; each names when it is due."""
+        begin = time.monotonic()
         for number in range(n):
-            seconds = shortest + (longest - shortest) * number / n
+            time.sleep(max(0.0, begin + number / rate - time.monotonic()))
+            seconds = shortest + (longest - shortest) * (number % 97) / 97
             self.delayed(time.monotonic() + seconds, seconds)
 
     def versions(self) -> dict[str, str]:
@@ -80,7 +82,7 @@ def main(side: Side) -> None:
         "enqueue": lambda n: side.enqueue(int(n)),
         "delay": lambda n, warm: side.delay(int(n), int(warm)),
         "pace": lambda n, rate: side.pace(int(n), int(rate)),
-        "delayed": lambda n, shortest, longest: side.delay_by(int(n), float(shortest), float(longest)),
+        "delayed": lambda n, rate, *bounds: side.delay_by(int(n), int(rate), *map(float, bounds)),
         "worker": lambda pool, concurrency: side.become_worker(pool, int(concurrency)),
     }
     answer = commands[command](*words)
