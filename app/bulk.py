@@ -17,10 +17,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from celery import current_app
 from kombu.utils.json import JSONEncoder
 
 from app import arguments, hand_over, sending
+from app.current import meant
 from app.enqueue import Door
 from app.errors import BadArgument, LedgerUnavailable, PayloadTooLarge
 from app.ids import derived_id, new_uuid
@@ -129,7 +129,7 @@ def enqueue_together(*, app: Celeriac | None = None, chunk: int = CHUNK) -> Iter
     """What the block enqueues is written and sent when it ends, in chunks; nothing, if it raises."""
     with hand_over.collecting() as found:
         yield
-    platform: Celeriac = app or current_app._get_current_object()
+    platform = meant(app)
     write = _writer(platform, None) or partial(_write, platform)
     for start in range(0, len(found), chunk):
         write(found[start : start + chunk])

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import pytest
 import redis
 
-import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from app.application import Celeriac
-from app.factory import build
-from app.settings import Settings
 from tests.support import wait_until
 from tests.witness import START, Witness
 from tests.workers import Worker
@@ -21,19 +16,10 @@ from tests.workers import Worker
 LONG = 60.0  # seconds: more than anything here takes, on a busy machine
 
 
-@pytest.fixture
-def app(redis_url: str, postgres_url: str) -> Iterator[Celeriac]:
-    known: dict[str, Any] = {"broker_url": redis_url, "database_url": postgres_url}
-    app = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
-    yield app
-    app.close()
-    app.database.close()
-
-
 def test_while_jobs_are_long_the_most_important_is_next(
-    app: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
 ) -> None:
-    witness, task = Witness(tmp_path / "witness"), app.tasks["tests.witness"]
+    witness, task = Witness(tmp_path / "witness"), producer.tasks["tests.witness"]
     start_worker(redis_url, postgres_url).ready()
     for _ in range(6):
         task.delay(witness.path, 3)
@@ -47,24 +33,24 @@ def test_while_jobs_are_long_the_most_important_is_next(
 
 
 def test_while_jobs_are_short_more_are_held(
-    app: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker]
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker]
 ) -> None:
     worker = start_worker(redis_url, postgres_url).ready()
-    task = app.tasks["tests.noop"]
+    task = producer.tasks["tests.noop"]
 
     def prefetch() -> int:
         for _ in range(30):
             task.delay()
-        found = app.control.inspect(timeout=2).stats() or {}
+        found = producer.control.inspect(timeout=2).stats() or {}
         return int(found[worker.node]["prefetch_count"]) if worker.node in found else 0
 
     wait_until(lambda: prefetch() > 20, within=LONG, saying="the worker holds more than it has children")
 
 
 def test_a_number_that_is_set_is_kept(
-    app: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
 ) -> None:
-    witness, task = Witness(tmp_path / "witness"), app.tasks["tests.witness"]
+    witness, task = Witness(tmp_path / "witness"), producer.tasks["tests.witness"]
     start_worker(redis_url, postgres_url, settings={"prefetch": 2}).ready()
     for _ in range(6):
         task.delay(witness.path, 3)
