@@ -37,7 +37,8 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"application", "bulk"}),
     frozenset({"factory"}),
     frozenset({"schedules"}),
-    frozenset({"worker", "cli", "celery"}),
+    frozenset({"worker", "celery"}),
+    frozenset({"testing", "cli"}),
 )
 
 #: What builds a statement; the ledger is the only code that speaks SQL.
