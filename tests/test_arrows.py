@@ -33,7 +33,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"job", "task", "control", "transactions", "retention"}),
     frozenset({"listing"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),
-    frozenset({"explain"}),
+    frozenset({"explain", "metrics"}),
     frozenset({"application", "bulk"}),
     frozenset({"factory"}),
     frozenset({"schedules"}),
