@@ -52,13 +52,8 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         if time.monotonic() >= self._until:
-            self._found = [
-                *self._queues(),
-                *self._jobs(),
-                *self._tasks(),
-                *self._workers(),
-                self._schedules(),
-            ]
+            families = (self._queues(), self._jobs(), self._tasks(), self._workers(), self._schedules())
+            self._found = [family for some in families for family in some]
             self._until = time.monotonic() + _FRESH
         return self._found
 
