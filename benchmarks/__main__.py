@@ -10,19 +10,24 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from benchmarks import environments, machine, report
-from benchmarks.catalogue import SIDES, Entry
+from benchmarks.catalogue import BASELINE, DEFAULT, SIDES, Entry
 from benchmarks.errors import NotMeasured
 from benchmarks.stage import Stage
 from benchmarks.workload import Run, Workload, take_turns
 from benchmarks.workloads import WORKLOADS
 from tests.binaries import ServerMissing
 
+_SIDES = (
+    f"a side to run next to {BASELINE.title}, again for more; "
+    f"in place of {', '.join(entry.name for entry in DEFAULT)}: {', '.join(entry.name for entry in SIDES)}"
+)
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure, print, write; 1 if something could not be measured."""
     options = _options(words)
     console, begun = Console(), datetime.now(UTC)
-    sides, missing = _ready(console)
+    sides, missing = _ready(console, _asked(options))
     runs: list[Run] = []
     with Stage() as stage:
         facts = machine.facts(stage, sides)
@@ -46,6 +51,10 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     own = "in place of each workload's own number"
     parser.add_argument("--repeat", type=_positive, metavar="N", help=f"rounds, {own}")
     parser.add_argument("--jobs", type=_positive, metavar="N", help=f"jobs, {own}")
+    parser.add_argument(
+        "--side", action="append", choices=[entry.name for entry in SIDES], metavar="NAME", help=_SIDES
+    )
+    parser.add_argument("--all", action="store_true", help="every side")
     parser.add_argument("--quick", action="store_true", help="one round of a few jobs: does it run at all?")
     return parser.parse_args(words)
 
@@ -57,10 +66,16 @@ def _positive(text: str) -> int:
     return number
 
 
-def _ready(console: Console) -> tuple[list[Entry], list[Entry]]:
+def _asked(options: argparse.Namespace) -> list[Entry]:
+    """The sides of this run, in the catalogue's order; always the one that ratios are to."""
+    names = [entry.name for entry in DEFAULT] if options.side is None else [BASELINE.name, *options.side]
+    return [entry for entry in SIDES if options.all or entry.name in names]
+
+
+def _ready(console: Console, sides: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
     """The sides that can run here, and those that cannot."""
     found, missing = [], []
-    for entry in SIDES:
+    for entry in sides:
         try:
             environments.ready(entry)
             found.append(entry)

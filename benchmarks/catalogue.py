@@ -29,6 +29,70 @@ CELERIAC = Entry(
     application_name="celeriac",
 )
 
+#: Celery as in the project's environment, so that the versions are those of Celeriac.
+_CELERY = ("celery>=5.7,<5.8", "redis>=6.4,<9", "packaging")
+_POSTGRES = "psycopg[binary]>=3.3,<3.4"
+
+PEERS = (
+    Entry(name="celery-redis", title="Celery, Redis results", module="benchmarks.sides.celery_redis"),
+    Entry(
+        name="celery-sqlalchemy",
+        title="Celery, SQLAlchemy results",
+        module="benchmarks.sides.celery_sqlalchemy",
+        recorded="SELECT count(*) FROM celery_taskmeta WHERE status = 'SUCCESS'",
+    ),
+    Entry(
+        name="django-celery-results",
+        title="django-celery-results",
+        module="benchmarks.sides.django_celery_results",
+        packages=(*_CELERY, "django>=5.2,<7", "django-celery-results>=2.6,<3", _POSTGRES),
+        recorded="SELECT count(*) FROM django_celery_results_taskresult WHERE status = 'SUCCESS'",
+    ),
+    Entry(
+        name="celery-mirror",
+        title="signals and ORM",
+        module="benchmarks.sides.celery_mirror",
+        recorded="SELECT count(*) FROM task_records WHERE state = 'success'",
+    ),
+    Entry(
+        name="dramatiq",
+        title="Dramatiq",
+        module="benchmarks.sides.dramatiq",
+        packages=("dramatiq[redis]>=2.2,<3",),
+    ),
+    Entry(name="rq", title="RQ", module="benchmarks.sides.rq", packages=("rq>=3,<4", "redis")),
+    Entry(name="huey", title="Huey", module="benchmarks.sides.huey", packages=("huey>=3.5,<4", "redis")),
+    Entry(name="arq", title="arq", module="benchmarks.sides.arq", packages=("arq>=0.28,<0.29",)),
+    Entry(
+        name="saq-redis",
+        title="SAQ, Redis",
+        module="benchmarks.sides.saq_redis",
+        packages=("saq[redis]>=0.26,<0.27", "typing-extensions"),
+    ),
+    Entry(
+        name="saq-postgres",
+        title="SAQ, PostgreSQL",
+        module="benchmarks.sides.saq_postgres",
+        packages=("saq[postgres]>=0.26,<0.27", "typing-extensions", _POSTGRES),
+        recorded="SELECT count(*) FROM saq_jobs WHERE status = 'complete'",
+    ),
+    Entry(
+        name="procrastinate",
+        title="Procrastinate",
+        module="benchmarks.sides.procrastinate",
+        packages=("procrastinate>=3.10,<4", _POSTGRES),
+        recorded="SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
+    ),
+    Entry(
+        name="pgqueuer",
+        title="PgQueuer",
+        module="benchmarks.sides.pgqueuer",
+        packages=("pgqueuer[asyncpg,psycopg]>=1.6,<2", _POSTGRES),
+        recorded="SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'",
+    ),
+)
+
 #: Ratios are to the first.
-SIDES = (PLAIN, CELERIAC)
+SIDES = (PLAIN, CELERIAC, *PEERS)
 BASELINE = SIDES[0]
+DEFAULT = (PLAIN, CELERIAC)  # who runs unless a run names others: all of them take long

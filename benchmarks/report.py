@@ -30,7 +30,11 @@ def show_turn(console: Console, run: Run, turn: Turn) -> None:
     """One line as soon as a side has had its turn."""
     figures = turn.figures or {}
     measures = run.workload.measures if turn.figures else ()
-    shown = [f"{measure.label} {figures[measure.key]:,.{measure.digits}f}" for measure in measures]
+    shown = [
+        f"{measure.label} {figures[measure.key]:,.{measure.digits}f}"
+        for measure in measures
+        if measure.key in figures
+    ]
     said = ", ".join(shown) or f"not measured: {turn.problem}"
     turn_of = f"{run.workload.name} {turn.number}  {turn.entry.title}"
     console.print(f"{turn_of}: {said}", markup=False, highlight=False)
