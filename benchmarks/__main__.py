@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from benchmarks import environments, machine, report
+from benchmarks import environments, machine, plots, report
 from benchmarks.catalogue import BASELINE, DEFAULT, SIDES, Entry
 from benchmarks.errors import NotMeasured
 from benchmarks.stage import Stage
@@ -39,6 +39,11 @@ def main(words: Sequence[str] | None = None) -> int:
             report.show(console, runs[-1])
             path = report.write(runs, facts, begun=begun)  # each time, so that Ctrl-C loses little
     console.print(f"written to {path.relative_to(environments.ROOT)}", highlight=False)
+    try:
+        drawn = [plots.draw(run, path) for run in runs]
+        console.print(f"drawn: {', '.join(one.name for one in drawn)}", highlight=False)
+    except plots.NoPlots as exc:
+        console.print(str(exc), markup=False)
     if options.quick:
         console.print("quick: this shows that the benchmarks work, and nothing else", style="yellow")
     return 1 if missing or any(one.problems for run in runs for one in run.rounds) else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import django
 from celery import Celery
 
 from benchmarks.celery_peer import register, run
@@ -16,14 +17,13 @@ register(app, ignore_result=False)
 
 
 def prepare() -> None:
-    import django
     from django.core.management import call_command
 
-    django.setup()
     call_command("migrate", verbosity=0)
 
 
 if __name__ == "__main__":
+    django.setup()  # which a worker does by itself
     run(
         app,
         "benchmarks.sides.django_celery_results",
