@@ -16,6 +16,7 @@ class Entry:
     module: str
     packages: tuple[str, ...] = ()  # for pip; none: it runs in the project's environment
     recorded: str | None = None  # SQL for the number of jobs on record as done; None: it uses no database
+    feeds_children: bool = True  # its worker's main process takes the jobs, as Celery's does
     application_name: str | None = None  # of its connections to PostgreSQL; None: they are not counted
 
 
@@ -59,21 +60,42 @@ PEERS = (
         title="Dramatiq",
         module="benchmarks.sides.dramatiq",
         packages=("dramatiq[redis]>=2.2,<3",),
+        feeds_children=False,
     ),
-    Entry(name="rq", title="RQ", module="benchmarks.sides.rq", packages=("rq>=3,<4", "redis")),
-    Entry(name="huey", title="Huey", module="benchmarks.sides.huey", packages=("huey>=3.5,<4", "redis")),
-    Entry(name="arq", title="arq", module="benchmarks.sides.arq", packages=("arq>=0.28,<0.29",)),
+    Entry(
+        name="rq",
+        title="RQ",
+        module="benchmarks.sides.rq",
+        packages=("rq>=3,<4", "redis"),
+        feeds_children=False,
+    ),
+    Entry(
+        name="huey",
+        title="Huey",
+        module="benchmarks.sides.huey",
+        packages=("huey>=3.5,<4", "redis"),
+        feeds_children=False,
+    ),
+    Entry(
+        name="arq",
+        title="arq",
+        module="benchmarks.sides.arq",
+        packages=("arq>=0.28,<0.29",),
+        feeds_children=False,
+    ),
     Entry(
         name="saq-redis",
         title="SAQ, Redis",
         module="benchmarks.sides.saq_redis",
         packages=("saq[redis]>=0.26,<0.27", "typing-extensions"),
+        feeds_children=False,
     ),
     Entry(
         name="saq-postgres",
         title="SAQ, PostgreSQL",
         module="benchmarks.sides.saq_postgres",
         packages=("saq[postgres]>=0.26,<0.27", "typing-extensions", _POSTGRES),
+        feeds_children=False,
         recorded="SELECT count(*) FROM saq_jobs WHERE status = 'complete'",
     ),
     Entry(
@@ -81,13 +103,16 @@ PEERS = (
         title="Procrastinate",
         module="benchmarks.sides.procrastinate",
         packages=("procrastinate>=3.10,<4", _POSTGRES),
+        feeds_children=False,
         recorded="SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
     ),
     Entry(
         name="pgqueuer",
         title="PgQueuer",
         module="benchmarks.sides.pgqueuer",
-        packages=("pgqueuer[asyncpg,psycopg]>=1.6,<2", _POSTGRES),
+        # `pgq run` of 1.6 ends at once with a newer typer: 'str' object has no attribute 'name'
+        packages=("pgqueuer[asyncpg,psycopg]>=1.6,<2", "typer<0.20", _POSTGRES),
+        feeds_children=False,
         recorded="SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'",
     ),
 )
