@@ -33,6 +33,8 @@ CELERIAC = Entry(
 #: Celery as in the project's environment, so that the versions are those of Celeriac.
 _CELERY = ("celery>=5.7,<5.8", "redis>=6.4,<9", "packaging")
 _POSTGRES = "psycopg[binary]>=3.3,<3.4"
+_DJANGO = (*_CELERY, "django>=5.2,<7", "django-celery-results>=2.6,<3", _POSTGRES)
+_DJANGO_RECORDED = "SELECT count(*) FROM django_celery_results_taskresult WHERE status = 'SUCCESS'"
 
 PEERS = (
     Entry(name="celery-redis", title="Celery, Redis results", module="benchmarks.sides.celery_redis"),
@@ -46,8 +48,15 @@ PEERS = (
         name="django-celery-results",
         title="django-celery-results",
         module="benchmarks.sides.django_celery_results",
-        packages=(*_CELERY, "django>=5.2,<7", "django-celery-results>=2.6,<3", _POSTGRES),
-        recorded="SELECT count(*) FROM django_celery_results_taskresult WHERE status = 'SUCCESS'",
+        packages=_DJANGO,
+        recorded=_DJANGO_RECORDED,
+    ),
+    Entry(
+        name="django-kept",
+        title="Django, connections kept",
+        module="benchmarks.sides.django_kept",
+        packages=_DJANGO,
+        recorded=_DJANGO_RECORDED,
     ),
     Entry(
         name="celery-mirror",
