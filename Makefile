@@ -14,7 +14,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy app
 
-bench: $(READY)  ## against plain Celery, sides in turn; prints ratios
+bench: $(READY)  ## against plain Celery, sides in turn; prints ratios (ARGS=--all: against others too)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: $(READY)  ## every fault, for minutes

@@ -9,20 +9,25 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from benchmarks import environments, machine, report
-from benchmarks.catalogue import SIDES, Entry
+from benchmarks import environments, machine, plots, report
+from benchmarks.catalogue import BASELINE, DEFAULT, SIDES, Entry
 from benchmarks.errors import NotMeasured
 from benchmarks.stage import Stage
 from benchmarks.workload import Run, Workload, take_turns
 from benchmarks.workloads import WORKLOADS
 from tests.binaries import ServerMissing
 
+_SIDES = (
+    f"a side to run next to {BASELINE.title}, again for more; "
+    f"in place of {', '.join(entry.name for entry in DEFAULT)}: {', '.join(entry.name for entry in SIDES)}"
+)
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure, print, write; 1 if something could not be measured."""
     options = _options(words)
     console, begun = Console(), datetime.now(UTC)
-    sides, missing = _ready(console)
+    sides, missing = _ready(console, _asked(options))
     runs: list[Run] = []
     with Stage() as stage:
         facts = machine.facts(stage, sides)
@@ -34,6 +39,11 @@ def main(words: Sequence[str] | None = None) -> int:
             report.show(console, runs[-1])
             path = report.write(runs, facts, begun=begun)  # each time, so that Ctrl-C loses little
     console.print(f"written to {path.relative_to(environments.ROOT)}", highlight=False)
+    try:
+        drawn = [plots.draw(run, path) for run in runs]
+        console.print(f"drawn: {', '.join(one.name for one in drawn)}", highlight=False)
+    except plots.NoPlots as exc:
+        console.print(str(exc), markup=False)
     if options.quick:
         console.print("quick: this shows that the benchmarks work, and nothing else", style="yellow")
     return 1 if missing or any(one.problems for run in runs for one in run.rounds) else 0
@@ -46,6 +56,10 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     own = "in place of each workload's own number"
     parser.add_argument("--repeat", type=_positive, metavar="N", help=f"rounds, {own}")
     parser.add_argument("--jobs", type=_positive, metavar="N", help=f"jobs, {own}")
+    parser.add_argument(
+        "--side", action="append", choices=[entry.name for entry in SIDES], metavar="NAME", help=_SIDES
+    )
+    parser.add_argument("--all", action="store_true", help="every side")
     parser.add_argument("--quick", action="store_true", help="one round of a few jobs: does it run at all?")
     return parser.parse_args(words)
 
@@ -57,10 +71,16 @@ def _positive(text: str) -> int:
     return number
 
 
-def _ready(console: Console) -> tuple[list[Entry], list[Entry]]:
+def _asked(options: argparse.Namespace) -> list[Entry]:
+    """The sides of this run, in the catalogue's order; always the one that ratios are to."""
+    names = [entry.name for entry in DEFAULT] if options.side is None else [BASELINE.name, *options.side]
+    return [entry for entry in SIDES if options.all or entry.name in names]
+
+
+def _ready(console: Console, sides: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
     """The sides that can run here, and those that cannot."""
     found, missing = [], []
-    for entry in SIDES:
+    for entry in sides:
         try:
             environments.ready(entry)
             found.append(entry)

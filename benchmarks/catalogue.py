@@ -16,6 +16,7 @@ class Entry:
     module: str
     packages: tuple[str, ...] = ()  # for pip; none: it runs in the project's environment
     recorded: str | None = None  # SQL for the number of jobs on record as done; None: it uses no database
+    feeds_children: bool = True  # its worker's main process takes the jobs, as Celery's does
     application_name: str | None = None  # of its connections to PostgreSQL; None: they are not counted
 
 
@@ -29,6 +30,103 @@ CELERIAC = Entry(
     application_name="celeriac",
 )
 
+#: Celery as in the project's environment, so that the versions are those of Celeriac.
+_CELERY = ("celery>=5.7,<5.8", "redis>=6.4,<9", "packaging")
+_POSTGRES = "psycopg[binary]>=3.3,<3.4"
+_DJANGO = (*_CELERY, "django>=5.2,<7", "django-celery-results>=2.6,<3", _POSTGRES)
+_DJANGO_RECORDED = "SELECT count(*) FROM django_celery_results_taskresult WHERE status = 'SUCCESS'"
+
+PEERS = (
+    Entry(name="celery-redis", title="Celery, Redis results", module="benchmarks.sides.celery_redis"),
+    Entry(
+        name="celery-sqlalchemy",
+        title="Celery, SQLAlchemy results",
+        module="benchmarks.sides.celery_sqlalchemy",
+        recorded="SELECT count(*) FROM celery_taskmeta WHERE status = 'SUCCESS'",
+    ),
+    Entry(
+        name="django-celery-results",
+        title="django-celery-results",
+        module="benchmarks.sides.django_celery_results",
+        packages=_DJANGO,
+        recorded=_DJANGO_RECORDED,
+    ),
+    Entry(
+        name="django-kept",
+        title="Django, connections kept",
+        module="benchmarks.sides.django_kept",
+        packages=_DJANGO,
+        recorded=_DJANGO_RECORDED,
+    ),
+    Entry(
+        name="celery-mirror",
+        title="signals and ORM",
+        module="benchmarks.sides.celery_mirror",
+        recorded="SELECT count(*) FROM task_records WHERE state = 'success'",
+    ),
+    Entry(
+        name="dramatiq",
+        title="Dramatiq",
+        module="benchmarks.sides.dramatiq",
+        packages=("dramatiq[redis]>=2.2,<3",),
+        feeds_children=False,
+    ),
+    Entry(
+        name="rq",
+        title="RQ",
+        module="benchmarks.sides.rq",
+        packages=("rq>=3,<4", "redis"),
+        feeds_children=False,
+    ),
+    Entry(
+        name="huey",
+        title="Huey",
+        module="benchmarks.sides.huey",
+        packages=("huey>=3.5,<4", "redis"),
+        feeds_children=False,
+    ),
+    Entry(
+        name="arq",
+        title="arq",
+        module="benchmarks.sides.arq",
+        packages=("arq>=0.28,<0.29",),
+        feeds_children=False,
+    ),
+    Entry(
+        name="saq-redis",
+        title="SAQ, Redis",
+        module="benchmarks.sides.saq_redis",
+        packages=("saq[redis]>=0.26,<0.27", "typing-extensions"),
+        feeds_children=False,
+    ),
+    Entry(
+        name="saq-postgres",
+        title="SAQ, PostgreSQL",
+        module="benchmarks.sides.saq_postgres",
+        packages=("saq[postgres]>=0.26,<0.27", "typing-extensions", _POSTGRES),
+        feeds_children=False,
+        recorded="SELECT count(*) FROM saq_jobs WHERE status = 'complete'",
+    ),
+    Entry(
+        name="procrastinate",
+        title="Procrastinate",
+        module="benchmarks.sides.procrastinate",
+        packages=("procrastinate>=3.10,<4", _POSTGRES),
+        feeds_children=False,
+        recorded="SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
+    ),
+    Entry(
+        name="pgqueuer",
+        title="PgQueuer",
+        module="benchmarks.sides.pgqueuer",
+        # `pgq run` of 1.6 ends at once with a newer typer: 'str' object has no attribute 'name'
+        packages=("pgqueuer[asyncpg,psycopg]>=1.6,<2", "typer<0.20", _POSTGRES),
+        feeds_children=False,
+        recorded="SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'",
+    ),
+)
+
 #: Ratios are to the first.
-SIDES = (PLAIN, CELERIAC)
+SIDES = (PLAIN, CELERIAC, *PEERS)
 BASELINE = SIDES[0]
+DEFAULT = (PLAIN, CELERIAC)  # who runs unless a run names others: all of them take long

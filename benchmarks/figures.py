@@ -45,7 +45,7 @@ class Round:
 
 def summarise(rounds: Sequence[Round], side: str, key: str) -> Summary | None:
     """Of one figure of one side; None if it was never measured."""
-    return Summary.of([one.figures[side][key] for one in rounds if side in one.figures])
+    return Summary.of([one.figures[side][key] for one in rounds if key in one.figures.get(side, ())])
 
 
 def ratio(rounds: Sequence[Round], side: str, key: str, *, to: str) -> Summary | None:
@@ -55,7 +55,7 @@ def ratio(rounds: Sequence[Round], side: str, key: str, *, to: str) -> Summary |
     >>> ratio(rounds, "b", "rate", to="a")
     Summary(median=1.5, low=1.5, high=1.5)
     """
-    both = [one.figures for one in rounds if side in one.figures and to in one.figures]
+    both = [one.figures for one in rounds if all(key in one.figures.get(name, ()) for name in (side, to))]
     return Summary.of([figures[side][key] / figures[to][key] for figures in both if figures[to][key]])
 
 

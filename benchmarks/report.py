@@ -30,7 +30,11 @@ def show_turn(console: Console, run: Run, turn: Turn) -> None:
     """One line as soon as a side has had its turn."""
     figures = turn.figures or {}
     measures = run.workload.measures if turn.figures else ()
-    shown = [f"{measure.label} {figures[measure.key]:,.{measure.digits}f}" for measure in measures]
+    shown = [
+        f"{measure.label} {figures[measure.key]:,.{measure.digits}f}"
+        for measure in measures
+        if measure.key in figures
+    ]
     said = ", ".join(shown) or f"not measured: {turn.problem}"
     turn_of = f"{run.workload.name} {turn.number}  {turn.entry.title}"
     console.print(f"{turn_of}: {said}", markup=False, highlight=False)
@@ -45,7 +49,8 @@ def show(console: Console, run: Run) -> None:
     for heading in ("median", "min to max", f"÷ {BASELINE.title}", "min to max"):
         table.add_column(heading, justify="right")
     for measure in run.workload.measures:
-        for number, entry in enumerate(run.sides):
+        sides = [entry for entry in run.sides if _expected(run, entry, measure)]
+        for number, entry in enumerate(sides):
             table.add_row("" if number else measure.label, entry.title, *_spans(run, entry, measure))
         table.add_section()
     console.print(table)
@@ -61,6 +66,12 @@ def write(runs: Sequence[Run], facts: Mapping[str, str], *, begun: datetime) -> 
     }
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return path
+
+
+def _expected(run: Run, entry: Entry, measure: Measure) -> bool:
+    """Whether there is a figure, or should be: not every side can do everything."""
+    found = summarise(run.rounds, entry.name, measure.key) is not None
+    return found or any(entry.name in one.problems for one in run.rounds)
 
 
 def _spans(run: Run, entry: Entry, measure: Measure) -> list[str]:

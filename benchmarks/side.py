@@ -12,12 +12,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 
 def _nothing() -> None:
     pass
+
+
+def libpq(url: str) -> str:
+    """The address of a database as everybody but SQLAlchemy writes it."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +35,11 @@ class Side:
 
     noop: Callable[[], object]  # enqueues a job that calls witness.done() and has no result
     timed: Callable[[float], object]  # enqueues a job that calls witness.started() with that number
-    delayed: Callable[[float, float], object]  # as timed, to be run that many seconds later
     worker: Callable[[str, int], Sequence[str]]  # argv of a worker with that pool and so many jobs at a time
     distributions: tuple[str, ...]  # packages whose versions matter
-    many: Callable[[int, float], object] | None = None  # so many no-op jobs at a time, due in seconds
+    delayed: Callable[[float, float], object] | None = None  # as timed, to be run that many seconds later
+    many: Callable[[int], object] | None = None  # so many no-op jobs at a time; None: it has no such way
+    many_later: Callable[[int, float], object] | None = None  # as many, due in that many seconds
     prepare: Callable[[], object] = _nothing  # makes the tables in an empty database
 
     def enqueue(self, n: int) -> None:
@@ -50,12 +57,16 @@ class Side:
             times.append(round((time.perf_counter() - begin) * 1e6, 1))
         return times
 
-    def bulk(self, n: int, delay: float) -> float:
-        """Seconds that ``n`` jobs take, due in ``delay`` seconds, by the best way that the side has."""
-        many = self.many or (lambda n, delay: self.enqueue(n))
-        many(100, delay)  # which connects and prepares
+    def bulk(self, n: int, delay: float) -> float | None:
+        """Seconds that ``n`` jobs take by the best way that the side has; None: it cannot delay them."""
+        many: Callable[[int], object] = self.many or self.enqueue
+        if delay:
+            if self.many_later is None:
+                return None
+            many = partial(self.many_later, delay=delay)
+        many(100)  # which connects and prepares
         begin = time.perf_counter()
-        many(n, delay)
+        many(n)
         return time.perf_counter() - begin
 
     def pace(self, n: int, rate: int) -> None:
@@ -67,6 +78,7 @@ class Side:
 
     def delay_by(self, n: int, rate: int, shortest: float, longest: float) -> None:
         """Enqueue ``n`` timed jobs, ``rate`` a second, with delays in seconds; each names when it is due."""
+        assert self.delayed is not None
         begin = time.monotonic()
         for number in range(n):
             time.sleep(max(0.0, begin + number / rate - time.monotonic()))

@@ -25,8 +25,12 @@ def delayed(due: float, seconds: float) -> None:
     timed.apply_async((due,), countdown=seconds)
 
 
-def many(n: int, delay: float) -> None:
-    enqueue_many(noop, (() for _ in range(n)), **({"countdown": delay} if delay else {}))
+def many(n: int) -> None:
+    enqueue_many(noop, (() for _ in range(n)))
+
+
+def many_later(n: int, delay: float) -> None:
+    enqueue_many(noop, (() for _ in range(n)), countdown=delay)
 
 
 def worker(pool: str, concurrency: int) -> list[str]:
@@ -46,6 +50,7 @@ if __name__ == "__main__":
             delayed=delayed,
             worker=worker,
             many=many,
+            many_later=many_later,
             prepare=prepare,
             distributions=("celery", "kombu", "redis", "sqlalchemy", "psycopg"),
         )

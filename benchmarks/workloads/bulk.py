@@ -10,12 +10,12 @@ from benchmarks.workload import Workload
 def bulk(trial: Trial, jobs: int) -> Figures:
     """One process that does nothing else, no worker. Rows alone: of jobs that are due much later."""
     now, later = (trial.ask("bulk", jobs, delay) for delay in (0, 3600))
-    return {"rate": jobs / now, "rows": jobs / later}
+    return {"rate": jobs / now} | ({"rows": jobs / later} if later else {})
 
 
 BULK = Workload(
     name="bulk",
-    title="many jobs at a time, one process, no worker (plain Celery: .delay() in a loop)",
+    title="many jobs at a time, one process, no worker (in a loop where the side knows no other way)",
     jobs=20_000,
     quick_jobs=2_000,
     measures=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks import kernel
+from benchmarks.catalogue import CELERIAC
 from benchmarks.figures import Figures, Measure, quantile
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
@@ -75,5 +76,5 @@ LATENESS = Workload(
     quick=False,  # a million rows
     measures=(*_measures("empty", "nothing else waits"), *_measures("full", f"{_WAITING:,} others wait")),
     measure=lateness,
-    applies=lambda entry: entry.recorded is not None,
+    applies=lambda entry: entry == CELERIAC,  # whose table is filled
 )

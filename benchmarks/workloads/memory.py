@@ -36,4 +36,5 @@ MEMORY = Workload(
         Measure(key="growth", label="% grown in between", digits=1, compared=False),
     ),
     measure=memory,
+    applies=lambda entry: entry.feeds_children,
 )
