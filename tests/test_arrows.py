@@ -25,6 +25,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"application", "bulk"}),
     frozenset({"factory"}),
     frozenset({"schedules"}),
+    frozenset({"doctor"}),
     frozenset({"worker", "cli", "celery"}),
 )
 

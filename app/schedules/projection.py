@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.schedules import crontab, schedule
 from redbeat.decoder import RedBeatJSONEncoder
-from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
+from redbeat.schedulers import RedBeatConfig, RedBeatSchedulerEntry, get_redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,7 +41,7 @@ class Projection:
         self._app = app
         self._client = get_redis(app)
         self._due_key = app.redbeat_conf.schedule_key
-        self._names_key = f"{app.redbeat_conf.key_prefix}:projected"
+        self._names_key = names_key(app)
         self._written: dict[str, datetime] = {}
 
     def refresh(self) -> int:
@@ -91,6 +91,11 @@ class Projection:
             pipe.execute()
         for name in names:
             self._written.pop(name, None)
+
+
+def names_key(app: Celeriac) -> str:
+    """Where Redis has the names of all entries; gone when Redis has lost them."""
+    return f"{RedBeatConfig(app).key_prefix}:projected"
 
 
 class Projector(threading.Thread):

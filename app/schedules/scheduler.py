@@ -18,7 +18,7 @@ from redis.exceptions import LockError, RedisError
 from app.ledger import schedules as ledger
 from app.ledger.database import UNREACHABLE
 from app.schedules import statics
-from app.schedules.firing import BATCH, fire_due
+from app.schedules.firing import BATCH, DAMAGED, fire_due
 from app.schedules.projection import Projector
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Scheduler(RedBeatScheduler):
                 logger.exception("beat: schedule %r cannot be fired", row.name)
                 self._leave_alone([row.name])
                 with self.app.database.transaction() as connection:
-                    ledger.complain(connection, row.name, f"cannot be fired: {type(exc).__name__}")
+                    ledger.complain(connection, row.name, f"{DAMAGED}: {type(exc).__name__}")
 
     def _leave_alone(self, names: Any) -> None:
         until = time.monotonic() + _DAMAGED_FOR
