@@ -12,6 +12,7 @@ from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
 from app.arguments import check_text
+from app.current import meant
 from app.errors import BadArgument, UnknownTask
 from app.ids import derived_id, new_id, parse_id
 from app.ledger.database import Database
@@ -105,10 +106,4 @@ class Celeriac(Celery):
             raise UnknownTask(name, nearest[0] if nearest else None)
 
     def __reduce__(self) -> Any:
-        return _current, ()
-
-
-def _current() -> Any:
-    from celery import current_app
-
-    return current_app._get_current_object()
+        return meant, ()

@@ -9,19 +9,21 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from celery import current_app
 from kombu.utils.json import JSONEncoder
 
 from app import arguments, hand_over, sending
+from app.current import meant
 from app.enqueue import Door
 from app.errors import BadArgument, LedgerUnavailable, PayloadTooLarge
-from app.ids import derived_id, new_id
+from app.ids import derived_id, new_uuid
 from app.ledger import jobs
 from app.ledger.database import UNREACHABLE
 from app.ledger.jobs import NewJob
@@ -85,18 +87,40 @@ def enqueue_many(
     app: Celeriac = task._get_app()
     if app.conf.task_always_eager:
         return sum(1 for call in map(_call, calls) if task.apply_async(call.args, call.kwargs, **options))
-    write = _writer(app, session)
     made = _Maker(task, options).jobs(calls)
+    chunks = iter(lambda: list(islice(made, chunk)), [])
+    write = _writer(app, session)
+    if write is not None:
+        return _told(((write(some), len(some)) for some in chunks), progress)
+    with ThreadPoolExecutor(1, "celeriac-bulk") as background:  # the next chunk is made while one is written
+        return _told(_behind(background, partial(_write, app), chunks), progress)
+
+
+def _behind(
+    background: Executor, write: Callable[[list[NewJob]], int], chunks: Iterable[list[NewJob]]
+) -> Iterator[tuple[int, int]]:
+    """How many of each chunk are new, and its size; one chunk behind what is made."""
+    pending: tuple[Future[int], int] | None = None
+    for some in chunks:
+        if pending is not None:
+            yield pending[0].result(), pending[1]
+        pending = background.submit(write, some), len(some)
+    if pending is not None:
+        yield pending[0].result(), pending[1]
+
+
+def _told(written: Iterable[tuple[int, int]], progress: Callable[[int], object] | None) -> int:
+    """Sum up, and tell how far it is."""
     new = seen = 0
-    while some := list(islice(made, chunk)):
-        try:
-            new += write(some)
-        except LedgerUnavailable as exc:
-            exc.add_note(f"{seen} calls before it were enqueued")
-            raise
-        seen += len(some)
-        if progress is not None:
-            progress(seen)
+    try:
+        for fresh, size in written:
+            new += fresh
+            seen += size
+            if progress is not None:
+                progress(seen)
+    except LedgerUnavailable as exc:
+        exc.add_note(f"{seen} calls before it were enqueued")
+        raise
     return new
 
 
@@ -105,25 +129,23 @@ def enqueue_together(*, app: Celeriac | None = None, chunk: int = CHUNK) -> Iter
     """What the block enqueues is written and sent when it ends, in chunks; nothing, if it raises."""
     with hand_over.collecting() as found:
         yield
-    write = _writer(app or current_app._get_current_object(), None)
+    platform = meant(app)
+    write = _writer(platform, None) or partial(_write, platform)
     for start in range(0, len(found), chunk):
         write(found[start : start + chunk])
 
 
-def _writer(app: Celeriac, session: Session | None) -> Callable[[list[NewJob]], int]:
-    """How a chunk is written; it returns how many of it are new."""
+def _writer(app: Celeriac, session: Session | None) -> hand_over.Writer | None:
+    """How a chunk is written in a transaction of the caller's, or collected; None when it is in neither."""
     if session is not None:
         return lambda new: write_all(app, session, new)
-    outer = hand_over.writer()
-    if outer is not None:
-        return outer
-    return lambda new: _write(app, new)
+    if hand_over.is_collecting():
+        return lambda new: sum(map(hand_over.collect, new))
+    return hand_over.writer()
 
 
 def _write(app: Celeriac, chunk: list[NewJob]) -> int:
     """Rows, then messages."""
-    if all(map(hand_over.collect, chunk)):
-        return len(chunk)
     if app.broker_state.resting:
         chunk = [job.unsent() for job in chunk]
     try:
@@ -151,6 +173,7 @@ class _Maker:
         self._hide = any(map(arguments.is_sensitive, self._names))
         self._model: NewJob | None = None
         self._embed: Any = None  # the part of the body that is the same for all
+        self._same: dict[str, Any] = {}  # the model's fields
         self._left = 0  # calls until the headers are made anew
 
     def jobs(self, calls: Iterable[Any]) -> Iterator[NewJob]:
@@ -171,6 +194,7 @@ class _Maker:
         if self._can_be_imitated(job):
             self._left = CHUNK - 1
             self._embed = json.loads(job.payload)[2]
+            self._same = {field.name: getattr(job, field.name) for field in fields(job)}
         return job
 
     def _through_the_door(self, call: Call) -> NewJob:
@@ -197,29 +221,24 @@ class _Maker:
         if len(payload) > limit:
             raise PayloadTooLarge(self._task.name, len(payload), limit)
         id = self._id(call)
+        written = str(id)
         headers = {
             **model.headers,
-            "id": id,
+            "id": written,
             "argsrepr": arguments.represent(args, names=self._names, hide=hide),
             "kwargsrepr": arguments.represent(kwargs, hide=hide),
         }
-        own_root = model.root_id == model.id
-        if own_root:
-            headers["root_id"] = id
-        return replace(
-            model,
-            id=UUID(id),
-            root_id=UUID(id) if own_root else model.root_id,
-            payload=payload,
-            headers=headers,
-            idempotency_key=call.idempotency_key,
-        )
+        own: dict[str, Any] = {"id": id, "payload": payload, "headers": headers}
+        if model.root_id == model.id:
+            headers["root_id"] = written
+            own["root_id"] = id
+        return NewJob(**{**self._same, **own, "idempotency_key": call.idempotency_key})
 
-    def _id(self, call: Call) -> str:
+    def _id(self, call: Call) -> UUID:
         if call.idempotency_key is None:
-            return new_id()
+            return new_uuid()
         key = arguments.check_text("idempotency_key", call.idempotency_key, length=NAME_LENGTH)
-        return derived_id(self._task.name, key)
+        return UUID(derived_id(self._task.name, key))
 
 
 def _call(given: Any) -> Call:

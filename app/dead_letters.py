@@ -9,10 +9,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from celery import current_app
 from kombu.serialization import dumps
 
 from app import arguments
+from app.current import meant
 from app.errors import BadArgument, GroupNotFound, JobNotFound, UnknownTask
 from app.ids import parse_id
 from app.job import job as read_job
@@ -56,7 +56,7 @@ class Cause:
 
 def groups(*, limit: int = 50, app: Celeriac | None = None) -> list[Group]:
     """The largest groups of dead letters: same task, same exception, same failing frame."""
-    with _app(app).database.reading() as connection:
+    with meant(app).database.reading() as connection:
         return ledger.groups(connection, limit=limit)
 
 
@@ -75,7 +75,7 @@ def cause_of(key: str, *, app: Celeriac | None = None) -> Cause:
 
 def members(cause: Cause, *, limit: int = 20, app: Celeriac | None = None) -> list[str]:
     """Ids of dead letters of ``cause``, the oldest first; at most ``limit``."""
-    with _app(app).database.reading() as connection:
+    with meant(app).database.reading() as connection:
         return [str(job) for job in _members(connection, cause, limit=limit)]
 
 
@@ -94,7 +94,7 @@ def replay_one(
     Raises:
         JobNotFound, BadArgument, UnknownTask.
     """
-    platform, wanted = _app(app), parse_id(id, name="id")
+    platform, wanted = meant(app), parse_id(id, name="id")
     edited = None
     if args is not None or kwargs is not None:
         edited = _edited(platform, wanted, args, kwargs)
@@ -119,7 +119,7 @@ def replay(
         rate: jobs a second, at most.
         progress: told how many are done after each batch.
     """
-    return _each(_app(app), cause, None if dry_run else _replay_batch, rate, progress)
+    return _each(meant(app), cause, None if dry_run else _replay_batch, rate, progress)
 
 
 def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
@@ -128,7 +128,7 @@ def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
     Raises:
         BadArgument: ``id`` is no UUID.
     """
-    with _app(app).database.transaction() as connection:
+    with meant(app).database.transaction() as connection:
         return bool(ledger.discard(connection, [parse_id(id, name="id")]))
 
 
@@ -140,7 +140,7 @@ def discard(
     app: Celeriac | None = None,
 ) -> int:
     """Delete every dead letter of ``cause`` with its history; return how many."""
-    return _each(_app(app), cause, None if dry_run else ledger.discard, None, progress)
+    return _each(meant(app), cause, None if dry_run else ledger.discard, None, progress)
 
 
 def _replay_batch(connection: Any, ids: Sequence[UUID]) -> int:
@@ -219,8 +219,3 @@ def _options(row: Any) -> Any:
 
     body = decoded(row)
     return body[2] if body is not None else {}
-
-
-def _app(app: Celeriac | None) -> Celeriac:
-    found: Celeriac = current_app._get_current_object() if app is None else app
-    return found

@@ -9,9 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from celery import current_app
-
 from app import overview
+from app.current import meant
 from app.display import length, stamp
 from app.errors import JobNotFound
 from app.ids import parse_id
@@ -79,7 +78,7 @@ def explain(id: str, *, app: Celeriac | None = None) -> Explanation:
         BadArgument: ``id`` is no UUID.
         JobNotFound: the ledger has no such job.
     """
-    platform: Celeriac = current_app._get_current_object() if app is None else app
+    platform = meant(app)
     return decide(_facts(platform, parse_id(id, name="id")))
 
 

@@ -72,7 +72,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "redis_backend_health_check_interval": 25,
         "task_time_limit": settings.hard_limit,  # or jobs that hang would hold every child for ever
         "worker_consumer": "app.worker.consumer:Consumer",
-        "worker_prefetch_multiplier": settings.prefetch,
+        "worker_prefetch_multiplier": settings.prefetch or 1,
         "worker_lost_wait": 2.0,  # seconds; a dead child's result may still be on its way
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_enable_prefetch_count_reduction": False,

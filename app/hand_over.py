@@ -27,6 +27,10 @@ def collecting() -> Iterator[list[NewJob]]:
         _collected.reset(token)
 
 
+def is_collecting() -> bool:
+    return _collected.get() is not None
+
+
 def collect(job: NewJob) -> bool:
     """Add ``job`` to the list of the innermost ``collecting`` block; False when there is none."""
     jobs = _collected.get()

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from celery import current_app
 from kombu.compression import decompress
 from kombu.serialization import loads
 from kombu.utils.json import dumps as encode
 from kombu.utils.json import loads as decode
 
+from app.current import meant
 from app.errors import BadArgument, JobNotFound
 from app.ids import parse_id
 from app.ledger import listing, reads
@@ -117,7 +117,7 @@ def job(id: str, *, app: Celeriac | None = None) -> Job:
         JobNotFound: the ledger has no such job.
     """
     wanted = parse_id(id, name="id")
-    with _app(app).database.reading() as connection:
+    with meant(app).database.reading() as connection:
         row = reads.find(connection, wanted)
         if row is None:
             raise JobNotFound(str(wanted))
@@ -151,7 +151,7 @@ def jobs(
         raise BadArgument("since", f"wanted an aware datetime, found {since!r}")
     wanted = Filter(state=_state(state), task=task, queue=queue, user_id=user_id, since=since)
     key = None if after is None else (after.queued, parse_id(after.id, name="after"))
-    with _app(app).database.reading() as connection:
+    with meant(app).database.reading() as connection:
         rows = listing.page(connection, wanted, limit=limit, after=key, whole=True)
         return [_job(row, ()) for row in rows]
 
@@ -166,7 +166,7 @@ def cancel(id: str, *, hard: bool = False, app: Celeriac | None = None) -> Answe
         BadArgument: ``id`` is no UUID.
     """
     wanted = parse_id(id, name="id")
-    return _cancel(_app(app), [wanted], hard)[wanted]
+    return _cancel(meant(app), [wanted], hard)[wanted]
 
 
 def cancel_all(
@@ -202,7 +202,7 @@ def cancel_matching(
     Args:
         progress: told how many were met after each batch.
     """
-    platform, met, beyond = _app(app), 0, None
+    platform, met, beyond = meant(app), 0, None
     while True:
         with platform.database.reading() as connection:
             ids = reads.unfinished(connection, wanted, limit=_BATCH, beyond=beyond)
@@ -225,11 +225,6 @@ def _state(value: JobState | str | None) -> JobState | None:
         return None if value is None else JobState(value)
     except ValueError:
         raise BadArgument("state", f"wanted one of {', '.join(JobState)}, found {value!r}") from None
-
-
-def _app(app: Celeriac | None) -> Celeriac:
-    found: Celeriac = current_app._get_current_object() if app is None else app
-    return found
 
 
 def _job(row: Any, attempts: Sequence[Any]) -> Job:

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from celery import current_app
-
+from app.current import meant
 from app.errors import AmbiguousId, BadArgument, JobNotFound
 from app.job import LARGEST_PAGE, PAGE
 from app.ledger import listing as ledger
@@ -78,7 +77,7 @@ def page(
     if not 1 <= limit <= LARGEST_PAGE:
         raise BadArgument("limit", f"wanted 1 to {LARGEST_PAGE}, found {limit!r}")
     key = None if after is None else _key(after)
-    platform: Celeriac = current_app._get_current_object() if app is None else app
+    platform = meant(app)
     with platform.database.reading() as connection:
         rows = ledger.page(connection, wanted, sort=sort, limit=limit + 1, after=key)
     more, rows = len(rows) > limit, rows[:limit]

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from celery import current_app
-
+from app.current import meant
 from app.ledger import overview as ledger
 from app.ledger import reads, workers
 from app.ledger.clock import clock
@@ -84,7 +83,7 @@ class Watched:
 
 def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
     """Every queue that the app knows or the ledger has jobs of, the most important first."""
-    platform = _app(app)
+    platform = meant(app)
     with platform.database.reading() as connection:
         moment = clock(connection)
         depths = {depth.queue: depth for depth in ledger.depths(connection)}
@@ -110,7 +109,7 @@ def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
 
 def workers_of(*, within: timedelta = timedelta(hours=1), app: Celeriac | None = None) -> list[Seen]:
     """The workers that were heard of within that span, with their state."""
-    platform = _app(app)
+    platform = meant(app)
     with platform.database.reading() as connection:
         found = workers.seen(connection, within=within)
     timeout = timedelta(seconds=platform.settings.worker_timeout)
@@ -119,20 +118,20 @@ def workers_of(*, within: timedelta = timedelta(hours=1), app: Celeriac | None =
 
 def live_workers(*, app: Celeriac | None = None) -> list[WorkerSeen]:
     """The workers that live."""
-    platform = _app(app)
+    platform = meant(app)
     with platform.database.reading() as connection:
         return _living(platform, connection)
 
 
 def stats(wanted: Filter, *, app: Celeriac | None = None) -> list[Line]:
     """The jobs that fit, in numbers: by task and state, by task (state None), all (task None)."""
-    with _app(app).database.reading() as connection:
+    with meant(app).database.reading() as connection:
         return reads.lines(connection, wanted)
 
 
 def watched(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = None) -> Watched:
     """What there is now, and what came and ended within that span."""
-    with _app(app).database.reading() as connection:
+    with meant(app).database.reading() as connection:
         moment = clock(connection)
         depths = ledger.depths(connection)
         accepted = ledger.accepted(connection, moment - within)
@@ -156,7 +155,7 @@ def watched(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = 
 
 def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str, int]:
     """How many messages the broker has in each queue; nothing when it cannot be asked."""
-    platform = _app(app)
+    platform = meant(app)
     try:
         with platform.connection_or_acquire() as connection:
             channel = connection.default_channel
@@ -198,8 +197,3 @@ def _queue(
 
 def _nothing(queue: str) -> Depth:
     return Depth(queue=queue, sent=0, unsent=0, later=0, parked=0, retrying=0, running=0, oldest=None)
-
-
-def _app(app: Celeriac | None) -> Celeriac:
-    found: Celeriac = current_app._get_current_object() if app is None else app
-    return found

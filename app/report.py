@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from celery import current_app
-
+from app.current import meant
 from app.errors import BadArgument
 from app.ledger import reads
 from app.ledger.reads import FailureLine, Line
@@ -41,7 +40,7 @@ def summarise(day: date, *, app: Celeriac | None = None) -> Summary:
         raise BadArgument("day", f"wanted a date, found {day!r}")
     since = datetime.combine(day, time(), tzinfo=UTC)
     made = datetime.now(UTC)
-    found: Celeriac = current_app._get_current_object() if app is None else app
+    found = meant(app)
     with found.database.reading() as connection:
         told = reads.day_summary(connection, since, since + timedelta(days=1))
     return Summary(day=day, made=made, whole=told.whole, lines=told.lines, failures=told.failures)

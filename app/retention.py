@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from celery import current_app
 from sqlalchemy import Connection
 
+from app.current import meant
 from app.ledger import prune as ledger
 from app.ledger.lifecycle import JobState
 
@@ -58,7 +58,7 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
 
     In batches of 1,000, each a transaction of its own: a running system does not notice it.
     """
-    platform: Celeriac = current_app._get_current_object() if app is None else app
+    platform = meant(app)
     keep = retention or Retention.of(platform)
     own = sorted(keep.tasks)
     gone: dict[str, int] = {}

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     # worker
     task_modules: Annotated[tuple[str, ...], NoDecode] = ("tasks",)
     low_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # share of draws that begin with the lowest queue
-    prefetch: Annotated[int, Field(ge=1, le=1000)] = 8  # messages held per child
+    prefetch: Annotated[int, Field(ge=1, le=1000)] | None = None  # messages per child; None: it adapts
     heartbeat: Annotated[float, Field(gt=0, le=60)] = 3.0  # seconds
     worker_timeout: Annotated[float, Field(gt=0)] = 12.0  # seconds of silence after which a worker is dead
 

@@ -14,11 +14,11 @@ from contextvars import Token
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from celery import current_app
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app import arguments, hand_over, sending
+from app.current import meant
 from app.errors import AttemptTaken, BadArgument
 from app.ledger import jobs, outcomes
 from app.ledger.jobs import NewJob
@@ -56,7 +56,7 @@ class enqueue_in:
     def __enter__(self) -> Self:
         if not isinstance(self._session, Session):
             raise BadArgument("session", "an AsyncSession wants `async with enqueue_in(session):`")
-        writer = SessionWriter(self._app or _current_app(), self._session)
+        writer = SessionWriter(meant(self._app), self._session)
         self._token = hand_over.through(writer.write)
         return self
 
@@ -72,7 +72,7 @@ class enqueue_in:
     async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._collecting.__exit__(None, None, None)
         if kind is None and self._collected:
-            app = self._app or _current_app()
+            app = meant(self._app)
             session: Any = self._session
             await session.run_sync(lambda sync: write_all(app, sync, self._collected))
 
@@ -88,7 +88,7 @@ def complete_in(session: Session, result: Any = None, *, app: Celeriac | None = 
         AttemptTaken: the attempt was taken from this worker: roll back.
         AnotherDatabase: the session speaks to another database than the ledger.
     """
-    platform = app or _current_app()
+    platform = meant(app)
     task = platform.current_worker_task
     stamp = task.request.get(STAMP) if task is not None else None
     if not stamp:
@@ -148,8 +148,3 @@ def _forget(session: Session, previous: Any) -> None:
     if previous.nested:
         return  # a savepoint: messages of rows that went with it are dropped by the worker
     session.info[_UNSENT] = []
-
-
-def _current_app() -> Celeriac:
-    found: Celeriac = current_app._get_current_object()
-    return found

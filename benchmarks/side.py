@@ -32,6 +32,7 @@ class Side:
     delayed: Callable[[float, float], object]  # as timed, to be run that many seconds later
     worker: Callable[[str, int], Sequence[str]]  # argv of a worker with that pool and so many jobs at a time
     distributions: tuple[str, ...]  # packages whose versions matter
+    many: Callable[[int, float], object] | None = None  # so many no-op jobs at a time, due in seconds
     prepare: Callable[[], object] = _nothing  # makes the tables in an empty database
 
     def enqueue(self, n: int) -> None:
@@ -49,6 +50,14 @@ class Side:
             times.append(round((time.perf_counter() - begin) * 1e6, 1))
         return times
 
+    def bulk(self, n: int, delay: float) -> float:
+        """Seconds that ``n`` jobs take, due in ``delay`` seconds, by the best way that the side has."""
+        many = self.many or (lambda n, delay: self.enqueue(n))
+        many(100, delay)  # which connects and prepares
+        begin = time.perf_counter()
+        many(n, delay)
+        return time.perf_counter() - begin
+
     def pace(self, n: int, rate: int) -> None:
         """Enqueue ``n`` timed jobs, ``rate`` a second; one that is late does not delay the others."""
         begin = time.monotonic()
@@ -56,10 +65,12 @@ class Side:
             time.sleep(max(0.0, begin + number / rate - time.monotonic()))
             self.timed(time.monotonic())
 
-    def delay_by(self, n: int, shortest: float, longest: float) -> None:
-        """Enqueue ``n`` timed jobs whose delays, in seconds, are spread evenly; each names when it is due."""
+    def delay_by(self, n: int, rate: int, shortest: float, longest: float) -> None:
+        """Enqueue ``n`` timed jobs, ``rate`` a second, with delays in seconds; each names when it is due."""
+        begin = time.monotonic()
         for number in range(n):
-            seconds = shortest + (longest - shortest) * number / n
+            time.sleep(max(0.0, begin + number / rate - time.monotonic()))
+            seconds = shortest + (longest - shortest) * (number % 97) / 97
             self.delayed(time.monotonic() + seconds, seconds)
 
     def versions(self) -> dict[str, str]:
@@ -79,9 +90,10 @@ def main(side: Side) -> None:
         "versions": side.versions,
         "enqueue": lambda n: side.enqueue(int(n)),
         "delay": lambda n, warm: side.delay(int(n), int(warm)),
+        "bulk": lambda n, delay: side.bulk(int(n), float(delay)),
         "pace": lambda n, rate: side.pace(int(n), int(rate)),
-        "delayed": lambda n, shortest, longest: side.delay_by(int(n), float(shortest), float(longest)),
+        "delayed": lambda n, rate, *bounds: side.delay_by(int(n), int(rate), *map(float, bounds)),
         "worker": lambda pool, concurrency: side.become_worker(pool, int(concurrency)),
     }
     answer = commands[command](*words)
-    print(json.dumps(answer if command in ("versions", "delay") else None))
+    print(json.dumps(answer if command in ("versions", "delay", "bulk") else None))

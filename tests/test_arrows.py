@@ -17,7 +17,19 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "tether"}),
     frozenset({"settings", "wire"}),
     frozenset({"ledger"}),
-    frozenset({"arguments", "ids", "priorities", "failures", "hand_over", "sending", "embedded", "display"}),
+    frozenset(
+        {
+            "arguments",
+            "current",
+            "ids",
+            "priorities",
+            "failures",
+            "hand_over",
+            "sending",
+            "embedded",
+            "display",
+        }
+    ),
     frozenset({"job", "task", "control", "transactions", "retention"}),
     frozenset({"listing"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),

@@ -253,6 +253,9 @@ HOOKS = [
     Hook("kombu.transport.virtual.base:QoS.restore_at_shutdown", None, "messages are given back at shutdown"),
     Hook("kombu.asynchronous.timer:Timer.call_repeatedly", "secs, fun, args", "a worker grows with its jobs"),
     Hook("kombu.asynchronous.timer:Timer._queue", None, "a worker grows with its jobs"),
+    Hook("kombu.common:QoS.increment_eventually", "n", "the prefetch count does not follow the jobs"),
+    Hook("kombu.common:QoS.decrement_eventually", "n", "the prefetch count does not follow the jobs"),
+    Hook("kombu.common:QoS.value", None, "the prefetch count does not follow the jobs"),
     Hook("celery.concurrency.base:BasePool.is_green", None, "a gevent pool blocks the ledger thread"),
     Hook("kombu.transport.redis:Channel.__init__", "*args, **kwargs", "our QoS is not used"),
     Hook("kombu.transport.redis:Channel.Message", None, "garbage in a queue ends the worker"),
@@ -273,6 +276,10 @@ HOOKS = [
     Hook(
         "kombu.transport.redis:Channel._disconnect_pools", "", "a forked child uses its parent's connection"
     ),
+    Hook("kombu.transport.redis:Channel._brpop_start", "timeout", "messages are drawn one by one"),
+    Hook("kombu.transport.redis:Channel.brpop_timeout", None, "a lost connection is not noticed"),
+    Hook("kombu.transport.redis:Channel.global_keyprefix", None, "queues are drawn without their prefix"),
+    Hook("kombu.transport.virtual.base:QoS.can_consume_max_estimate", "", "more is drawn than may be held"),
     Hook("kombu.transport.redis:Channel._brpop_read", "**options", "garbage in a queue ends the worker"),
     Hook("kombu.transport.redis:Channel._in_poll", None, "a worker waits for no further message"),
     Hook(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -37,9 +39,9 @@ def test_two_commands_do_everything() -> None:
     ],
 )
 def test_a_command_does_what_is_tested(target: str, does: str) -> None:
-    made = subprocess.run(
-        ["make", "--dry-run", target, "ARGS=--exit"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    argv = ["make", "--dry-run", target, "ARGS=--exit"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    made = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert made.stdout.splitlines()[-1].endswith(does)
 
 
@@ -60,3 +62,12 @@ def test_what_is_imported_exists() -> None:
 def test_every_variable_exists(page: Path) -> None:
     known = {f"CELERIAC_{name.upper()}" for name in Settings.model_fields}
     assert set(re.findall(r"CELERIAC_[A-Z_]+", page.read_text())) <= known
+
+
+def test_the_page_of_settings_has_each_of_them_with_its_default() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE))
+    for name, field in Settings.model_fields.items():
+        (variable,) = {f"CELERIAC_{name.upper()}", name.upper(), f"CELERY_{name.upper()}"} & rows.keys()
+        if field.default is not None and not name.endswith(("url", "dir", "backend")):
+            assert ast.literal_eval(rows[variable]) == field.default, variable

@@ -62,7 +62,7 @@ class Json(click.ParamType[Any]):
 
         try:
             found = json.loads(value)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             self.fail(f"no JSON: {exc}; a text needs its quotes: '\"like this\"'", param, ctx)
         if self._kind is not None and not isinstance(found, self._kind):
             self.fail(f"wanted a JSON {_KINDS[self._kind]}, found {value!r}", param, ctx)

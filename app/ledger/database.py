@@ -137,11 +137,6 @@ def _was_closed(pooled: PoolProxiedConnection) -> bool:
     return bool(poller.poll(0))
 
 
-def is_disconnect(error: BaseException) -> bool:
-    """Whether ``error`` says that the connection was lost, so that the same on a new one may work."""
-    return isinstance(error, DBAPIError) and error.connection_invalidated
-
-
 def _roll_back(connection: Connection) -> None:
     if connection.invalidated or connection.closed:
         return
@@ -152,20 +147,7 @@ def _roll_back(connection: Connection) -> None:
 
 
 def _create(database: Database) -> Engine:
-    if database.dialect == "sqlite":
-        engine = create_engine(
-            database.url,
-            hide_parameters=True,  # or errors and logs would show rows
-            isolation_level="AUTOCOMMIT",
-            skip_autocommit_rollback=True,
-            pool_reset_on_return=None,
-            pool_size=database._pool,
-            max_overflow=0,
-            pool_timeout=database._patience,
-            connect_args={"timeout": database._patience, "check_same_thread": False},
-        )
-        event.listen(engine, "connect", _prepare_sqlite)
-        return engine
+    sqlite = database.dialect == "sqlite"
     engine = create_engine(
         database.url,
         hide_parameters=True,  # or errors and logs would show rows
@@ -175,16 +157,13 @@ def _create(database: Database) -> Engine:
         pool_size=database._pool,
         max_overflow=0,
         pool_timeout=database._patience,
-        pool_recycle=_RECYCLE,
+        pool_recycle=-1 if sqlite else _RECYCLE,
         pool_use_lifo=True,
-        connect_args={
-            "application_name": "celeriac",
-            "prepare_threshold": 5 if database._prepared else None,
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-        },
+        connect_args=_sqlite_arguments(database) if sqlite else _postgresql_arguments(database),
     )
+    if sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine
     patience = database._patience
 
     def connect_in_time(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> DBAPIConnection:
@@ -194,6 +173,20 @@ def _create(database: Database) -> Engine:
     event.listen(engine, "do_connect", connect_in_time)
     event.listen(engine, "connect", _read_clock)
     return engine
+
+
+def _sqlite_arguments(database: Database) -> dict[str, Any]:
+    return {"timeout": database._patience, "check_same_thread": False}
+
+
+def _postgresql_arguments(database: Database) -> dict[str, Any]:
+    return {
+        "application_name": "celeriac",
+        "prepare_threshold": 5 if database._prepared else None,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+    }
 
 
 def _within(patience: float, connect: Any, dialect: Any) -> DBAPIConnection:

@@ -9,10 +9,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from celery import current_app
 from sqlalchemy import Connection
 
 from app import sending
+from app.current import meant
 from app.errors import BadArgument, InvalidSchedule, ScheduleNotFound
 from app.ids import new_id
 from app.ledger import jobs
@@ -106,7 +106,7 @@ def register(
         run_immediately=run_immediately,
         enabled=enabled,
     )
-    platform = _app(app)
+    platform = meant(app)
     with platform.database.transaction() as connection:
         return put(platform, connection, wanted)
 
@@ -134,7 +134,7 @@ def unregister(name: str, *, app: Celeriac | None = None) -> None:
         ScheduleNotFound: there is none of that name.
         InvalidSchedule: it is static, and would come back.
     """
-    with _app(app).database.transaction() as connection:
+    with meant(app).database.transaction() as connection:
         if _found(connection, name).static:
             raise InvalidSchedule(name, [_STATIC])
         ledger.remove(connection, name)
@@ -146,7 +146,7 @@ def enable(name: str, *, app: Celeriac | None = None) -> Schedule:
     Raises:
         ScheduleNotFound: there is none of that name.
     """
-    with _app(app).database.transaction() as connection:
+    with meant(app).database.transaction() as connection:
         found = _found(connection, name, lock=True)
         if not found.enabled:
             now = ledger.clock(connection)
@@ -161,7 +161,7 @@ def disable(name: str, *, app: Celeriac | None = None) -> Schedule:
     Raises:
         ScheduleNotFound: there is none of that name.
     """
-    with _app(app).database.transaction() as connection:
+    with meant(app).database.transaction() as connection:
         _found(connection, name, lock=True)
         ledger.switch(connection, name, enabled=False, next_run=None)
         return _found(connection, name)
@@ -173,13 +173,13 @@ def get(name: str, *, app: Celeriac | None = None) -> Schedule:
     Raises:
         ScheduleNotFound: there is none.
     """
-    with _app(app).database.reading() as connection:
+    with meant(app).database.reading() as connection:
         return _found(connection, name)
 
 
 def list_all(*, app: Celeriac | None = None) -> list[Schedule]:
     """Every schedule, by name; without those that were taken out of the project's file."""
-    with _app(app).database.reading() as connection:
+    with meant(app).database.reading() as connection:
         return [of_row(row) for row in ledger.page(connection)]
 
 
@@ -193,7 +193,7 @@ def run_now(name: str, *, app: Celeriac | None = None) -> str:
         ScheduleNotFound: there is none of that name.
         BadArgument, PayloadTooLarge: its job would be refused.
     """
-    platform = _app(app)
+    platform = meant(app)
     with platform.database.transaction() as connection:
         found = _found(connection, name, lock=True)
         job = new_job(
@@ -236,8 +236,3 @@ def _found(connection: Connection, name: str, *, lock: bool = False) -> Schedule
         nearest = difflib.get_close_matches(name, known, n=1)
         raise ScheduleNotFound(name[:80], nearest[0][:80] if nearest else None)
     return of_row(row)
-
-
-def _app(app: Celeriac | None) -> Celeriac:
-    found: Celeriac = current_app._get_current_object() if app is None else app
-    return found

@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 #: Seconds that a shutdown waits for the ledger; what is not written then is rescued by others.
 _PATIENCE = 10.0
 
+_ADAPT = 0.2  # seconds between two looks at how many messages to hold
+
 #: So many messages of a job may turn out damaged before its row is held to be.
 _COPIES = 3
 
@@ -110,6 +112,7 @@ class Consumer(CeleryConsumer):
                 Duty("reconcile", self.reconciler.compare, 5.0),
                 Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0),
                 Duty("strands", self.strander.sweep, 2.0),
+                Duty("prefetch", self._adapt_prefetch, _ADAPT),
             ],
             longest_rest=settings.worker_timeout / 4,
         )
@@ -237,6 +240,17 @@ class Consumer(CeleryConsumer):
             logger.warning("this worker was declared dead while it was silent; late outcomes are refused")
             self.reconciler.compare()
         self.rescuer.beat_written()
+
+    def _adapt_prefetch(self) -> None:
+        """Hold as many messages as the length of jobs asks for, unless the number is set."""
+        qos = getattr(self, "qos", None)  # none before the first connection
+        if qos is None or self.app.settings.prefetch is not None:
+            return
+        change = self.ledger.prefetch() - qos.value
+        if change > 0:
+            qos.increment_eventually(change)
+        elif change < 0:
+            qos.decrement_eventually(-change)
 
     # ---- facts
 

@@ -75,6 +75,10 @@ class LedgerThread:
         wants = outcome.state is JobState.COMPLETED and request is not None and not request.ignore_result
         self._inbox.put(Told(outcome, wants))
 
+    def prefetch(self) -> int:
+        """How many messages this worker should hold, as long as its jobs take what they took."""
+        return self._room.prefetch(children=self._concurrency(), queues=self._pool_queues())
+
     def doubt(self, jobs: Sequence[UUID]) -> None:
         """Release rows that this worker holds without knowing, unless it knows of them by then."""
         self._inbox.put(frozenset(jobs))

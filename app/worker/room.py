@@ -11,6 +11,8 @@ _AHEAD = 0.05
 #: and what waits behind one of them could have run elsewhere.
 _LONG = 0.2
 
+_MOST = 1_000  # messages beside those for the children
+
 _UNKNOWN = 1.0  # seconds that a job takes, before any has ended
 
 _SHORTEST = 0.0005  # seconds; what is measured below is noise
@@ -37,7 +39,17 @@ class Room:
         Args:
             queues: whether the pool takes more than it can run; one that does not blocks instead.
         """
-        ahead = 0
-        if queues and self._pace < _LONG:
-            ahead = math.ceil(children * _AHEAD / max(self._pace, _SHORTEST))
-        return max(0, children + ahead - unfinished)
+        return max(0, children + self._ahead(children, queues) - unfinished)
+
+    def prefetch(self, *, children: int, queues: bool = True) -> int:
+        """How many messages may be held, claimed or not: another turn's worth beside what may be claimed.
+
+        As many as there are children while jobs are long: who waits for a child is the most important
+        then, not the first that came.
+        """
+        return children + min(2 * self._ahead(children, queues), _MOST)
+
+    def _ahead(self, children: int, queues: bool) -> int:
+        if not queues or self._pace >= _LONG:
+            return 0
+        return math.ceil(children * _AHEAD / max(self._pace, _SHORTEST))

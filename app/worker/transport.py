@@ -7,7 +7,9 @@ visibility timeout, and nothing is restored at shutdown.
 from __future__ import annotations
 
 import base64
+import logging
 import os
+import time
 from collections.abc import Sequence
 from queue import Empty
 from typing import Any
@@ -17,8 +19,13 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle
+from redis.exceptions import ResponseError
 
 from app.priorities import QUEUES, priority_of
+
+logger = logging.getLogger(__name__)
+
+_MOST = 200  # messages of one command
 
 #: What a body that cannot be understood is kept as.
 DAMAGED = "application/x-celeriac-damaged"
@@ -96,6 +103,7 @@ class Channel(redis.Channel):
     low_share = 0.0
     _publisher: Any = None
     _line: Any = None  # a client with a connection of its own, which need not be checked out for each message
+    _in_bulk = False  # whether the pending command is BLMPOP
     _line_of = 0  # its process: a fork must not write into its parent's connection
 
     from_transport_options = (*redis.Channel.from_transport_options, "low_share")
@@ -132,6 +140,26 @@ class Channel(redis.Channel):
         self._publisher = self._line = None
         super()._disconnect_pools()
 
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Ask for as many messages of one queue as this worker may hold, in one command.
+
+        BLMPOP is of Redis 7; an older server is asked for one at a time, and so is every server while a
+        share of the draws is the lower queues', or the worker's keys have a prefix.
+        """
+        most = self.qos.can_consume_max_estimate()
+        alone = most == 1 or self.low_share or self.global_keyprefix or self.connection.one_at_a_time
+        queues = [] if alone else self._queue_cycle.consume(len(self.active_queues))
+        self._in_bulk = bool(queues)
+        if not queues:
+            super()._brpop_start(timeout)
+            return
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = time.monotonic()
+        count = min(most or _MOST, _MOST)
+        wait = self.brpop_timeout if timeout is None else timeout
+        ask = ("BLMPOP", wait or 0, len(queues), *queues, "RIGHT", "COUNT", count)
+        self.client.connection.send_command(*ask)
+
     def _brpop_read(self, **options: Any) -> bool:
         client = self.client
         try:
@@ -140,15 +168,22 @@ class Channel(redis.Channel):
             except self.connection_errors:
                 client.connection.disconnect()  # the next turn of the loop connects anew
                 raise
+            except ResponseError as exc:
+                if not self._in_bulk:
+                    raise
+                logger.info("the broker gives one message at a time: %s", exc)
+                self.connection.one_at_a_time = True
+                raise Empty from exc
             if not reply:
                 raise Empty
-            key, item = reply
+            key, found = reply
             queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
-            self.connection._deliver(_decoded(item, queue), queue)
+            for item in found if self._in_bulk else [found]:
+                self.connection._deliver(_decoded(item, queue), queue)
             return True
         finally:
-            self._in_poll = None  # this connection waits for nothing until BRPOP is sent again
+            self._in_poll = None  # this connection waits for nothing until it asks again
             self._flush_brpop_reauth()
 
 
@@ -167,6 +202,7 @@ class Connection(kombu.Connection):
 
 class Transport(redis.Transport):
     Channel = Channel
+    one_at_a_time = False  # whether its server knows no BLMPOP, or must not be asked
 
 
 def _decoded(item: bytes, queue: str) -> Any:

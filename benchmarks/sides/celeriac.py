@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from app.bulk import enqueue_many
 from app.celery import app
 from app.ledger.migrate import upgrade
 from benchmarks import witness
@@ -24,6 +25,10 @@ def delayed(due: float, seconds: float) -> None:
     timed.apply_async((due,), countdown=seconds)
 
 
+def many(n: int, delay: float) -> None:
+    enqueue_many(noop, (() for _ in range(n)), **({"countdown": delay} if delay else {}))
+
+
 def worker(pool: str, concurrency: int) -> list[str]:
     argv = [sys.executable, "-m", "celery", "-A", "app", "worker", "-I", "benchmarks.sides.celeriac"]
     return [*argv, "-P", pool, "-c", str(concurrency)]
@@ -40,6 +45,7 @@ if __name__ == "__main__":
             timed=timed.delay,
             delayed=delayed,
             worker=worker,
+            many=many,
             prepare=prepare,
             distributions=("celery", "kombu", "redis", "sqlalchemy", "psycopg"),
         )

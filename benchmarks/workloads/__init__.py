@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.workload import Workload
+from benchmarks.workloads.bulk import BULK
 from benchmarks.workloads.connections import CONNECTIONS
 from benchmarks.workloads.delay import DELAY
 from benchmarks.workloads.drain import DRAIN
@@ -10,4 +11,4 @@ from benchmarks.workloads.latency import LATENCY
 from benchmarks.workloads.lateness import LATENESS
 from benchmarks.workloads.memory import MEMORY
 
-WORKLOADS: tuple[Workload, ...] = (DRAIN, DELAY, LATENCY, LATENESS, CONNECTIONS, MEMORY)
+WORKLOADS: tuple[Workload, ...] = (DRAIN, DELAY, BULK, LATENCY, LATENESS, CONNECTIONS, MEMORY)

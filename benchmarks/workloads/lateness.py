@@ -11,6 +11,7 @@ from benchmarks.workload import Workload
 
 _WAITING = 1_000_000  # delayed jobs, none of which is due for days
 _IDLE = 10.0  # seconds in which the worker's processor time is read
+_RATE = 50  # jobs a second
 _SHORTEST, _LONGEST = 1.0, 5.0  # seconds of delay
 
 _FILL = """
@@ -44,7 +45,7 @@ def _measured(trial: Trial, jobs: int) -> Figures:
         time.sleep(_IDLE)
         share = (kernel.processor_time(worker.pid) - spent) / (time.monotonic() - began)
         resident = kernel.resident(worker.pid)
-        trial.ask("delayed", jobs, _SHORTEST, _LONGEST)
+        trial.ask("delayed", jobs, _RATE, _SHORTEST, _LONGEST)
         for _ in trial.watch(lambda: len(trial.witness.waits()), before + jobs, worker=worker):
             pass
     late = [seconds * 1e3 for seconds in trial.witness.waits()[before:]]
@@ -67,7 +68,7 @@ def _measures(name: str, beside: str) -> tuple[Measure, ...]:
 
 LATENESS = Workload(
     name="lateness",
-    title=f"delays of {_SHORTEST:g} to {_LONGEST:g} s: how late they start, one prefork worker",
+    title=f"how late delays of {_SHORTEST:g} to {_LONGEST:g} s end, {_RATE} jobs/s, one prefork worker",
     jobs=1_000,
     quick_jobs=100,
     repeat=3,

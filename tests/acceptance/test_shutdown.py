@@ -69,7 +69,7 @@ def test_a_warm_shutdown_finishes_what_runs_and_gives_back_the_rest(
 ) -> None:
     witness = Witness(tmp_path / "witness")
     with producing(redis_url, postgres_url) as app:
-        worker = start_worker(redis_url, postgres_url, pool=pool).ready()
+        worker = start_worker(redis_url, postgres_url, pool=pool, settings={"prefetch": 8}).ready()
         ids = enqueue(app, tmp_path / "witness", 10, seconds=1)
         with closing(redis.Redis.from_url(redis_url)) as client:
             in_hand = (lambda: True) if pool == "solo" else (lambda: client.llen("normal") == 0)

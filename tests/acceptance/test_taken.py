@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from app.application import Celeriac
-from app.factory import build
 from app.job import job
 from app.ledger.lifecycle import JobState
-from app.settings import Settings
 from tests.processes import living
 from tests.support import wait_until
 from tests.witness import START, Witness
@@ -21,15 +16,6 @@ from tests.workers import Worker
 
 LONG = 60.0  # seconds: more than anything here takes, on a busy machine
 IMPATIENT = {"heartbeat": 0.3, "worker_timeout": 1.5}
-
-
-@pytest.fixture
-def producer(redis_url: str, postgres_url: str) -> Iterator[Celeriac]:
-    known: dict[str, Any] = {"broker_url": redis_url, "database_url": postgres_url}
-    app = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
-    yield app
-    app.close()
-    app.database.close()
 
 
 def test_an_attempt_that_was_taken_is_killed_and_its_worker_goes_on(

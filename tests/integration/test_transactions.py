@@ -22,9 +22,9 @@ from app.ledger import claims, outcomes
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.models import BackgroundJob
 from app.ledger.outcomes import Failure, Outcome
-from app.sending import STAMP
 from app.settings import Settings
 from app.transactions import complete_in, enqueue_in
+from app.wire import STAMP
 from tests.support import wait_until
 
 
@@ -34,7 +34,7 @@ def built(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("DATABASE_URL", database_url)
     app = build(Settings(), name="transactions", set_as_current=False)
 
-    @app.task(name="tests.book", shared=False)
+    @app.task(name="tests.order", shared=False)
     def book(number: int) -> int:
         return number
 
@@ -70,7 +70,7 @@ def waiting(platform: Celeriac, redis_url: str) -> int:
 def test_a_commit_accepts_the_job_and_sends_it(platform: Celeriac, engine: Engine, redis_url: str) -> None:
     with Session(engine) as session:
         with enqueue_in(session, app=platform):
-            result = platform.tasks["tests.book"].delay(1)
+            result = platform.tasks["tests.order"].delay(1)
         session.execute(text("INSERT INTO orders VALUES (1)"))
         assert rows(platform) == {}
         assert waiting(platform, redis_url) == 0
@@ -83,7 +83,7 @@ def test_a_rollback_leaves_neither_row_nor_message(
     platform: Celeriac, engine: Engine, redis_url: str
 ) -> None:
     with Session(engine) as session:
-        platform.tasks["tests.book"].apply_async((1,), session=session)
+        platform.tasks["tests.order"].apply_async((1,), session=session)
         session.rollback()
         session.execute(text("INSERT INTO orders VALUES (1)"))
         session.commit()
@@ -93,9 +93,9 @@ def test_a_rollback_leaves_neither_row_nor_message(
 
 def test_a_savepoint_takes_only_its_own_jobs_back(platform: Celeriac, engine: Engine) -> None:
     with Session(engine) as session, enqueue_in(session, app=platform):
-        kept = platform.tasks["tests.book"].delay(1)
+        kept = platform.tasks["tests.order"].delay(1)
         savepoint = session.begin_nested()
-        platform.tasks["tests.book"].delay(2)
+        platform.tasks["tests.order"].delay(2)
         savepoint.rollback()
         session.commit()
     assert set(rows(platform)) == {kept.id}
@@ -105,7 +105,7 @@ def test_outside_the_block_jobs_are_accepted_at_once(platform: Celeriac, engine:
     with Session(engine) as session:
         with enqueue_in(session, app=platform):
             pass
-        result = platform.tasks["tests.book"].delay(1)
+        result = platform.tasks["tests.order"].delay(1)
         session.rollback()
     assert set(rows(platform)) == {result.id}
 
@@ -115,7 +115,7 @@ def test_a_session_of_another_database_is_refused(
 ) -> None:
     other = create_engine(f"sqlite:///{tmp_path}/other.db")
     with Session(other) as session, pytest.raises(AnotherDatabase, match="not the ledger's"):
-        platform.tasks["tests.book"].apply_async((1,), session=session)
+        platform.tasks["tests.order"].apply_async((1,), session=session)
     other.dispose()
     assert rows(platform) == {}
 
@@ -133,7 +133,7 @@ def test_completing_outside_of_a_job_is_refused(platform: Celeriac, engine: Engi
 def test_ids_are_known_before_the_commit(platform: Celeriac, engine: Engine) -> None:
     wanted = str(uuid4())
     with Session(engine) as session, enqueue_in(session, app=platform):
-        result = platform.tasks["tests.book"].apply_async((1,), task_id=wanted)
+        result = platform.tasks["tests.order"].apply_async((1,), task_id=wanted)
         assert result.id == wanted
         assert UUID(result.id)
     assert rows(platform) == {}
@@ -170,7 +170,7 @@ def on_postgresql(redis_url: str, postgres_url: str, monkeypatch: pytest.MonkeyP
 def test_an_async_commit_accepts_the_job_and_sends_it(on_postgresql: Celeriac, redis_url: str) -> None:
     async def steps(session: AsyncSession) -> str:
         async with enqueue_in(session, app=on_postgresql):
-            id = on_postgresql.tasks["tests.book"].delay(1).id
+            id = on_postgresql.tasks["tests.order"].delay(1).id
         assert rows(on_postgresql) == {}
         await session.commit()
         return str(id)
@@ -183,10 +183,10 @@ def test_an_async_commit_accepts_the_job_and_sends_it(on_postgresql: Celeriac, r
 def test_an_async_rollback_leaves_neither_row_nor_message(on_postgresql: Celeriac, redis_url: str) -> None:
     async def steps(session: AsyncSession) -> None:
         async with enqueue_in(session, app=on_postgresql):
-            on_postgresql.tasks["tests.book"].delay(1)
+            on_postgresql.tasks["tests.order"].delay(1)
         await session.rollback()
         async with enqueue_in(session, app=on_postgresql):
-            on_postgresql.tasks["tests.book"].delay(2)
+            on_postgresql.tasks["tests.order"].delay(2)
         await session.commit()
 
     in_event_loop(on_postgresql, steps)
@@ -197,10 +197,10 @@ def test_an_async_rollback_leaves_neither_row_nor_message(on_postgresql: Celeria
 def test_an_async_savepoint_takes_only_its_own_jobs_back(on_postgresql: Celeriac) -> None:
     async def steps(session: AsyncSession) -> str:
         async with enqueue_in(session, app=on_postgresql):
-            kept = on_postgresql.tasks["tests.book"].delay(1).id
+            kept = on_postgresql.tasks["tests.order"].delay(1).id
         savepoint = await session.begin_nested()
         async with enqueue_in(session, app=on_postgresql):
-            on_postgresql.tasks["tests.book"].delay(2)
+            on_postgresql.tasks["tests.order"].delay(2)
         await savepoint.rollback()
         await session.commit()
         return str(kept)
@@ -213,7 +213,7 @@ def test_an_error_in_an_async_block_writes_nothing(on_postgresql: Celeriac) -> N
     async def steps(session: AsyncSession) -> None:
         with pytest.raises(LookupError):
             async with enqueue_in(session, app=on_postgresql):
-                on_postgresql.tasks["tests.book"].delay(1)
+                on_postgresql.tasks["tests.order"].delay(1)
                 raise LookupError
         await session.commit()
 
@@ -227,10 +227,10 @@ def test_an_error_in_an_async_block_writes_nothing(on_postgresql: Celeriac) -> N
 @contextmanager
 def attempt(platform: Celeriac, **request: Any) -> Iterator[tuple[UUID, UUID]]:
     """A job that is claimed, and its task as a child runs it: ids of job and worker."""
-    job, worker = UUID(platform.tasks["tests.book"].delay(1).id), uuid4()
+    job, worker = UUID(platform.tasks["tests.order"].delay(1).id), uuid4()
     with platform.database.transaction() as connection:
         assert claims.claim(connection, [job], worker=worker)[job].attempt == 1
-    task = platform.tasks["tests.book"]
+    task = platform.tasks["tests.order"]
     stamp = {STAMP: {"attempt": 1, "worker": str(worker)}}
     task.push_request(id=str(job), called_directly=False, **stamp, **request)
     push_current_task(task)
@@ -303,7 +303,7 @@ def test_an_attempt_that_was_taken_away_completes_nothing(platform: Celeriac, en
 
 @pytest.mark.parametrize("successors", ["chain", "callbacks", "chord"])
 def test_a_job_with_successors_is_refused(platform: Celeriac, engine: Engine, successors: str) -> None:
-    request = {successors: [{"task": "tests.book"}]}
+    request = {successors: [{"task": "tests.order"}]}
     with (
         attempt(platform, **request) as (job, _),
         Session(engine) as session,

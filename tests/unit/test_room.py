@@ -40,3 +40,14 @@ def test_it_is_never_negative() -> None:
 def test_a_pool_that_does_not_queue_is_given_what_it_can_run() -> None:
     assert after(0.0).beside(0, children=100, queues=False) == 100
     assert after(0.0).beside(99, children=100, queues=False) == 1
+
+
+def test_as_many_messages_are_held_as_there_are_children_while_jobs_are_long() -> None:
+    assert after(30.0).prefetch(children=2) == 2
+    assert Room().prefetch(children=8) == 8
+    assert after(0.001).prefetch(children=100, queues=False) == 100
+
+
+def test_more_messages_are_held_while_jobs_are_short_up_to_a_bound() -> None:
+    assert after(0.005).prefetch(children=2) == 42
+    assert after(0.0).prefetch(children=64) == 64 + 1_000

@@ -184,6 +184,7 @@ class Drill:
         wait_until(lambda: processes()[pid].state in "Tt", within=5, saying=f"child {pid} is stopped")
         self.may_run_again(m.job_id for m in self.running([pid]))
         os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not living([pid]), within=5, saying=f"child {pid} is gone")
 
     def may_run_again(self, jobs: Iterable[str]) -> None:
         """The children that ran these died just now."""

@@ -1,0 +1,59 @@
+"""How many messages a worker holds: as many as its jobs are short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import redis
+
+from app.application import Celeriac
+from tests.support import wait_until
+from tests.witness import START, Witness
+from tests.workers import Worker
+
+LONG = 60.0  # seconds: more than anything here takes, on a busy machine
+
+
+def test_while_jobs_are_long_the_most_important_is_next(
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    witness, task = Witness(tmp_path / "witness"), producer.tasks["tests.witness"]
+    start_worker(redis_url, postgres_url).ready()
+    for _ in range(6):
+        task.delay(witness.path, 3)
+    wait_until(lambda: len(witness.starts()) == 2, within=LONG, saying="both children have work")
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        assert client.llen("normal") == 4
+        urgent = task.apply_async((witness.path, 0), priority="critical").id
+        wait_until(lambda: urgent in witness.starts(), within=LONG, saying="the urgent one runs")
+    begun = [mark.job_id for mark in witness.marks() if mark.event == START]
+    assert begun.index(urgent) <= 3  # at most one other, of the other child, came between
+
+
+def test_while_jobs_are_short_more_are_held(
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker]
+) -> None:
+    worker = start_worker(redis_url, postgres_url).ready()
+    task = producer.tasks["tests.noop"]
+
+    def prefetch() -> int:
+        for _ in range(30):
+            task.delay()
+        found = producer.control.inspect(timeout=2).stats() or {}
+        return int(found[worker.node]["prefetch_count"]) if worker.node in found else 0
+
+    wait_until(lambda: prefetch() > 20, within=LONG, saying="the worker holds more than it has children")
+
+
+def test_a_number_that_is_set_is_kept(
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    witness, task = Witness(tmp_path / "witness"), producer.tasks["tests.witness"]
+    start_worker(redis_url, postgres_url, settings={"prefetch": 2}).ready()
+    for _ in range(6):
+        task.delay(witness.path, 3)
+    wait_until(lambda: len(witness.starts()) == 2, within=LONG, saying="both children have work")
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        wait_until(lambda: client.llen("normal") == 2, within=LONG, saying="two are held for each child")
