@@ -1,7 +1,11 @@
 """The app that ``celery -A app`` finds: built from the environment when this module is imported."""
 
-import click
+from functools import partial
 
+import click
+from celery.signals import setup_logging
+
+from app import logs
 from app.errors import SettingsError
 from app.factory import build
 from app.settings import read_settings
@@ -13,3 +17,5 @@ except SettingsError as exc:
         raise
     # Celery's command line would print a traceback around whatever else an import raises.
     raise SystemExit(f"celery: {exc}") from None
+
+setup_logging.connect(partial(logs.configure, app), weak=False)

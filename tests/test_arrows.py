@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: The rooms of ``app``, each row above those that it may import from; a room may always import from itself.
 ROWS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "tether"}),
+    frozenset({"errors", "events", "tether"}),
     frozenset({"settings", "wire"}),
     frozenset({"ledger"}),
     frozenset(
@@ -34,7 +34,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"listing"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),
     frozenset({"explain"}),
-    frozenset({"application", "bulk"}),
+    frozenset({"application", "bulk", "logs"}),
     frozenset({"factory"}),
     frozenset({"schedules"}),
     frozenset({"doctor"}),

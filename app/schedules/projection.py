@@ -20,6 +20,7 @@ from redbeat.schedulers import RedBeatConfig, RedBeatSchedulerEntry, get_redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.events import Event
 from app.ledger import schedules as ledger
 from app.schedules import cron
 from app.schedules.times import Kind
@@ -72,7 +73,7 @@ class Projection:
                 try:
                     self._put(pipe, row)
                 except Exception as exc:  # a damaged row must not keep the others out
-                    logger.error("schedule %r has no entry in Redis: %s", row.name, exc)
+                    logger.error(Event.NO_ENTRY, {"schedule": row.name, "error": exc})
                 pipe.sadd(self._names_key, row.name)
             pipe.execute()
         self._written |= {row.name: row.changed for row in rows}
@@ -119,9 +120,9 @@ class Projector(threading.Thread):
         try:
             self._projection.refresh()
         except (RedisError, SQLAlchemyError, OSError) as exc:
-            logger.debug("entries in Redis are not up to date: %r", exc)
+            logger.debug(Event.ENTRIES_WAIT, {"error": repr(exc)})
         except Exception:  # the thread must live: nothing else would write the entries
-            logger.exception("entries in Redis are not up to date")
+            logger.exception(Event.ENTRIES_FAILED)
 
 
 def definition(row: Any) -> str:

@@ -15,6 +15,7 @@ from redbeat import RedBeatScheduler
 from redbeat.schedulers import get_redis
 from redis.exceptions import LockError, RedisError
 
+from app.events import Event
 from app.ledger import schedules as ledger
 from app.ledger.database import UNREACHABLE
 from app.schedules import statics
@@ -71,7 +72,7 @@ class Scheduler(RedBeatScheduler):
         try:
             super().close()
         except (RedisError, OSError) as exc:
-            logger.warning("beat: the lock is left to expire: %r", exc)
+            logger.warning(Event.LOCK_LEFT, {"error": repr(exc)})
             self.lock = None
             super().close()
 
@@ -108,12 +109,12 @@ class Scheduler(RedBeatScheduler):
         except UNREACHABLE:
             raise
         except Exception:  # one row must not hold up the others
-            logger.exception("beat: %d schedules cannot be fired together, trying one by one", BATCH)
+            logger.exception(Event.ONE_BY_ONE, {"schedules": BATCH})
             self._fire_one_by_one(but)
             return True
         self._leave_alone(turn.damaged)
         if turn.jobs:
-            logger.info("beat: %d schedules due, %d jobs enqueued", turn.found, len(turn.jobs))
+            logger.info(Event.SCHEDULES_FIRED, {"schedules": turn.found, "jobs": len(turn.jobs)})
         return turn.found > 0
 
     def _fire_one_by_one(self, but: list[str]) -> None:
@@ -125,7 +126,7 @@ class Scheduler(RedBeatScheduler):
             except UNREACHABLE:
                 raise
             except Exception as exc:
-                logger.exception("beat: schedule %r cannot be fired", row.name)
+                logger.exception(Event.NOT_FIRED, {"schedule": row.name})
                 self._leave_alone([row.name])
                 with self.app.database.transaction() as connection:
                     ledger.complain(connection, row.name, f"{DAMAGED}: {type(exc).__name__}")
@@ -149,7 +150,7 @@ class Scheduler(RedBeatScheduler):
             self._failures += 1
             pause = min(2.0 ** (self._failures - 2), _LONGEST_PAUSE)
             known = isinstance(exc, UNREACHABLE)
-            logger.error("beat: no turn, again in %.1f s: %r", pause, exc, exc_info=not known)
+            logger.error(Event.NO_TURN, {"pause": pause, "error": repr(exc)}, exc_info=not known)
             return pause
 
     def _leads(self) -> bool:
@@ -159,7 +160,7 @@ class Scheduler(RedBeatScheduler):
         try:
             return self._extend() or self._acquire()
         except (RedisError, OSError) as exc:
-            logger.warning("beat: the lock cannot be asked for, firing from the ledger alone: %r", exc)
+            logger.warning(Event.LOCK_UNREACHABLE, {"error": repr(exc)})
             self._ask_lock_at = time.monotonic() + _REST
             return True
 
@@ -169,7 +170,7 @@ class Scheduler(RedBeatScheduler):
         try:
             return bool(self.lock.extend(int(self.lock_timeout), replace_ttl=True))
         except LockError:
-            logger.warning("beat: the lock was lost")
+            logger.warning(Event.LOCK_LOST)
             self.lock = None
             return False
 
@@ -177,7 +178,7 @@ class Scheduler(RedBeatScheduler):
         lock = get_redis(self.app).lock(self._key, timeout=self.lock_timeout, blocking=False)
         if not lock.acquire():
             return False
-        logger.info("beat: Acquired lock")
+        logger.info(Event.LOCK_ACQUIRED)
         self.lock = lock
         return True
 

@@ -16,6 +16,7 @@ from celery.utils.functional import noop
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from app import __version__, failures
+from app.events import Event
 from app.ids import new_id
 from app.ledger import workers
 from app.ledger.lifecycle import AttemptKind, JobState
@@ -134,7 +135,7 @@ class Consumer(CeleryConsumer):
         """The pool has ended: write every outcome, release what is left, sign off."""
         self.keeper.stop(within=_PATIENCE)
         if not self.ledger.close(within=_PATIENCE):
-            logger.error("the ledger cannot be reached: what this worker held is rescued by another")
+            logger.error(Event.LEFT_BEHIND)
         super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
@@ -191,7 +192,8 @@ class Consumer(CeleryConsumer):
             # The copy is damaged; the row's own message, which the dispatcher sends, may be good.
             self.ledger.tell(Outcome(id=job, attempt=stamp["attempt"], state=JobState.PENDING))
             return
-        logger.error("job %s cannot be run: %s", job, failure.line)
+        fields = {"job": job, "attempt": stamp["attempt"], "error": failure.line}
+        logger.error(Event.INVALID_JOB, fields)
         self.ledger.tell(Outcome(id=job, attempt=stamp["attempt"], state=JobState.FAILED, failure=failure))
 
     # ---- connection lost, shutdown
@@ -237,7 +239,7 @@ class Consumer(CeleryConsumer):
         with self.app.database.statement() as connection:
             known = workers.beat(connection, self._worker_id)
         if not known:
-            logger.warning("this worker was declared dead while it was silent; late outcomes are refused")
+            logger.warning(Event.DECLARED_DEAD)
             self.reconciler.compare()
         self.rescuer.beat_written()
 
