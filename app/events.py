@@ -43,6 +43,8 @@ class Event(StrEnum):
     DUTY_WAITS = "keeper: %(duty)s waits, the ledger is away: %(error)s"
     DUTY_FAILED = "keeper: %(duty)s failed, it is tried again"
     LEFT_BEHIND = "the ledger cannot be reached: what this worker held is rescued by another"
+    NO_PULSE = "the liveness file cannot be written: %(error)s"
+    NO_PROBES = "no probes on port %(port)d: %(error)s"
     REVOKE_NOT_TOLD = "revoke is in the ledger, the workers were not told: %(error)s"
 
     # results

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "events", "tether"}),
     frozenset({"settings", "wire"}),
+    frozenset({"pulse"}),
+    frozenset({"probes"}),
     frozenset({"ledger"}),
     frozenset(
         {

@@ -15,9 +15,12 @@ from redbeat import RedBeatScheduler
 from redbeat.schedulers import get_redis
 from redis.exceptions import LockError, RedisError
 
+from app import probes
 from app.events import Event
 from app.ledger import schedules as ledger
 from app.ledger.database import UNREACHABLE
+from app.probes import ProbeServer
+from app.pulse import Pulse
 from app.schedules import statics
 from app.schedules.firing import BATCH, DAMAGED, fire_due
 from app.schedules.projection import Projector
@@ -47,6 +50,8 @@ class Scheduler(RedBeatScheduler):
         self._failures = 0
         self._damaged: dict[str, float] = {}
         self._projector: Projector | None = None
+        self._pulse = Pulse("beat", app.settings)
+        self._probes: ProbeServer | None = None
         super().__init__(app, **options)
         # Who sleeps longer has lost the lock when waking up, whatever --max-interval says.
         self.max_interval = min(float(self.max_interval), self.lock_timeout / 3)
@@ -63,12 +68,15 @@ class Scheduler(RedBeatScheduler):
     def tick(self, *_: Any, **__: Any) -> float:
         """One turn, if this beat leads; the seconds until the next."""
         leads = self._leads()
-        self._project(leads)
+        self._accompany(leads)
         return self._guarded(self._turn if leads else self._stand_by)
 
     def close(self) -> None:
         if self._projector is not None:
             self._projector.stop()
+            self._pulse.stop()
+        if self._probes is not None:
+            self._probes.stop()
         try:
             super().close()
         except (RedisError, OSError) as exc:
@@ -145,6 +153,7 @@ class Scheduler(RedBeatScheduler):
         try:
             seconds: float = step()
             self._failures = 0
+            self._pulse.asked_ledger()
             return seconds
         except Exception as exc:  # a beat must outlive whatever ails its database
             self._failures += 1
@@ -182,8 +191,12 @@ class Scheduler(RedBeatScheduler):
         self.lock = lock
         return True
 
-    def _project(self, leads: bool) -> None:
+    def _accompany(self, leads: bool) -> None:
+        """Threads are started at the first turn: by then nothing forks any more."""
         if self._projector is None:
             self._projector = Projector(self.app)
             self._projector.start()
+            self._pulse.start()
+            self._probes = probes.serve(self.app.settings, self._pulse)
+        self._pulse.turned()
         self._projector.leads = leads
