@@ -3,9 +3,10 @@
 from functools import partial
 
 import click
-from celery.signals import setup_logging
+from celery.signals import import_modules, setup_logging
 
 from app import logs
+from app.cli.exposure import guard_flower
 from app.errors import SettingsError
 from app.factory import build
 from app.settings import read_settings
@@ -18,4 +19,5 @@ except SettingsError as exc:
     # Celery's command line would print a traceback around whatever else an import raises.
     raise SystemExit(f"celery: {exc}") from None
 
+import_modules.connect(guard_flower, weak=False)
 setup_logging.connect(partial(logs.configure, app), weak=False)

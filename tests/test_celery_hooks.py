@@ -352,6 +352,8 @@ HOOKS = [
         "meta, message",
         ".get() does not hear the ledger",
     ),
+    # Flower
+    Hook("celery.signals:import_modules", None, "Flower listens everywhere without a password"),
     # Logs
     Hook("celery.signals:setup_logging", None, "log lines have Celery's form, and show results"),
     Hook("celery.app.trace:LOG_RECEIVED", None, "a line does not say which attempt it is about"),
