@@ -33,7 +33,7 @@ ROWS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"job", "task", "control", "transactions", "retention"}),
-    frozenset({"listing"}),
+    frozenset({"listing", "adoption"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),
     frozenset({"explain"}),
     frozenset({"application", "bulk", "logs"}),

@@ -9,10 +9,14 @@ from app.cli.context import celeriac
 
 
 @click.command(cls=Command, short_help="What ails it: settings, broker, database, workers, beat, ledger.")
+@click.option("--adopt", metavar="APP", help="Read a plain Celery app: what would change here.")
 @as_json
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, adopt: str | None, as_json: bool) -> None:
     """Examine the installation. Exits with 0 when all is well, 1 with a warning, 2 with a failure."""
     from app.cli import examination
 
-    examination.show(ctx, celeriac(ctx), as_json=as_json)
+    if adopt is None:
+        examination.show(ctx, celeriac(ctx), as_json=as_json)
+    else:
+        examination.show_adoption(ctx, adopt, as_json=as_json)
