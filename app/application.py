@@ -35,6 +35,12 @@ class Celeriac(Celery):
     #: What a broker that is away raises.
     broker_errors: ClassVar = (OperationalError, OSError, LimitExceeded, RedisError)
     ledger_thread: LedgerThread  # in a worker's main process
+    #: A result store in place of the configured one; see ``app.testing``.
+    private_backend: Any = None
+
+    @property
+    def backend(self) -> Any:
+        return self.private_backend or super().backend
 
     def send_task(
         self,

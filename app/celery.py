@@ -6,8 +6,8 @@ import click
 from celery.signals import import_modules, setup_logging
 
 from app import logs
-from app.cli.exposure import guard_flower
 from app.errors import SettingsError
+from app.exposure import guard_flower
 from app.factory import build
 from app.settings import read_settings
 

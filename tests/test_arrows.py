@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "events", "tether"}),
     frozenset({"settings", "wire"}),
-    frozenset({"pulse"}),
+    frozenset({"pulse", "exposure"}),
     frozenset({"probes"}),
     frozenset({"ledger"}),
     frozenset(
@@ -35,13 +35,13 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"job", "task", "control", "transactions", "retention"}),
     frozenset({"listing", "adoption"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),
-    frozenset({"explain"}),
+    frozenset({"explain", "metrics"}),
     frozenset({"application", "bulk", "logs"}),
     frozenset({"factory"}),
     frozenset({"schedules"}),
     frozenset({"doctor"}),
-    frozenset({"worker", "cli"}),
-    frozenset({"celery"}),
+    frozenset({"worker", "celery"}),
+    frozenset({"testing", "cli"}),
 )
 
 #: What builds a statement; the ledger is the only code that speaks SQL.

@@ -81,6 +81,12 @@ HOOKS = [
         "*args, **kwargs",
         "a worker comes back long after its broker",
     ),
+    Hook("celery.app.base:Celery.backend", None, "a test's results go to Redis"),
+    Hook(
+        "celery.backends.base:Backend.mark_as_done",
+        "task_id, result, request, store_result, state",
+        "a test's job has no result in its row",
+    ),
     Hook("celery.app.base:Celery._tasks", None, "the door does not find a task's own options"),
     Hook("celery.app.base:Celery.current_worker_task", None, "a retry cannot be told from a new job"),
     Hook(

@@ -113,8 +113,11 @@ class Projector(threading.Thread):
             if self.leads:
                 self._refresh()
 
-    def stop(self) -> None:
+    def stop(self, *, within: float = 5.0) -> None:
+        """End it, and wait ``within`` seconds for what it is at: a connection must not be left behind."""
         self._ended.set()
+        if self.is_alive():
+            self.join(within)
 
     def _refresh(self) -> None:
         try:

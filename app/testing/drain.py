@@ -1,0 +1,131 @@
+"""Run what is due in this process, as a worker does: dispatch, claim, attempt, outcome."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celery.concurrency.solo import TaskPool
+
+from app import wire
+from app.ids import new_uuid
+from app.ledger import dispatch, workers
+from app.ledger.outcomes import Outcome
+from app.ledger.workers import WorkerStart
+from app.worker.held import Held
+from app.worker.request import JobRequest
+from app.worker.transport import Message
+from app.worker.turn import Told, Turn, Ways, Work
+from app.worker.watermarks import Watermarks
+
+if TYPE_CHECKING:
+    from app.application import Celeriac
+
+
+class Drain:
+    """A worker of one test: one job at a time, in the caller's thread."""
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+        self._worker = new_uuid()
+        self._held = Held()
+        self._told: list[Told] = []
+        self._ended: set[str] = set()
+        self._pool = TaskPool(1, app=app)
+        self._pool.start()
+        self._turn = Turn(
+            app.database,
+            worker=self._worker,
+            held=self._held,
+            tasks=app.tasks,
+            max_tries=app.settings.max_tries,
+            watermarks=Watermarks(0),
+            ways=Ways(
+                hand_over=self._attempt,
+                drop=_nothing,
+                fetch_results=app.backend.stored_results,
+                on_change=lambda: None,
+            ),
+        )
+
+    def run(self, *, limit: int) -> set[str]:
+        """Run jobs until none is due; return the ids of all that were attempted.
+
+        Raises:
+            RuntimeError: more than ``limit`` attempts were made.
+        """
+        own, self._app.ledger_thread = getattr(self._app, "ledger_thread", None), self  # type: ignore[assignment]
+        try:
+            self._sign_on()
+            for _ in range(limit):
+                message = self._next()
+                if message is None:
+                    return self._ended
+                self._turn.take(Work(arrived=[message]), room=1)
+                self._turn.take(Work(told=self._told), room=0)
+                self._told = []
+            raise RuntimeError(f"more than {limit} attempts: does a task enqueue itself for ever?")
+        finally:
+            self._app.ledger_thread = own  # type: ignore[assignment]
+
+    # ---- what a request asks of the ledger thread
+
+    def tell(self, outcome: Outcome, request: JobRequest | None = None) -> None:
+        self._held.ended(outcome.id)
+        self._told.append(Told(outcome, request is not None and not request.ignore_result))
+
+    def started(self, job: UUID) -> None:
+        self._held.started(job)
+
+    # ---- a turn
+
+    def _next(self) -> Message | None:
+        """The message of the most important row that is due."""
+        with self._app.database.transaction() as connection:
+            for level in dispatch.levels(connection):
+                if level.due_in <= 0:
+                    for row in dispatch.take_due(connection, level.priority, limit=1):
+                        return Message(json.loads(wire.write(row)), channel=_Channel())
+        return None
+
+    def _attempt(self, messages: list[Any]) -> None:
+        for message in messages:
+            task = self._app.tasks[message.headers["task"]]
+            request = JobRequest(message, app=self._app, task=task, hostname="drain", on_ack=_nothing)
+            self._ended.add(request.id)
+            request.execute_using_pool(self._pool)
+
+    def _sign_on(self) -> None:
+        start = WorkerStart(
+            id=self._worker,
+            hostname="drain",
+            pid=0,
+            pool="solo",
+            concurrency=1,
+            queues=[],
+            tasks="",
+            version="",
+        )
+        with self._app.database.transaction() as connection:
+            workers.sign_on(connection, start)
+
+
+class _Channel:
+    """Where a message's acknowledgement goes: there is no broker."""
+
+    def basic_ack(self, *_: Any, **__: Any) -> None: ...
+
+    def message_to_python(self, message: Any) -> Any:
+        return message
+
+    body_encoding = None
+
+    @staticmethod
+    def decode_body(body: str, encoding: str | None = None) -> bytes:
+        from base64 import b64decode
+
+        return b64decode(body) if encoding == "base64" else body.encode()
+
+
+def _nothing(*_: object) -> None: ...

@@ -1,0 +1,130 @@
+"""Metrics of the ledger, as Prometheus reads them."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
+
+import tests.jobs  # noqa: F401
+from app.application import Celeriac
+from app.factory import build
+from app.job import cancel
+from app.ledger.models import JOBS
+from app.metrics import LedgerCollector
+from app.settings import Settings
+from tests.support import wait_until
+from tests.workers import ROOT, environment
+
+
+@pytest.fixture
+def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
+    known: dict[str, Any] = {"broker_url": redis_url, "database_url": database_url}
+    app = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
+    yield app
+    app.close()
+    app.database.close()
+
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def parsed(text: str) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def scraped(app: Celeriac) -> Samples:
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector(app))
+    return parsed(generate_latest(registry).decode())
+
+
+def test_what_waits_is_told_by_queue_and_by_task(app: Celeriac) -> None:
+    add = app.tasks["tests.add"]
+    add.apply_async((1, 2), priority="high")
+    add.apply_async((1, 2), countdown=60)
+    cancel(add.delay(1, 2).id, app=app)
+    found = scraped(app)
+    assert found["celeriac_queue_due", (("queue", "high"),)] == 1
+    assert found["celeriac_queue_in_broker", (("queue", "high"),)] == 1
+    assert found["celeriac_queue_later", (("queue", "normal"),)] == 1
+    assert found["celeriac_queue_due", (("queue", "normal"),)] == 0
+    assert found["celeriac_jobs", (("state", "due"),)] == 1
+    assert found["celeriac_jobs_lately", (("event", "accepted"),)] == 3
+    assert found["celeriac_jobs_lately", (("event", "cancelled"),)] == 1
+    assert found["celeriac_task_jobs_lately", (("state", "pending"), ("task", "tests.add"))] == 2
+    assert found["celeriac_workers", (("state", "alive"),)] == 0
+    assert found["celeriac_queue_oldest_seconds", (("queue", "high"),)] >= 0
+
+
+def test_a_task_that_is_not_known_here_is_one_of_the_others(app: Celeriac) -> None:
+    app.tasks["tests.add"].delay(1, 2)
+    forgotten = app.tasks.pop("tests.add")
+    try:
+        found = scraped(app)
+    finally:
+        app.tasks["tests.add"] = forgotten
+    assert found["celeriac_task_jobs_lately", (("state", ""), ("task", "other"))] == 1
+    assert not any(("task", "tests.add") in labels for _, labels in found)
+
+
+def test_many_scrapes_are_one_look(app: Celeriac) -> None:
+    collector = LedgerCollector(app)
+    first = list(collector.collect())
+    app.tasks["tests.add"].delay(1, 2)
+    assert list(collector.collect()) == first
+
+
+def test_every_metric_that_is_written_about_exists(app: Celeriac) -> None:
+    app.tasks["tests.add"].delay(1, 2)
+    with app.database.transaction() as connection:  # so that there is a wait and a run to tell
+        now = datetime.now(UTC)
+        connection.execute(update(JOBS).values(state="completed", started=now, finished=now, try_count=1))
+    names = {name for name, _ in scraped(app)}
+    for page in ("metrics.md", "alerts.yml"):
+        written = set(re.findall(r"celeriac_\w+", (ROOT / "docs" / page).read_text()))
+        assert written <= names, page
+
+
+def test_the_command_prints_and_serves_them(redis_url: str, sqlite_url: str) -> None:
+    argv = [sys.executable, "-m", "celery", "-A", "app", "metrics"]
+    env = environment(redis_url, sqlite_url)
+    once = subprocess.run([*argv, "--once"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert (once.returncode, once.stderr) == (0, "")
+    assert ("celeriac_workers", (("state", "alive"),)) in parsed(once.stdout)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        taken = subprocess.run(
+            [*argv, "--port", str(port)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+        )
+        assert (taken.returncode, f"cannot listen on 127.0.0.1:{port}" in taken.stderr) == (1, True)
+    server = subprocess.Popen([*argv, "--port", str(port)], cwd=ROOT, env=env)
+    try:
+        wait_until(lambda: answers(port), within=30, saying="it serves")
+    finally:
+        server.send_signal(signal.SIGTERM)
+    assert server.wait(20) == 0
+
+
+def answers(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+            return b"celeriac_jobs{" in response.read()
+    except OSError:
+        return False
