@@ -1,8 +1,13 @@
 """The app that ``celery -A app`` finds: built from the environment when this module is imported."""
 
-import click
+from functools import partial
 
+import click
+from celery.signals import import_modules, setup_logging
+
+from app import logs
 from app.errors import SettingsError
+from app.exposure import guard_flower
 from app.factory import build
 from app.settings import read_settings
 
@@ -13,3 +18,6 @@ except SettingsError as exc:
         raise
     # Celery's command line would print a traceback around whatever else an import raises.
     raise SystemExit(f"celery: {exc}") from None
+
+import_modules.connect(guard_flower, weak=False)
+setup_logging.connect(partial(logs.configure, app), weak=False)

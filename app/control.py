@@ -11,6 +11,7 @@ from uuid import UUID
 
 from celery.app.control import Control as CeleryControl
 
+from app.events import Event
 from app.ids import optional_id
 from app.ledger.cancel import Mode, cancel
 
@@ -39,5 +40,5 @@ class Control(CeleryControl):
         try:
             return super().revoke(task_id, destination, terminate, signal, **kwargs)
         except self.app.broker_errors as exc:  # what matters is written; the keepers read it
-            logger.warning("revoke is in the ledger, the workers were not told: %s", type(exc).__name__)
+            logger.warning(Event.REVOKE_NOT_TOLD, {"error": type(exc).__name__})
             return None

@@ -200,6 +200,19 @@ class ServiceFailed(CeleriacError):
         return "\n  ".join([f"{sentence}; the last that it said:", *lines]) if lines else sentence
 
 
+class Exposed(CeleriacError):
+    """Flower would show and revoke jobs to whoever comes by."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+
+    def __str__(self) -> str:
+        return (
+            f"Flower would listen on {self.args[0]} without asking who is there: set "
+            "FLOWER_BASIC_AUTH=user:password, or FLOWER_AUTH with a provider, or let it listen on 127.0.0.1"
+        )
+
+
 class MigrationNeeded(CeleriacError):
     """The database's tables are not those that this version wants."""
 

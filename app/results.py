@@ -26,6 +26,7 @@ from redis.retry import Retry
 
 from app import failures
 from app.errors import UnreadableError
+from app.events import Event
 from app.ids import optional_id
 from app.ledger import reads
 from app.ledger.lifecycle import JobState
@@ -78,7 +79,7 @@ class ResultConsumer(RedisResultConsumer):
                 super().consume_from(self._wanted.pop())
             super().on_wait_for_pending(result, **kwargs)
         except _AWAY:
-            logger.warning("the result store is away: asking the ledger")
+            logger.warning(Event.RESULTS_AWAY)
 
     def consume_from(self, task_id: str) -> None:
         """Note it; subscribed to when somebody waits. A group is enqueued without the result store."""
@@ -122,7 +123,7 @@ class ResultBackend(RedisBackend):
         try:
             return super().store_result(task_id, result, state, *args, **kwargs)
         except _AWAY as exc:
-            logger.warning("result of job %s not stored: %s", task_id, type(exc).__name__)
+            logger.warning(Event.RESULT_NOT_STORED, {"job": task_id, "error": type(exc).__name__})
         except Exception as exc:
             if not isinstance(result, BaseException):
                 raise  # a return value that is no JSON: an ordinary failure of the job
@@ -135,14 +136,14 @@ class ResultBackend(RedisBackend):
         try:
             return super().store_result(task_id, error, state, *args, **kwargs)
         except Exception as exc:
-            logger.warning("failure of job %s not stored: %s", task_id, type(exc).__name__)
+            logger.warning(Event.FAILURE_NOT_STORED, {"job": task_id, "error": type(exc).__name__})
             return error
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().on_chord_part_return(request, state, result, *args, **kwargs)
         except _AWAY as exc:
-            logger.warning("chord part of job %s not counted: %s", request.id, type(exc).__name__)
+            logger.warning(Event.CHORD_PART_LOST, {"job": request.id, "error": type(exc).__name__})
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Celery's part in Redis, and a parked row for the body: it must end even if Redis forgets it."""
@@ -162,7 +163,7 @@ class ResultBackend(RedisBackend):
                 with self.app.database.transaction() as connection:
                     fail_parked(connection, [body], reason=failures.clean(str(exc), failures.TEXT_LIMIT))
             except Exception as error:  # the keeper sees it too
-                logger.warning("body %s of a failed chord not failed yet: %s", body, type(error).__name__)
+                logger.warning(Event.BODY_NOT_FAILED, {"job": body, "error": type(error).__name__})
         return found
 
     def ensure(self, fun: Any, args: Any, **policy: Any) -> Any:
@@ -186,7 +187,7 @@ class ResultBackend(RedisBackend):
             found = self.mget([self.get_key_for_task(str(job)) for job in jobs])
         except _AWAY as exc:
             self._rest_until = time.monotonic() + _REST
-            logger.warning("results of %d jobs not copied: %s", len(jobs), type(exc).__name__)
+            logger.warning(Event.RESULTS_NOT_COPIED, {"jobs": len(jobs), "error": type(exc).__name__})
             return {}
         return {
             job: value for job, raw in zip(jobs, found, strict=True) if (value := _value(raw)) is not None
@@ -222,7 +223,7 @@ class ResultBackend(RedisBackend):
             with self.app.database.reading() as connection:
                 return [_meta(ending) for ending in reads.endings(connection, wanted).values()]
         except Exception as exc:  # neither store can be reached: the caller waits on
-            logger.warning("the ledger cannot be asked for results: %s", type(exc).__name__)
+            logger.warning(Event.LEDGER_NOT_ASKED, {"error": type(exc).__name__})
             return []
 
 

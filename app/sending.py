@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from app import wire
+from app.events import Event
 from app.ledger import dispatch
 from app.ledger.database import Database
 from app.wire import Sendable
@@ -96,12 +97,7 @@ def send(
         return True
     except Exception as exc:  # whatever the broker says, the jobs are accepted
         broker.failed()
-        logger.warning(
-            "%d messages not sent, the dispatcher will: %s, the first of them of job %s",
-            len(jobs),
-            type(exc).__name__,
-            jobs[0].id,
-        )
+        logger.warning(Event.NOT_SENT, {"jobs": len(jobs), "error": type(exc).__name__, "job": jobs[0].id})
     _unmark(database or app.database, [job.id for job in jobs])
     return False
 
@@ -111,7 +107,7 @@ def _texts(jobs: Iterable[Sendable]) -> Iterator[str]:
         try:
             yield wire.write(job)
         except (TypeError, ValueError):  # one damaged row must not hold up the others
-            logger.exception("job %s has a row that no message can be made of", job.id)
+            logger.exception(Event.NO_MESSAGE, {"job": job.id})
 
 
 def _in_portions(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -148,4 +144,4 @@ def _unmark(database: Database, ids: list[UUID]) -> None:
         with database.statement() as connection:
             dispatch.unmark(connection, ids)
     except Exception:  # the mark stays: strand detection finds the row
-        logger.warning("could not clear the mark of %d unsent rows; they are found as strands", len(ids))
+        logger.warning(Event.NOT_UNMARKED, {"jobs": len(ids)})

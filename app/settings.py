@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     misfire_grace: Annotated[float, Field(ge=0, le=3600)] = 30.0  # seconds a due time may be late, not missed
     enqueue_timeout: Annotated[float, Field(ge=0.2, le=60)] = 1.8  # seconds that .delay() may take
 
+    # probes
+    health_port: Annotated[int, Field(ge=1, le=65_535)] | None = None  # of /live and /ready; unset: none
+    health_address: str = "127.0.0.1"  # on which they listen; 0.0.0.0 for an orchestrator's probes
+
     # front ends
     flower_port: Annotated[int, Field(ge=0, le=65_535)] = 5555
     log_format: str = "text"  # text or json

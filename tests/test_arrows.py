@@ -14,8 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: The rooms of ``app``, each row above those that it may import from; a room may always import from itself.
 ROWS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "tether"}),
+    frozenset({"errors", "events", "tether"}),
     frozenset({"settings", "wire"}),
+    frozenset({"pulse", "exposure"}),
+    frozenset({"probes"}),
     frozenset({"ledger"}),
     frozenset(
         {
@@ -31,12 +33,13 @@ ROWS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"job", "task", "control", "transactions", "retention"}),
-    frozenset({"listing"}),
+    frozenset({"listing", "adoption"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),
     frozenset({"explain", "metrics"}),
-    frozenset({"application", "bulk"}),
+    frozenset({"application", "bulk", "logs"}),
     frozenset({"factory"}),
     frozenset({"schedules"}),
+    frozenset({"doctor"}),
     frozenset({"worker", "celery"}),
     frozenset({"testing", "cli"}),
 )

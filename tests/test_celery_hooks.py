@@ -26,12 +26,14 @@ from celery.app import trace
 from celery.app.defaults import NAMESPACES, flatten
 from celery.backends.redis import RedisBackend
 from celery.concurrency.asynpool import AsynPool
+from celery.concurrency.base import BasePool
 from celery.concurrency.solo import TaskPool
 from celery.worker.request import create_request_cls
 from kombu.asynchronous.hub import Hub
 from kombu.transport import redis, virtual
 
 import app
+from app import logs
 from app.factory import build, configuration, transport_options
 from app.settings import Settings
 from app.worker.request import JobRequest
@@ -356,6 +358,19 @@ HOOKS = [
         "meta, message",
         ".get() does not hear the ledger",
     ),
+    # Flower
+    Hook("celery.signals:import_modules", None, "Flower listens everywhere without a password"),
+    # Logs
+    Hook("celery.signals:setup_logging", None, "log lines have Celery's form, and show results"),
+    Hook("celery.app.trace:LOG_RECEIVED", None, "a line does not say which attempt it is about"),
+    Hook("celery.app.trace:LOG_SUCCESS", None, "results stand in the log"),
+    Hook("celery.app.trace:LOG_RETRY", None, "a line does not say which attempt it is about"),
+    Hook("celery.app.trace:LOG_FAILURE", None, "a line does not say which attempt it is about"),
+    Hook("celery.app.trace:LOG_IGNORED", None, "a line does not say which attempt it is about"),
+    Hook("celery.app.trace:LOG_REJECTED", None, "a line does not say which attempt it is about"),
+    Hook("celery.app.trace:info", "fmt, context", "results stand in the log"),
+    Hook("celery.app.log:Logging.redirect_stdouts", "loglevel", "what a task prints is not in the log"),
+    Hook("celery.utils.log:get_multiprocessing_logger", "", "what a pool says is not in the log"),
     # The beat
     Hook("redbeat.schedulers:RedBeatScheduler.__init__", "app", "no beat starts"),
     Hook(
@@ -584,6 +599,14 @@ def test_a_pool_says_what_it_writes_for_whom() -> None:
     source = inspect.getsource(AsynPool._create_write_handlers)
     assert "job._writer = ref(cor)" in source, "half-written jobs break the children's pipes"
     assert "job._write_to = proc" in source, "half-written jobs break the children's pipes"
+
+
+def test_a_pool_shows_whole_messages_in_the_line_that_we_know() -> None:
+    assert repr(logs.POOL_APPLIES) in inspect.getsource(BasePool.apply_async), "arguments stand in the log"
+
+
+def test_celery_gives_a_jobs_lines_their_data() -> None:
+    assert "extra={'data': context}" in inspect.getsource(trace.info), "a line does not name its job"
 
 
 def test_the_redis_channel_reads_with_our_method() -> None:

@@ -60,7 +60,8 @@ def valkey(data_dir: Path) -> Spec:
 def worker(app: Celeriac, options: Options) -> Spec:
     node = nodename(_WORKER, gethostname())
     concurrency = () if options.concurrency is None else (f"--concurrency={options.concurrency}",)
-    argv = _celery("worker", f"--hostname={node}", f"--loglevel={options.loglevel}", *concurrency)
+    events = ("--task-events",) if options.flower else ()  # nobody else listens to them
+    argv = _celery("worker", f"--hostname={node}", f"--loglevel={options.loglevel}", *concurrency, *events)
     return Spec("worker", argv, healthy=lambda: worker_answers(app, node), farewells=_WORKER_FAREWELLS)
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from app import sending
 from app.errors import CeleriacError
+from app.events import Event
 from app.ids import fire_id
 from app.ledger import jobs
 from app.ledger import schedules as ledger
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 #: Schedules of one turn.
 BATCH = 250
+
+#: How the reason of an unfired due time begins: its job was refused, or its row cannot be understood.
+REFUSED, DAMAGED = "refused", "cannot be fired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,9 @@ def _fire(app: Celeriac, row: Any, now: datetime, busy: set[UUID]) -> _Fire:
         TypeError,
         ValueError,
     ) as exc:  # it would be refused again: on to the next due time
-        logger.error("schedule %r was not fired: %s", schedule.name, exc)
+        logger.error(Event.SCHEDULE_REFUSED, {"schedule": schedule.name, "error": exc})
         refused = decision.fires[-1]
-        decision = Decision((), decision.next_run, refused, f"refused: {exc}"[:500])
+        decision = Decision((), decision.next_run, refused, f"{REFUSED}: {exc}"[:500])
         made = []
     return _Fire(_advance(row, decision, made), made)
 
@@ -135,5 +139,6 @@ def _advance(row: Any, decision: Decision, made: Sequence[NewJob]) -> Advance:
 
 
 def _complain(connection: Connection, name: str, error: Exception) -> None:
-    logger.error("schedule %r cannot be fired: %s: %s", name, type(error).__name__, error)
-    ledger.complain(connection, name, f"cannot be fired: {error}"[:500])
+    told = f"{type(error).__name__}: {error}"
+    logger.error(Event.SCHEDULE_DAMAGED, {"schedule": name, "error": told})
+    ledger.complain(connection, name, f"{DAMAGED}: {error}"[:500])

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from celery.schedules import crontab, schedule
 from redbeat.decoder import RedBeatJSONEncoder
-from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
+from redbeat.schedulers import RedBeatConfig, RedBeatSchedulerEntry, get_redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.events import Event
 from app.ledger import schedules as ledger
 from app.schedules import cron
 from app.schedules.times import Kind
@@ -41,7 +42,7 @@ class Projection:
         self._app = app
         self._client = get_redis(app)
         self._due_key = app.redbeat_conf.schedule_key
-        self._names_key = f"{app.redbeat_conf.key_prefix}:projected"
+        self._names_key = names_key(app)
         self._written: dict[str, datetime] = {}
 
     def refresh(self) -> int:
@@ -72,7 +73,7 @@ class Projection:
                 try:
                     self._put(pipe, row)
                 except Exception as exc:  # a damaged row must not keep the others out
-                    logger.error("schedule %r has no entry in Redis: %s", row.name, exc)
+                    logger.error(Event.NO_ENTRY, {"schedule": row.name, "error": exc})
                 pipe.sadd(self._names_key, row.name)
             pipe.execute()
         self._written |= {row.name: row.changed for row in rows}
@@ -91,6 +92,11 @@ class Projection:
             pipe.execute()
         for name in names:
             self._written.pop(name, None)
+
+
+def names_key(app: Celeriac) -> str:
+    """Where Redis has the names of all entries; gone when Redis has lost them."""
+    return f"{RedBeatConfig(app).key_prefix}:projected"
 
 
 class Projector(threading.Thread):
@@ -117,9 +123,9 @@ class Projector(threading.Thread):
         try:
             self._projection.refresh()
         except (RedisError, SQLAlchemyError, OSError) as exc:
-            logger.debug("entries in Redis are not up to date: %r", exc)
+            logger.debug(Event.ENTRIES_WAIT, {"error": repr(exc)})
         except Exception:  # the thread must live: nothing else would write the entries
-            logger.exception("entries in Redis are not up to date")
+            logger.exception(Event.ENTRIES_FAILED)
 
 
 def definition(row: Any) -> str:

@@ -15,10 +15,14 @@ from redbeat import RedBeatScheduler
 from redbeat.schedulers import get_redis
 from redis.exceptions import LockError, RedisError
 
+from app import probes
+from app.events import Event
 from app.ledger import schedules as ledger
 from app.ledger.database import UNREACHABLE
+from app.probes import ProbeServer
+from app.pulse import Pulse
 from app.schedules import statics
-from app.schedules.firing import BATCH, fire_due
+from app.schedules.firing import BATCH, DAMAGED, fire_due
 from app.schedules.projection import Projector
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ class Scheduler(RedBeatScheduler):
         self._failures = 0
         self._damaged: dict[str, float] = {}
         self._projector: Projector | None = None
+        self._pulse = Pulse("beat", app.settings)
+        self._probes: ProbeServer | None = None
         super().__init__(app, **options)
         # Who sleeps longer has lost the lock when waking up, whatever --max-interval says.
         self.max_interval = min(float(self.max_interval), self.lock_timeout / 3)
@@ -62,16 +68,19 @@ class Scheduler(RedBeatScheduler):
     def tick(self, *_: Any, **__: Any) -> float:
         """One turn, if this beat leads; the seconds until the next."""
         leads = self._leads()
-        self._project(leads)
+        self._accompany(leads)
         return self._guarded(self._turn if leads else self._stand_by)
 
     def close(self) -> None:
         if self._projector is not None:
             self._projector.stop()
+            self._pulse.stop()
+        if self._probes is not None:
+            self._probes.stop()
         try:
             super().close()
         except (RedisError, OSError) as exc:
-            logger.warning("beat: the lock is left to expire: %r", exc)
+            logger.warning(Event.LOCK_LEFT, {"error": repr(exc)})
             self.lock = None
             super().close()
 
@@ -108,12 +117,12 @@ class Scheduler(RedBeatScheduler):
         except UNREACHABLE:
             raise
         except Exception:  # one row must not hold up the others
-            logger.exception("beat: %d schedules cannot be fired together, trying one by one", BATCH)
+            logger.exception(Event.ONE_BY_ONE, {"schedules": BATCH})
             self._fire_one_by_one(but)
             return True
         self._leave_alone(turn.damaged)
         if turn.jobs:
-            logger.info("beat: %d schedules due, %d jobs enqueued", turn.found, len(turn.jobs))
+            logger.info(Event.SCHEDULES_FIRED, {"schedules": turn.found, "jobs": len(turn.jobs)})
         return turn.found > 0
 
     def _fire_one_by_one(self, but: list[str]) -> None:
@@ -125,10 +134,10 @@ class Scheduler(RedBeatScheduler):
             except UNREACHABLE:
                 raise
             except Exception as exc:
-                logger.exception("beat: schedule %r cannot be fired", row.name)
+                logger.exception(Event.NOT_FIRED, {"schedule": row.name})
                 self._leave_alone([row.name])
                 with self.app.database.transaction() as connection:
-                    ledger.complain(connection, row.name, f"cannot be fired: {type(exc).__name__}")
+                    ledger.complain(connection, row.name, f"{DAMAGED}: {type(exc).__name__}")
 
     def _leave_alone(self, names: Any) -> None:
         until = time.monotonic() + _DAMAGED_FOR
@@ -144,12 +153,13 @@ class Scheduler(RedBeatScheduler):
         try:
             seconds: float = step()
             self._failures = 0
+            self._pulse.asked_ledger()
             return seconds
         except Exception as exc:  # a beat must outlive whatever ails its database
             self._failures += 1
             pause = min(2.0 ** (self._failures - 2), _LONGEST_PAUSE)
             known = isinstance(exc, UNREACHABLE)
-            logger.error("beat: no turn, again in %.1f s: %r", pause, exc, exc_info=not known)
+            logger.error(Event.NO_TURN, {"pause": pause, "error": repr(exc)}, exc_info=not known)
             return pause
 
     def _leads(self) -> bool:
@@ -159,7 +169,7 @@ class Scheduler(RedBeatScheduler):
         try:
             return self._extend() or self._acquire()
         except (RedisError, OSError) as exc:
-            logger.warning("beat: the lock cannot be asked for, firing from the ledger alone: %r", exc)
+            logger.warning(Event.LOCK_UNREACHABLE, {"error": repr(exc)})
             self._ask_lock_at = time.monotonic() + _REST
             return True
 
@@ -169,7 +179,7 @@ class Scheduler(RedBeatScheduler):
         try:
             return bool(self.lock.extend(int(self.lock_timeout), replace_ttl=True))
         except LockError:
-            logger.warning("beat: the lock was lost")
+            logger.warning(Event.LOCK_LOST)
             self.lock = None
             return False
 
@@ -177,12 +187,16 @@ class Scheduler(RedBeatScheduler):
         lock = get_redis(self.app).lock(self._key, timeout=self.lock_timeout, blocking=False)
         if not lock.acquire():
             return False
-        logger.info("beat: Acquired lock")
+        logger.info(Event.LOCK_ACQUIRED)
         self.lock = lock
         return True
 
-    def _project(self, leads: bool) -> None:
+    def _accompany(self, leads: bool) -> None:
+        """Threads are started at the first turn: by then nothing forks any more."""
         if self._projector is None:
             self._projector = Projector(self.app)
             self._projector.start()
+            self._pulse.start()
+            self._probes = probes.serve(self.app.settings, self._pulse)
+        self._pulse.turned()
         self._projector.leads = leads

@@ -11,6 +11,7 @@ from celery.beat import ScheduleEntry
 from celery.schedules import crontab, schedule
 
 from app.errors import InvalidSchedule
+from app.events import Event
 from app.ledger import schedules as ledger
 from app.schedules.proposal import Proposal
 from app.schedules.registry import put
@@ -52,9 +53,9 @@ def sync(app: Celeriac) -> None:
             try:
                 put(app, connection, proposal(str(name), entries[name]))
             except InvalidSchedule as exc:
-                logger.error("beat_schedule: %s", exc)
+                logger.error(Event.STATIC_REFUSED, {"error": exc})
         for gone in ledger.retire(connection, [str(name) for name in entries]):
-            logger.info("static schedule %r is not in beat_schedule any more: retired", gone)
+            logger.info(Event.SCHEDULE_RETIRED, {"schedule": gone})
 
 
 def proposal(name: str, entry: Any) -> Proposal:

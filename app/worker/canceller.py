@@ -9,6 +9,7 @@ from uuid import UUID
 
 from celery.worker import state
 
+from app.events import Event
 from app.ledger import rescue
 from app.ledger.cancel import Mode
 from app.ledger.database import Database
@@ -58,4 +59,4 @@ class Canceller:
             try:
                 request.terminate(self._pool(), signal="SIGTERM")
             except NotImplementedError:
-                logger.warning("job %s cannot be terminated in this pool: it was asked to stop", job)
+                logger.warning(Event.CANNOT_TERMINATE, {"job": job})

@@ -15,13 +15,16 @@ from uuid import UUID
 from celery.utils.functional import noop
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-from app import __version__, failures
+from app import __version__, failures, probes
+from app.events import Event
 from app.ids import new_id
 from app.ledger import workers
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.migrate import require_head
 from app.ledger.outcomes import Failure, Outcome
 from app.ledger.workers import WorkerStart
+from app.probes import ProbeServer
+from app.pulse import Pulse
 from app.wire import STAMP
 from app.worker import timers
 from app.worker.canceller import Canceller
@@ -83,6 +86,13 @@ class Consumer(CeleryConsumer):
             pool_queues=lambda: not self.pool.is_green,
         )
         app.ledger_thread = self.ledger
+        self.pulse = Pulse(
+            "worker",
+            settings,
+            connected=lambda: self.connection is not None,
+            busy=type(self.pool).__module__.endswith(".solo"),
+        )
+        self._probes: ProbeServer | None = None
         self.dispatcher = Dispatcher(app, app.database)
         self.strander = Strander(app, app.database, watermarks, queues=self._queues, on_change=self._poke)
         self.rescuer = Rescuer(
@@ -128,13 +138,19 @@ class Consumer(CeleryConsumer):
         self.keeper.start()
         if self.hub:
             self.hub.timer.call_repeatedly(timers.EVERY, timers.forget_cancelled, (self.hub.timer,))
+        self.timer.call_repeatedly(1.0, self.pulse.turned)
+        self.pulse.start()
+        self._probes = probes.serve(self.app.settings, self.pulse)
         super().start()
 
     def shutdown(self) -> None:
         """The pool has ended: write every outcome, release what is left, sign off."""
         self.keeper.stop(within=_PATIENCE)
         if not self.ledger.close(within=_PATIENCE):
-            logger.error("the ledger cannot be reached: what this worker held is rescued by another")
+            logger.error(Event.LEFT_BEHIND)
+        if self._probes is not None:
+            self._probes.stop()
+        self.pulse.stop()
         super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
@@ -191,7 +207,8 @@ class Consumer(CeleryConsumer):
             # The copy is damaged; the row's own message, which the dispatcher sends, may be good.
             self.ledger.tell(Outcome(id=job, attempt=stamp["attempt"], state=JobState.PENDING))
             return
-        logger.error("job %s cannot be run: %s", job, failure.line)
+        fields = {"job": job, "attempt": stamp["attempt"], "error": failure.line}
+        logger.error(Event.INVALID_JOB, fields)
         self.ledger.tell(Outcome(id=job, attempt=stamp["attempt"], state=JobState.FAILED, failure=failure))
 
     # ---- connection lost, shutdown
@@ -237,9 +254,10 @@ class Consumer(CeleryConsumer):
         with self.app.database.statement() as connection:
             known = workers.beat(connection, self._worker_id)
         if not known:
-            logger.warning("this worker was declared dead while it was silent; late outcomes are refused")
+            logger.warning(Event.DECLARED_DEAD)
             self.reconciler.compare()
         self.rescuer.beat_written()
+        self.pulse.asked_ledger()
 
     def _adapt_prefetch(self) -> None:
         """Hold as many messages as the length of jobs asks for, unless the number is set."""

@@ -65,6 +65,11 @@ class Held:
         with self._lock:
             return list(self._book)
 
+    def attempt_of(self, job: UUID) -> int | None:
+        """The number of the attempt in these hands; None when there is none, or its claim is not answered."""
+        holding = self._book.get(job)
+        return (holding.attempt or None) if holding else None
+
     def open(self) -> list[tuple[UUID, int]]:
         """The attempts that were won and whose outcome nobody has told."""
         with self._lock:

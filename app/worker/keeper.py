@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.events import Event
 from app.ledger.database import UNREACHABLE
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Keeper:
         except Exception as exc:  # the keeper must live through every outage
             duty.rest = wait = min(max(duty.rest * 2, _FIRST_REST), self._longest_rest)
             if isinstance(exc, UNREACHABLE):
-                logger.warning("keeper: %s waits, the ledger is away: %s", duty.name, type(exc).__name__)
+                logger.warning(Event.DUTY_WAITS, {"duty": duty.name, "error": type(exc).__name__})
             else:
-                logger.exception("keeper: %s failed, it is tried again", duty.name)
+                logger.exception(Event.DUTY_FAILED, {"duty": duty.name})
         duty.due = time.monotonic() + (duty.every if wait is None else min(wait, duty.every))

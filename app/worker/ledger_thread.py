@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from app.events import Event
 from app.ledger.database import UNREACHABLE
 from app.ledger.lifecycle import JobState
 from app.ledger.outcomes import Outcome
@@ -86,6 +87,10 @@ class LedgerThread:
     def started(self, job: UUID) -> None:
         self._held.started(job)
 
+    def attempt_of(self, job: UUID) -> int | None:
+        """Which attempt of a job this worker holds."""
+        return self._held.attempt_of(job)
+
     def stop_claiming(self) -> None:
         self._claiming = False
 
@@ -112,10 +117,10 @@ class LedgerThread:
                     self._work = self._turn.take(self._work, room=self._free())
                 backoff = _FIRST_BACKOFF
             except UNREACHABLE as exc:
-                logger.warning("ledger away, outcomes are kept: %s", _first_line(exc))
+                logger.warning(Event.LEDGER_AWAY, {"error": _first_line(exc)})
                 backoff = self._rest(backoff)
             except Exception:  # the worker's every outcome goes through this loop: it must live
-                logger.exception("turn failed, it is tried again")
+                logger.exception(Event.TURN_FAILED)
                 backoff = self._rest(backoff)
 
     def _rest(self, backoff: float) -> float:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from celery.worker import state
 
+from app.events import Event
 from app.ledger import rescue
 from app.ledger.database import Database
 from app.worker.held import Held
@@ -62,7 +63,7 @@ class Reconciler:
         lost = strange & self._unknown  # seen twice, to be sure: a claim may be on its way into the book
         self._unknown = strange
         if lost:
-            logger.warning("%d claims that this worker does not know of are released", len(lost))
+            logger.warning(Event.UNKNOWN_CLAIMS, {"jobs": len(lost)})
             self._doubt([job for job, _ in lost])
 
     def _stop(self, taken: set[tuple[UUID, int]]) -> None:
@@ -71,8 +72,8 @@ class Reconciler:
             request = state.requests.get(str(job))
             if request is None or request.attempt != attempt or not request.worker_pid:
                 continue
-            logger.warning("job %s, attempt %d was taken from this worker: it is stopped here", job, attempt)
+            logger.warning(Event.ATTEMPT_TAKEN, {"job": job, "attempt": attempt})
             try:
                 self._pool().terminate_job(request.worker_pid, signal.SIGKILL)
             except NotImplementedError:
-                logger.warning("this pool cannot stop a job; the outcome of %s will be refused", job)
+                logger.warning(Event.CANNOT_STOP, {"job": job, "attempt": attempt})

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from app.events import Event
 from app.ledger import outcomes, rescue
 from app.ledger.database import Database
 from app.ledger.lifecycle import AttemptKind, JobState
@@ -84,7 +85,7 @@ class Rescuer:
                 if not done:
                     break
         self.rescued += accepted
-        logger.warning("worker %s is dead, %d jobs of it are given back", worker, accepted)
+        logger.warning(Event.WORKER_DEAD, {"worker": worker, "jobs": accepted})
         self._on_change()
 
 

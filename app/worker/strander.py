@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from app.events import Event
 from app.ledger import strands
 from app.ledger.database import Database
 from app.worker.watermarks import Watermarks
@@ -48,7 +49,7 @@ class Strander:
                     found += strands.unstrand(connection, queue, grace=GRACE, before=before)
         if found:
             self.found += found
-            logger.warning("%d messages were lost by the broker, they are sent again", found)
+            logger.warning(Event.STRANDED, {"jobs": found})
             self._on_change()
 
     def _empty(self, queues: list[str]) -> set[str]:

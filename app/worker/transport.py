@@ -21,6 +21,7 @@ from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import ResponseError
 
+from app.events import Event
 from app.priorities import QUEUES, priority_of
 
 logger = logging.getLogger(__name__)
@@ -171,7 +172,7 @@ class Channel(redis.Channel):
             except ResponseError as exc:
                 if not self._in_bulk:
                     raise
-                logger.info("the broker gives one message at a time: %s", exc)
+                logger.info(Event.ONE_AT_A_TIME, {"error": exc})
                 self.connection.one_at_a_time = True
                 raise Empty from exc
             if not reply:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from app.events import Event
 from app.ledger import claims, dispatch, jobs, outcomes, quarantine, workers
 from app.ledger.claims import Claimed, Message
 from app.ledger.database import Database
@@ -158,7 +159,7 @@ class Turn:
         for job, _ in open_attempts:
             self._held.leave(job)
         if open_attempts:
-            logger.info("released %d jobs that were not finished", len(open_attempts))
+            logger.info(Event.RELEASED, {"jobs": len(open_attempts)})
 
     def _transact(
         self,
@@ -225,7 +226,7 @@ class Turn:
             state = answer.accepted.get(item.outcome.id)
             if state is None:
                 self.refused += 1
-                logger.info("late outcome refused: job %s, attempt %d", item.outcome.id, item.outcome.attempt)
+                logger.info(Event.LATE_OUTCOME, {"job": item.outcome.id, "attempt": item.outcome.attempt})
             changed = changed or state in (JobState.ERROR, JobState.PENDING)
             self._held.leave(item.outcome.id)
             if item.outcome.id == self._suspect:

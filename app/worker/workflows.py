@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from kombu.utils.json import loads
 
+from app.events import Event
 from app.ids import optional_id
 from app.ledger import parked
 from app.ledger.database import Database
@@ -59,7 +60,8 @@ class Workflows:
             else:
                 done = parked.fire(connection, row.id, payload=_with_results(row, results or ()))
         if done:
-            logger.warning("job %s, which Redis forgot, is %s", row.id, "failed" if reason else "sent")
+            became = "failed" if reason else "sent"
+            logger.warning(Event.WORKFLOW_MENDED, {"job": row.id, "became": became})
             self._on_change()
 
 

@@ -34,4 +34,4 @@ for one in ours:
 print(len(ours), sorted({name.split(".")[0] for name in sys.modules} & {"rich", "sqlalchemy", "alembic"}))
 """
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert ended.stdout == "10 []\n", ended.stderr
+    assert ended.stdout == "12 []\n", ended.stderr

@@ -459,6 +459,7 @@ COMMANDS = {
     "queues": ["queues"],
     "workers": ["workers"],
     "stats": ["stats", "--task", "mail.send"],
+    "doctor": ["doctor"],
 }
 
 

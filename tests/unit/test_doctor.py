@@ -1,0 +1,315 @@
+"""The doctor's judgements: each failure is shown to it once, and it finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.doctor import beat, broker, database, ledger, schedules, settings, status, workers
+from app.doctor.finding import Area, Finding, Level, fail, ok, warn
+from app.ledger.health import Server
+from app.ledger.workers import WorkerSeen
+from app.overview import QueueSeen
+from app.settings import Settings
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
+MINUTE = timedelta(minutes=1)
+
+
+def found(findings: Sequence[Finding]) -> dict[str, Level]:
+    assert all((finding.level is OK) == (finding.remedy is None) for finding in findings)
+    return {finding.check: finding.level for finding in findings}
+
+
+def test_the_worst_level_is_the_status() -> None:
+    well, odd = ok(Area.BEAT, "x", "y"), warn(Area.BEAT, "x", "y", remedy="z")
+    assert status([well]) == 0
+    assert status([well, odd]) == 1
+    assert status([odd, fail(Area.BEAT, "x", "y", remedy="z"), well]) == 2
+
+
+# Settings
+
+
+def given(**values: Any) -> dict[str, Level]:
+    fixed = {"broker_url": "redis://127.0.0.1:1/0", "database_url": "postgresql://h/n"}
+    return found(settings.judge(Settings(**{**fixed, **values})))
+
+
+def test_settings_as_they_come_are_well() -> None:
+    assert given() == {"pairs": OK}
+
+
+@pytest.mark.parametrize(
+    ("values", "check"),
+    [
+        ({"retry_base": 7200}, "retries"),
+        ({"hard_limit": None}, "time limit"),
+        ({"timeout": 7200}, "time limit"),
+        ({"keep_dead_days": 3}, "retention"),
+        ({"keep_results_days": 8}, "retention"),
+        ({"database_pool": 1}, "database pool"),
+        ({"misfire_grace": 2}, "misfire grace"),
+        ({"payload_limit": 20_000_000}, "payload limit"),
+        ({"database_url": "sqlite:///x/ledger.db", "broker_url": "redis://:pw@far/0"}, "reach"),
+        ({"broker_url": None, "database_url": "postgresql://far/n"}, "reach"),
+        ({"broker_url": "redis://far/0"}, "password"),
+        ({"result_backend": "redis://far/0"}, "password"),
+    ],
+)
+def test_an_odd_pair_of_settings_is_found(values: dict[str, Any], check: str, tmp_path: Any) -> None:
+    assert given(data_dir=tmp_path, **values) == {check: WARN}
+
+
+def test_a_password_is_not_said() -> None:
+    told = settings.judge(Settings(broker_url="redis://:hunter2@far/0", database_url="sqlite:///x/ledger.db"))
+    assert told
+    assert "hunter2" not in repr(told)
+
+
+# Broker
+
+
+def of_broker(**values: Any) -> dict[str, Level]:
+    fixed: dict[str, Any] = {"version": "7.2.4", "policy": "noeviction", "used": 10, "most": 100}
+    return found(broker.judge(broker.Facts(**{**fixed, **values})))
+
+
+def test_a_sound_broker_is_well() -> None:
+    assert of_broker() == {"version": OK, "eviction": OK, "memory": OK}
+    assert of_broker(most=0, used=10**12)["memory"] is OK
+
+
+@pytest.mark.parametrize(
+    ("values", "check", "level"),
+    [
+        ({"version": "6.0.16"}, "version", FAIL),
+        ({"version": ""}, "version", FAIL),
+        ({"policy": "allkeys-lru"}, "eviction", FAIL),
+        ({"policy": None}, "eviction", WARN),
+        ({"used": 80}, "memory", WARN),
+        ({"used": 95}, "memory", FAIL),
+        ({"results": "ConnectionError"}, "results", FAIL),
+    ],
+)
+def test_an_ill_broker_is_found(values: dict[str, Any], check: str, level: Level) -> None:
+    assert of_broker(**values)[check] is level
+
+
+# Database
+
+
+def worker(**values: Any) -> WorkerSeen:
+    fixed: dict[str, Any] = {
+        "id": UUID(int=1),
+        "hostname": "celery@one",
+        "pid": 7,
+        "pool": "prefork",
+        "concurrency": 4,
+        "queues": ["normal"],
+        "version": "1.0",
+        "started": NOW,
+        "heartbeat": NOW,
+        "stopped": None,
+        "silent": timedelta(0),
+        "running": 0,
+    }
+    return WorkerSeen(**{**fixed, **values})
+
+
+def server(connections: int = 5, version: tuple[int, ...] = (16, 4)) -> Server:
+    return Server(dialect="postgresql", version=version, connections=connections, most=97)
+
+
+def of_database(**values: Any) -> dict[str, Level]:
+    fixed: dict[str, Any] = {"server": server(), "revision": "0003", "wanted": "0003", "skew": timedelta(0)}
+    return found(database.judge(database.Facts(**{**fixed, **values})))
+
+
+def test_a_sound_database_is_well() -> None:
+    assert of_database() == {"version": OK, "migrations": OK, "clock": OK, "connections": OK}
+    sqlite = Server(dialect="sqlite", version=(3, 40, 1))
+    assert of_database(server=sqlite) == {"version": OK, "migrations": OK, "clock": OK}
+
+
+@pytest.mark.parametrize(
+    ("values", "check", "level"),
+    [
+        ({"server": server(version=(13, 9))}, "version", FAIL),
+        ({"server": Server(dialect="sqlite", version=(3, 34, 1))}, "version", FAIL),
+        ({"revision": "0002"}, "migrations", FAIL),
+        ({"revision": None}, "migrations", FAIL),
+        ({"skew": timedelta(seconds=-3)}, "clock", WARN),
+        ({"skew": timedelta(minutes=2)}, "clock", FAIL),
+        ({"server": server(connections=80)}, "connections", WARN),
+        ({"server": server(connections=97)}, "connections", FAIL),
+        ({"workers": [worker(concurrency=80)]}, "connections", WARN),
+        ({"workers": [worker(concurrency=48), worker(concurrency=48)]}, "connections", FAIL),
+    ],
+)
+def test_an_ill_database_is_found(values: dict[str, Any], check: str, level: Level) -> None:
+    assert of_database(**values)[check] is level
+
+
+def test_threads_share_the_pool_of_their_process() -> None:
+    facts = database.Facts(
+        server=server(),
+        revision=None,
+        wanted="",
+        skew=timedelta(0),
+        workers=[worker(pool="thread", concurrency=50), worker(concurrency=3)],
+        pool=5,
+    )
+    assert database.needed(facts) == 5 + 2 + 3
+
+
+# Workers
+
+
+def queue(name: str, *, due: int = 0, consumers: int = 1) -> QueueSeen:
+    return QueueSeen(
+        name=name,
+        due=due,
+        later=0,
+        parked=0,
+        running=0,
+        oldest=None,
+        accepted=0,
+        completed=0,
+        failed=0,
+        sent=0,
+        in_broker=0,
+        consumers=consumers,
+    )
+
+
+def of_workers(**values: Any) -> dict[str, Level]:
+    fixed: dict[str, Any] = {
+        "workers": [worker(), worker(hostname="celery@two")],
+        "queues": [queue("normal")],
+        "version": "1.0",
+        "shared": True,
+    }
+    return found(workers.judge(workers.Facts(**{**fixed, **values})))
+
+
+def test_sound_workers_are_well() -> None:
+    assert of_workers() == {"alive": OK, "queues": OK, "versions": OK}
+
+
+@pytest.mark.parametrize(
+    ("values", "check", "level"),
+    [
+        ({"workers": []}, "alive", FAIL),
+        ({"queues": [queue("low", consumers=0)]}, "queues", WARN),
+        ({"queues": [queue("low", consumers=0, due=3)]}, "queues", FAIL),
+        ({"workers": [worker(), worker(version="0.9")]}, "versions", WARN),
+        ({"version": "1.1"}, "versions", WARN),
+        ({"shared": False}, "machines", FAIL),
+    ],
+)
+def test_ill_workers_are_found(values: dict[str, Any], check: str, level: Level) -> None:
+    assert of_workers(**values)[check] is level
+
+
+# Beat
+
+
+def of_beat(**values: Any) -> dict[str, Level]:
+    fixed: dict[str, Any] = {"schedules": 3, "lock_left": 5.5, "lock_timeout": 6.0, "projected": True}
+    return found(beat.judge(beat.Facts(**{**fixed, **values})))
+
+
+def test_a_beat_that_leads_is_well() -> None:
+    assert of_beat() == {"leader": OK, "projection": OK}
+
+
+@pytest.mark.parametrize(
+    ("values", "check", "level"),
+    [
+        ({"lock_left": None}, "leader", FAIL),
+        ({"lock_left": None, "schedules": 0}, "leader", WARN),
+        ({"lock_left": 1.0}, "leader", WARN),
+        ({"projected": False}, "projection", WARN),
+    ],
+)
+def test_an_ill_beat_is_found(values: dict[str, Any], check: str, level: Level) -> None:
+    assert of_beat(**values)[check] is level
+
+
+# Ledger
+
+
+def of_ledger(**values: Any) -> dict[str, Level]:
+    fixed: dict[str, Any] = {
+        "oldest": None,
+        "unsent": 0,
+        "unclaimed": {},
+        "in_broker": {},
+        "orphans": 0,
+        "failed": 0,
+    }
+    return found(ledger.judge(ledger.Facts(**{**fixed, **values})))
+
+
+def test_a_sound_ledger_is_well() -> None:
+    assert set(of_ledger(oldest=MINUTE).values()) == {OK}
+
+
+def test_a_backlog_is_no_strand() -> None:
+    assert of_ledger(unclaimed={"low": 9}, in_broker={"low": 9})["stranded"] is OK
+    assert of_ledger(unclaimed={"low": 9})["stranded"] is OK  # the broker could not be asked
+
+
+@pytest.mark.parametrize(
+    ("values", "check", "level"),
+    [
+        ({"oldest": 16 * MINUTE}, "oldest", WARN),
+        ({"unsent": 1}, "overdue", FAIL),
+        ({"unclaimed": {"low": 2}, "in_broker": {"low": 0}}, "stranded", WARN),
+        ({"orphans": 1}, "orphans", FAIL),
+        ({"failed": 1}, "dead letters", WARN),
+    ],
+)
+def test_an_ill_ledger_is_found(values: dict[str, Any], check: str, level: Level) -> None:
+    assert of_ledger(**values)[check] is level
+
+
+# Schedules
+
+
+def of_schedules(**values: Any) -> dict[str, Level]:
+    fixed: dict[str, Any] = {"name": "n", "task": "t", "known": True, "next_run": NOW + MINUTE}
+    planned = schedules.Planned(**{**fixed, **values})
+    facts = schedules.Facts(clock=NOW, grace=MINUTE / 2, schedules=[planned])
+    return found(schedules.judge(facts))
+
+
+def test_sound_schedules_are_well() -> None:
+    assert of_schedules() == {"all": OK}
+    assert of_schedules(trouble="overlap: the last job runs") == {"all": OK}
+
+
+@pytest.mark.parametrize(
+    ("values", "check", "level"),
+    [
+        ({"next_run": NOW - MINUTE}, "overdue", FAIL),
+        ({"trouble": "cannot be fired: no such time zone"}, "damaged", FAIL),
+        ({"trouble": "refused: args[0]: set is not JSON"}, "refused", FAIL),
+        ({"known": False}, "tasks", WARN),
+    ],
+)
+def test_an_ill_schedule_is_found(values: dict[str, Any], check: str, level: Level) -> None:
+    assert of_schedules(**values) == {check: level}
+
+
+def test_a_schedules_name_cannot_forge_a_line() -> None:
+    planned = schedules.Planned(name="a\n\x1b[2Jok", task="t", known=False, next_run=None)
+    (told,) = schedules.judge(schedules.Facts(clock=NOW, grace=MINUTE, schedules=[planned]))
+    assert "\n" not in told.sentence
+    assert "\x1b" not in told.sentence
