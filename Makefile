@@ -7,7 +7,7 @@ run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=
 	@$(BIN)/celery -A app demo $(ARGS)
 
 test: $(READY)  ## every test, with real servers
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
