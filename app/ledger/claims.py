@@ -49,6 +49,7 @@ class Claimed:
     queue: str
     dispatched: datetime
     failed_before: bool  # whether an attempt of it was not successful
+    waited: timedelta  # from the sending of its message
     expires_in: timedelta | None = None  # from the claim on
 
 
@@ -77,13 +78,13 @@ def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[
     rows = connection.execute(_claim(dialect), batch.ids(dialect, ids) | {"worker": worker})
     won: dict[UUID, Claimed] = {}
     for row in rows:
-        fields: tuple[Any, ...] = (*tuple(row)[:-2], _left(row.expires, row.started))
+        fields: tuple[Any, ...] = (
+            *tuple(row)[:-2],
+            row.started - row.dispatched,
+            None if row.expires is None else row.expires - row.started,
+        )
         won[row.id] = Claimed(*fields)
     return won
-
-
-def _left(expires: datetime | None, claimed: datetime) -> timedelta | None:
-    return None if expires is None else expires - claimed
 
 
 def release(

@@ -14,10 +14,12 @@ from app.ledger import dispatch, workers
 from app.ledger.outcomes import Outcome
 from app.ledger.workers import WorkerStart
 from app.worker.held import Held
+from app.worker.meter import Meter
 from app.worker.request import JobRequest
 from app.worker.transport import Message
-from app.worker.turn import Told, Turn, Ways, Work
+from app.worker.turn import Turn, Ways
 from app.worker.watermarks import Watermarks
+from app.worker.work import Told, Work
 
 if TYPE_CHECKING:
     from app.application import Celeriac
@@ -47,6 +49,7 @@ class Drain:
                 fetch_results=app.backend.stored_results,
                 on_change=lambda: None,
             ),
+            meter=Meter(),
         )
 
     def run(self, *, limit: int) -> set[str]:
@@ -73,7 +76,7 @@ class Drain:
 
     def tell(self, outcome: Outcome, request: JobRequest | None = None) -> None:
         self._held.ended(outcome.id)
-        self._told.append(Told(outcome, request is not None and not request.ignore_result))
+        self._told.append(Told.by(request, outcome))
 
     def started(self, job: UUID) -> None:
         self._held.started(job)

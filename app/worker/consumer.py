@@ -26,12 +26,13 @@ from app.ledger.workers import WorkerStart
 from app.probes import ProbeServer
 from app.pulse import Pulse
 from app.wire import STAMP
-from app.worker import timers
+from app.worker import prefork, timers
 from app.worker.canceller import Canceller
 from app.worker.dispatcher import Dispatcher
 from app.worker.held import Held
 from app.worker.keeper import Duty, Keeper
 from app.worker.ledger_thread import LedgerThread
+from app.worker.meter import Meter
 from app.worker.reconciler import Reconciler
 from app.worker.rescuer import Rescuer
 from app.worker.strander import GRACE, Strander
@@ -65,6 +66,7 @@ class Consumer(CeleryConsumer):
         app, settings = self.app, self.app.settings
         watermarks = Watermarks(GRACE)
         self._held = Held()
+        self._meter = meter = Meter()
         turn = Turn(
             app.database,
             worker=self._worker_id,
@@ -78,6 +80,7 @@ class Consumer(CeleryConsumer):
                 fetch_results=app.backend.stored_results,
                 on_change=self._poke,
             ),
+            meter=meter,
         )
         self.ledger = LedgerThread(
             turn,
@@ -93,14 +96,17 @@ class Consumer(CeleryConsumer):
             busy=type(self.pool).__module__.endswith(".solo"),
         )
         self._probes: ProbeServer | None = None
-        self.dispatcher = Dispatcher(app, app.database)
-        self.strander = Strander(app, app.database, watermarks, queues=self._queues, on_change=self._poke)
+        self.dispatcher = Dispatcher(app, app.database, meter=meter)
+        self.strander = Strander(
+            app, app.database, watermarks, queues=self._queues, on_change=self._poke, meter=meter
+        )
         self.rescuer = Rescuer(
             app.database,
             worker=self._worker_id,
             silence=settings.worker_timeout,
             stored_results=app.backend.stored_results,
             on_change=self._poke,
+            meter=meter,
         )
         self.reconciler = Reconciler(
             app.database,
@@ -113,6 +119,8 @@ class Consumer(CeleryConsumer):
         self.canceller = Canceller(
             app.database, worker=self._worker_id, pool=lambda: self.pool, in_event_loop=self._soon
         )
+        meter.watch("held", "jobs that it has claimed", self._held.unfinished)
+        meter.watch("prefetch", "messages that it holds at most", lambda: self.qos.value if self.qos else 0)
         self.keeper = Keeper(
             [
                 Duty("heartbeat", self._beat, settings.heartbeat),
@@ -140,7 +148,7 @@ class Consumer(CeleryConsumer):
             self.hub.timer.call_repeatedly(timers.EVERY, timers.forget_cancelled, (self.hub.timer,))
         self.timer.call_repeatedly(1.0, self.pulse.turned)
         self.pulse.start()
-        self._probes = probes.serve(self.app.settings, self.pulse)
+        self._probes = probes.serve(self.app.settings, self.pulse, meter=self._meter.registry)
         super().start()
 
     def shutdown(self) -> None:
@@ -230,7 +238,7 @@ class Consumer(CeleryConsumer):
         lost, self._reconnecting = self._reconnecting, False
         pool = getattr(self.pool, "_pool", None)
         if lost:
-            _finish_writes(pool)
+            prefork.finish_writes(pool)
             return
         self._stopping = True
         self.ledger.stop_claiming()
@@ -239,8 +247,8 @@ class Consumer(CeleryConsumer):
         for bucket in self.task_buckets.values():
             if bucket:
                 bucket.clear_pending()
-        _finish_writes(pool)
-        _drop_unwritten(pool)
+        prefork.finish_writes(pool)
+        prefork.drop_unwritten(pool)
 
     # ---- the keeper's needs
 
@@ -290,25 +298,3 @@ class Consumer(CeleryConsumer):
             tasks=hashlib.sha256(names.encode()).hexdigest(),
             version=__version__,
         )
-
-
-def _finish_writes(pool: Any) -> None:
-    """Finish what is half-written to prefork's children: the event loop has forgotten the rest.
-
-    As Celery's own ``AsynPool.flush`` does, without the jobs that it would throw away.
-    """
-    writers = getattr(pool, "_active_writers", None)
-    if not writers:
-        return
-    owner = {job._writer(): job for job in pool._cache.values() if getattr(job, "_writer", None)}
-    for writer in list(writers):
-        job = owner.get(writer)
-        if job is not None and job._write_to._is_alive():
-            pool._flush_writer(job._write_to, writer)
-
-
-def _drop_unwritten(pool: Any) -> None:
-    """Forget what no prefork child was given yet; the ledger thread releases it."""
-    buffer = getattr(pool, "outbound_buffer", None)
-    while buffer:
-        buffer.popleft().discard()

@@ -16,11 +16,11 @@ from uuid import UUID
 
 from app.events import Event
 from app.ledger.database import UNREACHABLE
-from app.ledger.lifecycle import JobState
 from app.ledger.outcomes import Outcome
 from app.worker.held import Held
 from app.worker.room import Room
-from app.worker.turn import Told, Turn, Work
+from app.worker.turn import Turn
+from app.worker.work import Told, Work
 
 if TYPE_CHECKING:
     from app.worker.request import JobRequest
@@ -71,10 +71,10 @@ class LedgerThread:
     def tell(self, outcome: Outcome, request: JobRequest | None = None) -> None:
         """Take what an attempt came to."""
         self._held.ended(outcome.id)
-        if request is not None and request.time_start:
-            self._room.took(time.time() - request.time_start)
-        wants = outcome.state is JobState.COMPLETED and request is not None and not request.ignore_result
-        self._inbox.put(Told(outcome, wants))
+        told = Told.by(request, outcome)
+        if told.took is not None:
+            self._room.took(told.took)
+        self._inbox.put(told)
 
     def prefetch(self) -> int:
         """How many messages this worker should hold, as long as its jobs take what they took."""

@@ -13,6 +13,7 @@ from app.ledger.database import Database
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.outcomes import Failure, Outcome
 from app.ledger.rescue import HeldAttempt
+from app.worker.meter import Meter
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Rescuer:
         silence: float,
         stored_results: Callable[[Sequence[UUID]], dict[UUID, str]],
         on_change: Callable[[], None],
+        meter: Meter,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -44,7 +46,7 @@ class Rescuer:
         self._on_change = on_change
         self._steady_since: float | None = None
         self._last_beat = 0.0
-        self.rescued = 0
+        self._meter = meter
 
     def beat_written(self) -> None:
         """A heartbeat of this worker was committed now."""
@@ -84,7 +86,7 @@ class Rescuer:
                 accepted += len(done)
                 if not done:
                     break
-        self.rescued += accepted
+        self._meter.rescued.inc(accepted)
         logger.warning(Event.WORKER_DEAD, {"worker": worker, "jobs": accepted})
         self._on_change()
 

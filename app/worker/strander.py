@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from app.events import Event
 from app.ledger import strands
 from app.ledger.database import Database
+from app.worker.meter import Meter
 from app.worker.watermarks import Watermarks
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ class Strander:
         *,
         queues: Callable[[], Iterable[str]],
         on_change: Callable[[], None],
+        meter: Meter,
     ) -> None:
         self._app = app
         self._database = database
         self._watermarks = watermarks
         self._queues = queues
         self._on_change = on_change
-        self.found = 0
+        self._meter = meter
 
     def sweep(self) -> None:
         """Clear the mark of stranded rows of the queues that this worker consumes."""
@@ -48,7 +50,7 @@ class Strander:
                 if queue in empty or before is not None:
                     found += strands.unstrand(connection, queue, grace=GRACE, before=before)
         if found:
-            self.found += found
+            self._meter.stranded.inc(found)
             logger.warning(Event.STRANDED, {"jobs": found})
             self._on_change()
 

@@ -7,6 +7,7 @@ it when the database is away, is the thread's affair (``app.worker.ledger_thread
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,12 +21,13 @@ from app.ledger import claims, dispatch, jobs, outcomes, quarantine, workers
 from app.ledger.claims import Claimed, Message
 from app.ledger.database import Database
 from app.ledger.lifecycle import JobState
-from app.ledger.outcomes import Outcome
 from app.ledger.quarantine import Unreadable
 from app.worker import deliveries
 from app.worker.deliveries import Delivery
 from app.worker.held import Held
+from app.worker.meter import Meter
 from app.worker.watermarks import Watermarks
+from app.worker.work import Told, Work
 
 logger = logging.getLogger(__name__)
 
@@ -33,25 +35,6 @@ _SUSPECT_DELAY = 0.3  # seconds before a job that waits for another suspect's en
 
 UNKNOWN_DELAY = 30.0  # seconds before a job of an unknown task is sent again
 UNKNOWN_LIMIT = 3600.0  # seconds after which it is failed
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Told:
-    outcome: Outcome
-    wants_result: bool
-
-
-@dataclass(slots=True)
-class Work:
-    """What one turn has to do.
-
-    Attributes:
-        unsure: rows that this worker may hold without knowing; released, unless it knows of them.
-    """
-
-    told: list[Told] = field(default_factory=list)
-    arrived: list[Any] = field(default_factory=list)
-    unsure: set[UUID] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -87,6 +70,7 @@ class Turn:
         worker: this start of the worker.
         tasks: the tasks that this worker knows.
         max_tries: tries of adopted jobs.
+        meter: what is counted.
     """
 
     def __init__(
@@ -99,9 +83,8 @@ class Turn:
         max_tries: int,
         watermarks: Watermarks,
         ways: Ways,
+        meter: Meter,
     ) -> None:
-        self.refused = 0  # outcomes that came too late
-        self.dropped = 0  # deliveries that were not won
         self._database = database
         self._worker = worker
         self._held = held
@@ -109,6 +92,7 @@ class Turn:
         self._max_tries = max_tries
         self._watermarks = watermarks
         self._ways = ways
+        self._meter = meter
         self._suspect: UUID | None = None  # the one job in hand that was lost more than once
 
     def take(self, work: Work, *, room: int) -> Work:
@@ -117,6 +101,7 @@ class Turn:
         Raises:
             Exception: nothing was committed, as far as is known; ``work`` stays to be done.
         """
+        began = time.monotonic()
         told = self._with_results(work.told)
         taken, later = work.arrived[:room], work.arrived[room:]
         read = self._read(taken)
@@ -132,6 +117,7 @@ class Turn:
         except BaseException:
             self._forget(work, mine)
             raise
+        self._meter.took_turn(time.monotonic() - began, jobs=len(told) + len(taken))
         self._settle(told, answer)
         dropped = self._deliver(known, unknown, answer)
         dropped += [delivery.message for delivery in copies]
@@ -222,10 +208,10 @@ class Turn:
 
     def _settle(self, told: Sequence[Told], answer: Answer) -> None:
         changed = False
+        self._meter.ended(told, answer.accepted)
         for item in told:
             state = answer.accepted.get(item.outcome.id)
             if state is None:
-                self.refused += 1
                 logger.info(Event.LATE_OUTCOME, {"job": item.outcome.id, "attempt": item.outcome.attempt})
             changed = changed or state in (JobState.ERROR, JobState.PENDING)
             self._held.leave(item.outcome.id)
@@ -238,10 +224,11 @@ class Turn:
         """Hand over what was won; return the messages of what was not."""
         winners, dropped = [], [delivery.message for delivery in unknown]
         self._watermarks.claimed(answer.won.values())
+        self._meter.claimed(answer.won.values())
         for delivery in known:
             claimed = answer.won.get(delivery.job)
             if claimed is None:
-                self.dropped += 1
+                self._meter.dropped.inc()
                 self._held.leave(delivery.job)
                 dropped.append(delivery.message)
             else:
@@ -265,7 +252,7 @@ class Turn:
             return list(told)
         found = self._ways.fetch_results(wanting)
         return [
-            Told(replace(item.outcome, result=found.get(item.outcome.id)), True)
+            replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id)))
             if item.wants_result
             else item
             for item in told

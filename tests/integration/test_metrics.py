@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -14,7 +15,6 @@ from urllib.request import urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
@@ -24,6 +24,8 @@ from app.job import cancel
 from app.ledger.models import JOBS
 from app.metrics import LedgerCollector
 from app.settings import Settings
+from app.worker.meter import Meter
+from tests.scrape import Samples, parsed
 from tests.support import wait_until
 from tests.workers import ROOT, environment
 
@@ -35,17 +37,6 @@ def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
     yield app
     app.close()
     app.database.close()
-
-
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def parsed(text: str) -> Samples:
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def scraped(app: Celeriac) -> Samples:
@@ -95,10 +86,37 @@ def test_every_metric_that_is_written_about_exists(app: Celeriac) -> None:
     with app.database.transaction() as connection:  # so that there is a wait and a run to tell
         now = datetime.now(UTC)
         connection.execute(update(JOBS).values(state="completed", started=now, finished=now, try_count=1))
-    names = {name for name, _ in scraped(app)}
-    for page in ("metrics.md", "alerts.yml"):
+    names = {name for name, _ in scraped(app)} | of_a_worker()
+    for page in ("metrics.md", "alerts.yml", "grafana.json"):
         written = set(re.findall(r"celeriac_\w+", (ROOT / "docs" / page).read_text()))
         assert written <= names, page
+
+
+def of_a_worker() -> set[str]:
+    """The names of what a worker counts; ``held`` and ``prefetch`` it adds when it starts."""
+    families = list(Meter().registry.collect())
+    kinds = {"histogram": ("", "_bucket", "_sum", "_count"), "counter": ("_total",)}
+    counted = {family.name + end for family in families for end in kinds[family.type]}
+    return counted | {"celeriac_worker_held", "celeriac_worker_prefetch"}
+
+
+def test_every_metric_is_written_about(app: Celeriac) -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    families = [*Meter().registry.collect(), *LedgerCollector(app).collect()]
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_the_dashboard_can_be_imported() -> None:
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    for panel in panels:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24, panel["title"]
+        assert panel["targets"], panel["title"]
+        for target in panel["targets"]:
+            assert target["expr"].count("(") == target["expr"].count(")"), panel["title"]
 
 
 def test_the_command_prints_and_serves_them(redis_url: str, sqlite_url: str) -> None:
