@@ -7,8 +7,26 @@ from benchmarks.workloads.bulk import BULK
 from benchmarks.workloads.connections import CONNECTIONS
 from benchmarks.workloads.delay import DELAY
 from benchmarks.workloads.drain import DRAIN
+from benchmarks.workloads.events import EVENTS
 from benchmarks.workloads.latency import LATENCY
 from benchmarks.workloads.lateness import LATENESS
 from benchmarks.workloads.memory import MEMORY
+from benchmarks.workloads.mix import MIX
+from benchmarks.workloads.pools import POOLS
+from benchmarks.workloads.roundtrip import ROUNDTRIP
+from benchmarks.workloads.work import WORK
 
-WORKLOADS: tuple[Workload, ...] = (DRAIN, DELAY, BULK, LATENCY, LATENESS, CONNECTIONS, MEMORY)
+WORKLOADS: tuple[Workload, ...] = (
+    DRAIN,
+    WORK,
+    MIX,
+    EVENTS,
+    POOLS,
+    DELAY,
+    BULK,
+    LATENCY,
+    ROUNDTRIP,
+    LATENESS,
+    CONNECTIONS,
+    MEMORY,
+)
