@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.workload import Workload
 from benchmarks.workloads.bulk import BULK
 from benchmarks.workloads.connections import CONNECTIONS
+from benchmarks.workloads.cost import COST
 from benchmarks.workloads.delay import DELAY
 from benchmarks.workloads.drain import DRAIN
 from benchmarks.workloads.events import EVENTS
@@ -22,6 +23,7 @@ WORKLOADS: tuple[Workload, ...] = (
     MIX,
     EVENTS,
     POOLS,
+    COST,
     DELAY,
     BULK,
     LATENCY,
