@@ -66,10 +66,10 @@ class Trial:
         self.ask("enqueue", n)
 
     @contextmanager
-    def meanwhile(self, command: str) -> Iterator[Process]:
+    def meanwhile(self, command: str, *words: object) -> Iterator[Process]:
         """A process of the side that does ``command`` beside the block; killed when that ends."""
         log = scratch(command) / "log"
-        argv = [*self._argv, command]
+        argv = [*self._argv, command, *map(str, words)]
         with Process(argv, log=log, cwd=environments.ROOT, env=self.environment) as process:
             yield process
 

@@ -9,6 +9,7 @@ from benchmarks.workloads.cost import COST
 from benchmarks.workloads.delay import DELAY
 from benchmarks.workloads.drain import DRAIN
 from benchmarks.workloads.events import EVENTS
+from benchmarks.workloads.growth import GROWTH
 from benchmarks.workloads.latency import LATENCY
 from benchmarks.workloads.lateness import LATENESS
 from benchmarks.workloads.memory import MEMORY
@@ -31,4 +32,5 @@ WORKLOADS: tuple[Workload, ...] = (
     LATENESS,
     CONNECTIONS,
     MEMORY,
+    GROWTH,
 )
