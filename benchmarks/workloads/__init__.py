@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.workload import Workload
+from benchmarks.workloads.bloat import BLOAT
 from benchmarks.workloads.bulk import BULK
 from benchmarks.workloads.connections import CONNECTIONS
 from benchmarks.workloads.cost import COST
@@ -12,6 +13,7 @@ from benchmarks.workloads.events import EVENTS
 from benchmarks.workloads.growth import GROWTH
 from benchmarks.workloads.latency import LATENCY
 from benchmarks.workloads.lateness import LATENESS
+from benchmarks.workloads.listing import LISTING
 from benchmarks.workloads.memory import MEMORY
 from benchmarks.workloads.mix import MIX
 from benchmarks.workloads.pools import POOLS
@@ -33,4 +35,6 @@ WORKLOADS: tuple[Workload, ...] = (
     CONNECTIONS,
     MEMORY,
     GROWTH,
+    LISTING,
+    BLOAT,
 )

@@ -27,7 +27,7 @@ _FINISHED: Mapping[Scale, tuple[int, ...]] = {
     Scale.LARGE: (0, 1_000_000, 10_000_000),
 }
 _WORKERS: Mapping[Scale, tuple[int, ...]] = {Scale.QUICK: (1, 2), Scale.USUAL: (1, 4, 16)}
-_OLD = {Scale.QUICK: 5_000, Scale.USUAL: 400_000}  # rows to prune, more than go while a drain lasts
+_OLD = {Scale.QUICK: 5_000, Scale.USUAL: 1_000_000}  # rows to prune, more than go while a drain lasts
 _AGE = 8  # days, of the youngest of these: they are kept for 7
 
 _RATE = 20  # timed jobs a second
