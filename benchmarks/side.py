@@ -51,7 +51,7 @@ class Side:
         for _ in range(n):
             self.noop()
 
-    def many_noops(self, n: int) -> None:
+    def enqueue_many(self, n: int) -> None:
         """Enqueue ``n`` no-op jobs by the best way that the side has."""
         (self.many or self.enqueue)(n)
 
@@ -78,7 +78,7 @@ class Side:
 
     def bulk(self, n: int, delay: float) -> float | None:
         """Seconds that ``n`` jobs take by the best way that the side has; None: it cannot delay them."""
-        many: Callable[[int], object] = self.many_noops
+        many: Callable[[int], object] = self.enqueue_many
         if delay:
             if self.many_later is None:
                 return None
@@ -135,7 +135,7 @@ def main(side: Side) -> None:
         "prepare": side.prepare,
         "versions": side.versions,
         "enqueue": lambda n: side.enqueue(int(n)),
-        "many": lambda n: side.many_noops(int(n)),
+        "many": lambda n: side.enqueue_many(int(n)),
         "working": lambda n, seconds: side.working(int(n), float(seconds)),
         "spread": lambda n, *queues: side.spread(int(n), *queues),
         "round-trips": lambda n, warm: side.round_trips(int(n), int(warm)),

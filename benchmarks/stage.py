@@ -20,7 +20,7 @@ _NOT_INHERITED = ("CELERY", "CELERIAC", "DATABASE_URL", "PYTHON", "PG")
 
 _SETTINGS = {
     "synchronous_commit": "on",
-    # Loaded, and silent until a trial asks for it: see count_statements.
+    # Loaded, and silent until a trial asks for it: see benchmarks/statements.py.
     "shared_preload_libraries": "pg_stat_statements",
     "pg_stat_statements.track": "none",
 }
