@@ -102,6 +102,20 @@ HOOKS = [
     Hook("celery.local:Proxy._get_current_object", "", "the app that is current cannot be found"),
     Hook("kombu.messaging:Producer.channel", None, "messages are published one by one, by kombu's own steps"),
     Hook(
+        "celery.app.base:Celery.setup_security",
+        "allowed_serializers, key, key_password, cert, store",
+        "messages are not signed",
+    ),
+    Hook("celery.security.key:PrivateKey.sign", "data, digest", "a key that fits nothing is not noticed"),
+    Hook(
+        "celery.security.certificate:Certificate.verify",
+        "data, signature, digest",
+        "a certificate that does not fit is not noticed",
+    ),
+    Hook(
+        "celery.security.certificate:FSCertStore.itercerts", "", "a store without certificates is not noticed"
+    ),
+    Hook(
         "celery.app.control:Control.revoke",
         "task_id, destination, terminate, signal",
         "a revoke is forgotten",
