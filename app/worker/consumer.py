@@ -194,7 +194,11 @@ class Consumer(CeleryConsumer):
                 self._invalid(message, exc)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
-        self._invalid(message, exc)
+        if isinstance(message.headers, dict) and STAMP in message.headers:
+            self._invalid(message, exc)
+            return
+        message.ack()  # a remote control command, which nobody waits for
+        logger.warning(Event.COMMAND_REFUSED, {"error": exc})
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
         self._invalid(message, exc)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import timedelta
@@ -29,6 +31,7 @@ from app.schedules.firing import fire_due
 from app.settings import Settings
 from tests.commands import call
 from tests.signers import Signer, own_serializers, signer
+from tests.workers import ROOT, environment
 
 HIDDEN = "hunter2"
 
@@ -173,3 +176,17 @@ def test_unsigned_jobs_of_before_can_be_read_and_not_edited(app: Celeriac, house
     assert job(id, app=app).args == [1]
     with pytest.raises(BadArgument, match="its body is not signed"):
         replay_one(id, args=[2], app=app)
+
+
+def test_a_command_whose_files_cannot_be_read_says_so_in_sentences(
+    redis_url: str, sqlite_url: str, ours: Signer, tmp_path: Path
+) -> None:
+    nowhere = tmp_path / "nowhere.key"
+    env = environment(redis_url, sqlite_url, ours.settings | {"signing_key": nowhere})
+    argv = [sys.executable, "-m", "celery", "-A", "app", "jobs", "list"]
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "celery: the settings have a problem:\n"
+        f"  - CELERIAC_SIGNING_KEY: {nowhere} cannot be read: No such file or directory\n"
+    )
