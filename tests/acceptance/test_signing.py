@@ -194,17 +194,39 @@ def test_a_forged_message_is_a_dead_letter(
     assert stand.result(stand.send("add", 1, 2)) == 3
 
 
-def test_what_was_changed_in_the_broker_has_no_effect(stand: Stand) -> None:
-    """The body of another job, and another task in the headers: the row is what runs."""
+def sent_with_changes(stand: Stand, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> list[str]:
+    """Two jobs, whose messages in the broker are not what their rows say."""
     with collecting() as made:
         ids = [stand.send("echo", n) for n in (1, 2)]
     with stand.app.database.transaction() as connection:
         ledger_jobs.enqueue(connection, made)
     one, other = (json.loads(wire.write(job)) for job in made)
-    one["body"], other["body"] = other["body"], one["body"]
-    for message in (one, other):
-        message["headers"]["task"] = "tests.fail"
+    change(one, other)
     stand.lpush(one, other)
+    return ids
+
+
+def other_bodies(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Signed by us, but each for the other."""
+    one["body"], other["body"] = other["body"], one["body"]
+
+
+def other_tasks(*messages: dict[str, Any]) -> None:
+    for message in messages:
+        message["headers"]["task"] = "tests.fail"
+
+
+def other_headers(*messages: dict[str, Any]) -> None:
+    """No signature covers this one, and nobody would keep the result."""
+    for message in messages:
+        message["headers"]["ignore_result"] = True
+
+
+@pytest.mark.parametrize("change", [other_bodies, other_tasks, other_headers])
+def test_what_was_changed_in_the_broker_has_no_effect(
+    stand: Stand, change: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> None:
+    ids = sent_with_changes(stand, change)
     assert [stand.result(id) for id in ids] == [[[1], {}], [[2], {}]]
 
 
