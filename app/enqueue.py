@@ -100,7 +100,8 @@ class AMQP(CeleryAMQP):
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             return send(Entrance(door, producer), name, message, **options)
 
-        return send_task_message
+        tracing = self.app.tracing
+        return send_task_message if tracing is None else tracing.around(send_task_message)
 
     def parameters(self, name: str) -> tuple[str, ...]:
         """The names of a task's parameters; none where they are not known."""

@@ -11,7 +11,7 @@ from kombu import Queue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app import signing
+from app import signing, tracing
 from app.application import Celeriac
 from app.ledger.database import Database
 from app.priorities import QUEUES, Priority
@@ -23,7 +23,7 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
     """An app with its own ledger, broker and result store; nothing is connected yet.
 
     Raises:
-        SettingsError: the key or the certificates that the settings name cannot be used.
+        SettingsError: keys, certificates or libraries that the settings ask for cannot be used.
     """
     app = Celeriac(
         name,
@@ -44,6 +44,7 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
     )
     app.conf.update(configuration(settings))
     signing.set_up(app, settings)
+    tracing.set_up(app, settings)
     return app
 
 

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     misfire_grace: Annotated[float, Field(ge=0, le=3600)] = 30.0  # seconds a due time may be late, not missed
     enqueue_timeout: Annotated[float, Field(ge=0.2, le=60)] = 1.8  # seconds that .delay() may take
 
+    # traces
+    otel: bool = False  # whether jobs are traced with OpenTelemetry; the rest is in OTEL_*
+
     # signed messages: all three or none
     signing_key: Path | None = None  # the private RSA key, in PEM
     signing_certificate: Path | None = None  # its certificate, in PEM

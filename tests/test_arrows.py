@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "events", "tether"}),
     frozenset({"settings", "wire", "certificates"}),
-    frozenset({"pulse", "exposure", "signing"}),
+    frozenset({"pulse", "exposure", "signing", "tracing"}),
     frozenset({"probes"}),
     frozenset({"ledger"}),
     frozenset(

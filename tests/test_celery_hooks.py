@@ -385,6 +385,12 @@ HOOKS = [
     Hook("celery.app.trace:info", "fmt, context", "results stand in the log"),
     Hook("celery.app.log:Logging.redirect_stdouts", "loglevel", "what a task prints is not in the log"),
     Hook("celery.utils.log:get_multiprocessing_logger", "", "what a pool says is not in the log"),
+    # Traces
+    Hook("celery.signals:task_prerun", None, "an attempt has no span"),
+    Hook("celery.signals:task_postrun", None, "an attempt's span never ends"),
+    Hook("celery.signals:worker_process_shutdown", None, "the last spans of a pool's child are lost"),
+    Hook("celery.app.task:Context.get", "key", "an attempt does not find its trace"),
+    Hook("celery.app.amqp:AMQP.send_task_message", None, "an enqueue has no span"),
     # The beat
     Hook("redbeat.schedulers:RedBeatScheduler.__init__", "app", "no beat starts"),
     Hook(

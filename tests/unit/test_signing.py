@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,11 @@ def test_an_app_is_not_made_with_files_that_do_not_fit(ours: Signer, stranger: S
 def test_nothing_is_asked_where_nothing_is_signed() -> None:
     assert signing.configuration(Settings()) == {}
     signing.set_up(Celery(set_as_current=False), Settings())
+
+
+def test_a_library_that_is_missing_is_said(ours: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("celery.security")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    (problem,) = problems(ours)
+    assert problem.endswith("pip install 'celeriac[auth]'")
