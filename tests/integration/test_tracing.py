@@ -16,15 +16,18 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
 from app import schedules
 from app.application import Celeriac
 from app.bulk import enqueue_many
+from app.dead_letters import replay_one
 from app.errors import PayloadTooLarge, SettingsError
 from app.factory import build
-from app.job import jobs
+from app.job import job, jobs
 from app.ledger.claims import Message, messages
+from app.ledger.models import JOBS
 from app.schedules.firing import fire_due
 from app.settings import Settings
 from app.tracing import _exporters
@@ -158,3 +161,14 @@ def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_exporters_are_those_of_the_environment(environment: dict[str, str], names: list[str]) -> None:
     assert [exporter.__name__ for exporter in _exporters(environment)] == names
+
+
+def test_a_replayed_dead_letter_stays_in_its_trace(house: House) -> None:
+    """Also with other arguments, for which its message is written anew."""
+    id = house.app.tasks["tests.add"].delay(1, "x").id
+    before = house.rows()[0].headers["traceparent"]
+    with house.app.database.transaction() as connection:
+        connection.execute(update(JOBS).values(state="failed", finished=JOBS.c.queued))
+    assert replay_one(id, args=[1, 2], app=house.app)
+    assert job(id, app=house.app).args == [1, 2]
+    assert house.rows()[0].headers["traceparent"] == before
