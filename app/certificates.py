@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,13 @@ def problems(settings: Settings) -> list[str]:
     if key and certificate:
         found += _misfits(key, certificate, store)
     return found
+
+
+def expiry(certificate: Path) -> datetime:
+    """When a certificate that could be used ends to be valid; aware, in UTC."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    return load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
 
 
 def _load(found: list[str], name: str, path: Path | None, wanted: str, read: Callable[[str], Any]) -> Any:

@@ -126,6 +126,7 @@ def producer(stack: ExitStack, broker: str, database: str, settings: dict[str, A
 
 def test_what_we_enqueue_runs(stand: Stand) -> None:
     assert stand.result(stand.send("add", 1, 2)) == 3
+    assert stand.app.tasks["tests.add"].delay(1, 2).get(timeout=LONG) == 3
     assert stand.send("spawn", 2)
     enqueue_many(stand.app.tasks["tests.noop"], [[], []])
     assert {stand.ended(each.id).state for each in jobs(app=stand.app)} == {JobState.COMPLETED}

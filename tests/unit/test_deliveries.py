@@ -368,6 +368,7 @@ def claimed(
         queue="high",
         dispatched=datetime(2030, 1, 1, tzinfo=UTC),
         failed_before=False,
+        waited=timedelta(),
     )
 
 
