@@ -23,10 +23,11 @@ _SIZES = """
 def bloat(trial: Trial, jobs: int) -> Figures:
     """Half of the jobs, then the other half, then a prune of the first; autovacuum does what it does."""
     half = jobs // 2
+    before = _written(trial)
     _run(trial, half, done=half)
     ended = time.monotonic()
     _run(trial, half, done=2 * half)
-    figures = _seen(trial, "before")
+    figures = _seen(trial, "before") | {"wal": (_written(trial) - before) / (2 * half)}
     with operating.app(trial) as app:
         kept = Retention(done=timedelta(seconds=time.monotonic() - ended), dead=timedelta(days=30))
         retention.prune(app=app, retention=kept)
@@ -38,6 +39,15 @@ def _run(trial: Trial, jobs: int, *, done: int) -> None:
     trial.ask("many", jobs)
     with trial.worker() as worker:
         trial.finished(done, worker=worker)
+
+
+def _written(trial: Trial) -> int:
+    """Bytes of the write-ahead log since there is one."""
+    row = trial.database.execute(
+        "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _seen(trial: Trial, when: str) -> Figures:
@@ -64,6 +74,7 @@ BLOAT = Workload(
     quick=False,
     usual=False,
     measures=(
+        Measure(key="wal", label="bytes of write-ahead log per job", compared=False),
         Measure(key="table_before", label="bytes of the table per row", compared=False),
         Measure(key="indexes_before", label="bytes of indexes per row", compared=False),
         Measure(key="dead_before", label="dead row versions, % of the rows", digits=1, compared=False),
