@@ -70,6 +70,7 @@ class Turn:
         worker: this start of the worker.
         tasks: the tasks that this worker knows.
         max_tries: tries of adopted jobs.
+        signs: whether only signed messages are taken.
         meter: what is counted.
     """
 
@@ -84,6 +85,7 @@ class Turn:
         watermarks: Watermarks,
         ways: Ways,
         meter: Meter,
+        signs: bool = False,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -93,6 +95,7 @@ class Turn:
         self._watermarks = watermarks
         self._ways = ways
         self._meter = meter
+        self._signs = signs
         self._suspect: UUID | None = None  # the one job in hand that was lost more than once
 
     def take(self, work: Work, *, room: int) -> Work:
@@ -275,7 +278,9 @@ class Turn:
             self._held.leave(delivery.job)
 
     def _read(self, messages: Sequence[Any]) -> list[Delivery | Unreadable]:
-        return [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in messages]
+        return [
+            deliveries.read(m, self._tasks, max_tries=self._max_tries, signs=self._signs) for m in messages
+        ]
 
 
 def _is_one_statement(told: Sequence[Told], known: Sequence[Delivery]) -> bool:
