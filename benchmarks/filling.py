@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import psycopg
@@ -25,6 +26,11 @@ _FILL = f"""
             FROM generate_series(%(last)s::bigint, %(first)s::bigint, -1) AS n) AS made
 """
 
+_OPEN = """
+    SELECT (SELECT count(*) FROM background_jobs WHERE queue = 'normal' AND state IN ('error', 'pending'))
+        + (SELECT count(*) FROM background_jobs WHERE worker_id IS NOT NULL)
+"""
+
 _APART = timedelta(milliseconds=50)
 _CHUNK = 1_000_000  # rows of one statement
 _QUEUE = "low"
@@ -42,6 +48,16 @@ def waiting(trial: Trial, count: int) -> None:
 def finished(trial: Trial, count: int, *, age: float = 1) -> None:
     """``count`` completed jobs more, accepted 20 a second until ``age`` days ago."""
     _insert(trial.database, count, queue="normal", priority=10, state="completed", age=age)
+
+
+def done(trial: Trial, known: int) -> Callable[[], int]:
+    """How many of ``known`` normal jobs have ended, told by those that have not: these are few."""
+
+    def ended() -> int:
+        row = trial.database.execute(_OPEN).fetchone()
+        return known - (int(row[0]) if row else 0)
+
+    return ended
 
 
 def _insert(database: psycopg.Connection, count: int, **values: object) -> None:

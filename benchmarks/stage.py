@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import psycopg
 
@@ -14,6 +15,8 @@ from benchmarks import witness
 from benchmarks.catalogue import SIDES, Entry
 from tests.processes import scratch
 from tests.servers import PostgresServer, ValkeyServer
+
+Size = TypeVar("Size")
 
 _DATABASE = "benchmark"
 _NOT_INHERITED = ("CELERY", "CELERIAC", "DATABASE_URL", "PYTHON", "PG")
@@ -32,6 +35,10 @@ class Scale(Enum):
     QUICK = "quick"  # does it run at all?
     USUAL = "usual"
     LARGE = "large"
+
+    def of(self, sizes: Mapping[Scale, Size]) -> Size:
+        """The size for this one; the usual one where there is no other."""
+        return sizes.get(self, sizes[Scale.USUAL])
 
 
 class Stage:

@@ -115,13 +115,18 @@ class Trial:
             raise NotMeasured(f"{self.entry.title}: {self.witness.done()} runs of {n} jobs")
         return moment
 
-    def watch(self, count: Callable[[], int], n: int, *, worker: Process) -> Iterator[Moment]:
+    def watch(
+        self, count: Callable[[], int], n: int, *, worker: Process, patience: float = 60
+    ) -> Iterator[Moment]:
         """Look again and again, until ``count`` has reached ``n``; the last look is one that saw it.
+
+        Args:
+            patience: seconds beside those that the slowest side would take.
 
         Raises:
             NotMeasured: the worker ended, or is slower than can be waited for.
         """
-        deadline = time.monotonic() + 60 + n / _LEAST_RATE
+        deadline = time.monotonic() + patience + n / _LEAST_RATE
         while True:
             alive = worker.status is None
             moment = Moment(count(), time.monotonic())

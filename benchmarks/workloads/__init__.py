@@ -7,6 +7,7 @@ from benchmarks.workloads.bloat import BLOAT
 from benchmarks.workloads.bulk import BULK
 from benchmarks.workloads.connections import CONNECTIONS
 from benchmarks.workloads.cost import COST
+from benchmarks.workloads.crowd import CROWD
 from benchmarks.workloads.delay import DELAY
 from benchmarks.workloads.drain import DRAIN
 from benchmarks.workloads.events import EVENTS
@@ -17,6 +18,7 @@ from benchmarks.workloads.listing import LISTING
 from benchmarks.workloads.memory import MEMORY
 from benchmarks.workloads.mix import MIX
 from benchmarks.workloads.pools import POOLS
+from benchmarks.workloads.pruning import PRUNING
 from benchmarks.workloads.roundtrip import ROUNDTRIP
 from benchmarks.workloads.work import WORK
 
@@ -35,6 +37,8 @@ WORKLOADS: tuple[Workload, ...] = (
     CONNECTIONS,
     MEMORY,
     GROWTH,
+    CROWD,
+    PRUNING,
     LISTING,
     BLOAT,
 )
