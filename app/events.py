@@ -29,6 +29,7 @@ class Event(StrEnum):
     RELEASED = "released %(jobs)d jobs that were not finished"
     LATE_OUTCOME = "late outcome refused: job %(job)s, attempt %(attempt)d"
     INVALID_JOB = "job %(job)s cannot be run: %(error)s"
+    NOT_TRACED = "jobs are not traced in this process: %(error)s"
     COMMAND_REFUSED = "a remote control command was refused: %(error)s"
     UNKNOWN_CLAIMS = "%(jobs)d claims that this worker does not know of are released"
     ATTEMPT_TAKEN = "job %(job)s, attempt %(attempt)d was taken from this worker: it is stopped here"

@@ -7,6 +7,7 @@ imported unless it is asked for.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from celery import signals
 
 from app import __version__
 from app.errors import SettingsError
+from app.events import Event
 from app.wire import STAMP
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from app.application import Celeriac
     from app.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 #: Where a running attempt keeps its span.
 _SPAN = "celeriac_span"
@@ -64,7 +68,7 @@ class Tracing:
         """
         with self._lock:
             if self._tracer is None:
-                self._tracer = _provider().get_tracer("celeriac", __version__)
+                self._tracer = _tracer()
         return self._tracer
 
     @tracer.setter
@@ -177,6 +181,17 @@ def _attributes(task: str, job: str, operation: str, queue: Any) -> dict[str, An
 # ---- the provider
 
 
+def _tracer() -> Tracer:
+    """A tracer that does nothing where none can be made: no job is refused for its trace's sake."""
+    from opentelemetry.trace import NoOpTracer
+
+    try:
+        return _provider().get_tracer("celeriac", __version__)
+    except Exception as exc:  # exporters may be anybody's
+        logger.warning(Event.NOT_TRACED, {"error": exc})
+        return NoOpTracer()
+
+
 def _provider() -> TracerProvider:
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
@@ -200,9 +215,10 @@ def _exporters(environment: Mapping[str, str]) -> list[Any]:
     )
     known = {"otlp": "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"}
     wanted = [known.get(name.strip(), name.strip()) for name in names.split(",")]
-    return [
-        found.load()
-        for name in wanted
-        if name != "none"
-        for found in entry_points(group="opentelemetry_traces_exporter", name=name)
-    ]
+    return [_exporter(name) for name in wanted if name != "none"]
+
+
+def _exporter(name: str) -> Any:
+    for found in entry_points(group="opentelemetry_traces_exporter", name=name):
+        return found.load()
+    raise ValueError(f"OTEL_TRACES_EXPORTER: wanted an exporter that is installed, found {name!r}")

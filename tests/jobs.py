@@ -321,6 +321,15 @@ def hang(self: Task[Any, Any], stubborn: bool = False, path: str | None = None) 
                 raise
 
 
+@shared_task(name="tests.hang_once", bind=True)
+def hang_once(self: Task[Any, Any], path: str) -> int:
+    """Mark the start in ``path``; the first attempt does not end. The number of the one that did, from 0."""
+    mark(path, self.request.id, self.request.retries, START)
+    if self.request.retries == 0:
+        time.sleep(600)
+    return self.request.retries
+
+
 @shared_task(name="tests.exhaust")
 def exhaust(megabytes: int = 256) -> NoReturn:
     """Take memory until there is none: this process may have that much more than it has now."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -31,7 +33,7 @@ from app.settings import Settings
 from tests.conftest import _postgres_copy
 from tests.signers import Signer, own_serializers, signer
 from tests.support import wait_until
-from tests.workers import Worker
+from tests.workers import ROOT, Worker, environment
 
 LONG = 30.0  # seconds: more than anything here takes, on a busy machine
 
@@ -250,3 +252,13 @@ def test_only_who_signs_commands_a_worker(stand: Stand) -> None:
         without.control.broadcast("shutdown", destination=[stand.worker.node])
     stand.worker.logged("a remote control command was refused", within=LONG)
     assert told(stand.app, "ping", stand.worker.node) == [{stand.worker.node: {"ok": "pong"}}]
+
+
+@pytest.mark.parametrize(("signs", "status"), [(True, 0), (False, 69)])
+def test_whoever_has_no_key_hears_no_worker(stand: Stand, signs: bool, status: int) -> None:
+    env = environment(stand.broker, stand.database, stand.ours.settings if signs else {})
+    argv = [sys.executable, "-m", "celery", "-A", "app", "inspect", "ping", "-t", "3"]
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == status
+    assert ("pong" in ended.stdout, "No nodes replied" in ended.stderr) == (signs, not signs)
+    assert "Traceback" not in ended.stderr

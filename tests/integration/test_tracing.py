@@ -37,7 +37,9 @@ from tests.workers import ROOT
 class House:
     """A producer whose spans stay in memory."""
 
-    def __init__(self, broker: str, database: str, stack: ExitStack, *, otel: bool = True) -> None:
+    def __init__(
+        self, broker: str, database: str, stack: ExitStack, *, otel: bool = True, traced: bool = True
+    ) -> None:
         known: dict[str, Any] = {"broker_url": broker, "database_url": database, "otel": otel}
         self.app: Celeriac = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
         stack.callback(self.app.database.close)
@@ -48,7 +50,8 @@ class House:
         stack.callback(provider.shutdown)
         self.tracer = provider.get_tracer("tests")
         if (tracing := self.app.tracing) is not None:
-            tracing.tracer = self.tracer
+            if traced:
+                tracing.tracer = self.tracer
             stack.callback(signals.task_prerun.disconnect, tracing.begin)
             stack.callback(signals.task_postrun.disconnect, tracing.end)
             stack.callback(signals.worker_process_shutdown.disconnect, tracing.flush)
@@ -172,3 +175,19 @@ def test_a_replayed_dead_letter_stays_in_its_trace(house: House) -> None:
     assert replay_one(id, args=[1, 2], app=house.app)
     assert job(id, app=house.app).args == [1, 2]
     assert house.rows()[0].headers["traceparent"] == before
+
+
+def test_a_job_is_accepted_though_it_cannot_be_traced(
+    redis_url: str, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "nowhere")
+    with ExitStack() as stack:
+        house = House(redis_url, sqlite_url, stack, traced=False)
+        house.app.tasks["tests.noop"].delay()
+        house.app.tasks["tests.noop"].delay()
+        assert len(house.rows()) == 2
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "app.tracing"]
+    assert said == (
+        "jobs are not traced in this process: "
+        "OTEL_TRACES_EXPORTER: wanted an exporter that is installed, found 'nowhere'"
+    )

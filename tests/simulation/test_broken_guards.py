@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +55,7 @@ def _take(connection: Connection, ids: Sequence[UUID], worker: UUID, *conditions
             _c.failure_info.is_not(None),
         )
     )
-    return {row.id: Claimed(*row) for row in rows}
+    return {row.id: Claimed(*row, waited=timedelta()) for row in rows}
 
 
 def claim_without_state(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
