@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from app.settings import Settings
+    from app.tracing import Tracing
     from app.worker.ledger_thread import LedgerThread
 
 
@@ -35,6 +36,7 @@ class Celeriac(Celery):
     #: What a broker that is away raises.
     broker_errors: ClassVar = (OperationalError, OSError, LimitExceeded, RedisError)
     ledger_thread: LedgerThread  # in a worker's main process
+    tracing: Tracing | None = None
     #: A result store in place of the configured one; see ``app.testing``.
     private_backend: Any = None
 

@@ -31,6 +31,7 @@ MOST_VALUES = 1_000_000
 HIDDEN = "***"
 
 _PLAIN = frozenset({str, bool, type(None)})
+_NUMBERS = frozenset({int, float, bool, type(None)})
 _ENCODED = (datetime, date, time, Decimal, UUID, bytes)  # kombu's JSON brings these back
 _SENSITIVE = re.compile(
     r"(^|_)pass$|pass(word|wd|phrase)|pwd|secret|token|api[-_]?key|credential|authorization|private[-_]?key",
@@ -94,7 +95,26 @@ def represent(value: Any, *, names: Sequence[str] = (), hide: bool = True, lengt
     """
     if not value:
         return repr(value)
+    if not hide and _is_flat(value):
+        text = repr(value)
+        if len(text) <= length:
+            return text
     return str(saferepr(hidden(value, names) if hide else value, length))
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether ``saferepr`` would say of ``value`` what ``repr`` says, at ten times the cost."""
+    if type(value) is dict:
+        return _is_flat([*value, *value.values()])
+    return type(value) in (tuple, list) and all(
+        type(one) in _NUMBERS
+        or (type(one) is str and one.isascii() and one.isprintable() and _needs_no_escape(one))
+        for one in value
+    )
+
+
+def _needs_no_escape(text: str) -> bool:
+    return "'" not in text and "\\" not in text
 
 
 def hidden(value: Any, names: Sequence[str] = ()) -> Any:

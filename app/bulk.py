@@ -23,8 +23,8 @@ from app import arguments, hand_over, sending
 from app.current import meant
 from app.enqueue import Door
 from app.errors import BadArgument, LedgerUnavailable, PayloadTooLarge
-from app.ids import derived_id, new_uuid
-from app.ledger import jobs
+from app.ids import derived_id, new_uuids
+from app.ledger.bulk import enqueue_all
 from app.ledger.database import UNREACHABLE
 from app.ledger.jobs import NewJob
 from app.ledger.models import NAME_LENGTH
@@ -150,7 +150,7 @@ def _write(app: Celeriac, chunk: list[NewJob]) -> int:
         chunk = [job.unsent() for job in chunk]
     try:
         with app.database.transaction() as connection:
-            new = jobs.enqueue_all(connection, chunk)
+            new = enqueue_all(connection, chunk)
     except UNREACHABLE as exc:
         raise LedgerUnavailable(type(exc).__name__) from exc
     fresh = {job.id: job for job in chunk if job.id in new}
@@ -175,6 +175,7 @@ class _Maker:
         self._embed: Any = None  # the part of the body that is the same for all
         self._same: dict[str, Any] = {}  # the model's fields
         self._left = 0  # calls until the headers are made anew
+        self._ids = new_uuids()
 
     def jobs(self, calls: Iterable[Any]) -> Iterator[NewJob]:
         for number, given in enumerate(calls):
@@ -236,7 +237,7 @@ class _Maker:
 
     def _id(self, call: Call) -> UUID:
         if call.idempotency_key is None:
-            return new_uuid()
+            return next(self._ids)
         key = arguments.check_text("idempotency_key", call.idempotency_key, length=NAME_LENGTH)
         return UUID(derived_id(self._task.name, key))
 

@@ -11,9 +11,10 @@ from uuid import UUID
 
 from kombu.serialization import dumps
 
-from app import arguments
+from app import arguments, signing
+from app.body import decoded, uncompressed
 from app.current import meant
-from app.errors import BadArgument, GroupNotFound, JobNotFound, UnknownTask
+from app.errors import BadArgument, GroupNotFound, JobNotFound, NotSigned, UnknownTask
 from app.ids import parse_id
 from app.job import job as read_job
 from app.ledger import dead_letters as ledger
@@ -207,15 +208,26 @@ def _edited(
         row = reads.find(connection, wanted)
     if row is None:
         raise JobNotFound(str(wanted))
-    _, _, text = dumps((new_args, new_kwargs, _options(row)), serializer="json")
+    payload = _payload(app, row, (new_args, new_kwargs, _options(row)))
     shown = {"argsrepr": arguments.represent(new_args), "kwargsrepr": arguments.represent(new_kwargs)}
     headers = {key: value for key, value in row.headers.items() if key != "compression"}
-    return text.encode("utf-8"), headers | shown
+    return payload, headers | shown
+
+
+def _payload(app: Celeriac, row: Any, body: Any) -> bytes:
+    """``body`` written as ``row`` holds it: signed where that is, and its own signature holds."""
+    if not app.settings.signs and row.content_type != signing.CONTENT_TYPE:
+        return str(dumps(body, serializer="json")[2]).encode()
+    if not app.settings.signs:
+        raise BadArgument("id", f"job {row.id} is signed: set CELERIAC_SIGNING_KEY and what belongs to it")
+    try:  # what is kept of its old message is signed anew
+        signing.check(uncompressed(row), row.content_type, row.headers)
+    except NotSigned as exc:
+        raise BadArgument("id", f"job {row.id}: {exc}; enqueue another in its place") from None
+    return signing.sealed(body)
 
 
 def _options(row: Any) -> Any:
     """The callbacks, chain and chord that the message carries beside its arguments."""
-    from app.job import decoded
-
     body = decoded(row)
     return body[2] if body is not None else {}

@@ -19,7 +19,7 @@ from kombu.serialization import dumps
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
-from app import arguments, hand_over, sending
+from app import arguments, hand_over, sending, signing
 from app.errors import BadArgument, PayloadTooLarge
 from app.ids import optional_id, parse_id
 from app.ledger import jobs
@@ -100,7 +100,8 @@ class AMQP(CeleryAMQP):
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             return send(Entrance(door, producer), name, message, **options)
 
-        return send_task_message
+        tracing = self.app.tracing
+        return send_task_message if tracing is None else tracing.around(send_task_message)
 
     def parameters(self, name: str) -> tuple[str, ...]:
         """The names of a task's parameters; none where they are not known."""
@@ -135,6 +136,8 @@ class Door:
     def __init__(self, app: Celeriac) -> None:
         self._app = app
         self._accepted = frozenset(app.conf.accept_content)
+        self._signs = app.settings.signs
+        self._serializer = signing.SERIALIZER if self._signs else "json"
 
     def enter(self, body: Any, producer: Any, options: dict[str, Any]) -> None:
         """Accept one message: hand it over, or write its row and send it."""
@@ -217,10 +220,12 @@ class Door:
     def _payload(
         self, headers: dict[str, Any], body: Any, options: Mapping[str, Any]
     ) -> tuple[bytes, str, str]:
-        serializer = options.get("serializer") or "json"
+        serializer = options.get("serializer") or self._serializer
         if serializer not in self._accepted:
             accepted = ", ".join(sorted(self._accepted))
             raise BadArgument("serializer", f"wanted one of {accepted}, found {serializer!r}")
+        if self._signs:
+            body = signing.owned(body, headers)
         try:
             content_type, encoding, text = dumps(body, serializer=serializer)
         except EncodeError as exc:

@@ -128,6 +128,16 @@ class AttemptTaken(CeleriacError):
         return f"attempt {self.args[1]} of job {self.args[0]} was taken from this worker: roll back"
 
 
+class NotSigned(CeleriacError, ValueError):
+    """A message that must be signed is not, or not by whom this app knows."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class JobNotFound(CeleriacError, LookupError):
     """The ledger has no job of that id: it never was accepted, or it was pruned."""
 

@@ -29,6 +29,7 @@ class Event(StrEnum):
     RELEASED = "released %(jobs)d jobs that were not finished"
     LATE_OUTCOME = "late outcome refused: job %(job)s, attempt %(attempt)d"
     INVALID_JOB = "job %(job)s cannot be run: %(error)s"
+    COMMAND_REFUSED = "a remote control command was refused: %(error)s"
     UNKNOWN_CLAIMS = "%(jobs)d claims that this worker does not know of are released"
     ATTEMPT_TAKEN = "job %(job)s, attempt %(attempt)d was taken from this worker: it is stopped here"
     CANNOT_STOP = "this pool cannot stop a job; the outcome of %(job)s will be refused"

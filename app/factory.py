@@ -11,6 +11,7 @@ from kombu import Queue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from app import signing, tracing
 from app.application import Celeriac
 from app.ledger.database import Database
 from app.priorities import QUEUES, Priority
@@ -19,7 +20,11 @@ from app.settings import Settings
 
 
 def build(settings: Settings, *, name: str = "app", set_as_current: bool = True) -> Celeriac:
-    """An app with its own ledger, broker and result store; nothing is connected yet."""
+    """An app with its own ledger, broker and result store; nothing is connected yet.
+
+    Raises:
+        SettingsError: keys, certificates or libraries that the settings ask for cannot be used.
+    """
     app = Celeriac(
         name,
         amqp="app.enqueue:AMQP",
@@ -38,6 +43,8 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
         patience=settings.enqueue_timeout * 0.8,
     )
     app.conf.update(configuration(settings))
+    signing.set_up(app, settings)
+    tracing.set_up(app, settings)
     return app
 
 
@@ -87,7 +94,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "beat_schedule": static_schedule(settings.schedule_module),
         "timezone": "UTC",
         "enable_utc": True,
-    }
+    } | signing.configuration(settings)
 
 
 def static_schedule(module: str) -> dict[str, Any]:

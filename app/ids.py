@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
@@ -16,6 +17,9 @@ _DERIVED = UUID("5d6ae0e4-6a35-4f0e-9a0c-6f2b6a1f7c5d")
 _FIRES = UUID("f5a4a0c3-95bb-4a0e-8d3c-0b1f4ef6b1d2")
 
 
+_RANDOM = 10  # bytes of an id, beside its moment
+
+
 def new_id() -> str:
     """A new id, as Celery wants it."""
     return str(new_uuid())
@@ -26,7 +30,19 @@ def new_uuid() -> UUID:
 
     Ordered by time, so that new rows go to the end of the primary key's index.
     """
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    return _version_7(os.urandom(_RANDOM))
+
+
+def new_uuids() -> Iterator[UUID]:
+    """As many as are wanted, quicker than one by one. Not to be shared with a process that is forked off."""
+    while True:
+        random = os.urandom(_RANDOM * 256)
+        for start in range(0, len(random), _RANDOM):
+            yield _version_7(random[start : start + _RANDOM])
+
+
+def _version_7(random: bytes) -> UUID:
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(random, "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=value)

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from kombu.compression import decompress
-from kombu.serialization import loads
 from kombu.utils.json import dumps as encode
 from kombu.utils.json import loads as decode
 
+from app.body import decoded
 from app.current import meant
 from app.errors import BadArgument, JobNotFound
 from app.ids import parse_id
@@ -284,21 +283,6 @@ def _attempt(row: Any) -> Attempt:
 def _arguments(row: Any) -> tuple[Sequence[Any] | None, Mapping[str, Any] | None]:
     body = decoded(row)
     return (None, None) if body is None else (body[0], body[1])
-
-
-def decoded(row: Any) -> Any:
-    """The body ``[args, kwargs, options]`` of a row's message; None when it cannot be read."""
-    accept = {row.content_type} & _JSON
-    try:
-        compression = row.headers.get("compression")
-        payload = decompress(row.payload, compression) if compression else bytes(row.payload)
-        args, kwargs, options = loads(payload, row.content_type, row.content_encoding, accept=accept)
-    except Exception:  # kept as a dead letter for the very reason that it cannot be read
-        return None
-    return args, kwargs, options
-
-
-_JSON = {"application/json"}
 
 
 def _text(value: Any) -> str | None:

@@ -75,6 +75,14 @@ class Settings(BaseSettings):
     misfire_grace: Annotated[float, Field(ge=0, le=3600)] = 30.0  # seconds a due time may be late, not missed
     enqueue_timeout: Annotated[float, Field(ge=0.2, le=60)] = 1.8  # seconds that .delay() may take
 
+    # traces
+    otel: bool = False  # whether jobs are traced with OpenTelemetry; the rest is in OTEL_*
+
+    # signed messages: all three or none
+    signing_key: Path | None = None  # the private RSA key, in PEM
+    signing_certificate: Path | None = None  # its certificate, in PEM
+    signing_cert_store: Path | None = None  # a directory of the certificates whose signatures are taken
+
     # probes
     health_port: Annotated[int, Field(ge=1, le=65_535)] | None = None  # of /live and /ready; unset: none
     health_address: str = "127.0.0.1"  # on which they listen; 0.0.0.0 for an orchestrator's probes
@@ -125,6 +133,22 @@ class Settings(BaseSettings):
                 f"{self.heartbeat:g} and {self.worker_timeout:g} seconds"
             )
         return self
+
+    @model_validator(mode="after")
+    def _signing(self) -> Self:
+        names = ("signing_key", "signing_certificate", "signing_cert_store")
+        missing = [f"CELERIAC_{name.upper()}" for name in names if getattr(self, name) is None]
+        if missing and self.signs:
+            raise ValueError(
+                f"messages are signed with all of CELERIAC_SIGNING_KEY, CELERIAC_SIGNING_CERTIFICATE and "
+                f"CELERIAC_SIGNING_CERT_STORE or with none; missing: {', '.join(missing)}"
+            )
+        return self
+
+    @property
+    def signs(self) -> bool:
+        """Whether messages are signed, and others refused."""
+        return bool(self.signing_key or self.signing_certificate or self.signing_cert_store)
 
     @property
     def embedded_broker(self) -> bool:

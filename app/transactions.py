@@ -20,7 +20,8 @@ from sqlalchemy.orm import Session
 from app import arguments, hand_over, sending
 from app.current import meant
 from app.errors import AttemptTaken, BadArgument
-from app.ledger import jobs, outcomes
+from app.ledger import outcomes
+from app.ledger.bulk import enqueue_all
 from app.ledger.jobs import NewJob
 from app.ledger.lifecycle import JobState
 from app.ledger.outcomes import Outcome
@@ -125,7 +126,7 @@ class SessionWriter:
 
 def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> int:
     """Write rows through ``session``; their messages leave after its commit. Return how many are new."""
-    accepted = jobs.enqueue_all(connection_of(session, app.database), new)
+    accepted = enqueue_all(connection_of(session, app.database), new)
     if _UNSENT not in session.info:
         session.info[_UNSENT] = []
         event.listen(session, "after_commit", lambda done: _send(app, done))

@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmarks import environments, machine, plots, report
 from benchmarks.catalogue import BASELINE, DEFAULT, SIDES, Entry
 from benchmarks.errors import NotMeasured
-from benchmarks.stage import Stage
+from benchmarks.stage import Scale, Stage
 from benchmarks.workload import Run, Workload, take_turns
 from benchmarks.workloads import WORKLOADS
 from tests.binaries import ServerMissing
@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
     console, begun = Console(), datetime.now(UTC)
     sides, missing = _ready(console, _asked(options))
     runs: list[Run] = []
-    with Stage() as stage:
+    with Stage(_scale(options)) as stage:
         facts = machine.facts(stage, sides)
         report.show_facts(console, facts)
         if machine.busy():
@@ -60,7 +60,9 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
         "--side", action="append", choices=[entry.name for entry in SIDES], metavar="NAME", help=_SIDES
     )
     parser.add_argument("--all", action="store_true", help="every side")
-    parser.add_argument("--quick", action="store_true", help="one round of a few jobs: does it run at all?")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--quick", action="store_true", help="one round of a few jobs: does it run at all?")
+    sizes.add_argument("--large", action="store_true", help="every workload, on ledgers of millions: hours")
     return parser.parse_args(words)
 
 
@@ -93,15 +95,23 @@ def _ready(console: Console, sides: Sequence[Entry]) -> tuple[list[Entry], list[
 def _chosen(options: argparse.Namespace) -> list[Workload]:
     if options.only:
         return [workload for workload in WORKLOADS if workload.name in options.only]
-    return [workload for workload in WORKLOADS if workload.quick or not options.quick]
+    if options.quick:
+        return [workload for workload in WORKLOADS if workload.quick]
+    return [workload for workload in WORKLOADS if workload.usual or options.large]
+
+
+def _scale(options: argparse.Namespace) -> Scale:
+    if options.quick:
+        return Scale.QUICK
+    return Scale.LARGE if options.large else Scale.USUAL
 
 
 def _run(
     console: Console, workload: Workload, sides: Sequence[Entry], stage: Stage, options: argparse.Namespace
 ) -> Run:
-    jobs = options.jobs or (workload.quick_jobs if options.quick else workload.jobs)
+    jobs = options.jobs or workload.size(stage.scale)
     repeat = options.repeat or (1 if options.quick else workload.repeat)
-    run = Run(workload, jobs, [entry for entry in sides if workload.applies(entry)])
+    run = Run(workload, jobs, workload.among(sides))
     for turn in take_turns(run, stage, repeat=repeat):
         report.show_turn(console, run, turn)
     return run

@@ -16,6 +16,7 @@ class Entry:
     module: str
     packages: tuple[str, ...] = ()  # for pip; none: it runs in the project's environment
     recorded: str | None = None  # SQL for the number of jobs on record as done; None: it uses no database
+    keeps_results: bool = False  # whether a producer can wait for what a job returns
     feeds_children: bool = True  # its worker's main process takes the jobs, as Celery's does
     application_name: str | None = None  # of its connections to PostgreSQL; None: they are not counted
 
@@ -27,6 +28,7 @@ CELERIAC = Entry(
     title="Celeriac",
     module="benchmarks.sides.celeriac",
     recorded="SELECT count(*) FROM background_jobs WHERE state = 'completed'",
+    keeps_results=True,
     application_name="celeriac",
 )
 
@@ -36,13 +38,21 @@ _POSTGRES = "psycopg[binary]>=3.3,<3.4"
 _DJANGO = (*_CELERY, "django>=5.2,<7", "django-celery-results>=2.6,<3", _POSTGRES)
 _DJANGO_RECORDED = "SELECT count(*) FROM django_celery_results_taskresult WHERE status = 'SUCCESS'"
 
+REDIS_RESULTS = Entry(
+    name="celery-redis",
+    title="Celery, Redis results",
+    module="benchmarks.sides.celery_redis",
+    keeps_results=True,
+)
+
 PEERS = (
-    Entry(name="celery-redis", title="Celery, Redis results", module="benchmarks.sides.celery_redis"),
+    REDIS_RESULTS,
     Entry(
         name="celery-sqlalchemy",
         title="Celery, SQLAlchemy results",
         module="benchmarks.sides.celery_sqlalchemy",
         recorded="SELECT count(*) FROM celery_taskmeta WHERE status = 'SUCCESS'",
+        keeps_results=True,
     ),
     Entry(
         name="django-celery-results",
@@ -50,6 +60,7 @@ PEERS = (
         module="benchmarks.sides.django_celery_results",
         packages=_DJANGO,
         recorded=_DJANGO_RECORDED,
+        keeps_results=True,
     ),
     Entry(
         name="django-kept",
@@ -57,6 +68,7 @@ PEERS = (
         module="benchmarks.sides.django_kept",
         packages=_DJANGO,
         recorded=_DJANGO_RECORDED,
+        keeps_results=True,
     ),
     Entry(
         name="celery-mirror",

@@ -1,9 +1,10 @@
-"""What the sides that are Celery with something added have in common."""
+"""What the sides that are Celery have in common, whatever is added to it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
@@ -13,7 +14,7 @@ from benchmarks.side import Side, main
 
 
 def register(app: Celery, *, ignore_result: bool) -> None:
-    """Define the two tasks of every side."""
+    """Define the tasks of every side."""
 
     @app.task(name="benchmarks.noop", ignore_result=ignore_result)
     def noop() -> None:
@@ -23,31 +24,59 @@ def register(app: Celery, *, ignore_result: bool) -> None:
     def timed(sent: float) -> None:
         witness.started(sent)
 
+    @app.task(name="benchmarks.work", ignore_result=ignore_result)
+    def work(seconds: float) -> None:
+        time.sleep(seconds)
+        witness.done()
+
+    @app.task(name="benchmarks.marked", ignore_result=ignore_result)
+    def marked(mark: str) -> None:
+        witness.done(mark.encode())
+
+    @app.task(name="benchmarks.answer", ignore_result=False)
+    def answer(value: int) -> int:
+        return value
+
 
 def run(
     app: Celery,
     module: str,
     *,
-    prepare: Callable[[], Any] = lambda: None,
+    worker: Sequence[str] | None = None,
     distributions: tuple[str, ...] = (),
+    **others: Any,
 ) -> None:
-    """Do what the command line asks; the worker imports ``module``."""
-    noop, timed = app.tasks["benchmarks.noop"], app.tasks["benchmarks.timed"]
+    """Do what the command line asks.
+
+    Args:
+        worker: Celery's words for a worker; None when ``module`` is its app.
+        others: further fields of the ``Side``.
+    """
+    tasks = app.tasks
+    words = worker or ["-A", module, "worker"]
 
     def delayed(due: float, seconds: float) -> None:
-        timed.apply_async((due,), countdown=seconds)
+        tasks["benchmarks.timed"].apply_async((due,), countdown=seconds)
 
-    def worker(pool: str, concurrency: int) -> list[str]:
-        argv = [sys.executable, "-m", "celery", "-A", module, "worker"]
-        return [*argv, "-P", pool, "-c", str(concurrency)]
+    def into(queue: str) -> None:
+        tasks["benchmarks.marked"].apply_async((queue[0],), queue=queue)
+
+    def answered() -> None:
+        tasks["benchmarks.answer"].delay(1).get(timeout=60)
+
+    def command(pool: str, concurrency: int) -> list[str]:
+        return [sys.executable, "-m", "celery", *words, "-P", pool, "-c", str(concurrency)]
 
     main(
         Side(
-            noop=noop.delay,
-            timed=timed.delay,
+            noop=tasks["benchmarks.noop"].delay,
+            timed=tasks["benchmarks.timed"].delay,
             delayed=delayed,
-            worker=worker,
-            prepare=prepare,
+            work=tasks["benchmarks.work"].delay,
+            into=into,
+            answered=answered,
+            worker=command,
             distributions=("celery", "kombu", "redis", *distributions),
+            **others,
         )
     )

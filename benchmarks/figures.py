@@ -18,6 +18,7 @@ class Measure:
     label: str  # with its unit
     digits: int = 0
     compared: bool = True  # whether it is shown as a ratio to the baseline too
+    against: str | None = None  # the baseline's figure that the ratio is to; None: this one
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,22 @@ def summarise(rounds: Sequence[Round], side: str, key: str) -> Summary | None:
     return Summary.of([one.figures[side][key] for one in rounds if key in one.figures.get(side, ())])
 
 
-def ratio(rounds: Sequence[Round], side: str, key: str, *, to: str) -> Summary | None:
+def ratio(
+    rounds: Sequence[Round], side: str, key: str, *, to: str, against: str | None = None
+) -> Summary | None:
     """Of ``side`` to the side ``to``, each round giving one: they ran one after the other.
+
+    Args:
+        against: the figure of ``to``; None for the same.
 
     >>> rounds = [Round({"a": {"rate": 10.0}, "b": {"rate": 15.0}}), Round({"a": {"rate": 5.0}})]
     >>> ratio(rounds, "b", "rate", to="a")
     Summary(median=1.5, low=1.5, high=1.5)
     """
-    both = [one.figures for one in rounds if all(key in one.figures.get(name, ()) for name in (side, to))]
-    return Summary.of([figures[side][key] / figures[to][key] for figures in both if figures[to][key]])
+    pairs = [
+        (one.figures.get(side, {}).get(key), one.figures.get(to, {}).get(against or key)) for one in rounds
+    ]
+    return Summary.of([own / other for own, other in pairs if own is not None and other])
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.errors import NotMeasured
+from tests.processes import descendants
 
 _PROC = Path("/proc")
 
@@ -25,11 +26,28 @@ def processor_time(pid: int) -> float:
     Raises:
         NotMeasured: the system has no /proc.
     """
+    return sum(_times(pid)[:2])
+
+
+def processor_time_of_tree(pid: int) -> float:
+    """The same of a process and its descendants, those that have ended and were waited for included.
+
+    Raises:
+        NotMeasured: the system has no /proc.
+    """
+    return sum(sum(_times(each)) for each in (pid, *descendants(pid)))
+
+
+def _times(pid: int) -> list[float]:
+    """Seconds of a process: user, system, and both of the children that it waited for."""
     stat = _PROC / str(pid) / "stat"
-    if not stat.exists():
+    if not _PROC.joinpath("self").exists():
         raise NotMeasured("processor time is read in /proc, which this system does not have")
-    fields = stat.read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    try:
+        fields = stat.read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):  # ended meanwhile: its parent has its time now
+        return []
+    return [int(field) / os.sysconf("SC_CLK_TCK") for field in fields[11:15]]
 
 
 def ports(pid: int) -> set[int]:

@@ -27,16 +27,15 @@ def draw(run: Run, document: Path) -> Path:
         from matplotlib.figure import Figure  # by itself it never looks for a display
     except ImportError:
         raise NoPlots("no plots: they need matplotlib, pip install -e '.[bench]'") from None
-    columns = min(_COLUMNS, len(run.workload.measures))
-    rows = -(-len(run.workload.measures) // columns)
+    measures = [one for one in run.workload.measures if _found(run, one)] or run.workload.measures
+    columns = min(_COLUMNS, len(measures))
+    rows = -(-len(measures) // columns)
     size = (6.4 * columns, (1.1 + _BAR * len(run.sides)) * rows + 0.5)
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(f"{run.workload.name}: {run.jobs:,} jobs, rounds: {len(run.rounds)}")
-    for axes, measure in zip(
-        figure.subplots(rows, columns, squeeze=False).flat, run.workload.measures, strict=False
-    ):
+    for axes, measure in zip(figure.subplots(rows, columns, squeeze=False).flat, measures, strict=False):
         _chart(axes, run, measure)
-    for axes in figure.axes[len(run.workload.measures) :]:
+    for axes in figure.axes[len(measures) :]:
         axes.set_visible(False)
     path = document.with_name(f"{document.stem}-{run.workload.name}.png")
     figure.savefig(path, dpi=120)
@@ -45,11 +44,7 @@ def draw(run: Run, document: Path) -> Path:
 
 def _chart(axes: Any, run: Run, measure: Measure) -> None:
     """Bars from the first side down; a side without a figure has no bar."""
-    found: list[tuple[Entry, Summary]] = []
-    for entry in run.sides:
-        summary = summarise(run.rounds, entry.name, measure.key)
-        if summary is not None:
-            found.append((entry, summary))
+    found = _found(run, measure)
     medians = [summary.median for _, summary in found]
     ranges = [[one.median - one.low for _, one in found], [one.high - one.median for _, one in found]]
     colours = ["tab:green" if entry == CELERIAC else "tab:gray" for entry, _ in found]
@@ -59,3 +54,8 @@ def _chart(axes: Any, run: Run, measure: Measure) -> None:
     axes.margins(x=0.15)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(measure.label)
+
+
+def _found(run: Run, measure: Measure) -> list[tuple[Entry, Summary]]:
+    summaries = [(entry, summarise(run.rounds, entry.name, measure.key)) for entry in run.sides]
+    return [(entry, summary) for entry, summary in summaries if summary is not None]

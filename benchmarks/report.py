@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.catalogue import BASELINE, Entry
+from benchmarks.catalogue import Entry
 from benchmarks.figures import Measure, Summary, ratio, summarise
 from benchmarks.workload import Run, Turn
 
@@ -46,7 +46,7 @@ def show(console: Console, run: Run) -> None:
     table = Table(title=f"{run.workload.name}: {run.workload.title}; {size}")
     table.add_column("")
     table.add_column("side", no_wrap=True)
-    for heading in ("median", "min to max", f"÷ {BASELINE.title}", "min to max"):
+    for heading in ("median", "min to max", f"÷ {run.workload.baseline.title}", "min to max"):
         table.add_column(heading, justify="right")
     for measure in run.workload.measures:
         sides = [entry for entry in run.sides if _expected(run, entry, measure)]
@@ -88,9 +88,10 @@ def _cells(summary: Summary, digits: int) -> list[str]:
 
 
 def _ratio(run: Run, entry: Entry, measure: Measure) -> Summary | None:
-    if entry == BASELINE or not measure.compared:
+    baseline = run.workload.baseline
+    if not measure.compared or (entry == baseline and measure.against is None):
         return None
-    return ratio(run.rounds, entry.name, measure.key, to=BASELINE.name)
+    return ratio(run.rounds, entry.name, measure.key, to=baseline.name, against=measure.against)
 
 
 def _plain(run: Run) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _plain(run: Run) -> dict[str, Any]:
         "name": run.workload.name,
         "title": run.workload.title,
         "jobs": run.jobs,
-        "baseline": BASELINE.name,
+        "baseline": run.workload.baseline.name,
         "summaries": summaries,
         "rounds": [asdict(one) for one in run.rounds],
     }

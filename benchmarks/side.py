@@ -10,8 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -38,28 +38,47 @@ class Side:
     worker: Callable[[str, int], Sequence[str]]  # argv of a worker with that pool and so many jobs at a time
     distributions: tuple[str, ...]  # packages whose versions matter
     delayed: Callable[[float, float], object] | None = None  # as timed, to be run that many seconds later
+    work: Callable[[float], object] | None = None  # a job that sleeps so long, then calls done()
+    into: Callable[[str], object] | None = None  # into that queue, a job that marks its first letter
+    answered: Callable[[], object] | None = None  # enqueues a job that returns a value, and waits for that
     many: Callable[[int], object] | None = None  # so many no-op jobs at a time; None: it has no such way
     many_later: Callable[[int, float], object] | None = None  # as many, due in that many seconds
     prepare: Callable[[], object] = _nothing  # makes the tables in an empty database
+    own: Mapping[str, Callable[[], object]] = field(default_factory=dict)  # commands that no other side has
 
     def enqueue(self, n: int) -> None:
         """Enqueue ``n`` no-op jobs, one by one."""
         for _ in range(n):
             self.noop()
 
+    def enqueue_many(self, n: int) -> None:
+        """Enqueue ``n`` no-op jobs by the best way that the side has."""
+        (self.many or self.enqueue)(n)
+
+    def working(self, n: int, seconds: float) -> None:
+        """Enqueue ``n`` jobs that sleep."""
+        assert self.work is not None
+        for _ in range(n):
+            self.work(seconds)
+
+    def spread(self, n: int, *queues: str) -> None:
+        """Enqueue ``n`` jobs, into ``queues`` in turn."""
+        assert self.into is not None
+        for number in range(n):
+            self.into(queues[number % len(queues)])
+
     def delay(self, n: int, warm: int) -> list[float]:
         """Microseconds of each of ``n`` calls, after ``warm`` others that connect and prepare."""
-        self.enqueue(warm)
-        times = []
-        for _ in range(n):
-            begin = time.perf_counter()
-            self.noop()
-            times.append(round((time.perf_counter() - begin) * 1e6, 1))
-        return times
+        return _timed(self.noop, n, warm)
+
+    def round_trips(self, n: int, warm: int) -> list[float]:
+        """Microseconds from each of ``n`` calls to its job's value, after ``warm`` others."""
+        assert self.answered is not None
+        return _timed(self.answered, n, warm)
 
     def bulk(self, n: int, delay: float) -> float | None:
         """Seconds that ``n`` jobs take by the best way that the side has; None: it cannot delay them."""
-        many: Callable[[int], object] = self.many or self.enqueue
+        many: Callable[[int], object] = self.enqueue_many
         if delay:
             if self.many_later is None:
                 return None
@@ -88,10 +107,25 @@ class Side:
     def versions(self) -> dict[str, str]:
         return {name: version(name) for name in self.distributions}
 
-    def become_worker(self, pool: str, concurrency: int) -> None:
-        """Replace this process with a worker: what the harness started is then its main process."""
-        argv = [str(word) for word in self.worker(pool, concurrency)]
+    def become_worker(self, pool: str, concurrency: int, *words: str) -> None:
+        """Replace this process with a worker: what the harness started is then its main process.
+
+        Args:
+            words: further options of its command line.
+        """
+        argv = [*map(str, self.worker(pool, concurrency)), *words]
         os.execv(argv[0], argv)
+
+
+def _timed(call: Callable[[], object], n: int, warm: int) -> list[float]:
+    for _ in range(warm):
+        call()
+    times = []
+    for _ in range(n):
+        begin = time.perf_counter()
+        call()
+        times.append(round((time.perf_counter() - begin) * 1e6, 1))
+    return times
 
 
 def main(side: Side) -> None:
@@ -101,11 +135,16 @@ def main(side: Side) -> None:
         "prepare": side.prepare,
         "versions": side.versions,
         "enqueue": lambda n: side.enqueue(int(n)),
+        "many": lambda n: side.enqueue_many(int(n)),
+        "working": lambda n, seconds: side.working(int(n), float(seconds)),
+        "spread": lambda n, *queues: side.spread(int(n), *queues),
+        "round-trips": lambda n, warm: side.round_trips(int(n), int(warm)),
         "delay": lambda n, warm: side.delay(int(n), int(warm)),
         "bulk": lambda n, delay: side.bulk(int(n), float(delay)),
         "pace": lambda n, rate: side.pace(int(n), int(rate)),
         "delayed": lambda n, rate, *bounds: side.delay_by(int(n), int(rate), *map(float, bounds)),
-        "worker": lambda pool, concurrency: side.become_worker(pool, int(concurrency)),
+        "worker": lambda pool, concurrency, *words: side.become_worker(pool, int(concurrency), *words),
+        **side.own,
     }
     answer = commands[command](*words)
-    print(json.dumps(answer if command in ("versions", "delay", "bulk") else None))
+    print(json.dumps(answer if command in ("versions", "delay", "round-trips", "bulk") else None))

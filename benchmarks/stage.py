@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from enum import Enum
 from pathlib import Path
 from typing import Self
 
@@ -17,14 +18,30 @@ from tests.servers import PostgresServer, ValkeyServer
 _DATABASE = "benchmark"
 _NOT_INHERITED = ("CELERY", "CELERIAC", "DATABASE_URL", "PYTHON", "PG")
 
+_SETTINGS = {
+    "synchronous_commit": "on",
+    # Loaded, and silent until a trial asks for it: see benchmarks/statements.py.
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.track": "none",
+}
+
+
+class Scale(Enum):
+    """How much of everything."""
+
+    QUICK = "quick"  # does it run at all?
+    USUAL = "usual"
+    LARGE = "large"
+
 
 class Stage:
     """A Valkey and a PostgreSQL server of our own; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: Scale = Scale.USUAL) -> None:
+        self.scale = scale
         # Saves nothing, which is the lighter choice for the sides that have nothing but the broker.
         self.valkey = ValkeyServer(persistent=False)
-        self.postgres = PostgresServer(durable=True, config={"synchronous_commit": "on"})
+        self.postgres = PostgresServer(durable=True, config=_SETTINGS)
         self._running = ExitStack()
 
     def cleared(self, entry: Entry) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -38,11 +39,11 @@ class Trial:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._environment = self.stage.cleared(self.entry)
-        self.witness = witness.Witness(Path(self._environment[witness.VARIABLE]))
+        self.environment = self.stage.cleared(self.entry)
+        self.witness = witness.Witness(Path(self.environment[witness.VARIABLE]))
         if self.entry.recorded:
             self.ask("prepare")
-            self._database = self._open.enter_context(self.stage.connect())
+            self.database = self._open.enter_context(self.stage.connect())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,7 +55,7 @@ class Trial:
         """The answer of a process of the side; see ``benchmarks/side.py``."""
         argv = [*self._argv, command, *map(str, words)]
         made = subprocess.run(
-            argv, cwd=environments.ROOT, env=self._environment, capture_output=True, text=True
+            argv, cwd=environments.ROOT, env=self.environment, capture_output=True, text=True
         )
         if made.returncode:
             raise NotMeasured(f"{self.entry.title}: {command} failed\n{_end(made.stderr)}")
@@ -65,15 +66,32 @@ class Trial:
         self.ask("enqueue", n)
 
     @contextmanager
-    def worker(self, *, pool: str = "prefork", concurrency: int = 2) -> Iterator[Process]:
-        """A worker, by its main process; stopped in order when the block ends."""
+    def meanwhile(self, command: str, *words: object) -> Iterator[Process]:
+        """A process of the side that does ``command`` beside the block; killed when that ends."""
+        log = scratch(command) / "log"
+        argv = [*self._argv, command, *map(str, words)]
+        with Process(argv, log=log, cwd=environments.ROOT, env=self.environment) as process:
+            yield process
+
+    @contextmanager
+    def worker(
+        self, *, pool: str = "prefork", concurrency: int = 2, number: int = 1, words: Sequence[str] = ()
+    ) -> Iterator[Process]:
+        """A worker, by its main process; stopped in order when the block ends.
+
+        Args:
+            number: of workers; more than one are children of the process.
+            words: further options of its command line; what is not Celery's has others.
+        """
         log = scratch("worker") / "log"
-        argv: Sequence[str] = [*self._argv, "worker", pool, str(concurrency)]
-        with Process(argv, log=log, cwd=environments.ROOT, env=self._environment) as process:
+        argv: Sequence[str] = [*self._argv, "worker", pool, str(concurrency), *words]
+        if number > 1:
+            argv = [sys.executable, "-m", "benchmarks.together", str(number), *argv, "-n", "w{number}@%h"]
+        with Process(argv, log=log, cwd=environments.ROOT, env=self.environment) as process:
             yield process
             process.send(signal.SIGTERM)
             try:
-                process.wait(20)
+                process.wait(20 + 2 * number)
             except AssertionError as exc:
                 raise NotMeasured(f"{self.entry.title}: its worker does not stop\n{_end(str(exc))}") from None
 
@@ -84,11 +102,15 @@ class Trial:
         *_, last = self.watch(self.witness.done, n, worker=worker)
         return last
 
-    def finished(self, n: int, *, worker: Process) -> Moment:
-        """The moment at which ``n`` jobs are done: the witness has them, and so has the side's record."""
+    def finished(self, n: int, *, worker: Process, recorded: Callable[[], int] | None = None) -> Moment:
+        """The moment at which ``n`` jobs are done: the witness has them, and so has the side's record.
+
+        Args:
+            recorded: how many are on record as done; None for what the catalogue says.
+        """
         moment = self.ran(n, worker=worker)
         if self.entry.recorded:
-            *_, moment = self.watch(self._on_record, n, worker=worker)
+            *_, moment = self.watch(recorded or self._on_record, n, worker=worker)
         if self.witness.done() > n:
             raise NotMeasured(f"{self.entry.title}: {self.witness.done()} runs of {n} jobs")
         return moment
@@ -114,7 +136,7 @@ class Trial:
 
     def _on_record(self) -> int:
         assert self.entry.recorded is not None
-        row = self._database.execute(self.entry.recorded.encode()).fetchone()
+        row = self.database.execute(self.entry.recorded.encode()).fetchone()
         return int(row[0]) if row else 0
 
 

@@ -17,9 +17,9 @@ _DONE = "done"
 _STARTED = "started"
 
 
-def done() -> None:
+def done(mark: bytes = b".") -> None:
     """All that a no-op job does: one byte, appended in one write."""
-    os.write(_file(_DONE), b".")
+    os.write(_file(_DONE), mark)
 
 
 def started(sent: float) -> None:
@@ -43,6 +43,11 @@ class Witness:
         """How many no-op jobs ran."""
         path = self.directory / _DONE
         return path.stat().st_size if path.exists() else 0
+
+    def marks(self) -> str:
+        """The bytes that the jobs left, in the order in which they left them."""
+        path = self.directory / _DONE
+        return path.read_text() if path.exists() else ""
 
     def waits(self) -> list[float]:
         """Seconds from the call to the start of each timed job, in the order in which they started."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.catalogue import Entry
+from benchmarks.catalogue import BASELINE, SIDES, Entry
 from benchmarks.errors import NotMeasured
 from benchmarks.figures import Figures, Measure, Round
-from benchmarks.stage import Stage
+from benchmarks.stage import Scale, Stage
 from benchmarks.trial import Trial
 
 
@@ -24,7 +24,22 @@ class Workload:
     measure: Callable[[Trial, int], Figures]
     repeat: int = 5  # rounds, unless --repeat says otherwise
     quick: bool = True  # whether --quick runs it without being asked
+    usual: bool = True  # whether it runs without being named
+    large_jobs: int | None = None  # with --large; None: as many as without
     applies: Callable[[Entry], bool] = lambda entry: True
+    baseline: Entry = BASELINE  # ratios are to this side, which runs whoever was asked for
+
+    def size(self, scale: Scale) -> int:
+        """How many jobs, unless --jobs says otherwise."""
+        if scale is Scale.QUICK:
+            return self.quick_jobs
+        return (scale is Scale.LARGE and self.large_jobs) or self.jobs
+
+    def among(self, sides: Sequence[Entry]) -> list[Entry]:
+        """Those of ``sides`` that it applies to, and its baseline, in the catalogue's order."""
+        return [
+            entry for entry in SIDES if (entry in sides or entry == self.baseline) and self.applies(entry)
+        ]
 
 
 @dataclass

@@ -76,6 +76,12 @@ def spawn(count: int = 1) -> list[str]:
     return [noop.delay().id for _ in range(count)]
 
 
+@shared_task(name="tests.spawn_chain")
+def spawn_chain() -> str:
+    """Enqueue two jobs, one behind the other; the id of the second."""
+    return str(chain(add.si(1, 2), add.s(3))().id)
+
+
 @shared_task(name="tests.big_result")
 def big_result(size: int) -> str:
     return "x" * size

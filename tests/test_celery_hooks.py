@@ -102,6 +102,20 @@ HOOKS = [
     Hook("celery.local:Proxy._get_current_object", "", "the app that is current cannot be found"),
     Hook("kombu.messaging:Producer.channel", None, "messages are published one by one, by kombu's own steps"),
     Hook(
+        "celery.app.base:Celery.setup_security",
+        "allowed_serializers, key, key_password, cert, store",
+        "messages are not signed",
+    ),
+    Hook("celery.security.key:PrivateKey.sign", "data, digest", "a key that fits nothing is not noticed"),
+    Hook(
+        "celery.security.certificate:Certificate.verify",
+        "data, signature, digest",
+        "a certificate that does not fit is not noticed",
+    ),
+    Hook(
+        "celery.security.certificate:FSCertStore.itercerts", "", "a store without certificates is not noticed"
+    ),
+    Hook(
         "celery.app.control:Control.revoke",
         "task_id, destination, terminate, signal",
         "a revoke is forgotten",
@@ -371,6 +385,12 @@ HOOKS = [
     Hook("celery.app.trace:info", "fmt, context", "results stand in the log"),
     Hook("celery.app.log:Logging.redirect_stdouts", "loglevel", "what a task prints is not in the log"),
     Hook("celery.utils.log:get_multiprocessing_logger", "", "what a pool says is not in the log"),
+    # Traces
+    Hook("celery.signals:task_prerun", None, "an attempt has no span"),
+    Hook("celery.signals:task_postrun", None, "an attempt's span never ends"),
+    Hook("celery.signals:worker_process_shutdown", None, "the last spans of a pool's child are lost"),
+    Hook("celery.app.task:Context.get", "key", "an attempt does not find its trace"),
+    Hook("celery.app.amqp:AMQP.send_task_message", None, "an enqueue has no span"),
     # The beat
     Hook("redbeat.schedulers:RedBeatScheduler.__init__", "app", "no beat starts"),
     Hook(

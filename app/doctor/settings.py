@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from app import certificates
 from app.doctor.finding import Area, Finding, ok, warn
 from app.settings import Settings
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 _LOCAL = frozenset({None, "", "localhost", "127.0.0.1", "::1"})
 _TAKEOVER = 10.0  # seconds that a beat may need to stand in for another
 _LARGE = 10_000_000  # bytes of one message
+_RENEWAL = timedelta(days=30)  # before a certificate expires
 
 
 def read(app: Celeriac) -> Settings:
@@ -130,6 +133,19 @@ def _passwords(settings: Settings) -> Iterator[Finding]:
             return
 
 
+def _certificate(settings: Settings) -> Iterator[Finding]:
+    if settings.signing_certificate is None:
+        return
+    ends = certificates.expiry(settings.signing_certificate)
+    if ends - datetime.now(UTC) < _RENEWAL:
+        yield _odd(
+            "certificate",
+            f"the certificate that messages are signed with expires on {ends:%Y-%m-%d}: what it signed and "
+            "has not run by then becomes a dead letter",
+            "put a new one into every CELERIAC_SIGNING_CERT_STORE, then sign with it; see docs/operations.md",
+        )
+
+
 def _odd(check: str, sentence: str, remedy: str) -> Finding:
     return warn(Area.SETTINGS, check, sentence, remedy=remedy)
 
@@ -144,4 +160,5 @@ _PAIRS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _size,
     _reach,
     _passwords,
+    _certificate,
 )

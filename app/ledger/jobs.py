@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +16,6 @@ from sqlalchemy import (
     Dialect,
     Insert,
     Select,
-    Text,
     Update,
     and_,
     bindparam,
@@ -31,9 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.sql.dml import ReturningInsert
 
-from app.ledger import batch
 from app.ledger.columns import PARKED, Instant, Seconds, after, now
 from app.ledger.lifecycle import JobState
 from app.ledger.models import JOBS, BackgroundJob
@@ -88,7 +84,7 @@ class NewJob:
         return 1 if self.send and self.due_at_once else 0
 
 
-_COPIED = (
+COPIED = (
     "id",
     "job_type",
     "queue",
@@ -107,15 +103,15 @@ _COPIED = (
     "group_id",
 )
 #: From which the columns are computed that the database's clock decides.
-_SOURCES: Mapping[str, Any] = {
+SOURCES: Mapping[str, Any] = {
     "delay": Seconds(),
     "not_before": Instant(),
     "expires_in": Seconds(),
     "expires": Instant(),
     "sent": _jobs.c.dispatch_count.type,
 }
-_WRITTEN = (
-    *_COPIED,
+WRITTEN = (
+    *COPIED,
     "queued",
     "next_attempt_after",
     "expires",
@@ -124,9 +120,9 @@ _WRITTEN = (
     "state",
     "try_count",
 )
-_FRESH = (literal(JobState.PENDING.value), literal(0))  # state and try_count of a new row
-_copied = attrgetter(*_COPIED)
-_NEW = tuple(f"new_{name}" for name in _COPIED)
+FRESH = (literal(JobState.PENDING.value), literal(0))  # state and try_count of a new row
+_copied = attrgetter(*COPIED)
+_NEW = tuple(f"new_{name}" for name in COPIED)
 
 _EXISTS = "SELECT 1 FROM background_jobs WHERE id = $1"
 _encode = json.JSONEncoder(check_circular=False).encode
@@ -147,20 +143,6 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
     connection = connection.execution_options(preserve_rowcount=True)
     result = connection.execute(statement, rows[0] if len(rows) == 1 else rows)
     return max(result.rowcount, 0)
-
-
-def enqueue_all(connection: Connection, jobs: Sequence[NewJob]) -> set[UUID]:
-    """As ``enqueue``, for many at a time; return the ids that are new.
-
-    On PostgreSQL one statement, with all of the rows in one JSON text. A COPY is no faster for the
-    client, knows neither the server's clock nor what to do with a row that exists.
-    """
-    if not jobs:
-        return set()
-    if connection.dialect.name != "postgresql":
-        return {job.id for job in jobs if enqueue(connection, [job])}
-    rows = _encode([_sparse(job) for job in jobs])
-    return set(connection.execute(_insert_all(), {"batch": rows}).scalars())
 
 
 def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime) -> bool:
@@ -205,24 +187,13 @@ def _insert(dialect: str, bounded: bool) -> Insert:
     given = _given()
     if dialect == "postgresql":  # where a SELECT has no column that would tell the server a parameter's type
         given = [cast(value, value.type) for value in given]
-    chosen: Select[Any] = select(*given, *_computed(_parameter), *_FRESH)
+    chosen: Select[Any] = select(*given, *computed(_parameter), *FRESH)
     if bounded:
         chosen = chosen.where(now() <= bindparam("deadline", type_=Instant))
     else:
         chosen = chosen.where(literal(True))  # SQLite cannot parse INSERT … SELECT … ON CONFLICT without it
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return insert(BackgroundJob).from_select(_WRITTEN, chosen).on_conflict_do_nothing(index_elements=["id"])
-
-
-@lru_cache
-def _insert_all() -> ReturningInsert[Any]:
-    columns: dict[str, Any] = {**{name: _jobs.c[name].type for name in _COPIED}, **_SOURCES}
-    columns["payload"] = Text()
-    rows = batch.relation("postgresql", columns).c
-    given = [func.decode(rows.payload, "base64") if name == "payload" else rows[name] for name in _COPIED]
-    chosen = select(*given, *_computed(lambda name, _: rows[name]), *_FRESH)
-    insert = postgresql.insert(BackgroundJob).from_select(_WRITTEN, chosen)
-    return insert.on_conflict_do_nothing(index_elements=["id"]).returning(_jobs.c.id)
+    return insert(BackgroundJob).from_select(WRITTEN, chosen).on_conflict_do_nothing(index_elements=["id"])
 
 
 @lru_cache
@@ -232,10 +203,10 @@ def _unpark() -> Update:
         _jobs.c.state == JobState.PENDING,
         _jobs.c.next_attempt_after == PARKED,
     )
-    fields = dict(zip(_COPIED, _given(), strict=True)) | dict(
+    fields = dict(zip(COPIED, _given(), strict=True)) | dict(
         zip(
             ("queued", "next_attempt_after", "expires", "dispatched", "dispatch_count"),
-            _computed(_parameter),
+            computed(_parameter),
             strict=True,
         )
     )
@@ -245,16 +216,16 @@ def _unpark() -> Update:
 
 
 def _given() -> list[Any]:
-    return [bindparam(new, type_=_jobs.c[name].type) for new, name in zip(_NEW, _COPIED, strict=True)]
+    return [bindparam(new, type_=_jobs.c[name].type) for new, name in zip(_NEW, COPIED, strict=True)]
 
 
 def _parameter(name: str, kind: Any) -> Any:
     return bindparam(f"new_{name}", type_=kind)
 
 
-def _computed(source: Callable[[str, Any], Any]) -> list[Any]:
+def computed(source: Callable[[str, Any], Any]) -> list[Any]:
     """The columns that the database's clock decides, from what ``source`` gives by name and type."""
-    delay, not_before, expires_in, expires, sent = (source(name, kind) for name, kind in _SOURCES.items())
+    delay, not_before, expires_in, expires, sent = (source(name, kind) for name, kind in SOURCES.items())
     return [
         now(),
         func.coalesce(not_before, after(delay)),
@@ -262,24 +233,6 @@ def _computed(source: Callable[[str, Any], Any]) -> list[Any]:
         case((sent > 0, now()), else_=cast(null(), Instant)),
         sent,
     ]
-
-
-def _sparse(job: NewJob) -> dict[str, Any]:
-    """What is not null, as JSON can hold it."""
-    row = {name: value for name, value in zip(_COPIED, _copied(job), strict=True) if value is not None}
-    row["payload"] = b64encode(job.payload).decode()
-    row["sent"] = job.dispatch_count
-    row["delay"] = job.delay
-    for name in ("id", "root_id", "parent_id", "group_id"):
-        if name in row:
-            row[name] = str(row[name])
-    if job.not_before is not None:
-        row["not_before"] = job.not_before.isoformat()
-    if job.expires is not None:
-        row["expires"] = job.expires.isoformat()
-    if job.expires_in is not None:
-        row["expires_in"] = job.expires_in
-    return row
 
 
 def _values(job: NewJob, deadline: datetime | None) -> dict[str, Any]:

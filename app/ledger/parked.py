@@ -28,6 +28,7 @@ class Parked:
     id: UUID
     root_id: UUID | None
     payload: bytes
+    content_type: str
     headers: dict[str, Any]
     old: bool  # whether it has waited for longer than any producer takes
 
@@ -91,7 +92,7 @@ def _settled() -> Any:
 def _parked() -> Select[Any]:
     c = JOBS.c
     old = case((c.queued < after(bindparam("old", type_=Seconds)), 1), else_=0)
-    columns = (c.id, c.root_id, c.payload, c.headers, old)
+    columns = (c.id, c.root_id, c.payload, c.content_type, c.headers, old)
     level = unsent_priorities()  # or every delayed job would be looked at
     return (
         select(*columns)

@@ -20,8 +20,8 @@ from app import sending
 from app.errors import CeleriacError
 from app.events import Event
 from app.ids import fire_id
-from app.ledger import jobs
 from app.ledger import schedules as ledger
+from app.ledger.bulk import enqueue_all
 from app.ledger.jobs import NewJob
 from app.ledger.schedules import Advance
 from app.schedules.definition import Schedule, of_row
@@ -86,7 +86,7 @@ def fire_due(
                 _complain(connection, row.name, exc)
                 damaged.append(row.name)
         made = [job for fire in fires for job in fire.jobs]
-        new = jobs.enqueue_all(connection, made)
+        new = enqueue_all(connection, made)
         ledger.advance(connection, [fire.advance for fire in fires])
     if unsent := [job for job in made if job.id in new and job.dispatch_count]:
         sending.send(app, unsent)

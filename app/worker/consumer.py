@@ -15,7 +15,7 @@ from uuid import UUID
 from celery.utils.functional import noop
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-from app import __version__, failures, probes
+from app import __version__, failures, probes, signing
 from app.events import Event
 from app.ids import new_id
 from app.ledger import workers
@@ -81,6 +81,7 @@ class Consumer(CeleryConsumer):
                 on_change=self._poke,
             ),
             meter=meter,
+            signs=settings.signs,
         )
         self.ledger = LedgerThread(
             turn,
@@ -186,12 +187,18 @@ class Consumer(CeleryConsumer):
                 return  # won while the worker began to stop: released at its end
             try:
                 assert self._hand_over is not None
+                if self.app.settings.signs:
+                    signing.check(message.body, message.content_type, message.headers)
                 self._hand_over(message)
             except Exception as exc:  # a delivery must never end a worker
                 self._invalid(message, exc)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
-        self._invalid(message, exc)
+        if isinstance(message.headers, dict) and STAMP in message.headers:
+            self._invalid(message, exc)
+            return
+        message.ack()  # a remote control command, which nobody waits for
+        logger.warning(Event.COMMAND_REFUSED, {"error": exc})
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
         self._invalid(message, exc)

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from app import signing
 from app.arguments import check_text
-from app.errors import BadArgument
+from app.errors import BadArgument, NotSigned
 from app.failures import clean
 from app.ids import new_id, optional_id
 from app.ledger.claims import Claimed, Message
@@ -41,31 +42,42 @@ class Delivery:
     adopted: NewJob | None = None
 
 
-def read(message: Any, tasks: Container[str], *, max_tries: int) -> Delivery | Unreadable:
-    """What ``message`` is. Never raises: anybody can push anything into a queue."""
+def read(
+    message: Any, tasks: Container[str], *, max_tries: int, signs: bool = False
+) -> Delivery | Unreadable:
+    """What ``message`` is. Never raises: anybody can push anything into a queue.
+
+    Args:
+        signs: whether only signed messages are taken.
+    """
     try:
-        return _read(message, tasks, max_tries)
+        return _read(message, tasks, max_tries, signs)
+    except NotSigned as exc:
+        return unreadable(message, str(exc))
     except Exception as exc:  # a delivery must never end a worker
         return unreadable(message, f"{type(exc).__name__}: {exc}")
 
 
-def _read(message: Any, tasks: Container[str], max_tries: int) -> Delivery | Unreadable:
+def _read(message: Any, tasks: Container[str], max_tries: int, signs: bool) -> Delivery | Unreadable:
     headers = message.headers if isinstance(message.headers, dict) else {}
     job, task, stamp = optional_id(headers.get("id")), headers.get("task"), headers.get(STAMP)
     dispatch = stamp.get("dispatch") if isinstance(stamp, dict) else None
     if job is not None and isinstance(dispatch, int):
-        # A damaged copy of ours counts as an old one: its row has the true message.
-        damaged = getattr(message, "damage", None) is not None
-        return Delivery(message, job, -1 if damaged else dispatch, task in tasks)
+        # A damaged copy of ours counts as an old one: its row has the true message. Where messages are
+        # signed every copy does, for a signature does not cover the headers.
+        old = signs or getattr(message, "damage", None) is not None
+        return Delivery(message, job, -1 if old else dispatch, task in tasks)
     if getattr(message, "damage", None) is not None:
         return unreadable(message, message.damage)
     if job is None:
         return unreadable(message, f"its id is no UUID: {str(headers.get('id'))[:80]!r}")
     if not isinstance(task, str) or not task or len(task) > NAME_LENGTH:
         return unreadable(message, "it names no task; messages of protocol 2 are understood")
-    body = message.decode()
+    body = signing.opened(message.body, message.content_type or "") if signs else message.decode()
     if not _is_task_body(body):
         return unreadable(message, "its body is not [args, kwargs, options]", job=job)
+    if signs and signing.OWNER in (body[2] or ()):
+        return unreadable(message, "it is a copy of a message of this platform, without its stamp", job=job)
     return Delivery(message, job, None, task in tasks, _adopted(message, headers, job, task, max_tries))
 
 

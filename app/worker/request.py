@@ -16,7 +16,7 @@ from celery.utils.saferepr import saferepr
 from celery.worker import state
 from celery.worker.request import Request
 
-from app import failures
+from app import failures, signing
 from app.ledger.jobs import NewJob
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.outcomes import Failure, Outcome
@@ -209,10 +209,10 @@ class JobRequest(Request):
         return self.attempt - int(self._request_dict[STAMP]["try"])
 
     def _differs(self, again: NewJob) -> bool:
-        """Whether the next attempt's message is another than this one's."""
-        same = again.payload == self._bytes() and again.queue == self._request_dict.get(
-            "delivery_info", {}
-        ).get("routing_key")
+        """Whether the next attempt's message is another than this one's; a signature is another each time."""
+        text = signing.text(again.payload, again.content_type)
+        queue = self._request_dict.get("delivery_info", {}).get("routing_key")
+        same = text == signing.text(self._bytes(), self.content_type) and again.queue == queue
         return not same or again.not_before is not None
 
     def _bytes(self) -> bytes:

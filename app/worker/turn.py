@@ -70,6 +70,7 @@ class Turn:
         worker: this start of the worker.
         tasks: the tasks that this worker knows.
         max_tries: tries of adopted jobs.
+        signs: whether only signed messages are taken.
         meter: what is counted.
     """
 
@@ -84,6 +85,7 @@ class Turn:
         watermarks: Watermarks,
         ways: Ways,
         meter: Meter,
+        signs: bool = False,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -93,6 +95,7 @@ class Turn:
         self._watermarks = watermarks
         self._ways = ways
         self._meter = meter
+        self._signs = signs
         self._suspect: UUID | None = None  # the one job in hand that was lost more than once
 
     def take(self, work: Work, *, room: int) -> Work:
@@ -110,8 +113,9 @@ class Turn:
         mine, copies = self._enter([found for found in read if isinstance(found, Delivery)])
         known = [delivery for delivery in mine if delivery.known]
         unknown = [delivery for delivery in mine if not delivery.known]
+        alone = not (work.unsure or unreadable or unknown) and _is_one_statement(told, known)
         try:
-            with self._database.transaction() as connection:
+            with self._database.statement() if alone else self._database.transaction() as connection:
                 self._release_unsure(connection, work)
                 answer = self._transact(connection, told, unreadable, known, unknown)
         except BaseException:
@@ -274,4 +278,17 @@ class Turn:
             self._held.leave(delivery.job)
 
     def _read(self, messages: Sequence[Any]) -> list[Delivery | Unreadable]:
-        return [deliveries.read(m, self._tasks, max_tries=self._max_tries) for m in messages]
+        return [
+            deliveries.read(m, self._tasks, max_tries=self._max_tries, signs=self._signs) for m in messages
+        ]
+
+
+def _is_one_statement(told: Sequence[Told], known: Sequence[Delivery]) -> bool:
+    """Whether one statement does all, or all that matters: then it is its own transaction.
+
+    An idle worker's job starts and ends in such turns, and need not pay for BEGIN and COMMIT. What may
+    follow a claim (``messages``, ``expire``, the release of suspects) stands alone as well.
+    """
+    if told:
+        return not known and all(item.outcome.state is JobState.COMPLETED for item in told)
+    return not any(delivery.adopted for delivery in known)

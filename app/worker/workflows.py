@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 from kombu.utils.json import loads
 
+from app import signing
+from app.errors import NotSigned
 from app.events import Event
 from app.ids import optional_id
 from app.ledger import parked
@@ -54,11 +56,17 @@ class Workflows:
     def _act(self, row: Parked, results: Sequence[str] | None, reason: str | None) -> None:
         if results is None and reason is None:
             return
+        payload = b""
+        if reason is None:
+            try:
+                payload = _with_results(row, results or ())
+            except NotSigned as exc:
+                reason = str(exc)
         with self._database.transaction() as connection:
             if reason is not None:
                 done = bool(parked.fail_parked(connection, [row.id], reason=reason))
             else:
-                done = parked.fire(connection, row.id, payload=_with_results(row, results or ()))
+                done = parked.fire(connection, row.id, payload=payload)
         if done:
             became = "failed" if reason else "sent"
             logger.warning(Event.WORKFLOW_MENDED, {"job": row.id, "became": became})
@@ -89,7 +97,11 @@ def decide_chord(
 
 def _with_results(row: Parked, results: Sequence[str]) -> bytes:
     """The body's message with its members' results in front, as Celery passes them."""
-    args, kwargs, options = loads(row.payload, object_hook=dict)
+    signed = row.content_type == signing.CONTENT_TYPE
+    if signed:
+        signing.check(row.payload, row.content_type, row.headers)
+    args, kwargs, options = loads(signing.text(row.payload, row.content_type), object_hook=dict)
     if not row.headers[CHORD].get("immutable"):
         args = [[json.loads(result) for result in results], *args]
-    return json.dumps([args, kwargs, options]).encode("utf-8")
+    body = [args, kwargs, options]
+    return signing.sealed(body) if signed else json.dumps(body).encode("utf-8")

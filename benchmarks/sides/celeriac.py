@@ -2,56 +2,31 @@
 
 from __future__ import annotations
 
-import sys
-
+from app import retention
 from app.bulk import enqueue_many
 from app.celery import app
 from app.ledger.migrate import upgrade
-from benchmarks import witness
-from benchmarks.side import Side, main
+from benchmarks.celery_peer import register, run
 
-
-@app.task(name="benchmarks.noop", ignore_result=True)
-def noop() -> None:
-    witness.done()
-
-
-@app.task(name="benchmarks.timed", ignore_result=True)
-def timed(sent: float) -> None:
-    witness.started(sent)
-
-
-def delayed(due: float, seconds: float) -> None:
-    timed.apply_async((due,), countdown=seconds)
+register(app, ignore_result=True)
 
 
 def many(n: int) -> None:
-    enqueue_many(noop, (() for _ in range(n)))
+    enqueue_many(app.tasks["benchmarks.noop"], (() for _ in range(n)))
 
 
 def many_later(n: int, delay: float) -> None:
-    enqueue_many(noop, (() for _ in range(n)), countdown=delay)
-
-
-def worker(pool: str, concurrency: int) -> list[str]:
-    argv = [sys.executable, "-m", "celery", "-A", "app", "worker", "-I", "benchmarks.sides.celeriac"]
-    return [*argv, "-P", pool, "-c", str(concurrency)]
-
-
-def prepare() -> None:
-    upgrade(app.settings.database)
+    enqueue_many(app.tasks["benchmarks.noop"], (() for _ in range(n)), countdown=delay)
 
 
 if __name__ == "__main__":
-    main(
-        Side(
-            noop=noop.delay,
-            timed=timed.delay,
-            delayed=delayed,
-            worker=worker,
-            many=many,
-            many_later=many_later,
-            prepare=prepare,
-            distributions=("celery", "kombu", "redis", "sqlalchemy", "psycopg"),
-        )
+    run(
+        app,
+        "benchmarks.sides.celeriac",
+        worker=["-A", "app", "worker", "-I", "benchmarks.sides.celeriac"],
+        many=many,
+        many_later=many_later,
+        prepare=lambda: upgrade(app.settings.database),
+        own={"prune": retention.prune},
+        distributions=("sqlalchemy", "psycopg"),
     )

@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 from benchmarks.workload import Workload
+from benchmarks.workloads.bloat import BLOAT
 from benchmarks.workloads.bulk import BULK
 from benchmarks.workloads.connections import CONNECTIONS
+from benchmarks.workloads.cost import COST
 from benchmarks.workloads.delay import DELAY
 from benchmarks.workloads.drain import DRAIN
+from benchmarks.workloads.events import EVENTS
+from benchmarks.workloads.growth import GROWTH
 from benchmarks.workloads.latency import LATENCY
 from benchmarks.workloads.lateness import LATENESS
+from benchmarks.workloads.listing import LISTING
 from benchmarks.workloads.memory import MEMORY
+from benchmarks.workloads.mix import MIX
+from benchmarks.workloads.pools import POOLS
+from benchmarks.workloads.roundtrip import ROUNDTRIP
+from benchmarks.workloads.work import WORK
 
-WORKLOADS: tuple[Workload, ...] = (DRAIN, DELAY, BULK, LATENCY, LATENESS, CONNECTIONS, MEMORY)
+WORKLOADS: tuple[Workload, ...] = (
+    DRAIN,
+    WORK,
+    MIX,
+    EVENTS,
+    POOLS,
+    COST,
+    DELAY,
+    BULK,
+    LATENCY,
+    ROUNDTRIP,
+    LATENESS,
+    CONNECTIONS,
+    MEMORY,
+    GROWTH,
+    LISTING,
+    BLOAT,
+)

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from celery.utils.saferepr import saferepr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.utils.json import dumps, loads
@@ -364,3 +365,12 @@ def test_a_text_that_a_database_would_refuse_is_refused(value: object, found: st
     with pytest.raises(BadArgument, match=found) as caught:
         check_text("user_id", value, length=255)
     assert caught.value.name == "user_id"
+
+
+plain = st.one_of(st.integers(), st.floats(), st.booleans(), st.none(), st.text(), st.binary(max_size=5))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.lists(plain), st.lists(plain).map(tuple), st.dictionaries(st.text(), plain)))
+def test_what_is_plain_is_shown_as_celery_shows_it(value: Any) -> None:
+    assert represent(value, hide=False) == saferepr(value, 1024)

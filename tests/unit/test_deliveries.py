@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from celery import Celery
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kombu import Connection
 
+from app import signing
 from app.ledger.claims import Claimed
 from app.ledger.claims import Message as Row
 from app.ledger.columns import PARKED
 from app.ledger.jobs import NewJob
 from app.ledger.models import NAME_LENGTH
 from app.ledger.quarantine import Unreadable
+from app.settings import Settings
 from app.wire import STAMP
 from app.worker.deliveries import Delivery, read, stamped
 from app.worker.transport import Message, _decoded
+from tests.signers import Signer, own_serializers, signer
 
 WORKER = UUID(int=7)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -362,6 +368,7 @@ def claimed(
         queue="high",
         dispatched=datetime(2030, 1, 1, tzinfo=UTC),
         failed_before=False,
+        waited=timedelta(),
     )
 
 
@@ -396,3 +403,65 @@ def test_a_winner_with_a_damaged_message_runs_what_the_row_says() -> None:
     row = Row(JOB, "mail.send", "low", 0, b"\xff\x00", "application/data", "binary", {"id": str(JOB)}, 4)
     won = stamped(message, claimed(), row, worker=WORKER, now=NOW)
     assert (won.body, won.content_type, won.damage) == (b"\xff\x00", "application/data", None)
+
+
+# Where messages are signed
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
+    """Whose signatures this process makes and takes."""
+    made = signer(tmp_path_factory.mktemp("signers"))
+    with own_serializers():
+        known = Settings(**made.settings)
+        signing.set_up(Celery(set_as_current=False, config_source=signing.configuration(known)), known)
+        yield made
+
+
+def signed(payload: bytes, **headers: Any) -> dict[str, Any]:
+    """A letter whose body is ``payload``, said to be signed."""
+    return letter(
+        headers=headers, body=base64.b64encode(payload).decode(), **{"content-type": signing.CONTENT_TYPE}
+    )
+
+
+def found_where_signed(item: Any) -> Delivery | Unreadable:
+    return read(arrived(item), TASKS, max_tries=5, signs=True)
+
+
+def test_a_copy_of_ours_is_a_hint_alone_where_messages_are_signed(ours: Signer) -> None:
+    """Its headers may have been changed: the row's message is what runs."""
+    payload = signing.sealed(json.loads(BODY))
+    what = found_where_signed(signed(payload, **DISPATCH))
+    assert isinstance(what, Delivery)
+    assert (what.job, what.dispatch, what.adopted) == (JOB, -1, None)
+
+
+def test_a_signed_foreign_message_is_adopted(ours: Signer) -> None:
+    payload = ours.sign(json.loads(BODY))
+    what = found_where_signed(signed(payload))
+    assert isinstance(what, Delivery)
+    assert what.adopted is not None
+    assert (what.adopted.payload, what.adopted.content_type) == (payload, signing.CONTENT_TYPE)
+
+
+def test_an_unsigned_foreign_message_is_refused_with_its_bytes(ours: Signer) -> None:
+    what = found_where_signed(letter())
+    assert isinstance(what, Unreadable)
+    assert (what.raw, what.reason) == (BODY.encode(), "its body is not signed but application/json")
+
+
+def test_a_forged_foreign_message_is_refused_with_its_bytes(ours: Signer, tmp_path: Path) -> None:
+    payload = signer(tmp_path, "stranger").sign(json.loads(BODY))
+    what = found_where_signed(signed(payload))
+    assert isinstance(what, Unreadable)
+    assert what.raw == payload
+    assert what.reason.startswith("its signature does not hold")
+
+
+def test_a_copy_of_ours_is_not_taken_for_a_producers_outside(ours: Signer) -> None:
+    """Its body was signed by us, and it could be sent again and again, for any task."""
+    owned = signing.owned(json.loads(BODY), {"id": str(JOB), "task": "mail.send"})
+    what = found_where_signed(signed(signing.sealed(owned), id=str(OTHER)))
+    assert isinstance(what, Unreadable)
+    assert what.reason == "it is a copy of a message of this platform, without its stamp"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from app.ledger.health import Server
 from app.ledger.workers import WorkerSeen
 from app.overview import QueueSeen
 from app.settings import Settings
+from tests.signers import signer
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
@@ -64,6 +66,11 @@ def test_settings_as_they_come_are_well() -> None:
 )
 def test_an_odd_pair_of_settings_is_found(values: dict[str, Any], check: str, tmp_path: Any) -> None:
     assert given(data_dir=tmp_path, **values) == {check: WARN}
+
+
+@pytest.mark.parametrize(("days", "level"), [(40, {"pairs": OK}), (20, {"certificate": WARN})])
+def test_a_certificate_is_renewed_in_time(days: int, level: dict[str, Level], tmp_path: Path) -> None:
+    assert given(**signer(tmp_path, days=days).settings) == level
 
 
 def test_a_password_is_not_said() -> None:

@@ -90,6 +90,8 @@ def test_task_modules_are_given_by_commas(monkeypatch: pytest.MonkeyPatch) -> No
         ("CELERIAC_FLOWER_PORT", "70000", "65535"),
         ("CELERIAC_LOG_FORMAT", "xml", "'xml'"),
         ("CELERIAC_HEARTBEAT", "5", "CELERIAC_WORKER_TIMEOUT"),
+        ("CELERIAC_SIGNING_KEY", "k", "missing: CELERIAC_SIGNING_CERTIFICATE, CELERIAC_SIGNING_CERT_STORE"),
+        ("CELERIAC_SIGNING_CERT_STORE", "d", "missing: CELERIAC_SIGNING_KEY, CELERIAC_SIGNING_CERTIFICATE"),
     ],
 )
 def test_a_bad_value_is_named_by_its_variable(

@@ -10,7 +10,8 @@ NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 def claimed(queue: str, after: float) -> Claimed:
-    return Claimed(UUID(int=1), 1, 5, 0, 1, queue, NOON + timedelta(seconds=after), False)
+    moment = NOON + timedelta(seconds=after)
+    return Claimed(UUID(int=1), 1, 5, 0, 1, queue, moment, False, timedelta())
 
 
 def test_nothing_is_known_before_a_claim_is_a_grace_old() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path.cwd()))
 
-from kombu import Producer
+from redis import Redis
 
 import tests.jobs
 from app.celery import app
@@ -26,5 +26,5 @@ def die(*_: object, **__: object) -> None:
 if __name__ == "__main__":
     id = new_id()
     print(id, flush=True)
-    Producer.publish = die
+    Redis.lpush = die
     app.tasks[tests.jobs.witness.name].apply_async(args=(sys.argv[1], 0.02), task_id=id)

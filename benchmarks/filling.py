@@ -1,0 +1,53 @@
+"""A ledger that is full before anybody works: rows made by the server, out of one that a worker left.
+
+``lateness`` makes its own, which no worker has seen.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import psycopg
+import redis
+
+from benchmarks.trial import Trial
+
+_COPIED = "job_type, payload, content_type, content_encoding, headers, max_tries"
+
+_FILL = f"""
+    INSERT INTO background_jobs ({_COPIED}, id, queue, priority, queued, next_attempt_after, dispatched,
+        dispatch_count, state, try_count, started, finished)
+    SELECT {_COPIED}, uuidv7(at - now()), %(queue)s, %(priority)s, at, at, at,
+        1, %(state)s, ended::int, CASE WHEN ended THEN at + interval '2 ms' END,
+        CASE WHEN ended THEN at + interval '3 ms' END
+    FROM (SELECT * FROM background_jobs WHERE state = 'completed' LIMIT 1) AS sample,
+        (SELECT %(state)s = 'completed' AS ended, now() - %(age)s * interval '1 day' - n * %(apart)s AS at
+            FROM generate_series(%(last)s::bigint, %(first)s::bigint, -1) AS n) AS made
+"""
+
+_APART = timedelta(milliseconds=50)
+_CHUNK = 1_000_000  # rows of one statement
+_QUEUE = "low"
+_MESSAGES = 10_000  # of one command
+
+
+def waiting(trial: Trial, count: int) -> None:
+    """``count`` jobs of the lowest level more. The broker has a message of each, a byte: nobody reads it."""
+    _insert(trial.database, count, queue=_QUEUE, priority=0, state="pending", age=0)
+    with redis.Redis.from_url(trial.environment["CELERY_BROKER_URL"]) as broker:
+        for left in range(count, 0, -_MESSAGES):
+            broker.lpush(_QUEUE, *["."] * min(left, _MESSAGES))
+
+
+def finished(trial: Trial, count: int, *, age: float = 1) -> None:
+    """``count`` completed jobs more, accepted 20 a second until ``age`` days ago."""
+    _insert(trial.database, count, queue="normal", priority=10, state="completed", age=age)
+
+
+def _insert(database: psycopg.Connection, count: int, **values: object) -> None:
+    for first in range(1, count + 1, _CHUNK):
+        bounds = {"first": first, "last": min(count, first + _CHUNK - 1)}
+        database.execute(_FILL.encode(), {**values, **bounds, "apart": _APART})
+    if count:
+        database.execute("VACUUM ANALYZE background_jobs")
+        database.execute("CHECKPOINT")
