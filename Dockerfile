@@ -12,7 +12,7 @@ FROM python:3.13-slim
 ENV PATH=/opt/celeriac/bin:$PATH PYTHONUNBUFFERED=1 CELERIAC_DATA_DIR=/var/lib/celeriac
 RUN useradd --system --uid 10001 --home-dir /var/lib/celeriac --create-home celeriac
 COPY --from=build /opt/celeriac /opt/celeriac
-USER celeriac
+USER 10001
 WORKDIR /var/lib/celeriac
 ENTRYPOINT ["celery", "-A", "app"]
 CMD ["worker"]

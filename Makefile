@@ -1,4 +1,4 @@
-.PHONY: run test lint bench chaos clean
+.PHONY: run test lint bench chaos screenshots clean
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -19,6 +19,9 @@ bench: $(READY)  ## against plain Celery, sides in turn; prints ratios (ARGS=--a
 
 chaos: $(READY)  ## every fault, for minutes
 	@$(BIN)/python -m pytest tests/acceptance/faults -m "" --timeout 900 $(ARGS)
+
+screenshots: $(READY)  ## the pictures of docs/images, from what the commands print
+	@$(BIN)/python -m docs.screenshots
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Celeriac needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with PYTHON=…")'

@@ -15,13 +15,12 @@ from app.arguments import check_text
 from app.current import meant
 from app.errors import BadArgument, UnknownTask
 from app.ids import derived_id, new_id, parse_id
-from app.ledger.database import Database
-from app.ledger.models import NAME_LENGTH
 from app.sending import Broker
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
 
+    from app.ledger.database import Database
     from app.settings import Settings
     from app.tracing import Tracing
     from app.worker.ledger_thread import LedgerThread
@@ -62,6 +61,8 @@ class Celeriac(Celery):
         if task_id is not None:
             task_id = str(parse_id(task_id))  # one spelling, in the row and in the message
         elif idempotency_key is not None:
+            from app.ledger.models import NAME_LENGTH  # the ORM is slow to import: not for a probe
+
             key = check_text("idempotency_key", idempotency_key, length=NAME_LENGTH)
             task_id = derived_id(name, key)
         if idempotency_key is not None:

@@ -1,11 +1,10 @@
 """The app that ``celery -A app`` finds: built from the environment when this module is imported."""
 
-from functools import partial
+from typing import Any
 
 import click
 from celery.signals import import_modules, setup_logging
 
-from app import logs
 from app.errors import SettingsError
 from app.exposure import guard_flower
 from app.factory import build
@@ -19,5 +18,12 @@ except SettingsError as exc:
     # Celery's command line would print a traceback around whatever else an import raises.
     raise SystemExit(f"celery: {exc}") from None
 
+
+@setup_logging.connect(weak=False)
+def _configure_logs(**options: Any) -> None:
+    from app import logs  # a probe, a command or a producer that has no log does not wait for it
+
+    logs.configure(app, **options)
+
+
 import_modules.connect(guard_flower, weak=False)
-setup_logging.connect(partial(logs.configure, app), weak=False)

@@ -173,16 +173,18 @@ def _without_marks(_logger: Any, _method: str, line: _Line) -> _Line:
 
 
 def _for_people(colours: bool) -> _Step:
-    """``moment LEVEL sentence key=value …``, a traceback indented below."""
+    """``moment LEVEL sentence key=value … event=name``, a traceback indented below."""
     key_values = LogfmtRenderer()
 
     def render(logger: Any, method: str, line: _Line) -> str:
-        line.pop("_event", None)
+        name = line.pop("_event", None)
         said = line.pop("_in_sentence", set()) - {"job", "task", "attempt"}
         level, trouble = str(line.pop("level")), line.pop("exception", None)
         head = f"{line.pop('timestamp')} {_level(level, colours)} {safe(line.pop('event'))}"
         line.pop("logger", None)
         fields = {_key(name): safe(value) for name, value in line.items() if name not in said}
+        if name is not None:
+            fields["event"] = name
         text = f"{head} {key_values(logger, method, fields)}".rstrip()
         return text if trouble is None else f"{text}\n{_indented(trouble)}"
 

@@ -18,14 +18,13 @@ from uuid import UUID
 
 from app import wire
 from app.events import Event
-from app.ledger import dispatch
-from app.ledger.database import Database
 from app.wire import Sendable
 
 if TYPE_CHECKING:
     from kombu import Producer
 
     from app.application import Celeriac
+    from app.ledger.database import Database
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +139,8 @@ def _publish_elsewhere(producer: Producer, job: Sendable) -> None:
 
 
 def _unmark(database: Database, ids: list[UUID]) -> None:
+    from app.ledger import dispatch  # the ORM is slow to import: not for a probe
+
     try:
         with database.statement() as connection:
             dispatch.unmark(connection, ids)

@@ -59,7 +59,10 @@ def live(tally: Tally) -> RenderableType:
     table.add_section()
     table.add_row("all", *(_count(tally.of_state(state)) for state in STYLES))
     bar = ProgressBar(total=tally.wanted, completed=tally.done, width=70)
-    return Group(table, bar, f"{tally.done:,} of {tally.wanted:,} jobs done after {tally.seconds:.1f} s")
+    end_of_bar = Text()  # it does not end its own line: the next would begin in it
+    return Group(
+        table, bar, end_of_bar, f"{tally.done:,} of {tally.wanted:,} jobs done after {tally.seconds:.1f} s"
+    )
 
 
 def plain(tally: Tally) -> str:

@@ -1,28 +1,46 @@
-"""Redis over TLS, with a password: a TLS front before the real server, as a provider has it."""
+"""Redis and PostgreSQL over TLS, with a password: a TLS front before the real server, as a provider has it.
+
+The fronts are needed because neither wheel's server was built with OpenSSL. Certificates and passwords are
+checked all the same: the first by the clients, the second by the servers.
+"""
 
 from __future__ import annotations
 
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from app.doctor import Level, examine
+from app.errors import EnqueueError
 from app.factory import build
+from app.job import job
+from app.ledger.migrate import upgrade
 from app.settings import Settings
-from tests.servers import HOST, ValkeyServer
+from tests.servers import HOST, PostgresServer, ValkeyServer
+from tests.support import wait_until
+from tests.workers import ROOT, Worker, environment
+
+PASSWORD = "hunter2"
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for the loopback interface, and its key."""
-    openssl, home = shutil.which("openssl"), tmp_path_factory.mktemp("tls")
+    return certified(tmp_path_factory.mktemp("tls"))
+
+
+def certified(home: Path) -> tuple[Path, Path]:
+    openssl = shutil.which("openssl")
     assert openssl, "openssl is needed to make a certificate"
     words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={HOST}"]
     files = ["-keyout", str(home / "key.pem"), "-out", str(home / "cert.pem")]
@@ -35,23 +53,40 @@ class Front:
     """Speaks TLS to whoever connects, and plainly to the server behind it."""
 
     def __init__(self, behind: int, certificate: tuple[Path, Path]) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(*certificate)
         self._behind = behind
-        self._listener = context.wrap_socket(socket.create_server((HOST, 0)), server_side=True)
+        self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         self._listener.close()
 
+    def _greeted(self, client: socket.socket) -> socket.socket:
+        return self._context.wrap_socket(client, server_side=True)
+
     def _accept(self) -> None:
         while self._listener.fileno() >= 0:
             with suppress(OSError):
-                client, _ = self._listener.accept()
+                client = self._greeted(self._listener.accept()[0])
                 server = socket.create_connection((HOST, self._behind))
                 for pair in ((client, server), (server, client)):
                     threading.Thread(target=_pump, args=pair, daemon=True).start()
+
+
+class PostgresFront(Front):
+    """PostgreSQL's clients ask for TLS first (protocol 3.0, SSLRequest); plain ones are turned away."""
+
+    def _greeted(self, client: socket.socket) -> socket.socket:
+        if client.recv(8) != _SSL_REQUEST:
+            client.close()
+            raise OSError("no TLS")
+        client.sendall(b"S")
+        return super()._greeted(client)
+
+
+_SSL_REQUEST = struct.pack("!ii", 8, 80_877_103)
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
@@ -91,3 +126,91 @@ def test_broker_results_and_lock_are_reached_over_tls(
 def test_a_certificate_that_nobody_vouches_for_is_refused(front: Front, sqlite_url: str) -> None:
     found = levels(f"rediss://:hunter2@{HOST}:{front.port}/0?ssl_cert_reqs=required", sqlite_url)
     assert found["broker broker"] is Level.FAIL
+
+
+@pytest.fixture
+def secured(certificate: tuple[Path, Path]) -> Iterator[PostgresFront]:
+    """A ledger's database whose server wants a password (SCRAM), behind TLS."""
+    with PostgresServer() as server:
+        upgrade(server.create_database("ledger"))
+        with server.connect() as connection:
+            connection.execute(f"CREATE ROLE celeriac SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+            connection.execute("SELECT pg_reload_conf()")
+        rules = server.home / "data" / "pg_hba.conf"
+        rules.write_text(f"host all celeriac {HOST}/32 scram-sha-256\n{rules.read_text()}")
+        with server.connect() as connection:
+            connection.execute("SELECT pg_reload_conf()")
+        made = PostgresFront(server.port, certificate)
+        yield made
+        made.close()
+
+
+def ledger_url(front: PostgresFront, ca: Path, password: str = PASSWORD) -> str:
+    query = f"sslmode=verify-full&sslrootcert={ca}"
+    return f"postgresql://celeriac:{password}@{HOST}:{front.port}/ledger?{query}"
+
+
+def doctored(url: str) -> str:
+    """What the doctor says, as a process that is given nothing else."""
+    argv = [sys.executable, "-m", "celery", "-A", "app", "doctor"]
+    env = environment("redis://127.0.0.1:1/0", url)
+    found = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert PASSWORD not in found.stdout + found.stderr
+    return found.stdout
+
+
+def test_a_job_runs_with_a_ledger_behind_tls_and_a_password(
+    secured: PostgresFront,
+    certificate: tuple[Path, Path],
+    redis_url: str,
+    start_worker: Callable[..., Worker],
+) -> None:
+    url = ledger_url(secured, certificate[0])
+    worker = start_worker(redis_url, url, concurrency=1).ready()
+    app = build(
+        Settings(broker_url=redis_url, database_url=url, task_modules=("tests.jobs",)), set_as_current=False
+    )
+    with closing(app.database), app.database.reading() as connection:
+        assert connection.connection.driver_connection.pgconn.ssl_in_use
+        assert connection.connection.driver_connection.pgconn.used_password
+        id = app.send_task("tests.add", [1, 2]).id
+        wait_until(lambda: job(id, app=app).state == "completed", within=20, saying="the job is done")
+    assert PASSWORD not in worker.log
+    assert "ok   database  version: PostgreSQL" in doctored(url)
+
+
+def test_a_ledger_whose_certificate_nobody_vouches_for_is_refused(
+    secured: PostgresFront, tmp_path: Path
+) -> None:
+    stranger, _ = certified(tmp_path)
+    refused(ledger_url(secured, stranger), "certificate verify failed")
+
+
+def test_a_wrong_password_is_refused(secured: PostgresFront, certificate: tuple[Path, Path]) -> None:
+    wrong = f"{PASSWORD}-{PASSWORD}"
+    refused(ledger_url(secured, certificate[0], wrong), "password authentication failed")
+
+
+def test_a_ledger_behind_tls_is_not_spoken_to_without_it(secured: PostgresFront) -> None:
+    refused(f"postgresql://celeriac:{PASSWORD}@{HOST}:{secured.port}/ledger?sslmode=disable", "")
+
+
+def refused(url: str, reason: str) -> None:
+    """``.delay()``, the doctor and a command say so in a sentence, and never with the password."""
+    app = build(Settings(broker_url="redis://127.0.0.1:1/0", database_url=url), set_as_current=False)
+
+    @app.task(name="tls.noop", shared=False)
+    def noop() -> None: ...
+
+    with closing(app.database), pytest.raises(EnqueueError) as raised:
+        noop.delay()
+    assert PASSWORD not in "".join(traceback.format_exception(raised.value))
+    said = next(line for line in doctored(url).splitlines() if line.startswith("fail database"))
+    assert reason in said
+    argv = [sys.executable, "-m", "celery", "-A", "app", "jobs", "list"]
+    env = environment("redis://127.0.0.1:1/0", url)
+    found = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr.startswith("error: the ledger's database cannot be reached")
+    assert len(found.stderr.splitlines()) == 1
+    assert PASSWORD not in found.stderr

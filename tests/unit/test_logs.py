@@ -67,16 +67,17 @@ def test_a_machine_gets_event_sentence_and_fields(app: Any) -> None:
     }
 
 
-def test_people_get_the_sentence_once(app: Any) -> None:
+def test_people_get_the_sentence_once_and_the_name_of_the_event(app: Any) -> None:
     found = text(app, record(Event.STRANDED, {"jobs": 3}, level=logging.WARNING))
-    assert re.fullmatch(r"\S+Z WARNING  3 messages were lost by the broker, they are sent again", found)
+    sentence = "3 messages were lost by the broker, they are sent again"
+    assert re.fullmatch(rf"\S+Z WARNING  {sentence} event=stranded", found)
     assert "\x1b[33mWARNING" in text(app, record("x", level=logging.WARNING), colours=True)
 
 
 def test_a_line_about_a_job_names_it(app: Any) -> None:
     job = new_id()
     found = text(app, record(Event.LATE_OUTCOME, {"job": job, "attempt": 2}))
-    assert found.endswith(f"job={job} attempt=2")
+    assert found.endswith(f"job={job} attempt=2 event=late_outcome")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_traceback_cannot_forge_a_line(app: Any) -> None:
     except ValueError:
         made = record(Event.TURN_FAILED, exc_info=sys.exc_info(), level=logging.ERROR)
     first, *rest = text(app, made).splitlines()
-    assert first.endswith("turn failed, it is tried again")
+    assert first.endswith("turn failed, it is tried again event=turn_failed")
     assert rest
     assert all(line.startswith("    | ") for line in rest)
     assert "\x1b" not in "".join(rest)
