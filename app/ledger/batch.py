@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, ColumnElement, FromClause, Text, Uuid, bindparam, cast, column, func, select
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import JSON, ColumnElement, FromClause, Text, bindparam, cast, column, func, select
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 Columns = Mapping[str, TypeEngine[Any]]
 
@@ -43,7 +42,7 @@ def values(
 def among(dialect: str, expression: ColumnElement[UUID], *, name: str = "ids") -> ColumnElement[bool]:
     """Whether ``expression`` is one of the ids given at execution by ``ids``."""
     if dialect == "postgresql":
-        return expression == func.any(cast(bindparam(name, type_=Text()), ARRAY(Uuid())))
+        return expression == func.any(bindparam(name, type_=_Uuids()))
     each = func.json_each(bindparam(name)).table_valued("value", name=f"{name}_each")
     return expression.in_(select(each.c.value))
 
@@ -53,6 +52,16 @@ def ids(dialect: str, wanted: Sequence[UUID], *, name: str = "ids") -> dict[str,
     if dialect == "postgresql":
         return {name: "{" + ",".join(map(str, wanted)) + "}"}
     return {name: json.dumps([job.hex for job in wanted])}
+
+
+class _Uuids(UserDefinedType[str]):
+    """An array of UUIDs, given as text: read once by the server, where a cast would be for every row."""
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "UUID[]"
 
 
 def _written(dialect: str, value: Any) -> Any:

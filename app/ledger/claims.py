@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from app.ledger import batch
-from app.ledger.columns import Seconds, after, now
+from app.ledger.columns import Seconds, after, now, unindexed
 from app.ledger.lifecycle import WAITING, AttemptKind, JobState
 from app.ledger.models import FAILURES, JOBS
 
@@ -125,7 +125,7 @@ _HELD: dict[str, Any] = {"id": _jobs.c.id.type, "attempt": _jobs.c.try_count.typ
 def _claim(dialect: str) -> Update:
     due = and_(
         batch.among(dialect, _jobs.c.id),
-        _jobs.c.state.in_(sorted(WAITING)),
+        unindexed(_jobs.c.state).in_(sorted(WAITING)),
         _jobs.c.next_attempt_after <= now(),
         or_(_jobs.c.expires.is_(None), _jobs.c.expires > now()),
         _jobs.c.try_count < _jobs.c.max_tries,
@@ -167,8 +167,8 @@ def _release(dialect: str) -> Update:
         .where(
             _jobs.c.id == held.c.id,
             _jobs.c.try_count == held.c.attempt,
-            _jobs.c.state == JobState.RUNNING,
-            _jobs.c.worker_id == bindparam("worker", type_=_jobs.c.worker_id.type),
+            unindexed(_jobs.c.state) == JobState.RUNNING,
+            unindexed(_jobs.c.worker_id) == bindparam("worker", type_=_jobs.c.worker_id.type),
         )
         .values(
             state=case((cancelled, literal(JobState.CANCELLED.value)), else_=literal(JobState.PENDING.value)),
@@ -222,7 +222,7 @@ def expire(connection: Connection, ids: Sequence[UUID]) -> None:
 
 @lru_cache
 def _running_attempts(dialect: str) -> Select[Any]:
-    mine = _jobs.c.worker_id == bindparam("worker", type_=_jobs.c.worker_id.type)
+    mine = unindexed(_jobs.c.worker_id) == bindparam("worker", type_=_jobs.c.worker_id.type)
     return select(_jobs.c.id, _jobs.c.try_count).where(batch.among(dialect, _jobs.c.id), mine)
 
 
@@ -231,7 +231,7 @@ def _expire(dialect: str) -> Update:
     c = _jobs.c
     return (
         update(_jobs)
-        .where(batch.among(dialect, c.id), c.state.in_(sorted(WAITING)), c.expires <= now())
+        .where(batch.among(dialect, c.id), unindexed(c.state).in_(sorted(WAITING)), c.expires <= now())
         .values(
             state=JobState.CANCELLED,
             finished=now(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Dialect, Double, String, TypeDecorator, select
+from sqlalchemy import BigInteger, ColumnElement, Dialect, Double, String, TypeDecorator, func, select
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -93,6 +93,15 @@ def once(moment: now | after) -> Any:
     PostgreSQL reads ``clock_timestamp()`` anew for every row, and so compares every row with it.
     """
     return select(moment).scalar_subquery()
+
+
+def unindexed(column: ColumnElement[Any]) -> Any:
+    """``column``, in words that no index fits.
+
+    For guards of rows that are named by their key. If nothing waited when PostgreSQL took its statistics, it
+    would rather walk along an index of what waits, and that may be a million rows by now.
+    """
+    return func.coalesce(column, column)
 
 
 @compiles(now, "postgresql")

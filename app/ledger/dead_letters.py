@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Delete, Select, Update, and_, bindparam, delete, func, select, update
 
 from app.ledger import batch
+from app.ledger.columns import unindexed
 from app.ledger.lifecycle import JobState
 from app.ledger.models import FAILURES, JOBS
 
@@ -94,7 +95,7 @@ def _groups() -> Select[Any]:
 
 @lru_cache
 def _discard(dialect: str) -> Delete:
-    return delete(JOBS).where(batch.among(dialect, JOBS.c.id), JOBS.c.state == JobState.FAILED)
+    return delete(JOBS).where(batch.among(dialect, JOBS.c.id), unindexed(JOBS.c.state) == JobState.FAILED)
 
 
 @lru_cache

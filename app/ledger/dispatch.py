@@ -13,7 +13,7 @@ from sqlalchemy import cast as sql_cast
 
 from app.ledger import batch
 from app.ledger.claims import Message
-from app.ledger.columns import Instant, now, once
+from app.ledger.columns import Instant, now, once, unindexed
 from app.ledger.lifecycle import WAITING
 from app.ledger.models import JOBS
 
@@ -113,5 +113,5 @@ def _take_due() -> Update:
 
 @lru_cache
 def _unmark(dialect: str) -> Update:
-    waiting = _jobs.c.state.in_(sorted(WAITING))
+    waiting = unindexed(_jobs.c.state).in_(sorted(WAITING))
     return update(_jobs).where(batch.among(dialect, _jobs.c.id), waiting).values(dispatched=null())

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from app.ledger import batch
-from app.ledger.columns import PARKED, Instant, Seconds, after, now
+from app.ledger.columns import PARKED, Instant, Seconds, after, now, unindexed
 from app.ledger.jobs import NewJob, enqueue
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.models import FAILURES, JOBS, NAME_LENGTH
@@ -190,8 +190,8 @@ def _held(worker: Any, job: Any, attempt: Any) -> Any:
     return and_(
         _jobs.c.id == job,
         _jobs.c.try_count == attempt,
-        _jobs.c.state == JobState.RUNNING,
-        _jobs.c.worker_id == worker,
+        unindexed(_jobs.c.state) == JobState.RUNNING,
+        unindexed(_jobs.c.worker_id) == worker,
     )
 
 

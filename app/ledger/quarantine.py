@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Insert, Update, and_, bindparam, case, func, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.ledger import batch
-from app.ledger.columns import Seconds, after, now
+from app.ledger.columns import Seconds, after, now, unindexed
 from app.ledger.lifecycle import WAITING, AttemptKind, JobState
 from app.ledger.models import FAILURES, JOBS, BackgroundJob
 
@@ -94,7 +94,7 @@ def _postpone(dialect: str) -> Update:
     too_long = and_(c.unknown_since.is_not(None), c.unknown_since <= after(bindparam("limit", type_=Seconds)))
     return (
         update(_jobs)
-        .where(batch.among(dialect, c.id), c.state.in_(sorted(WAITING)), c.dispatched.is_not(None))
+        .where(batch.among(dialect, c.id), unindexed(c.state).in_(sorted(WAITING)), c.dispatched.is_not(None))
         .values(
             unknown_since=func.coalesce(c.unknown_since, now()),
             state=case((too_long, literal(JobState.FAILED.value)), else_=c.state),

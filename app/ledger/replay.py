@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Update, case, null, update
 
 from app.ledger import batch
-from app.ledger.columns import now
+from app.ledger.columns import now, unindexed
 from app.ledger.lifecycle import JobState
 from app.ledger.models import JOBS
 
@@ -32,7 +32,7 @@ def replay(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
 def _replay(dialect: str) -> Update:
     c = _jobs.c
     tries = c.max_tries - c.tries_before
-    again = c.state.in_([JobState.FAILED, JobState.CANCELLED])
+    again = unindexed(c.state).in_([JobState.FAILED, JobState.CANCELLED])
     return (
         update(_jobs)
         .where(batch.among(dialect, c.id), again)

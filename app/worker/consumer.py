@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 #: Seconds that a shutdown waits for the ledger; what is not written then is rescued by others.
 _PATIENCE = 10.0
 
+_NEXT_TURN = 0.0005  # seconds; nothing sooner keeps the loop from sleeping until something happens
+
 _ADAPT = 0.2  # seconds between two looks at how many messages to hold
 
 #: So many messages of a job may turn out damaged before its row is held to be.
@@ -63,6 +65,7 @@ class Consumer(CeleryConsumer):
         self._reconnecting = False
         self._stopping = False
         self._worker_id = UUID(new_id())
+        self._solo = type(self.pool).__module__.endswith(".solo")
         app, settings = self.app, self.app.settings
         watermarks = Watermarks(GRACE)
         self._held = Held()
@@ -94,7 +97,7 @@ class Consumer(CeleryConsumer):
             "worker",
             settings,
             connected=lambda: self.connection is not None,
-            busy=type(self.pool).__module__.endswith(".solo"),
+            busy=self._solo,
         )
         self._probes: ProbeServer | None = None
         self.dispatcher = Dispatcher(app, app.database, meter=meter)
@@ -192,6 +195,8 @@ class Consumer(CeleryConsumer):
                 self._hand_over(message)
             except Exception as exc:  # a delivery must never end a worker
                 self._invalid(message, exc)
+        if self._solo and self.hub:  # they have run; what they acknowledged counts in the loop's next turn
+            self.hub.call_later(_NEXT_TURN, noop)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
         if isinstance(message.headers, dict) and STAMP in message.headers:

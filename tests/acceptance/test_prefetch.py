@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import redis
 
 from app.application import Celeriac
 from tests.support import wait_until
-from tests.witness import START, Witness
+from tests.witness import END, START, Witness
 from tests.workers import Worker
 
 LONG = 60.0  # seconds: more than anything here takes, on a busy machine
@@ -57,3 +59,17 @@ def test_a_number_that_is_set_is_kept(
     wait_until(lambda: len(witness.starts()) == 2, within=LONG, saying="both children have work")
     with closing(redis.Redis.from_url(redis_url)) as client:
         wait_until(lambda: client.llen("normal") == 2, within=LONG, saying="two are held for each child")
+
+
+def test_a_solo_worker_goes_on_with_the_next_at_once(
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    witness, task = Witness(tmp_path / "witness"), producer.tasks["tests.witness"]
+    for _ in range(9):
+        task.delay(witness.path, 0.25)
+    start_worker(redis_url, postgres_url, pool="solo").ready()
+    wait_until(lambda: witness.ends().total() == 9, within=LONG, saying="all have run")
+    marks = witness.marks()
+    between = [next.at - last.at for last, next in pairwise(marks) if last.event == END]
+    assert len(between) == 8
+    assert median(between) < 0.15  # it slept until a timer woke it, once a second
