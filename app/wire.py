@@ -6,10 +6,10 @@ the two together. Nothing is sent here.
 
 from __future__ import annotations
 
-import os
 from base64 import b64encode
 from collections.abc import Mapping
 from json import JSONEncoder
+from random import getrandbits
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -61,7 +61,7 @@ def write(job: Sendable) -> str:
                 "delivery_info": {"exchange": "", "routing_key": job.queue},
                 "priority": job.priority,
                 "body_encoding": "base64",
-                "delivery_tag": os.urandom(16).hex(),
+                "delivery_tag": f"{getrandbits(128):032x}",
             },
         }
     )
