@@ -301,6 +301,7 @@ HOOKS = [
     Hook("kombu.transport.redis:Channel._brpop_start", "timeout", "messages are drawn one by one"),
     Hook("kombu.transport.redis:Channel.brpop_timeout", None, "a lost connection is not noticed"),
     Hook("kombu.transport.redis:Channel.global_keyprefix", None, "queues are drawn without their prefix"),
+    Hook("kombu.transport.virtual.base:QoS.can_consume", "", "a broker is asked for each message by itself"),
     Hook("kombu.transport.virtual.base:QoS.can_consume_max_estimate", "", "more is drawn than may be held"),
     Hook("kombu.transport.redis:Channel._brpop_read", "**options", "garbage in a queue ends the worker"),
     Hook("kombu.transport.redis:Channel._in_poll", None, "a worker waits for no further message"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -75,16 +75,38 @@ def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[
     by another transaction or unknown: it must not run. ``ids`` may repeat.
     """
     dialect = connection.dialect.name
-    rows = connection.execute(_claim(dialect), batch.ids(dialect, ids) | {"worker": worker})
-    won: dict[UUID, Claimed] = {}
-    for row in rows:
-        fields: tuple[Any, ...] = (
-            *tuple(row)[:-2],
-            row.started - row.dispatched,
-            None if row.expires is None else row.expires - row.started,
-        )
-        won[row.id] = Claimed(*fields)
-    return won
+    return won(connection.execute(claiming(dialect), batch.ids(dialect, ids) | {"worker": worker}))
+
+
+def won(rows: Iterable[Sequence[Any]]) -> dict[UUID, Claimed]:
+    """What ``claiming`` returned, by the jobs' ids."""
+    return {row[0]: _claimed(*row) for row in rows}
+
+
+def _claimed(
+    job: UUID,
+    attempt: int,
+    max_tries: int,
+    tries_before: int,
+    dispatch_count: int,
+    queue: str,
+    dispatched: datetime,
+    failed_before: bool,
+    expires: datetime | None,
+    started: datetime,
+) -> Claimed:
+    return Claimed(
+        job,
+        attempt,
+        max_tries,
+        tries_before,
+        dispatch_count,
+        queue,
+        dispatched.astimezone(UTC),
+        failed_before,
+        started - dispatched,
+        None if expires is None else expires - started,
+    )
 
 
 def release(
@@ -103,6 +125,7 @@ def release(
     dialect = connection.dialect.name
     rows = [{"id": job, "attempt": attempt} for job, attempt in held]
     parameters = batch.values(dialect, _HELD, rows) | {"worker": worker, "delay": delay}
+    parameters |= batch.ids(dialect, [job for job, _ in held])
     return {row.id for row in connection.execute(_release(dialect), parameters)}
 
 
@@ -122,10 +145,11 @@ _HELD: dict[str, Any] = {"id": _jobs.c.id.type, "attempt": _jobs.c.try_count.typ
 
 
 @lru_cache
-def _claim(dialect: str) -> Update:
+def claiming(dialect: str) -> Update:
+    """The statement of ``claim``, with the parameters ``ids`` and ``worker``."""
     due = and_(
         batch.among(dialect, _jobs.c.id),
-        unindexed(_jobs.c.state).in_(sorted(WAITING)),
+        or_(*(unindexed(_jobs.c.state) == state for state in sorted(WAITING))),
         _jobs.c.next_attempt_after <= now(),
         or_(_jobs.c.expires.is_(None), _jobs.c.expires > now()),
         _jobs.c.try_count < _jobs.c.max_tries,
@@ -151,7 +175,7 @@ def _claim(dialect: str) -> Update:
             _jobs.c.dispatch_count,
             _jobs.c.queue,
             _jobs.c.dispatched,
-            _jobs.c.failure_info.is_not(None),
+            _jobs.c.failure_info.is_not(None).label("failed_before"),
             _jobs.c.expires,
             _jobs.c.started,
         )
@@ -165,6 +189,7 @@ def _release(dialect: str) -> Update:
     return (
         update(_jobs)
         .where(
+            batch.among(dialect, _jobs.c.id),  # or the key might be the last thing that is looked at
             _jobs.c.id == held.c.id,
             _jobs.c.try_count == held.c.attempt,
             unindexed(_jobs.c.state) == JobState.RUNNING,

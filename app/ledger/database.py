@@ -25,6 +25,14 @@ UNREACHABLE = (OperationalError, InterfaceError, TimeoutError, ConnectionError)
 #: How long a connection lives. The database's clock is read when it is made: this bounds the drift.
 _RECYCLE = 900  # seconds
 
+#: Of PostgreSQL. A plan for each execution takes as long as the execution, when it is of a few rows.
+_PLANS = (
+    "plan_cache_mode = force_generic_plan",
+    "enable_seqscan = off",
+    "enable_hashjoin = off",
+    "enable_mergejoin = off",
+)
+
 
 class Database:
     """The ledger's database, for one process; a forked child makes connections of its own.
@@ -34,10 +42,22 @@ class Database:
         pool: connections of this process, at most.
         prepared: whether statements may be prepared on the server.
         patience: seconds to wait for a connection or for SQLite's write lock.
+        by_key: for statements that name their rows by key, and nothing else: PostgreSQL plans each of them
+            once, and in no other way than through the key. What fits a table of three rows would otherwise
+            stay in use while it fills up.
     """
 
-    def __init__(self, url: URL, *, pool: int = 5, prepared: bool = True, patience: float = 1.5) -> None:
+    def __init__(
+        self,
+        url: URL,
+        *,
+        pool: int = 5,
+        prepared: bool = True,
+        patience: float = 1.5,
+        by_key: bool = False,
+    ) -> None:
         self.url = url
+        self._by_key = by_key
         self.dialect = url.get_backend_name()
         self._pool = pool
         self._prepared = prepared
@@ -45,6 +65,10 @@ class Database:
         self._engine: Engine | None = None
         self._pid = 0
         self._lock = threading.Lock()
+
+    def by_key(self) -> Database:
+        """The same database, through one connection of its own, for statements that name rows by key."""
+        return Database(self.url, pool=1, prepared=self._prepared, patience=self._patience, by_key=True)
 
     @property
     def engine(self) -> Engine:
@@ -80,14 +104,19 @@ class Database:
 
     @contextmanager
     def driver(self) -> Iterator[PoolProxiedConnection]:
-        """The driver's own connection, alive when it is handed out, for the statement of a ``.delay()``.
+        """The driver's own connection, alive when it is handed out, for ``app.ledger.straight``.
 
-        PostgreSQL only. Errors are the driver's.
+        PostgreSQL only. Errors are the driver's; a connection that is lost in the block is dropped.
         """
         while _was_closed(pooled := self.engine.raw_connection()):
             pooled.invalidate()
+        driver: Any = pooled.driver_connection
         try:
             yield pooled
+        except BaseException as exc:
+            if driver.closed:
+                pooled.invalidate(exc)
+            raise
         finally:
             pooled.close()
 
@@ -172,6 +201,8 @@ def _create(database: Database) -> Engine:
 
     event.listen(engine, "do_connect", connect_in_time)
     event.listen(engine, "connect", _read_clock)
+    if database._by_key and database._prepared:  # what PgBouncer hands on must be as it was
+        event.listen(engine, "connect", _plan_once)
     return engine
 
 
@@ -221,6 +252,14 @@ def _read_clock(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None
     middle = (before + time.monotonic()) / 2
     assert entry.record_info is not None
     entry.record_info["clock"] = cursor.fetchall()[0][0] - middle
+    cursor.close()
+    connection.rollback()
+
+
+def _plan_once(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    for setting in _PLANS:
+        cursor.execute(f"SET {setting}")
     cursor.close()
     connection.rollback()
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     Connection,
-    Dialect,
     Insert,
     Select,
     Update,
@@ -23,16 +22,17 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     null,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from app.ledger.columns import PARKED, Instant, Seconds, after, now
 from app.ledger.lifecycle import JobState
 from app.ledger.models import JOBS, BackgroundJob
+from app.ledger.straight import Straight
 
 _jobs = JOBS
 
@@ -124,7 +124,6 @@ FRESH = (literal(JobState.PENDING.value), literal(0))  # state and try_count of 
 _copied = attrgetter(*COPIED)
 _NEW = tuple(f"new_{name}" for name in COPIED)
 
-_EXISTS = "SELECT 1 FROM background_jobs WHERE id = $1"
 _encode = json.JSONEncoder(check_circular=False).encode
 
 
@@ -148,32 +147,26 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
 def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime) -> bool:
     """As ``enqueue``, for the one job of a ``.delay()`` on PostgreSQL; return whether it is new.
 
-    Straight through psycopg: the statement is compiled once, and a quarter of the call's time was
-    SQLAlchemy preparing the same parameters in the same way again.
+    The row's values alone: ``app.ledger.straight``.
     """
-    text, names, fixed = _enqueue_one()
-    values = fixed | _values(job, deadline)
+    values = _values(job, deadline)
     values["new_headers"] = _encode(values["new_headers"])
-    return bool(_raw(driver, text, [values[name] for name in names]).rowcount)
+    return bool(_enqueue_one().run(driver, values).rowcount)
 
 
 def exists(driver: Any, job: UUID) -> bool:
     """Whether there is a row of that id; for the same case."""
-    return _raw(driver, _EXISTS, [job]).fetchone() is not None
-
-
-def _raw(driver: Any, text: LiteralString | bytes, values: Sequence[Any]) -> Any:
-    from psycopg import RawCursor  # which takes $1 as the server does, and parses nothing
-
-    return RawCursor(driver).execute(text, values)
+    return _exists().run(driver, {"job": job}).fetchone() is not None
 
 
 @lru_cache
-def _enqueue_one() -> tuple[bytes, tuple[str, ...], dict[str, Any]]:
-    """The statement, the names of its parameters in their order, and the values that never change."""
-    dialect: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-    compiled = _insert(dialect.name, bounded=True).compile(dialect=dialect)
-    return str(compiled).encode(), tuple(compiled.positiontup or ()), dict(compiled.params)
+def _enqueue_one() -> Straight:
+    return Straight(_insert("postgresql", bounded=True))
+
+
+@lru_cache
+def _exists() -> Straight:
+    return Straight(select(literal_column("1")).where(_jobs.c.id == bindparam("job", type_=_jobs.c.id.type)))
 
 
 def unpark(connection: Connection, job: NewJob) -> bool:

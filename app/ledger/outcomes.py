@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
+    ColumnElement,
     Connection,
     Insert,
     String,
@@ -112,11 +113,22 @@ def _record_completed(
     connection: Connection, outcomes: Sequence[Outcome], worker: UUID
 ) -> dict[UUID, JobState]:
     dialect = connection.dialect.name
+    return recorded(connection.execute(completing(dialect), completions(dialect, outcomes, worker)))
+
+
+def completions(dialect: str, outcomes: Sequence[Outcome], worker: UUID) -> dict[str, Any]:
+    """The parameters of ``completing``."""
     rows = [{"id": o.id, "attempt": o.attempt, "result": o.result} for o in outcomes]
-    found = connection.execute(
-        _completed(dialect), batch.values(dialect, _COMPLETED, rows) | {"worker": worker}
+    return (
+        batch.values(dialect, _COMPLETED, rows)
+        | batch.ids(dialect, [o.id for o in outcomes], name="told")
+        | {"worker": worker}
     )
-    return dict.fromkeys((row.id for row in found), JobState.COMPLETED)
+
+
+def recorded(rows: Iterable[Sequence[Any]]) -> dict[UUID, JobState]:
+    """What ``completing`` returned."""
+    return dict.fromkeys((row[0] for row in rows), JobState.COMPLETED)
 
 
 def _record_unsuccessful(
@@ -135,6 +147,7 @@ def _record_unsuccessful(
         for o in outcomes
     ]
     parameters = batch.values(dialect, _OTHERS, rows) | {"worker": worker}
+    parameters |= batch.ids(dialect, [o.id for o in outcomes], name="told")
     found = connection.execute(_unsuccessful(dialect), parameters).all()
     accepted: dict[UUID, tuple[JobState, Any]] = {row.id: (JobState(row.state), row.started) for row in found}
     attempts = {(row.id, row.try_count) for row in found}
@@ -195,16 +208,22 @@ def _held(worker: Any, job: Any, attempt: Any) -> Any:
     )
 
 
+def _named(dialect: str) -> ColumnElement[bool]:
+    """Beside the join: PostgreSQL would otherwise walk all rows, if it thinks that there are few."""
+    return batch.among(dialect, _jobs.c.id, name="told")
+
+
 def _worker() -> Any:
     return bindparam("worker", type_=_jobs.c.worker_id.type)
 
 
 @lru_cache
-def _completed(dialect: str) -> Update:
+def completing(dialect: str) -> Update:
+    """The statement that records completed attempts; ``completions`` has its parameters."""
     told = batch.relation(dialect, _COMPLETED)
     return (
         update(_jobs)
-        .where(_held(_worker(), told.c.id, told.c.attempt))
+        .where(_named(dialect), _held(_worker(), told.c.id, told.c.attempt))
         .values(
             state=JobState.COMPLETED,
             finished=now(),
@@ -232,7 +251,7 @@ def _unsuccessful(dialect: str) -> Update:
     again = state == JobState.ERROR.value
     return (
         update(_jobs)
-        .where(_held(_worker(), told.c.id, told.c.attempt))
+        .where(_named(dialect), _held(_worker(), told.c.id, told.c.attempt))
         .values(
             state=state,
             max_tries=limit,

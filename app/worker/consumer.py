@@ -71,7 +71,7 @@ class Consumer(CeleryConsumer):
         self._held = Held()
         self._meter = meter = Meter()
         turn = Turn(
-            app.database,
+            app.database.by_key(),
             worker=self._worker_id,
             held=self._held,
             tasks=self.strategies,
@@ -281,9 +281,11 @@ class Consumer(CeleryConsumer):
 
     def _adapt_prefetch(self) -> None:
         """Hold as many messages as the length of jobs asks for, unless the number is set."""
-        qos = getattr(self, "qos", None)  # none before the first connection
-        if qos is None or self.app.settings.prefetch is not None:
+        # Neither is there before the first connection, nor the one between two of them.
+        qos, consumer = getattr(self, "qos", None), getattr(self, "task_consumer", None)
+        if qos is None or consumer is None or self.app.settings.prefetch is not None:
             return
+        consumer.channel.qos.least = self.ledger.least()
         change = self.ledger.prefetch() - qos.value
         if change > 0:
             qos.increment_eventually(change)

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: While the pool has work, a turn may wait this long for more to share its transaction.
-_GATHER = 0.003  # seconds
-
 #: A turn takes at most this many of each.
 _MOST = 500
 
@@ -79,6 +76,10 @@ class LedgerThread:
     def prefetch(self) -> int:
         """How many messages this worker should hold, as long as its jobs take what they took."""
         return self._room.prefetch(children=self._concurrency(), queues=self._pool_queues())
+
+    def least(self) -> int:
+        """For how many messages there should be room before more are asked for."""
+        return self._room.least(children=self._concurrency(), queues=self._pool_queues())
 
     def doubt(self, jobs: Sequence[UUID]) -> None:
         """Release rows that this worker holds without knowing, unless it knows of them by then."""
@@ -133,8 +134,9 @@ class LedgerThread:
         if not self._due() and not self._closing.is_set():
             self._take(self._inbox.get())
         self._drain()
-        if self._claiming and self._held.unfinished() > self._concurrency():
-            time.sleep(_GATHER)  # every child has work: more outcomes may share this transaction
+        pause = self._room.pause(self._held.unfinished(), children=self._concurrency())
+        if self._claiming and pause:
+            time.sleep(pause)  # every child has work: more outcomes may share this turn
             self._drain()
 
     def _due(self) -> bool:

@@ -11,6 +11,9 @@ _AHEAD = 0.05
 #: and what waits behind one of them could have run elsewhere.
 _LONG = 0.2
 
+#: Seconds. An outcome is written so much later at most; a shorter pause than the one gathers nothing.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.01
+
 _MOST = 1_000  # messages beside those for the children
 
 _UNKNOWN = 1.0  # seconds that a job takes, before any has ended
@@ -48,6 +51,20 @@ class Room:
         then, not the first that came.
         """
         return children + min(2 * self._ahead(children, queues), _MOST)
+
+    def least(self, *, children: int, queues: bool = True) -> int:
+        """For how many messages there should be room before more are asked for; the children have theirs."""
+        return max(1, (self.prefetch(children=children, queues=queues) - children) // 4)
+
+    def pause(self, unfinished: int, *, children: int) -> float:
+        """Seconds that a turn may wait for more to share it.
+
+        Half as long as what waits for a child keeps the children busy; none, when a child may be idle.
+        """
+        waiting = unfinished - children
+        if waiting <= 0:
+            return 0.0
+        return min(max(_SHORTEST_PAUSE, waiting * self._pace / children / 2), _LONGEST_PAUSE)
 
     def _ahead(self, children: int, queues: bool) -> int:
         if not queues or self._pace >= _LONG:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from app.events import Event
 from app.ledger import claims, dispatch, jobs, outcomes, quarantine, workers
 from app.ledger.claims import Claimed, Message
 from app.ledger.database import Database
+from app.ledger.exchange import exchange
 from app.ledger.lifecycle import JobState
 from app.ledger.quarantine import Unreadable
 from app.worker import deliveries
@@ -113,16 +114,21 @@ class Turn:
         mine, copies = self._enter([found for found in read if isinstance(found, Delivery)])
         known = [delivery for delivery in mine if delivery.known]
         unknown = [delivery for delivery in mine if not delivery.known]
-        alone = not (work.unsure or unreadable or unknown) and _is_one_statement(told, known)
         try:
-            with self._database.statement() if alone else self._database.transaction() as connection:
-                self._release_unsure(connection, work)
-                answer = self._transact(connection, told, unreadable, known, unknown)
+            if work.unsure or unreadable or unknown or not _is_exchange(told, known):
+                with self._database.transaction() as connection:
+                    self._release_unsure(connection, work)
+                    answer = self._transact(connection, told, unreadable, known, unknown)
+                self._settle(told, answer)
+            else:
+                answer = self._exchange(told, known)
+                self._settle(told, answer)
+                work.told = []
+                self._look_after(known, answer)
         except BaseException:
             self._forget(work, mine)
             raise
         self._meter.took_turn(time.monotonic() - began, jobs=len(told) + len(taken))
-        self._settle(told, answer)
         dropped = self._deliver(known, unknown, answer)
         dropped += [delivery.message for delivery in copies]
         dropped += [
@@ -173,25 +179,39 @@ class Turn:
             late = [delivery.job for delivery in unknown]
             quarantine.postpone(connection, late, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
         if known:
-            answer.won = self._claim(connection, [delivery.job for delivery in known])
-            old = [
-                d.job for d in known if d.job in answer.won and d.dispatch != answer.won[d.job].dispatch_count
-            ]
-            if old:
-                answer.rows = claims.messages(connection, old)
-            if len(answer.won) < len(known):
-                claims.expire(connection, [d.job for d in known if d.job not in answer.won])
+            answer.won = claims.claim(connection, [delivery.job for delivery in known], worker=self._worker)
+            self._look_closer(connection, known, answer)
         return answer
 
-    def _claim(self, connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Claimed]:
-        """Claim, but hold at most one job that was lost more than once.
+    def _exchange(self, told: Sequence[Told], known: Sequence[Delivery]) -> Answer:
+        """The same for what is most frequent by far, in one statement, which needs no BEGIN and no COMMIT."""
+        completed = [item.outcome for item in told]
+        ids = [delivery.job for delivery in known]
+        accepted, won = exchange(self._database, completed, ids, worker=self._worker)
+        return Answer(accepted=accepted, won=won)
+
+    def _look_after(self, known: Sequence[Delivery], answer: Answer) -> None:
+        """What follows an exchange: it stands alone as well, and is seldom needed."""
+        if _deserves_a_look(known, answer.won):
+            with self._database.statement() as connection:
+                self._look_closer(connection, known, answer)
+
+    def _look_closer(self, connection: Connection, known: Sequence[Delivery], answer: Answer) -> None:
+        """After a claim: at jobs that failed before, at old copies of messages, at what was not won."""
+        won = answer.won
+        if failed := [job for job, claimed in won.items() if claimed.failed_before]:
+            self._keep_apart(connection, sorted(claims.lost_often(connection, failed)), won)
+        if old := [d.job for d in known if d.job in won and d.dispatch != won[d.job].dispatch_count]:
+            answer.rows = claims.messages(connection, old)
+        if len(won) < len(known):
+            claims.expire(connection, [d.job for d in known if d.job not in won])
+
+    def _keep_apart(self, connection: Connection, suspects: Sequence[UUID], won: dict[UUID, Claimed]) -> None:
+        """Hold at most one job that was lost more than once.
 
         Poison that kills its worker takes what runs beside it along twice at most; what merely
         outlived a dead worker is run side by side.
         """
-        won = claims.claim(connection, ids, worker=self._worker)
-        failed = [job for job, claimed in won.items() if claimed.failed_before]
-        suspects = sorted(claims.lost_often(connection, failed)) if failed else []
         surplus = suspects if self._suspect else suspects[1:]
         if surplus:
             attempts = [(job, won[job].attempt) for job in surplus]
@@ -200,7 +220,6 @@ class Turn:
             self._ways.on_change()  # the dispatcher shall know when they are due
         if suspects and not self._suspect:
             self._suspect = suspects[0]
-        return won
 
     def _enter(self, found: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
         """Enter each job once; a second copy of a message must not run whatever the claim says."""
@@ -283,12 +302,14 @@ class Turn:
         ]
 
 
-def _is_one_statement(told: Sequence[Told], known: Sequence[Delivery]) -> bool:
-    """Whether one statement does all, or all that matters: then it is its own transaction.
+def _is_exchange(told: Sequence[Told], known: Sequence[Delivery]) -> bool:
+    """Whether there are completed attempts to record and rows to claim, and nothing else."""
+    return all(item.outcome.state is JobState.COMPLETED for item in told) and not any(
+        delivery.adopted for delivery in known
+    )
 
-    An idle worker's job starts and ends in such turns, and need not pay for BEGIN and COMMIT. What may
-    follow a claim (``messages``, ``expire``, the release of suspects) stands alone as well.
-    """
-    if told:
-        return not known and all(item.outcome.state is JobState.COMPLETED for item in told)
-    return not any(delivery.adopted for delivery in known)
+
+def _deserves_a_look(known: Sequence[Delivery], won: Mapping[UUID, Claimed]) -> bool:
+    if len(won) < len(known):
+        return True
+    return any(won[d.job].failed_before or d.dispatch != won[d.job].dispatch_count for d in known)

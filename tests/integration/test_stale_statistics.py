@@ -13,6 +13,7 @@ from sqlalchemy import Connection, make_url, text
 
 from app.ledger import cancel, claims, dead_letters, dispatch, outcomes, quarantine, replay
 from app.ledger.database import Database
+from app.ledger.exchange import exchange
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.migrate import upgrade
 from app.ledger.outcomes import Failure, Outcome
@@ -99,6 +100,40 @@ def test_a_batch_finds_its_rows_by_their_key(crowded: Database, name: str, plans
     used = set(re.findall(r"using (background_jobs_\w+)|on (background_jobs_\w+)", of_jobs))
     assert {one or other for one, other in used} == {"background_jobs_pkey"}, of_jobs
     assert "Seq Scan on background_jobs" not in of_jobs
+
+
+def test_what_was_planned_for_a_few_rows_does_not_stay_in_use(postgres: str) -> None:
+    """A worker starts beside an empty ledger: its statement is planned then, and once."""
+    url = create_database(postgres, "celeriac_young")
+    upgrade(url)
+    told: list[str] = []
+
+    def turn() -> bool:
+        done = [Outcome(id=job, attempt=1, state=JobState.COMPLETED) for job in some("running")]
+        accepted, won = exchange(database, done, some("pending"), worker=WORKER)
+        return len(accepted) == len(won) == 50
+
+    with closing(Database(make_url(url)).by_key()) as database:
+        with database.statement() as connection:
+            connection.execute(text("ALTER TABLE background_jobs SET (autovacuum_enabled = false)"))
+        for _ in range(20):  # it is prepared for the sixth, and may be planned for good after ten
+            assert not turn()
+        with database.statement() as connection:
+            for state in ("pending", "running"):
+                given = {"state": state, "base": BASES[state], "rows": 5_000, "worker": str(WORKER)}
+                connection.execute(text(_FILL), given)
+            driver: Any = connection.connection.driver_connection
+            driver.add_notice_handler(lambda notice: told.append(notice.message_primary))
+            connection.execute(text("LOAD 'auto_explain'"))
+            for setting, value in LOGGED.items():
+                connection.execute(text(f"SET {setting} = {value}"))
+        assert turn()
+    drop_database(postgres, "celeriac_young")
+    (plan,) = [plan for plan in told if "on background_jobs" in plan]
+    used = set(re.findall(r"using (background_jobs_\w+)|on (background_jobs_\w+)", plan))
+    assert {one or other for one, other in used} == {"background_jobs_pkey"}, plan
+    assert "Seq Scan on background_jobs" not in plan
+    assert plan.count("Index Cond: (id = ANY ($") == 2, plan  # a key, not a walk along its index
 
 
 LOGGED: dict[str, Any] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app.worker.room import Room
 
 
@@ -51,3 +53,17 @@ def test_as_many_messages_are_held_as_there_are_children_while_jobs_are_long() -
 def test_more_messages_are_held_while_jobs_are_short_up_to_a_bound() -> None:
     assert after(0.005).prefetch(children=2) == 42
     assert after(0.0).prefetch(children=64) == 64 + 1_000
+
+
+def test_messages_are_asked_for_in_portions_while_jobs_are_short() -> None:
+    assert after(0.005).least(children=2) == 10  # a quarter of the 40 that are held beside the children's
+    assert after(30.0).least(children=8) == 1  # a free child's at once
+    assert after(0.001).least(children=100, queues=False) == 1
+
+
+def test_a_turn_waits_only_while_every_child_has_another_job_to_go_on_with() -> None:
+    room = after(0.005)
+    assert room.pause(0, children=2) == room.pause(2, children=2) == 0.0
+    assert room.pause(4, children=2) == pytest.approx(0.0025, rel=0.01)  # of the 5 ms that two more take
+    assert room.pause(22, children=2) == 0.01
+    assert after(0.0).pause(3, children=2) == 0.001

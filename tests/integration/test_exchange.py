@@ -1,0 +1,119 @@
+"""Completions and claims of one statement: the same as in two, in one transaction of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from uuid import UUID
+
+import pytest
+from sqlalchemy import make_url, text
+
+from app.ids import new_uuid
+from app.ledger import claims, reads
+from app.ledger.columns import PARKED
+from app.ledger.database import Database
+from app.ledger.exchange import exchange
+from app.ledger.jobs import NewJob, enqueue
+from app.ledger.lifecycle import JobState
+from app.ledger.outcomes import Outcome
+from tests.new_jobs import new_job
+from tests.support import wait_until
+
+WORKER, OTHER = UUID(int=1), UUID(int=2)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with closing(Database(make_url(database_url), pool=2).by_key()) as database:
+        yield database
+
+
+def waiting(database: Database, count: int, **changes: object) -> list[UUID]:
+    new: list[NewJob] = [new_job(id=new_uuid(), **changes) for _ in range(count)]
+    with database.transaction() as connection:
+        assert enqueue(connection, new) == count
+    return [job.id for job in new]
+
+
+def running(database: Database, count: int, *, worker: UUID = WORKER) -> list[UUID]:
+    ids = waiting(database, count)
+    with database.transaction() as connection:
+        assert claims.claim(connection, ids, worker=worker).keys() == set(ids)
+    return ids
+
+
+def done(job: UUID, attempt: int = 1, result: str | None = None) -> Outcome:
+    return Outcome(id=job, attempt=attempt, state=JobState.COMPLETED, result=result)
+
+
+def state_of(database: Database, job: UUID) -> tuple[str, str | None]:
+    with database.reading() as connection:
+        row = reads.find(connection, job)
+    assert row is not None
+    return str(row.state), row.result
+
+
+def test_it_records_and_claims(database: Database) -> None:
+    ended, next_ones = running(database, 2), waiting(database, 3)
+    told = [done(ended[0], result="[1]"), done(ended[1])]
+    accepted, won = exchange(database, told, next_ones, worker=WORKER)
+    assert accepted == dict.fromkeys(ended, JobState.COMPLETED)
+    assert {job: claimed.attempt for job, claimed in won.items()} == dict.fromkeys(next_ones, 1)
+    assert [state_of(database, job) for job in ended] == [("completed", "[1]"), ("completed", None)]
+    assert {state_of(database, job)[0] for job in next_ones} == {"running"}
+
+
+def test_what_was_won_is_what_a_claim_by_itself_says(database: Database) -> None:
+    one, other = waiting(database, 2, expires_in=60.0)
+    with database.transaction() as connection:
+        alone = claims.claim(connection, [one], worker=WORKER)[one]
+    [ended] = running(database, 1)
+    beside = exchange(database, [done(ended)], [other], worker=WORKER)[1][other]
+    for name in ("attempt", "max_tries", "tries_before", "dispatch_count", "queue", "failed_before"):
+        assert getattr(beside, name) == getattr(alone, name)
+    assert 0 <= beside.waited.total_seconds() < 10
+    assert beside.expires_in is not None
+    assert 50 < beside.expires_in.total_seconds() <= 60
+    assert abs((beside.dispatched - alone.dispatched).total_seconds()) < 10
+
+
+def test_each_half_may_be_missing(database: Database) -> None:
+    [ended], [waits] = running(database, 1), waiting(database, 1)
+    assert exchange(database, [], [], worker=WORKER) == ({}, {})
+    assert exchange(database, [done(ended)], [], worker=WORKER) == ({ended: JobState.COMPLETED}, {})
+    accepted, won = exchange(database, [], [waits], worker=WORKER)
+    assert (accepted, won.keys()) == ({}, {waits})
+
+
+def test_what_is_not_this_workers_is_left_alone(database: Database) -> None:
+    [theirs], [mine] = running(database, 1, worker=OTHER), running(database, 1)
+    [parked] = waiting(database, 1, not_before=PARKED)
+    told = [done(theirs), done(mine, attempt=2)]
+    assert exchange(database, told, [parked, theirs, UUID(int=99)], worker=WORKER) == ({}, {})
+    assert state_of(database, theirs) == state_of(database, mine) == ("running", None)
+
+
+def test_a_lost_connection_is_said_to_be_one_and_is_dropped(postgres_url: str) -> None:
+    database = Database(make_url(postgres_url)).by_key()
+    with (
+        closing(database),
+        closing(Database(make_url(postgres_url))) as beside,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        ids = waiting(database, 2)
+        with beside.transaction() as locked:
+            locked.execute(text("LOCK TABLE background_jobs IN ACCESS EXCLUSIVE MODE"))
+            claim = pool.submit(exchange, database, [], ids, worker=WORKER)
+            wait_until(lambda: locked.execute(_CUT).scalar(), within=5, saying="a claim that waits")
+            with pytest.raises(ConnectionError):
+                claim.result(5)
+        assert exchange(database, [], ids, worker=WORKER)[1].keys() == set(ids)
+
+
+#: Ends the connection that waits for this one; nothing while there is none.
+_CUT = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+)
