@@ -58,6 +58,8 @@ class Secret(str):
 
 def check(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Raise BadArgument for what would not come back as it is; return whether anything must be hidden."""
+    if not kwargs and _are_plain(args):
+        return False
     sensitive, seen = False, 0
     waiting: list[tuple[Any, _Path, int]] = [
         (args, (None, "args"), 0),
@@ -87,6 +89,15 @@ def check(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
             )
         waiting.extend((child, (path, key), depth + 1) for key, child in children)
     return sensitive
+
+
+def _are_plain(values: Sequence[Any]) -> bool:
+    """Whether each of them is one that JSON keeps, and no container."""
+    for value in values:
+        kind = type(value)
+        if not (kind in _PLAIN or (kind is int and -_SMALL < value < _SMALL)):
+            return False
+    return True
 
 
 def represent(value: Any, *, names: Sequence[str] = (), hide: bool = True, length: int = 1024) -> str:

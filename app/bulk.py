@@ -6,28 +6,22 @@ such as a group or a chord of many members.
 
 from __future__ import annotations
 
-import inspect
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-from kombu.utils.json import JSONEncoder
-
-from app import arguments, hand_over, sending
+from app import hand_over, sending, wire
 from app.current import meant
 from app.enqueue import Door
-from app.errors import BadArgument, LedgerUnavailable, PayloadTooLarge
-from app.ids import derived_id, new_uuids
+from app.errors import BadArgument, LedgerUnavailable
+from app.ledger.alike import Alike, copying
 from app.ledger.bulk import enqueue_all
 from app.ledger.database import UNREACHABLE
 from app.ledger.jobs import NewJob
-from app.ledger.models import NAME_LENGTH
+from app.likeness import Call as Call
+from app.likeness import Chunk, Maker, call_of
 from app.transactions import write_all
 
 if TYPE_CHECKING:
@@ -37,24 +31,6 @@ if TYPE_CHECKING:
 
 #: Jobs of one transaction.
 CHUNK = 1_000
-
-_JSON = "application/json"
-_encode = JSONEncoder(check_circular=False).encode
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One of many jobs.
-
-    Attributes:
-        idempotency_key: as in ``apply_async``: while its row lives, the same key is the same job.
-        options: of this job alone, as in ``apply_async``; it takes as long to prepare as a single job.
-    """
-
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] | None = None
-    idempotency_key: str | None = None
-    options: Mapping[str, Any] | None = None
 
 
 def enqueue_many(
@@ -84,29 +60,68 @@ def enqueue_many(
     """
     if chunk < 1:
         raise BadArgument("chunk", f"wanted an integer of at least 1, found {chunk!r}")
+    for name in ("task_id", "idempotency_key"):
+        if options.get(name) is not None:
+            raise BadArgument(name, "is of one job; give it to its Call")
     app: Celeriac = task._get_app()
     if app.conf.task_always_eager:
-        return sum(1 for call in map(_call, calls) if task.apply_async(call.args, call.kwargs, **options))
-    made = _Maker(task, options).jobs(calls)
-    chunks = iter(lambda: list(islice(made, chunk)), [])
+        return sum(1 for call in map(call_of, calls) if task.apply_async(call.args, call.kwargs, **options))
+    chunks = Maker(task, options).chunks(calls, chunk)
     write = _writer(app, session)
     if write is not None:
-        return _told(((write(some), len(some)) for some in chunks), progress)
-    with ThreadPoolExecutor(1, "celeriac-bulk") as background:  # the next chunk is made while one is written
-        return _told(_behind(background, partial(_write, app), chunks), progress)
+        return _told(((write(some.jobs()), some.size) for some in chunks), progress)
+    with ThreadPoolExecutor(1, "celeriac-bulk") as background:
+        return _told(_behind(app, background, chunks), progress)
 
 
-def _behind(
-    background: Executor, write: Callable[[list[NewJob]], int], chunks: Iterable[list[NewJob]]
-) -> Iterator[tuple[int, int]]:
-    """How many of each chunk are new, and its size; one chunk behind what is made."""
+def _behind(app: Celeriac, background: Executor, chunks: Iterable[Chunk]) -> Iterator[tuple[int, int]]:
+    """How many of each chunk are new, and its size; one chunk behind what is made.
+
+    While the next is made here, the database works on this one. What needs this process is done before, or
+    the two would wait for each other at every step.
+    """
     pending: tuple[Future[int], int] | None = None
     for some in chunks:
         if pending is not None:
             yield pending[0].result(), pending[1]
-        pending = background.submit(write, some), len(some)
+        pending = background.submit(_begun(app, some)), some.size
     if pending is not None:
         yield pending[0].result(), pending[1]
+
+
+def _begun(app: Celeriac, chunk: Chunk) -> Callable[[], int]:
+    """Begin to write a chunk; return what ends it, and says how many of it are new."""
+    if chunk.alike is None or app.database.dialect != "postgresql":
+        return partial(_write, app, chunk.jobs())
+    alike = chunk.alike.unsent() if app.broker_state.resting else chunk.alike
+    texts = (
+        list(wire.write_alike(alike.model, alike.headers(), alike.rows)) if alike.model.dispatch_count else []
+    )
+    with ExitStack() as stack, _lost(app):
+        connection = stack.enter_context(app.database.transaction())
+        stack.enter_context(copying(connection, alike))
+        return partial(_end, app, alike, texts, stack.pop_all())
+
+
+def _end(app: Celeriac, alike: Alike, texts: Sequence[str], written: ExitStack) -> int:
+    """Commit, then send the messages."""
+    try:
+        with _lost(app):
+            written.close()
+    except app.database.errors.IntegrityError:  # an id that exists: somebody makes ids of his own
+        return _write(app, alike.jobs())
+    if texts:
+        sending.send_alike(app, alike, texts)
+    return len(alike.rows)
+
+
+@contextmanager
+def _lost(app: Celeriac) -> Iterator[None]:
+    errors = app.database.errors
+    try:
+        yield
+    except (*UNREACHABLE, errors.OperationalError, errors.InterfaceError) as exc:
+        raise LedgerUnavailable(type(exc).__name__) from exc
 
 
 def _told(written: Iterable[tuple[int, int]], progress: Callable[[int], object] | None) -> int:
@@ -160,93 +175,3 @@ def _write(app: Celeriac, chunk: list[NewJob]) -> int:
         if job.id not in new:
             Door(app).met_again(job)
     return len(fresh)
-
-
-class _Maker:
-    """Makes jobs of calls. The first of a run goes through the door; the others are made in its likeness."""
-
-    def __init__(self, task: Any, options: Mapping[str, Any]) -> None:
-        self._task = task
-        self._app: Celeriac = task._get_app()
-        self._options = dict(options)
-        self._names = tuple(inspect.signature(task.run).parameters)
-        self._hide = any(map(arguments.is_sensitive, self._names))
-        self._model: NewJob | None = None
-        self._embed: Any = None  # the part of the body that is the same for all
-        self._same: dict[str, Any] = {}  # the model's fields
-        self._left = 0  # calls until the headers are made anew
-        self._ids = new_uuids()
-
-    def jobs(self, calls: Iterable[Any]) -> Iterator[NewJob]:
-        for number, given in enumerate(calls):
-            try:
-                yield self._job(_call(given))
-            except (BadArgument, PayloadTooLarge, TypeError) as exc:
-                exc.add_note(f"in call {number}")
-                raise
-
-    def _job(self, call: Call) -> NewJob:
-        if call.options:
-            return self._through_the_door(call)
-        if self._model is not None and self._left:
-            self._left -= 1
-            return self._like(self._model, call)
-        self._model = job = self._through_the_door(call)
-        if self._can_be_imitated(job):
-            self._left = CHUNK - 1
-            self._embed = json.loads(job.payload)[2]
-            self._same = {field.name: getattr(job, field.name) for field in fields(job)}
-        return job
-
-    def _through_the_door(self, call: Call) -> NewJob:
-        options = {**self._options, **(call.options or {})}
-        if call.idempotency_key is not None:
-            options["idempotency_key"] = call.idempotency_key
-        with hand_over.collecting() as found:
-            self._task.apply_async(tuple(call.args), call.kwargs, **options)
-        (job,) = found
-        return job
-
-    def _can_be_imitated(self, job: NewJob) -> bool:
-        """Whether nothing but arguments and ids is different in the next one."""
-        plain = job.content_type == _JSON and "compression" not in job.headers
-        return plain and self._task._dump_pydantic_arguments is None
-
-    def _like(self, model: NewJob, call: Call) -> NewJob:
-        args, kwargs = tuple(call.args), dict(call.kwargs or {})
-        if self._task.typing:
-            self._task.__header__(*args, **kwargs)
-        hide = arguments.check(args, kwargs) or self._hide
-        payload = _encode((args, kwargs, self._embed)).encode()
-        limit = self._app.settings.payload_limit
-        if len(payload) > limit:
-            raise PayloadTooLarge(self._task.name, len(payload), limit)
-        id = self._id(call)
-        written = str(id)
-        headers = {
-            **model.headers,
-            "id": written,
-            "argsrepr": arguments.represent(args, names=self._names, hide=hide),
-            "kwargsrepr": arguments.represent(kwargs, hide=hide),
-        }
-        own: dict[str, Any] = {"id": id, "payload": payload, "headers": headers}
-        if model.root_id == model.id:
-            headers["root_id"] = written
-            own["root_id"] = id
-        return NewJob(**{**self._same, **own, "idempotency_key": call.idempotency_key})
-
-    def _id(self, call: Call) -> UUID:
-        if call.idempotency_key is None:
-            return next(self._ids)
-        key = arguments.check_text("idempotency_key", call.idempotency_key, length=NAME_LENGTH)
-        return UUID(derived_id(self._task.name, key))
-
-
-def _call(given: Any) -> Call:
-    if isinstance(given, Call):
-        return given
-    if isinstance(given, Mapping):
-        return Call(kwargs=given)
-    if isinstance(given, list | tuple):
-        return Call(args=given)
-    raise BadArgument("calls", f"wanted a list, a tuple, a mapping or a Call, found {type(given).__name__}")

@@ -33,19 +33,23 @@ def new_uuid() -> UUID:
     return _version_7(os.urandom(_RANDOM))
 
 
-def new_uuids() -> Iterator[UUID]:
+def new_ids() -> Iterator[str]:
     """As many as are wanted, quicker than one by one. Not to be shared with a process that is forked off."""
     while True:
         random = os.urandom(_RANDOM * 256)
         for start in range(0, len(random), _RANDOM):
-            yield _version_7(random[start : start + _RANDOM])
+            text = f"{_value(random[start : start + _RANDOM]):032x}"
+            yield f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _version_7(random: bytes) -> UUID:
+    return UUID(int=_value(random))
+
+
+def _value(random: bytes) -> int:
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(random, "big")
     value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=value)
+    return value & ~(0x3 << 62) | 0x2 << 62
 
 
 def derived_id(task: str, key: str) -> str:

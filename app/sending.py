@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from app import wire
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kombu import Producer
 
     from app.application import Celeriac
+    from app.ledger.alike import Alike
     from app.ledger.database import Database
 
 logger = logging.getLogger(__name__)
@@ -82,23 +83,42 @@ def send(
 
     Never raises: the rows are accepted, and the dispatcher sends what could not be sent now.
     """
+    if _sent(app, lambda to: publish(to, jobs), producer, len(jobs), jobs[0].id):
+        return True
+    _unmark(database or app.database, [job.id for job in jobs])
+    return False
+
+
+def send_alike(app: Celeriac, jobs: Alike, texts: Sequence[str]) -> None:
+    """As ``send``, for jobs in the likeness of one, whose messages are written already."""
+
+    def put(producer: Any) -> None:
+        for portion in _in_portions(texts):
+            producer.channel.put(jobs.model.queue, portion)
+
+    if not _sent(app, put, None, len(texts), jobs.rows[0][0]):
+        _unmark(app.database, [UUID(row[0]) for row in jobs.rows])
+
+
+def _sent(
+    app: Celeriac, push: Callable[[Any], None], producer: Producer | None, count: int, first: object
+) -> bool:
     broker = app.broker_state
     began = time.monotonic()
     try:
         with nullcontext(producer) if producer else app.producer_or_acquire() as producer:
             try:
-                publish(producer, jobs)
+                push(producer)
             except Exception:
                 if time.monotonic() - began > _QUICK:
                     raise
-                publish(producer, jobs)  # its connection was merely old
+                push(producer)  # its connection was merely old
         broker.worked()
         return True
     except Exception as exc:  # whatever the broker says, the jobs are accepted
         broker.failed()
-        logger.warning(Event.NOT_SENT, {"jobs": len(jobs), "error": type(exc).__name__, "job": jobs[0].id})
-    _unmark(database or app.database, [job.id for job in jobs])
-    return False
+        logger.warning(Event.NOT_SENT, {"jobs": count, "error": type(exc).__name__, "job": first})
+        return False
 
 
 def _texts(jobs: Iterable[Sendable]) -> Iterator[str]:

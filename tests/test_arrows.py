@@ -37,6 +37,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"listing", "adoption"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),
     frozenset({"explain", "metrics"}),
+    frozenset({"likeness"}),
     frozenset({"application", "bulk", "logs"}),
     frozenset({"factory"}),
     frozenset({"schedules"}),

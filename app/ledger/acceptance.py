@@ -67,10 +67,7 @@ def _insert(database: Database, job: NewJob, end: float) -> bool:
                 # The deadline refused it with time to spare: the database's clock was set since connect.
                 return jobs.enqueue_one(driver, job, deadline=PARKED)
         except BaseException as exc:
-            if not driver.closed:
-                raise
-            pooled.invalidate(exc)
-            if isinstance(exc, database.errors.Error):
+            if driver.closed and isinstance(exc, database.errors.Error):
                 raise _Lost from exc
             raise
 

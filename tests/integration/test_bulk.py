@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from celery import chord, group
 from celery.signals import before_task_publish
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, select
 from sqlalchemy.orm import Session
 
 import tests.jobs  # noqa: F401
@@ -21,6 +22,7 @@ from app.factory import build
 from app.job import Job, cancel, job, jobs
 from app.ledger.columns import PARKED
 from app.ledger.lifecycle import JobState
+from app.ledger.models import JOBS
 from app.settings import Settings
 from app.transactions import enqueue_in
 from tests.servers import PostgresServer
@@ -72,6 +74,78 @@ def test_a_job_of_many_is_the_job_of_a_single_call(app: Celeriac, echo: Any) -> 
         same = {k: v for k, v in message["headers"].items() if k not in ("id", "root_id")}
         assert same == {k: v for k, v in one["headers"].items() if k not in ("id", "root_id")}
         assert "***" in message["headers"]["kwargsrepr"]
+
+
+HARD = 'tab\t newline\n return\r backslash\\ quote" NUL\x00 ü € 𝄞 \\N \\.'
+
+
+def test_texts_arrive_as_they_were_given(app: Celeriac, echo: Any) -> None:
+    assert enqueue_many(echo, [[HARD, n] for n in range(3)], user_id="a\\b\tc") == 3
+    assert [found.args for found in oldest_first(app)] == [[HARD, n] for n in range(3)]
+    assert {found.user_id for found in oldest_first(app)} == {"a\\b\tc"}
+    assert [json.loads(b64decode(one["body"]))[0] for one in messages(app)] == [[HARD, n] for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"countdown": 300.0, "expires": 900.0},
+        {"eta": datetime(2100, 1, 1, tzinfo=UTC), "expires": datetime(2101, 1, 1, tzinfo=UTC)},
+        {"schedule": "nightly", "timeout": 2.5, "priority": 77, "max_tries": 9},
+    ],
+)
+def test_every_column_of_many_is_that_of_one(app: Celeriac, echo: Any, options: dict[str, Any]) -> None:
+    assert enqueue_many(echo, [[1]] * 3, **options) == 3
+    echo.apply_async((1,), **options)
+    with app.database.reading() as connection:
+        *many, one = connection.execute(select(JOBS).order_by(JOBS.c.queued)).mappings().all()
+    assert len(many) == 3
+    for row in many:
+        assert row["headers"] == one["headers"] | {"id": str(row["id"]), "root_id": str(row["id"])}
+        assert row["root_id"] == row["id"]
+        for name, value in one.items():
+            if isinstance(value, datetime):
+                assert abs((row[name] - value).total_seconds()) < 5, name
+            elif name not in ("id", "root_id", "headers"):
+                assert row[name] == value, name
+
+
+def test_an_id_that_exists_is_met_again_and_the_others_are_new(
+    app: Celeriac, echo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = echo.delay(0).id
+    ids = iter([known, "018f0000-0000-7000-8000-000000000001"])
+    monkeypatch.setattr("app.likeness.new_ids", lambda: ids)
+    assert enqueue_many(echo, [[1], [2], [3]]) == 2
+    assert sorted(found.args[0] for found in oldest_first(app) if found.args) == [0, 1, 3]
+    assert len(messages(app)) == 3
+
+
+def test_one_id_or_key_for_all_is_refused(app: Celeriac, echo: Any) -> None:
+    for name in ("task_id", "idempotency_key"):
+        with pytest.raises(BadArgument, match=name):
+            enqueue_many(echo, [[1]], **{name: "k"})
+    assert not oldest_first(app)
+
+
+def test_the_order_of_calls_is_kept_among_those_of_all_kinds(app: Celeriac, echo: Any) -> None:
+    calls: list[Any] = [
+        [0],
+        [1],
+        Call([2], idempotency_key="k"),
+        [3],
+        Call([4], options={"user_id": "u"}),
+        (5,),
+    ]
+    assert enqueue_many(echo, calls) == 6
+    assert [found.args for found in oldest_first(app)] == [[n] for n in range(6)]
+    assert [json.loads(b64decode(one["body"]))[0] for one in messages(app)] == [[n] for n in range(6)]
+    assert [(found.idempotency_key, found.user_id) for found in oldest_first(app)][2:5] == [
+        ("k", None),
+        (None, None),
+        (None, "u"),
+    ]
 
 
 def test_calls_are_lists_mappings_or_calls(app: Celeriac, echo: Any) -> None:
@@ -126,7 +200,7 @@ def test_chunks_are_transactions_and_progress_is_told(app: Celeriac, echo: Any) 
     assert statements.count("COMMIT") == 3
     assert made == ["tests.echo"] * 3
     if app.database.dialect == "postgresql":
-        assert len(statements) == 9  # BEGIN, INSERT, COMMIT
+        assert len(statements) == 9  # BEGIN, the clock, COMMIT; beside them COPY
     found = messages(app)
     assert [json.loads(m["headers"]["argsrepr"].strip("(),")) for m in found] == list(range(2_500))
 

@@ -14,6 +14,7 @@ from app import sending, wire
 from app.application import Celeriac
 from app.factory import build
 from app.ids import new_id
+from app.ledger.alike import Alike, own_headers
 from app.ledger.jobs import NewJob
 from app.settings import Settings
 from tests.new_jobs import new_job
@@ -108,3 +109,17 @@ def test_a_forked_process_has_a_connection_of_its_own(platform: Celeriac) -> Non
         assert channel._line is mine
         assert channel.client.lrange(job.queue, 0, -1) == [b"parent again", b"child", b"parent"]
         channel.client.delete(job.queue)
+
+
+def test_messages_of_jobs_alike_are_those_of_each(platform: Celeriac) -> None:
+    jobs = [new_job(payload=f"[[{n}], {{}}, {{}}]".encode()) for n in range(3)]
+    rows = [
+        (str(job.id), job.payload, own_headers(str(job.id), f"({n},)", '{"a": "\\ü"}', root=False))
+        for n, job in enumerate(jobs)
+    ]
+    alike = Alike(jobs[0], rows)
+    quick = [json.loads(text) for text in wire.write_alike(alike.model, alike.headers(), alike.rows)]
+    assert [without_tag(one) for one in quick] == [
+        without_tag(json.loads(wire.write(job))) for job in alike.jobs()
+    ]
+    assert [one["headers"]["argsrepr"] for one in quick] == ["(0,)", "(1,)", "(2,)"]

@@ -1,0 +1,195 @@
+"""Calls of one task, made into jobs: the first of a chunk through the door, the others in its likeness."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from kombu.utils.json import JSONEncoder
+
+from app import arguments, hand_over
+from app.errors import BadArgument, PayloadTooLarge
+from app.ids import derived_id, new_ids
+from app.ledger.alike import Alike, is_root, own_headers
+from app.ledger.jobs import NewJob
+from app.ledger.models import NAME_LENGTH
+
+#: Of a job: its id, its payload, its own headers (``app.ledger.alike``).
+Row: TypeAlias = tuple[str, bytes, str]
+
+_JSON = "application/json"
+_encode = JSONEncoder(check_circular=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One of many jobs.
+
+    Attributes:
+        idempotency_key: as in ``apply_async``: while its row lives, the same key is the same job.
+        options: of this job alone, as in ``apply_async``; it takes as long to prepare as a single job.
+    """
+
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    options: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Jobs that are written together: in the likeness of one, or each by itself."""
+
+    alike: Alike | None
+    others: list[NewJob]
+
+    @property
+    def size(self) -> int:
+        return len(self.others) if self.alike is None else len(self.alike.rows)
+
+    def jobs(self) -> list[NewJob]:
+        return self.others if self.alike is None else self.alike.jobs()
+
+
+class Maker:
+    """Makes jobs of ``task``.
+
+    Args:
+        options: of ``apply_async``, for all of them.
+    """
+
+    def __init__(self, task: Any, options: Mapping[str, Any]) -> None:
+        # Not the proxy that a decorator leaves: it looks the task up at every touch.
+        self.task = task._get_current_object() if hasattr(task, "_get_current_object") else task
+        self.options = dict(options)
+        self.limit: int = task._get_app().settings.payload_limit
+        self.names = tuple(inspect.signature(task.run).parameters)
+        self.hide = any(map(arguments.is_sensitive, self.names))
+        self.ids = new_ids()
+
+    def chunks(self, calls: Iterable[Any], size: int) -> Iterator[Chunk]:
+        """The jobs of ``calls``, in chunks of ``size``; nothing is made ahead.
+
+        Raises:
+            BadArgument, PayloadTooLarge, TypeError: with a note that says which call it was.
+        """
+        numbered = enumerate(calls)
+        while chunk := self._chunk(islice(numbered, size)):
+            yield chunk
+
+    def _chunk(self, calls: Iterator[tuple[int, Any]]) -> Chunk | None:
+        """The next chunk; None behind the last."""
+        likeness: _Likeness | None = None
+        rows: list[Row] = []
+        others: list[NewJob] | None = None  # all of them, once there is one that is not like the others
+        for number, given in calls:
+            try:
+                if likeness is not None and others is None and type(given) in (tuple, list):
+                    rows.append(likeness.row(given, None))
+                    continue
+                call = call_of(given)
+                if likeness is None or call.options:
+                    job = self._through_the_door(call)
+                    if likeness is None and not call.options and self._can_be_imitated(job):
+                        likeness = _Likeness(self, job)
+                        if others is None and call.idempotency_key is None:
+                            rows.append(likeness.original())
+                            continue
+                elif others is None and call.idempotency_key is None:
+                    rows.append(likeness.row(call.args, call.kwargs))
+                    continue
+                else:
+                    job = likeness.job(call)
+            except (BadArgument, PayloadTooLarge, TypeError) as exc:
+                exc.add_note(f"in call {number}")
+                raise
+            if others is None:
+                others = Alike(likeness.model, rows).jobs() if likeness and rows else []
+            others.append(job)
+        if others is None and likeness is not None:
+            return Chunk(Alike(likeness.model, rows), [])
+        return Chunk(None, others) if others else None
+
+    def _through_the_door(self, call: Call) -> NewJob:
+        options = {**self.options, **(call.options or {})}
+        if call.idempotency_key is not None:
+            options["idempotency_key"] = call.idempotency_key
+        with hand_over.collecting() as found:
+            self.task.apply_async(tuple(call.args), call.kwargs, **options)
+        (job,) = found
+        return job
+
+    def _can_be_imitated(self, job: NewJob) -> bool:
+        """Whether nothing but arguments and ids is different in the next one."""
+        plain = job.content_type == _JSON and "compression" not in job.headers
+        return plain and self.task._dump_pydantic_arguments is None
+
+
+class _Likeness:
+    """Makes jobs that differ from ``model`` in nothing but their ids and arguments."""
+
+    def __init__(self, maker: Maker, model: NewJob) -> None:
+        self.model = model
+        self._maker = maker
+        self._fits = maker.task.__header__ if maker.task.typing else None
+        self._root = is_root(model)
+        self._rest = f", {_encode(json.loads(model.payload)[2])}]"  # of the body, the same for all
+        self._same = {field.name: getattr(model, field.name) for field in fields(model)}
+
+    def original(self) -> Row:
+        """The model's own row."""
+        told, id = self.model.headers, str(self.model.id)
+        own = own_headers(id, told["argsrepr"], told["kwargsrepr"], root=self._root)
+        return id, self.model.payload, own
+
+    def row(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Row:
+        payload, argsrepr, kwargsrepr = self._arguments(args, kwargs)
+        id = next(self._maker.ids)
+        return id, payload, own_headers(id, argsrepr, kwargsrepr, root=self._root)
+
+    def job(self, call: Call) -> NewJob:
+        """The same, as a job that may have a key."""
+        payload, argsrepr, kwargsrepr = self._arguments(call.args, call.kwargs)
+        id, key = next(self._maker.ids), call.idempotency_key
+        if key is not None:
+            key = arguments.check_text("idempotency_key", key, length=NAME_LENGTH)
+            id = derived_id(self._maker.task.name, key)
+        headers = {**self.model.headers, "id": id, "argsrepr": argsrepr, "kwargsrepr": kwargsrepr}
+        own: dict[str, Any] = {"id": UUID(id), "payload": payload, "headers": headers}
+        if self._root:
+            headers["root_id"] = id
+            own["root_id"] = own["id"]
+        return NewJob(**{**self._same, **own, "idempotency_key": key})
+
+    def _arguments(self, given: Sequence[Any], named: Mapping[str, Any] | None) -> tuple[bytes, str, str]:
+        """Its payload, and its arguments as people may see them."""
+        maker = self._maker
+        args, kwargs = tuple(given), dict(named) if named else {}
+        if self._fits is not None:
+            self._fits(*args, **kwargs)
+        hide = arguments.check(args, kwargs) or maker.hide
+        payload = f"{_encode((args, kwargs))[:-1]}{self._rest}".encode()
+        if len(payload) > maker.limit:
+            raise PayloadTooLarge(maker.task.name, len(payload), maker.limit)
+        argsrepr = arguments.represent(args, names=maker.names, hide=hide)
+        return payload, argsrepr, arguments.represent(kwargs, hide=hide) if kwargs else "{}"
+
+
+def call_of(given: Any) -> Call:
+    """One of many jobs, however it was given.
+
+    Raises:
+        BadArgument: not as ``enqueue_many`` takes it.
+    """
+    if isinstance(given, Call):
+        return given
+    if isinstance(given, Mapping):
+        return Call(kwargs=given)
+    if isinstance(given, list | tuple):
+        return Call(args=given)
+    raise BadArgument("calls", f"wanted a list, a tuple, a mapping or a Call, found {type(given).__name__}")
