@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Seconds. Enough for a thread to wake up and be next.
+_YIELD = 0.00005
+
 #: A turn takes at most this many of each.
 _MOST = 500
 
@@ -54,6 +57,7 @@ class LedgerThread:
         self._work = Work()
         self._closing = threading.Event()
         self._claiming = True
+        self._idle = False  # whether the thread waits for something to do
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
     # ---- from other threads
@@ -63,7 +67,10 @@ class LedgerThread:
 
     def receive(self, message: Any) -> None:
         """Take a delivery; whether it runs is decided in the next turn."""
+        idle = self._idle
         self._inbox.put(message)
+        if idle:
+            time.sleep(_YIELD)  # or the thread would not run before the event loop waits for its next event
 
     def tell(self, outcome: Outcome, request: JobRequest | None = None) -> None:
         """Take what an attempt came to."""
@@ -132,7 +139,9 @@ class LedgerThread:
         """Wait until there is something to do, then take what there is."""
         # close() wakes it once, perhaps before its last turn.
         if not self._due() and not self._closing.is_set():
+            self._idle = True
             self._take(self._inbox.get())
+            self._idle = False
         self._drain()
         pause = self._room.pause(self._held.unfinished(), children=self._concurrency())
         if self._claiming and pause:
