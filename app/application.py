@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +21,7 @@ from app.sending import Broker
 if TYPE_CHECKING:
     from celery.result import AsyncResult
 
+    from app.hand_over import Gatherer
     from app.ledger.database import Database
     from app.settings import Settings
     from app.tracing import Tracing
@@ -69,6 +71,19 @@ class Celeriac(Celery):
             options["idempotency_key"] = idempotency_key
         task_id = task_id or new_id()
         return super().send_task(name, args, kwargs, countdown, eta, task_id, *rest, **options)
+
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """As Celery's. Members of a group that are published through it are written together."""
+        return self._gathering() if producer is None else super().producer_or_acquire(producer)
+
+    @contextmanager
+    def _gathering(self) -> Iterator[Gatherer]:
+        from app.hand_over import Gatherer  # which knows the ORM, slow to import: not for a probe
+
+        with super().producer_or_acquire() as producer:
+            gatherer = Gatherer(producer, self.amqp.door.write_many)
+            yield gatherer
+            gatherer.write()
 
     def enqueue_by_name(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], **options: Any

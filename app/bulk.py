@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from app import hand_over, sending, wire
 from app.current import meant
-from app.enqueue import Door
 from app.errors import BadArgument, LedgerUnavailable
+from app.hand_over import CHUNK
 from app.ledger.alike import Alike, copying
-from app.ledger.bulk import enqueue_all
 from app.ledger.database import UNREACHABLE
-from app.ledger.jobs import NewJob
 from app.likeness import Call as Call
 from app.likeness import Chunk, Maker, call_of
 from app.transactions import write_all
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from app.application import Celeriac
-
-#: Jobs of one transaction.
-CHUNK = 1_000
 
 
 def enqueue_many(
@@ -92,7 +87,7 @@ def _behind(app: Celeriac, background: Executor, chunks: Iterable[Chunk]) -> Ite
 def _begun(app: Celeriac, chunk: Chunk) -> Callable[[], int]:
     """Begin to write a chunk; return what ends it, and says how many of it are new."""
     if chunk.alike is None or app.database.dialect != "postgresql":
-        return partial(_write, app, chunk.jobs())
+        return partial(app.amqp.door.write_many, chunk.jobs())
     alike = chunk.alike.unsent() if app.broker_state.resting else chunk.alike
     texts = (
         list(wire.write_alike(alike.model, alike.headers(), alike.rows)) if alike.model.dispatch_count else []
@@ -109,7 +104,7 @@ def _end(app: Celeriac, alike: Alike, texts: Sequence[str], written: ExitStack) 
         with _lost(app):
             written.close()
     except app.database.errors.IntegrityError:  # an id that exists: somebody makes ids of his own
-        return _write(app, alike.jobs())
+        return int(app.amqp.door.write_many(alike.jobs()))
     if texts:
         sending.send_alike(app, alike, texts)
     return len(alike.rows)
@@ -145,7 +140,7 @@ def enqueue_together(*, app: Celeriac | None = None, chunk: int = CHUNK) -> Iter
     with hand_over.collecting() as found:
         yield
     platform = meant(app)
-    write = _writer(platform, None) or partial(_write, platform)
+    write = _writer(platform, None) or platform.amqp.door.write_many
     for start in range(0, len(found), chunk):
         write(found[start : start + chunk])
 
@@ -157,21 +152,3 @@ def _writer(app: Celeriac, session: Session | None) -> hand_over.Writer | None:
     if hand_over.is_collecting():
         return lambda new: sum(map(hand_over.collect, new))
     return hand_over.writer()
-
-
-def _write(app: Celeriac, chunk: list[NewJob]) -> int:
-    """Rows, then messages."""
-    if app.broker_state.resting:
-        chunk = [job.unsent() for job in chunk]
-    try:
-        with app.database.transaction() as connection:
-            new = enqueue_all(connection, chunk)
-    except UNREACHABLE as exc:
-        raise LedgerUnavailable(type(exc).__name__) from exc
-    fresh = {job.id: job for job in chunk if job.id in new}
-    if unsent := [job for job in fresh.values() if job.dispatch_count]:
-        sending.send(app, unsent)
-    for job in chunk:
-        if job.id not in new:
-            Door(app).met_again(job)
-    return len(fresh)

@@ -20,11 +20,13 @@ from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
 from app import arguments, hand_over, sending, signing
-from app.errors import BadArgument, PayloadTooLarge
+from app.errors import BadArgument, LedgerUnavailable, PayloadTooLarge
 from app.ids import optional_id, parse_id
 from app.ledger import jobs
 from app.ledger.acceptance import accept
+from app.ledger.bulk import enqueue_all
 from app.ledger.columns import LATEST, PARKED
+from app.ledger.database import UNREACHABLE
 from app.ledger.jobs import NewJob
 from app.ledger.models import NAME_LENGTH
 from app.ledger.replay import ENDLESS, replay
@@ -93,9 +95,13 @@ class AMQP(CeleryAMQP):
             message.headers[_CALL] = {"countdown": countdown, "expires": relative_expiry}
         return message
 
+    @cached_property
+    def door(self) -> Door:
+        return Door(self.app)
+
     def _create_task_sender(self) -> Any:
         send = super()._create_task_sender()
-        door = Door(self.app)
+        door = self.door
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             return send(Entrance(door, producer), name, message, **options)
@@ -152,18 +158,46 @@ class Door:
         write = _writer_of(self._app, options.get("session")) or hand_over.writer()
         if write is not None:
             write([job])
+        elif job.group_id is not None and isinstance(producer, hand_over.Gatherer):
+            producer.gather(job)
         else:
             self.write(job, producer)
 
-    def write(self, job: NewJob, producer: Any) -> None:
-        """Row, then message."""
+    def write(self, job: NewJob, producer: Any = None) -> bool:
+        """Row, then message; return whether it is new."""
         app = self._app
         if app.broker_state.resting:
             job = job.unsent()
-        if not accept(app.database, job, within=app.settings.enqueue_timeout):
+        new = accept(app.database, job, within=app.settings.enqueue_timeout)
+        if not new:
             self.met_again(job, producer)
         elif job.dispatch_count:
             sending.send(app, [job], producer=producer)
+        return new
+
+    def write_many(self, new: Sequence[NewJob]) -> int:
+        """Rows, then messages; return how many are new.
+
+        Raises:
+            LedgerUnavailable: the database cannot be reached.
+        """
+        app = self._app
+        if len(new) == 1:
+            return int(self.write(new[0]))
+        if app.broker_state.resting:
+            new = [job.unsent() for job in new]
+        try:
+            with app.database.transaction() as connection:
+                ids = enqueue_all(connection, new)
+        except UNREACHABLE as exc:
+            raise LedgerUnavailable(type(exc).__name__) from exc
+        fresh = {job.id: job for job in new if job.id in ids}
+        if unsent := [job for job in fresh.values() if job.dispatch_count]:
+            sending.send(app, unsent)
+        for job in new:
+            if job.id not in ids:
+                self.met_again(job)
+        return len(fresh)
 
     def met_again(self, job: NewJob, producer: Any = None) -> None:
         """A row of this id exists: a re-send that it waits for, a key that is used again, or nothing new."""

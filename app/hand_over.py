@@ -1,7 +1,8 @@
 """Jobs that are handed to the caller instead of being written at once.
 
 A retry or a replacement is written by the worker's ledger thread, together with the outcome of
-the attempt that asked for it; several jobs that belong together are written in one transaction.
+the attempt that asked for it; several jobs that belong together are written in one transaction,
+and so are the members of a group.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from contextvars import ContextVar, Token
 from typing import Any, TypeAlias
 
 from app.ledger.jobs import NewJob
+
+#: Jobs of one transaction.
+CHUNK = 1_000
 
 _collected: ContextVar[list[NewJob] | None] = ContextVar("celeriac_collected", default=None)
 
@@ -57,6 +61,34 @@ def through_no_more(token: Token[Any]) -> None:
 
 def writer() -> Writer | None:
     return _writer.get()
+
+
+class Gatherer:
+    """The producer of a group, which Celery passes from member to member: they are written together.
+
+    Args:
+        producer: what publishes all the rest.
+        write: rows, then messages.
+    """
+
+    def __init__(self, producer: Any, write: Callable[[list[NewJob]], object]) -> None:
+        self._producer = producer
+        self._write = write
+        self._members: list[NewJob] = []
+
+    def gather(self, job: NewJob) -> None:
+        self._members.append(job)
+        if len(self._members) >= CHUNK:
+            self.write()
+
+    def write(self) -> None:
+        """Write those that were not written yet."""
+        members, self._members = self._members, []
+        if members:
+            self._write(members)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
 
 
 def leave_retry(request: Any, job: NewJob) -> None:

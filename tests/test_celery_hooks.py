@@ -94,7 +94,11 @@ HOOKS = [
         "name, args, kwargs, countdown, eta, task_id",
         "unknown tasks and broken ids are not refused at the call",
     ),
-    Hook("celery.app.base:Celery.producer_or_acquire", "producer", "the dispatcher cannot send"),
+    Hook(
+        "celery.app.base:Celery.producer_or_acquire",
+        "producer",
+        "nothing is sent, no group is written together",
+    ),
     Hook(
         "celery.app.base:Celery.connection_or_acquire", "connection", "nobody asks whether a queue is empty"
     ),

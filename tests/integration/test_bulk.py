@@ -262,6 +262,36 @@ def test_a_group_and_a_chord_are_written_together(app: Celeriac) -> None:
     assert statements.count("COMMIT") == 1
 
 
+def test_members_of_a_group_are_written_together_without_a_word(app: Celeriac) -> None:
+    add, total = app.tasks["tests.add"], app.tasks["tests.total"]
+    statements: list[str] = []
+    event.listen(app.database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    result = group(add.s(n, 1) for n in range(30)).apply_async()
+    assert statements.count("COMMIT") == 1
+    found = oldest_first(app)
+    assert [str(one.id) for one in found] == [member.id for member in result.results]
+    assert [one["headers"]["id"] for one in messages(app)] == [str(one.id) for one in found]
+    chord((add.s(n, 1) for n in range(1_500)), total.s()).apply_async()
+    assert statements.count("COMMIT") <= 1 + 3  # two chunks of members, and the body
+    assert len(messages(app)) == 30 + 1_500
+    inner = group(group(add.s(n, 1) for n in range(3)) for _ in range(3))
+    inner.apply_async()
+    assert len(messages(app)) == 30 + 1_500 + 9
+
+
+def test_a_member_that_is_refused_leaves_the_others_unwritten(app: Celeriac) -> None:
+    with pytest.raises(BadArgument):
+        group([app.tasks["tests.echo"].s(1), app.tasks["tests.echo"].s({1, 2})]).apply_async()
+    assert not oldest_first(app)
+    assert not messages(app)
+
+
+def test_what_is_no_member_is_written_at_once(app: Celeriac, echo: Any) -> None:
+    with app.producer_or_acquire() as producer:
+        echo.apply_async([1], producer=producer)
+        assert len(oldest_first(app)) == len(messages(app)) == 1
+
+
 def test_a_block_that_raises_enqueues_nothing(app: Celeriac, echo: Any) -> None:
     with pytest.raises(ZeroDivisionError), enqueue_together(app=app):
         echo.delay(1)
