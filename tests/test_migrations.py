@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -192,3 +192,14 @@ def test_what_differs_from_the_models_is_told(
         connection.execute(text(change))
     (difference,) = migrate.check(database)
     assert "surplus" in difference or "workers_by_heartbeat" in difference
+
+
+def test_autovacuum_comes_early_on_postgresql(postgres_url: str) -> None:
+    with closing(Database(make_url(postgres_url))) as database, database.reading() as connection:
+        known = "SELECT unnest(reloptions) FROM pg_class WHERE relname = 'background_jobs'"
+        options = dict(option.split("=") for option in connection.execute(text(known)).scalars())
+    assert (
+        float(options["autovacuum_vacuum_scale_factor"])
+        < 0.2
+        > float(options["autovacuum_analyze_scale_factor"])
+    )  # a fifth is PostgreSQL's own

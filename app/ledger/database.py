@@ -201,7 +201,7 @@ def _create(database: Database) -> Engine:
 
     event.listen(engine, "do_connect", connect_in_time)
     event.listen(engine, "connect", _read_clock)
-    if database._by_key and database._prepared:  # what PgBouncer hands on must be as it was
+    if database._by_key and database._prepared:
         event.listen(engine, "connect", _plan_once)
     return engine
 
@@ -257,9 +257,14 @@ def _read_clock(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None
 
 
 def _plan_once(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    driver: Any = connection
     cursor = connection.cursor()
-    for setting in _PLANS:
-        cursor.execute(f"SET {setting}")
+    cursor.execute("SELECT pg_backend_pid()")
+    if (
+        cursor.fetchall()[0][0] == driver.info.backend_pid
+    ):  # or a pooler would hand the session on as it is then
+        for setting in _PLANS:
+            cursor.execute(f"SET {setting}")
     cursor.close()
     connection.rollback()
 

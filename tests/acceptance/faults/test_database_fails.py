@@ -6,15 +6,17 @@ import resource
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
+from app.ledger.database import Database
 from tests.acceptance.faults.drill import Drill
 from tests.acceptance.faults.house import until_reachable
-from tests.servers import PgBouncerServer
+from tests.servers import PgBouncerServer, PostgresServer, ValkeyServer
 from tests.support import wait_until
 from tests.workers import ROOT
 
@@ -119,6 +121,18 @@ def test_pgbouncer_in_between_is_killed_and_restarted(bounced_drill: Drill, boun
         drill.hit(victim)
         drill.over()
     drill.ends(refusals=True)
+
+
+def test_what_pgbouncer_hands_on_is_as_it_was(
+    bouncer: PgBouncerServer, servers: tuple[ValkeyServer, PostgresServer]
+) -> None:
+    """A worker's own connection plans in a way of its own; one that is shared must not."""
+    found = {}
+    for server in (bouncer, servers[1]):
+        database = Database(make_url(server.url("postgres"))).by_key()
+        with closing(database), database.driver() as pooled:
+            (found[server.name],) = pooled.driver_connection.execute("SHOW plan_cache_mode").fetchone()
+    assert found == {"pgbouncer": "auto", "postgresql": "force_generic_plan"}
 
 
 def test_the_disk_is_full_under_sqlite(sqlite_drill: Drill) -> None:
