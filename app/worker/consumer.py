@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -64,6 +65,7 @@ class Consumer(CeleryConsumer):
         self._hand_over: Callable[[Any], Any] | None = None
         self._reconnecting = False
         self._stopping = False
+        self._won: deque[Any] = deque()  # on their way from the ledger thread to the pool
         self._worker_id = UUID(new_id())
         self._solo = type(self.pool).__module__.endswith(".solo")
         app, settings = self.app, self.app.settings
@@ -173,10 +175,13 @@ class Consumer(CeleryConsumer):
 
     def _winners(self, messages: Sequence[Any]) -> None:
         if self.hub:
-            # One call for all: the hub keeps no order among the calls it is given.
-            self.hub.call_soon(self._into_the_pool, messages)
+            self._won.extend(messages)
+            self.hub.call_soon(self._take_winners)  # which keeps no order among the calls that it is given
         else:
             self._into_the_pool(messages)
+
+    def _take_winners(self) -> None:
+        self._into_the_pool([self._won.popleft() for _ in range(len(self._won))])
 
     def _dropped(self, messages: Sequence[Any]) -> None:
         for message in messages:
@@ -281,7 +286,7 @@ class Consumer(CeleryConsumer):
 
     def _adapt_prefetch(self) -> None:
         """Hold as many messages as the length of jobs asks for, unless the number is set."""
-        # Neither is there before the first connection, nor the one between two of them.
+        # Neither exists before the first connection, and the consumer is away between two of them.
         qos, consumer = getattr(self, "qos", None), getattr(self, "task_consumer", None)
         if qos is None or consumer is None or self.app.settings.prefetch is not None:
             return
