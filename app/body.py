@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu.compression import decompress
+from kombu.compression import compress, decompress
 from kombu.serialization import loads
 
 from app import signing
@@ -30,3 +30,9 @@ def uncompressed(row: Any) -> bytes:
     """The payload of a row as it was before its ``compression``."""
     method = row.headers.get("compression")
     return decompress(row.payload, method) if method else bytes(row.payload)
+
+
+def compressed_as(row: Any, payload: bytes) -> bytes:
+    """Another ``payload`` for a row, as the row's ``compression`` says that it is."""
+    method = row.headers.get("compression")
+    return bytes(compress(payload, method)[0]) if method else payload

@@ -116,6 +116,16 @@ def flaky(self: Task[Any, Any], failures: int) -> int:
     return self.request.retries
 
 
+@shared_task(name="tests.squeezed", bind=True, retry_base=0.05, compression="zlib")
+def squeezed(self: Task[Any, Any], value: int, *, step: int = 0) -> int:
+    """Its messages are compressed; fail once, and retry twice with ``value + step``."""
+    if self.request.retries == 0:
+        raise ConnectionError("the first attempt")
+    if self.request.retries < 3:
+        raise self.retry(args=[value + step], kwargs={"step": step}, countdown=0)
+    return value
+
+
 @shared_task(name="tests.fail_patiently", retry_base=60)
 def fail_patiently() -> NoReturn:
     """Fail; the next attempt is two minutes away, as it is by default."""

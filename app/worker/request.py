@@ -17,6 +17,7 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from app import failures, signing
+from app.body import uncompressed
 from app.ledger.jobs import NewJob
 from app.ledger.lifecycle import AttemptKind, JobState
 from app.ledger.outcomes import Failure, Outcome
@@ -210,7 +211,7 @@ class JobRequest(Request):
 
     def _differs(self, again: NewJob) -> bool:
         """Whether the next attempt's message is another than this one's; a signature is another each time."""
-        text = signing.text(again.payload, again.content_type)
+        text = signing.text(uncompressed(again), again.content_type)
         queue = self._request_dict.get("delivery_info", {}).get("routing_key")
         same = text == signing.text(self._bytes(), self.content_type) and again.queue == queue
         return not same or again.not_before is not None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from kombu.utils.json import loads
 
 from app import signing
+from app.body import compressed_as, uncompressed
 from app.errors import NotSigned
 from app.events import Event
 from app.ids import optional_id
@@ -62,6 +63,10 @@ class Workflows:
                 payload = _with_results(row, results or ())
             except NotSigned as exc:
                 reason = str(exc)
+            except Exception as exc:  # one that cannot be read must not hold up the others
+                reason = (
+                    f"its message, {row.content_type[:80]}, cannot be given results: {type(exc).__name__}"
+                )
         with self._database.transaction() as connection:
             if reason is not None:
                 done = bool(parked.fail_parked(connection, [row.id], reason=reason))
@@ -97,11 +102,12 @@ def decide_chord(
 
 def _with_results(row: Parked, results: Sequence[str]) -> bytes:
     """The body's message with its members' results in front, as Celery passes them."""
+    plain = uncompressed(row)
     signed = row.content_type == signing.CONTENT_TYPE
     if signed:
-        signing.check(row.payload, row.content_type, row.headers)
-    args, kwargs, options = loads(signing.text(row.payload, row.content_type), object_hook=dict)
-    if not row.headers[CHORD].get("immutable"):
-        args = [[json.loads(result) for result in results], *args]
-    body = [args, kwargs, options]
-    return signing.sealed(body) if signed else json.dumps(body).encode("utf-8")
+        signing.check(plain, row.content_type, row.headers)
+    if row.headers[CHORD].get("immutable"):
+        return row.payload
+    args, kwargs, options = loads(signing.text(plain, row.content_type), object_hook=dict)
+    body = [[[json.loads(result) for result in results], *args], kwargs, options]
+    return compressed_as(row, signing.sealed(body) if signed else json.dumps(body).encode("utf-8"))

@@ -223,6 +223,17 @@ CASES = {
         task="retry_with", args=(1, 2), result=3, kinds=[_ERROR] * 2
     ),
     "retry with other keyword arguments": Case(task="retry_kwargs", args=(7,), result=[7, 2], kinds=[_ERROR]),
+    "retry of a compressed job": Case(
+        task="squeezed", args=(1,), result=1, kinds=[_ERROR] * 3, everywhere=False
+    ),
+    "retry of a compressed job with other arguments": Case(
+        task="squeezed",
+        args=(1,),
+        options={"kwargs": {"step": 2}},
+        result=5,
+        kinds=[_ERROR] * 3,
+        everywhere=False,
+    ),
     "retry without leaving the task": Case(task="retry_no_throw", result="the retry", kinds=[_ERROR]),
     "retry up to max_retries of the task": Case(
         task="retry_for_ever",

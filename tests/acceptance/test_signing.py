@@ -153,6 +153,11 @@ def test_workflows_are_signed(stand: Stand) -> None:
     assert stand.result(chord(add.s(n, n) for n in (1, 2, 3))(total.s()).id) == 12
 
 
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_compressed_job_is_retried(step: int, stand: Stand) -> None:
+    assert stand.result(stand.send("squeezed", 1, kwargs={"step": step})) == 1 + 2 * step
+
+
 def test_a_dead_letter_runs_with_other_arguments(stand: Stand) -> None:
     id = stand.send("fail", "once", max_tries=1)
     assert stand.ended(id).state is JobState.FAILED

@@ -1,0 +1,101 @@
+"""The body of a chord that Redis has not released: the keeper gives it the results that the ledger has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from celery import chord
+from sqlalchemy import update
+
+import tests.jobs  # noqa: F401
+from app.application import Celeriac
+from app.factory import build
+from app.job import Job, job
+from app.ledger.claims import messages
+from app.ledger.lifecycle import JobState
+from app.ledger.models import JOBS
+from app.settings import Settings
+from app.worker.workflows import Workflows
+from tests.signers import own_serializers, signer
+
+AWHILE = timedelta(minutes=1)
+
+
+@pytest.fixture(params=["json", "signed"])
+def app(
+    request: pytest.FixtureRequest, redis_url: str, database_url: str, tmp_path: Path
+) -> Iterator[Celeriac]:
+    signing: dict[str, Any] = signer(tmp_path, "ours").settings if request.param == "signed" else {}
+    with ExitStack() as stack:
+        stack.enter_context(own_serializers())
+        settings = Settings(
+            broker_url=redis_url, database_url=database_url, task_modules=("tests.jobs",), **signing
+        )
+        made: Celeriac = build(settings, set_as_current=False)
+        stack.callback(made.database.close)
+        yield stack.enter_context(closing(made))
+
+
+def enqueue(app: Celeriac, body: Any) -> str:
+    """A chord of two jobs that have ended with 1 and 2, a while ago; return its body's id."""
+    echo = app.tasks["tests.echo"]
+    result = chord([echo.s(1), echo.s(2)], body)()
+    members = [member.id for member in result.parent.results]
+    with app.database.transaction() as connection:
+        for number, member in enumerate(members, 1):
+            ended = {
+                "state": JobState.COMPLETED,
+                "result": str(number),
+                "finished": datetime.now(UTC) - AWHILE,
+            }
+            connection.execute(update(JOBS).where(JOBS.c.id == UUID(member)).values(ended))
+    return str(result.id)
+
+
+def sweep(app: Celeriac) -> None:
+    Workflows(app.database, on_change=lambda: None).sweep()
+
+
+def released(found: Job) -> bool:
+    return found.state is JobState.PENDING and found.next_attempt_after.year < 9999
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "bzip2"])
+def test_it_gets_the_results_in_front_of_its_arguments(compression: str | None, app: Celeriac) -> None:
+    id = enqueue(app, app.tasks["tests.echo"].s("own").set(compression=compression))
+    assert not released(job(id, app=app))
+    sweep(app)
+    found = job(id, app=app)
+    assert released(found)
+    assert found.args == [[1, 2], "own"]
+
+
+def test_one_that_takes_no_results_is_left_as_it_was(app: Celeriac) -> None:
+    id = enqueue(app, app.tasks["tests.echo"].si("own").set(compression="zlib"))
+    before = payload(app, id)
+    sweep(app)
+    assert released(job(id, app=app))
+    assert payload(app, id) == before
+
+
+def test_one_that_cannot_be_read_is_a_dead_letter_and_holds_up_nobody(app: Celeriac) -> None:
+    damaged = enqueue(app, app.tasks["tests.echo"].s())
+    whole = enqueue(app, app.tasks["tests.echo"].s())
+    with app.database.transaction() as connection:
+        connection.execute(update(JOBS).where(JOBS.c.id == UUID(damaged)).values(payload=b"\xff{"))
+    sweep(app)
+    found = job(damaged, app=app)
+    assert found.state is JobState.FAILED
+    assert payload(app, damaged) == b"\xff{"
+    assert released(job(whole, app=app))
+
+
+def payload(app: Celeriac, id: str) -> bytes:
+    with app.database.reading() as connection:
+        return messages(connection, [UUID(id)])[UUID(id)].payload
