@@ -18,7 +18,7 @@ from tests.servers import PostgresServer, ValkeyServer
 
 Size = TypeVar("Size")
 
-_DATABASE = "benchmark"
+_DATABASE, _SECOND = "benchmark", "benchmark_beside"
 _NOT_INHERITED = ("CELERY", "CELERIAC", "DATABASE_URL", "PYTHON", "PG")
 
 _SETTINGS = {
@@ -55,19 +55,19 @@ class Stage:
         """Forget the last trial, whoever's it was; return the environment of a new one of ``entry``."""
         with self.valkey.client(timeout=60) as client:
             client.flushall()
-        self.postgres.drop_database(_DATABASE)
+        for name in (_DATABASE, _SECOND):
+            self.postgres.drop_database(name)
         with self.postgres.connect() as connection:
             connection.execute("CHECKPOINT")  # or the last trial's dirty pages are written during this one
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)}
-        environment["CELERY_BROKER_URL"] = self.valkey.url(SIDES.index(entry))
-        environment[witness.VARIABLE] = str(scratch("witness"))
-        if entry.recorded:
-            environment["DATABASE_URL"] = self.postgres.create_database(_DATABASE)
-        return environment
+        return self._environment(entry, _DATABASE, SIDES.index(entry))
 
-    def connect(self) -> psycopg.Connection:
-        """A connection to the current trial's database."""
-        return self.postgres.connect(_DATABASE)
+    def beside(self, entry: Entry) -> dict[str, str]:
+        """The environment of a second trial on the servers of the current one, with data of its own."""
+        return self._environment(entry, _SECOND, len(SIDES))
+
+    def connect(self, *, second: bool = False) -> psycopg.Connection:
+        """A connection to the current trial's database, or to the one beside it."""
+        return self.postgres.connect(_SECOND if second else _DATABASE)
 
     @property
     def data(self) -> Path:
@@ -83,3 +83,11 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self._running.close()
+
+    def _environment(self, entry: Entry, database: str, broker: int) -> dict[str, str]:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)}
+        environment["CELERY_BROKER_URL"] = self.valkey.url(broker)
+        environment[witness.VARIABLE] = str(scratch("witness"))
+        if entry.recorded:
+            environment["DATABASE_URL"] = self.postgres.create_database(database)
+        return environment

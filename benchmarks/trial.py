@@ -30,20 +30,25 @@ class Moment:
 
 
 class Trial:
-    """As a context manager: the servers are empty, the side's tables made."""
+    """As a context manager: the servers are empty, the side's tables made.
 
-    def __init__(self, entry: Entry, stage: Stage) -> None:
+    Args:
+        second: a trial beside the current one, whose data stay.
+    """
+
+    def __init__(self, entry: Entry, stage: Stage, *, second: bool = False) -> None:
         self.entry = entry
         self.stage = stage
+        self._second = second
         self._argv = [str(environments.interpreter(entry)), "-m", entry.module]
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self.environment = self.stage.cleared(self.entry)
+        self.environment = (self.stage.beside if self._second else self.stage.cleared)(self.entry)
         self.witness = witness.Witness(Path(self.environment[witness.VARIABLE]))
         if self.entry.recorded:
             self.ask("prepare")
-            self.database = self._open.enter_context(self.stage.connect())
+            self.database = self._open.enter_context(self.stage.connect(second=self._second))
         return self
 
     def __exit__(self, *_: object) -> None:
