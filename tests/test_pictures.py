@@ -13,6 +13,7 @@ import pytest
 from app.application import Celeriac
 from app.factory import build
 from app.settings import Settings
+from benchmarks.workloads import WORKLOADS
 from docs.screenshots import DEMO, IMAGES, PICTURES, ROOT, Picture, Revealing, drawn, printed
 from tests.commands import call
 from tests.stock import Stock
@@ -43,14 +44,24 @@ def app(redis_url: str, sqlite_url: str) -> Iterator[Celeriac]:
     made.database.close()
 
 
-def test_every_picture_of_a_page_is_made_by_the_script_and_shown() -> None:
-    shown = {
+def shown(kind: str) -> set[Path]:
+    """The pictures of that kind that the pages show."""
+    return {
         (page.parent / name).resolve()
         for page in PAGES
         for name in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text())
-        if name.startswith(("docs/images", "images"))
+        if name.startswith(("docs/images", "images")) and name.endswith(kind)
     }
-    assert shown == {picture.path for picture in (DEMO, *PICTURES)} == set(IMAGES.glob("*.svg"))
+
+
+def test_every_picture_of_a_page_is_made_by_the_script_and_shown() -> None:
+    assert shown(".svg") == {picture.path for picture in (DEMO, *PICTURES)} == set(IMAGES.glob("*.svg"))
+
+
+def test_every_plot_of_a_page_is_of_a_workload_and_shown() -> None:
+    plots = {IMAGES / f"bench-{workload.name}.png" for workload in WORKLOADS}
+    assert shown(".png") == set(IMAGES.glob("*.png"))
+    assert shown(".png") <= plots
 
 
 @pytest.mark.parametrize("picture", TABLES, ids=lambda picture: picture.name)

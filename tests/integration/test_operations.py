@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import event, update
 
 from app import dead_letters
 from app.application import Celeriac
+from app.bulk import enqueue_many
 from app.dead_letters import Cause
 from app.errors import BadArgument
 from app.factory import build
@@ -17,6 +21,7 @@ from app.job import cancel, cancel_all, job, jobs
 from app.ledger import claims, outcomes
 from app.ledger.cancel import Answer
 from app.ledger.lifecycle import AttemptKind, JobState
+from app.ledger.models import JOBS
 from app.ledger.outcomes import Failure, Outcome
 from app.retention import Retention, prune
 from app.settings import Settings
@@ -150,3 +155,26 @@ def test_pruning_takes_what_is_older_than_its_retention(platform: Celeriac) -> N
     assert prune(app=platform, retention=now)[JobState.COMPLETED] == 1
     assert {UUID(found.id) for found in jobs(app=platform)} == {dead, waits, own}
     assert Retention.of(platform).tasks == {"tests.kept": timedelta(days=100)}
+
+
+def test_a_prune_rests_after_each_batch_for_longer_than_it_worked(platform: Celeriac) -> None:
+    enqueue_many(platform.tasks["tests.mail"], ([str(number)] for number in range(2_500)))
+    deletes: list[tuple[float, float]] = []
+    with platform.database.transaction() as connection:
+        connection.execute(update(JOBS).values(state=JobState.COMPLETED, finished=JOBS.c.queued))
+
+    def before(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
+        if text.startswith("DELETE FROM background_jobs"):
+            deletes.append((time.monotonic(), 0.0))
+
+    def after(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
+        if text.startswith("DELETE FROM background_jobs"):
+            deletes[-1] = deletes[-1][0], time.monotonic()
+
+    event.listen(platform.database.engine, "before_cursor_execute", before)
+    event.listen(platform.database.engine, "after_cursor_execute", after)
+    everything = Retention(done=timedelta(0), dead=timedelta(0))
+    assert prune(app=platform, retention=everything)[JobState.COMPLETED] == 2_500
+    first, second, third, *_ = deletes
+    assert second[0] - first[1] > 2 * (first[1] - first[0])
+    assert third[0] - second[1] > 2 * (second[1] - second[0])
