@@ -45,7 +45,7 @@ class Scheduler(RedBeatScheduler):
     max_interval: float
 
     def __init__(self, app: Celeriac, **options: Any) -> None:
-        self._synced = False
+        self._synced = self._closed = False
         self._ask_lock_at = 0.0
         self._failures = 0
         self._damaged: dict[str, float] = {}
@@ -66,12 +66,20 @@ class Scheduler(RedBeatScheduler):
         self._guarded(self._sync)
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """One turn, if this beat leads; the seconds until the next."""
+        """One turn, if this beat leads; the seconds until the next.
+
+        Raises:
+            SystemExit: it was closed. Celery's handler of SIGTERM closes it and raises that itself, wherever
+                the process is at; in a callback of the garbage collector Python drops it.
+        """
+        if self._closed:
+            raise SystemExit
         leads = self._leads()
         self._accompany(leads)
         return self._guarded(self._turn if leads else self._stand_by)
 
     def close(self) -> None:
+        self._closed = True
         if self._projector is not None:
             self._projector.stop()
             self._pulse.stop()

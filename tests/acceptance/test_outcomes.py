@@ -749,6 +749,6 @@ def test_nothing_is_left_over(stand: Stand, enqueued: dict[str, str]) -> None:
     for id in enqueued.values():
         stand.ended(id)
     assert stand.ended(stand.send("add", 1, 1)).result == 2
-    assert not jobs(state=JobState.RUNNING, app=stand.app)
+    stand.waits_until(lambda: not jobs(state=JobState.RUNNING, app=stand.app), "nobody holds a job")
     stand.worker.term()
     assert stand.worker.wait(30) == 0

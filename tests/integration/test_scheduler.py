@@ -108,6 +108,17 @@ def test_a_beat_that_was_robbed_of_its_lock_stands_by(app: Celeriac, redis_url: 
     beat.close()
 
 
+def test_a_beat_that_was_told_to_end_takes_no_other_turn(app: Celeriac) -> None:
+    """Even if the exception that should have ended it was raised where Python drops it."""
+    beat = Scheduler(app)
+    beat.tick()
+    overdue(app, "tick", 0.5)
+    beat.close()
+    with pytest.raises(SystemExit):
+        beat.tick()
+    assert runs(app, "tick") == 0
+
+
 def test_a_beat_starts_before_its_database(make: Callable[[str], Celeriac], bare_database_url: str) -> None:
     """It has no tables yet, which looks like any other trouble."""
     app = make(bare_database_url)
