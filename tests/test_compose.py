@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 import subprocess
@@ -20,6 +21,7 @@ TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("migrate", "worker", "beat", "flower")
+NO_SECRETS = {"EXTRAS"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 every_service = pytest.mark.parametrize("name", SERVICES)
@@ -76,14 +78,14 @@ def test_the_broker_keeps_what_it_has() -> None:
 
 
 def test_secrets_come_from_the_environment_and_must_be_set() -> None:
-    asked = set(re.findall(r"\$\{(\w+)", TEXT))
+    asked = set(re.findall(r"\$\{(\w+)", TEXT)) - NO_SECRETS
     assert asked == set(re.findall(r"\$\{(\w+):\?", TEXT)), "one has a default"
     example = dict(
         line.split("=", 1)
         for line in (ROOT / ".env.example").read_text().splitlines()
         if line and line[0] != "#"
     )
-    assert example.keys() == asked
+    assert example.keys() == asked | NO_SECRETS
     assert set(example.values()) == {""}
 
 
@@ -117,3 +119,14 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert set(copied) == let_in
     assert all((ROOT / name).exists() for name in copied)
+
+
+def test_the_image_has_the_extras_that_it_is_asked_for() -> None:
+    known = configparser.ConfigParser()
+    known.read(ROOT / "setup.cfg")
+    (given,) = re.findall(r"^ARG EXTRAS=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert set(given.split(",")) <= set(known["options.extras_require"])
+    built = DOCKERFILE.partition("ARG EXTRAS")[2].partition("FROM ")[0]
+    assert '".[${EXTRAS}]"' in built  # an ARG is known behind its line, and in its own stage only
+    for name in OURS:
+        assert SERVICES[name]["build"]["args"] == {"EXTRAS": f"${{EXTRAS:-{given}}}"}
