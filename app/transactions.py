@@ -14,7 +14,7 @@ from contextvars import Token
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session
 
 from app import arguments, hand_over, sending
@@ -41,7 +41,8 @@ class enqueue_in:
 
     With a ``Session`` in a ``with`` block each row is written at its call; with an ``AsyncSession``
     in an ``async with`` block all of them are written when the block ends. Savepoints count. The
-    AsyncResult and its id are known at once.
+    AsyncResult and its id are known at once. Messages leave after the outermost commit; those of a
+    session that is bound to a connection, whose commit cannot be seen, a moment later.
 
     Raises:
         AnotherDatabase: the session speaks to another database than the ledger.
@@ -126,6 +127,9 @@ class SessionWriter:
 
 def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> int:
     """Write rows through ``session``; their messages leave after its commit. Return how many are new."""
+    if isinstance(session.get_bind(), Connection):
+        # Whose transaction may be another's, and last beyond the session's: the dispatcher sees its commit.
+        new = [job.unsent() for job in new]
     accepted = enqueue_all(connection_of(session, app.database), new)
     if _UNSENT not in session.info:
         session.info[_UNSENT] = []
@@ -136,6 +140,8 @@ def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> int:
 
 
 def _send(app: Celeriac, session: Session) -> None:
+    if session.in_nested_transaction():
+        return  # a savepoint's end, which SQLAlchemy tells in the same way: the rows are not committed yet
     waiting, session.info[_UNSENT] = session.info[_UNSENT], []
     if not waiting:
         return

@@ -101,6 +101,57 @@ def test_a_savepoint_takes_only_its_own_jobs_back(platform: Celeriac, engine: En
     assert set(rows(platform)) == {kept.id}
 
 
+def test_a_savepoint_that_is_released_sends_nothing_yet(
+    platform: Celeriac, engine: Engine, redis_url: str
+) -> None:
+    with Session(engine) as session, enqueue_in(session, app=platform):
+        with session.begin_nested():
+            platform.tasks["tests.order"].delay(1)
+        assert waiting(platform, redis_url) == 0
+        session.commit()
+    assert waiting(platform, redis_url) == 1
+
+
+def test_a_rollback_takes_the_jobs_of_released_savepoints_along(
+    platform: Celeriac, engine: Engine, redis_url: str
+) -> None:
+    with Session(engine) as session, enqueue_in(session, app=platform):
+        session.execute(text("INSERT INTO orders VALUES (1)"))  # on SQLite, savepoints alone begin nothing
+        with session.begin_nested(), session.begin_nested():
+            platform.tasks["tests.order"].delay(1)
+        session.rollback()
+        platform.tasks["tests.order"].delay(2)
+        session.commit()
+    assert len(rows(platform)) == 1
+    assert waiting(platform, redis_url) == 1
+
+
+def test_a_commit_with_a_savepoint_open_sends_its_jobs(
+    platform: Celeriac, engine: Engine, redis_url: str
+) -> None:
+    with Session(engine) as session, enqueue_in(session, app=platform):
+        session.begin_nested()
+        platform.tasks["tests.order"].delay(1)
+        session.commit()  # of the savepoint, too
+    assert len(rows(platform)) == 1
+    assert waiting(platform, redis_url) == 1
+
+
+def test_the_commit_of_a_session_in_somebody_elses_transaction_sends_nothing(
+    platform: Celeriac, engine: Engine, redis_url: str
+) -> None:
+    with engine.begin() as outer:
+        outer.execute(text("INSERT INTO orders VALUES (1)"))
+        with Session(outer) as session, enqueue_in(session, app=platform):
+            id = platform.tasks["tests.order"].delay(1).id
+            session.commit()
+        assert waiting(platform, redis_url) == 0
+        assert rows(platform) == {}
+    (row,) = rows(platform).values()
+    assert (str(row.id), row.dispatch_count) == (id, 0)  # the dispatcher's, now that it is there
+    assert waiting(platform, redis_url) == 0
+
+
 def test_outside_the_block_jobs_are_accepted_at_once(platform: Celeriac, engine: Engine) -> None:
     with Session(engine) as session:
         with enqueue_in(session, app=platform):
