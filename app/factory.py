@@ -32,6 +32,8 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
         control="app.control:Control",
         set_as_current=set_as_current,
     )
+    if set_as_current:
+        app.set_default()  # of all threads: Celery's current app is that of the thread which made it
     app.settings = settings
     # Or CELERY_RESULT_BACKEND, which Celery reads too, would bring its own class.
     app.backend_cls = f"app.results:ResultBackend+{settings.results}"

@@ -48,6 +48,9 @@ OPTIONS = frozenset(
     ]
 )
 
+#: Those that may stand beside a schedule's own words.
+OF_ITS_JOBS = ("priority", "queue", "user_id", "max_tries", "timeout", "expires")
+
 _SHORTEST, _LONGEST = 1.0, 10 * 366 * 86_400.0  # seconds
 _MOST_CAUGHT_UP = 10_000
 _TICK = timedelta(microseconds=1)
@@ -75,6 +78,14 @@ class Proposal:
     run_immediately: bool = False
     enabled: bool | None = None
     static: bool = False
+
+
+def of_its_jobs(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a schedule's jobs, of those words that stand beside its own; None says nothing."""
+    options = {name: given[name] for name in OF_ITS_JOBS if given.get(name) is not None}
+    if isinstance(options.get("expires"), timedelta):
+        options["expires"] = options["expires"].total_seconds()
+    return options
 
 
 def settle(app: Celeriac, wanted: Proposal, *, row: Any, now: datetime) -> dict[str, Any]:

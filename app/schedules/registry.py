@@ -19,7 +19,7 @@ from app.ledger import jobs
 from app.ledger import schedules as ledger
 from app.schedules.definition import Schedule, of_row
 from app.schedules.jobs import new_job
-from app.schedules.proposal import Proposal, settle
+from app.schedules.proposal import Proposal, of_its_jobs, settle
 
 if TYPE_CHECKING:
     from app.application import Celeriac
@@ -85,7 +85,7 @@ def register(
         "user_id": user_id,
         "max_tries": max_tries,
         "timeout": timeout,
-        "expires": expires.total_seconds() if isinstance(expires, timedelta) else expires,
+        "expires": expires,
     }
     wanted = Proposal(
         name=name,
@@ -95,7 +95,7 @@ def register(
         at=at,
         args=args,
         kwargs={} if kwargs is None else kwargs,
-        options={option: value for option, value in options.items() if value is not None},
+        options=of_its_jobs(options),
         timezone=timezone,
         start=start,
         end=end,

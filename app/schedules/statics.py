@@ -13,7 +13,7 @@ from celery.schedules import crontab, schedule
 from app.errors import InvalidSchedule
 from app.events import Event
 from app.ledger import schedules as ledger
-from app.schedules.proposal import Proposal
+from app.schedules.proposal import OF_ITS_JOBS, Proposal, of_its_jobs
 from app.schedules.registry import put
 
 if TYPE_CHECKING:
@@ -68,16 +68,18 @@ def proposal(name: str, entry: Any) -> Proposal:
         entry = {key: getattr(entry, key) for key in ("task", "schedule", "args", "kwargs", "options")}
     if not isinstance(entry, Mapping) or "task" not in entry:
         raise InvalidSchedule(name[:80], ["wanted a dict with a task and a schedule"])
-    surplus = sorted(str(key) for key in set(entry) - _OURS - _CELERYS)
+    known = {*_OURS, *_CELERYS, *OF_ITS_JOBS}
+    surplus = sorted(str(key) for key in set(entry) - known)
     if surplus:
-        known = ", ".join(sorted(_OURS | _CELERYS))
-        raise InvalidSchedule(name[:80], [f"wanted some of {known}, found {', '.join(surplus)[:60]}"])
+        raise InvalidSchedule(
+            name[:80], [f"wanted some of {', '.join(sorted(known))}, found {', '.join(surplus)[:60]}"]
+        )
     given = {key: entry[key] for key in _OURS if key in entry}
     if "schedule" in entry:
         given |= _when(name, entry["schedule"])
     options = entry.get("options") or {}
     if isinstance(options, Mapping):
-        options = {key: value for key, value in options.items() if value is not None}
+        options = {key: value for key, value in options.items() if value is not None} | of_its_jobs(entry)
     return Proposal(
         name=name,
         task=entry["task"],

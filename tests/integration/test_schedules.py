@@ -520,6 +520,10 @@ def test_static_schedules_in_every_form_of_celerys(small: Clockwork) -> None:
                 "schedule": "0 3 * * *",
                 "timezone": "Europe/Berlin",
                 "overlap": "skip",
+                "priority": "high",
+                "max_tries": 2,
+                "expires": MINUTE,
+                "options": {"priority": "low", "user_id": "7"},
             },
         }
     )
@@ -534,6 +538,7 @@ def test_static_schedules_in_every_form_of_celerys(small: Clockwork) -> None:
     }
     assert all(each.static and each.next_run for each in found.values())
     assert found["seconds"].options == {"priority": "low", "expires": 10}
+    assert found["text"].options == {"priority": "high", "max_tries": 2, "expires": 60, "user_id": "7"}
 
 
 def test_static_schedules_that_cannot_work_are_named(
