@@ -102,7 +102,7 @@ def replay_one(
     with platform.database.transaction() as connection:
         if edited is not None and not ledger.edit(connection, wanted, payload=edited[0], headers=edited[1]):
             return False
-        return bool(replay_rows(connection, [wanted]))
+        return bool(replay_rows(connection, [wanted], dead_only=True))
 
 
 def replay(
@@ -145,7 +145,7 @@ def discard(
 
 
 def _replay_batch(connection: Any, ids: Sequence[UUID]) -> int:
-    return len(replay_rows(connection, ids))
+    return len(replay_rows(connection, ids, dead_only=True))
 
 
 def _each(app: Celeriac, cause: Cause, act: Any, rate: float | None, progress: Any) -> int:

@@ -19,20 +19,23 @@ _jobs = JOBS
 ENDLESS = 2**31 - 1
 
 
-def replay(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+def replay(connection: Connection, ids: Sequence[UUID], *, dead_only: bool = False) -> set[UUID]:
     """Set failed and cancelled jobs back to pending, due now; return those that were.
 
     Attempts go on counting, so that a late outcome of an old one is still refused.
+
+    Args:
+        dead_only: leave those alone that were cancelled.
     """
     dialect = connection.dialect.name
-    return {row.id for row in connection.execute(_replay(dialect), batch.ids(dialect, ids))}
+    return {row.id for row in connection.execute(_replay(dialect, dead_only), batch.ids(dialect, ids))}
 
 
 @lru_cache
-def _replay(dialect: str) -> Update:
+def _replay(dialect: str, dead_only: bool) -> Update:
     c = _jobs.c
     tries = c.max_tries - c.tries_before
-    again = unindexed(c.state).in_([JobState.FAILED, JobState.CANCELLED])
+    again = unindexed(c.state).in_([JobState.FAILED] if dead_only else [JobState.FAILED, JobState.CANCELLED])
     return (
         update(_jobs)
         .where(batch.among(dialect, c.id), again)

@@ -126,6 +126,13 @@ def test_a_replay_by_cause_leaves_the_others_dead(platform: Celeriac) -> None:
     assert [attempt.exception_type for attempt in job(str(one), app=platform).attempts] == ["KeyError"]
 
 
+def test_what_was_cancelled_is_no_dead_letter_to_be_replayed(platform: Celeriac) -> None:
+    id = str(enqueued(platform, "a"))
+    cancel(id, app=platform)
+    assert not dead_letters.replay_one(id, app=platform)
+    assert job(id, app=platform).state is JobState.CANCELLED
+
+
 def test_edited_arguments_are_checked_against_the_signature(platform: Celeriac) -> None:
     dead = enqueued(platform, "a")
     run(platform, dead, state=JobState.FAILED, failure=BROKEN)
