@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from app import arguments, hand_over, sending
 from app.current import meant
@@ -134,7 +134,7 @@ def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> int:
     if _UNSENT not in session.info:
         session.info[_UNSENT] = []
         event.listen(session, "after_commit", lambda done: _send(app, done))
-        event.listen(session, "after_soft_rollback", _forget)
+        event.listen(session, "after_transaction_end", _forget)
     session.info[_UNSENT] += [job for job in new if job.dispatch_count and job.id in accepted]
     return len(accepted)
 
@@ -151,7 +151,6 @@ def _send(app: Celeriac, session: Session) -> None:
         sending.send(app, waiting)
 
 
-def _forget(session: Session, previous: Any) -> None:
-    if previous.nested:
-        return  # a savepoint: messages of rows that went with it are dropped by the worker
-    session.info[_UNSENT] = []
+def _forget(session: Session, ended: SessionTransaction) -> None:
+    if ended.parent is None:  # of rows that went with a savepoint, the worker drops the messages
+        session.info[_UNSENT] = []

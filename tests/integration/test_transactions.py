@@ -91,6 +91,19 @@ def test_a_rollback_leaves_neither_row_nor_message(
     assert waiting(platform, redis_url) == 0
 
 
+def test_a_session_that_was_closed_forgets_its_jobs(
+    platform: Celeriac, engine: Engine, redis_url: str
+) -> None:
+    session = Session(engine)
+    platform.tasks["tests.order"].apply_async((1,), session=session)
+    session.close()
+    session.execute(text("INSERT INTO orders VALUES (1)"))
+    session.commit()
+    session.close()
+    assert rows(platform) == {}
+    assert waiting(platform, redis_url) == 0
+
+
 def test_a_savepoint_takes_only_its_own_jobs_back(platform: Celeriac, engine: Engine) -> None:
     with Session(engine) as session, enqueue_in(session, app=platform):
         kept = platform.tasks["tests.order"].delay(1)
