@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from app import hand_over, sending, wire
 from app.current import meant
-from app.errors import BadArgument, LedgerUnavailable
+from app.errors import BadArgument, EnqueueUncertain, LedgerUnavailable
 from app.hand_over import CHUNK
+from app.ledger.acceptance import accept_again, patience
 from app.ledger.alike import Alike, copying
 from app.ledger.database import UNREACHABLE
 from app.likeness import Call as Call
@@ -52,6 +53,7 @@ def enqueue_many(
     Raises:
         BadArgument, PayloadTooLarge, TypeError: with a note that says which call it was.
         LedgerUnavailable: with a note that says how many were enqueued before.
+        EnqueueUncertain: the database was lost inside the commit of the next ones.
     """
     if chunk < 1:
         raise BadArgument("chunk", f"wanted an integer of at least 1, found {chunk!r}")
@@ -76,10 +78,16 @@ def _behind(app: Celeriac, background: Executor, chunks: Iterable[Chunk]) -> Ite
     the two would wait for each other at every step.
     """
     pending: tuple[Future[int], int] | None = None
-    for some in chunks:
+    try:
+        for some in chunks:
+            if pending is not None:
+                before, pending = pending, None
+                yield before[0].result(), before[1]
+            pending = background.submit(_begun(app, some)), some.size
+    except Exception:  # of a chunk that cannot be made: the one before it is written, or its own error said
         if pending is not None:
             yield pending[0].result(), pending[1]
-        pending = background.submit(_begun(app, some)), some.size
+        raise
     if pending is not None:
         yield pending[0].result(), pending[1]
 
@@ -92,31 +100,35 @@ def _begun(app: Celeriac, chunk: Chunk) -> Callable[[], int]:
     texts = (
         list(wire.write_alike(alike.model, alike.headers(), alike.rows)) if alike.model.dispatch_count else []
     )
-    with ExitStack() as stack, _lost(app):
-        connection = stack.enter_context(app.database.transaction())
-        stack.enter_context(copying(connection, alike))
-        return partial(_end, app, alike, texts, stack.pop_all())
+    within = patience((len(payload) for _, payload, _ in alike.rows), app.settings.enqueue_timeout)
+    try:
+        with ExitStack() as stack:
+            connection = stack.enter_context(app.database.transaction(within=within))
+            stack.enter_context(copying(connection, alike))
+            return partial(_end, app, alike, texts, stack.pop_all())
+    except _lost(app) as exc:
+        raise LedgerUnavailable(type(exc).__name__) from exc
 
 
 def _end(app: Celeriac, alike: Alike, texts: Sequence[str], written: ExitStack) -> int:
     """Commit, then send the messages."""
     try:
-        with _lost(app):
-            written.close()
+        written.close()
     except app.database.errors.IntegrityError:  # an id that exists: somebody makes ids of his own
         return int(app.amqp.door.write_many(alike.jobs()))
+    except _lost(app):
+        all_of_it = alike.jobs()
+        new = {job.id for job in all_of_it}
+        accept_again(app.database, all_of_it, new, within=app.settings.enqueue_timeout)
     if texts:
         sending.send_alike(app, alike, texts)
     return len(alike.rows)
 
 
-@contextmanager
-def _lost(app: Celeriac) -> Iterator[None]:
+def _lost(app: Celeriac) -> tuple[type[Exception], ...]:
+    """Errors of a connection that was lost."""
     errors = app.database.errors
-    try:
-        yield
-    except (*UNREACHABLE, errors.OperationalError, errors.InterfaceError) as exc:
-        raise LedgerUnavailable(type(exc).__name__) from exc
+    return (*UNREACHABLE, errors.OperationalError, errors.InterfaceError)
 
 
 def _told(written: Iterable[tuple[int, int]], progress: Callable[[int], object] | None) -> int:
@@ -128,7 +140,7 @@ def _told(written: Iterable[tuple[int, int]], progress: Callable[[int], object] 
             seen += size
             if progress is not None:
                 progress(seen)
-    except LedgerUnavailable as exc:
+    except (LedgerUnavailable, EnqueueUncertain) as exc:
         exc.add_note(f"{seen} calls before it were enqueued")
         raise
     return new

@@ -20,13 +20,12 @@ from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
 from app import arguments, hand_over, sending, signing
-from app.errors import BadArgument, LedgerUnavailable, PayloadTooLarge
+from app.errors import BadArgument, PayloadTooLarge
 from app.ids import optional_id, parse_id
 from app.ledger import jobs
-from app.ledger.acceptance import accept
-from app.ledger.bulk import enqueue_all
+from app.ledger.acceptance import accept, accept_all
+from app.ledger.bulk import first_of_each
 from app.ledger.columns import LATEST, PARKED
-from app.ledger.database import UNREACHABLE
 from app.ledger.jobs import NewJob
 from app.ledger.models import NAME_LENGTH
 from app.ledger.replay import ENDLESS, replay
@@ -148,12 +147,12 @@ class Door:
     def enter(self, body: Any, producer: Any, options: dict[str, Any]) -> None:
         """Accept one message: hand it over, or write its row and send it."""
         job = self._job(body, options)
-        if hand_over.collect(job):
-            return
         attempt = self._app.current_worker_task
-        if attempt is not None and attempt.request.id == str(job.id):
-            if job.headers["retries"] > attempt.request.retries:
-                hand_over.leave_retry(attempt.request, job)
+        its_own = attempt is not None and attempt.request.id == str(job.id)
+        if its_own and job.headers["retries"] > attempt.request.retries:
+            hand_over.leave_retry(attempt.request, job)
+            return
+        if hand_over.collect(job) or its_own:
             return  # a job that sends itself again without a word of retry is accepted already
         write = _writer_of(self._app, options.get("session")) or hand_over.writer()
         if write is not None:
@@ -175,25 +174,22 @@ class Door:
             sending.send(app, [job], producer=producer)
         return new
 
-    def write_many(self, new: Sequence[NewJob]) -> int:
+    def write_many(self, new: Sequence[NewJob], producer: Any = None) -> int:
         """Rows, then messages; return how many are new.
 
         Raises:
             LedgerUnavailable: the database cannot be reached.
+            EnqueueUncertain: it fell silent inside the commit.
         """
         app = self._app
         if len(new) == 1:
-            return int(self.write(new[0]))
+            return int(self.write(new[0], producer))
         if app.broker_state.resting:
             new = [job.unsent() for job in new]
-        try:
-            with app.database.transaction() as connection:
-                ids = enqueue_all(connection, new)
-        except UNREACHABLE as exc:
-            raise LedgerUnavailable(type(exc).__name__) from exc
-        fresh = {job.id: job for job in new if job.id in ids}
-        if unsent := [job for job in fresh.values() if job.dispatch_count]:
-            sending.send(app, unsent)
+        ids = accept_all(app.database, new, within=app.settings.enqueue_timeout)
+        fresh = first_of_each([job for job in new if job.id in ids])
+        if unsent := [job for job in fresh if job.dispatch_count]:
+            sending.send(app, unsent, producer=producer)
         for job in new:
             if job.id not in ids:
                 self.met_again(job)

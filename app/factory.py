@@ -60,7 +60,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_connection_timeout": 1.0,
         "broker_pool_acquire_timeout": 1.0,
-        "broker_pool_limit": 10,
+        "broker_pool_limit": 100,  # at most; one of a producing thread is held while its row is written
         "imports": list(settings.task_modules),
         "task_queues": [Queue(queue, routing_key=queue) for queue in QUEUES],
         "task_default_queue": Priority.NORMAL.queue,

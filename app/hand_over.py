@@ -68,10 +68,10 @@ class Gatherer:
 
     Args:
         producer: what publishes all the rest.
-        write: rows, then messages.
+        write: rows, then messages, with that producer.
     """
 
-    def __init__(self, producer: Any, write: Callable[[list[NewJob]], object]) -> None:
+    def __init__(self, producer: Any, write: Callable[[list[NewJob], Any], object]) -> None:
         self._producer = producer
         self._write = write
         self._members: list[NewJob] = []
@@ -85,7 +85,7 @@ class Gatherer:
         """Write those that were not written yet."""
         members, self._members = self._members, []
         if members:
-            self._write(members)
+            self._write(members, self._producer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)

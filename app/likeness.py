@@ -18,6 +18,7 @@ from app.ids import derived_id, new_ids
 from app.ledger.alike import Alike, is_root, own_headers
 from app.ledger.jobs import NewJob
 from app.ledger.models import NAME_LENGTH
+from app.task import Task
 
 #: Of a job: its id, its payload, its own headers (``app.ledger.alike``).
 Row: TypeAlias = tuple[str, bytes, str]
@@ -95,7 +96,7 @@ class Maker:
                 call = call_of(given)
                 if likeness is None or call.options:
                     job = self._through_the_door(call)
-                    if likeness is None and not call.options and self._can_be_imitated(job):
+                    if likeness is None and not call.options and self._can_be_imitated(call, job):
                         likeness = _Likeness(self, job)
                         if others is None and call.idempotency_key is None:
                             rows.append(likeness.original())
@@ -124,10 +125,20 @@ class Maker:
         (job,) = found
         return job
 
-    def _can_be_imitated(self, job: NewJob) -> bool:
+    def _can_be_imitated(self, call: Call, job: NewJob) -> bool:
         """Whether nothing but arguments and ids is different in the next one."""
-        plain = job.content_type == _JSON and "compression" not in job.headers
-        return plain and self.task._dump_pydantic_arguments is None
+        task = type(self.task)
+        if (
+            job.content_type != _JSON
+            or "compression" in job.headers
+            or self.task._dump_pydantic_arguments is not None
+            or task.apply_async is not Task.apply_async
+            or task.shadow_name is not Task.shadow_name
+            or self.options.keys() & {"argsrepr", "kwargsrepr"}
+        ):
+            return False
+        told = job.headers["argsrepr"], job.headers["kwargsrepr"]
+        return _Likeness(self, job).arguments(call.args, call.kwargs) == (job.payload, *told)
 
 
 class _Likeness:
@@ -148,13 +159,13 @@ class _Likeness:
         return id, self.model.payload, own
 
     def row(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Row:
-        payload, argsrepr, kwargsrepr = self._arguments(args, kwargs)
+        payload, argsrepr, kwargsrepr = self.arguments(args, kwargs)
         id = next(self._maker.ids)
         return id, payload, own_headers(id, argsrepr, kwargsrepr, root=self._root)
 
     def job(self, call: Call) -> NewJob:
         """The same, as a job that may have a key."""
-        payload, argsrepr, kwargsrepr = self._arguments(call.args, call.kwargs)
+        payload, argsrepr, kwargsrepr = self.arguments(call.args, call.kwargs)
         id, key = next(self._maker.ids), call.idempotency_key
         if key is not None:
             key = arguments.check_text("idempotency_key", key, length=NAME_LENGTH)
@@ -166,7 +177,7 @@ class _Likeness:
             own["root_id"] = own["id"]
         return NewJob(**{**self._same, **own, "idempotency_key": key})
 
-    def _arguments(self, given: Sequence[Any], named: Mapping[str, Any] | None) -> tuple[bytes, str, str]:
+    def arguments(self, given: Sequence[Any], named: Mapping[str, Any] | None) -> tuple[bytes, str, str]:
         """Its payload, and its arguments as people may see them."""
         maker = self._maker
         args, kwargs = tuple(given), dict(named) if named else {}

@@ -21,7 +21,7 @@ from app import arguments, hand_over, sending
 from app.current import meant
 from app.errors import AttemptTaken, BadArgument
 from app.ledger import outcomes
-from app.ledger.bulk import enqueue_all
+from app.ledger.bulk import enqueue_all, first_of_each
 from app.ledger.jobs import NewJob
 from app.ledger.lifecycle import JobState
 from app.ledger.outcomes import Outcome
@@ -135,7 +135,7 @@ def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> int:
         session.info[_UNSENT] = []
         event.listen(session, "after_commit", lambda done: _send(app, done))
         event.listen(session, "after_transaction_end", _forget)
-    session.info[_UNSENT] += [job for job in new if job.dispatch_count and job.id in accepted]
+    session.info[_UNSENT] += [job for job in first_of_each(new) if job.dispatch_count and job.id in accepted]
     return len(accepted)
 
 

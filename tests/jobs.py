@@ -20,6 +20,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from app.bulk import enqueue_together
 from app.transactions import complete_in
 from tests import effects
 from tests.witness import END, START, Witness, mark
@@ -30,6 +31,11 @@ from tests.witness import END, START, Witness, mark
 @shared_task(name="tests.noop", ignore_result=True)
 def noop() -> None:
     """Nothing."""
+
+
+@shared_task(name="tests.seldom", rate_limit="15/m")
+def seldom() -> None:
+    """Nothing, once in four seconds."""
 
 
 @shared_task(name="tests.add")
@@ -248,6 +254,15 @@ def retry_with(self: Task[Any, Any], value: int, times: int = 1) -> int:
     """Retry at once with ``value + 1``, ``times`` times; the value of the last attempt."""
     if self.request.retries < times:
         raise self.retry(args=[value + 1], kwargs={"times": times}, countdown=0)
+    return value
+
+
+@shared_task(name="tests.retry_in_a_block", bind=True)
+def retry_in_a_block(self: Task[Any, Any], value: int) -> int:
+    """Retry once with ``value + 1``, from where jobs are gathered."""
+    with enqueue_together():
+        if self.request.retries == 0:
+            raise self.retry(args=[value + 1], countdown=0)
     return value
 
 

@@ -1,7 +1,7 @@
-"""Enqueue many at a time: on PostgreSQL one statement, with the rows in one JSON text.
+"""Enqueue many at a time, of any kind: on PostgreSQL one statement, with the rows in one JSON text.
 
-A COPY is no faster for the client, knows neither the server's clock nor what to do with a row that exists.
-What the rows have in common travels once: the server spends half of its time on reading the JSON.
+A COPY (``app.ledger.alike``) is quicker, but does not know what to do with a row that exists. What the rows
+have in common travels once: the server spends half of its time on reading the JSON.
 """
 
 from __future__ import annotations
@@ -33,12 +33,23 @@ _MISSING = object()
 
 
 def enqueue_all(connection: Connection, jobs: Sequence[NewJob]) -> set[UUID]:
-    """As ``app.ledger.jobs.enqueue``, for many at a time; return the ids that are new."""
+    """As ``app.ledger.jobs.enqueue``, for many at a time; return the ids that are new.
+
+    Of jobs with the same id the first is written.
+    """
     if not jobs:
         return set()
     if connection.dialect.name != "postgresql":
         return {job.id for job in jobs if enqueue(connection, [job])}
     return set(connection.execute(_insert_all(), _parameters(jobs)).scalars())
+
+
+def first_of_each(jobs: Sequence[NewJob]) -> list[NewJob]:
+    """One job of each id: the first, which is the one whose row is written."""
+    found: dict[UUID, NewJob] = {}
+    for job in jobs:
+        found.setdefault(job.id, job)
+    return list(found.values())
 
 
 @lru_cache

@@ -11,13 +11,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from app.ledger.watchdog import WATCHDOG
 
 #: Errors that say that the database cannot be reached now, and nothing of the statement.
 UNREACHABLE = (OperationalError, InterfaceError, TimeoutError, ConnectionError)
@@ -32,6 +34,10 @@ _PLANS = (
     "enable_hashjoin = off",
     "enable_mergejoin = off",
 )
+
+
+#: PQTRANS_IDLE (postgresql.org/docs/current/libpq-status.html).
+_IDLE = 0
 
 
 class Database:
@@ -83,9 +89,14 @@ class Database:
         return self.engine.dialect.loaded_dbapi
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A durable write transaction, committed when the block ends well."""
-        with self.engine.connect() as connection:
+    def transaction(self, *, within: float | None = None) -> Iterator[Connection]:
+        """A durable write transaction, committed when the block ends well.
+
+        Args:
+            within: seconds after which the connection is cut, if it has not ended. PostgreSQL only; SQLite is
+                bounded by its own busy timeout.
+        """
+        with self.engine.connect() as connection, self._watched(connection, within):
             # Begun and ended by hand: the connections stay in autocommit, so that a single
             # statement pays for nothing but itself.
             connection.exec_driver_sql(self._begin)
@@ -108,8 +119,7 @@ class Database:
 
         PostgreSQL only. Errors are the driver's; a connection that is lost in the block is dropped.
         """
-        while _was_closed(pooled := self.engine.raw_connection()):
-            pooled.invalidate()
+        pooled = self.engine.raw_connection()
         driver: Any = pooled.driver_connection
         try:
             yield pooled
@@ -119,6 +129,12 @@ class Database:
             raise
         finally:
             pooled.close()
+
+    def _watched(self, connection: Connection, within: float | None) -> AbstractContextManager[object]:
+        if within is None or self.dialect == "sqlite":
+            return nullcontext()
+        driver: Any = connection.connection.driver_connection
+        return WATCHDOG.watching(driver.fileno(), within=within)
 
     #: A connection to read with; it takes no lock and holds no snapshot between statements.
     reading = statement
@@ -155,15 +171,25 @@ def server_clock(pooled: PoolProxiedConnection) -> float:
     return float(pooled.record_info["clock"]) + time.monotonic()
 
 
-def _was_closed(pooled: PoolProxiedConnection) -> bool:
-    """Whether the server has closed an idle connection, which only then has something to read.
+def _refuse_if_closed(
+    connection: DBAPIConnection, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection
+) -> None:
+    """Hand out another, if the server has closed an idle connection, which only then has something to read.
 
     No round trip.
     """
-    driver: Any = pooled.driver_connection
+    driver: Any = connection
     poller = select.poll()
     poller.register(driver.fileno(), select.POLLIN | select.POLLHUP)
-    return bool(poller.poll(0))
+    if poller.poll(0):
+        raise DisconnectionError
+
+
+def _drop_if_busy(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+    """What a time limit cut short, nobody shall inherit: in a transaction, or before its answer was read."""
+    driver: Any = connection
+    if driver is not None and driver.pgconn.transaction_status != _IDLE:
+        entry.invalidate()
 
 
 def _roll_back(connection: Connection) -> None:
@@ -201,6 +227,8 @@ def _create(database: Database) -> Engine:
 
     event.listen(engine, "do_connect", connect_in_time)
     event.listen(engine, "connect", _read_clock)
+    event.listen(engine, "checkout", _refuse_if_closed)
+    event.listen(engine, "checkin", _drop_if_busy)
     if database._by_key and database._prepared:
         event.listen(engine, "connect", _plan_once)
     return engine
@@ -217,6 +245,7 @@ def _postgresql_arguments(database: Database) -> dict[str, Any]:
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
+        "tcp_user_timeout": 11_000,  # milliseconds; while an answer is waited for, there are no keepalives
     }
 
 

@@ -43,11 +43,11 @@ class Watchdog:
         watch = Watch(descriptor, time.monotonic() + within)
         with self._lock:
             self._watches.add(watch)
+            if not self._awake.is_set():
+                self._awake.set()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="ledger-watchdog", daemon=True)
                 self._thread.start()
-            elif not self._awake.is_set():
-                self._awake.set()
         try:
             yield watch
         finally:

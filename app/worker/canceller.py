@@ -46,17 +46,16 @@ class Canceller:
         for job, mode in wanted.items():
             if job not in self._told:
                 self._in_event_loop(lambda job=job, mode=mode: self._act(job, mode))  # type: ignore[misc]
-        # A soft request may be made harder later: only hard ones are done with.
-        self._told = {job for job, mode in wanted.items() if mode == Mode.HARD}
+        self._told.intersection_update(wanted)
 
     def _act(self, job: UUID, mode: str) -> None:
         request = state.requests.get(str(job))
-        if request is None:
-            return
-        if request.time_start is None:
-            state.revoked.add(str(job))  # not begun: Celery drops it when its turn comes
+        if request is None or request.time_start is None:
+            # Not begun, or ended, or in the bucket of a rate limit: Celery drops it when its turn comes.
+            state.revoked.add(str(job))
         elif mode == Mode.HARD:
             try:
+                self._told.add(job)  # once; a soft request may be made harder later
                 request.terminate(self._pool(), signal="SIGTERM")
             except NotImplementedError:
                 logger.warning(Event.CANNOT_TERMINATE, {"job": job})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery.utils.functional import noop
+from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from app import __version__, failures, probes, signing
@@ -195,6 +196,7 @@ class Consumer(CeleryConsumer):
                 return  # won while the worker began to stop: released at its end
             try:
                 assert self._hand_over is not None
+                state.revoked.discard(message.headers["id"])  # cancelled once, and replayed since
                 if self.app.settings.signs:
                     signing.check(message.body, message.content_type, message.headers)
                 self._hand_over(message)

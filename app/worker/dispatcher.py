@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from app import sending
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 BATCH = 500
 
+_LONGEST = 1.0  # seconds at a time
+_OTHERS = 0.05  # seconds until the next look
+
 
 class Dispatcher:
     def __init__(self, app: Celeriac, database: Database, *, meter: Meter) -> None:
@@ -23,25 +27,31 @@ class Dispatcher:
         self._meter = meter
 
     def run(self) -> float | None:
-        """Send what is due; return the seconds until more is, None when nothing waits."""
+        """Send what is due, for about a second; return the seconds until more is, None when nothing waits."""
+        end = time.monotonic() + _LONGEST
         while True:
             with self._database.reading() as connection:
                 levels = dispatch.levels(connection)
             due = [level.priority for level in levels if level.due_in <= 0]
             if not due:
                 return min((level.due_in for level in levels), default=None)
-            if self._app.broker_state.resting or not self._send(due):
+            sent = None if self._app.broker_state.resting else self._send(due)
+            if sent is None:
                 return 1.0
             self._meter.late(max(-level.due_in for level in levels))
+            if not sent:
+                return _OTHERS  # are sending all that is due
+            if time.monotonic() >= end:
+                return 0.0  # the keeper has other duties, its heartbeat first
 
-    def _send(self, priorities: list[int]) -> bool:
-        """Send one batch; False when the broker did not take it."""
+    def _send(self, priorities: list[int]) -> int | None:
+        """Send one batch; return how many, None when the broker did not take them."""
         messages: list[Message] = []
         with self._database.transaction() as connection:
             for priority in priorities:
                 if len(messages) < BATCH:
                     messages += dispatch.take_due(connection, priority, limit=BATCH - len(messages))
         if messages and not sending.send(self._app, messages, database=self._database):
-            return False
+            return None
         self._meter.sent.inc(len(messages))
-        return True
+        return len(messages)

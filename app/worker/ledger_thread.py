@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 #: Seconds. Enough for a thread to wake up and be next.
 _YIELD = 0.00005
 
-#: A turn takes at most this many of each.
+#: A turn takes at most this many outcomes.
 _MOST = 500
 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 2.0  # seconds, while the database is away
@@ -161,7 +161,7 @@ class LedgerThread:
         )
 
     def _drain(self) -> None:
-        while len(self._work.told) < _MOST and len(self._work.arrived) < _MOST:
+        while len(self._work.told) < _MOST:  # of deliveries there are no more than the prefetch allows
             try:
                 self._take(self._inbox.get_nowait())
             except queue.Empty:

@@ -30,7 +30,7 @@ from app.application import Celeriac
 from app.errors import JobNotFound
 from app.factory import build
 from app.hand_over import collecting
-from app.job import Job, job, jobs
+from app.job import Job, cancel, job, jobs
 from app.ledger import jobs as ledger_jobs
 from app.ledger.lifecycle import TERMINAL, AttemptKind, JobState
 from app.settings import Settings
@@ -221,6 +221,9 @@ CASES = {
     ),
     "retry with other positional arguments": Case(
         task="retry_with", args=(1, 2), result=3, kinds=[_ERROR] * 2
+    ),
+    "retry from a block that gathers jobs": Case(
+        task="retry_in_a_block", args=(1,), result=2, kinds=[_ERROR], everywhere=False
     ),
     "retry with other keyword arguments": Case(task="retry_kwargs", args=(7,), result=[7, 2], kinds=[_ERROR]),
     "retry of a compressed job": Case(
@@ -501,6 +504,25 @@ def test_a_revoked_job_never_starts(stand: Stand) -> None:
     assert not path.exists()
     with pytest.raises(TaskRevokedError):
         stand.app.AsyncResult(id).get(timeout=10)
+
+
+@fully
+def test_a_key_whose_job_was_revoked_may_be_used_again(stand: Stand) -> None:
+    """Although workers keep in mind for hours what was revoked."""
+    id = stand.send("echo", 1, idempotency_key="revoked once", countdown=60)
+    stand.app.control.revoke(id)
+    assert stand.ended(id).state is CANCELLED
+    assert stand.send("echo", 1, idempotency_key="revoked once") == id
+    assert stand.ended(id).state is COMPLETED
+
+
+@fully
+def test_a_job_that_waits_for_a_rate_limit_is_cancelled(stand: Stand) -> None:
+    first, second = stand.send("seldom"), stand.send("seldom")
+    stand.reaches(second, JobState.RUNNING)
+    assert cancel(second, hard=True, app=stand.app)
+    assert stand.ended(second).state is CANCELLED
+    assert stand.ended(first).state is COMPLETED
 
 
 @fully

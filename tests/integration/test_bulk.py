@@ -5,27 +5,32 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from celery import chord, group
 from celery.signals import before_task_publish
-from sqlalchemy import create_engine, event, select
+from sqlalchemy import Connection, create_engine, event, select, text
 from sqlalchemy.orm import Session
 
 import tests.jobs  # noqa: F401
 from app.application import Celeriac
 from app.bulk import CHUNK, Call, enqueue_many, enqueue_together
-from app.errors import BadArgument, LedgerUnavailable, PayloadTooLarge
+from app.errors import BadArgument, EnqueueUncertain, LedgerUnavailable, PayloadTooLarge
 from app.factory import build
 from app.job import Job, cancel, job, jobs
 from app.ledger.columns import PARKED
 from app.ledger.lifecycle import JobState
 from app.ledger.models import JOBS
 from app.settings import Settings
+from app.task import Task
 from app.transactions import enqueue_in
+from tests.producers import producing
 from tests.servers import PostgresServer
+from tests.support import wait_until
 
 
 @pytest.fixture
@@ -46,6 +51,10 @@ def echo(app: Celeriac) -> Any:
 def messages(app: Celeriac, queue: str = "normal") -> list[dict[str, Any]]:
     with app.connection_for_write() as connection:
         return [json.loads(text) for text in reversed(connection.default_channel.client.lrange(queue, 0, -1))]
+
+
+def arguments(message: dict[str, Any]) -> Any:
+    return json.loads(b64decode(message["body"]))[0]
 
 
 def oldest_first(app: Celeriac) -> list[Job]:
@@ -175,7 +184,7 @@ def test_a_key_is_one_job_and_a_cancelled_one_is_replayed(app: Celeriac, echo: A
     assert enqueue_many(echo, calls) == 3
     assert enqueue_many(echo, calls) == 0
     assert [found.args for found in oldest_first(app)] == [[0], [1], [2]]
-    assert len(messages(app)) == 3
+    assert [arguments(message) for message in messages(app)] == [[0], [1], [2]]
     cancelled = oldest_first(app)[1].id
     cancel(cancelled, app=app)
     assert enqueue_many(echo, calls) == 0
@@ -333,3 +342,181 @@ def test_a_chunk_must_hold_something(echo: Any) -> None:
     with pytest.raises(BadArgument, match="chunk"):
         enqueue_many(echo, [[1]], chunk=0)
     assert CHUNK == 1_000
+
+
+def test_a_key_that_comes_twice_in_a_transaction_is_its_first_job(app: Celeriac, echo: Any) -> None:
+    engine = create_engine(app.settings.database)
+    with Session(engine) as session:
+        enqueue_many(echo, [Call((n,), idempotency_key="k") for n in range(2)], session=session)
+        session.commit()
+    engine.dispose()
+    assert [found.args for found in oldest_first(app)] == [[0]]
+    assert [arguments(message) for message in messages(app)] == [[0]]
+
+
+# ---- what a task or a caller does for each job
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+class _Adds(Task):
+    abstract = True
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        return super().apply_async((*args, "added"), kwargs, *rest, **options)
+
+
+class _Shadows(Task):
+    abstract = True
+
+    def shadow_name(self, args: Any, kwargs: Any, options: Any) -> str:
+        return f"shadow {args[0]}"
+
+
+def test_an_apply_async_of_the_tasks_own_is_called_for_each(app: Celeriac) -> None:
+    task = app.task(base=_Adds, name="tests.adds", shared=False)(_nothing)
+    assert enqueue_many(task, [[1], [2], [3]]) == 3
+    assert [found.args for found in oldest_first(app)] == [[n, "added"] for n in (1, 2, 3)]
+
+
+def test_a_shadow_name_is_asked_for_each(app: Celeriac) -> None:
+    task = app.task(base=_Shadows, name="tests.shadows", shared=False)(_nothing)
+    assert enqueue_many(task, [[1], [2]]) == 2
+    assert [message["headers"]["shadow"] for message in messages(app)] == ["shadow 1", "shadow 2"]
+
+
+def test_arguments_that_a_receiver_changes_are_changed_in_each(app: Celeriac, echo: Any) -> None:
+    def publishing(body: Any, **_: Any) -> None:
+        body[1]["added"] = True
+
+    before_task_publish.connect(publishing)
+    try:
+        assert enqueue_many(echo, [[1], [2]]) == 2
+    finally:
+        before_task_publish.disconnect(publishing)
+    assert [found.kwargs for found in oldest_first(app)] == [{"added": True}] * 2
+
+
+def test_what_the_caller_hides_is_hidden_in_each(app: Celeriac, echo: Any) -> None:
+    assert enqueue_many(echo, [["secret"], ["secret"]], argsrepr="***") == 2
+    assert [message["headers"]["argsrepr"] for message in messages(app)] == ["***"] * 2
+
+
+# ---- what is lost on the way
+
+
+def test_the_chunk_before_a_bad_one_is_told(app: Celeriac, echo: Any) -> None:
+    told: list[int] = []
+    with pytest.raises(BadArgument):
+        enqueue_many(echo, [[1], [2], [3], [{1}]], chunk=2, progress=told.append)
+    assert told == [2]
+    assert [found.args for found in oldest_first(app)] == [[1], [2]]
+
+
+@pytest.fixture
+def on_postgresql(redis_url: str, postgres_url: str) -> Iterator[Celeriac]:
+    with producing(redis_url, postgres_url) as app:
+        yield app
+
+
+@contextmanager
+def commits_are_lost(app: Celeriac, *, times: int) -> Iterator[None]:
+    """The server ends the connection before the next so many of its commits."""
+    left = [times]
+
+    def cut(connection: Connection, _: Any, statement: str, *__: Any) -> None:
+        if statement == "COMMIT" and left[0]:
+            left[0] -= 1
+            pid = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+            assert beside.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid}).scalar()
+
+    engine = app.database.engine
+    own = create_engine(app.settings.database)
+    event.listen(engine, "before_cursor_execute", cut)
+    try:
+        with own.connect() as beside:
+            yield
+    finally:
+        event.remove(engine, "before_cursor_execute", cut)
+        own.dispose()
+    assert left[0] < times, "no commit was lost"
+
+
+def _in_a_block(app: Celeriac, echo: Any) -> None:
+    with enqueue_together(app=app):
+        for n in range(3):
+            echo.delay(n)
+
+
+_OWN_WAY = {"timeout": 9}
+MANY: dict[str, Any] = {
+    "alike": lambda app, echo: enqueue_many(echo, [[n] for n in range(3)]),
+    "of all kinds": lambda app, echo: enqueue_many(
+        echo, [Call([n], options={"timeout": 9}) for n in range(3)]
+    ),
+    "in a block": _in_a_block,
+    "a group": lambda app, echo: group(echo.s(n) for n in range(3)).apply_async(),
+}
+ways = pytest.mark.parametrize("enqueue", MANY.values(), ids=MANY)
+
+
+@ways
+def test_after_a_commit_whose_end_was_not_heard_of_the_ids_decide(
+    on_postgresql: Celeriac, enqueue: Any
+) -> None:
+    with commits_are_lost(on_postgresql, times=1):
+        enqueue(on_postgresql, on_postgresql.tasks["tests.echo"])
+    assert [found.args for found in oldest_first(on_postgresql)] == [[0], [1], [2]]
+    assert [arguments(message) for message in messages(on_postgresql)] == [[0], [1], [2]]
+
+
+@ways
+def test_what_nobody_can_know_is_said_to_be_uncertain(on_postgresql: Celeriac, enqueue: Any) -> None:
+    with commits_are_lost(on_postgresql, times=2), pytest.raises(EnqueueUncertain) as caught:
+        enqueue(on_postgresql, on_postgresql.tasks["tests.echo"])
+    assert "and 2 others of the same transaction" in caught.value.__notes__
+    assert not messages(on_postgresql)
+
+
+def test_an_iterator_that_raises_does_not_hide_what_became_of_the_chunk_before(
+    on_postgresql: Celeriac,
+) -> None:
+    def calls() -> Iterator[list[int]]:
+        yield from ([1], [2])
+        raise ZeroDivisionError
+
+    with commits_are_lost(on_postgresql, times=2), pytest.raises(EnqueueUncertain) as caught:
+        enqueue_many(on_postgresql.tasks["tests.echo"], calls(), chunk=2)
+    assert isinstance(caught.value.__context__, Exception)
+
+
+def test_two_producers_of_the_same_keys_do_not_refuse_each_other(on_postgresql: Celeriac) -> None:
+    app = on_postgresql
+    keys = [Call([n], idempotency_key=f"k{n}") for n in range(2)]
+    echo = app.tasks["tests.echo"]
+    own = create_engine(app.settings.database)
+    with Session(own) as other, ThreadPoolExecutor(1) as thread, own.connect() as beside:
+        other.execute(text("SET deadlock_timeout = '60s'"))  # it is not the one that is ended
+        enqueue_many(echo, keys[1:], session=other)
+        many = thread.submit(enqueue_many, echo, keys)
+        wait_until(lambda: beside.execute(_WAITS).scalar(), within=10, saying="the one waits for the other")
+        enqueue_many(echo, keys[:1], session=other)
+        other.commit()
+        assert many.result(10) == 0
+    own.dispose()
+    assert len(oldest_first(app)) == 2
+
+
+_WAITS = text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE pg_blocking_pids(pid) <> '{}' AND datname = current_database()"
+)
+
+
+def test_a_group_needs_one_producer(redis_url: str, database_url: str) -> None:
+    with producing(redis_url, database_url) as app:
+        app.conf.broker_pool_limit = 1
+        group(app.tasks["tests.echo"].s(n) for n in range(3)).apply_async()
+        assert [arguments(message) for message in messages(app)] == [[0], [1], [2]]

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -19,12 +18,11 @@ from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
 from app.application import Celeriac
-from app.factory import build
 from app.job import cancel
 from app.ledger.models import JOBS
 from app.metrics import LedgerCollector
-from app.settings import Settings
 from app.worker.meter import Meter
+from tests.producers import producing
 from tests.scrape import Samples, parsed
 from tests.support import wait_until
 from tests.workers import ROOT, environment
@@ -32,11 +30,8 @@ from tests.workers import ROOT, environment
 
 @pytest.fixture
 def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
-    known: dict[str, Any] = {"broker_url": redis_url, "database_url": database_url}
-    app = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
-    yield app
-    app.close()
-    app.database.close()
+    with producing(redis_url, database_url) as app:
+        yield app
 
 
 def scraped(app: Celeriac) -> Samples:

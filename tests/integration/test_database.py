@@ -1,0 +1,75 @@
+"""Connections to PostgreSQL that are of no use any more: nobody is handed one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import OperationalError
+
+from app.ledger.database import Database
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[Database]:
+    with closing(Database(make_url(postgres_url), pool=1)) as database:
+        yield database
+
+
+def driver_of(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def pid_of(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+
+
+def test_one_whose_answer_was_not_read_is_dropped(database: Database) -> None:
+    """As a soft time limit leaves it, which psycopg does not know of."""
+    with database.statement() as connection:
+        first = pid_of(connection)
+        driver_of(connection).pgconn.send_query(b"SELECT pg_sleep(30)")
+    with database.statement() as connection:
+        assert pid_of(connection) != first
+
+
+def test_one_in_a_transaction_is_dropped(database: Database) -> None:
+    with database.statement() as connection:
+        first = pid_of(connection)
+        connection.exec_driver_sql("BEGIN")
+    with database.statement() as connection:
+        assert pid_of(connection) != first
+
+
+def test_one_that_the_server_has_closed_is_not_noticed(database: Database, postgres_url: str) -> None:
+    with database.statement() as connection:
+        first = pid_of(connection)
+    with closing(Database(make_url(postgres_url))) as beside, beside.statement() as connection:
+        assert connection.exec_driver_sql(f"SELECT pg_terminate_backend({first}, 5000)").scalar()
+    with database.transaction() as connection:
+        assert pid_of(connection) != first
+
+
+def test_one_is_kept_that_was_used_in_order(database: Database) -> None:
+    with database.statement() as connection:
+        first = pid_of(connection)
+    with database.transaction() as connection:
+        assert pid_of(connection) == first
+
+
+def test_a_transaction_that_takes_too_long_is_cut(database: Database) -> None:
+    began = time.monotonic()
+    with pytest.raises(OperationalError), database.transaction(within=0.2) as connection:
+        connection.exec_driver_sql("SELECT pg_sleep(30)")
+    assert time.monotonic() - began < 15
+
+
+def test_a_host_that_is_gone_is_given_up_in_seconds(database: Database) -> None:
+    """Whatever was sent to it and not acknowledged: keepalives are not sent meanwhile."""
+    with database.statement() as connection:
+        told = driver_of(connection).info.get_parameters()
+    assert (told["tcp_user_timeout"], told["keepalives_idle"]) == ("11000", "5")

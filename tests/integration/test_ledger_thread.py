@@ -1,0 +1,76 @@
+"""The ledger thread of a worker that ends: what was told to it is written, whatever waits beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from uuid import UUID
+
+import pytest
+from kombu.message import Message
+from sqlalchemy import make_url
+
+from app.ids import new_id
+from app.ledger import claims, reads, workers
+from app.ledger.database import Database
+from app.ledger.jobs import enqueue
+from app.ledger.lifecycle import JobState
+from app.ledger.outcomes import Outcome
+from app.ledger.workers import WorkerStart
+from app.wire import STAMP
+from app.worker.held import Held
+from app.worker.ledger_thread import LedgerThread
+from app.worker.meter import Meter
+from app.worker.turn import Turn, Ways
+from app.worker.watermarks import Watermarks
+from tests.new_jobs import new_job
+
+WORKER = UUID(new_id())
+ME = WorkerStart(
+    id=WORKER, hostname="celery@here", pid=1, pool="threads", concurrency=9, queues=[], tasks="", version="0"
+)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with closing(Database(make_url(database_url), pool=2)) as database:
+        yield database
+
+
+def delivery(job: UUID) -> Any:
+    return Message(
+        body="[[], {}, {}]", headers={"id": str(job), "task": "tests.noop", STAMP: {"dispatch": 1}}
+    )
+
+
+def test_every_outcome_is_written_at_the_end_however_many_messages_wait(database: Database) -> None:
+    ran, waiting = [[new_job(id=UUID(new_id())) for _ in range(count)] for count in (3, 700)]
+    with database.transaction() as connection:
+        workers.sign_on(connection, ME)
+        enqueue(connection, ran + waiting)
+        claims.claim(connection, [job.id for job in ran], worker=WORKER)
+    held = Held()
+    turn = Turn(
+        database,
+        worker=WORKER,
+        held=held,
+        tasks={"tests.noop"},
+        max_tries=1,
+        watermarks=Watermarks(10.0),
+        ways=Ways(
+            hand_over=lambda _: None, drop=lambda _: None, fetch_results=lambda _: {}, on_change=lambda: None
+        ),
+        meter=Meter(),
+    )
+    thread = LedgerThread(turn, held=held, concurrency=lambda: 100, pool_queues=lambda: True)
+    thread.stop_claiming()
+    for job in waiting:
+        thread.receive(delivery(job.id))
+    for job in ran:
+        thread.tell(Outcome(id=job.id, attempt=1, state=JobState.COMPLETED))
+    thread.start()
+    assert thread.close(within=30)
+    with database.reading() as connection:
+        states = [reads.find(connection, job.id).state for job in ran]  # type: ignore[union-attr]
+    assert states == [JobState.COMPLETED] * 3

@@ -1,0 +1,22 @@
+"""App code that enqueues, for tests: an app of its own, with the tasks of ``tests.jobs``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tests.jobs  # noqa: F401
+from app.application import Celeriac
+from app.factory import build
+from app.settings import Settings
+
+
+@contextmanager
+def producing(broker: str, database: str) -> Iterator[Celeriac]:
+    """Closed when the block ends."""
+    known: dict[str, Any] = {"broker_url": broker, "database_url": database}
+    app = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
+    yield app
+    app.close()
+    app.database.close()
