@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=--exit: stop when it is done)
-	@$(BIN)/celery -A app demo $(ARGS)
+	@$(BIN)/python -m app.demo $(ARGS)
 
 test: $(READY)  ## every test, with real servers
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -12,7 +12,7 @@ test: $(READY)  ## every test, with real servers
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy app
+	$(BIN)/mypy celeriac app
 
 bench: $(READY)  ## against plain Celery, sides in turn; prints ratios (ARGS=--all: against others too)
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -5,10 +5,10 @@ from typing import Any
 import click
 from celery.signals import import_modules, setup_logging
 
-from app.errors import SettingsError
-from app.exposure import guard_flower
-from app.factory import build
-from app.settings import read_settings
+from celeriac.errors import SettingsError
+from celeriac.factory import build
+from celeriac.observe.flower_guard import guard_flower
+from celeriac.settings import read_settings
 
 try:
     app = build(read_settings())
@@ -21,7 +21,7 @@ except SettingsError as exc:
 
 @setup_logging.connect(weak=False)
 def _configure_logs(**options: Any) -> None:
-    from app import logs  # a probe, a command or a producer that has no log does not wait for it
+    from celeriac.observe import logs  # a probe, a command or a producer that has no log does not wait for it
 
     logs.configure(app, **options)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from app.application import Celeriac
-from app.factory import build
-from app.settings import Settings
 from benchmarks.trial import Trial
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.settings import Settings
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 from celery import shared_task
 
-from app.report import FailureLine, Line, Summary, spoken, summarise
+from celeriac.operate.report import FailureLine, Line, Summary, spoken, summarise
 
 
 class BadReport(ValueError):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import and_, true
 
-from app.ledger import claims, outcomes
-from app.ledger.lifecycle import JobState
-from app.ledger.models import JOBS
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.writes import claims, outcomes
 
 VARIABLE = "BROKEN_GUARD"
 

@@ -9,7 +9,7 @@ from celery.bin.base import CLIContext
 from celery.bin.celery import celery
 from click.testing import CliRunner, Result
 
-from app.application import Celeriac
+from celeriac.application import Celeriac
 
 
 def call(app: Celeriac, *words: object, answer: str = "", columns: int = 200) -> Result:

@@ -233,7 +233,7 @@ def start_worker() -> Iterator[Callable[..., Worker]]:
 
 
 def _migrated(url: str) -> str:
-    from app.ledger.migrate import upgrade
+    from celeriac.ledger.migrate import upgrade
 
     upgrade(url)
     return url

@@ -20,8 +20,8 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from app.bulk import enqueue_together
-from app.transactions import complete_in
+from celeriac.enqueue.bulk import enqueue_together
+from celeriac.enqueue.transactions import complete_in
 from tests import effects
 from tests.witness import END, START, Witness, mark
 

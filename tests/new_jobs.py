@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from app.ids import new_id
-from app.ledger.jobs import NewJob
+from celeriac.ids import new_id
+from celeriac.ledger.writes.new_jobs import NewJob
 
 
 def new_job(**changes: Any) -> NewJob:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import tests.jobs  # noqa: F401
-from app.application import Celeriac
-from app.factory import build
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.settings import Settings
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert
 
-from app.ids import new_id
-from app.ledger.columns import PARKED
-from app.ledger.models import FAILURES, JOBS, WORKERS
+from celeriac.ids import new_id
+from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
 
 SECOND = timedelta(seconds=1)
 WORKER = UUID("0192d3a4-0000-7000-8000-00000000000a")

@@ -199,7 +199,7 @@ def test_an_import_is_found_wherever_it_stands() -> None:
 import one.two
 from app import ids, sending
 if TYPE_CHECKING:
-    from app.cli import unseen
+    from celeriac.cli import unseen
 else:
     from three import seen
 class Here:

@@ -32,11 +32,11 @@ from celery.worker.request import create_request_cls
 from kombu.asynchronous.hub import Hub
 from kombu.transport import redis, virtual
 
-import app
-from app import logs
-from app.factory import build, configuration, transport_options
-from app.settings import Settings
-from app.worker.request import JobRequest
+import celeriac
+from celeriac.factory import build, configuration, transport_options
+from celeriac.observe import logs
+from celeriac.settings import Settings
+from celeriac.worker.gate.request import JobRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM = frozenset({"celery", "kombu", "billiard", "redbeat", "vine"})
@@ -485,8 +485,8 @@ def test_a_hook_that_is_gone_would_be_found() -> None:
 
 def subclasses() -> Iterator[tuple[type, list[type]]]:
     """Our classes that have one of Celery's as base, each with those bases."""
-    for module in pkgutil.walk_packages(app.__path__, "app."):
-        if not module.name.startswith(("app.celery", "app.ledger.migrations")):
+    for module in pkgutil.walk_packages(celeriac.__path__, "celeriac."):
+        if not module.name.startswith("celeriac.ledger.migrations"):
             for value in vars(importlib.import_module(module.name)).values():
                 if inspect.isclass(value) and value.__module__ == module.name:
                     bases = [base for base in value.__mro__ if base.__module__.split(".")[0] in UPSTREAM]
@@ -532,7 +532,7 @@ def test_what_is_private_to_celery_is_named_here() -> None:
     named = {hook.name for hook in HOOKS}
     used: dict[str, str] = {}
     ours: set[str] = set()
-    for path in (ROOT / "app").rglob("*.py"):
+    for path in (ROOT / "celeriac").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             ours |= names_given(node)
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and is_private(node.attr):
@@ -659,10 +659,10 @@ def test_celery_takes_our_parts(part: str) -> None:
 
 def test_celery_is_made_of_our_parts() -> None:
     made = an_app()
-    assert type(made.amqp).__module__ == "app.enqueue"
-    assert type(made.control).__module__ == "app.control"
-    assert issubclass(made.Task, importlib.import_module("app.task").Task)
-    assert type(made.backend).__module__ == "app.results"
+    assert type(made.amqp).__module__ == "celeriac.enqueue.door"
+    assert type(made.control).__module__ == "celeriac.operate.remote_control"
+    assert issubclass(made.Task, importlib.import_module("celeriac.task.task").Task)
+    assert type(made.backend).__module__ == "celeriac.task.results"
 
 
 def test_a_message_that_cannot_be_unpacked_is_kept_with_its_error() -> None:

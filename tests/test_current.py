@@ -14,19 +14,19 @@ from tests.workers import ROOT, environment
 _IN_A_THREAD = """
 from concurrent.futures import ThreadPoolExecutor
 from tasks.maintenance import prune
-from app.job import job
+from celeriac.operate.job import job
 with ThreadPoolExecutor(1) as thread:
     id = thread.submit(lambda: prune.delay().id).result()
     print(thread.submit(lambda: job(id).task).result())
 """
 _IN_A_FUNCTION = """
-from app.job import jobs
+from celeriac.operate.job import jobs
 print(jobs())
 """
 _BESIDE_ANOTHER = """
 from celery import Celery
 Celery("another")
-from app.job import jobs
+from celeriac.operate.job import jobs
 print(jobs())
 """
 

@@ -14,8 +14,8 @@ from kombu.exceptions import OperationalError
 from kombu.transport.redis import Transport
 from kombu.utils.json import dumps, loads
 
-from app import errors
-from app.errors import CeleriacError
+from celeriac import errors
+from celeriac.errors import CeleriacError
 
 JOB = "0192d3a4-0000-7000-8000-000000000001"
 
@@ -54,9 +54,11 @@ every_error = pytest.mark.parametrize(
 
 
 def classes() -> set[type[BaseException]]:
-    """Every exception that is defined in ``app.errors``."""
+    """Every exception that is defined in ``celeriac.errors``."""
     found = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
-    return {value for value in found if issubclass(value, BaseException) and value.__module__ == "app.errors"}
+    return {
+        value for value in found if issubclass(value, BaseException) and value.__module__ == "celeriac.errors"
+    }
 
 
 def same(found: object, error: CeleriacError) -> bool:

@@ -23,7 +23,13 @@ finally:
 #: whatever was typed, is not among them.
 SLOW = (
     *("alembic", "sqlalchemy.orm", "psycopg", "structlog", "rich", "redbeat"),
-    *("app.logs", "app.ledger.models", "app.worker", "app.schedules", "app.doctor"),
+    *(
+        "celeriac.observe.logs",
+        "celeriac.ledger.schema.models",
+        "celeriac.worker",
+        "celeriac.schedules",
+        "celeriac.operate.doctor",
+    ),
 )
 
 
@@ -39,7 +45,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_health_is_what_ran(imported: set[str]) -> None:
-    assert {"app.cli.health", "app.pulse", "app.celery"} <= imported
+    assert {"celeriac.cli.commands.health", "celeriac.observe.liveness", "app.celery"} <= imported
 
 
 @pytest.mark.parametrize("module", SLOW)

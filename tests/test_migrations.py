@@ -15,11 +15,12 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, inspect, make_url, select, text
 
-from app.errors import MigrationNeeded
-from app.ledger import migrate, workers
-from app.ledger.database import Database
-from app.ledger.models import Base, Worker
-from app.ledger.workers import WorkerStart
+from celeriac.errors import MigrationNeeded
+from celeriac.ledger import migrate
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.schema.models import Base, Worker
+from celeriac.ledger.upkeep import worker_rows
+from celeriac.ledger.upkeep.worker_rows import WorkerStart
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +31,7 @@ A_WORKER = WorkerStart(
 #: Waits to be told, so that two of them begin at the same moment.
 _UPGRADE = """
 import sys
-from app.ledger.migrate import upgrade
+from celeriac.ledger.migrate import upgrade
 print("ready", flush=True)
 sys.stdin.readline()
 print(upgrade(sys.argv[1]))
@@ -130,7 +131,7 @@ def test_an_upgrade_may_be_repeated_and_keeps_the_rows(bare_database_url: str, d
     assert migrate.upgrade(bare_database_url) == migrate.head()
     with database.transaction() as connection:
         before = described(connection)
-        workers.sign_on(connection, A_WORKER)
+        worker_rows.sign_on(connection, A_WORKER)
     assert migrate.upgrade(bare_database_url) == migrate.head()
     with database.reading() as connection:
         assert described(connection) == before

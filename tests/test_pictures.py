@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.application import Celeriac
-from app.factory import build
-from app.settings import Settings
 from benchmarks.workloads import WORKLOADS
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.settings import Settings
 from docs.screenshots import DEMO, IMAGES, PICTURES, ROOT, Picture, Revealing, drawn, printed
 from tests.commands import call
 from tests.stock import Stock

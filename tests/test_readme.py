@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from celery.bin.celery import celery
 
-from app.settings import Settings
+from celeriac.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

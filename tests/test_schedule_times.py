@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from croniter import croniter
 
-from app.schedules import cron
-from app.schedules.times import Kind, Timing
+from celeriac.schedules import cron
+from celeriac.schedules.times import Kind, Timing
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)

@@ -22,7 +22,7 @@ def environment(broker: str, database: str, settings: Mapping[str, object] | Non
     """The environment of a process of the platform; nothing of it comes from the tests' own settings.
 
     Args:
-        settings: fields of ``app.settings.Settings``: ``{"retry_base": 0.1}`` is CELERIAC_RETRY_BASE. A name
+        settings: fields of ``celeriac.settings.Settings``: ``{"retry_base": 0.1}`` is CELERIAC_RETRY_BASE. A name
             in capitals is taken as it is.
     """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(_SET_BY_THE_TESTS)}

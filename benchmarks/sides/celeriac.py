@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from app import retention
-from app.bulk import enqueue_many
 from app.celery import app
-from app.ledger.migrate import upgrade
 from benchmarks.celery_peer import register, run
+from celeriac.enqueue.bulk import enqueue_many
+from celeriac.ledger.migrate import upgrade
+from celeriac.operate import retention
 
 register(app, ignore_result=True)
 

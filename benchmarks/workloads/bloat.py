@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from app import retention
-from app.retention import Retention
 from benchmarks import operating
 from benchmarks.catalogue import CELERIAC
 from benchmarks.figures import Figures, Measure
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
+from celeriac.operate import retention
+from celeriac.operate.retention import Retention
 
 _SIZES = """
     SELECT pg_table_size('background_jobs'), pg_indexes_size('background_jobs'),

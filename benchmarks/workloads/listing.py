@@ -11,14 +11,14 @@ from typing import Any
 
 from sqlalchemy import event
 
-from app import dead_letters, overview
-from app.application import Celeriac
-from app.listing import Filter, JobState, Sort, page, prefix
 from benchmarks import operating
 from benchmarks.catalogue import CELERIAC
 from benchmarks.figures import Figures, Measure
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
+from celeriac.application import Celeriac
+from celeriac.operate import dead_letters, overview
+from celeriac.operate.listing import Filter, JobState, Sort, page, prefix
 
 _CALLS = 5  # of each; the first is not counted, which plans and reads what the others find in memory
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.application import Celeriac
+from celeriac.application import Celeriac
 from tests.producers import producing
 
 

@@ -17,12 +17,12 @@ from celery.canvas import Signature
 from celery.exceptions import ChordError
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
-from app.application import Celeriac
-from app.errors import JobNotFound
-from app.factory import build
-from app.job import Job, job, jobs
-from app.ledger.lifecycle import TERMINAL, JobState
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.errors import JobNotFound
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.operate.job import Job, job, jobs
+from celeriac.settings import Settings
 from tests.conftest import _postgres_copy
 from tests.support import wait_until
 from tests.witness import Witness

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from app.factory import build
-from app.job import job
-from app.ledger.lifecycle import JobState
-from app.settings import Settings
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.job import job
+from celeriac.settings import Settings
 from tests.processes import Process
 from tests.servers import ValkeyServer, free_port
 from tests.support import wait_until

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.factory import build
-from app.settings import Settings
+from celeriac.factory import build
+from celeriac.settings import Settings
 from tests.support import wait_until
 from tests.workers import Worker
 

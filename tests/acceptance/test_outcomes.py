@@ -26,14 +26,14 @@ from celery.exceptions import MaxRetriesExceededError, TaskRevokedError
 from sqlalchemy import text
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
-from app.application import Celeriac
-from app.errors import JobNotFound
-from app.factory import build
-from app.hand_over import collecting
-from app.job import Job, cancel, job, jobs
-from app.ledger import jobs as ledger_jobs
-from app.ledger.lifecycle import TERMINAL, AttemptKind, JobState
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.enqueue.pending import collecting
+from celeriac.errors import JobNotFound
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
+from celeriac.ledger.writes import new_jobs as ledger_jobs
+from celeriac.operate.job import Job, cancel, job, jobs
+from celeriac.settings import Settings
 from tests.conftest import _postgres_copy
 from tests.processes import living
 from tests.support import wait_until

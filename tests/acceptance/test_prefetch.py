@@ -10,7 +10,7 @@ from statistics import median
 
 import redis
 
-from app.application import Celeriac
+from celeriac.application import Celeriac
 from tests.support import wait_until
 from tests.witness import END, START, Witness
 from tests.workers import Worker

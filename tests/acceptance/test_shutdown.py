@@ -14,11 +14,11 @@ from celery import Celery
 from sqlalchemy import make_url
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
-from app.application import Celeriac
-from app.factory import build
-from app.job import Job, jobs
-from app.ledger.lifecycle import JobState
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.job import Job, jobs
+from celeriac.settings import Settings
 from tests.servers import ValkeyServer, connect
 from tests.support import wait_until
 from tests.witness import Witness

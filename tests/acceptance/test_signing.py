@@ -18,18 +18,18 @@ import redis
 from celery import chain, chord
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
-from app import signing, wire
-from app.application import Celeriac
-from app.bulk import enqueue_many
-from app.dead_letters import replay_one
-from app.errors import JobNotFound
-from app.factory import build
-from app.hand_over import collecting
-from app.job import Job, job, jobs
-from app.ledger import jobs as ledger_jobs
-from app.ledger.claims import messages
-from app.ledger.lifecycle import TERMINAL, AttemptKind, JobState
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.broker import signing, wire
+from celeriac.enqueue.bulk import enqueue_many
+from celeriac.enqueue.pending import collecting
+from celeriac.errors import JobNotFound
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
+from celeriac.ledger.writes import new_jobs as ledger_jobs
+from celeriac.ledger.writes.claims import messages
+from celeriac.operate.dead_letters import replay_one
+from celeriac.operate.job import Job, job, jobs
+from celeriac.settings import Settings
 from tests.conftest import _postgres_copy
 from tests.signers import Signer, own_serializers, signer
 from tests.support import wait_until

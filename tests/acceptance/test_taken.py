@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.application import Celeriac
-from app.job import job
-from app.ledger.lifecycle import JobState
+from celeriac.application import Celeriac
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.job import job
 from tests.processes import living
 from tests.support import wait_until
 from tests.witness import START, Witness

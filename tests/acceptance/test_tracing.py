@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from app.application import Celeriac
-from app.factory import build
-from app.job import Job, job, jobs
-from app.ledger.lifecycle import TERMINAL, JobState
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.operate.job import Job, job, jobs
+from celeriac.settings import Settings
 from tests.conftest import _postgres_copy
 from tests.otlp import Collector, Span
 from tests.support import wait_until

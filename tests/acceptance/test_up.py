@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import EmbeddedAddress
+from celeriac.settings import EmbeddedAddress
 from tests.processes import living
 from tests.servers import PostgresServer
 from tests.support import wait_until

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app.application import Celeriac
-from app.job import job
+from celeriac.application import Celeriac
+from celeriac.operate.job import job
 from tests.scrape import scraped
 from tests.servers import free_port
 from tests.support import wait_until

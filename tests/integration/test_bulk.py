@@ -17,17 +17,17 @@ from sqlalchemy import Connection, create_engine, event, select, text
 from sqlalchemy.orm import Session
 
 import tests.jobs  # noqa: F401
-from app.application import Celeriac
-from app.bulk import CHUNK, Call, enqueue_many, enqueue_together
-from app.errors import BadArgument, EnqueueUncertain, LedgerUnavailable, PayloadTooLarge
-from app.factory import build
-from app.job import Job, cancel, job, jobs
-from app.ledger.columns import PARKED
-from app.ledger.lifecycle import JobState
-from app.ledger.models import JOBS
-from app.settings import Settings
-from app.task import Task
-from app.transactions import enqueue_in
+from celeriac.application import Celeriac
+from celeriac.enqueue.bulk import CHUNK, Call, enqueue_many, enqueue_together
+from celeriac.enqueue.transactions import enqueue_in
+from celeriac.errors import BadArgument, EnqueueUncertain, LedgerUnavailable, PayloadTooLarge
+from celeriac.factory import build
+from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import JOBS
+from celeriac.operate.job import Job, cancel, job, jobs
+from celeriac.settings import Settings
+from celeriac.task.task import Task
 from tests.producers import producing
 from tests.servers import PostgresServer
 from tests.support import wait_until
@@ -125,7 +125,7 @@ def test_an_id_that_exists_is_met_again_and_the_others_are_new(
 ) -> None:
     known = echo.delay(0).id
     ids = iter([known, "018f0000-0000-7000-8000-000000000001"])
-    monkeypatch.setattr("app.likeness.new_ids", lambda: ids)
+    monkeypatch.setattr("celeriac.enqueue.template.new_ids", lambda: ids)
     assert enqueue_many(echo, [[1], [2], [3]]) == 2
     assert sorted(found.args[0] for found in oldest_first(app) if found.args) == [0, 1, 3]
     assert len(messages(app)) == 3
@@ -459,10 +459,10 @@ MANY: dict[str, Any] = {
     "in a block": _in_a_block,
     "a group": lambda app, echo: group(echo.s(n) for n in range(3)).apply_async(),
 }
-ways = pytest.mark.parametrize("enqueue", MANY.values(), ids=MANY)
+callbacks = pytest.mark.parametrize("enqueue", MANY.values(), ids=MANY)
 
 
-@ways
+@callbacks
 def test_after_a_commit_whose_end_was_not_heard_of_the_ids_decide(
     on_postgresql: Celeriac, enqueue: Any
 ) -> None:
@@ -472,7 +472,7 @@ def test_after_a_commit_whose_end_was_not_heard_of_the_ids_decide(
     assert [arguments(message) for message in messages(on_postgresql)] == [[0], [1], [2]]
 
 
-@ways
+@callbacks
 def test_what_nobody_can_know_is_said_to_be_uncertain(on_postgresql: Celeriac, enqueue: Any) -> None:
     with commits_are_lost(on_postgresql, times=2), pytest.raises(EnqueueUncertain) as caught:
         enqueue(on_postgresql, on_postgresql.tasks["tests.echo"])

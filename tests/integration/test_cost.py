@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, make_url, text
 
-from app.ledger import dispatch, parked, prune, rescue, strands
-from app.ledger.database import Database
-from app.ledger.lifecycle import JobState
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.upkeep import dispatch, lost_messages, parked, prune, rescue
 
 WAITING = 30_000
 PAGES = 100  # that a look may read; the index of what waits alone has more
@@ -29,8 +29,8 @@ LOOKS: dict[str, Callable[[Connection], object]] = {
     "dispatch": lambda c: dispatch.take_due(c, 10, limit=500),
     "parked": lambda c: parked.parked(c, limit=200, old=3600),
     "the dead": lambda c: rescue.dead_workers(c, silence=12),
-    "strands of an empty queue": lambda c: strands.unstrand(c, "normal", grace=10, before=None),
-    "strands": lambda c: strands.unstrand(c, "normal", grace=10, before=datetime.now(UTC)),
+    "strands of an empty queue": lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=None),
+    "strands": lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=datetime.now(UTC)),
     "prune": lambda c: prune.prune(c, JobState.COMPLETED, age=60, limit=500),
     "forgotten results": lambda c: prune.forget_results(c, age=60, limit=500),
 }

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import OperationalError
 
-from app.ledger.database import Database
+from celeriac.ledger.connection.database import Database
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert
 
-from app.application import Celeriac
-from app.cli.demonstration import Run
-from app.cli.load import Planned, load
-from app.cli.receiver import Receiver
-from app.factory import build
-from app.ids import new_id
-from app.ledger.lifecycle import JobState
-from app.ledger.models import JOBS
-from app.settings import Settings
+from app.demo.demonstration import Run
+from app.demo.load import Planned, load
+from app.demo.receiver import Receiver
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ids import new_id
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import JOBS
+from celeriac.settings import Settings
 
 COMPLETED, ERROR, FAILED = JobState.COMPLETED, JobState.ERROR, JobState.FAILED
 

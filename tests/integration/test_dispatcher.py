@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import text
 
 import tests.jobs  # noqa: F401
-from app.application import Celeriac
-from app.bulk import enqueue_many
-from app.worker import dispatcher
-from app.worker.dispatcher import Dispatcher
-from app.worker.meter import Meter
+from celeriac.application import Celeriac
+from celeriac.enqueue.bulk import enqueue_many
+from celeriac.worker.counters import Meter
+from celeriac.worker.duties import dispatcher
+from celeriac.worker.duties.dispatcher import Dispatcher
 from tests.producers import producing
 
 

@@ -10,15 +10,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import insert, make_url
 
-from app import __version__
-from app import schedules as registry
-from app.application import Celeriac
-from app.doctor import Finding, Level, examine
-from app.factory import build
-from app.ledger.database import Database
-from app.ledger.models import JOBS, SCHEDULES, WORKERS
-from app.priorities import QUEUES
-from app.settings import Settings
+from celeriac import __version__
+from celeriac import schedules as registry
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.schema.models import JOBS, SCHEDULES, WORKERS
+from celeriac.operate.doctor import Finding, Level, examine
+from celeriac.priorities import QUEUES
+from celeriac.settings import Settings
 from tests import stock
 from tests.commands import call, told
 from tests.servers import ValkeyServer
@@ -173,6 +173,6 @@ def test_a_broker_that_evicts_is_found(sqlite_url: str, private_valkey: ValkeySe
 
 
 def test_the_clock_of_this_machine_is_compared(app: Celeriac) -> None:
-    from app.doctor import database
+    from celeriac.operate.doctor import database
 
     assert abs(database.read(app).skew) < timedelta(seconds=2)

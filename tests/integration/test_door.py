@@ -22,14 +22,14 @@ from celery.result import AsyncResult
 from sqlalchemy import text
 
 import tests.jobs  # noqa: F401
-from app.application import Celeriac
-from app.arguments import Secret
-from app.errors import BadArgument, EnqueueUncertain, LedgerUnavailable, PayloadTooLarge, UnknownTask
-from app.factory import build
-from app.job import Job, job, jobs
-from app.ledger.lifecycle import JobState
-from app.priorities import QUEUES
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.enqueue.arguments import Secret
+from celeriac.errors import BadArgument, EnqueueUncertain, LedgerUnavailable, PayloadTooLarge, UnknownTask
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.job import Job, job, jobs
+from celeriac.priorities import QUEUES
+from celeriac.settings import Settings
 from tests.servers import PostgresServer, ValkeyServer
 from tests.support import wait_until
 

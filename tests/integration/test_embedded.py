@@ -17,13 +17,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app import embedded
-from app.cli import services
-from app.cli.interrupts import Interrupts
-from app.cli.service import Service
-from app.embedded import Holder
-from app.errors import EmbeddedServerError
-from app.settings import EmbeddedAddress
+from celeriac.errors import EmbeddedServerError
+from celeriac.settings import EmbeddedAddress
+from celeriac.stack import embedded, services
+from celeriac.stack.embedded import Holder
+from celeriac.stack.interrupts import Interrupts
+from celeriac.stack.service import Service
 from tests.processes import living
 from tests.servers import ValkeyServer
 from tests.support import wait_until
@@ -143,9 +142,9 @@ def test_the_valkey_of_another_directory_is_a_stranger(tmp_path: Path) -> None:
 _PARENT = """
 import sys
 from pathlib import Path
-from app.cli import services
-from app.cli.interrupts import Interrupts
-from app.cli.service import Service
+from celeriac.cli import services
+from celeriac.stack.interrupts import Interrupts
+from celeriac.stack.service import Service
 
 service = Service(services.valkey(Path(sys.argv[1])), voice=lambda *_: None)
 service.start()

@@ -10,14 +10,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import make_url, text
 
-from app.ids import new_uuid
-from app.ledger import claims, reads
-from app.ledger.columns import PARKED
-from app.ledger.database import Database
-from app.ledger.exchange import exchange
-from app.ledger.jobs import NewJob, enqueue
-from app.ledger.lifecycle import JobState
-from app.ledger.outcomes import Outcome
+from celeriac.ids import new_uuid
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.reads import job_rows
+from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes import claims
+from celeriac.ledger.writes.complete_and_claim import exchange
+from celeriac.ledger.writes.new_jobs import NewJob, enqueue
+from celeriac.ledger.writes.outcomes import Outcome
 from tests.new_jobs import new_job
 from tests.support import wait_until
 
@@ -50,7 +51,7 @@ def done(job: UUID, attempt: int = 1, result: str | None = None) -> Outcome:
 
 def state_of(database: Database, job: UUID) -> tuple[str, str | None]:
     with database.reading() as connection:
-        row = reads.find(connection, job)
+        row = job_rows.find(connection, job)
     assert row is not None
     return str(row.state), row.result
 

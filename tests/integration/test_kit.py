@@ -13,14 +13,14 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 import tests.jobs  # noqa: F401
-from app.application import Celeriac
-from app.bulk import enqueue_many
-from app.factory import build
-from app.job import cancel
-from app.ledger.lifecycle import JobState
-from app.settings import Settings
-from app.testing import Kit
-from app.transactions import enqueue_in
+from celeriac.application import Celeriac
+from celeriac.enqueue.bulk import enqueue_many
+from celeriac.enqueue.transactions import enqueue_in
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.job import cancel
+from celeriac.settings import Settings
+from celeriac.testing import Kit
 
 COMPLETED, ERROR, FAILED, PENDING = (
     JobState.COMPLETED,

@@ -12,16 +12,16 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 
-from app import dead_letters
-from app.application import Celeriac
-from app.factory import build
-from app.ledger import listing
-from app.ledger.lifecycle import JobState
-from app.ledger.listing import Sort
-from app.ledger.migrate import upgrade
-from app.ledger.reads import Filter, settled
-from app.listing import parse_moment, prefix
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ledger.migrate import upgrade
+from celeriac.ledger.reads import job_pages
+from celeriac.ledger.reads.job_pages import Sort
+from celeriac.ledger.reads.job_rows import Filter, settled
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate import dead_letters
+from celeriac.operate.listing import parse_moment, prefix
+from celeriac.settings import Settings
 from tests.commands import call, told
 from tests.servers import create_database, drop_database
 
@@ -101,7 +101,9 @@ FILTERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", FILTERS)
 def test_no_list_reads_every_row(large: Celeriac, name: str, sort: str) -> None:
     with large.database.reading() as connection:
-        statement = listing.statement(settled(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50)
+        statement = job_pages.statement(
+            settled(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50
+        )
         plan = explained(connection, statement)
     assert "Seq Scan on background_jobs" not in plan, plan
 
@@ -126,7 +128,9 @@ def test_what_is_rare_is_found_without_reading_what_is_not(
     large: Celeriac, name: str, sort: str, index: str
 ) -> None:
     with large.database.reading() as connection:
-        statement = listing.statement(settled(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50)
+        statement = job_pages.statement(
+            settled(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50
+        )
         plan = explained(connection, statement)
     assert f" {index} " in plan, plan
 
@@ -143,7 +147,7 @@ def test_the_page_in_the_middle_is_as_quick_as_the_first(large: Celeriac) -> Non
     assert seconds(large, "jobs", "list", "--after", middle) < QUICK
     key = (datetime.fromisoformat(middle.partition("/")[0]), prefix(middle.partition("/")[2])[0])
     with large.database.reading() as connection:
-        plan = explained(connection, listing.statement(Filter(), limit=50, after=key))
+        plan = explained(connection, job_pages.statement(Filter(), limit=50, after=key))
     assert "Index Cond: (ROW(queued, id) <" in plan
 
 

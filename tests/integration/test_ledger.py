@@ -14,23 +14,25 @@ import pytest
 from sqlalchemy import CheckConstraint, Connection, Row, insert, make_url, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.application import Celeriac
-from app.factory import build
-from app.ids import new_id
-from app.job import jobs as listed
-from app.ledger import claims, dispatch, listing, outcomes, quarantine, reads, strands
-from app.ledger.columns import PARKED, after, now
-from app.ledger.database import Database
-from app.ledger.jobs import enqueue, unpark
-from app.ledger.lifecycle import AttemptKind, JobState
-from app.ledger.models import BackgroundJob, FailedAttempt
-from app.ledger.outcomes import Failure, Outcome
-from app.ledger.quarantine import Unreadable
-from app.ledger.reads import Filter
-from app.ledger.replay import replay
-from app.settings import Settings
-from app.task import ENDLESS
-from app.worker import deliveries
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ids import new_id
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.reads import job_pages, job_rows
+from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.schema.columns import PARKED, after, now
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.schema.models import BackgroundJob, FailedAttempt
+from celeriac.ledger.upkeep import dispatch, lost_messages
+from celeriac.ledger.writes import claims, outcomes, quarantine
+from celeriac.ledger.writes.new_jobs import enqueue, unpark
+from celeriac.ledger.writes.outcomes import Failure, Outcome
+from celeriac.ledger.writes.quarantine import Unreadable
+from celeriac.ledger.writes.replay import replay
+from celeriac.operate.job import jobs as listed
+from celeriac.settings import Settings
+from celeriac.task.task import ENDLESS
+from celeriac.worker.gate import deliveries
 from tests.new_jobs import new_job
 from tests.unit.test_deliveries import FOREIGN, TASKS, UNREADABLE, arrived
 
@@ -92,12 +94,12 @@ class Ledger:
         )
 
     def row(self, job: UUID) -> Row[Any]:
-        found = self.do(reads.find, job)
+        found = self.do(job_rows.find, job)
         assert found is not None
         return found
 
     def attempts(self, *jobs: UUID) -> list[Row[Any]]:
-        return self.do(reads.attempts, jobs)
+        return self.do(job_rows.attempts, jobs)
 
     def seconds_until(self, moment: datetime) -> float:
         """From now, on the database's clock."""
@@ -192,7 +194,7 @@ def test_of_a_batch_the_new_ones_are_counted(ledger: Ledger) -> None:
     one, two, three = new_job(), new_job(), new_job()
     assert ledger.do(enqueue, [one, two, one]) == 2
     assert ledger.do(enqueue, [one, three, two]) == 1
-    assert len(ledger.do(listing.page, Filter(), limit=10)) == 3
+    assert len(ledger.do(job_pages.page, Filter(), limit=10)) == 3
 
 
 def test_of_two_that_enqueue_the_same_job_one_makes_the_row(ledger: Ledger) -> None:
@@ -205,7 +207,7 @@ def test_nothing_is_written_after_the_deadline(ledger: Ledger) -> None:
     jobs = [new_job(), new_job()]
     assert ledger.do(enqueue, jobs[:1], deadline=past) == 0
     assert ledger.do(enqueue, jobs, deadline=past) == 0
-    assert ledger.do(listing.page, Filter(), limit=10) == []
+    assert ledger.do(job_pages.page, Filter(), limit=10) == []
     assert ledger.do(enqueue, jobs, deadline=datetime.now(UTC) + timedelta(hours=1)) == 2
 
 
@@ -214,7 +216,7 @@ def test_a_transaction_that_fails_leaves_nothing(ledger: Ledger) -> None:
     with pytest.raises(RuntimeError), ledger.database.transaction() as connection:
         assert enqueue(connection, [job]) == 1
         raise RuntimeError
-    assert ledger.do(reads.find, job.id) is None
+    assert ledger.do(job_rows.find, job.id) is None
     assert ledger.do(enqueue, [job]) == 1
 
 
@@ -529,7 +531,7 @@ def test_what_shall_be_cancelled_never_runs_again(ledger: Ledger) -> None:
         assert ledger.record(job, 1, told, successors=(successor,)) is state
         assert ledger.row(job).state == state
         assert ledger.claim(job) == {}
-        assert ledger.do(reads.find, successor.id) is None
+        assert ledger.do(job_rows.find, successor.id) is None
 
 
 def test_the_next_attempt_may_run_another_message(ledger: Ledger) -> None:
@@ -671,7 +673,7 @@ def test_a_late_outcome_is_refused(ledger: Ledger, late: Callable[[Ledger], UUID
         )
         assert ledger.row(job) == before
         assert ledger.attempts(job) == attempts
-        assert ledger.do(reads.find, successor.id) is None
+        assert ledger.do(job_rows.find, successor.id) is None
 
 
 def test_an_outcome_that_is_told_twice_is_recorded_once(ledger: Ledger) -> None:
@@ -851,8 +853,8 @@ def test_only_re_sends_make_strand_detection_wait(ledger: Ledger, sent: int, tri
     job = ledger.enqueued(max_tries=9)
     with ledger.database.transaction() as connection:
         connection.execute(update(_table).values(dispatched=after(-9), dispatch_count=sent, try_count=tries))
-    assert ledger.do(strands.unstrand, "normal", grace=10.0 / factor, before=None) == 0
-    assert ledger.do(strands.unstrand, "normal", grace=8.0 / factor, before=None) == 1
+    assert ledger.do(lost_messages.mark_unsent, "normal", grace=10.0 / factor, before=None) == 0
+    assert ledger.do(lost_messages.mark_unsent, "normal", grace=8.0 / factor, before=None) == 1
     assert ledger.row(job).dispatched is None
 
 
@@ -992,7 +994,7 @@ def pages(ledger: Ledger, limit: int) -> list[UUID]:
     """The ids of all jobs, page by page."""
     found: list[UUID] = []
     key = None
-    while rows := ledger.do(listing.page, Filter(), limit=limit, after=key):
+    while rows := ledger.do(job_pages.page, Filter(), limit=limit, after=key):
         assert len(rows) <= limit
         found += [row.id for row in rows]
         key = (rows[-1].queued, rows[-1].id)
@@ -1014,9 +1016,9 @@ def test_pages_show_every_job_once_when_all_are_of_one_moment(ledger: Ledger) ->
 
 def test_a_page_goes_on_where_the_last_ended_whatever_came_since(ledger: Ledger) -> None:
     jobs = [ledger.enqueued() for _ in range(4)]
-    first = ledger.do(listing.page, Filter(), limit=2)
+    first = ledger.do(job_pages.page, Filter(), limit=2)
     ledger.enqueued()
-    second = ledger.do(listing.page, Filter(), limit=2, after=(first[-1].queued, first[-1].id))
+    second = ledger.do(job_pages.page, Filter(), limit=2, after=(first[-1].queued, first[-1].id))
     assert [row.id for row in (*first, *second)] == jobs[::-1]
 
 
@@ -1035,24 +1037,24 @@ def test_a_filter_narrows_by_all_that_it_says(ledger: Ledger) -> None:
         Filter(task="mail.recall", queue="high", state=JobState.RUNNING, until=moment + timedelta(seconds=1)),
     ]
     for each in wanted:
-        assert [row.id for row in ledger.do(listing.page, each, limit=9)] == [other]
-    assert [row.id for row in ledger.do(listing.page, Filter(until=moment), limit=9)] == [plain]
-    assert ledger.do(listing.page, Filter(task="mail.recall", queue="normal"), limit=9) == []
+        assert [row.id for row in ledger.do(job_pages.page, each, limit=9)] == [other]
+    assert [row.id for row in ledger.do(job_pages.page, Filter(until=moment), limit=9)] == [plain]
+    assert ledger.do(job_pages.page, Filter(task="mail.recall", queue="normal"), limit=9) == []
 
 
 def test_jobs_are_counted_by_queue_and_state(ledger: Ledger) -> None:
     for changes in ({}, {}, {"queue": "high"}):
         ledger.enqueued(**changes)
     ledger.running()
-    counted = ledger.do(reads.counts, Filter())
+    counted = ledger.do(job_rows.counts, Filter())
     assert sorted(counted) == [("high", "pending", 1), ("normal", "pending", 2), ("normal", "running", 1)]
-    assert ledger.do(reads.counts, Filter(queue="high")) == [("high", JobState.PENDING, 1)]
+    assert ledger.do(job_rows.counts, Filter(queue="high")) == [("high", JobState.PENDING, 1)]
 
 
 def test_an_ending_says_how_far_a_job_is(ledger: Ledger) -> None:
     done, failed, running = ledger.running(), ledger.failed(), ledger.running()
     ledger.record(done, 1, JobState.COMPLETED, result="7")
-    found = ledger.do(reads.endings, [done, failed, running, UUID(int=9)])
+    found = ledger.do(job_rows.endings, [done, failed, running, UUID(int=9)])
     assert {job: ending.state for job, ending in found.items()} == {
         done: JobState.COMPLETED,
         failed: JobState.FAILED,
@@ -1063,7 +1065,7 @@ def test_an_ending_says_how_far_a_job_is(ledger: Ledger) -> None:
 
 
 def test_a_job_that_is_not_there_is_none(ledger: Ledger) -> None:
-    assert ledger.do(reads.find, UUID(int=9)) is None
+    assert ledger.do(job_rows.find, UUID(int=9)) is None
 
 
 def test_a_jobs_attempts_go_with_it(ledger: Ledger) -> None:

@@ -26,14 +26,15 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Connection, make_url, select, update
 
-from app.ledger import cancel, claims, dispatch, outcomes
-from app.ledger.columns import after, now
-from app.ledger.database import Database
-from app.ledger.jobs import enqueue
-from app.ledger.lifecycle import ENTERED_FROM, TERMINAL, WAITING, AttemptKind, JobState
-from app.ledger.models import BackgroundJob, FailedAttempt
-from app.ledger.outcomes import Failure, Outcome
-from app.ledger.replay import replay
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.schema.columns import after, now
+from celeriac.ledger.schema.lifecycle import ENTERED_FROM, TERMINAL, WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.models import BackgroundJob, FailedAttempt
+from celeriac.ledger.upkeep import dispatch
+from celeriac.ledger.writes import cancel, claims, outcomes
+from celeriac.ledger.writes.new_jobs import enqueue
+from celeriac.ledger.writes.outcomes import Failure, Outcome
+from celeriac.ledger.writes.replay import replay
 from tests.integration.test_ledger import HOUR, new_job
 
 WORKERS = (UUID(int=1), UUID(int=2))

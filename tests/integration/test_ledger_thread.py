@@ -11,19 +11,21 @@ import pytest
 from kombu.message import Message
 from sqlalchemy import make_url
 
-from app.ids import new_id
-from app.ledger import claims, reads, workers
-from app.ledger.database import Database
-from app.ledger.jobs import enqueue
-from app.ledger.lifecycle import JobState
-from app.ledger.outcomes import Outcome
-from app.ledger.workers import WorkerStart
-from app.wire import STAMP
-from app.worker.held import Held
-from app.worker.ledger_thread import LedgerThread
-from app.worker.meter import Meter
-from app.worker.turn import Turn, Ways
-from app.worker.watermarks import Watermarks
+from celeriac.broker.wire import STAMP
+from celeriac.ids import new_id
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.reads import job_rows
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.upkeep import worker_rows
+from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.ledger.writes import claims
+from celeriac.ledger.writes.new_jobs import enqueue
+from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.worker.counters import Meter
+from celeriac.worker.gate.claim_book import ClaimBook
+from celeriac.worker.gate.ledger_thread import LedgerThread
+from celeriac.worker.gate.turn import Turn, TurnCallbacks
+from celeriac.worker.watermarks import Watermarks
 from tests.new_jobs import new_job
 
 WORKER = UUID(new_id())
@@ -47,30 +49,30 @@ def delivery(job: UUID) -> Any:
 def test_every_outcome_is_written_at_the_end_however_many_messages_wait(database: Database) -> None:
     ran, waiting = [[new_job(id=UUID(new_id())) for _ in range(count)] for count in (3, 700)]
     with database.transaction() as connection:
-        workers.sign_on(connection, ME)
+        worker_rows.sign_on(connection, ME)
         enqueue(connection, ran + waiting)
         claims.claim(connection, [job.id for job in ran], worker=WORKER)
-    held = Held()
+    book = ClaimBook()
     turn = Turn(
         database,
         worker=WORKER,
-        held=held,
+        book=book,
         tasks={"tests.noop"},
         max_tries=1,
         watermarks=Watermarks(10.0),
-        ways=Ways(
+        callbacks=TurnCallbacks(
             hand_over=lambda _: None, drop=lambda _: None, fetch_results=lambda _: {}, on_change=lambda: None
         ),
         meter=Meter(),
     )
-    thread = LedgerThread(turn, held=held, concurrency=lambda: 100, pool_queues=lambda: True)
+    thread = LedgerThread(turn, book=book, concurrency=lambda: 100, pool_queues=lambda: True)
     thread.stop_claiming()
     for job in waiting:
         thread.receive(delivery(job.id))
     for job in ran:
-        thread.tell(Outcome(id=job.id, attempt=1, state=JobState.COMPLETED))
+        thread.report(Outcome(id=job.id, attempt=1, state=JobState.COMPLETED))
     thread.start()
     assert thread.close(within=30)
     with database.reading() as connection:
-        states = [reads.find(connection, job.id).state for job in ran]  # type: ignore[union-attr]
+        states = [job_rows.find(connection, job.id).state for job in ran]  # type: ignore[union-attr]
     assert states == [JobState.COMPLETED] * 3

@@ -10,13 +10,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import make_url
 
-from app.ledger import cancel, claims, dead_letters, dispatch, parked, quarantine, reads, strands
-from app.ledger.columns import PARKED, after, now
-from app.ledger.database import Database
-from app.ledger.jobs import enqueue, unpark
-from app.ledger.lifecycle import ENTERED_FROM, TERMINAL, WAITING, JobState
-from app.ledger.prune import prune
-from app.ledger.replay import replay
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.reads import dead_letter_groups, job_rows
+from celeriac.ledger.schema.columns import PARKED, after, now
+from celeriac.ledger.schema.lifecycle import ENTERED_FROM, TERMINAL, WAITING, JobState
+from celeriac.ledger.upkeep import dispatch, lost_messages, parked
+from celeriac.ledger.upkeep.prune import prune
+from celeriac.ledger.writes import cancel, claims, quarantine
+from celeriac.ledger.writes.new_jobs import enqueue, unpark
+from celeriac.ledger.writes.replay import replay
 from tests.integration.test_ledger import HOUR, WORKER, Ledger, new_job
 
 PENDING, RUNNING, COMPLETED = JobState.PENDING, JobState.RUNNING, JobState.COMPLETED
@@ -104,8 +106,12 @@ OTHERS: dict[str, Callable[[Ledger, UUID], object]] = {
         claims.release_unsure, [job], worker=UUID(int=9)
     ),
     "let a parked one run": lambda ledger, job: ledger.do(parked.fire, job, payload=b"[[], {}, {}]"),
-    "edit a dead letter": lambda ledger, job: ledger.do(dead_letters.edit, job, payload=b"", headers={}),
-    "look for strands": lambda ledger, job: ledger.do(strands.unstrand, "normal", grace=-HOUR, before=None),
+    "edit a dead letter": lambda ledger, job: ledger.do(
+        dead_letter_groups.edit, job, payload=b"", headers={}
+    ),
+    "look for strands": lambda ledger, job: ledger.do(
+        lost_messages.mark_unsent, "normal", grace=-HOUR, before=None
+    ),
     "bury a copy": on_ids(lambda connection, ids: quarantine.bury(connection, [_copy(ids[0])])),
 }
 
@@ -175,11 +181,11 @@ def deletes(ledger: Ledger, delete: Callable[[UUID], object]) -> set[JobState]:
     jobs = {state: in_state(ledger, state) for state in JobState}
     for job in jobs.values():
         delete(job)
-    return {state for state, job in jobs.items() if ledger.do(reads.find, job) is None}
+    return {state for state, job in jobs.items() if ledger.do(job_rows.find, job) is None}
 
 
 def test_only_a_dead_letter_is_discarded(ledger: Ledger) -> None:
-    assert deletes(ledger, lambda job: ledger.do(dead_letters.discard, [job])) == {FAILED}
+    assert deletes(ledger, lambda job: ledger.do(dead_letter_groups.discard, [job])) == {FAILED}
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))

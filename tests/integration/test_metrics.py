@@ -17,11 +17,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
-from app.application import Celeriac
-from app.job import cancel
-from app.ledger.models import JOBS
-from app.metrics import LedgerCollector
-from app.worker.meter import Meter
+from celeriac.application import Celeriac
+from celeriac.ledger.schema.models import JOBS
+from celeriac.operate.job import cancel
+from celeriac.operate.ledger_metrics import LedgerCollector
+from celeriac.worker.counters import Meter
 from tests.producers import producing
 from tests.scrape import Samples, parsed
 from tests.support import wait_until

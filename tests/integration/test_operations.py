@@ -11,20 +11,20 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import event, update
 
-from app import dead_letters
-from app.application import Celeriac
-from app.bulk import enqueue_many
-from app.dead_letters import Cause
-from app.errors import BadArgument
-from app.factory import build
-from app.job import cancel, cancel_all, job, jobs
-from app.ledger import claims, outcomes
-from app.ledger.cancel import Answer
-from app.ledger.lifecycle import AttemptKind, JobState
-from app.ledger.models import JOBS
-from app.ledger.outcomes import Failure, Outcome
-from app.retention import Retention, prune
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.enqueue.bulk import enqueue_many
+from celeriac.errors import BadArgument
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.writes import claims, outcomes
+from celeriac.ledger.writes.cancel import Answer
+from celeriac.ledger.writes.outcomes import Failure, Outcome
+from celeriac.operate import dead_letters
+from celeriac.operate.dead_letters import Cause
+from celeriac.operate.job import cancel, cancel_all, job, jobs
+from celeriac.operate.retention import Retention, prune
+from celeriac.settings import Settings
 
 WORKER = uuid4()
 

@@ -11,13 +11,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import insert, make_url
 
-from app.application import Celeriac
-from app.dead_letters import Cause
-from app.factory import build
-from app.job import job
-from app.ledger.database import Database
-from app.ledger.models import FAILURES, JOBS, WORKERS
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
+from celeriac.operate.dead_letters import Cause
+from celeriac.operate.job import job
+from celeriac.settings import Settings
 from tests import stock
 from tests.commands import call, told
 from tests.stock import SECOND, Stock, before
@@ -182,8 +182,8 @@ def test_a_job_is_shown_by_the_beginning_of_its_id(app: Celeriac, full: Stock) -
 
 def test_a_job_is_shown_with_its_way_and_its_tracebacks(app: Celeriac, full: Stock) -> None:
     shown = told(app, "jobs", "show", full.failed["id"])["job"]
-    ways = [event["what"] for event in shown["timeline"]]
-    assert ways == [
+    callbacks = [event["what"] for event in shown["timeline"]]
+    assert callbacks == [
         "accepted for the queue normal",
         "message sent",
         "attempt 1 began",

@@ -14,14 +14,14 @@ from celery import chord
 from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
-from app.application import Celeriac
-from app.factory import build
-from app.job import Job, job
-from app.ledger.claims import messages
-from app.ledger.lifecycle import JobState
-from app.ledger.models import JOBS
-from app.settings import Settings
-from app.worker.workflows import Workflows
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.writes.claims import messages
+from celeriac.operate.job import Job, job
+from celeriac.settings import Settings
+from celeriac.worker.duties.workflows import Workflows
 from tests.signers import own_serializers, signer
 
 AWHILE = timedelta(minutes=1)

@@ -11,13 +11,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, make_url
 
-from app.ids import new_id
-from app.ledger import cancel, claims, dispatch, jobs, outcomes, rescue, strands, workers
-from app.ledger.database import Database
-from app.ledger.jobs import NewJob
-from app.ledger.lifecycle import JobState
-from app.ledger.outcomes import Outcome
-from app.ledger.workers import WorkerStart
+from celeriac.ids import new_id
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.upkeep import dispatch, lost_messages, rescue, worker_rows
+from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.ledger.writes import cancel, claims, new_jobs, outcomes
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.outcomes import Outcome
 
 WORKER = UUID(int=1)
 JOB = UUID(new_id())
@@ -60,19 +61,19 @@ START = WorkerStart(
 
 #: A job's way through the ledger, one transaction each.
 STEPS: list[Callable[[Connection], object]] = [
-    lambda c: workers.sign_on(c, START),
-    lambda c: jobs.enqueue(c, [new_job()]),
+    lambda c: worker_rows.sign_on(c, START),
+    lambda c: new_jobs.enqueue(c, [new_job()]),
     lambda c: dispatch.levels(c),
     lambda c: dispatch.unmark(c, [JOB]),
     lambda c: dispatch.take_due(c, 10, limit=5),
-    lambda c: strands.unstrand(c, "normal", grace=10, before=None),
+    lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=None),
     lambda c: claims.claim(c, [JOB], worker=WORKER),
-    lambda c: workers.beat(c, WORKER),
+    lambda c: worker_rows.beat(c, WORKER),
     lambda c: rescue.held_by(c, [WORKER]),
     lambda c: rescue.dead_workers(c, silence=12),
     lambda c: cancel.cancel(c, [JOB], mode=cancel.Mode.SOFT),
     lambda c: outcomes.record(c, [Outcome(id=JOB, attempt=1, state=JobState.COMPLETED)], worker=WORKER),
-    lambda c: workers.sign_off(c, WORKER),
+    lambda c: worker_rows.sign_off(c, WORKER),
 ]
 
 

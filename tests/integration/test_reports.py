@@ -15,16 +15,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert
 
-from app.application import Celeriac
-from app.errors import BadArgument
-from app.factory import build
-from app.ids import new_id
-from app.ledger import reads
-from app.ledger.lifecycle import TERMINAL, AttemptKind, JobState
-from app.ledger.models import FAILURES, JOBS
-from app.ledger.reads import FAILURE_LINES, DaySummary, Line
-from app.report import summarise
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.errors import BadArgument
+from celeriac.factory import build
+from celeriac.ids import new_id
+from celeriac.ledger.reads import job_rows
+from celeriac.ledger.reads.job_rows import FAILURE_LINES, DaySummary, Line
+from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
+from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.operate.report import summarise
+from celeriac.settings import Settings
 
 DAY = date(2025, 3, 30)
 MORNING = datetime.combine(DAY, time(), tzinfo=UTC)
@@ -86,7 +86,7 @@ def write(app: Celeriac, jobs: Sequence[dict[str, Any]], failures: Sequence[dict
 
 def summary(app: Celeriac, **options: Any) -> DaySummary:
     with app.database.reading() as connection:
-        return reads.day_summary(connection, MORNING, MIDNIGHT, **options)
+        return job_rows.day_summary(connection, MORNING, MIDNIGHT, **options)
 
 
 def any_job(dice: random.Random) -> dict[str, Any]:
@@ -174,13 +174,17 @@ def test_a_summary_can_be_of_one_users_jobs(app: Celeriac) -> None:
 def test_failures_are_told_apart_by_how_they_failed(app: Celeriac) -> None:
     first, second, older = row(MORNING), row(MORNING), row(MORNING - timedelta(days=1))
     last = MORNING + timedelta(seconds=7)
-    alike = [failed(first["id"], 1, MORNING), failed(first["id"], 2, last), failed(second["id"], 1, MORNING)]
+    similar = [
+        failed(first["id"], 1, MORNING),
+        failed(first["id"], 2, last),
+        failed(second["id"], 1, MORNING),
+    ]
     others = [
         failed(
             second["id"], 2, MORNING, kind=AttemptKind.LOST, exception_type=None, frame=None, exception=None
         )
     ]
-    write(app, [first, second, older], [*alike, *others, failed(older["id"], 1, MORNING)])
+    write(app, [first, second, older], [*similar, *others, failed(older["id"], 1, MORNING)])
     often, once = summary(app).failures
     assert (often.task, often.kind, often.exception_type, often.frame) == (
         "mail.send",
@@ -194,11 +198,11 @@ def test_failures_are_told_apart_by_how_they_failed(app: Celeriac) -> None:
 
 def test_a_summary_is_bounded_however_many_ways_there_are_to_fail(app: Celeriac) -> None:
     job = row(MORNING)
-    ways = [
+    callbacks = [
         failed(job["id"], n, MORNING, frame=f"mail.py:f{n}", exception="x" * 4000)
         for n in range(FAILURE_LINES + 9)
     ]
-    write(app, [job], ways)
+    write(app, [job], callbacks)
     found = summary(app).failures
     assert len(found) == FAILURE_LINES
     assert {len(line.example or "") for line in found} == {300}

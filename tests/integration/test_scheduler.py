@@ -12,14 +12,14 @@ import redis
 from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
-from app import schedules
-from app.application import Celeriac
-from app.factory import build
-from app.ledger import schedules as ledger
-from app.ledger.migrate import upgrade
-from app.ledger.models import SCHEDULES
-from app.schedules.scheduler import Scheduler
-from app.settings import Settings
+from celeriac import schedules
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ledger.migrate import upgrade
+from celeriac.ledger.schema.models import SCHEDULES
+from celeriac.ledger.writes import schedule_rows as ledger
+from celeriac.schedules.scheduler import Scheduler
+from celeriac.settings import Settings
 
 STATIC = {"nightly": {"task": "tests.noop", "schedule": "0 3 * * *"}}
 

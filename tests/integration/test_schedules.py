@@ -16,18 +16,18 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 import tests.jobs  # noqa: F401
-from app import schedules
-from app.application import Celeriac
-from app.errors import BadArgument, InvalidSchedule, ScheduleNotFound
-from app.factory import build
-from app.ids import fire_id
-from app.job import Job, jobs
-from app.ledger import schedules as ledger
-from app.ledger.models import JOBS, SCHEDULES
-from app.schedules import Schedule, statics
-from app.schedules.firing import Turn, fire_due
-from app.schedules.proposal import Proposal
-from app.settings import Settings
+from celeriac import schedules
+from celeriac.application import Celeriac
+from celeriac.errors import BadArgument, InvalidSchedule, ScheduleNotFound
+from celeriac.factory import build
+from celeriac.ids import fire_id
+from celeriac.ledger.schema.models import JOBS, SCHEDULES
+from celeriac.ledger.writes import schedule_rows as ledger
+from celeriac.operate.job import Job, jobs
+from celeriac.schedules import Schedule, statics
+from celeriac.schedules.firing import Turn, fire_due
+from celeriac.schedules.proposal import Proposal
+from celeriac.settings import Settings
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))
 

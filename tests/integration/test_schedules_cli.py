@@ -16,12 +16,12 @@ from click.testing import CliRunner, Result
 from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
-from app.application import Celeriac
-from app.cli.schedules import schedules
-from app.factory import build
-from app.job import job
-from app.ledger.models import SCHEDULES
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.cli.commands.schedules import schedules
+from celeriac.factory import build
+from celeriac.ledger.schema.models import SCHEDULES
+from celeriac.operate.job import job
+from celeriac.settings import Settings
 from tests.workers import environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -17,13 +17,13 @@ import redis
 from sqlalchemy import func, insert, select
 
 import tests.jobs  # noqa: F401
-from app.application import Celeriac
-from app.factory import build
-from app.ledger import schedules as ledger
-from app.ledger.models import JOBS, SCHEDULES
-from app.schedules.projection import Projection
-from app.schedules.scheduler import Scheduler
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ledger.schema.models import JOBS, SCHEDULES
+from celeriac.ledger.writes import schedule_rows as ledger
+from celeriac.schedules.projection import Projection
+from celeriac.schedules.scheduler import Scheduler
+from celeriac.settings import Settings
 
 MANY, DUE = 10_000, 1000
 TICK = 0.050  # seconds, when nothing is due

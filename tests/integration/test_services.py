@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import service as module
-from app.cli import services
-from app.cli.interrupts import Interrupts
-from app.cli.service import Farewell, Service, Spec
-from app.cli.voices import Files
-from app.errors import ServiceFailed
-from app.settings import free_port
+from celeriac.errors import ServiceFailed
+from celeriac.settings import free_port
+from celeriac.stack import service as module
+from celeriac.stack import services
+from celeriac.stack.interrupts import Interrupts
+from celeriac.stack.service import Farewell, Service, Spec
+from celeriac.stack.service_output import Files
 from tests.processes import living, processes
 from tests.support import wait_until
 

@@ -18,17 +18,18 @@ from celery import chord, group
 from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
-from app import schedules, signing
-from app.application import Celeriac
-from app.bulk import Call, enqueue_many
-from app.dead_letters import replay_one
-from app.errors import BadArgument
-from app.factory import build
-from app.job import Job, job, jobs
-from app.ledger.claims import Message, messages
-from app.ledger.models import JOBS
-from app.schedules.firing import fire_due
-from app.settings import Settings
+from celeriac import schedules
+from celeriac.application import Celeriac
+from celeriac.broker import signing
+from celeriac.enqueue.bulk import Call, enqueue_many
+from celeriac.errors import BadArgument
+from celeriac.factory import build
+from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.writes.claims import Message, messages
+from celeriac.operate.dead_letters import replay_one
+from celeriac.operate.job import Job, job, jobs
+from celeriac.schedules.firing import fire_due
+from celeriac.settings import Settings
 from tests.commands import call
 from tests.signers import Signer, own_serializers, signer
 from tests.workers import ROOT, environment

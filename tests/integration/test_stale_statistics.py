@@ -11,12 +11,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, make_url, text
 
-from app.ledger import cancel, claims, dead_letters, dispatch, outcomes, quarantine, replay
-from app.ledger.database import Database
-from app.ledger.exchange import exchange
-from app.ledger.lifecycle import AttemptKind, JobState
-from app.ledger.migrate import upgrade
-from app.ledger.outcomes import Failure, Outcome
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.migrate import upgrade
+from celeriac.ledger.reads import dead_letter_groups
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.upkeep import dispatch
+from celeriac.ledger.writes import cancel, claims, outcomes, quarantine, replay
+from celeriac.ledger.writes.complete_and_claim import exchange
+from celeriac.ledger.writes.outcomes import Failure, Outcome
 from tests.servers import create_database, drop_database
 
 WORKER = UUID(int=7)
@@ -79,7 +81,7 @@ WRITES: dict[str, Callable[[Connection], object]] = {
     ),
     "cancel": lambda c: cancel.cancel(c, some("pending"), mode=cancel.Mode.SOFT),
     "replay": lambda c: replay.replay(c, some("failed")),
-    "discard": lambda c: dead_letters.discard(c, some("failed")),
+    "discard": lambda c: dead_letter_groups.discard(c, some("failed")),
 }
 
 

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import pytest
 
-from app.doctor import Level, examine
-from app.errors import EnqueueError
-from app.factory import build
-from app.job import job
-from app.ledger.migrate import upgrade
-from app.settings import Settings
+from celeriac.errors import EnqueueError
+from celeriac.factory import build
+from celeriac.ledger.migrate import upgrade
+from celeriac.operate.doctor import Level, examine
+from celeriac.operate.job import job
+from celeriac.settings import Settings
 from tests.servers import HOST, PostgresServer, ValkeyServer
 from tests.support import wait_until
 from tests.workers import ROOT, Worker, environment

@@ -19,18 +19,18 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
-from app import schedules
-from app.application import Celeriac
-from app.bulk import enqueue_many
-from app.dead_letters import replay_one
-from app.errors import PayloadTooLarge, SettingsError
-from app.factory import build
-from app.job import job, jobs
-from app.ledger.claims import Message, messages
-from app.ledger.models import JOBS
-from app.schedules.firing import fire_due
-from app.settings import Settings
-from app.tracing import _exporters
+from celeriac import schedules
+from celeriac.application import Celeriac
+from celeriac.enqueue.bulk import enqueue_many
+from celeriac.errors import PayloadTooLarge, SettingsError
+from celeriac.factory import build
+from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.writes.claims import Message, messages
+from celeriac.observe.traces import _exporters
+from celeriac.operate.dead_letters import replay_one
+from celeriac.operate.job import job, jobs
+from celeriac.schedules.firing import fire_due
+from celeriac.settings import Settings
 from tests.workers import ROOT
 
 
@@ -186,7 +186,7 @@ def test_a_job_is_accepted_though_it_cannot_be_traced(
         house.app.tasks["tests.noop"].delay()
         house.app.tasks["tests.noop"].delay()
         assert len(house.rows()) == 2
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "app.tracing"]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "celeriac.observe.traces"]
     assert said == (
         "jobs are not traced in this process: "
         "OTEL_TRACES_EXPORTER: wanted an exporter that is installed, found 'nowhere'"

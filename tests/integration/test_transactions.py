@@ -15,16 +15,16 @@ from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from app.application import Celeriac
-from app.errors import AnotherDatabase, AttemptTaken, BadArgument
-from app.factory import build
-from app.ledger import claims, outcomes
-from app.ledger.lifecycle import AttemptKind, JobState
-from app.ledger.models import BackgroundJob
-from app.ledger.outcomes import Failure, Outcome
-from app.settings import Settings
-from app.transactions import complete_in, enqueue_in
-from app.wire import STAMP
+from celeriac.application import Celeriac
+from celeriac.broker.wire import STAMP
+from celeriac.enqueue.transactions import complete_in, enqueue_in
+from celeriac.errors import AnotherDatabase, AttemptTaken, BadArgument
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.schema.models import BackgroundJob
+from celeriac.ledger.writes import claims, outcomes
+from celeriac.ledger.writes.outcomes import Failure, Outcome
+from celeriac.settings import Settings
 from tests.support import wait_until
 
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-from app.application import Celeriac
-from app.cli.receiver import TOLERANCE, Receiver, genuine
-from app.factory import build
-from app.job import Job, job
-from app.ledger.lifecycle import TERMINAL, JobState
-from app.settings import Settings, free_port
+from app.demo.receiver import TOLERANCE, Receiver, genuine
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.operate.job import Job, job
+from celeriac.settings import Settings, free_port
 from tasks.exchange import ANSWER_LIMIT
 from tasks.webhooks import NotTaken, Refused, Unreachable, deliver
 from tests.support import wait_until

@@ -10,13 +10,13 @@ from uuid import UUID
 
 import pytest
 
-from app import sending, wire
-from app.application import Celeriac
-from app.factory import build
-from app.ids import new_id
-from app.ledger.alike import Alike, own_headers
-from app.ledger.jobs import NewJob
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.broker import sending, wire
+from celeriac.factory import build
+from celeriac.ids import new_id
+from celeriac.ledger.writes.copy_in import SimilarJobs, own_headers
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.settings import Settings
 from tests.new_jobs import new_job
 
 
@@ -117,9 +117,9 @@ def test_messages_of_jobs_alike_are_those_of_each(platform: Celeriac) -> None:
         (str(job.id), job.payload, own_headers(str(job.id), f"({n},)", '{"a": "\\ü"}', root=False))
         for n, job in enumerate(jobs)
     ]
-    alike = Alike(jobs[0], rows)
-    quick = [json.loads(text) for text in wire.write_alike(alike.model, alike.headers(), alike.rows)]
+    similar = SimilarJobs(jobs[0], rows)
+    quick = [json.loads(text) for text in wire.write_similar(similar.model, similar.headers(), similar.rows)]
     assert [without_tag(one) for one in quick] == [
-        without_tag(json.loads(wire.write(job))) for job in alike.jobs()
+        without_tag(json.loads(wire.write(job))) for job in similar.jobs()
     ]
     assert [one["headers"]["argsrepr"] for one in quick] == ["(0,)", "(1,)", "(2,)"]

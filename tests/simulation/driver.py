@@ -12,8 +12,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, event, make_url
 
-from app.ledger.database import Database
-from app.ledger.models import Base
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.schema.models import Base
 from tests.simulation.audit import COLUMNS, Audit
 
 #: Where files are memory: the simulation makes a transaction in most of its steps.

@@ -1,4 +1,4 @@
-"""A simulated keeper: the duties of ``app.worker``'s dispatcher, strander, rescuer and canceller."""
+"""A simulated keeper: the duties of ``celeriac.worker``'s dispatcher, strander, rescuer and canceller."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from app.ledger.claims import Claimed, Message
-from app.ledger.lifecycle import AttemptKind, JobState
-from app.ledger.outcomes import Failure, Outcome
-from app.ledger.rescue import HeldAttempt
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.upkeep.rescue import HeldAttempt
+from celeriac.ledger.writes.claims import Claimed, Message
+from celeriac.ledger.writes.outcomes import Failure, Outcome
 from tests.simulation import broker
 from tests.simulation.broker import QUEUES, BrokerFault
 from tests.simulation.driver import Clock, DriverFault
@@ -25,7 +25,7 @@ REST = 0.5  # seconds after a duty failed
 
 
 class Watermarks:
-    """The rule of ``app.worker.watermarks``, on the simulated clock."""
+    """The rule of ``celeriac.worker.watermarks``, on the simulated clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -196,7 +196,7 @@ class Keeper:
             for queue in QUEUES:
                 before = None if queue in empty else self.watermarks.reached(queue)
                 if queue in empty or before is not None:
-                    found += self.world.ledger.unstrand(connection, queue, grace=GRACE, before=before)
+                    found += self.world.ledger.mark_unsent(connection, queue, grace=GRACE, before=before)
         if found:
             self.world.note(self.worker, f"found {found} strands")
             self.poke()

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.ledger import cancel as cancels
-from app.ledger import claims, dispatch, jobs, outcomes, quarantine, rescue, strands, workers
-from app.ledger import prune as retention
-from app.ledger import replay as replays
+from celeriac.ledger.upkeep import dispatch, lost_messages, rescue, worker_rows
+from celeriac.ledger.upkeep import prune as retention
+from celeriac.ledger.writes import cancel as cancels
+from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
+from celeriac.ledger.writes import replay as replays
 
 #: Seconds after which a worker is dead.
 SILENCE = 12.0
@@ -24,7 +25,7 @@ def may_judge(now: float, *, steady_since: float, last_beat: float) -> bool:
 class Ledger:
     """Every write and read that the simulated world makes. A broken variant is given in place of one."""
 
-    enqueue: Callable[..., Any] = jobs.enqueue
+    enqueue: Callable[..., Any] = new_jobs.enqueue
     claim: Callable[..., Any] = claims.claim
     release: Callable[..., Any] = claims.release
     release_unsure: Callable[..., Any] = claims.release_unsure
@@ -35,7 +36,7 @@ class Ledger:
     levels: Callable[..., Any] = dispatch.levels
     take_due: Callable[..., Any] = dispatch.take_due
     unmark: Callable[..., Any] = dispatch.unmark
-    unstrand: Callable[..., Any] = strands.unstrand
+    mark_unsent: Callable[..., Any] = lost_messages.mark_unsent
     dead_workers: Callable[..., Any] = rescue.dead_workers
     held_by: Callable[..., Any] = rescue.held_by
     bury_worker: Callable[..., Any] = rescue.bury_worker
@@ -43,7 +44,7 @@ class Ledger:
     replay: Callable[..., Any] = replays.replay
     prune: Callable[..., Any] = retention.prune
     prune_workers: Callable[..., Any] = retention.prune_workers
-    sign_on: Callable[..., Any] = workers.sign_on
-    beat: Callable[..., Any] = workers.beat
-    sign_off: Callable[..., Any] = workers.sign_off
+    sign_on: Callable[..., Any] = worker_rows.sign_on
+    beat: Callable[..., Any] = worker_rows.beat
+    sign_off: Callable[..., Any] = worker_rows.sign_off
     may_judge: Callable[..., bool] = may_judge  # the one rule that is not SQL

@@ -18,12 +18,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, func, literal, null, select, update
 
-from app.ledger import claims, outcomes, rescue
-from app.ledger.claims import Claimed
-from app.ledger.columns import now
-from app.ledger.lifecycle import JobState
-from app.ledger.models import JOBS, WORKERS
-from app.ledger.outcomes import Outcome
+from celeriac.ledger.schema.columns import now
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import JOBS, WORKERS
+from celeriac.ledger.upkeep import rescue
+from celeriac.ledger.writes import claims, outcomes
+from celeriac.ledger.writes.claims import Claimed
+from celeriac.ledger.writes.outcomes import Outcome
 from tests.broken import VARIABLE
 from tests.simulation.ledger import SILENCE, Ledger
 from tests.simulation.world import BAD_LINE, FROST, STORM, Rates, SimulationFailed, World
@@ -171,7 +172,7 @@ BROKEN: dict[str, tuple[Ledger, str, Rates]] = {
     "cancel that is forgotten": (Ledger(cancel=cancel_that_is_forgotten), "was left by cancel", Rates()),
     "replay of what is done": (Ledger(replay=replay_of_anything), "was left by replay|a replay of", Rates()),
     "judge after an outage": (Ledger(may_judge=judge_after_an_outage), "rescued from, by itself", FROST),
-    "no strand detection": (Ledger(unstrand=unstrand_nothing), "never ended", STORM),
+    "no strand detection": (Ledger(mark_unsent=unstrand_nothing), "never ended", STORM),
     "burial that is final": (Ledger(dead_workers=dead_only_once), "never ended", FROST),
     "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM),
 }

@@ -1,4 +1,4 @@
-"""A simulated worker: the rules of ``app.worker.turn``, one step at a time.
+"""A simulated worker: the rules of ``celeriac.worker.gate.turn``, one step at a time.
 
 Each of its threads is a generator that stops wherever the real one may be overtaken, frozen or killed.
 """
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from app.ledger.claims import Claimed
-from app.ledger.lifecycle import AttemptKind, JobState
-from app.ledger.outcomes import Failure, Outcome
-from app.worker.held import Held
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.writes.claims import Claimed
+from celeriac.ledger.writes.outcomes import Failure, Outcome
+from celeriac.worker.gate.claim_book import ClaimBook
 from tests.simulation.broker import Message
 from tests.simulation.driver import DriverFault
 from tests.simulation.keeper import Keeper
@@ -62,7 +62,7 @@ class Worker:
         self.id = id
         self.tasks = tasks
         self.slowness = slowness
-        self.held = Held()
+        self.held = ClaimBook()
         self.keeper = Keeper(self)
         self.frozen_until = 0.0  # simulated seconds
         self.stopping = False

@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from app.ledger.cancel import Answer, Mode
-from app.ledger.jobs import NewJob
-from app.ledger.lifecycle import JobState
-from app.ledger.workers import WorkerStart
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.ledger.writes.cancel import Answer, Mode
+from celeriac.ledger.writes.new_jobs import NewJob
 from tests.simulation.audit import Audit, Violation
 from tests.simulation.broker import QUEUES, Broker, BrokerFault, Message
 from tests.simulation.driver import Clock, Driver, DriverFault, memory

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.adoption.facts import Facts, TaskFacts
-from app.adoption.notes import Kind, judge
-from app.adoption.source import Place, Uses, scan
+from celeriac.operate.adoption.facts import Facts, TaskFacts
+from celeriac.operate.adoption.notes import Kind, judge
+from celeriac.operate.adoption.source import Place, Uses, scan
 
 SOURCE = """
 from celery import shared_task

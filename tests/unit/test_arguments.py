@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.utils.json import dumps, loads
 
-from app.arguments import MAX_BITS, MAX_DEPTH, Secret, check, check_text, is_sensitive, represent
-from app.errors import BadArgument, EnqueueError
+from celeriac.enqueue.arguments import MAX_BITS, MAX_DEPTH, Secret, check, check_text, is_sensitive, represent
+from celeriac.errors import BadArgument, EnqueueError
 
 quick = settings(max_examples=25, deadline=None)
 

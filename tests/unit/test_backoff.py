@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.application import Celeriac
-from app.factory import build
-from app.settings import Settings
-from app.task import Task
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.settings import Settings
+from celeriac.task.task import Task
 
 DRAWS = 300
 

@@ -17,17 +17,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kombu import Connection
 
-from app import signing
-from app.ledger.claims import Claimed
-from app.ledger.claims import Message as Row
-from app.ledger.columns import PARKED
-from app.ledger.jobs import NewJob
-from app.ledger.models import NAME_LENGTH
-from app.ledger.quarantine import Unreadable
-from app.settings import Settings
-from app.wire import STAMP
-from app.worker.deliveries import Delivery, read, stamped
-from app.worker.transport import Message, _decoded
+from celeriac.broker import signing
+from celeriac.broker.transport import Message, _decoded
+from celeriac.broker.wire import STAMP
+from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.models import NAME_LENGTH
+from celeriac.ledger.writes.claims import Claimed
+from celeriac.ledger.writes.claims import Message as Row
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.quarantine import Unreadable
+from celeriac.settings import Settings
+from celeriac.worker.gate.deliveries import Delivery, read, stamped
 from tests.signers import Signer, own_serializers, signer
 
 WORKER = UUID(int=7)

@@ -9,13 +9,13 @@ from datetime import timedelta
 import pytest
 from rich.console import Console, RenderableType
 
-from app.cli import board
-from app.cli.board import Tally
-from app.cli.load import DELIVER, REPORT, load
-from app.cli.receiver import MANNERS
-from app.ledger.lifecycle import JobState
-from app.ledger.reads import DaySummary, Line
-from app.priorities import QUEUES
+from app.demo import board
+from app.demo.board import Tally
+from app.demo.load import DELIVER, REPORT, load
+from app.demo.receiver import MANNERS
+from celeriac.ledger.reads.job_rows import DaySummary, Line
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.priorities import QUEUES
 
 COMPLETED, ERROR, FAILED = JobState.COMPLETED, JobState.ERROR, JobState.FAILED
 SIZES = [20, 21, 29, 30, 47, 240, 999, 10_000]

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from app.cli import output
-from app.cli.mistakes import mistake
-from app.display import ago, length, safe, safe_lines, stamp
-from app.errors import JobNotFound
+from celeriac.cli import output
+from celeriac.cli.errors import mistake
+from celeriac.display import ago, length, safe, safe_lines, stamp
+from celeriac.errors import JobNotFound
 
 
 def test_no_control_character_passes() -> None:

@@ -8,15 +8,15 @@ from importlib import import_module
 
 import pytest
 
-import app
+import celeriac
 
 #: Read the environment, or run only inside of Alembic, when they are imported.
-_NOT_IMPORTED = ("app.celery", "app.ledger.migrations")
+_NOT_IMPORTED = "celeriac.ledger.migrations"
 
 
 def _examples() -> list[doctest.DocTest]:
     finder = doctest.DocTestFinder(exclude_empty=True)
-    modules = [module.name for module in pkgutil.walk_packages(app.__path__, "app.")]
+    modules = [module.name for module in pkgutil.walk_packages(celeriac.__path__, "celeriac.")]
     wanted = [name for name in modules if not name.startswith(_NOT_IMPORTED)]
     return [test for name in wanted for test in finder.find(import_module(name)) if test.examples]
 

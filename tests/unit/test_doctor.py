@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from app.doctor import beat, broker, database, ledger, schedules, settings, status, workers
-from app.doctor.finding import Area, Finding, Level, fail, ok, warn
-from app.ledger.health import Server
-from app.ledger.workers import WorkerSeen
-from app.overview import QueueSeen
-from app.settings import Settings
+from celeriac.ledger.reads.health import Server
+from celeriac.ledger.upkeep.worker_rows import WorkerSeen
+from celeriac.operate.doctor import beat, broker, database, ledger, schedules, settings, status, workers
+from celeriac.operate.doctor.finding import Area, Finding, Level, fail, ok, warn
+from celeriac.operate.overview import QueueSeen
+from celeriac.settings import Settings
 from tests.signers import signer
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import Candidate, choose, configuration, parse_version
-from app.errors import EmbeddedServerError
-from app.settings import EmbeddedAddress
+from celeriac.errors import EmbeddedServerError
+from celeriac.settings import EmbeddedAddress
+from celeriac.stack.embedded import Candidate, choose, configuration, parse_version
 
 WHEEL, VALKEY, REDIS = Path("/wheel/valkey-server"), Path("/bin/valkey-server"), Path("/bin/redis-server")
 

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from app.explain import Facts, Reason, decide
-from app.ledger.columns import PARKED
-from app.ledger.position import MOST_AHEAD, Position
-from app.ledger.workers import WorkerSeen
-from app.sending import CHORD
+from celeriac.broker.sending import CHORD
+from celeriac.ledger.reads.position import MOST_AHEAD, Position
+from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.upkeep.worker_rows import WorkerSeen
+from celeriac.operate.explain import Facts, Reason, decide
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -14,8 +14,11 @@ from celery.exceptions import Reject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import UnreadableError
-from app.failures import (
+from celeriac.errors import UnreadableError
+from celeriac.ledger.schema.lifecycle import AttemptKind
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.outcomes import Failure
+from celeriac.task.failures import (
     TEXT_LIMIT,
     TRACEBACK_LIMIT,
     clean,
@@ -27,10 +30,7 @@ from app.failures import (
     type_name,
     unwrapped,
 )
-from app.ledger.jobs import NewJob
-from app.ledger.lifecycle import AttemptKind
-from app.ledger.outcomes import Failure
-from app.task import JobRetry
+from celeriac.task.task import JobRetry
 
 HUGE = 10_000_000  # characters
 

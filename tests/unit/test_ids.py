@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import BadArgument
-from app.ids import derived_id, new_id, optional_id, parse_id
+from celeriac.errors import BadArgument
+from celeriac.ids import derived_id, new_id, optional_id, parse_id
 from tests.support import wait_until
 
 quick = settings(max_examples=25, deadline=None)

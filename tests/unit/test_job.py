@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.job import Attempt, Job
-from app.ledger.lifecycle import JobState
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.job import Attempt, Job
 
 _moments = st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(fold=0))
 _texts = st.text(max_size=8)

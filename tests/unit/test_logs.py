@@ -16,12 +16,12 @@ import structlog
 from celery.app import trace
 from structlog.stdlib import ProcessorFormatter
 
-from app.events import Event
-from app.factory import build
-from app.ids import new_id
-from app.logs import POOL_APPLIES, formatter
-from app.settings import Settings
-from app.wire import STAMP
+from celeriac.broker.wire import STAMP
+from celeriac.events import Event
+from celeriac.factory import build
+from celeriac.ids import new_id
+from celeriac.observe.logs import POOL_APPLIES, formatter
+from celeriac.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECRET = "hunter2"
@@ -175,7 +175,7 @@ def test_structlogs_own_lines_keep_their_fields(app: Any) -> None:
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
     """Every call of a module's logger."""
-    for path in (ROOT / "app").rglob("*.py"):
+    for path in (ROOT / "celeriac").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("logger."):
                 yield f"{path.name}:{node.lineno}", node

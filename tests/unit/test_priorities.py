@@ -6,9 +6,9 @@ from itertools import pairwise, permutations
 
 import pytest
 
-from app.errors import BadArgument
-from app.priorities import QUEUES, Priority, parse, priority_of, queue_of, route
-from app.worker.transport import PriorityCycle
+from celeriac.broker.transport import PriorityCycle
+from celeriac.errors import BadArgument
+from celeriac.priorities import QUEUES, Priority, parse, priority_of, queue_of, route
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from app import probes, pulse
-from app.pulse import Health, Pulse, Vitals, judge
-from app.settings import Settings
+from celeriac.observe import liveness, probes
+from celeriac.observe.liveness import Health, Pulse, Vitals, judge
+from celeriac.settings import Settings
 from tests.servers import free_port
 from tests.support import wait_until
 
@@ -50,10 +50,10 @@ def test_it_is_written_while_the_process_runs_and_gone_afterwards(tmp_path: Path
     beating = Pulse("beat", settings(tmp_path))
     beating.start()
     beating.asked_ledger()
-    wait_until(lambda: list(pulse.known(tmp_path)), within=5, saying="it is written")
-    (found,) = pulse.known(tmp_path, role="beat")
+    wait_until(lambda: list(liveness.known(tmp_path)), within=5, saying="it is written")
+    (found,) = liveness.known(tmp_path, role="beat")
     assert (found.role, found.pid, found.loop < 5) == ("beat", os.getpid(), True)
-    assert list(pulse.known(tmp_path, role="worker")) == []
+    assert list(liveness.known(tmp_path, role="worker")) == []
     beating.stop()
     assert list((tmp_path / "health").iterdir()) == []
 
@@ -79,7 +79,7 @@ def test_those_that_are_gone_or_elsewhere_are_not_seen(tmp_path: Path) -> None:
         text = json.dumps({name: getattr(each, name) for name in Vitals.__slots__})
         (tmp_path / "health" / f"worker-x-{number}.json").write_text(text)
     (tmp_path / "health" / "worker-x-9.json").write_text("{")
-    assert [each.pid for each in pulse.known(tmp_path)] == [os.getpid()]
+    assert [each.pid for each in liveness.known(tmp_path)] == [os.getpid()]
 
 
 def ask(port: int, path: str) -> tuple[int, bytes]:

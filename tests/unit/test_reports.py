@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from app.ledger.lifecycle import JobState
-from app.report import FailureLine, Line, Summary, spoken
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.report import FailureLine, Line, Summary, spoken
 from tasks.reports import BadReport, _day, _write, page, table
 
 DAY = date(2025, 1, 1)

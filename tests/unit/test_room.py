@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from app.worker.room import Room
+from celeriac.worker.gate.claim_ahead import ClaimAhead
 
 
-def after(*seconds: float, times: int = 200) -> Room:
-    room = Room()
+def after(*seconds: float, times: int = 200) -> ClaimAhead:
+    ahead = ClaimAhead()
     for _ in range(times):
         for one in seconds:
-            room.took(one)
-    return room
+            ahead.took(one)
+    return ahead
 
 
 def test_long_jobs_are_claimed_when_a_child_is_free() -> None:
@@ -22,7 +22,7 @@ def test_long_jobs_are_claimed_when_a_child_is_free() -> None:
 
 
 def test_nothing_is_claimed_ahead_before_it_is_known_how_long_jobs_take() -> None:
-    assert Room().beside(0, children=2) == 2
+    assert ClaimAhead().beside(0, children=2) == 2
     assert after(0.001, times=20).beside(0, children=2) > 2
 
 
@@ -46,7 +46,7 @@ def test_a_pool_that_does_not_queue_is_given_what_it_can_run() -> None:
 
 def test_as_many_messages_are_held_as_there_are_children_while_jobs_are_long() -> None:
     assert after(30.0).prefetch(children=2) == 2
-    assert Room().prefetch(children=8) == 8
+    assert ClaimAhead().prefetch(children=8) == 8
     assert after(0.001).prefetch(children=100, queues=False) == 100
 
 
@@ -62,8 +62,8 @@ def test_messages_are_asked_for_in_portions_while_jobs_are_short() -> None:
 
 
 def test_a_turn_waits_only_while_every_child_has_another_job_to_go_on_with() -> None:
-    room = after(0.005)
-    assert room.pause(0, children=2) == room.pause(2, children=2) == 0.0
-    assert room.pause(4, children=2) == pytest.approx(0.0025, rel=0.01)  # of the 5 ms that two more take
-    assert room.pause(22, children=2) == 0.01
+    ahead = after(0.005)
+    assert ahead.pause(0, children=2) == ahead.pause(2, children=2) == 0.0
+    assert ahead.pause(4, children=2) == pytest.approx(0.0025, rel=0.01)  # of the 5 ms that two more take
+    assert ahead.pause(22, children=2) == 0.01
     assert after(0.0).pause(3, children=2) == 0.001

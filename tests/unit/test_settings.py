@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.errors import SettingsError
-from app.settings import EmbeddedAddress, Settings, free_port, read_settings
+from celeriac.errors import SettingsError
+from celeriac.settings import EmbeddedAddress, Settings, free_port, read_settings
 
 
 @pytest.fixture(autouse=True)

@@ -13,13 +13,13 @@ from celery import Celery
 from cryptography.hazmat.primitives import serialization
 from kombu.utils.json import dumps, loads
 
-from app import certificates, signing
-from app.errors import NotSigned, SettingsError
-from app.ledger.columns import LATEST
-from app.ledger.parked import Parked
-from app.sending import CHORD
-from app.settings import Settings
-from app.worker.workflows import _with_results
+from celeriac.broker import certificates, signing
+from celeriac.broker.sending import CHORD
+from celeriac.errors import NotSigned, SettingsError
+from celeriac.ledger.schema.columns import LATEST
+from celeriac.ledger.upkeep.parked import Parked
+from celeriac.settings import Settings
+from celeriac.worker.duties.workflows import _with_results
 from tests.new_jobs import new_job
 from tests.signers import PEM, Signer, own_serializers, signer
 

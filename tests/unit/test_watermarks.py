@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.ledger.claims import Claimed
-from app.worker.watermarks import Watermarks
+from celeriac.ledger.writes.claims import Claimed
+from celeriac.worker.watermarks import Watermarks
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 

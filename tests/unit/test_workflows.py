@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from app.ledger.lifecycle import JobState
-from app.ledger.parked import Member
-from app.worker.workflows import decide_chord
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.upkeep.parked import Member
+from celeriac.worker.duties.workflows import decide_chord
 
 
 def member(

@@ -26,9 +26,9 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import EnqueueUncertain, LedgerUnavailable
-from app.ledger.lifecycle import TERMINAL, JobState
-from app.ledger.models import JOBS
+from celeriac.errors import EnqueueUncertain, LedgerUnavailable
+from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.schema.models import JOBS
 from tests.acceptance.faults.house import House
 from tests.acceptance.faults.report import Line
 from tests.processes import living, processes

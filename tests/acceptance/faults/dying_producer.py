@@ -16,7 +16,7 @@ from redis import Redis
 
 import tests.jobs
 from app.celery import app
-from app.ids import new_id
+from celeriac.ids import new_id
 
 
 def die(*_: object, **__: object) -> None:

@@ -14,12 +14,12 @@ from sqlalchemy import make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
-from app.application import Celeriac
-from app.factory import build
-from app.ledger.database import Database
-from app.ledger.migrate import upgrade
-from app.ledger.models import WORKERS
-from app.settings import Settings
+from celeriac.application import Celeriac
+from celeriac.factory import build
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.migrate import upgrade
+from celeriac.ledger.schema.models import WORKERS
+from celeriac.settings import Settings
 from tests.servers import PgBouncerServer, PostgresServer, ValkeyServer
 from tests.support import wait_until
 from tests.workers import Worker, environment

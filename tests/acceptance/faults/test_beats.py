@@ -18,11 +18,11 @@ from redbeat.schedulers import RedBeatSchedulerEntry
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import schedules
-from app.ids import fire_id
-from app.ledger.models import JOBS
-from app.ledger.schedules import next_due
-from app.schedules import Schedule
+from celeriac import schedules
+from celeriac.ids import fire_id
+from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.writes.schedule_rows import next_due
+from celeriac.schedules import Schedule
 from tests.acceptance.faults.house import House, reachable, until_reachable
 from tests.support import wait_until
 from tests.workers import CeleryProcess

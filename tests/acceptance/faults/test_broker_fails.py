@@ -122,7 +122,7 @@ def test_result_store_dead_while_jobs_end(drill: Drill) -> None:
 
 
 def test_ten_cancelled_jobs_none_runs_whatever_dies(drill: Drill) -> None:
-    from app.job import cancel
+    from celeriac.operate.job import cancel
 
     victim, _ = drill.house.man(2)
     drill.enqueue(100, seconds=0.1)

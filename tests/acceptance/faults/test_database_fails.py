@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from app.ledger.database import Database
+from celeriac.ledger.connection.database import Database
 from tests.acceptance.faults.drill import Drill
 from tests.acceptance.faults.house import until_reachable
 from tests.servers import PgBouncerServer, PostgresServer, ValkeyServer

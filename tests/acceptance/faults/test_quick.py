@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from app.transactions import enqueue_in
+from celeriac.enqueue.transactions import enqueue_in
 from tests.acceptance.faults.drill import RESUMED, Drill
 from tests.acceptance.faults.house import until_reachable
 

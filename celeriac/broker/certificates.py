@@ -1,0 +1,88 @@
+"""The files that messages are signed with: whether they can be read and fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import ImproperlyConfigured, SecurityError
+
+if TYPE_CHECKING:
+    from celeriac.settings import Settings
+
+
+def problems(settings: Settings) -> list[str]:
+    """What is wrong with the files that the settings name, a sentence each."""
+    try:
+        from celery.security.certificate import Certificate, FSCertStore
+        from celery.security.key import PrivateKey
+    except (ImportError, ImproperlyConfigured):
+        return ["CELERIAC_SIGNING_KEY: messages are signed with a library: pip install 'celeriac[auth]'"]
+    found: list[str] = []
+    key = _load(found, "KEY", settings.signing_key, "an RSA key in PEM without a passphrase", PrivateKey)
+    certificate = _load(
+        found, "CERTIFICATE", settings.signing_certificate, "an RSA certificate in PEM", Certificate
+    )
+    store = _store(found, settings.signing_cert_store, FSCertStore)
+    if key and certificate:
+        found += _misfits(key, certificate, store)
+    return found
+
+
+def expiry(certificate: Path) -> datetime:
+    """When a certificate that could be used ends to be valid; aware, in UTC."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    return load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+
+
+def _load(found: list[str], name: str, path: Path | None, wanted: str, read: Callable[[str], Any]) -> Any:
+    try:
+        return read(Path(str(path)).read_text())
+    except OSError as exc:
+        found.append(f"CELERIAC_SIGNING_{name}: {path} cannot be read: {exc.strerror}")
+    except (SecurityError, TypeError, ValueError):  # whose text may quote the file
+        found.append(f"CELERIAC_SIGNING_{name}: wanted {wanted}, {path} is none")
+    return None
+
+
+def _store(found: list[str], path: Path | None, read: Callable[[str], Any]) -> Any:
+    try:
+        store = read(str(path))
+    except (OSError, SecurityError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        found.append(
+            f"CELERIAC_SIGNING_CERT_STORE: wanted certificates in PEM and nothing else in {path}: {reason}"
+        )
+        return None
+    if not list(store.itercerts()):
+        found.append(f"CELERIAC_SIGNING_CERT_STORE: no certificate is in {path}")
+        return None
+    return store
+
+
+def _misfits(key: Any, certificate: Any, store: Any) -> list[str]:
+    if not _verifies(certificate, key):
+        return ["CELERIAC_SIGNING_CERTIFICATE: it has expired, or is not the certificate of the signing key"]
+    try:
+        known = store is None or _verifies(store[certificate.get_id()], key)
+    except SecurityError:
+        known = False
+    if known:
+        return []
+    return [
+        "CELERIAC_SIGNING_CERT_STORE: the own certificate is not in it: no worker would take its messages"
+    ]
+
+
+def _verifies(certificate: Any, key: Any) -> bool:
+    from celery.security.utils import get_digest_algorithm
+
+    digest = get_digest_algorithm()
+    try:
+        certificate.verify(b"probe", key.sign(b"probe", digest), digest)
+    except Exception:  # Celery raises a TypeError in place of a signature that does not hold
+        return False
+    return True

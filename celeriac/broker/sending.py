@@ -1,0 +1,168 @@
+"""The one rule for sending, for the door and the dispatcher alike.
+
+A row is marked as dispatched and committed, then its message is published. A publish that fails
+clears the mark if it can, and the broker is left alone for a moment; where even that fails, strand
+detection repairs it. No row lock is held across the network.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celeriac.broker import wire
+from celeriac.broker.wire import Sendable
+from celeriac.events import Event
+
+if TYPE_CHECKING:
+    from kombu import Producer
+
+    from celeriac.application import Celeriac
+    from celeriac.ledger.connection.database import Database
+    from celeriac.ledger.writes.copy_in import SimilarJobs
+
+logger = logging.getLogger(__name__)
+
+#: The header of a parked row that is the body of a chord: how many members it waits for.
+CHORD = "celeriac_chord"
+
+_FIRST_REST, _LONGEST_REST = 1.0, 10.0  # seconds that a failing broker is left alone
+_PORTION = 4 * 1024 * 1024  # characters of one command
+_QUICK = 0.5  # seconds within which a failed publish may be tried again: its connection was merely old
+
+
+class Broker:
+    """Whether the broker can be bothered; one per process."""
+
+    def __init__(self) -> None:
+        self._rest = 0.0
+        self._until = 0.0
+
+    @property
+    def resting(self) -> bool:
+        return time.monotonic() < self._until
+
+    def failed(self) -> None:
+        self._rest = min(max(self._rest * 2, _FIRST_REST), _LONGEST_REST)
+        self._until = time.monotonic() + self._rest
+
+    def worked(self) -> None:
+        self._rest = self._until = 0.0
+
+
+def publish(producer: Producer, jobs: Sequence[Sendable]) -> None:
+    """Send the messages of ``jobs``. A queue's own list is its address: no exchange, nothing to declare.
+
+    Raises:
+        Exception: what the broker says; any number of them may have been sent.
+    """
+    put = getattr(producer.channel, "put", None)
+    if put is None:  # a connection of the caller's own
+        for job in jobs:
+            _publish_elsewhere(producer, job)
+        return
+    for queue, some in groupby(jobs, key=attrgetter("queue")):
+        for texts in _in_portions(_texts(some)):
+            put(queue, texts)
+
+
+def send(
+    app: Celeriac,
+    jobs: Sequence[Sendable],
+    *,
+    producer: Producer | None = None,
+    database: Database | None = None,
+) -> bool:
+    """Publish messages whose rows are marked and committed; return whether the broker took them.
+
+    Never raises: the rows are accepted, and the dispatcher sends what could not be sent now.
+    """
+    if _sent(app, lambda to: publish(to, jobs), producer, len(jobs), jobs[0].id):
+        return True
+    _unmark(database or app.database, [job.id for job in jobs])
+    return False
+
+
+def send_similar(app: Celeriac, jobs: SimilarJobs, texts: Sequence[str]) -> None:
+    """As ``send``, for jobs in the likeness of one, whose messages are written already."""
+
+    def put(producer: Any) -> None:
+        for portion in _in_portions(texts):
+            producer.channel.put(jobs.model.queue, portion)
+
+    if not _sent(app, put, None, len(texts), jobs.rows[0][0]):
+        _unmark(app.database, [UUID(row[0]) for row in jobs.rows])
+
+
+def _sent(
+    app: Celeriac, push: Callable[[Any], None], producer: Producer | None, count: int, first: object
+) -> bool:
+    broker = app.broker_state
+    began = time.monotonic()
+    try:
+        with nullcontext(producer) if producer else app.producer_or_acquire() as producer:
+            try:
+                push(producer)
+            except Exception:
+                if time.monotonic() - began > _QUICK:
+                    raise
+                push(producer)  # its connection was merely old
+        broker.worked()
+        return True
+    except Exception as exc:  # whatever the broker says, the jobs are accepted
+        broker.failed()
+        logger.warning(Event.NOT_SENT, {"jobs": count, "error": type(exc).__name__, "job": first})
+        return False
+
+
+def _texts(jobs: Iterable[Sendable]) -> Iterator[str]:
+    for job in jobs:
+        try:
+            yield wire.write(job)
+        except (TypeError, ValueError):  # one damaged row must not hold up the others
+            logger.exception(Event.NO_MESSAGE, {"job": job.id})
+
+
+def _in_portions(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Lists of texts, each of them small enough for one command; a text that is larger is alone."""
+    portion: list[str] = []
+    size = 0
+    for text in texts:
+        if portion and size + len(text) > _PORTION:
+            yield portion
+            portion, size = [], 0
+        portion.append(text)
+        size += len(text)
+    if portion:
+        yield portion
+
+
+def _publish_elsewhere(producer: Producer, job: Sendable) -> None:
+    producer.publish(
+        job.payload,
+        exchange="",
+        routing_key=job.queue,
+        content_type=job.content_type,
+        content_encoding=job.content_encoding,
+        headers={**job.headers, wire.STAMP: {"dispatch": job.dispatch_count}},
+        priority=job.priority,
+        correlation_id=str(job.id),
+        delivery_mode=wire.PERSISTENT,
+        retry=False,
+    )
+
+
+def _unmark(database: Database, ids: list[UUID]) -> None:
+    from celeriac.ledger.upkeep import dispatch  # the ORM is slow to import: not for a probe
+
+    try:
+        with database.statement() as connection:
+            dispatch.unmark(connection, ids)
+    except Exception:  # the mark stays: strand detection finds the row
+        logger.warning(Event.NOT_UNMARKED, {"jobs": len(ids)})

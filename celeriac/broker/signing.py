@@ -1,0 +1,110 @@
+"""Signed messages: Celery's own ``auth`` serializer, set up from the settings.
+
+Whose signature is taken is decided by the certificates in the store. What is signed is a message's
+body, to which the door adds the job's id and task: what stands in a header can be changed on the way.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kombu.serialization import dumps, loads
+
+from celeriac.broker import certificates
+from celeriac.errors import NotSigned, SettingsError
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from celeriac.settings import Settings
+
+#: Celery's name for the serializer, and the content type of what it writes.
+SERIALIZER, CONTENT_TYPE = "auth", "application/data"
+
+#: Among the options of a signed body: the id and the task of the job that it was written for.
+OWNER = "celeriac_job"
+
+_DOUBT = (
+    "its signature does not hold: it is forged or was changed, or its certificate has expired or is not "
+    "in CELERIAC_SIGNING_CERT_STORE"
+)
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """What Celery is told when messages are signed; nothing when they are not."""
+    if not settings.signs:
+        return {}
+    return {
+        "task_serializer": SERIALIZER,
+        "accept_content": [SERIALIZER],
+        "result_accept_content": ["json"],  # results are not signed
+    }
+
+
+def set_up(app: Celery, settings: Settings) -> None:
+    """Register the serializer for this process.
+
+    Raises:
+        SettingsError: with every problem of the key and the certificates.
+    """
+    if not settings.signs:
+        return
+    if found := certificates.problems(settings):
+        raise SettingsError(found)
+    app.setup_security(
+        allowed_serializers=["json"],  # as kombu has it; or whoever reads JSON without a word is refused
+        key=str(settings.signing_key),
+        cert=str(settings.signing_certificate),
+        store=str(settings.signing_cert_store),
+    )
+
+
+def owned(body: Sequence[Any], headers: Mapping[str, Any]) -> tuple[Any, ...]:
+    """``body`` with the job that it is for, so that it is of no use for another."""
+    args, kwargs, options = body
+    return args, kwargs, {**(options or {}), OWNER: [headers["id"], headers["task"]]}
+
+
+def sealed(body: Any) -> bytes:
+    """The signed form of ``body``."""
+    text = dumps(body, serializer=SERIALIZER)[2]
+    return bytes(text) if isinstance(text, bytes) else str(text).encode()
+
+
+def opened(payload: bytes, content_type: str) -> Any:
+    """The body of a signed message.
+
+    Raises:
+        NotSigned: it has no signature, or none that holds.
+    """
+    if content_type != CONTENT_TYPE or not payload:
+        raise NotSigned(f"its body is not signed but {content_type[:80]}" if payload else "its body is empty")
+    try:
+        return loads(payload, CONTENT_TYPE, "utf-8", accept={CONTENT_TYPE})
+    except Exception as exc:  # whatever decoding, cryptography and JSON say of bytes from anybody
+        raise NotSigned(_DOUBT) from exc
+
+
+def check(payload: bytes, content_type: str, headers: Mapping[str, Any]) -> None:
+    """Whether a message may run.
+
+    Raises:
+        NotSigned: its signature does not hold, or was given for another job.
+    """
+    body = opened(payload, content_type)
+    owner = body[2].get(OWNER) if isinstance(body, list) and len(body) == 3 and body[2] else None
+    if owner is not None and owner != [headers.get("id"), headers.get("task")]:
+        raise NotSigned("it was signed for another job or task")
+
+
+def text(payload: bytes, content_type: str) -> bytes:
+    """A body as it was before it was signed; nothing is said about the signature.
+
+    Needs no key, and no library.
+    """
+    if content_type != CONTENT_TYPE:
+        return payload
+    parts = b64decode(payload).split(b"\x00\x01", maxsplit=4)  # signer, signature, type, encoding, body
+    return parts[4]

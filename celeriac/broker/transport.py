@@ -1,0 +1,268 @@
+"""The Redis transport at its cheapest: nothing is kept of a message once it is popped.
+
+The ledger gives jobs back, the broker never does. So there is no unacked bookkeeping, no
+visibility timeout, and nothing is restored at shutdown.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import time
+from collections.abc import Sequence
+from queue import Empty
+from typing import Any
+
+import kombu
+from kombu.transport import redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+from kombu.utils.scheduling import priority_cycle
+from redis.exceptions import ResponseError
+
+from celeriac.events import Event
+from celeriac.priorities import QUEUES, priority_of
+
+logger = logging.getLogger(__name__)
+
+_MOST = 200  # messages of one command
+
+#: What a body that cannot be understood is kept as.
+DAMAGED = "application/x-celeriac-damaged"
+
+
+class PriorityCycle(priority_cycle):
+    """Draws from the most important queue that has a message, however the queues were given.
+
+    Attributes:
+        share: the share of draws that begin with the least important queue instead, so that it
+            cannot starve; 0 for none.
+    """
+
+    share = 0.0
+
+    def __init__(self, it: Any = None) -> None:
+        super().__init__(it)
+        self._owed = 0.0
+
+    def update(self, it: Any) -> None:
+        super().update(sorted(it, key=_importance))
+
+    def consume(self, n: int) -> list[str]:
+        self._owed += self.share
+        if self._owed < 1:
+            return list(self.items[:n])
+        self._owed -= 1
+        return list(reversed(self.items[:n]))
+
+
+def _importance(queue: str) -> tuple[int, int]:
+    known = QUEUES.index(queue) if queue in QUEUES else len(QUEUES)
+    return -priority_of(queue), known
+
+
+class Message(virtual.Message):
+    """A delivery; one that cannot be read is marked as damaged instead of raising.
+
+    Attributes:
+        damage: why the delivery cannot be read; None when it can.
+        raw: what was found in its place, as bytes; empty when it can be read.
+    """
+
+    damage: str | None = None
+    raw: bytes = b""
+    errors: list[Any]
+    delivery_tag: Any
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **kwargs)
+        except Exception as exc:  # anybody can push anything into a queue
+            properties = _known(payload)
+            super().__init__(_stand_in(properties), channel=channel, **kwargs)
+            self.damage, self.raw = f"{type(exc).__name__}: {exc}", _raw(payload)
+            self.headers = _headers(payload)
+            if isinstance(payload, dict) and "damage" in payload:
+                self.damage = str(payload["damage"])
+        if self.errors:  # kombu keeps what it could not decompress for later
+            error = self.errors[0][1]
+            self.damage, self.raw = f"{type(error).__name__}: {error}", _raw(payload)
+            self.errors = []
+        if not isinstance(self.delivery_tag, str):
+            self.delivery_tag = virtual.base.uuid()
+
+
+class QoS(virtual.QoS):
+    """How many messages are drawn.
+
+    Attributes:
+        least: it asks for messages when there is room for so many: a question for each job that has ended
+            is a third of what an event loop does while jobs take some milliseconds.
+    """
+
+    restore_at_shutdown = False
+    least = 1
+
+    def can_consume(self) -> bool:
+        if not super().can_consume():
+            return False
+        room = self.can_consume_max_estimate()
+        return room is None or room >= self.least
+
+
+class Channel(redis.Channel):
+    Message = Message
+    ack_emulation = False
+    do_restore = False
+    low_share = 0.0
+    _publisher: Any = None
+    _line: Any = None  # a client with a connection of its own, which need not be checked out for each message
+    _in_bulk = False  # whether the pending command is BLMPOP
+    _line_of = 0  # its process: a fork must not write into its parent's connection
+
+    from_transport_options = (*redis.Channel.from_transport_options, "low_share")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.QoS = QoS
+        if isinstance(self._queue_cycle, PriorityCycle):
+            self._queue_cycle.share = self.low_share
+
+    def put(self, queue: str, texts: Sequence[str]) -> None:
+        """Push messages that are written already (``celeriac.broker.wire``), the first of them to be drawn first."""
+        if self._line is None or self._line_of != os.getpid():
+            self._line = self.Client(connection_pool=self.pool, single_connection_client=True)
+            self._line_of = os.getpid()
+        line = self._line
+        try:
+            line.lpush(queue, *texts)
+        except BaseException:  # an answer that was not read would be taken for the next one's
+            self._line = None
+            line.connection.disconnect()
+            line.close()
+            raise
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        # kombu makes a client for every message that is published: about a third of its cost.
+        if asynchronous:
+            return super()._create_client(asynchronous=True)
+        if self._publisher is None:
+            self._publisher = super()._create_client()
+        return self._publisher
+
+    def _disconnect_pools(self) -> None:
+        self._publisher = self._line = None
+        super()._disconnect_pools()
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Ask for as many messages of one queue as this worker may hold, in one command.
+
+        BLMPOP is of Redis 7; an older server is asked for one at a time, and so is every server while a
+        share of the draws is the lower queues', or the worker's keys have a prefix.
+        """
+        most = self.qos.can_consume_max_estimate()
+        alone = most == 1 or self.low_share or self.global_keyprefix or self.connection.one_at_a_time
+        queues = [] if alone else self._queue_cycle.consume(len(self.active_queues))
+        self._in_bulk = bool(queues)
+        if not queues:
+            super()._brpop_start(timeout)
+            return
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = time.monotonic()
+        count = min(most or _MOST, _MOST)
+        wait = self.brpop_timeout if timeout is None else timeout
+        ask = ("BLMPOP", wait or 0, len(queues), *queues, "RIGHT", "COUNT", count)
+        self.client.connection.send_command(*ask)
+
+    def _brpop_read(self, **options: Any) -> bool:
+        client = self.client
+        try:
+            try:
+                reply = client.parse_response(client.connection, "BRPOP", **options)
+            except self.connection_errors:
+                client.connection.disconnect()  # the next turn of the loop connects anew
+                raise
+            except ResponseError as exc:
+                if not self._in_bulk:
+                    raise
+                logger.info(Event.ONE_AT_A_TIME, {"error": exc})
+                self.connection.one_at_a_time = True
+                raise Empty from exc
+            if not reply:
+                raise Empty
+            key, found = reply
+            queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            for item in found if self._in_bulk else [found]:
+                self.connection._deliver(_decoded(item, queue), queue)
+            return True
+        finally:
+            self._in_poll = None  # this connection waits for nothing until it asks again
+            self._flush_brpop_reauth()
+
+
+class Connection(kombu.Connection):
+    """A connection whose address names the broker, not the class that speaks to it: Flower reads it."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Celery waits two seconds longer after each try; a worker must be back soon after its broker."""
+        quick = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
+        return super().ensure_connection(*args, **(quick | kwargs))
+
+    def as_uri(self, *args: Any, **kwargs: Any) -> str:
+        uri: str = super().as_uri(*args, **kwargs)
+        return uri.replace(f"{Transport.__module__}:{Transport.__name__}", "redis", 1)
+
+
+class Transport(redis.Transport):
+    Channel = Channel
+    one_at_a_time = False  # whether its server knows no BLMPOP, or must not be asked
+
+
+def _decoded(item: bytes, queue: str) -> Any:
+    try:
+        found = loads(bytes_to_str(item))
+    except Exception as exc:  # not JSON, not even text
+        return {"damage": f"{type(exc).__name__}: {exc}", "raw": item, "queue": queue}
+    if isinstance(found, dict) and isinstance(found.get("properties"), dict):
+        found["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}  # where it was found
+        return found
+    return {"damage": "not a message", "raw": item, "queue": queue}
+
+
+def _known(payload: Any) -> dict[str, Any]:
+    properties = payload.get("properties") if isinstance(payload, dict) else None
+    if isinstance(properties, dict):
+        return properties
+    queue = payload.get("queue", "") if isinstance(payload, dict) else ""
+    return {"delivery_info": {"exchange": "", "routing_key": queue}}
+
+
+def _stand_in(properties: dict[str, Any]) -> dict[str, Any]:
+    info = properties.get("delivery_info")
+    return {
+        "body": "",
+        "content-type": DAMAGED,
+        "content-encoding": "binary",
+        "headers": {},
+        "properties": {
+            "delivery_tag": properties.get("delivery_tag") or virtual.base.uuid(),
+            "delivery_info": info if isinstance(info, dict) else {},
+        },
+    }
+
+
+def _raw(payload: Any) -> bytes:
+    if isinstance(payload, dict) and isinstance(payload.get("raw"), bytes):
+        return bytes(payload["raw"])
+    body = payload.get("body") if isinstance(payload, dict) else None
+    try:
+        return base64.b64decode(str(body), validate=True)
+    except (TypeError, ValueError):
+        return str(body if body is not None else payload).encode("utf-8", "replace")
+
+
+def _headers(payload: Any) -> dict[str, Any]:
+    headers = payload.get("headers") if isinstance(payload, dict) else None
+    return headers if isinstance(headers, dict) else {}

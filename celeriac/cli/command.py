@@ -1,0 +1,141 @@
+"""What the operator's commands have in common: their options, and how a mistake is told.
+
+Exit codes: 0 done, 1 nothing was found or it was refused, 2 the command was typed wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from celery.bin.base import CeleryCommand
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_STATES = ("pending", "running", "completed", "error", "failed", "cancelled")
+_SORTS = ("newest", "oldest", "due", "longest")
+
+
+class Command(CeleryCommand):
+    """A command whose errors are sentences, each with the next step, and never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as exc:
+            from celeriac.cli.errors import mistake
+
+            told = mistake(exc, ctx.obj.app)
+            if told is None:
+                raise
+            click.secho(f"error: {told.sentence}", fg="red", err=True)
+            ctx.exit(told.code)
+
+
+class Moment(click.ParamType[Any]):
+    """An ISO 8601 moment, or a span before now."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from celeriac.operate.listing import parse_moment
+
+        try:
+            return parse_moment(value)
+        except (ValueError, OverflowError):
+            self.fail(f"wanted 90s, 15m, 2h, 3d or an ISO 8601 moment, found {value!r}", param, ctx)
+
+
+class Json(click.ParamType[Any]):
+    """A value as JSON."""
+
+    name = "json"
+
+    def __init__(self, kind: type | None = None) -> None:
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        import json
+
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError) as exc:
+            self.fail(f"no JSON: {exc}; a text needs its quotes: '\"like this\"'", param, ctx)
+        if self._kind is not None and not isinstance(found, self._kind):
+            self.fail(f"wanted a JSON {_KINDS[self._kind]}, found {value!r}", param, ctx)
+        return found
+
+
+_KINDS: dict[type, str] = {list: "array, as [1, 2]", dict: 'object, as {"key": 1}'}
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
+yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+dry_run = click.option("-n", "--dry-run", is_flag=True, help="Only count.")
+
+_FILTERS = (
+    click.option("--state", type=click.Choice(_STATES), help="Only jobs in this state."),
+    click.option("--task", metavar="NAME", help="Only jobs of this task."),
+    click.option("--queue", metavar="NAME", help="Only jobs of this queue."),
+    click.option("--user", metavar="ID", help="Only jobs for this user."),
+    click.option("--schedule", metavar="NAME", help="Only jobs that this schedule fired."),
+    click.option("--error", metavar="TEXT", help="Only jobs whose last failure says so, in any case."),
+    click.option("--since", type=Moment(), help="Accepted at or after: 2h, 3d, or ISO 8601."),
+    click.option("--until", type=Moment(), help="Accepted before."),
+    click.option("--id-prefix", metavar="ID", help="Only jobs whose id begins so."),
+)
+
+
+def filters(function: Function) -> Function:
+    """The options that narrow; see ``filter_of``."""
+    for option in reversed(_FILTERS):
+        function = option(function)
+    return function
+
+
+def filter_of(options: dict[str, Any]) -> Any:
+    """The filter that the options of ``filters`` make; takes them out of ``options``."""
+    from celeriac.operate.listing import Filter, JobState, prefix
+
+    state, ids = options.pop("state"), options.pop("id_prefix")
+    words = {name: text(name, options.pop(name)) for name in ("task", "queue", "user", "schedule", "error")}
+    return Filter(
+        state=None if state is None else JobState(state),
+        task=words["task"],
+        queue=words["queue"],
+        user_id=words["user"],
+        schedule=words["schedule"],
+        error=words["error"],
+        since=options.pop("since"),
+        until=options.pop("until"),
+        ids=None if ids is None else prefix(ids),
+    )
+
+
+def text(option: str, value: str | None) -> str | None:
+    """What was typed, if a database can look for it.
+
+    Raises:
+        BadArgument: it is empty, too long, or no UTF-8.
+    """
+    from celeriac.enqueue.arguments import check_text
+    from celeriac.ledger.schema.models import NAME_LENGTH
+
+    return None if value is None else check_text(f"--{option}", value, length=NAME_LENGTH)
+
+
+sort = click.option(
+    "--sort",
+    type=click.Choice(_SORTS),
+    default="newest",
+    show_default=True,
+    help="due: of those that wait; longest: of those that run.",
+)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless it was said before; no answer is a no, and ends the command with 1."""
+    if not yes:
+        click.confirm(question, abort=True, err=True)

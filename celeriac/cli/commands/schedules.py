@@ -1,0 +1,157 @@
+"""``celery -A app schedules``: what is enqueued by itself, and when.
+
+Celery imports every sub-command, whichever is called: what these need is imported when they run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from celeriac.cli.command import Command, Json, as_json
+from celeriac.cli.context import celeriac
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Seconds(click.ParamType[Any]):
+    """Seconds, as a number or with a unit."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, float):
+            return value
+        number, unit = (value[:-1], value[-1]) if value[-1:] in _UNITS else (value, "s")
+        try:
+            return float(number) * _UNITS[unit]
+        except ValueError:
+            self.fail(f"wanted seconds such as 90, or 90s, 5m, 2h, 1d, found {value[:80]!r}", param, ctx)
+
+
+@click.group(short_help="Schedules: list, show, add, remove, enable, disable, run-now, next.")
+def schedules() -> None:
+    """Look at schedules and change them. Static ones are changed in the file that they come from."""
+
+
+@schedules.command("list", cls=Command)
+@as_json
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """Every schedule, by name. Exits with 1 when there is none."""
+    from celeriac.cli.views import schedule_list
+
+    schedule_list.show_all(ctx, celeriac(ctx), as_json=as_json)
+
+
+@schedules.command(cls=Command)
+@click.argument("name")
+@as_json
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """All that is known of one schedule."""
+    from celeriac import schedules as registry
+    from celeriac.cli.views import schedule_list
+
+    schedule_list.show_one(ctx, registry.get(name, app=celeriac(ctx)), as_json=as_json)
+
+
+@schedules.command(cls=Command)
+@click.argument("name")
+@click.argument("task")
+@click.option("--every", type=Seconds(), help="An interval: 90, 90s, 5m, 2h, 1d.")
+@click.option("--cron", help='Five fields or @daily and the like: "0 3 * * mon-fri".')
+@click.option("--at", help="One moment, ISO 8601.")
+@click.option("--args", type=Json(list), default="[]", help="Positional arguments, a JSON array.")
+@click.option("--kwargs", type=Json(dict), default="{}", help="Keyword arguments, a JSON object.")
+@click.option("--priority", help="low, normal, high, critical, or 0 to 100.")
+@click.option("--queue")
+@click.option("--user-id")
+@click.option("--max-tries", type=int)
+@click.option("--timeout", type=float, help="Seconds an attempt may take.")
+@click.option("--expires", type=float, help="Seconds after the fire from which on the job is not begun.")
+@click.option("--timezone", help="Of cron and of moments that name none: Europe/Berlin.")
+@click.option("--start", help="No due time before it, ISO 8601.")
+@click.option("--end", help="No due time after it, ISO 8601.")
+@click.option("--catch-up", type=click.Choice(["skip", "once", "all"]), default="once", show_default=True)
+@click.option("--catch-up-limit", type=int, default=100, show_default=True)
+@click.option("--overlap", type=click.Choice(["allow", "skip"]), default="allow", show_default=True)
+@click.option(
+    "--jitter", type=Seconds(), default="0", help="Seconds that a job waits after its due time, at most."
+)
+@click.option("--run-immediately", is_flag=True, help="An interval's first due time is now.")
+@click.option("--disabled", is_flag=True, help="Not fired until it is enabled.")
+@as_json
+@click.pass_context
+def add(ctx: click.Context, /, name: str, task: str, as_json: bool, disabled: bool, **options: Any) -> None:
+    """Make the schedule NAME of TASK, or change it; it keeps its history."""
+    from celeriac import schedules as registry
+    from celeriac.cli.views import schedule_list
+
+    priority = options.pop("priority")
+    if priority is not None and priority.isdecimal():
+        priority = int(priority)
+    enabled = False if disabled else None
+    made = registry.register(name, task, priority=priority, enabled=enabled, app=celeriac(ctx), **options)
+    schedule_list.show_one(ctx, made, as_json=as_json)
+
+
+@schedules.command(cls=Command)
+@click.argument("name")
+@click.pass_context
+def remove(ctx: click.Context, name: str) -> None:
+    """Remove a schedule; the jobs that it made stay."""
+    from celeriac import schedules as registry
+    from celeriac.cli.views import schedule_list
+
+    registry.unregister(name, app=celeriac(ctx))
+    schedule_list.tell(name, "is removed")
+
+
+@schedules.command(cls=Command)
+@click.argument("name")
+@click.pass_context
+def enable(ctx: click.Context, name: str) -> None:
+    """Let a schedule fire again, from its next due time on."""
+    from celeriac import schedules as registry
+    from celeriac.cli.views import schedule_list
+    from celeriac.display import stamp
+
+    found = registry.enable(name, app=celeriac(ctx))
+    schedule_list.tell(name, f"is enabled, next run {stamp(found.next_run)}")
+
+
+@schedules.command(cls=Command)
+@click.argument("name")
+@click.pass_context
+def disable(ctx: click.Context, name: str) -> None:
+    """Let a schedule fire no more, whatever is started, until it is enabled."""
+    from celeriac import schedules as registry
+    from celeriac.cli.views import schedule_list
+
+    registry.disable(name, app=celeriac(ctx))
+    schedule_list.tell(name, "is disabled")
+
+
+@schedules.command("run-now", cls=Command)
+@click.argument("name")
+@click.pass_context
+def run_now(ctx: click.Context, name: str) -> None:
+    """Make a job of a schedule at once; print its id. The due times stay as they are."""
+    from celeriac import schedules as registry
+
+    click.echo(registry.run_now(name, app=celeriac(ctx)))
+
+
+@schedules.command("next", cls=Command)
+@click.argument("name")
+@click.option("-n", "count", type=click.IntRange(1, 1000), default=5, show_default=True)
+@as_json
+@click.pass_context
+def next_(ctx: click.Context, name: str, count: int, as_json: bool) -> None:
+    """The next due times, in UTC."""
+    from celeriac import schedules as registry
+    from celeriac.cli.views import schedule_list
+
+    schedule_list.show_next(name, registry.next_runs(name, count, app=celeriac(ctx)), as_json=as_json)

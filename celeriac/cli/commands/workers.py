@@ -1,0 +1,24 @@
+"""``celery -A app workers``: which live, what they draw from, what they hold."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from celeriac.cli.command import Command, Moment, as_json
+from celeriac.cli.context import celeriac
+
+
+@click.command(cls=Command, short_help="Workers: alive or silent, queues, jobs they run.")
+@click.option("--since", type=Moment(), default="1h", show_default=True, help="Heard of within: 15m, 2h, 3d.")
+@as_json
+@click.pass_context
+def workers(ctx: click.Context, since: Any, as_json: bool) -> None:
+    """Show the workers of which the ledger heard lately. Exits with 1 when none of them lives."""
+    from celeriac.cli.views import platform_tables
+
+    if not isinstance(since, timedelta):
+        raise click.BadParameter("wanted a span: 15m, 2h, 3d", param_hint="--since")
+    platform_tables.show_workers(ctx, celeriac(ctx), within=since, as_json=as_json)

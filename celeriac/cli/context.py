@@ -1,0 +1,24 @@
+"""How a sub-command finds the app that it was called for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+
+def celeriac(ctx: click.Context) -> Celeriac:
+    """The app of ``celery -A``.
+
+    Raises:
+        click.UsageError: it is a plain Celery app, or none was named.
+    """
+    from celeriac.application import Celeriac
+
+    app = ctx.obj.app
+    if not isinstance(app, Celeriac):
+        raise click.UsageError("name the app: celery -A app …")
+    return app

@@ -1,0 +1,52 @@
+"""What a user is told of an error that is no fault of ours: a sentence, and the status to exit with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from celeriac.display import safe
+from celeriac.errors import BadArgument, CeleriacError, JobNotFound, MigrationNeeded, UnknownTask
+from celeriac.ledger.connection.database import UNREACHABLE
+
+REFUSED, TYPED_WRONGLY = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    sentence: str
+    code: int
+
+
+def mistake(error: Exception, app: Any) -> Mistake | None:
+    """What to say of ``error``; None when it is a fault of ours, which deserves its traceback."""
+    if isinstance(error, CeleriacError):
+        code = TYPED_WRONGLY if isinstance(error, BadArgument) else REFUSED
+        sentence = safe(error)
+        return Mistake(sentence if sentence.endswith("?") else sentence + _NEXT.get(type(error), ""), code)
+    if isinstance(error, SQLAlchemyError | OSError):
+        return Mistake(_of_the_database(error, app), REFUSED)
+    return None
+
+
+_NEXT = {
+    JobNotFound: "; see `celery -A app jobs list`",
+    UnknownTask: "; see `celery -A app inspect registered`",
+}
+
+
+def _of_the_database(error: Exception, app: Any) -> str:
+    from celeriac.ledger import migrate
+
+    try:
+        migrate.require_head(app.database)
+    except MigrationNeeded as needed:
+        return str(needed)
+    except (SQLAlchemyError, OSError) as exc:
+        error = exc
+    reason = safe(str(getattr(error, "orig", None) or error).partition("\n")[0], length=300)
+    if isinstance(error, UNREACHABLE):
+        return f"the ledger's database cannot be reached: {reason}; see DATABASE_URL"
+    return f"the ledger's database refused: {reason}; see `celery -A app db check`"

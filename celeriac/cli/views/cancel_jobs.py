@@ -1,0 +1,93 @@
+"""``jobs cancel``: by id, or all that fit a filter after their number was said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import click
+
+from celeriac.application import Celeriac
+from celeriac.cli import output
+from celeriac.cli.command import confirm
+from celeriac.cli.progress import advancing
+from celeriac.display import counted
+from celeriac.errors import JobNotFound
+from celeriac.ledger.writes.cancel import Answer
+from celeriac.operate.job import cancel, job
+from celeriac.operate.job import cancel_matching as cancel_all
+from celeriac.operate.listing import Filter, resolve
+
+_DONE = frozenset({Answer.CANCELLED, Answer.REQUESTED, Answer.ALREADY_CANCELLED})
+
+
+def cancel_ids(
+    ctx: click.Context,
+    app: Celeriac,
+    ids: Sequence[str],
+    wanted: Filter,
+    *,
+    hard: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Cancel single jobs. Whoever names one means it: more than one is asked for."""
+    if wanted != Filter():
+        raise click.UsageError("name ids or a filter, not both")
+    found = list(dict.fromkeys(resolve(id, app=app) for id in ids))
+    if dry_run:
+        _would(ctx, len(found), as_json=as_json)
+        return
+    if len(found) > 1:
+        confirm(f"cancel {counted(len(found), 'job')} for ever?", yes=yes)
+    answers = {id: cancel(id, hard=hard, app=app) for id in found}
+    if as_json:
+        output.emit("jobs cancel", dry_run=False, count=_met(answers.values()), answers=answers)
+    for id, answer in answers.items():
+        if not as_json:
+            click.echo(_sentence(app, id, answer))
+    ctx.exit(0 if _met(answers.values()) == len(answers) else 1)
+
+
+def _sentence(app: Celeriac, id: str, answer: Answer) -> str:
+    if answer is Answer.UNKNOWN:
+        return str(JobNotFound(id))
+    return f"{id} {answer}: {job(id, app=app).state}" if answer is Answer.FINISHED else f"{id} {answer}"
+
+
+def cancel_matching(
+    ctx: click.Context, app: Celeriac, wanted: Filter, *, hard: bool, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Cancel all unfinished jobs that fit."""
+    if wanted == Filter():
+        raise click.UsageError("name ids or a filter; --since 9999d means every job")
+    count = cancel_all(wanted, dry_run=True, app=app)
+    if dry_run:
+        _would(ctx, count, as_json=as_json)
+        ctx.exit(0 if count else 1)
+    if count:
+        confirm(f"cancel {counted(count, 'job')} for ever?", yes=yes)
+        with advancing("cancelling", count) as progress:
+            count = cancel_all(wanted, hard=hard, progress=progress, app=app)
+    if as_json:
+        output.emit("jobs cancel", dry_run=False, count=count, answers={})
+    else:
+        click.echo(
+            f"cancelled {counted(count, 'job')}; those that run were asked to stop"
+            if count
+            else "no job fits"
+        )
+    ctx.exit(0 if count else 1)
+
+
+def _would(ctx: click.Context, count: int, *, as_json: bool) -> None:
+    if as_json:
+        output.emit("jobs cancel", dry_run=True, count=count, answers={})
+    else:
+        click.echo(f"would cancel {counted(count, 'job')}")
+
+
+def _met(answers: object) -> int:
+    counted = Counter(answers)  # type: ignore[call-overload]
+    return sum(count for answer, count in counted.items() if answer in _DONE)

@@ -1,0 +1,82 @@
+"""``dead-letters list`` and ``show``, for people and as JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.text import Text
+
+from celeriac.application import Celeriac
+from celeriac.cli import output
+from celeriac.cli.views import job_details
+from celeriac.display import ago, safe
+from celeriac.ledger.reads.dead_letter_groups import Group
+from celeriac.operate import dead_letters
+from celeriac.operate.dead_letters import Cause
+from celeriac.operate.job import job
+
+#: Characters of a group's key.
+_KEY = 8
+
+
+def show_all(ctx: click.Context, app: Celeriac, *, limit: int, as_json: bool) -> None:
+    groups = dead_letters.groups(limit=limit, app=app)
+    if as_json:
+        output.emit("dead-letters list", groups=[shape(group) for group in groups])
+    elif groups:
+        _print(ctx, groups)
+    else:
+        output.say(ctx, "there is no dead letter")
+    ctx.exit(0 if groups else 1)
+
+
+def show_one(ctx: click.Context, app: Celeriac, key_or_id: str, *, reveal: bool, as_json: bool) -> None:
+    if not is_key(key_or_id):
+        job_details.show(ctx, app, key_or_id, reveal=reveal, as_json=as_json)
+        return
+    cause = dead_letters.cause_of(key_or_id, app=app)
+    ids = dead_letters.members(cause, app=app)
+    example = job(ids[-1], app=app) if ids else None
+    if as_json:
+        traceback = example.attempts[-1].traceback if example and example.attempts else None
+        output.emit("dead-letters show", group=_cause_shape(cause), ids=ids, traceback=traceback)
+        return
+    console = output.console(ctx)
+    where = f" in {safe(cause.frame)}" if cause.frame else ""
+    console.print(Text.assemble((safe(cause.task), "bold"), f"  {safe(cause.exception_type)}{where}"))
+    for id in ids:
+        console.print(Text(id))
+    if example and example.attempts:
+        job_details.print_attempt(console, example.attempts[-1])
+
+
+def shape(group: Group) -> dict[str, Any]:
+    """A group as JSON has it."""
+    when = {"first": output.plain(group.first), "last": output.plain(group.last)}
+    return _cause_shape(Cause.of(group)) | {"count": group.count} | when
+
+
+def is_key(text: str) -> bool:
+    """Whether this is a group's key; the beginning of a job's id is longer or has a dash."""
+    return len(text) == _KEY and all(digit in "0123456789abcdef" for digit in text.lower())
+
+
+def _cause_shape(cause: Cause) -> dict[str, Any]:
+    named = {"task": cause.task, "exception_type": cause.exception_type, "frame": cause.frame}
+    return {"key": cause.key, **named}
+
+
+def _print(ctx: click.Context, groups: list[Group]) -> None:
+    now = datetime.now(UTC)
+    console = output.console(ctx)
+    columns = ["group", "jobs", "task", "exception", "frame", "first", "last"]
+    made = output.table(*columns, right=["jobs"], fold=["task", "exception", "frame"])
+    made.columns[0].min_width = _KEY
+    for group in groups:
+        cause = Cause.of(group)
+        what = (group.task, group.exception_type, group.frame)
+        when = (ago(group.first, now), ago(group.last, now))
+        made.add_row(cause.key, output.number(group.count), *map(output.cell, what), *when)
+    console.print(made)

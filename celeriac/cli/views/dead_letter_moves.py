@@ -1,0 +1,106 @@
+"""``dead-letters replay`` and ``discard``: one by its id, or many after their number was said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from celeriac.application import Celeriac
+from celeriac.cli import output
+from celeriac.cli.command import confirm, text
+from celeriac.cli.progress import advancing
+from celeriac.cli.views.dead_letter_list import is_key
+from celeriac.display import counted
+from celeriac.operate import dead_letters
+from celeriac.operate.dead_letters import Cause
+from celeriac.operate.listing import resolve
+
+
+def replay(
+    ctx: click.Context,
+    app: Celeriac,
+    key_or_id: str | None,
+    *,
+    rate: float | None,
+    edit_args: list[Any] | None,
+    edit_kwargs: dict[str, Any] | None,
+    **options: Any,
+) -> None:
+    edited = edit_args is not None or edit_kwargs is not None
+
+    def one(id: str) -> bool:
+        app.loader.import_default_modules()  # other arguments are checked against the task
+        return dead_letters.replay_one(id, args=edit_args, kwargs=edit_kwargs, app=app)
+
+    def many(cause: Cause, **how: Any) -> int:
+        if edited:
+            raise click.UsageError("other arguments are for one job: name its id")
+        return dead_letters.replay(cause, rate=rate, app=app, **how)
+
+    _move(ctx, app, key_or_id, "replay", one, many, **options)
+
+
+def discard(ctx: click.Context, app: Celeriac, key_or_id: str | None, **options: Any) -> None:
+    def one(id: str) -> bool:
+        return dead_letters.discard_one(id, app=app)
+
+    def many(cause: Cause, **how: Any) -> int:
+        return dead_letters.discard(cause, app=app, **how)
+
+    _move(ctx, app, key_or_id, "discard", one, many, **options)
+
+
+def _move(
+    ctx: click.Context,
+    app: Celeriac,
+    key_or_id: str | None,
+    verb: str,
+    one: Callable[[str], bool],
+    many: Callable[..., int],
+    *,
+    task: str | None,
+    exception: str | None,
+    frame: str | None,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    narrow = Cause(
+        task=text("task", task), exception_type=text("exception", exception), frame=text("frame", frame)
+    )
+    if sum([key_or_id is not None, narrow != Cause(), everything]) != 1:
+        raise click.UsageError("name one of: a group or an id; --task, --exception or --frame; --all")
+    if key_or_id is not None and not is_key(key_or_id):
+        id = resolve(key_or_id, app=app)
+        count = _is_dead(app, id) if dry_run else int(one(id))
+    else:
+        cause = narrow if key_or_id is None else dead_letters.cause_of(key_or_id, app=app)
+        count = many(cause, dry_run=True)
+        if count and not dry_run:
+            confirm(f"{verb} {counted(count, 'dead letter')}?", yes=yes)
+            with advancing(verb, count) as progress:
+                count = many(cause, progress=progress)
+    _tell(ctx, verb, count, dry_run=dry_run, as_json=as_json)
+
+
+def _tell(ctx: click.Context, verb: str, count: int, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        output.emit(f"dead-letters {verb}", dry_run=dry_run, count=count)
+    elif not count:
+        output.say(ctx, "no dead letter was meant; see `celery -A app dead-letters list`")
+    else:
+        click.echo(f"would {verb} {count:,}" if dry_run else f"{_PAST[verb]} {count:,}")
+    ctx.exit(0 if count else 1)
+
+
+def _is_dead(app: Celeriac, id: str) -> int:
+    from celeriac.ledger.schema.lifecycle import JobState
+    from celeriac.operate.job import job
+
+    return int(job(id, app=app).state is JobState.FAILED)
+
+
+_PAST = {"replay": "replayed", "discard": "discarded"}

@@ -1,0 +1,155 @@
+"""``jobs show`` and ``jobs explain``: one job for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from celeriac.application import Celeriac
+from celeriac.cli import output
+from celeriac.display import length, safe, safe_lines, stamp
+from celeriac.enqueue import arguments
+from celeriac.operate.explain import explain as explain_job
+from celeriac.operate.job import Attempt, Job, job
+from celeriac.operate.listing import resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job, or will."""
+
+    at: datetime
+    what: str
+
+
+def show(ctx: click.Context, app: Celeriac, id: str, *, reveal: bool, as_json: bool) -> None:
+    found = job(resolve(id, app=app), app=app)
+    shown = _arguments(app, found, reveal=reveal)
+    if as_json:
+        body = output.plain(found) | shown | {"revealed": reveal, "timeline": output.plain(timeline(found))}
+        output.emit("jobs show", job=body)
+        return
+    console = output.console(ctx)
+    _print_head(console, found)
+    _print_arguments(console, shown)
+    _print_timeline(console, found)
+    for attempt in found.attempts:
+        print_attempt(console, attempt)
+    if found.result is not None:
+        console.print(Text("\nresult", "bold"))
+        console.print(Text(safe(_json(shown["result"]))), soft_wrap=True)
+
+
+def explain(ctx: click.Context, app: Celeriac, id: str, *, as_json: bool) -> None:
+    found = explain_job(resolve(id, app=app), app=app)
+    if as_json:
+        output.emit("jobs explain", explanation=found)
+        return
+    console = output.console(ctx)
+    console.print(Text.assemble(f"job {found.id} is ", output.state(found.state), f" ({found.reason}):"))
+    console.print(Text(safe(found.sentence)), soft_wrap=True)
+    if found.remedy:
+        console.print(Text(safe(found.remedy), "bold"), soft_wrap=True)
+
+
+def timeline(found: Job) -> list[Event]:
+    """What happened to a job, in order."""
+    events = [Event(found.queued, f"accepted for the queue {found.queue}")]
+    if found.dispatched is not None and found.dispatched >= found.queued:
+        events.append(Event(found.dispatched, "message sent"))
+    for attempt in found.attempts:
+        events += _of_attempt(attempt)
+    failed = {attempt.attempt for attempt in found.attempts}
+    if found.started is not None and found.try_count not in failed:
+        events.append(Event(found.started, f"attempt {found.try_count} began"))
+    ordered = sorted(events, key=lambda event: event.at)
+    if found.finished is not None:  # whichever clock was read first in the statement that wrote both
+        ordered.append(Event(found.finished, str(found.state)))
+    return ordered
+
+
+def _of_attempt(attempt: Attempt) -> Iterator[Event]:
+    if attempt.started is not None:
+        yield Event(attempt.started, f"attempt {attempt.attempt} began")
+    said = f": {attempt.exception_type}" if attempt.exception_type else ""
+    yield Event(attempt.finished, f"attempt {attempt.attempt} ended, {attempt.kind}{said}")
+
+
+def _arguments(app: Celeriac, found: Job, *, reveal: bool) -> dict[str, Any]:
+    """Arguments and result, with what is sensitive hidden unless it is to be revealed."""
+    app.loader.import_default_modules()  # the names of a task's parameters say what is sensitive
+    names = () if reveal else app.amqp.parameters(found.task)
+    hide = (lambda value, names=(): value) if reveal else arguments.hidden
+    return {
+        "args": None if found.args is None else output.plain(hide(list(found.args), names)),
+        "kwargs": None if found.kwargs is None else output.plain(hide(dict(found.kwargs))),
+        "result": output.plain(hide(found.result)),
+    }
+
+
+def _print_head(console: Console, found: Job) -> None:
+    console.print(Text.assemble((safe(found.task), "bold"), "  ", output.state(found.state)))
+    facts: Mapping[str, object] = {
+        "id": found.id,
+        "queue": f"{found.queue}, priority {found.priority}",
+        "tries": f"{found.try_count} of {found.max_tries}",
+        "user": found.user_id,
+        "schedule": found.schedule,
+        "key": found.idempotency_key,
+        "parent": found.parent_id,
+        "group": found.group_id,
+        "worker": found.worker_id,
+        "cancel": found.cancel_requested,
+        "expires": None if found.expires is None else stamp(found.expires),
+        "failure": found.failure_info,
+    }
+    for name, value in facts.items():
+        if value is not None:
+            console.print(Text.assemble((f"{name:<9}", "dim"), safe(value)), soft_wrap=True)
+
+
+def _print_arguments(console: Console, shown: Mapping[str, Any]) -> None:
+    console.print(Text("\narguments", "bold"))
+    if shown["args"] is None:
+        console.print(Text("cannot be read"))
+        return
+    rows: Sequence[tuple[str, Any]] = [
+        *((f"[{index}]", value) for index, value in enumerate(shown["args"])),
+        *shown["kwargs"].items(),
+    ]
+    for name, value in rows:
+        console.print(
+            Text.assemble((f"{safe(name, length=60)} = ", "dim"), safe(_json(value))), soft_wrap=True
+        )
+    if not rows:
+        console.print(Text("none"))
+
+
+def _print_timeline(console: Console, found: Job) -> None:
+    console.print(Text("\ntimeline", "bold"))
+    before: datetime | None = None
+    for event in timeline(found):
+        gap = "" if before is None else f"+{length(max(event.at - before, timedelta(0)))}"
+        console.print(
+            Text.assemble((f"{stamp(event.at)} {gap:>14}  ", "dim"), safe(event.what)), soft_wrap=True
+        )
+        before = event.at
+
+
+def print_attempt(console: Console, attempt: Attempt) -> None:
+    head = f"\nattempt {attempt.attempt}, {attempt.kind}"
+    place = f" in {safe(attempt.frame)}" if attempt.frame else ""
+    console.print(Text.assemble((head, "bold red"), place))
+    text = attempt.traceback or f"{attempt.exception_type}: {attempt.exception}"
+    console.print(Text(safe_lines(text.rstrip())), soft_wrap=True)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

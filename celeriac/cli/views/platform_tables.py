@@ -1,0 +1,179 @@
+"""``queues``, ``workers`` and ``stats`` as tables and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import click
+from rich.text import Text
+
+from celeriac.application import Celeriac
+from celeriac.cli import output
+from celeriac.cli.command import text
+from celeriac.display import ago, length
+from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.operate.listing import Filter
+from celeriac.operate.overview import LATELY, Line, QueueSeen, Seen, queues, stats, workers_of
+from celeriac.operate.report import spoken
+
+_ALIVE = {"alive": "green", "silent": "red", "stopped": "dim"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStats:
+    """The jobs of a task in numbers; of every task where it is None."""
+
+    task: str | None
+    jobs: int
+    states: dict[str, int]
+    retried: int
+    failure_rate: float | None  # failed among the ended; None: none has ended
+    wait_p50: timedelta | None
+    wait_p95: timedelta | None
+    run_p50: timedelta | None
+    run_p95: timedelta | None
+
+
+def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
+    found = queues(app=app)
+    if as_json:
+        shapes = [output.plain(queue) | {"drift": queue.drift} for queue in found]
+        output.emit("queues", window=LATELY, queues=shapes)
+        return
+    columns = [
+        "queue",
+        "due",
+        "later",
+        "running",
+        "oldest",
+        "in/min",
+        "out/min",
+        "workers",
+        "broker",
+        "drift",
+    ]
+    made = output.table(*columns, right=columns[1:])
+    for queue in found:
+        made.add_row(*_queue_cells(queue))
+    output.console(ctx).print(made)
+    if any(queue.in_broker is None for queue in found):
+        output.say(ctx, "the broker cannot be asked: see CELERY_BROKER_URL")
+    for queue in found:
+        if queue.due and not queue.consumers:
+            output.say(ctx, f"no live worker draws from {queue.name}: celery -A app worker -Q {queue.name}")
+
+
+def show_workers(ctx: click.Context, app: Celeriac, *, within: timedelta, as_json: bool) -> None:
+    found = workers_of(within=within, app=app)
+    if as_json:
+        output.emit("workers", workers=[output.plain(seen.worker) | {"state": seen.state} for seen in found])
+    elif found:
+        columns = ["worker", "state", "heartbeat", "pid", "pool", "running", "queues", "version"]
+        made = output.table(*columns, right=["pid", "running"], fold=["worker", "queues"])
+        for seen in found:
+            made.add_row(*_worker_cells(seen))
+        output.console(ctx).print(made)
+    living = sum(seen.alive for seen in found)
+    if not living and not as_json:
+        output.say(ctx, "no worker lives: celery -A app worker")
+    ctx.exit(0 if living else 1)
+
+
+def show_stats(
+    ctx: click.Context,
+    app: Celeriac,
+    *,
+    since: Any,
+    until: Any,
+    task: str | None,
+    queue: str | None,
+    as_json: bool,
+) -> None:
+    wanted = Filter(since=since, until=until, task=text("task", task), queue=text("queue", queue))
+    found = by_task(stats(wanted, app=app))
+    if as_json:
+        output.emit("stats", all=found[-1], tasks=found[:-1])
+    elif found[-1].jobs:
+        _print_stats(ctx, found)
+    else:
+        output.say(ctx, "no job was accepted in that time")
+    ctx.exit(0 if found[-1].jobs else 1)
+
+
+def by_task(lines: Sequence[Line]) -> list[TaskStats]:
+    """One for each task, and one for all of them at the end."""
+    states: dict[str | None, Counter[JobState]] = {None: Counter()}
+    for line in lines:
+        if line.state is not None:
+            states.setdefault(line.task, Counter())[line.state] += line.jobs
+            states[None][line.state] += line.jobs
+    return [_of_task(line, states.get(line.task, Counter())) for line in lines if line.state is None]
+
+
+def _of_task(line: Line, states: Counter[JobState]) -> TaskStats:
+    ended = sum(states[state] for state in TERMINAL)
+    return TaskStats(
+        task=line.task,
+        jobs=line.jobs,
+        states={str(state): states[state] for state in JobState},
+        retried=line.retried,
+        failure_rate=states[JobState.FAILED] / ended if ended else None,
+        wait_p50=line.wait_p50,
+        wait_p95=line.wait_p95,
+        run_p50=line.run_p50,
+        run_p95=line.run_p95,
+    )
+
+
+def _queue_cells(queue: QueueSeen) -> list[str | Text]:
+    minutes = LATELY.total_seconds() / 60
+    drift = "–" if queue.drift is None else f"{queue.drift:+,}" if queue.drift else "·"
+    return [
+        output.cell(queue.name),
+        output.number(queue.due),
+        output.number(queue.later + queue.parked),
+        output.number(queue.running),
+        "·" if queue.oldest is None else length(queue.oldest),
+        f"{queue.accepted / minutes:,.1f}",
+        f"{(queue.completed + queue.failed) / minutes:,.1f}",
+        Text(output.number(queue.consumers), "red" if queue.due and not queue.consumers else ""),
+        output.number(queue.in_broker),
+        drift,
+    ]
+
+
+def _worker_cells(seen: Seen) -> list[str | Text]:
+    worker = seen.worker
+    return [
+        output.cell(worker.hostname),
+        Text(seen.state, _ALIVE[seen.state]),
+        ago(worker.heartbeat, worker.heartbeat + worker.silent),
+        str(worker.pid),
+        output.cell(worker.pool),
+        f"{worker.running}/{worker.concurrency}",
+        output.cell(", ".join(worker.queues)),
+        output.cell(worker.version),
+    ]
+
+
+def _print_stats(ctx: click.Context, found: Sequence[TaskStats]) -> None:
+    figures = ["jobs", "waiting", "running", "done", "failed", "failure", "retried"]
+    spans = ["wait p50", "wait p95", "run p50", "run p95"]
+    made = output.table("task", *figures, *spans, right=[*figures, *spans], fold=["task"])
+    for each in found:
+        if each.task is None:
+            made.add_section()
+        states = each.states
+        made.add_row(
+            output.cell("all" if each.task is None else each.task),
+            *map(output.number, (each.jobs, states["pending"] + states["error"], states["running"])),
+            *map(output.number, (states["completed"], states["failed"])),
+            "–" if each.failure_rate is None else f"{each.failure_rate:.1%}",
+            output.number(each.retried),
+            *map(spoken, (each.wait_p50, each.wait_p95, each.run_p50, each.run_p95)),
+        )
+    output.console(ctx).print(made)

@@ -1,0 +1,77 @@
+"""``schedules`` as tables and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import click
+
+from celeriac import schedules
+from celeriac.application import Celeriac
+from celeriac.cli import output
+from celeriac.display import safe, stamp
+from celeriac.enqueue.arguments import represent
+from celeriac.schedules import Schedule
+
+
+def show_all(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
+    found = schedules.list_all(app=app)
+    if as_json:
+        output.emit("schedules list", schedules=[shape(each) for each in found])
+    elif found:
+        made = output.table(
+            "name", "task", "when", "next run", "last run", "runs", "state", right=["runs"], fold=["when"]
+        )
+        for each in found:
+            cells = (each.name, each.task, each.description, stamp(each.next_run), stamp(each.last_run))
+            made.add_row(*map(output.cell, cells), output.number(each.run_count), state(each))
+        output.console(ctx).print(made)
+    else:
+        output.say(ctx, "there are no schedules: see `celery -A app schedules add --help`")
+    if not found:
+        ctx.exit(1)
+
+
+def show_one(ctx: click.Context, found: Schedule, *, as_json: bool) -> None:
+    values = shape(found)
+    if as_json:
+        output.emit("schedules show", schedule=values)
+        return
+    first = {name: values.pop(name) for name in ("name", "state", "description")}
+    for name, value in (first | values).items():
+        text = stamp(value) if isinstance(value, datetime) else value
+        if isinstance(value, dict | list):
+            text = json.dumps(output.plain(value))
+        click.echo(f"{name:<16}  {'–' if text is None else safe(text)}")
+
+
+def show_next(name: str, runs: Sequence[datetime], *, as_json: bool) -> None:
+    if as_json:
+        output.emit("schedules next", name=name, runs=list(runs))
+    elif runs:
+        click.echo("\n".join(map(stamp, runs)))
+    else:
+        tell(name, "has no due time to come")
+
+
+def tell(name: str, what: str) -> None:
+    click.echo(f"{safe(name)} {what}")
+
+
+def shape(found: Schedule) -> dict[str, Any]:
+    """The schedule as plain values. What is sensitive is hidden."""
+    values = {field.name: getattr(found, field.name) for field in fields(found)}
+    hidden = {"args": represent(tuple(found.args)), "kwargs": represent(dict(found.kwargs))}
+    return values | hidden | {"description": found.description, "state": state(found)}
+
+
+def state(found: Schedule) -> str:
+    if found.retired is not None:
+        return "retired"
+    if not found.enabled:
+        return "disabled"
+    return "enabled" if found.next_run is not None else "over"

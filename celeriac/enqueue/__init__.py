@@ -1,0 +1,1 @@
+"""The way in: how a call becomes a job."""

@@ -1,0 +1,357 @@
+"""The door in: everything that is ever published becomes a row first and a message second.
+
+It stands where Celery hands a finished message to a producer: there routing, serializer and
+headers are final, after every ``before_task_publish`` receiver, and the body is serialized once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from celery.app.amqp import AMQP as CeleryAMQP
+from kombu.compression import compress
+from kombu.exceptions import EncodeError
+from kombu.serialization import dumps
+from kombu.utils.imports import symbol_by_name
+from kombu.utils.objects import cached_property
+
+from celeriac.broker import sending, signing
+from celeriac.broker.wire import STAMP
+from celeriac.enqueue import arguments, pending
+from celeriac.errors import BadArgument, PayloadTooLarge
+from celeriac.ids import optional_id, parse_id
+from celeriac.ledger.schema.columns import LATEST, PARKED
+from celeriac.ledger.schema.models import NAME_LENGTH
+from celeriac.ledger.writes import new_jobs
+from celeriac.ledger.writes.acceptance import accept, accept_all
+from celeriac.ledger.writes.bulk_insert import first_of_each
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.replay import ENDLESS, replay
+from celeriac.priorities import parse as parse_priority
+from celeriac.priorities import priority_of
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+#: Header that carries a call's relative times from the call to the door; never leaves the process.
+_CALL = "celeriac_call"
+
+#: Limits of a time limit that is given in seconds.
+_LONGEST = 366 * 86_400
+
+
+class AMQP(CeleryAMQP):
+    """Celery's message factory, with the door at its end."""
+
+    app: Celeriac
+
+    @cached_property
+    def Connection(self) -> Any:  # noqa: N802  # Celery's name for it
+        return symbol_by_name("celeriac.broker.transport:Connection")
+
+    def as_task_v2(
+        self,
+        task_id: str,
+        name: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        expires: Any = None,
+        *rest: Any,
+        argsrepr: str | None = None,
+        kwargsrepr: str | None = None,
+        **options: Any,
+    ) -> Any:
+        args, kwargs = args or (), kwargs or {}
+        sensitive = arguments.check(args, kwargs)
+        countdown = _seconds("countdown", countdown)
+        relative_expiry = None if isinstance(expires, datetime | str) else _seconds("expires", expires)
+        names = self.parameters(name)
+        hide = sensitive or any(map(arguments.is_sensitive, names))
+        message = super().as_task_v2(
+            task_id,
+            name,
+            args,
+            kwargs,
+            countdown,
+            eta,
+            group_id,
+            group_index,
+            expires,
+            *rest,
+            argsrepr=argsrepr or arguments.represent(args, names=names, hide=hide),
+            kwargsrepr=kwargsrepr or arguments.represent(kwargs, hide=hide),
+            **options,
+        )
+        if countdown is not None or relative_expiry is not None:
+            # Counted on the database's clock, not on this machine's.
+            message.headers[_CALL] = {"countdown": countdown, "expires": relative_expiry}
+        return message
+
+    @cached_property
+    def door(self) -> Door:
+        return Door(self.app)
+
+    def _create_task_sender(self) -> Any:
+        send = super()._create_task_sender()
+        door = self.door
+
+        def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            return send(Entrance(door, producer), name, message, **options)
+
+        tracing = self.app.tracing
+        return send_task_message if tracing is None else tracing.around(send_task_message)
+
+    def parameters(self, name: str) -> tuple[str, ...]:
+        """The names of a task's parameters; none where they are not known."""
+        known: dict[str, tuple[str, ...]] = self.__dict__.setdefault("_known_parameters", {})
+        if name not in known:
+            task = self.app._tasks.get(name)
+            try:
+                known[name] = tuple(inspect.signature(task.run).parameters) if task else ()
+            except (TypeError, ValueError):
+                known[name] = ()
+        return known[name]
+
+
+class Entrance:
+    """What Celery's sender takes for a producer: its ``publish`` is the door."""
+
+    def __init__(self, door: Door, producer: Any) -> None:
+        self._door = door
+        self._producer = producer
+
+    def publish(self, body: Any, **options: Any) -> Any:
+        headers = options.get("headers") or {}
+        if "task" in headers and "id" in headers:
+            return self._door.enter(body, self._producer, options)
+        return self._producer.publish(body, **options)  # an event
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+
+class Door:
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+        self._accepted = frozenset(app.conf.accept_content)
+        self._signs = app.settings.signs
+        self._serializer = signing.SERIALIZER if self._signs else "json"
+
+    def enter(self, body: Any, producer: Any, options: dict[str, Any]) -> None:
+        """Accept one message: hand it over, or write its row and send it."""
+        job = self._job(body, options)
+        attempt = self._app.current_worker_task
+        its_own = attempt is not None and attempt.request.id == str(job.id)
+        if its_own and job.headers["retries"] > attempt.request.retries:
+            pending.leave_retry(attempt.request, job)
+            return
+        if pending.collect(job) or its_own:
+            return  # a job that sends itself again without a word of retry is accepted already
+        write = _writer_of(self._app, options.get("session")) or pending.writer()
+        if write is not None:
+            write([job])
+        elif job.group_id is not None and isinstance(producer, pending.Gatherer):
+            producer.gather(job)
+        else:
+            self.write(job, producer)
+
+    def write(self, job: NewJob, producer: Any = None) -> bool:
+        """Row, then message; return whether it is new."""
+        app = self._app
+        if app.broker_state.resting:
+            job = job.unsent()
+        new = accept(app.database, job, within=app.settings.enqueue_timeout)
+        if not new:
+            self.met_again(job, producer)
+        elif job.dispatch_count:
+            sending.send(app, [job], producer=producer)
+        return new
+
+    def write_many(self, new: Sequence[NewJob], producer: Any = None) -> int:
+        """Rows, then messages; return how many are new.
+
+        Raises:
+            LedgerUnavailable: the database cannot be reached.
+            EnqueueUncertain: it fell silent inside the commit.
+        """
+        app = self._app
+        if len(new) == 1:
+            return int(self.write(new[0], producer))
+        if app.broker_state.resting:
+            new = [job.unsent() for job in new]
+        ids = accept_all(app.database, new, within=app.settings.enqueue_timeout)
+        fresh = first_of_each([job for job in new if job.id in ids])
+        if unsent := [job for job in fresh if job.dispatch_count]:
+            sending.send(app, unsent, producer=producer)
+        for job in new:
+            if job.id not in ids:
+                self.met_again(job)
+        return len(fresh)
+
+    def met_again(self, job: NewJob, producer: Any = None) -> None:
+        """A row of this id exists: a re-send that it waits for, a key that is used again, or nothing new."""
+        app = self._app
+        with app.database.transaction() as connection:
+            if new_jobs.unpark(connection, job):
+                again = job
+            elif job.idempotency_key and replay(connection, [job.id]):
+                return  # the dispatcher sends the message of the row that there is
+            else:
+                return
+        if again.dispatch_count:
+            sending.send(app, [again], producer=producer)
+
+    def _job(self, body: Any, options: dict[str, Any]) -> NewJob:
+        headers = dict(options["headers"])
+        task = self._app._tasks.get(headers["task"])
+        call = headers.pop(_CALL, None) or {}
+        chord = options.get("celeriac_chord")
+        headers.pop(sending.CHORD, None)
+        if chord is not None:
+            headers[sending.CHORD] = chord
+        headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
+        queue = arguments.check_text("queue", options["routing_key"], length=NAME_LENGTH)
+        payload, content_type, encoding = self._payload(headers, body, options)
+        eta, expires = headers.get("eta"), headers.get("expires")
+        headers["eta"] = headers["expires"] = None
+        timeout = _chosen(options, task, "timeout", self._app.settings.timeout)
+        timeout = _time_limits(headers, timeout, self._app.settings)
+        priority = options.get("priority")
+        return NewJob(
+            id=parse_id(headers["id"]),
+            job_type=arguments.check_text("task name", headers["task"], length=NAME_LENGTH),
+            queue=queue,
+            priority=priority_of(queue) if priority is None else parse_priority(priority),
+            payload=payload,
+            content_type=content_type,
+            content_encoding=encoding,
+            headers=headers,
+            max_tries=self._tries(options, task),
+            timeout=timeout,
+            user_id=_text("user_id", _chosen(options, task, "user_id", None)),
+            idempotency_key=_text("idempotency_key", options.get("idempotency_key")),
+            schedule=_text("schedule", options.get("schedule")),
+            root_id=optional_id(headers.get("root_id")),
+            parent_id=optional_id(headers.get("parent_id")),
+            group_id=optional_id(headers.get("group")),
+            delay=call.get("countdown") or 0.0,
+            not_before=_not_before(call, eta, chord, self._app),
+            expires_in=call.get("expires"),
+            expires=None if call.get("expires") is not None else _moment("expires", expires, self._app),
+        )
+
+    def _payload(
+        self, headers: dict[str, Any], body: Any, options: Mapping[str, Any]
+    ) -> tuple[bytes, str, str]:
+        serializer = options.get("serializer") or self._serializer
+        if serializer not in self._accepted:
+            accepted = ", ".join(sorted(self._accepted))
+            raise BadArgument("serializer", f"wanted one of {accepted}, found {serializer!r}")
+        if self._signs:
+            body = signing.owned(body, headers)
+        try:
+            content_type, encoding, text = dumps(body, serializer=serializer)
+        except EncodeError as exc:
+            raise BadArgument("arguments", f"cannot be written as {serializer}: {exc}") from exc
+        payload = text.encode("utf-8") if isinstance(text, str) else text
+        if options.get("compression"):
+            payload, headers["compression"] = _compressed(payload, options["compression"])
+        limit = self._app.settings.payload_limit
+        if len(payload) > limit:
+            raise PayloadTooLarge(headers["task"], len(payload), limit)
+        return payload, content_type, encoding
+
+    def _tries(self, options: Mapping[str, Any], task: Any) -> int:
+        tries = options.get("max_tries")
+        if tries is None:
+            return int(task.default_tries) if task is not None else int(self._app.settings.max_tries)
+        if isinstance(tries, bool) or not isinstance(tries, int) or not 1 <= tries <= ENDLESS:
+            raise BadArgument("max_tries", f"wanted an integer of at least 1, found {tries!r}")
+        return tries
+
+
+def _writer_of(app: Celeriac, session: Any) -> pending.Writer | None:
+    """How rows are written when the call names a session of its own."""
+    if session is None:
+        return None
+    from celeriac.enqueue.transactions import SessionWriter  # which knows the door's parts, not the door
+
+    return SessionWriter(app, session).write
+
+
+def _compressed(payload: bytes, method: str) -> tuple[bytes, str]:
+    try:
+        body, content_type = compress(payload, method)
+    except KeyError:
+        raise BadArgument("compression", f"wanted a method that kombu knows, found {method!r}") from None
+    return body, content_type
+
+
+def _chosen(options: Mapping[str, Any], task: Any, name: str, default: Any) -> Any:
+    given = options.get(name)
+    if given is None:
+        given = getattr(task, name, None)
+    return default if given is None else given
+
+
+def _text(name: str, value: Any) -> str | None:
+    return None if value is None else arguments.check_text(name, value, length=NAME_LENGTH)
+
+
+def _seconds(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadArgument(name, f"wanted a number of seconds, found {value!r}")
+    latest = (LATEST - datetime.now(UTC)).total_seconds()
+    if value > latest:
+        raise BadArgument(name, f"{value:g} seconds from now lie behind the year {LATEST.year - 1}")
+    return float(value)
+
+
+def _not_before(call: Mapping[str, Any], eta: Any, chord: Any, app: Celeriac) -> datetime | None:
+    if chord is not None:
+        return PARKED
+    return None if call.get("countdown") else _moment("eta", eta, app)
+
+
+def _moment(name: str, value: Any, app: Celeriac) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise BadArgument(name, f"wanted a datetime, found {value!r}") from None
+    if moment.tzinfo is None:  # as in Celery: a naive time is read in the app's time zone
+        moment = moment.replace(tzinfo=app.timezone)
+    moment = moment.astimezone(UTC)
+    if moment >= LATEST:
+        raise BadArgument(name, f"{moment:%Y-%m-%d} lies behind the year {LATEST.year - 1}")
+    return moment
+
+
+def _time_limits(headers: dict[str, Any], timeout: Any, settings: Any) -> float | None:
+    """Settle the message's time limits; return the soft one in seconds."""
+    hard, soft = headers.get("timelimit") or (None, None)
+    if timeout is not None and soft is None and hard == settings.hard_limit:
+        hard = None  # which is the default of jobs that say nothing
+    for name, value in (("timeout", timeout), ("soft_time_limit", soft), ("time_limit", hard)):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST
+        ):
+            raise BadArgument(name, f"wanted seconds above 0 and up to {_LONGEST:,}, found {value!r}")
+    if timeout is not None and hard is None and soft is None:
+        hard, soft = timeout + settings.timeout_grace, timeout
+        headers["timelimit"] = [hard, soft]
+    chosen = soft if soft is not None else hard
+    return None if chosen is None else float(chosen)

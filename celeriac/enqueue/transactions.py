@@ -1,0 +1,157 @@
+"""Jobs that exist if and only if the caller's own transaction commits.
+
+``enqueue_in(session)`` writes rows through the caller's SQLAlchemy session; their messages leave
+after its commit. ``complete_in(session)`` completes the running job in the transaction of its own
+writes, so that its effect in that database happens exactly once.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from contextvars import Token
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session, SessionTransaction
+
+from celeriac.broker import sending
+from celeriac.broker.wire import STAMP
+from celeriac.current import meant
+from celeriac.enqueue import arguments, pending
+from celeriac.errors import AttemptTaken, BadArgument
+from celeriac.ledger.connection.sessions import connection_of
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes import outcomes
+from celeriac.ledger.writes.bulk_insert import enqueue_all, first_of_each
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from celeriac.application import Celeriac
+
+_UNSENT = "celeriac_unsent"  # session.info: what leaves after the commit
+
+
+class enqueue_in:
+    """Inside the block, jobs are enqueued in the transaction of ``session``.
+
+    With a ``Session`` in a ``with`` block each row is written at its call; with an ``AsyncSession``
+    in an ``async with`` block all of them are written when the block ends. Savepoints count. The
+    AsyncResult and its id are known at once. Messages leave after the outermost commit; those of a
+    session that is bound to a connection, whose commit cannot be seen, a moment later.
+
+    Raises:
+        AnotherDatabase: the session speaks to another database than the ledger.
+    """
+
+    def __init__(self, session: Session | AsyncSession, *, app: Celeriac | None = None) -> None:
+        self._session = session
+        self._app = app
+        self._token: Token[Any] | None = None
+        self._collecting: Any = None
+        self._collected: list[NewJob] = []
+
+    def __enter__(self) -> Self:
+        if not isinstance(self._session, Session):
+            raise BadArgument("session", "an AsyncSession wants `async with enqueue_in(session):`")
+        writer = SessionWriter(meant(self._app), self._session)
+        self._token = pending.through(writer.write)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._token is not None
+        pending.through_no_more(self._token)
+
+    async def __aenter__(self) -> Self:
+        self._collecting = pending.collecting()
+        self._collected = self._collecting.__enter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._collecting.__exit__(None, None, None)
+        if kind is None and self._collected:
+            app = meant(self._app)
+            session: Any = self._session
+            await session.run_sync(lambda sync: write_all(app, sync, self._collected))
+
+
+def complete_in(session: Session, result: Any = None, *, app: Celeriac | None = None) -> None:
+    """Complete the job that is running here in the transaction of ``session``.
+
+    Call it last in the task, then commit. When the commit is lost, so is the completion, and the
+    job runs again; when it is done, the job is completed whatever happens to the worker.
+
+    Raises:
+        BadArgument: not inside of a job, or its result is no JSON.
+        AttemptTaken: the attempt was taken from this worker: roll back.
+        AnotherDatabase: the session speaks to another database than the ledger.
+    """
+    platform = meant(app)
+    task = platform.current_worker_task
+    stamp = task.request.get(STAMP) if task is not None else None
+    if not stamp:
+        raise BadArgument("complete_in", "there is no running job here")
+    request = task.request
+    if request.callbacks or request.chain or request.chord:
+        raise BadArgument(
+            "complete_in",
+            "the job has successors (a chain, callbacks or a chord), which cannot be in this transaction",
+        )
+    arguments.check((result,), {})
+    connection = connection_of(session, platform.database)
+    done = Outcome(
+        id=UUID(request.id),
+        attempt=stamp["attempt"],
+        state=JobState.COMPLETED,
+        result=None if result is None else json.dumps(result),
+    )
+    if not outcomes.record(connection, [done], worker=UUID(stamp["worker"])):
+        raise AttemptTaken(request.id, stamp["attempt"])
+
+
+class SessionWriter:
+    """The door's way through a caller's session."""
+
+    def __init__(self, app: Celeriac, session: Session) -> None:
+        connection_of(session, app.database)
+        self._app = app
+        self._session = session
+
+    def write(self, new: Sequence[NewJob]) -> int:
+        return write_all(self._app, self._session, new)
+
+
+def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> int:
+    """Write rows through ``session``; their messages leave after its commit. Return how many are new."""
+    if isinstance(session.get_bind(), Connection):
+        # Whose transaction may be another's, and last beyond the session's: the dispatcher sees its commit.
+        new = [job.unsent() for job in new]
+    accepted = enqueue_all(connection_of(session, app.database), new)
+    if _UNSENT not in session.info:
+        session.info[_UNSENT] = []
+        event.listen(session, "after_commit", lambda done: _send(app, done))
+        event.listen(session, "after_transaction_end", _forget)
+    session.info[_UNSENT] += [job for job in first_of_each(new) if job.dispatch_count and job.id in accepted]
+    return len(accepted)
+
+
+def _send(app: Celeriac, session: Session) -> None:
+    if session.in_nested_transaction():
+        return  # a savepoint's end, which SQLAlchemy tells in the same way: the rows are not committed yet
+    waiting, session.info[_UNSENT] = session.info[_UNSENT], []
+    if not waiting:
+        return
+    if session.get_bind().dialect.is_async:  # an event loop must not wait for the broker
+        threading.Thread(target=sending.send, args=(app, waiting), name="celeriac-send", daemon=True).start()
+    else:
+        sending.send(app, waiting)
+
+
+def _forget(session: Session, ended: SessionTransaction) -> None:
+    if ended.parent is None:  # of rows that went with a savepoint, the worker drops the messages
+        session.info[_UNSENT] = []

@@ -1,0 +1,49 @@
+"""A caller's own SQLAlchemy session: whether it speaks to this ledger, and its connection made fit."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.orm import Session
+
+from celeriac.errors import AnotherDatabase, BadArgument
+from celeriac.ledger.connection.database import Database
+
+_same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+
+
+def connection_of(session: Session, database: Database) -> Connection:
+    """The connection of ``session``'s transaction, on which the ledger's statements may run.
+
+    Raises:
+        AnotherDatabase: the session speaks to another database than the ledger.
+    """
+    connection = session.connection()
+    if getattr(connection.connection.driver_connection, "autocommit", False) is True:
+        raise BadArgument("session", "it is in autocommit: there is no transaction to be part of")
+    engine = connection.engine
+    if engine not in _same:
+        with database.reading() as own:
+            _same[engine] = _identity(connection) == _identity(own)
+    if not _same[engine]:
+        raise AnotherDatabase(engine.url.render_as_string(hide_password=True))
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.dbapi_connection
+        driver.create_function("clock_us", 0, lambda: time.time_ns() // 1000)
+    return connection
+
+
+def _identity(connection: Connection) -> Any:
+    """What tells one database from another, however its address is spelled."""
+    if connection.dialect.name == "sqlite":
+        return connection.execute(text("PRAGMA database_list")).all()[0][2]
+    if connection.dialect.name != "postgresql":
+        return None
+    table = func.to_regclass("background_jobs")
+    database, since, found = connection.execute(
+        select(func.current_database(), func.pg_postmaster_start_time(), table)
+    ).one()
+    return database, since, str(found)

@@ -1,0 +1,1 @@
+"""What the ledger says. Nothing here writes or locks."""

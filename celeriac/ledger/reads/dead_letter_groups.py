@@ -1,0 +1,110 @@
+"""Dead letters: failed jobs, seen in groups of the same cause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Delete, Select, Update, and_, bindparam, delete, func, select, update
+
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.columns import unindexed
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import FAILURES, JOBS
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Dead letters of one task that failed with the same exception in the same place."""
+
+    task: str
+    exception_type: str | None
+    frame: str | None
+    count: int
+    first: datetime
+    last: datetime
+
+
+def groups(connection: Connection, *, limit: int) -> list[Group]:
+    """The largest groups of dead letters, by task, exception and failing frame of the last attempt."""
+    return [Group(*row) for row in connection.execute(_groups(), {"most": limit})]
+
+
+def members(
+    connection: Connection,
+    *,
+    task: str | None = None,
+    exception_type: str | None = None,
+    frame: str | None = None,
+    exactly: bool = False,
+    limit: int,
+    beyond: UUID | None = None,
+) -> list[UUID]:
+    """Ids of dead letters in id order; what is None does not narrow.
+
+    Args:
+        exactly: what is None is looked for: the members of one group.
+    """
+    chosen = select(JOBS.c.id).select_from(_with_last_attempt()).where(JOBS.c.state == JobState.FAILED)
+    asked = {JOBS.c.job_type: task, FAILURES.c.exception_type: exception_type, FAILURES.c.frame: frame}
+    for column, value in asked.items():
+        if value is not None or exactly:
+            chosen = chosen.where(column.is_not_distinct_from(value))
+    if beyond is not None:
+        chosen = chosen.where(JOBS.c.id > beyond)
+    return list(connection.execute(chosen.order_by(JOBS.c.id).limit(limit)).scalars())
+
+
+def discard(connection: Connection, ids: Sequence[UUID]) -> int:
+    """Delete dead letters with their attempts; return how many there were."""
+    dialect = connection.dialect.name
+    return connection.execute(_discard(dialect), batch.ids(dialect, ids)).rowcount
+
+
+def edit(connection: Connection, job: UUID, *, payload: bytes, headers: dict[str, Any]) -> bool:
+    """Give a dead letter another message; False when it is none any more."""
+    values = {"job": job, "to_payload": payload, "to_headers": headers}
+    return bool(connection.execute(_edit(), values).rowcount)
+
+
+def _with_last_attempt() -> Any:
+    """Jobs, each with its last failed attempt beside it where there is one."""
+    other = FAILURES.alias("other")
+    newest = select(func.max(other.c.attempt)).where(other.c.job_id == JOBS.c.id).scalar_subquery()
+    last = and_(FAILURES.c.job_id == JOBS.c.id, FAILURES.c.attempt == newest)
+    return JOBS.outerjoin(FAILURES, last)
+
+
+@lru_cache
+def _groups() -> Select[Any]:
+    keys = (JOBS.c.job_type, FAILURES.c.exception_type, FAILURES.c.frame)
+    count = func.count().label("count")
+    return (
+        select(*keys, count, func.min(JOBS.c.finished), func.max(JOBS.c.finished))
+        .select_from(_with_last_attempt())
+        .where(JOBS.c.state == JobState.FAILED)
+        .group_by(*keys)
+        .order_by(count.desc())
+        .limit(bindparam("most"))
+    )
+
+
+@lru_cache
+def _discard(dialect: str) -> Delete:
+    return delete(JOBS).where(batch.among(dialect, JOBS.c.id), unindexed(JOBS.c.state) == JobState.FAILED)
+
+
+@lru_cache
+def _edit() -> Update:
+    return (
+        update(JOBS)
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), JOBS.c.state == JobState.FAILED)
+        .values(
+            payload=bindparam("to_payload", type_=JOBS.c.payload.type),
+            headers=bindparam("to_headers", type_=JOBS.c.headers.type),
+        )
+    )

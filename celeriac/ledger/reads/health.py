@@ -1,0 +1,101 @@
+"""How the ledger fares: what should have moved by now, and what its server says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Select, and_, func, select, text
+
+from celeriac.ledger.schema.columns import after, now
+from celeriac.ledger.schema.lifecycle import WAITING, JobState
+from celeriac.ledger.schema.models import JOBS, WORKERS
+
+_c, _w = JOBS.c, WORKERS.c
+_waits = _c.state.in_(sorted(WAITING))
+
+#: Rows are counted up to here.
+MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The database's server.
+
+    Attributes:
+        version: major and minor, and for SQLite the patch.
+        connections: that are open, of everybody; None for SQLite.
+        most: that may be open, without those kept for superusers; None for SQLite.
+    """
+
+    dialect: str
+    version: tuple[int, ...]
+    connections: int | None = None
+    most: int | None = None
+
+
+def server(connection: Connection) -> Server:
+    dialect = connection.dialect.name
+    if dialect == "sqlite":
+        told = connection.execute(select(func.sqlite_version())).scalar_one()
+        return Server(dialect=dialect, version=tuple(int(part) for part in told.split(".")))
+    row = connection.execute(text(_POSTGRES)).one()
+    return Server(
+        dialect=dialect,
+        version=divmod(row.version, 10_000),
+        connections=row.connections,
+        most=row.most - row.reserved,
+    )
+
+
+_POSTGRES = """
+    SELECT current_setting('server_version_num')::int AS version,
+           current_setting('max_connections')::int AS most,
+           current_setting('superuser_reserved_connections')::int AS reserved,
+           (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections
+"""
+
+
+def unsent(connection: Connection, *, since: timedelta) -> int:
+    """Jobs that have been due for so long, and whose message nobody has sent."""
+    late = _c.next_attempt_after <= _ago(since)
+    return _count(connection, select(_c.id).where(_waits, _c.dispatched.is_(None), late))
+
+
+def unclaimed(connection: Connection, *, since: timedelta) -> dict[str, int]:
+    """Jobs that are due, whose message was sent so long ago and that nobody has claimed; by queue."""
+    moment = select(now()).scalar_subquery()
+    sent = and_(_waits, _c.dispatched <= _ago(since), _c.next_attempt_after <= moment)
+    chosen = select(_c.queue).where(sent).limit(MOST).subquery()
+    counted = select(chosen.c.queue, func.count()).group_by(chosen.c.queue)
+    return {row.queue: row[1] for row in connection.execute(counted)}
+
+
+def oldest_due(connection: Connection) -> datetime | None:
+    """Since when the job that is due for the longest is due."""
+    moment = select(now()).scalar_subquery()
+    query = select(func.min(_c.next_attempt_after)).where(_waits, _c.next_attempt_after <= moment)
+    found: datetime | None = connection.execute(query).scalar_one()
+    return found
+
+
+def orphans(connection: Connection, *, silence: timedelta) -> int:
+    """Running jobs whose worker has been silent for so long, has signed off, or is not known."""
+    living = select(_w.id).where(_w.stopped.is_(None), _w.heartbeat >= _ago(silence))
+    held = and_(_c.state == JobState.RUNNING, _c.worker_id.not_in(living))
+    return _count(connection, select(_c.id).where(held))
+
+
+def failed(connection: Connection, *, within: timedelta) -> int:
+    """Dead letters of that span."""
+    lately = and_(_c.state == JobState.FAILED, _c.finished >= _ago(within))
+    return _count(connection, select(_c.id).where(lately))
+
+
+def _ago(span: timedelta) -> object:
+    return select(after(-span.total_seconds())).scalar_subquery()
+
+
+def _count(connection: Connection, query: Select[tuple[object]]) -> int:
+    bounded = query.limit(MOST).subquery()
+    return int(connection.execute(select(func.count()).select_from(bounded)).scalar_one())

@@ -1,0 +1,114 @@
+"""Lists of jobs, a page at a time. A page costs the same wherever it lies: it begins behind a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, select, tuple_
+
+from celeriac.ledger.reads.job_rows import Filter, settled
+from celeriac.ledger.schema.columns import now
+from celeriac.ledger.schema.lifecycle import WAITING
+from celeriac.ledger.schema.models import JOBS
+
+_c = JOBS.c
+
+#: Characters of a failure that a list shows.
+_ERROR = 300
+
+
+class Sort(StrEnum):
+    """In which order jobs are listed."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    DUE = "due"  # of those that wait: what is due next, or longest overdue, first
+    LONGEST = "longest"  # of those that run: what began first, first
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    moment: Any
+    newest_first: bool
+    only: ColumnElement[bool] | None
+
+
+_ORDERS = {
+    Sort.NEWEST: _Order(_c.queued, True, None),
+    Sort.OLDEST: _Order(_c.queued, False, None),
+    Sort.DUE: _Order(_c.next_attempt_after, False, _c.state.in_(sorted(WAITING))),
+    Sort.LONGEST: _Order(_c.started, False, _c.worker_id.is_not(None)),
+}
+
+#: What a list shows. The payload, the headers and the result may be large: they stay where they are.
+_SHOWN: tuple[Any, ...] = (
+    _c.id,
+    _c.job_type,
+    _c.state,
+    _c.queue,
+    _c.priority,
+    _c.user_id,
+    _c.schedule,
+    _c.queued,
+    _c.next_attempt_after,
+    _c.dispatched,
+    _c.started,
+    _c.finished,
+    _c.try_count,
+    _c.max_tries,
+    _c.cancel_requested,
+    _c.worker_id,
+    func.substr(_c.failure_info, 1, _ERROR).label("error"),
+    now().label("clock"),
+)
+
+
+def page(
+    connection: Connection,
+    wanted: Filter,
+    *,
+    sort: Sort = Sort.NEWEST,
+    limit: int,
+    after: tuple[datetime, UUID] | None = None,
+    whole: bool = False,
+) -> list[Row[Any]]:
+    """Up to ``limit`` jobs.
+
+    Args:
+        after: only those behind this key, the moment that ``sort`` goes by and the id.
+        whole: with every column, instead of what a list shows and the database's ``clock``.
+    """
+    wanted = settled(connection, wanted)
+    return list(connection.execute(statement(wanted, sort=sort, limit=limit, after=after, whole=whole)))
+
+
+def statement(
+    wanted: Filter,
+    *,
+    sort: Sort = Sort.NEWEST,
+    limit: int,
+    after: tuple[datetime, UUID] | None = None,
+    whole: bool = False,
+) -> Select[Any]:
+    """What ``page`` asks."""
+    order = _ORDERS[sort]
+    chosen = (select(JOBS) if whole else select(*_SHOWN)).where(*wanted.conditions())
+    if order.only is not None:
+        chosen = chosen.where(order.only)
+    if after is not None:
+        here = tuple_(order.moment, _c.id)
+        key = tuple_(literal(after[0], order.moment.type), literal(after[1], _c.id.type))
+        chosen = chosen.where(here < key if order.newest_first else here > key)
+    keys: Sequence[Any] = (order.moment, _c.id)
+    return chosen.order_by(*(key.desc() if order.newest_first else key for key in keys)).limit(limit)
+
+
+def moment_of(row: Row[Any], sort: Sort) -> datetime:
+    """The moment that ``sort`` goes by: with the id, the key behind which the next page begins."""
+    moment: datetime = row._mapping[_ORDERS[sort].moment.name]
+    return moment

@@ -1,0 +1,311 @@
+"""What the ledger says of jobs. Nothing here writes or locks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Dialect,
+    Interval,
+    Row,
+    Select,
+    TypeDecorator,
+    case,
+    func,
+    select,
+    type_coerce,
+)
+from sqlalchemy.types import TypeEngine
+
+from celeriac.ledger.connection.clock import clock
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.schema.models import FAILURES, JOBS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which jobs are meant; what is None does not narrow."""
+
+    state: JobState | None = None
+    task: str | None = None
+    queue: str | None = None
+    user_id: str | None = None
+    schedule: str | None = None
+    error: str | None = None  # what the last failure says, in part and in any case
+    since: datetime | timedelta | None = None  # queued at or after; a span: so long before now
+    until: datetime | timedelta | None = None  # queued before
+    ids: tuple[UUID, UUID] | None = None  # the first and the last
+
+    def conditions(self) -> list[Any]:
+        """What a row has to fulfil; spans are ``settled`` before."""
+        c = JOBS.c
+        equal = {
+            c.state: self.state,
+            c.job_type: self.task,
+            c.queue: self.queue,
+            c.user_id: self.user_id,
+            c.schedule: self.schedule,
+        }
+        found: list[Any] = [column == value for column, value in equal.items() if value is not None]
+        if self.error is not None:
+            found += [c.failure_info.is_not(None), c.failure_info.icontains(self.error, autoescape=True)]
+        if self.since is not None:
+            found.append(c.queued >= self.since)
+        if self.until is not None:
+            found.append(c.queued < self.until)
+        if self.ids is not None:
+            found.append(c.id.between(*self.ids))
+        return found
+
+
+def settled(connection: Connection, wanted: Filter) -> Filter:
+    """``wanted`` with moments in place of spans, by the database's clock.
+
+    A moment that is only known inside of the statement would be taken for a third of all rows.
+    """
+    if not isinstance(wanted.since, timedelta) and not isinstance(wanted.until, timedelta):
+        return wanted
+    now = clock(connection)
+    return replace(wanted, since=_moment(now, wanted.since), until=_moment(now, wanted.until))
+
+
+def _moment(now: datetime, given: datetime | timedelta | None) -> datetime | None:
+    if not isinstance(given, timedelta):
+        return given
+    try:
+        return now - given
+    except OverflowError:
+        return datetime(1, 1, 2, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How far a job is, for those who wait for its result."""
+
+    id: UUID
+    state: JobState
+    job_type: str
+    result: str | None
+    failure_info: str | None
+    finished: datetime | None
+    worker_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Jobs that belong together, in numbers. Waits and runs are of the last attempt of those that started.
+
+    A wait lasts from acceptance to the start of the last attempt: a job that was retried waited through
+    its earlier attempts. The percentiles are jobs' own values (nearest rank); None: no job has one.
+    """
+
+    task: str | None  # None: of every task
+    state: JobState | None  # None: in any state
+    jobs: int
+    retried: int  # of them, those that took more than one attempt
+    wait_p50: timedelta | None
+    wait_p99: timedelta | None
+    run_p50: timedelta | None
+    run_p99: timedelta | None
+    wait_p95: timedelta | None = None
+    run_p95: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureLine:
+    """Unsuccessful attempts of one task that failed in the same way."""
+
+    task: str
+    kind: str
+    exception_type: str | None
+    frame: str | None
+    attempts: int
+    jobs: int
+    last: datetime  # when the latest of them ended
+    example: str | None  # what one of the exceptions said, its first 300 characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaySummary:
+    whole: Line
+    lines: tuple[Line, ...]  # by task and state
+    failures: tuple[FailureLine, ...]  # the most frequent first
+
+
+#: Ways to fail that a summary tells apart, at most.
+FAILURE_LINES = 200
+
+
+def find(connection: Connection, job: UUID) -> Row[Any] | None:
+    """The row of a job with all its columns; None when there is none."""
+    return connection.execute(select(JOBS).where(JOBS.c.id == job)).one_or_none()
+
+
+def attempts(connection: Connection, jobs: Sequence[UUID]) -> list[Row[Any]]:
+    """The unsuccessful attempts of ``jobs``, the earliest first."""
+    dialect = connection.dialect.name
+    return list(connection.execute(_attempts(dialect), batch.ids(dialect, jobs)))
+
+
+def unfinished(
+    connection: Connection, wanted: Filter, *, limit: int, beyond: UUID | None = None
+) -> list[UUID]:
+    """Ids of jobs that are not terminal, in id order."""
+    conditions = settled(connection, wanted).conditions()
+    statement = select(JOBS.c.id).where(*conditions, JOBS.c.state.not_in(sorted(TERMINAL)))
+    if beyond is not None:
+        statement = statement.where(JOBS.c.id > beyond)
+    return list(connection.execute(statement.order_by(JOBS.c.id).limit(limit)).scalars())
+
+
+def endings(connection: Connection, jobs: Sequence[UUID]) -> dict[UUID, Ending]:
+    """How far each of ``jobs`` is; those without a row are missing."""
+    dialect = connection.dialect.name
+    found = connection.execute(_endings(dialect), batch.ids(dialect, jobs))
+    return {row.id: Ending(row.id, JobState(row.state), *row[2:]) for row in found}
+
+
+def counts(connection: Connection, wanted: Filter) -> list[tuple[str, JobState, int]]:
+    """How many jobs there are by queue and state."""
+    grouped = (
+        select(JOBS.c.queue, JOBS.c.state, func.count())
+        .where(*wanted.conditions())
+        .group_by(JOBS.c.queue, JOBS.c.state)
+    )
+    return [(queue, JobState(state), count) for queue, state, count in connection.execute(grouped)]
+
+
+def day_summary(
+    connection: Connection, since: datetime, until: datetime, *, user_id: str | None = None
+) -> DaySummary:
+    """The jobs that were queued from ``since`` to before ``until``, in numbers.
+
+    The database sorts and counts; what comes back does not grow with the number of jobs. Each of the three
+    statements sees the ledger of its own moment.
+    """
+    wanted = Filter(since=since, until=until, user_id=user_id).conditions()
+    whole = connection.execute(_lines(wanted, ())).one()
+    lines = connection.execute(_lines(wanted, (JOBS.c.job_type, JOBS.c.state)))
+    failures = connection.execute(_failure_lines(wanted))
+    return DaySummary(
+        whole=_line(whole, task=None, state=None),
+        lines=tuple(_line(row, task=row.job_type, state=JobState(row.state)) for row in lines),
+        failures=tuple(FailureLine(**row._mapping) for row in failures),
+    )
+
+
+def lines(connection: Connection, wanted: Filter) -> list[Line]:
+    """The jobs that fit, in numbers: by task and state, then by task alone, then all of them."""
+    c, conditions = JOBS.c, settled(connection, wanted).conditions()
+    finest = connection.execute(_lines(conditions, (c.job_type, c.state)))
+    tasks = connection.execute(_lines(conditions, (c.job_type,)))
+    whole = connection.execute(_lines(conditions, ()))
+    return [
+        *(_line(row, task=row.job_type, state=JobState(row.state)) for row in finest),
+        *(_line(row, task=row.job_type, state=None) for row in tasks),
+        *(_line(row, task=None, state=None) for row in whole),
+    ]
+
+
+def _line(row: Row[Any], *, task: str | None, state: JobState | None) -> Line:
+    return Line(
+        task=task,
+        state=state,
+        jobs=row.jobs,
+        retried=row.retried,
+        wait_p50=row.wait_p50,
+        wait_p99=row.wait_p99,
+        run_p50=row.run_p50,
+        run_p99=row.run_p99,
+        wait_p95=row.wait_p95,
+        run_p95=row.run_p95,
+    )
+
+
+class _Span(TypeDecorator[timedelta]):
+    """The difference of two instants: an interval on PostgreSQL, integer microseconds on SQLite."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Interval() if dialect.name == "postgresql" else BigInteger())
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> timedelta | None:
+        return timedelta(microseconds=value) if isinstance(value, int) else value
+
+
+def _lines(wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
+    """One row for each combination of ``keys``, with counts and percentiles by nearest rank."""
+    c = JOBS.c
+    spans = {
+        "wait": type_coerce(c.started - c.queued, _Span()),
+        "run": type_coerce(case((c.finished >= c.started, c.finished - c.started)), _Span()),
+    }
+    ranked = select(*keys, (c.try_count > 1).label("again")).where(*wanted)
+    for name, span in spans.items():
+        position = func.row_number().over(partition_by=keys or None, order_by=span.nulls_last())
+        known = func.count(span).over(partition_by=keys or None)
+        ranked = ranked.add_columns(
+            span.label(name), position.label(f"{name}_position"), known.label(f"{name}_known")
+        )
+    jobs = ranked.subquery()
+    grouped = [jobs.c[key.name] for key in keys]
+    return (
+        select(
+            *grouped,
+            func.count().label("jobs"),
+            func.count(case((jobs.c.again, 1))).label("retried"),
+            *(_percentile(jobs.c, name, percent) for name in spans for percent in (50, 95, 99)),
+        )
+        .select_from(jobs)
+        .group_by(*grouped)
+        .order_by(*grouped)
+    )
+
+
+def _percentile(columns: Any, name: str, percent: int) -> Any:
+    reached = columns[f"{name}_position"] * 100 >= columns[f"{name}_known"] * percent
+    return func.min(case((reached, columns[name]))).label(f"{name}_p{percent}")
+
+
+def _failure_lines(wanted: Sequence[Any]) -> Select[Any]:
+    f = FAILURES.c
+    way = (JOBS.c.job_type, f.kind, f.exception_type, f.frame)
+    return (
+        select(
+            JOBS.c.job_type.label("task"),
+            *way[1:],
+            func.count().label("attempts"),
+            func.count(f.job_id.distinct()).label("jobs"),
+            func.max(f.finished).label("last"),
+            func.max(func.substr(f.exception, 1, 300)).label("example"),
+        )
+        .join_from(FAILURES, JOBS, f.job_id == JOBS.c.id)
+        .where(*wanted)
+        .group_by(*way)
+        .order_by(func.count().desc(), *way)
+        .limit(FAILURE_LINES)
+    )
+
+
+@lru_cache
+def _attempts(dialect: str) -> Select[Any]:
+    mine = batch.among(dialect, FAILURES.c.job_id)
+    return select(FAILURES).where(mine).order_by(FAILURES.c.job_id, FAILURES.c.attempt)
+
+
+@lru_cache
+def _endings(dialect: str) -> Select[Any]:
+    c = JOBS.c
+    return select(c.id, c.state, c.job_type, c.result, c.failure_info, c.finished, c.worker_id).where(
+        batch.among(dialect, c.id)
+    )

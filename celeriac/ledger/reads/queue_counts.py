@@ -1,0 +1,67 @@
+"""The ledger by queue, in numbers: what waits, what runs, what came and what ended lately."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, case, func, or_, select
+
+from celeriac.ledger.schema.columns import PARKED, now
+from celeriac.ledger.schema.lifecycle import WAITING, JobState
+from celeriac.ledger.schema.models import JOBS
+
+_c = JOBS.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """The jobs of one queue that wait or run."""
+
+    queue: str
+    sent: int  # due, a message was sent
+    unsent: int  # due, the dispatcher has to send their message
+    later: int  # not due yet
+    parked: int  # wait for other jobs
+    retrying: int  # of all these, those with a failed attempt behind them
+    running: int
+    oldest: datetime | None  # since when the one that is due for the longest is due
+
+    @property
+    def due(self) -> int:
+        return self.sent + self.unsent
+
+
+def depths(connection: Connection) -> list[Depth]:
+    """What waits and what runs, by queue; a queue without either is missing."""
+    due = _c.next_attempt_after <= select(now()).scalar_subquery()
+    parked = _c.next_attempt_after == PARKED
+    kinds = {
+        "sent": and_(due, _c.dispatched.is_not(None)),
+        "unsent": and_(due, _c.dispatched.is_(None)),
+        "later": and_(~due, ~parked),
+        "parked": parked,
+        "retrying": _c.state == JobState.ERROR,
+    }
+    waits = _c.state.in_(sorted(WAITING))
+    counted = [func.count(case((and_(waits, kind), 1))).label(name) for name, kind in kinds.items()]
+    oldest = func.min(case((and_(waits, due), _c.next_attempt_after))).label("oldest")
+    running = func.count(_c.worker_id).label("running")
+    grouped = (
+        select(_c.queue, *counted, running, oldest)
+        .where(or_(waits, _c.worker_id.is_not(None)))
+        .group_by(_c.queue)
+    )
+    return [Depth(**row._mapping) for row in connection.execute(grouped)]
+
+
+def accepted(connection: Connection, since: datetime) -> dict[str, int]:
+    """How many jobs each queue was given since then."""
+    lately = select(_c.queue, func.count()).where(_c.queued >= since).group_by(_c.queue)
+    return {row.queue: row[1] for row in connection.execute(lately)}
+
+
+def ended(connection: Connection, since: datetime) -> dict[tuple[str, JobState], int]:
+    """How many jobs came to an end since then, by queue and by what they came to."""
+    lately = select(_c.queue, _c.state, func.count()).where(_c.finished >= since).group_by(_c.queue, _c.state)
+    return {(queue, JobState(state)): count for queue, state, count in connection.execute(lately)}

@@ -1,0 +1,236 @@
+"""The tables, each field with who sets it and what null means."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar, cast
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    and_,
+    text,
+)
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from celeriac.ledger.schema.columns import Instant, Seconds, Word, now
+from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
+
+#: The longest task name, queue name, user id, idempotency key or schedule name, in characters.
+NAME_LENGTH = 255
+
+
+def _listed(states: frozenset[JobState] | type[JobState]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+def _partial(name: str, *columns: str, rows: str) -> Index:
+    return Index(name, *columns, postgresql_where=text(rows), sqlite_where=text(rows))
+
+
+class Base(DeclarativeBase):
+    type_annotation_map: ClassVar = {datetime: Instant, float: Seconds, dict[str, Any]: JSON}
+
+
+class BackgroundJob(Base):
+    """One request to run a task: the truth that the broker only carries."""
+
+    __tablename__ = "background_jobs"
+
+    # set by enqueue
+    id: Mapped[UUID] = mapped_column(primary_key=True)  # also Celery's task id
+    job_type: Mapped[str] = mapped_column(String(NAME_LENGTH))  # the task's name
+    queue: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    priority: Mapped[int]  # 0 to 100, higher is more important
+    payload: Mapped[bytes] = mapped_column(LargeBinary)  # the message's body as sent
+    content_type: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    content_encoding: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    headers: Mapped[dict[str, Any]]  # the message's headers as sent
+    user_id: Mapped[str | None] = mapped_column(String(NAME_LENGTH))  # for whom; null: nobody in particular
+    queued: Mapped[datetime]  # when it was accepted
+    max_tries: Mapped[int]
+    timeout: Mapped[float | None]  # seconds an attempt may take, soft; null: no limit
+    expires: Mapped[datetime | None]  # not claimed at or after this; null: never expires
+    idempotency_key: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    schedule: Mapped[str | None] = mapped_column(String(NAME_LENGTH))  # whose fire this is
+    root_id: Mapped[UUID | None]  # first job of its workflow
+    parent_id: Mapped[UUID | None]  # the job that enqueued it
+    group_id: Mapped[UUID | None]
+
+    # moved by claim, outcome, dispatch, release, cancel and replay
+    state: Mapped[str] = mapped_column(Word(16))
+    next_attempt_after: Mapped[datetime]  # not claimed before this; PARKED: until something else moves it
+    dispatched: Mapped[datetime | None]  # when its message was last sent; null: no message was sent
+    dispatch_count: Mapped[int] = mapped_column(server_default=text("0"))  # stamped on each message
+    try_count: Mapped[int] = mapped_column(server_default=text("0"))  # attempts that started
+    tries_before: Mapped[int] = mapped_column(server_default=text("0"))  # attempts before the last replay
+    worker_id: Mapped[UUID | None]  # who holds it; null unless running
+    started: Mapped[datetime | None]  # when the last attempt was claimed
+    finished: Mapped[datetime | None]  # when it became terminal
+    cancel_requested: Mapped[str | None] = mapped_column(String(4))  # soft or hard, of a running job
+    unknown_since: Mapped[datetime | None]  # since when its task is unknown to the workers that see it
+    result: Mapped[str | None] = mapped_column(Text)  # JSON; null: none, ignored, or lost by the store
+    failure_info: Mapped[str | None] = mapped_column(Text)  # the last failure in one line
+
+    @hybrid_property
+    def ready_for_retry(self) -> bool:
+        """Whether an attempt failed and the next one is due."""
+        return self.state == JobState.ERROR and self.next_attempt_after <= datetime.now(UTC)
+
+    @ready_for_retry.inplace.expression
+    @classmethod
+    def _ready_for_retry(cls) -> ColumnElement[bool]:
+        return and_(cls.state == JobState.ERROR, cls.next_attempt_after <= now())
+
+    __table_args__ = (
+        CheckConstraint(f"state IN ({_listed(JobState)})", name="state_is_known"),
+        CheckConstraint("priority BETWEEN 0 AND 100", name="priority_within_0_and_100"),
+        CheckConstraint("max_tries >= 1", name="at_least_one_try"),
+        CheckConstraint("try_count BETWEEN 0 AND max_tries", name="tries_within_limit"),
+        CheckConstraint(
+            f"(finished IS NOT NULL) = (state IN ({_listed(TERMINAL)}))", name="finished_iff_terminal"
+        ),
+        CheckConstraint("(worker_id IS NOT NULL) = (state = 'running')", name="held_iff_running"),
+        # Lets the dispatcher's index and query do without the state.
+        CheckConstraint(
+            f"dispatched IS NOT NULL OR state IN ({_listed(WAITING)})", name="undispatched_only_while_waiting"
+        ),
+        CheckConstraint("cancel_requested IN ('soft', 'hard')", name="cancel_mode_is_known"),
+        # What the dispatcher looks for. No state in it: rows leave it when their message is sent.
+        _partial("background_jobs_undispatched", "priority", "next_attempt_after", rows="dispatched IS NULL"),
+        _partial("background_jobs_held", "worker_id", rows="worker_id IS NOT NULL"),
+        # What strand detection looks for: sent, and not claimed since.
+        _partial("background_jobs_sent", "queue", "dispatched", rows=f"state IN ({_listed(WAITING)})"),
+        # Only jobs of workflows are in these.
+        _partial("background_jobs_group", "group_id", rows="group_id IS NOT NULL"),
+        _partial("background_jobs_root", "root_id", rows="root_id <> id"),
+        Index("background_jobs_listing", "queued", "id"),
+        Index("background_jobs_by_state", "state", "queued"),
+        # What a listing walks along, by its filter or its order.
+        Index("background_jobs_by_task", "job_type", "queued", "id"),
+        Index("background_jobs_by_queue", "queue", "queued", "id"),
+        _partial("background_jobs_by_user", "user_id", "queued", "id", rows="user_id IS NOT NULL"),
+        _partial("background_jobs_by_schedule", "schedule", "queued", "id", rows="schedule IS NOT NULL"),
+        _partial("background_jobs_failing", "queued", "id", rows="failure_info IS NOT NULL"),
+        _partial("background_jobs_due", "next_attempt_after", "id", rows=f"state IN ({_listed(WAITING)})"),
+        # How many jobs ended lately.
+        _partial("background_jobs_finished", "finished", rows="finished IS NOT NULL"),
+    )
+
+
+class FailedAttempt(Base):
+    """An attempt that was not successful. Successful ones leave no row here: the job has it all."""
+
+    __tablename__ = "failed_attempts"
+
+    job_id: Mapped[UUID] = mapped_column(
+        ForeignKey("background_jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    attempt: Mapped[int] = mapped_column(primary_key=True)  # 1 for the first; 0: never started
+    worker_id: Mapped[UUID | None]
+    started: Mapped[datetime | None]
+    finished: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(Word(16))
+    exception_type: Mapped[str | None] = mapped_column(String(NAME_LENGTH))  # qualified name
+    exception: Mapped[str | None] = mapped_column(Text)
+    frame: Mapped[str | None] = mapped_column(String(NAME_LENGTH))  # file:function of the failing frame
+    traceback: Mapped[str | None] = mapped_column(Text)
+
+
+class Worker(Base):
+    """One start of a worker's main process."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    hostname: Mapped[str] = mapped_column(String(NAME_LENGTH))  # Celery's node name
+    pid: Mapped[int]
+    pool: Mapped[str] = mapped_column(String(32))
+    concurrency: Mapped[int]
+    queues: Mapped[list[str]] = mapped_column(JSON)
+    tasks: Mapped[str] = mapped_column(String(64))  # hash of the names of the tasks it knows
+    version: Mapped[str] = mapped_column(String(32))
+    started: Mapped[datetime]
+    heartbeat: Mapped[datetime]
+    stopped: Mapped[datetime | None]  # null: alive, or died without a word
+
+    __table_args__ = (Index("workers_by_heartbeat", "heartbeat"),)
+
+
+class Schedule(Base):
+    """When a task is enqueued by itself; redbeat's entries are a projection of this table."""
+
+    __tablename__ = "schedules"
+
+    # set by whoever registers it
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
+    task: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    args: Mapped[list[Any]] = mapped_column(JSON)
+    kwargs: Mapped[dict[str, Any]] = mapped_column(JSON)
+    options: Mapped[dict[str, Any]] = mapped_column(JSON)  # priority, user_id, max_tries …
+    kind: Mapped[str] = mapped_column(Word(16))  # interval, cron or once
+    expression: Mapped[str] = mapped_column(Text)  # seconds, five fields, or a moment
+    timezone: Mapped[str] = mapped_column(String(64))
+    starts: Mapped[datetime | None]  # no due time before it
+    ends: Mapped[datetime | None]  # no due time after it
+    catch_up: Mapped[str] = mapped_column(Word(16))  # what becomes of missed due times
+    catch_up_limit: Mapped[int]  # missed due times that ``all`` fires at most, the newest
+    overlap: Mapped[str] = mapped_column(Word(16))  # what to do while the last job is not terminal
+    jitter: Mapped[float]  # seconds, at most, that a job waits after its due time
+    static: Mapped[bool]  # from the project's own file or Celery's configuration
+    created: Mapped[datetime]
+    changed: Mapped[datetime]  # moved by every write
+
+    # set by operators, and by no start of anything
+    enabled: Mapped[bool]
+
+    # set when a static schedule was taken out of its file; null: it is there
+    retired: Mapped[datetime | None]
+
+    # moved by each fire
+    anchor: Mapped[datetime]  # the first due time: those of an interval are counted from it
+    last_run: Mapped[datetime | None]  # the last due time that was fired: none up to it fires again
+    next_run: Mapped[datetime | None]  # null: none to come
+    run_count: Mapped[int] = mapped_column(server_default=text("0"))  # jobs, those of run-now included
+    last_job_id: Mapped[UUID | None]
+    last_skipped: Mapped[datetime | None]  # the last due time that was not fired
+    skip_reason: Mapped[str | None] = mapped_column(Text)  # why
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('interval', 'cron', 'once')", name="schedule_kind_is_known"),
+        CheckConstraint("catch_up IN ('skip', 'once', 'all')", name="catch_up_is_known"),
+        CheckConstraint("catch_up_limit >= 1", name="at_least_one_caught_up"),
+        CheckConstraint("overlap IN ('allow', 'skip')", name="overlap_is_known"),
+        CheckConstraint("jitter >= 0", name="jitter_is_no_head_start"),
+        CheckConstraint("starts IS NULL OR ends IS NULL OR starts <= ends", name="starts_before_it_ends"),
+        CheckConstraint(
+            "next_run IS NULL OR last_run IS NULL OR next_run > last_run", name="no_due_time_fires_again"
+        ),
+        # Lets the index and query of what is due do without both.
+        CheckConstraint(
+            "next_run IS NULL OR (enabled AND retired IS NULL)", name="due_only_while_enabled_and_there"
+        ),
+        CheckConstraint("(last_skipped IS NULL) = (skip_reason IS NULL)", name="a_skip_has_a_reason"),
+        Index(
+            "schedules_due",
+            "next_run",
+            postgresql_where=text("next_run IS NOT NULL"),
+            sqlite_where=text("next_run IS NOT NULL"),
+        ),
+    )
+
+
+# The tables themselves, for statements.
+JOBS = cast(Table, BackgroundJob.__table__)
+FAILURES = cast(Table, FailedAttempt.__table__)
+WORKERS = cast(Table, Worker.__table__)
+SCHEDULES = cast(Table, Schedule.__table__)

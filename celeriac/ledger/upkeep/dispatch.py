@@ -1,0 +1,116 @@
+"""Dispatch: which rows' messages are due to be sent, and the marks that say that they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CTE, Connection, Select, Update, bindparam, func, null, select, update
+from sqlalchemy import cast as sql_cast
+
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.columns import Instant, now, once, unindexed
+from celeriac.ledger.schema.lifecycle import WAITING
+from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.writes.claims import Message
+
+_UNSENT = JOBS.c.dispatched.is_(None)  # which a row can only be while it waits: a CHECK says so
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A priority that has rows whose message was not sent, and when the first of them is due."""
+
+    priority: int
+    due_in: float  # seconds; negative when overdue
+
+
+def levels(connection: Connection) -> list[Level]:
+    """The priorities with unsent messages, most important first. Its cost does not grow with their number."""
+    rows = connection.execute(_levels()).all()
+    return [Level(row.priority, (row.earliest - row.clock).total_seconds()) for row in rows]
+
+
+def take_due(connection: Connection, priority: int, *, limit: int) -> list[Message]:
+    """Mark up to ``limit`` due rows of ``priority`` as dispatched, the earliest first; return their messages.
+
+    To be committed before anything is sent: no lock is held across the network, and a message
+    that is lost after the mark is found by strand detection.
+    """
+    rows = connection.execute(_take_due(), {"level": priority, "most": limit}).all()
+    return [Message(*row[:-1]) for row in sorted(rows, key=lambda row: row.next_attempt_after)]
+
+
+def unmark(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Say of rows that still wait that their message was not sent."""
+    dialect = connection.dialect.name
+    connection.execute(_unmark(dialect), batch.ids(dialect, ids))
+
+
+def unsent_priorities() -> CTE:
+    """The priorities of rows whose message was not sent, each found by one search of the index.
+
+    To be joined by whoever looks for some of them: their index begins with the priority. The last is null.
+    """
+    first = select(func.max(JOBS.c.priority).label("priority")).where(_UNSENT).cte("level", recursive=True)
+    lower = (
+        select(func.max(JOBS.c.priority))
+        .where(_UNSENT, JOBS.c.priority < first.c.priority)
+        .correlate(first)
+        .scalar_subquery()
+    )
+    return first.union_all(select(lower).where(first.c.priority.is_not(None)))
+
+
+@lru_cache
+def _levels() -> Select[Any]:
+    level = unsent_priorities()
+    earliest = (
+        select(func.min(JOBS.c.next_attempt_after))
+        .where(_UNSENT, JOBS.c.priority == level.c.priority)
+        .correlate(level)
+        .scalar_subquery()
+    )
+    return (
+        select(level.c.priority, earliest.label("earliest"), sql_cast(now(), Instant).label("clock"))
+        .where(level.c.priority.is_not(None))
+        .order_by(level.c.priority.desc())
+    )
+
+
+@lru_cache
+def _take_due() -> Update:
+    c = JOBS.c
+    chosen = (
+        select(c.id)
+        .where(_UNSENT, c.priority == bindparam("level"), c.next_attempt_after <= once(now()))
+        .order_by(c.next_attempt_after)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+    return (
+        update(JOBS)
+        .where(c.id.in_(chosen))
+        .values(dispatched=now(), dispatch_count=c.dispatch_count + 1)
+        .returning(
+            c.id,
+            c.job_type,
+            c.queue,
+            c.priority,
+            c.payload,
+            c.content_type,
+            c.content_encoding,
+            c.headers,
+            c.dispatch_count,
+            c.next_attempt_after,
+        )
+    )
+
+
+@lru_cache
+def _unmark(dialect: str) -> Update:
+    waiting = unindexed(JOBS.c.state).in_(sorted(WAITING))
+    return update(JOBS).where(batch.among(dialect, JOBS.c.id), waiting).values(dispatched=null())

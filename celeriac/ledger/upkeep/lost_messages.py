@@ -1,0 +1,63 @@
+"""Strands: rows whose message was sent and is gone. Their mark is cleared, the dispatcher sends them again.
+
+The broker is never asked for anything but whether a queue is empty. A needless duplicate is
+harmless: it is not claimed. A backlog is never sent again, however long it waits: its messages
+lie behind one that nobody has claimed yet.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import lru_cache
+
+from sqlalchemy import Connection, Update, bindparam, case, literal, null, select, update
+
+from celeriac.ledger.schema.columns import Instant, Seconds, after, now
+from celeriac.ledger.schema.lifecycle import WAITING
+from celeriac.ledger.schema.models import JOBS
+
+#: Rows of one sweep; the next one goes on.
+_MOST = 1000
+
+#: The wait before a further re-send doubles up to this many times.
+_DOUBLINGS = 6
+
+#: Messages of a job, beside one for each attempt, that are no re-sends: the first, and another when it was
+#: released or replaced itself.
+_ORDINARY = 2
+
+
+def mark_unsent(connection: Connection, queue: str, *, grace: float, before: datetime | None) -> int:
+    """Clear the mark of rows of ``queue`` whose message must be gone; return how many.
+
+    Args:
+        grace: seconds since the message was sent, doubled with every re-send after the first.
+        before: only messages sent before this moment, since a later one was claimed a grace ago;
+            None when the queue is empty.
+    """
+    parameters = {"of_queue": queue, "grace": -grace, "before": before}
+    return connection.execute(_unstrand(before is not None), parameters).rowcount
+
+
+@lru_cache
+def _unstrand(bounded: bool) -> Update:
+    c = JOBS.c
+    resent = c.dispatch_count - c.try_count - _ORDINARY
+    doublings = case((resent < 0, 0), (resent > _DOUBLINGS, _DOUBLINGS), else_=resent)
+    factor = literal(1).op("<<")(doublings)
+    late = c.dispatched <= after(bindparam("grace", type_=Seconds) * factor)
+    chosen = (
+        select(c.id)
+        .where(
+            c.queue == bindparam("of_queue"),
+            c.state.in_(sorted(WAITING)),
+            c.dispatched.is_not(None),
+            c.next_attempt_after <= now(),
+            late,
+            *([c.dispatched < bindparam("before", type_=Instant)] if bounded else []),
+        )
+        .order_by(c.dispatched)
+        .limit(_MOST)
+        .with_for_update(skip_locked=True)
+    )
+    return update(JOBS).where(JOBS.c.id.in_(chosen)).values(dispatched=null())

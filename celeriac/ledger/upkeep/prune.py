@@ -1,0 +1,83 @@
+"""Prune: delete old terminal rows in small batches, so that no lock is held for long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exists, null, select, update
+
+from celeriac.ledger.schema.columns import Seconds, after, once
+from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.schema.models import JOBS, WORKERS
+
+
+def prune(
+    connection: Connection,
+    state: JobState,
+    *,
+    age: float,
+    limit: int,
+    task: str | None = None,
+    but: Sequence[str] = (),
+) -> int:
+    """Delete up to ``limit`` jobs that ended in ``state`` more than ``age`` seconds ago; return how many.
+
+    Args:
+        task: only jobs of this task.
+        but: not jobs of these tasks, which have an age of their own.
+    """
+    if state not in TERMINAL:
+        raise ValueError(f"only terminal jobs are pruned, found {state}")
+    parameters: dict[str, Any] = {"ended": str(state), "age": -age, "most": limit}
+    if task is not None:
+        parameters["only"] = task
+    if but:
+        parameters["but"] = list(but)
+    return connection.execute(_prune(task is not None, bool(but)), parameters).rowcount
+
+
+def forget_results(connection: Connection, *, age: float, limit: int) -> int:
+    """Drop the results of up to ``limit`` jobs that completed more than ``age`` seconds ago."""
+    return connection.execute(_forget(), {"age": -age, "most": limit}).rowcount
+
+
+def prune_workers(connection: Connection, *, age: float) -> int:
+    """Delete the rows of workers that ended more than ``age`` seconds ago."""
+    old = WORKERS.c.stopped < after(bindparam("age", type_=Seconds))
+    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # which only a rescue may end
+    return connection.execute(delete(WORKERS).where(old, ~holds), {"age": -age}).rowcount
+
+
+@lru_cache
+def _prune(one_task: bool, but: bool) -> Delete:
+    c = JOBS.c
+    cutoff = once(after(bindparam("age", type_=Seconds)))
+    # Queued before it ended: the condition on queued is implied, and lets the index be used.
+    conditions = [c.state == bindparam("ended"), c.queued < cutoff, c.finished < cutoff]
+    if one_task:
+        conditions.append(c.job_type == bindparam("only"))
+    if but:
+        conditions.append(c.job_type.not_in(bindparam("but", expanding=True)))
+    chosen = (
+        select(c.id)
+        .where(and_(*conditions))
+        .order_by(c.queued)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+    return delete(JOBS).where(JOBS.c.id.in_(chosen))
+
+
+@lru_cache
+def _forget() -> Update:
+    c = JOBS.c
+    cutoff = once(after(bindparam("age", type_=Seconds)))
+    chosen = (
+        select(c.id)
+        .where(c.state == JobState.COMPLETED, c.queued < cutoff, c.finished < cutoff, c.result.is_not(None))
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+    return update(JOBS).where(JOBS.c.id.in_(chosen)).values(result=null())

@@ -1,0 +1,97 @@
+"""The workers' rows: one per start of a main process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from celeriac.ledger.schema.columns import after, now
+from celeriac.ledger.schema.models import JOBS, WORKERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStart:
+    id: UUID
+    hostname: str
+    pid: int
+    pool: str
+    concurrency: int
+    queues: Sequence[str]
+    tasks: str  # hash of the names of the tasks it knows
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """A worker as its row tells of it."""
+
+    id: UUID
+    hostname: str
+    pid: int
+    pool: str
+    concurrency: int
+    queues: Sequence[str]
+    version: str
+    started: datetime
+    heartbeat: datetime
+    stopped: datetime | None
+    silent: timedelta  # since its last heartbeat, on the database's clock
+    running: int  # jobs that it holds
+
+
+def sign_on(connection: Connection, start: WorkerStart) -> None:
+    """Write the row of a worker that starts."""
+    values = {
+        "id": start.id,
+        "hostname": start.hostname,
+        "pid": start.pid,
+        "pool": start.pool,
+        "concurrency": start.concurrency,
+        "queues": list(start.queues),
+        "tasks": start.tasks,
+        "version": start.version,
+    }
+    connection.execute(insert(WORKERS).values(**values, started=now(), heartbeat=now()))
+
+
+def beat(connection: Connection, worker: UUID) -> bool:
+    """Write that a worker lives; False when others had declared it dead."""
+    mine = update(WORKERS).where(WORKERS.c.id == worker)
+    if connection.execute(mine.where(WORKERS.c.stopped.is_(None)).values(heartbeat=now())).rowcount:
+        return True
+    connection.execute(mine.values(heartbeat=now(), stopped=None))
+    return False
+
+
+def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:
+    """The workers whose last heartbeat is not older than ``within``, by name."""
+    c = WORKERS.c
+    since = select(after(-within.total_seconds())).scalar_subquery()
+    shown = (c.id, c.hostname, c.pid, c.pool, c.concurrency, c.queues, c.version, c.started, c.heartbeat)
+    held = (
+        select(JOBS.c.worker_id, func.count().label("jobs"))
+        .where(JOBS.c.worker_id.is_not(None))
+        .group_by(JOBS.c.worker_id)
+        .subquery()
+    )
+    found = (
+        select(*shown, c.stopped, func.coalesce(held.c.jobs, 0).label("running"), now().label("clock"))
+        .join_from(WORKERS, held, held.c.worker_id == c.id, isouter=True)
+        .where(c.heartbeat >= since)
+        .order_by(c.hostname, c.started)
+    )
+    return [_seen(**row._mapping) for row in connection.execute(found)]
+
+
+def _seen(*, clock: datetime, **row: Any) -> WorkerSeen:
+    return WorkerSeen(**row, silent=clock - row["heartbeat"])
+
+
+def sign_off(connection: Connection, worker: UUID) -> None:
+    """Write that a worker ended by itself."""
+    connection.execute(update(WORKERS).where(WORKERS.c.id == worker).values(heartbeat=now(), stopped=now()))

@@ -1,0 +1,1 @@
+"""What moves a job: acceptance, claim, outcome, cancel, replay."""

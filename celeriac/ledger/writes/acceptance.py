@@ -1,0 +1,140 @@
+"""Enqueue within a bounded time: accepted, refused and never run, or said to be uncertain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from celeriac.errors import EnqueueUncertain, LedgerUnavailable
+from celeriac.ledger.connection.database import UNREACHABLE, Database, server_clock
+from celeriac.ledger.connection.watchdog import WATCHDOG
+from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.writes import new_jobs as rows
+from celeriac.ledger.writes.bulk_insert import enqueue_all
+from celeriac.ledger.writes.new_jobs import NewJob
+
+#: Share of the time that the statement may wait for the database; the rest is for saying so.
+_SHARE = 0.9
+
+#: Of a transaction that PostgreSQL ends for a deadlock's sake.
+_TRIES = 5
+
+#: What a busy database takes in of a transaction of many: seconds for a row, bytes a second.
+_A_ROW, _BYTES = 0.01, 1_000_000
+
+
+def accept(database: Database, job: NewJob, *, within: float) -> bool:
+    """Write the row of ``job``; return whether it is new (False: a row of that id exists).
+
+    Args:
+        within: seconds.
+
+    Raises:
+        LedgerUnavailable: the database cannot be reached; the job was refused.
+        EnqueueUncertain: the connection was lost, or the database fell silent, after the
+            statement was sent. It is tried once more while there is time: the id decides.
+    """
+    if database.dialect == "sqlite":  # bounded by its own busy timeout
+        return _accept_here(database, job)
+    end = time.monotonic() + within * _SHARE
+    while True:
+        try:
+            return _insert(database, job, end)
+        except _Lost as lost:
+            if time.monotonic() >= end - 0.1:
+                raise EnqueueUncertain(str(job.id)) from lost.__cause__
+        except (*UNREACHABLE, database.errors.OperationalError, database.errors.InterfaceError) as exc:
+            raise LedgerUnavailable(_reason(exc)) from exc
+
+
+def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float) -> set[UUID]:
+    """Write the rows of ``jobs`` in one transaction; return the ids that are new.
+
+    Args:
+        within: seconds for one job; many have more (``patience``).
+
+    Raises:
+        LedgerUnavailable: the database cannot be reached; all were refused.
+        EnqueueUncertain: it was lost inside the commit, and is lost still.
+    """
+    left = _TRIES
+    while True:
+        left -= 1
+        new: set[UUID] | None = None
+        try:
+            with database.transaction(
+                within=patience((len(job.payload) for job in jobs), within)
+            ) as connection:
+                new = enqueue_all(connection, jobs)
+        except UNREACHABLE as exc:
+            if new is not None:
+                return accept_again(database, jobs, new, within=within)
+            if not (left and _is_deadlock(exc)):
+                raise LedgerUnavailable(_reason(exc)) from exc
+        else:
+            return new
+
+
+def accept_again(database: Database, jobs: Sequence[NewJob], new: set[UUID], *, within: float) -> set[UUID]:
+    """The same, after a commit whose end was not heard of: the ids decide.
+
+    Args:
+        new: the ids that are new, if it was done.
+    """
+    try:
+        with database.transaction(within=patience((len(job.payload) for job in jobs), within)) as connection:
+            return new | enqueue_all(connection, jobs)
+    except UNREACHABLE as exc:
+        uncertain = EnqueueUncertain(str(jobs[0].id))
+        uncertain.add_note(f"and {len(jobs) - 1:,} others of the same transaction")
+        raise uncertain from exc
+
+
+def _is_deadlock(error: BaseException) -> bool:
+    """Whether another producer's transaction had the same keys in another order."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == "40P01"
+
+
+def patience(sizes: Iterable[int], within: float) -> float:
+    """How many seconds a transaction may take that writes jobs with payloads of so many bytes."""
+    return within + sum(_A_ROW + size / _BYTES for size in sizes)
+
+
+class _Lost(Exception):
+    """The connection was lost after the statement was sent."""
+
+
+def _accept_here(database: Database, job: NewJob) -> bool:
+    try:
+        with database.statement() as connection:
+            return bool(rows.enqueue(connection, [job]))
+    except UNREACHABLE as exc:
+        raise LedgerUnavailable(_reason(exc)) from exc
+
+
+def _insert(database: Database, job: NewJob, end: float) -> bool:
+    with database.driver() as pooled:
+        driver: Any = pooled.driver_connection
+        left = end - time.monotonic()
+        deadline = datetime.fromtimestamp(server_clock(pooled) + left, UTC)
+        try:
+            with WATCHDOG.watching(driver.fileno(), within=left):
+                if rows.enqueue_one(driver, job, deadline=deadline):
+                    return True
+                if rows.exists(driver, job.id):
+                    return False
+                # The deadline refused it with time to spare: the database's clock was set since connect.
+                return rows.enqueue_one(driver, job, deadline=PARKED)
+        except BaseException as exc:
+            if driver.closed and isinstance(exc, database.errors.Error):
+                raise _Lost from exc
+            raise
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what the driver said; it names hosts, never passwords."""
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]

@@ -1,0 +1,112 @@
+"""Enqueue many at a time, of any kind: on PostgreSQL one statement, with the rows in one JSON text.
+
+A COPY (``celeriac.ledger.writes.copy_in``) is quicker, but does not know what to do with a row that exists. What the rows
+have in common travels once: the server spends half of its time on reading the JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, Connection, Text, cast, func, select, true
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql.dml import ReturningInsert
+
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.models import JOBS, BackgroundJob
+from celeriac.ledger.writes.new_jobs import COPIED, FRESH, SOURCES, WRITTEN, NewJob, computed, enqueue
+
+_OWN = ("id", "payload", "headers")  # of each row, always
+_OTHERS = tuple(name for name in (*COPIED, *SOURCES) if name not in _OWN)
+_fields = attrgetter(*("dispatch_count" if name == "sent" else name for name in _OTHERS))
+_encode = json.JSONEncoder(check_circular=False).encode
+_MISSING = object()
+
+
+def enqueue_all(connection: Connection, jobs: Sequence[NewJob]) -> set[UUID]:
+    """As ``celeriac.ledger.writes.new_jobs.enqueue``, for many at a time; return the ids that are new.
+
+    Of jobs with the same id the first is written.
+    """
+    if not jobs:
+        return set()
+    if connection.dialect.name != "postgresql":
+        return {job.id for job in jobs if enqueue(connection, [job])}
+    return set(connection.execute(_insert_all(), _parameters(jobs)).scalars())
+
+
+def first_of_each(jobs: Sequence[NewJob]) -> list[NewJob]:
+    """One job of each id: the first, which is the one whose row is written."""
+    found: dict[UUID, NewJob] = {}
+    for job in jobs:
+        found.setdefault(job.id, job)
+    return list(found.values())
+
+
+@lru_cache
+def _insert_all() -> ReturningInsert[Any]:
+    columns: dict[str, Any] = {**{name: JOBS.c[name].type for name in COPIED}, **SOURCES}
+    columns |= {"payload": Text(), "headers": Text()}
+    shared = {name: columns[name] for name in (*_OTHERS, "headers")}
+    each, one = batch.relation("postgresql", columns), batch.relation("postgresql", shared, name="same")
+    rows, same = each.c, one.c
+
+    def value(name: str) -> Any:
+        if name == "id":
+            return rows.id
+        if name == "payload":
+            return func.decode(rows.payload, "base64")
+        if name == "headers":
+            return cast(same.headers + rows.headers, JSON)
+        return func.coalesce(rows[name], same[name])
+
+    given = (*map(value, COPIED), *computed(lambda name, _: value(name)), *FRESH)
+    chosen = select(*given).select_from(each.join(one, true()))
+    insert = postgresql.insert(BackgroundJob).from_select(WRITTEN, chosen)
+    return insert.on_conflict_do_nothing(index_elements=["id"]).returning(JOBS.c.id)
+
+
+def _parameters(jobs: Sequence[NewJob]) -> dict[str, str]:
+    rows: list[dict[str, Any]] = [
+        {"id": str(job.id), "payload": b64encode(job.payload).decode()} for job in jobs
+    ]
+    same: dict[str, Any] = {}
+    for name, values in zip(_OTHERS, zip(*map(_fields, jobs), strict=True), strict=True):
+        first = values[0]
+        if values.count(first) == len(values):
+            if first is not None:
+                same[name] = _written(first)
+            continue
+        for row, value in zip(rows, values, strict=True):
+            if value is not None:
+                row[name] = _written(value)
+    same["headers"], own = _halves([job.headers for job in jobs])
+    for row, text in zip(rows, own, strict=True):
+        row["headers"] = text
+    return {"batch": _encode(rows), "same": _encode([same])}
+
+
+def _halves(headers: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """The beginning of all texts, and the rest of each."""
+    # Compared by identity, which is what copies of a model have: 1 and True are equal, and not the same JSON.
+    common = {
+        name: value
+        for name, value in headers[0].items()
+        if all(other.get(name, _MISSING) is value for other in headers)
+    }
+    comma = ", " if common else ""
+    own = [{name: value for name, value in one.items() if name not in common} for one in headers]
+    return _encode(common)[:-1], [comma + _encode(one)[1:] if one else "}" for one in own]
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    return value.isoformat() if isinstance(value, datetime) else value

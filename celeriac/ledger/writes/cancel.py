@@ -1,0 +1,79 @@
+"""Cancel: for ever. A waiting job is cancelled at once, a running one is asked to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, Update, bindparam, case, func, literal, select, update
+
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.columns import now
+from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.models import JOBS
+
+
+class Mode(StrEnum):
+    """How a running job is asked to stop."""
+
+    SOFT = "soft"  # a flag that the task reads
+    HARD = "hard"  # its child is terminated; prefork only
+
+
+class Answer(StrEnum):
+    """What became of a request to cancel a job."""
+
+    CANCELLED = "cancelled"  # it will not run
+    REQUESTED = "requested"  # it is running and was asked to stop
+    ALREADY_CANCELLED = "already cancelled"
+    FINISHED = "finished"  # completed or failed before
+    UNKNOWN = "unknown"  # no such job
+
+
+def cancel(connection: Connection, ids: Sequence[UUID], *, mode: Mode = Mode.SOFT) -> dict[UUID, Answer]:
+    """Cancel jobs; say of each what became of it. A hard request is never softened."""
+    dialect = connection.dialect.name
+    parameters = batch.ids(dialect, ids) | {"mode": str(mode)}
+    answers = dict.fromkeys(ids, Answer.UNKNOWN)
+    for row in connection.execute(_states(dialect), batch.ids(dialect, ids)):
+        done = Answer.ALREADY_CANCELLED if row.state == JobState.CANCELLED else Answer.FINISHED
+        answers[row.id] = done if row.state in TERMINAL else Answer.UNKNOWN
+    for row in connection.execute(_cancel(dialect), parameters):
+        cancelled = row.state == JobState.CANCELLED
+        answers[row.id] = Answer.CANCELLED if cancelled else Answer.REQUESTED
+    return answers
+
+
+def is_requested(connection: Connection, job: UUID) -> bool:
+    """Whether somebody asked that a running job stop."""
+    asked = select(JOBS.c.cancel_requested).where(JOBS.c.id == job)
+    return connection.execute(asked).scalar_one_or_none() is not None
+
+
+@lru_cache
+def _states(dialect: str) -> Select[Any]:
+    return select(JOBS.c.id, JOBS.c.state).where(batch.among(dialect, JOBS.c.id))
+
+
+@lru_cache
+def _cancel(dialect: str) -> Update:
+    c = JOBS.c
+    waits = c.state.in_(sorted(WAITING))
+    mode = bindparam("mode", type_=c.cancel_requested.type)
+    return (
+        update(JOBS)
+        .where(batch.among(dialect, c.id), c.state.not_in(sorted(TERMINAL)))
+        .values(
+            state=case((waits, literal(JobState.CANCELLED.value)), else_=c.state),
+            finished=case((waits, now())),
+            dispatched=case((waits, func.coalesce(c.dispatched, now())), else_=c.dispatched),
+            cancel_requested=case(
+                (waits, c.cancel_requested), (c.cancel_requested == "hard", "hard"), else_=mode
+            ),
+            failure_info=case((waits, f"{AttemptKind.CANCELLED}: on request"), else_=c.failure_info),
+        )
+        .returning(c.id, c.state)
+    )

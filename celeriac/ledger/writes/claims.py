@@ -1,0 +1,263 @@
+"""Claim: take jobs for one attempt. Release: give them back unrun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.columns import Seconds, after, now, unindexed
+from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.models import FAILURES, JOBS
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that was won, and for which attempt (1 for the first).
+
+    Attempts are numbered through the job's whole life; a replay starts its tries anew behind
+    ``tries_before`` of them.
+    """
+
+    id: UUID
+    attempt: int
+    max_tries: int
+    tries_before: int
+    dispatch_count: int
+    queue: str
+    dispatched: datetime
+    failed_before: bool  # whether an attempt of it was not successful
+    waited: timedelta  # from the sending of its message
+    expires_in: timedelta | None = None  # from the claim on
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a row's message is made of."""
+
+    id: UUID
+    job_type: str
+    queue: str
+    priority: int
+    payload: bytes
+    content_type: str
+    content_encoding: str
+    headers: dict[str, Any]
+    dispatch_count: int
+
+
+def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
+    """Take the jobs that are due for ``worker``; return each one won with the number of its attempt.
+
+    A job that is missing from the answer is held, done, cancelled, expired, not yet due, locked
+    by another transaction or unknown: it must not run. ``ids`` may repeat.
+    """
+    dialect = connection.dialect.name
+    return won(connection.execute(claiming(dialect), batch.ids(dialect, ids) | {"worker": worker}))
+
+
+def won(rows: Iterable[Sequence[Any]]) -> dict[UUID, Claimed]:
+    """What ``claiming`` returned, by the jobs' ids."""
+    return {row[0]: _claimed(*row) for row in rows}
+
+
+def _claimed(
+    job: UUID,
+    attempt: int,
+    max_tries: int,
+    tries_before: int,
+    dispatch_count: int,
+    queue: str,
+    dispatched: datetime,
+    failed_before: bool,
+    expires: datetime | None,
+    started: datetime,
+) -> Claimed:
+    return Claimed(
+        job,
+        attempt,
+        max_tries,
+        tries_before,
+        dispatch_count,
+        queue,
+        dispatched.astimezone(UTC),
+        failed_before,
+        started - dispatched,
+        None if expires is None else expires - started,
+    )
+
+
+def release(
+    connection: Connection, held: Sequence[tuple[UUID, int]], *, worker: UUID, delay: float = 0.0
+) -> set[UUID]:
+    """Give back the attempts ``(id, attempt)`` that ``worker`` claimed and did not start, uncounted.
+
+    One that was asked to be cancelled is cancelled instead.
+
+    Args:
+        delay: seconds before they may be claimed again.
+
+    Returns:
+        The ids that were given back; the others were not this attempt of this worker any more.
+    """
+    dialect = connection.dialect.name
+    rows = [{"id": job, "attempt": attempt} for job, attempt in held]
+    parameters = batch.values(dialect, _HELD, rows) | {"worker": worker, "delay": delay}
+    parameters |= batch.ids(dialect, [job for job, _ in held])
+    return {row.id for row in connection.execute(_release(dialect), parameters)}
+
+
+def messages(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Message]:
+    """What the messages of the rows ``ids`` are made of now."""
+    dialect = connection.dialect.name
+    return {row.id: Message(*row) for row in connection.execute(_messages(dialect), batch.ids(dialect, ids))}
+
+
+def lost_often(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of ``ids`` that were lost with their child or worker more than once: they may be the cause."""
+    dialect = connection.dialect.name
+    return {row.job_id for row in connection.execute(_lost(dialect), batch.ids(dialect, ids))}
+
+
+_HELD: dict[str, Any] = {"id": JOBS.c.id.type, "attempt": JOBS.c.try_count.type}
+
+
+@lru_cache
+def claiming(dialect: str) -> Update:
+    """The statement of ``claim``, with the parameters ``ids`` and ``worker``."""
+    due = and_(
+        batch.among(dialect, JOBS.c.id),
+        or_(*(unindexed(JOBS.c.state) == state for state in sorted(WAITING))),
+        JOBS.c.next_attempt_after <= now(),
+        or_(JOBS.c.expires.is_(None), JOBS.c.expires > now()),
+        JOBS.c.try_count < JOBS.c.max_tries,
+    )
+    # In id order, so that two workers with overlapping batches cannot wait for each other in a circle.
+    chosen = select(JOBS.c.id).where(due).order_by(JOBS.c.id).with_for_update(skip_locked=True)
+    return (
+        update(JOBS)
+        .where(JOBS.c.id.in_(chosen))
+        .values(
+            state=JobState.RUNNING,
+            worker_id=bindparam("worker", type_=JOBS.c.worker_id.type),
+            started=now(),
+            try_count=JOBS.c.try_count + 1,
+            dispatched=func.coalesce(JOBS.c.dispatched, now()),
+            unknown_since=null(),
+        )
+        .returning(
+            JOBS.c.id,
+            JOBS.c.try_count,
+            JOBS.c.max_tries,
+            JOBS.c.tries_before,
+            JOBS.c.dispatch_count,
+            JOBS.c.queue,
+            JOBS.c.dispatched,
+            JOBS.c.failure_info.is_not(None).label("failed_before"),
+            JOBS.c.expires,
+            JOBS.c.started,
+        )
+    )
+
+
+@lru_cache
+def _release(dialect: str) -> Update:
+    held = batch.relation(dialect, _HELD)
+    cancelled = JOBS.c.cancel_requested.is_not(None)
+    return (
+        update(JOBS)
+        .where(
+            batch.among(dialect, JOBS.c.id),  # or the key might be the last thing that is looked at
+            JOBS.c.id == held.c.id,
+            JOBS.c.try_count == held.c.attempt,
+            unindexed(JOBS.c.state) == JobState.RUNNING,
+            unindexed(JOBS.c.worker_id) == bindparam("worker", type_=JOBS.c.worker_id.type),
+        )
+        .values(
+            state=case((cancelled, literal(JobState.CANCELLED.value)), else_=literal(JobState.PENDING.value)),
+            finished=case((cancelled, now())),
+            dispatched=case((cancelled, JOBS.c.dispatched)),
+            try_count=JOBS.c.try_count - 1,
+            worker_id=null(),
+            started=null(),
+            next_attempt_after=after(bindparam("delay", type_=Seconds)),
+        )
+        .returning(JOBS.c.id)
+    )
+
+
+@lru_cache
+def _messages(dialect: str) -> Select[Any]:
+    c = JOBS.c
+    return select(
+        c.id,
+        c.job_type,
+        c.queue,
+        c.priority,
+        c.payload,
+        c.content_type,
+        c.content_encoding,
+        c.headers,
+        c.dispatch_count,
+    ).where(batch.among(dialect, c.id))
+
+
+@lru_cache
+def _lost(dialect: str) -> Select[Any]:
+    lost = FAILURES.c.kind == AttemptKind.LOST
+    mine = batch.among(dialect, FAILURES.c.job_id)
+    return select(FAILURES.c.job_id).where(mine, lost).group_by(FAILURES.c.job_id).having(func.count() > 1)
+
+
+def release_unsure(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:
+    """Give back, uncounted, what ``worker`` may have claimed in a transaction whose answer was lost."""
+    dialect = connection.dialect.name
+    rows = connection.execute(_running_attempts(dialect), batch.ids(dialect, ids) | {"worker": worker}).all()
+    if rows:
+        release(connection, [(row.id, row.try_count) for row in rows], worker=worker)
+
+
+def expire(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Cancel those of ``ids`` that wait and whose time is over."""
+    dialect = connection.dialect.name
+    connection.execute(_expire(dialect), batch.ids(dialect, ids))
+
+
+@lru_cache
+def _running_attempts(dialect: str) -> Select[Any]:
+    mine = unindexed(JOBS.c.worker_id) == bindparam("worker", type_=JOBS.c.worker_id.type)
+    return select(JOBS.c.id, JOBS.c.try_count).where(batch.among(dialect, JOBS.c.id), mine)
+
+
+@lru_cache
+def _expire(dialect: str) -> Update:
+    c = JOBS.c
+    return (
+        update(JOBS)
+        .where(batch.among(dialect, c.id), unindexed(c.state).in_(sorted(WAITING)), c.expires <= now())
+        .values(
+            state=JobState.CANCELLED,
+            finished=now(),
+            dispatched=func.coalesce(c.dispatched, now()),
+            failure_info="cancelled: expired",
+        )
+    )

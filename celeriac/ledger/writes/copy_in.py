@@ -1,0 +1,146 @@
+"""Enqueue many jobs that differ in nothing but their ids and arguments: COPY, the quickest way in.
+
+It knows nothing of rows that exist, so the ids must be new ones; and nothing of the server's clock, which is
+asked first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from json.encoder import encode_basestring_ascii as _quoted
+from typing import Any, LiteralString
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from celeriac.ledger.schema.columns import now
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes.new_jobs import COPIED, NewJob
+
+#: Headers that each has for itself, and one more of jobs that belong to nobody else's workflow.
+_OWN = ("id", "argsrepr", "kwargsrepr")
+_ROOT = "root_id"
+
+#: From a row to the next, on the clock: they are drawn and listed in the order of the calls.
+_STEP = timedelta(microseconds=1)
+
+_encode = json.JSONEncoder(check_circular=False).encode
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarJobs:
+    """Jobs in the likeness of one.
+
+    Attributes:
+        model: what they have in common; not one of them.
+        rows: of each its id, its payload, and its own headers, which are JSON without the braces.
+    """
+
+    model: NewJob
+    rows: Sequence[tuple[str, bytes, str]]
+
+    def headers(self) -> dict[str, Any]:
+        """Those that are the same for all."""
+        own = (*_OWN, _ROOT) if is_root(self.model) else _OWN
+        return {name: value for name, value in self.model.headers.items() if name not in own}
+
+    def jobs(self) -> list[NewJob]:
+        """The same, one by one."""
+        common, root = self.headers(), is_root(self.model)
+        made = []
+        for written, payload, own in self.rows:
+            id = UUID(written)
+            headers = common | json.loads(f"{{{own}}}")
+            job = replace(self.model, id=id, payload=payload, headers=headers)
+            made.append(replace(job, root_id=id) if root else job)
+        return made
+
+    def unsent(self) -> SimilarJobs:
+        return SimilarJobs(self.model.unsent(), self.rows)
+
+
+def is_root(job: NewJob) -> bool:
+    """Whether it is the first of its workflow."""
+    return job.root_id == job.id
+
+
+def own_headers(id: str, argsrepr: str, kwargsrepr: str, *, root: bool) -> str:
+    """What ``Alike.rows`` has of one job.
+
+    >>> own_headers("1", "(7,)", "{}", root=False)
+    '"id": "1", "argsrepr": "(7,)", "kwargsrepr": "{}"'
+    """
+    told = f'"id": "{id}", "argsrepr": {_quoted(argsrepr)}, "kwargsrepr": {_quoted(kwargsrepr)}'
+    return f'{told}, "{_ROOT}": "{id}"' if root else told
+
+
+@contextmanager
+def copying(connection: Connection, jobs: SimilarJobs) -> Iterator[None]:
+    """Send their rows when the block begins; they are written when it ends, in ``connection``'s transaction.
+
+    PostgreSQL only.
+
+    Raises:
+        psycopg.Error: as it comes. UniqueViolation, if an id exists.
+    """
+    clock: datetime = connection.execute(select(now())).scalar_one()
+    statement, lines = _lines(jobs, clock)
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write("".join(lines))
+        yield
+
+
+def _lines(jobs: SimilarJobs, clock: datetime) -> tuple[LiteralString, list[str]]:
+    """The statement, and the rows as COPY reads them (postgresql.org/docs/current/sql-copy.html)."""
+    model, root = jobs.model, is_root(jobs.model)
+    shared = {
+        name: value for name, value in _shared(model, clock).items() if not (root and name == "root_id")
+    }
+    start = _encode(jobs.headers())[:-1].translate(_ESCAPES) + ", "
+    end = "".join(f"\t{_written(value)}" for value in shared.values())
+    moment, wait = model.not_before, timedelta(seconds=model.delay)
+    lines = []
+    for id, payload, own in jobs.rows:
+        queued = due = clock.isoformat()
+        if moment is not None:
+            due = moment.isoformat()
+        elif wait:
+            due = (clock + wait).isoformat()
+        own = own.replace("\\", "\\\\")  # JSON escapes the rest
+        last = f"{end}\t{id}" if root else end
+        lines.append(f"{id}\t\\\\x{payload.hex()}\t{start}{own}}}\t{queued}\t{due}{last}\n")
+        clock += _STEP
+    columns = (
+        "id",
+        "payload",
+        "headers",
+        "queued",
+        "next_attempt_after",
+        *shared,
+        *(["root_id"] if root else []),
+    )
+    return f"COPY background_jobs ({', '.join(columns)}) FROM STDIN", lines
+
+
+def _shared(job: NewJob, clock: datetime) -> dict[str, Any]:
+    """What is the same in all rows, as ``celeriac.ledger.writes.new_jobs.computed`` has it in SQL; a test compares them."""
+    expires = None if job.expires_in is None else clock + timedelta(seconds=job.expires_in)
+    return {name: getattr(job, name) for name in COPIED if name not in ("id", "payload", "headers")} | {
+        "expires": job.expires or expires,
+        "dispatched": clock if job.dispatch_count else None,
+        "dispatch_count": job.dispatch_count,
+        "state": JobState.PENDING.value,
+        "try_count": 0,
+    }
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    return value.isoformat() if isinstance(value, datetime) else str(value).translate(_ESCAPES)

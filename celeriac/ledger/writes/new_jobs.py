@@ -1,0 +1,239 @@
+"""Enqueue: turn a request into a row, once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Connection,
+    Insert,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from celeriac.ledger.connection.compiled_statement import Straight
+from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import JOBS, BackgroundJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job that is about to be accepted: what its row and its message are made of.
+
+    Attributes:
+        delay: seconds from the database's now to the first attempt.
+        not_before: a moment before which it is not attempted; wins over ``delay``.
+        expires_in: seconds from the database's now; ``expires`` wins over it.
+        send: whether its message leaves as soon as the row is committed. False when the message
+            is left to the dispatcher.
+    """
+
+    id: UUID
+    job_type: str
+    queue: str
+    priority: int
+    payload: bytes
+    content_type: str
+    content_encoding: str
+    headers: Mapping[str, Any]
+    max_tries: int
+    timeout: float | None = None
+    user_id: str | None = None
+    idempotency_key: str | None = None
+    schedule: str | None = None
+    root_id: UUID | None = None
+    parent_id: UUID | None = None
+    group_id: UUID | None = None
+    delay: float = 0.0
+    not_before: datetime | None = None
+    expires_in: float | None = None
+    expires: datetime | None = None
+    send: bool = True
+
+    @property
+    def due_at_once(self) -> bool:
+        return self.not_before is None and self.delay <= 0
+
+    def unsent(self) -> NewJob:
+        return replace(self, send=False)
+
+    @property
+    def dispatch_count(self) -> int:
+        """The dispatch count that the row has once this is enqueued; stamped on its message."""
+        return 1 if self.send and self.due_at_once else 0
+
+
+COPIED = (
+    "id",
+    "job_type",
+    "queue",
+    "priority",
+    "payload",
+    "content_type",
+    "content_encoding",
+    "headers",
+    "max_tries",
+    "timeout",
+    "user_id",
+    "idempotency_key",
+    "schedule",
+    "root_id",
+    "parent_id",
+    "group_id",
+)
+#: From which the columns are computed that the database's clock decides.
+SOURCES: Mapping[str, Any] = {
+    "delay": Seconds(),
+    "not_before": Instant(),
+    "expires_in": Seconds(),
+    "expires": Instant(),
+    "sent": JOBS.c.dispatch_count.type,
+}
+WRITTEN = (
+    *COPIED,
+    "queued",
+    "next_attempt_after",
+    "expires",
+    "dispatched",
+    "dispatch_count",
+    "state",
+    "try_count",
+)
+FRESH = (literal(JobState.PENDING.value), literal(0))  # state and try_count of a new row
+_copied = attrgetter(*COPIED)
+_NEW = tuple(f"new_{name}" for name in COPIED)
+
+_encode = json.JSONEncoder(check_circular=False).encode
+
+
+def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetime | None = None) -> int:
+    """Write the rows of ``jobs``; return how many are new. A row that exists is left as it is.
+
+    Args:
+        deadline: the moment on the database's clock after which nothing is written, so that a
+            statement that a frozen database takes up later has no effect.
+    """
+    if not jobs:
+        return 0
+    statement = _insert(connection.dialect.name, deadline is not None)
+    rows = [_values(job, deadline) for job in jobs]
+    # Of an INSERT, SQLAlchemy keeps the count only when asked to.
+    connection = connection.execution_options(preserve_rowcount=True)
+    result = connection.execute(statement, rows[0] if len(rows) == 1 else rows)
+    return max(result.rowcount, 0)
+
+
+def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime) -> bool:
+    """As ``enqueue``, for the one job of a ``.delay()`` on PostgreSQL; return whether it is new.
+
+    The row's values alone: ``celeriac.ledger.connection.compiled_statement``.
+    """
+    values = _values(job, deadline)
+    values["new_headers"] = _encode(values["new_headers"])
+    return bool(_enqueue_one().run(driver, values).rowcount)
+
+
+def exists(driver: Any, job: UUID) -> bool:
+    """Whether there is a row of that id; for the same case."""
+    return _exists().run(driver, {"job": job}).fetchone() is not None
+
+
+@lru_cache
+def _enqueue_one() -> Straight:
+    return Straight(_insert("postgresql", bounded=True))
+
+
+@lru_cache
+def _exists() -> Straight:
+    return Straight(select(literal_column("1")).where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type)))
+
+
+def unpark(connection: Connection, job: NewJob) -> bool:
+    """Give a parked row its re-send: the message that it was waiting for. Return whether it was parked."""
+    result = connection.execute(_unpark(), _values(job, None) | {"job": job.id})
+    return bool(result.rowcount)
+
+
+@lru_cache
+def _insert(dialect: str, bounded: bool) -> Insert:
+    given = _given()
+    if dialect == "postgresql":  # where a SELECT has no column that would tell the server a parameter's type
+        given = [cast(value, value.type) for value in given]
+    chosen: Select[Any] = select(*given, *computed(_parameter), *FRESH)
+    if bounded:
+        chosen = chosen.where(now() <= bindparam("deadline", type_=Instant))
+    else:
+        chosen = chosen.where(literal(True))  # SQLite cannot parse INSERT … SELECT … ON CONFLICT without it
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(BackgroundJob).from_select(WRITTEN, chosen).on_conflict_do_nothing(index_elements=["id"])
+
+
+@lru_cache
+def _unpark() -> Update:
+    waiting = and_(
+        JOBS.c.id == bindparam("job"),
+        JOBS.c.state == JobState.PENDING,
+        JOBS.c.next_attempt_after == PARKED,
+    )
+    fields = dict(zip(COPIED, _given(), strict=True)) | dict(
+        zip(
+            ("queued", "next_attempt_after", "expires", "dispatched", "dispatch_count"),
+            computed(_parameter),
+            strict=True,
+        )
+    )
+    kept = ("id", "queued", "idempotency_key", "user_id", "schedule", "dispatch_count")
+    changed = {name: value for name, value in fields.items() if name not in kept}
+    return update(JOBS).where(waiting).values(changed | {"dispatch_count": JOBS.c.dispatch_count + 1})
+
+
+def _given() -> list[Any]:
+    return [bindparam(new, type_=JOBS.c[name].type) for new, name in zip(_NEW, COPIED, strict=True)]
+
+
+def _parameter(name: str, kind: Any) -> Any:
+    return bindparam(f"new_{name}", type_=kind)
+
+
+def computed(source: Callable[[str, Any], Any]) -> list[Any]:
+    """The columns that the database's clock decides, from what ``source`` gives by name and type."""
+    delay, not_before, expires_in, expires, sent = (source(name, kind) for name, kind in SOURCES.items())
+    return [
+        now(),
+        func.coalesce(not_before, after(delay)),
+        func.coalesce(expires, after(expires_in)),  # null seconds give null
+        case((sent > 0, now()), else_=cast(null(), Instant)),
+        sent,
+    ]
+
+
+def _values(job: NewJob, deadline: datetime | None) -> dict[str, Any]:
+    row = dict(zip(_NEW, _copied(job), strict=True))
+    row["new_headers"] = dict(job.headers)
+    row["new_delay"] = job.delay
+    row["new_not_before"] = job.not_before
+    row["new_expires_in"] = job.expires_in
+    row["new_expires"] = job.expires
+    row["new_sent"] = job.dispatch_count
+    if deadline is not None:
+        row["deadline"] = deadline
+    return row

@@ -1,0 +1,52 @@
+"""Replay: a dead letter or a cancelled job back to pending, with fresh tries and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from uuid import UUID
+
+from sqlalchemy import Connection, Update, case, null, update
+
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.columns import now, unindexed
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import JOBS
+
+#: Tries of a job that never gives up; as many as the column holds.
+ENDLESS = 2**31 - 1
+
+
+def replay(connection: Connection, ids: Sequence[UUID], *, dead_only: bool = False) -> set[UUID]:
+    """Set failed and cancelled jobs back to pending, due now; return those that were.
+
+    Attempts go on counting, so that a late outcome of an old one is still refused.
+
+    Args:
+        dead_only: leave those alone that were cancelled.
+    """
+    dialect = connection.dialect.name
+    return {row.id for row in connection.execute(_replay(dialect, dead_only), batch.ids(dialect, ids))}
+
+
+@lru_cache
+def _replay(dialect: str, dead_only: bool) -> Update:
+    c = JOBS.c
+    tries = c.max_tries - c.tries_before
+    again = unindexed(c.state).in_([JobState.FAILED] if dead_only else [JobState.FAILED, JobState.CANCELLED])
+    return (
+        update(JOBS)
+        .where(batch.among(dialect, c.id), again)
+        .values(
+            state=JobState.PENDING,
+            max_tries=case((tries > ENDLESS - c.try_count, ENDLESS), else_=tries + c.try_count),
+            tries_before=c.try_count,
+            next_attempt_after=now(),
+            dispatched=null(),
+            finished=null(),
+            expires=null(),
+            cancel_requested=null(),
+            unknown_since=null(),
+        )
+        .returning(c.id)
+    )

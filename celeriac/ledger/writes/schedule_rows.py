@@ -1,0 +1,241 @@
+"""Schedules: their rows, and the guarded move from one due time to the next.
+
+What is due when is not known here: ``celeriac.schedules`` decides, and brings the next due time along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Update,
+    Uuid,
+    and_,
+    bindparam,
+    delete,
+    func,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from celeriac.ledger.schema.batch import among, ids
+from celeriac.ledger.schema.columns import Instant, now
+from celeriac.ledger.schema.lifecycle import TERMINAL
+from celeriac.ledger.schema.models import JOBS, SCHEDULES
+
+_s = SCHEDULES.c
+
+#: What a definition sets; the rest is history, which a change keeps.
+DEFINED = (
+    "task",
+    "args",
+    "kwargs",
+    "options",
+    "kind",
+    "expression",
+    "timezone",
+    "starts",
+    "ends",
+    "catch_up",
+    "catch_up_limit",
+    "overlap",
+    "jitter",
+    "static",
+    "enabled",
+    "anchor",
+    "next_run",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """What one turn came to for a schedule.
+
+    Attributes:
+        due: the ``next_run`` that was found: the row is left alone when it has another by now.
+        last_run: the newest due time that was fired; None: none was.
+        fired: how many were.
+        skipped: the newest due time that was passed over, with its reason; None: none was.
+    """
+
+    name: str
+    due: datetime
+    next_run: datetime | None
+    last_run: datetime | None = None
+    fired: int = 0
+    last_job_id: UUID | None = None
+    skipped: datetime | None = None
+    reason: str | None = None
+
+
+def clock(connection: Connection) -> datetime:
+    """The database's clock."""
+    return connection.execute(select(now())).scalar_one()
+
+
+def find(connection: Connection, name: str, *, lock: bool = False) -> Row[Any] | None:
+    """The row of that name.
+
+    Args:
+        lock: hold it until the transaction ends, so that nobody fires it meanwhile.
+    """
+    query = select(SCHEDULES).where(_s.name == name)
+    return connection.execute(query.with_for_update() if lock else query).first()
+
+
+def page(connection: Connection, *, retired: bool = False) -> list[Row[Any]]:
+    """Every row, by name.
+
+    Args:
+        retired: also those that were taken out of the project's file.
+    """
+    query = select(SCHEDULES).order_by(_s.name)
+    return list(connection.execute(query if retired else query.where(_s.retired.is_(None))).all())
+
+
+def some(connection: Connection, names: Sequence[str]) -> list[Row[Any]]:
+    return list(connection.execute(select(SCHEDULES).where(_s.name.in_(names))).all())
+
+
+def versions(connection: Connection) -> dict[str, datetime]:
+    """When each row was changed, by name; without those that are retired."""
+    query = select(_s.name, _s.changed).where(_s.retired.is_(None))
+    return {row.name: row.changed for row in connection.execute(query)}
+
+
+def put(connection: Connection, name: str, values: Mapping[str, Any]) -> None:
+    """Write the definition of a schedule; a row that exists keeps its history.
+
+    Args:
+        values: all of ``DEFINED``.
+    """
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    defined = {key: values[key] for key in DEFINED}
+    statement = insert(SCHEDULES).values(name=name, created=now(), changed=now(), **defined)
+    statement = statement.on_conflict_do_update(
+        index_elements=["name"], set_={**defined, "retired": null(), "changed": now()}
+    )
+    connection.execute(statement)
+
+
+def remove(connection: Connection, name: str) -> bool:
+    """Delete the row; return whether there was one. The jobs that it made stay."""
+    return bool(connection.execute(delete(SCHEDULES).where(_s.name == name)).rowcount)
+
+
+def switch(connection: Connection, name: str, *, enabled: bool, next_run: datetime | None) -> None:
+    """Enable or disable a schedule."""
+    connection.execute(
+        update(SCHEDULES).where(_s.name == name).values(enabled=enabled, next_run=next_run, changed=now())
+    )
+
+
+def retire(connection: Connection, keep: Sequence[str]) -> list[str]:
+    """Take out of service every static schedule that is not one of ``keep``; return their names."""
+    gone = and_(_s.static == true(), _s.retired.is_(None), _s.name.not_in(keep))
+    statement = update(SCHEDULES).where(gone).values(retired=now(), next_run=null(), changed=now())
+    return list(connection.execute(statement.returning(_s.name)).scalars())
+
+
+def due(
+    connection: Connection, moment: datetime, *, limit: int, but: Sequence[str] = (), only: str | None = None
+) -> list[Row[Any]]:
+    """Rows whose next due time has come at ``moment``, the longest due first; held until the end.
+
+    Rows that another beat is firing at this moment are left out.
+    """
+    wanted = [_s.next_run <= moment, _s.enabled == true()]
+    if but:
+        wanted.append(_s.name.not_in(but))
+    if only is not None:
+        wanted.append(_s.name == only)
+    query = select(SCHEDULES).where(*wanted).order_by(_s.next_run).limit(limit)
+    return list(connection.execute(query.with_for_update(skip_locked=True)).all())
+
+
+def next_due(connection: Connection, *, but: Sequence[str] = ()) -> tuple[datetime, datetime | None]:
+    """The database's clock, and the first due time of all."""
+    query = select(now(), func.min(_s.next_run)).where(_s.next_run.is_not(None))
+    if but:
+        query = query.where(_s.name.not_in(but))
+    clock, first = connection.execute(query).one()
+    return clock, first
+
+
+def busy(connection: Connection, jobs: Sequence[UUID]) -> set[UUID]:
+    """Which of ``jobs`` are not terminal."""
+    if not jobs:
+        return set()
+    dialect = connection.dialect.name
+    return set(connection.execute(_busy(dialect), ids(dialect, jobs)).scalars())
+
+
+def advance(connection: Connection, moves: Sequence[Advance]) -> None:
+    """Move schedules on to their next due times; guarded, so that no due time counts twice."""
+    if not moves:
+        return
+    rows = [
+        {
+            "of": move.name,
+            "found": move.due,
+            "following": move.next_run,
+            "newest": move.last_run,
+            "fired": move.fired,
+            "job": move.last_job_id,
+            "passed": move.skipped,
+            "because": move.reason,
+        }
+        for move in moves
+    ]
+    connection.execute(_advance(), rows)
+
+
+def count_run(connection: Connection, name: str, job: UUID) -> None:
+    """Count a job that was asked for by hand; the due times stay as they are."""
+    values = {"run_count": _s.run_count + 1, "last_job_id": job, "changed": now()}
+    connection.execute(update(SCHEDULES).where(_s.name == name).values(values))
+
+
+def complain(connection: Connection, name: str, reason: str) -> None:
+    """Note why the due time that has come cannot be fired; it stays due."""
+    noted = and_(
+        _s.name == name, _s.next_run.is_not(None), or_(_s.skip_reason.is_(None), _s.skip_reason != reason)
+    )
+    values = {"last_skipped": _s.next_run, "skip_reason": reason, "changed": now()}
+    connection.execute(update(SCHEDULES).where(noted).values(values))
+
+
+@lru_cache
+def _busy(dialect: str) -> Select[Any]:
+    terminal = [str(state) for state in TERMINAL]
+    return select(JOBS.c.id).where(among(dialect, JOBS.c.id), JOBS.c.state.not_in(terminal))
+
+
+@lru_cache
+def _advance() -> Update:
+    newest = bindparam("newest", type_=Instant)
+    job = bindparam("job", type_=Uuid)
+    passed = bindparam("passed", type_=Instant)
+    moved = {
+        "next_run": bindparam("following", type_=Instant),
+        "last_run": func.coalesce(newest, _s.last_run),
+        "run_count": _s.run_count + bindparam("fired", type_=_s.run_count.type),
+        "last_job_id": func.coalesce(job, _s.last_job_id),
+        "last_skipped": func.coalesce(passed, _s.last_skipped),
+        "skip_reason": func.coalesce(bindparam("because", type_=_s.skip_reason.type), _s.skip_reason),
+        "changed": now(),
+    }
+    found = and_(_s.name == bindparam("of"), _s.next_run == bindparam("found", type_=Instant))
+    return update(SCHEDULES).where(found).values(moved)

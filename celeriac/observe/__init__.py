@@ -1,0 +1,1 @@
+"""What is seen of a process from outside: logs, traces, probes, liveness."""

@@ -1,0 +1,224 @@
+"""Traces: a job's enqueue, its attempts and what these enqueue, linked by OpenTelemetry.
+
+The trace's context is a header of the message and so in the row: whenever and wherever an attempt
+runs (delayed, after a retry, a rescue, a replay), it is a child of the enqueue. Nothing of this is
+imported unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+
+from celeriac import __version__
+from celeriac.broker.wire import STAMP
+from celeriac.errors import SettingsError
+from celeriac.events import Event
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Tracer, TracerProvider
+
+    from celeriac.application import Celeriac
+    from celeriac.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Where a running attempt keeps its span.
+_SPAN = "celeriac_span"
+
+
+def set_up(app: Celeriac, settings: Settings) -> None:
+    """Trace the jobs of ``app`` if the settings ask for it.
+
+    Raises:
+        SettingsError: OpenTelemetry is not installed.
+    """
+    if not settings.otel:
+        return
+    if not (_is_installed("opentelemetry.trace") and _is_installed("opentelemetry.sdk")):
+        raise SettingsError(["CELERIAC_OTEL: traces are made with a library: pip install 'celeriac[otel]'"])
+    app.tracing = tracing = Tracing(app)
+    signals.task_prerun.connect(tracing.begin, weak=False)
+    signals.task_postrun.connect(tracing.end, weak=False)
+    signals.worker_process_shutdown.connect(tracing.flush, weak=False)
+
+
+class Tracing:
+    """Spans of one app's jobs: ``enqueue TASK``, and below it ``attempt TASK`` for each that ran."""
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+        self._tracer: Tracer | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def tracer(self) -> Tracer:
+        """Of the process's own provider when it has one by the first span, else of one that OTEL_* describe.
+
+        Not before the first span: a pool's child must have it made after the fork.
+        """
+        with self._lock:
+            if self._tracer is None:
+                self._tracer = _tracer()
+        return self._tracer
+
+    @tracer.setter
+    def tracer(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    # ---- an enqueue
+
+    def around(self, send: Callable[..., Any]) -> Callable[..., Any]:
+        """``send``, Celery's sender of messages, with a span."""
+
+        def traced(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            with self._enqueue(name, message.headers, options):
+                return send(producer, name, message, **options)
+
+        return traced
+
+    @contextmanager
+    def _enqueue(self, name: str, headers: dict[str, Any], options: Mapping[str, Any]) -> Iterator[None]:
+        from opentelemetry import propagate, trace
+
+        running = self._app.current_worker_task
+        if running is not None and _is_retry(headers, running.request):
+            headers |= _carried(running.request)  # its next attempt is a child of the same enqueue
+            yield
+            return
+        queue = options.get("queue")
+        told = _attributes(name, headers["id"], "send", getattr(queue, "name", queue))
+        with self.tracer.start_as_current_span(
+            f"enqueue {name}", kind=trace.SpanKind.PRODUCER, attributes=told
+        ):
+            propagate.inject(headers)
+            yield
+
+    # ---- an attempt: from before the task's first line until its callbacks and successors are sent
+
+    def begin(self, task: Any, **_: Any) -> None:
+        from opentelemetry import context, propagate, trace
+
+        if task.app is not self._app:
+            return
+        request = task.request
+        above: Context = propagate.extract(_carried(request))
+        queue = (request.delivery_info or {}).get("routing_key")
+        told = _attributes(task.name, request.id, "process", queue)
+        told["celeriac.attempt"] = (request.get(STAMP) or {}).get("attempt", request.retries + 1)
+        span = self.tracer.start_span(
+            f"attempt {task.name}", above, kind=trace.SpanKind.CONSUMER, attributes=told
+        )
+        setattr(request, _SPAN, (span, context.attach(trace.set_span_in_context(span, above))))
+
+    def end(self, task: Any, state: str | None, retval: Any, **_: Any) -> None:
+        from opentelemetry import context, trace
+
+        span, token = task.request.__dict__.pop(_SPAN, (None, None))
+        if span is None:
+            return
+        if state is not None:
+            span.set_attribute("celeriac.outcome", state.lower())
+        error = getattr(retval, "exc", None) or retval  # a retry says what failed
+        if state in _FAILED and isinstance(error, Exception):
+            span.record_exception(error)
+            span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+        context.detach(token)
+        span.end()
+
+    def flush(self, **_: Any) -> None:
+        """A pool's child ends, which ends without Python's own farewell."""
+        from opentelemetry import trace
+
+        flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+        if self._tracer is not None and flush is not None:
+            flush()
+
+
+#: Celery's states of an attempt that brought an exception.
+_FAILED = frozenset({"FAILURE", "RETRY", "REJECTED"})
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its parent
+        return False
+
+
+def _is_retry(headers: Mapping[str, Any], request: Any) -> bool:
+    return bool(headers["id"] == request.id and headers["retries"] > request.retries)
+
+
+def _carried(request: Any) -> dict[str, str]:
+    """What the running job's headers hold of its trace."""
+    from opentelemetry import propagate
+
+    found = {name: request.get(name) for name in propagate.get_global_textmap().fields}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
+
+
+def _attributes(task: str, job: str, operation: str, queue: Any) -> dict[str, Any]:
+    """As OpenTelemetry names them; a job's arguments are none of a trace's business."""
+    told = {
+        "messaging.system": "celeriac",
+        "messaging.operation.type": operation,
+        "messaging.message.id": job,
+        "celeriac.task": task,
+    }
+    return told | ({"messaging.destination.name": str(queue)} if queue else {})
+
+
+# ---- the provider
+
+
+def _tracer() -> Tracer:
+    """A tracer that does nothing where none can be made: no job is refused for its trace's sake."""
+    from opentelemetry.trace import NoOpTracer
+
+    try:
+        return _provider().get_tracer("celeriac", __version__)
+    except Exception as exc:  # exporters may be anybody's
+        logger.warning(Event.NOT_TRACED, {"error": exc})
+        return NoOpTracer()
+
+
+def _provider() -> TracerProvider:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    found = trace.get_tracer_provider()
+    if not isinstance(found, trace.ProxyTracerProvider):
+        return found  # the process has set up its own
+    made = TracerProvider()  # which reads resource, sampler and limits from the environment
+    for exporter in _exporters(os.environ):
+        made.add_span_processor(BatchSpanProcessor(exporter()))
+    trace.set_tracer_provider(made)
+    return made
+
+
+def _exporters(environment: Mapping[str, str]) -> list[Any]:
+    """The exporters of OTEL_TRACES_EXPORTER, ``otlp`` unless it is set."""
+    names = environment.get("OTEL_TRACES_EXPORTER") or "otlp"
+    protocol = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get(
+        "OTEL_EXPORTER_OTLP_PROTOCOL"
+    )
+    known = {"otlp": "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"}
+    wanted = [known.get(name.strip(), name.strip()) for name in names.split(",")]
+    return [_exporter(name) for name in wanted if name != "none"]
+
+
+def _exporter(name: str) -> Any:
+    for found in entry_points(group="opentelemetry_traces_exporter", name=name):
+        return found.load()
+    raise ValueError(f"OTEL_TRACES_EXPORTER: wanted an exporter that is installed, found {name!r}")

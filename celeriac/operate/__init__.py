@@ -1,0 +1,1 @@
+"""What operators ask and do. The command line and the console only show it."""

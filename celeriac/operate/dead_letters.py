@@ -1,0 +1,234 @@
+"""Dead letters for operators: see them in groups, replay them, discard them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from kombu.serialization import dumps
+
+from celeriac.broker import signing
+from celeriac.broker.body import decoded, uncompressed
+from celeriac.current import meant
+from celeriac.enqueue import arguments
+from celeriac.errors import BadArgument, GroupNotFound, JobNotFound, NotSigned, UnknownTask
+from celeriac.ids import parse_id
+from celeriac.ledger.reads import dead_letter_groups as ledger
+from celeriac.ledger.reads import job_rows
+from celeriac.ledger.reads.dead_letter_groups import Group
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes.replay import replay as replay_rows
+from celeriac.operate.job import job as read_job
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+_BATCH = 200
+_ALL = 100_000  # groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Which dead letters are meant; what is None does not narrow."""
+
+    task: str | None = None
+    exception_type: str | None = None
+    frame: str | None = None
+    exactly: bool = False  # what is None is looked for: the members of one group
+
+    @property
+    def key(self) -> str:
+        """A short name of the group that has this cause.
+
+        >>> Cause(task="mail.send", exception_type="KeyError").key
+        '1b80fd80'
+        """
+        told = repr((self.task, self.exception_type, self.frame))
+        return sha256(told.encode()).hexdigest()[:8]
+
+    @classmethod
+    def of(cls, group: Group) -> Cause:
+        """What the members of ``group`` have in common."""
+        return cls(task=group.task, exception_type=group.exception_type, frame=group.frame, exactly=True)
+
+
+def groups(*, limit: int = 50, app: Celeriac | None = None) -> list[Group]:
+    """The largest groups of dead letters: same task, same exception, same failing frame."""
+    with meant(app).database.reading() as connection:
+        return ledger.groups(connection, limit=limit)
+
+
+def cause_of(key: str, *, app: Celeriac | None = None) -> Cause:
+    """The cause whose group has this key.
+
+    Raises:
+        GroupNotFound: no dead letter has it.
+    """
+    for group in groups(limit=_ALL, app=app):
+        cause = Cause.of(group)
+        if cause.key == key.lower():
+            return cause
+    raise GroupNotFound(key)
+
+
+def members(cause: Cause, *, limit: int = 20, app: Celeriac | None = None) -> list[str]:
+    """Ids of dead letters of ``cause``, the oldest first; at most ``limit``."""
+    with meant(app).database.reading() as connection:
+        return [str(job) for job in _members(connection, cause, limit=limit)]
+
+
+def replay_one(
+    id: str,
+    *,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    app: Celeriac | None = None,
+) -> bool:
+    """Set a dead letter back to pending with fresh tries; its history stays. False: it is none.
+
+    Args:
+        args, kwargs: other arguments for it, checked against the task's signature.
+
+    Raises:
+        JobNotFound, BadArgument, UnknownTask.
+    """
+    platform, wanted = meant(app), parse_id(id, name="id")
+    edited = None
+    if args is not None or kwargs is not None:
+        edited = _edited(platform, wanted, args, kwargs)
+    with platform.database.transaction() as connection:
+        if edited is not None and not ledger.edit(connection, wanted, payload=edited[0], headers=edited[1]):
+            return False
+        return bool(replay_rows(connection, [wanted], dead_only=True))
+
+
+def replay(
+    cause: Cause,
+    *,
+    dry_run: bool = False,
+    rate: float | None = None,
+    progress: Callable[[int], None] | None = None,
+    app: Celeriac | None = None,
+) -> int:
+    """Replay every dead letter of ``cause`` in batches; return how many.
+
+    Args:
+        dry_run: only count.
+        rate: jobs a second, at most.
+        progress: told how many are done after each batch.
+    """
+    return _each(meant(app), cause, None if dry_run else _replay_batch, rate, progress)
+
+
+def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
+    """Delete a dead letter with its history. False: it is none.
+
+    Raises:
+        BadArgument: ``id`` is no UUID.
+    """
+    with meant(app).database.transaction() as connection:
+        return bool(ledger.discard(connection, [parse_id(id, name="id")]))
+
+
+def discard(
+    cause: Cause,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+    app: Celeriac | None = None,
+) -> int:
+    """Delete every dead letter of ``cause`` with its history; return how many."""
+    return _each(meant(app), cause, None if dry_run else ledger.discard, None, progress)
+
+
+def _replay_batch(connection: Any, ids: Sequence[UUID]) -> int:
+    return len(replay_rows(connection, ids, dead_only=True))
+
+
+def _each(app: Celeriac, cause: Cause, act: Any, rate: float | None, progress: Any) -> int:
+    done = 0
+    for ids in _batches(app, cause, size=min(_BATCH, max(1, int(rate or _BATCH)))):
+        if act is None:
+            done += len(ids)
+            continue
+        with app.database.transaction() as connection:
+            count = act(connection, ids)
+        done += count
+        if progress:
+            progress(done)
+        if rate:
+            time.sleep(count / rate)
+    return done
+
+
+def _batches(app: Celeriac, cause: Cause, *, size: int) -> Iterator[list[UUID]]:
+    beyond: UUID | None = None
+    while True:
+        with app.database.reading() as connection:
+            ids = _members(connection, cause, limit=size, beyond=beyond)
+        if not ids:
+            return
+        yield ids
+        beyond = ids[-1]
+
+
+def _members(connection: Any, cause: Cause, *, limit: int, beyond: UUID | None = None) -> list[UUID]:
+    return ledger.members(
+        connection,
+        task=cause.task,
+        exception_type=cause.exception_type,
+        frame=cause.frame,
+        exactly=cause.exactly,
+        limit=limit,
+        beyond=beyond,
+    )
+
+
+def _edited(
+    app: Celeriac, wanted: UUID, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
+) -> tuple[bytes, dict[str, Any]]:
+    """The payload and headers of a dead letter with other arguments."""
+    found = read_job(str(wanted), app=app)
+    if found.state is not JobState.FAILED:
+        raise BadArgument("id", f"job {found.id} is {found.state}, only dead letters are edited")
+    task = app.tasks.get(found.task)
+    if task is None:
+        raise UnknownTask(found.task)
+    new_args = tuple(found.args or ()) if args is None else tuple(args)
+    new_kwargs = dict(found.kwargs or {}) if kwargs is None else dict(kwargs)
+    arguments.check(new_args, new_kwargs)
+    try:
+        task.__header__(*new_args, **new_kwargs)
+    except TypeError as exc:
+        raise BadArgument("arguments", str(exc)) from None
+    with app.database.reading() as connection:
+        row = job_rows.find(connection, wanted)
+    if row is None:
+        raise JobNotFound(str(wanted))
+    payload = _payload(app, row, (new_args, new_kwargs, _options(row)))
+    shown = {"argsrepr": arguments.represent(new_args), "kwargsrepr": arguments.represent(new_kwargs)}
+    headers = {key: value for key, value in row.headers.items() if key != "compression"}
+    return payload, headers | shown
+
+
+def _payload(app: Celeriac, row: Any, body: Any) -> bytes:
+    """``body`` written as ``row`` holds it: signed where that is, and its own signature holds."""
+    if not app.settings.signs and row.content_type != signing.CONTENT_TYPE:
+        return str(dumps(body, serializer="json")[2]).encode()
+    if not app.settings.signs:
+        raise BadArgument("id", f"job {row.id} is signed: set CELERIAC_SIGNING_KEY and what belongs to it")
+    try:  # what is kept of its old message is signed anew
+        signing.check(uncompressed(row), row.content_type, row.headers)
+    except NotSigned as exc:
+        raise BadArgument("id", f"job {row.id}: {exc}; enqueue another in its place") from None
+    return signing.sealed(body)
+
+
+def _options(row: Any) -> Any:
+    """The callbacks, chain and chord that the message carries beside its arguments."""
+    body = decoded(row)
+    return body[2] if body is not None else {}

@@ -1,0 +1,107 @@
+"""The broker: its version, what it does when its memory is full, how full it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
+from celeriac.stack.embedded import OLDEST
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+_KEEPS = "noeviction"
+_FULL, _BURSTING = 0.8, 0.95  # of its memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    version: str
+    policy: str | None  # what happens when its memory is full; None: it does not say
+    used: int  # bytes
+    most: int  # bytes; 0: no limit of its own
+    results: str | None = None  # why the result store cannot be asked; None: it answers
+
+
+def read(app: Celeriac) -> Facts:
+    """Ask the broker, and whether the result store answers.
+
+    Raises:
+        OSError, OperationalError, RedisError: the broker cannot be reached.
+    """
+    with app.connection_or_acquire() as connection:
+        told = connection.default_channel.client.info()
+    return _facts(told, results=_results(app))
+
+
+def _facts(told: Mapping[str, Any], *, results: str | None) -> Facts:
+    return Facts(
+        version=str(told.get("redis_version", "0")),  # which Valkey tells too, of the Redis it stands for
+        policy=told.get("maxmemory_policy"),
+        used=int(told.get("used_memory", 0)),
+        most=int(told.get("maxmemory", 0)),
+        results=results,
+    )
+
+
+def _results(app: Celeriac) -> str | None:
+    try:
+        app.backend.client.ping()
+    except app.broker_errors as exc:
+        return type(exc).__name__
+    return None
+
+
+def judge(facts: Facts) -> list[Finding]:
+    return [_version(facts), _policy(facts), _memory(facts), *_store(facts)]
+
+
+def _version(facts: Facts) -> Finding:
+    wanted = ".".join(map(str, OLDEST))
+    if _numbers(facts.version) < OLDEST:
+        sentence = f"version {facts.version}, wanted {wanted} or newer"
+        return fail(Area.BROKER, "version", sentence, remedy="upgrade to Valkey 8 or Redis 7")
+    return ok(Area.BROKER, "version", f"speaks Redis {facts.version}")
+
+
+def _policy(facts: Facts) -> Finding:
+    if facts.policy is None:
+        sentence = "it does not tell its maxmemory-policy"
+        return warn(Area.BROKER, "eviction", sentence, remedy=f"make sure that it is {_KEEPS}")
+    if facts.policy != _KEEPS:
+        sentence = f"maxmemory-policy is {facts.policy}: messages and results vanish when its memory is full"
+        return fail(Area.BROKER, "eviction", sentence, remedy=f"CONFIG SET maxmemory-policy {_KEEPS}")
+    return ok(Area.BROKER, "eviction", f"maxmemory-policy is {_KEEPS}")
+
+
+def _memory(facts: Facts) -> Finding:
+    used = f"{facts.used / 1_000_000:,.0f} MB"
+    if not facts.most:
+        return ok(Area.BROKER, "memory", f"{used} used, no limit of its own")
+    share = facts.used / facts.most
+    sentence = f"{used} used, {share:.0%} of what it may"
+    remedy = "raise maxmemory, lower CELERIAC_RESULT_TTL, or set ignore_result on tasks that nobody asks"
+    if share >= _BURSTING:
+        return fail(Area.BROKER, "memory", sentence, remedy=remedy)
+    if share >= _FULL:
+        return warn(Area.BROKER, "memory", sentence, remedy=remedy)
+    return ok(Area.BROKER, "memory", sentence)
+
+
+def _store(facts: Facts) -> Iterator[Finding]:
+    if facts.results is not None:
+        sentence = f"the result store does not answer: {facts.results}"
+        yield fail(Area.BROKER, "results", sentence, remedy="see CELERY_RESULT_BACKEND")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The version as numbers; what is none counts as 0.
+
+    >>> _numbers("7.2.4"), _numbers("8.0-rc1")
+    ((7, 2, 4), (8, 0))
+    """
+    return tuple(
+        int("".join(c for c in part.split("-")[0] if c.isdigit()) or 0) for part in version.split(".")
+    )

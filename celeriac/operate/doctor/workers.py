@@ -1,0 +1,77 @@
+"""The workers: that some live, that every queue is drawn from, that all are of one version."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from celeriac import __version__
+from celeriac.display import counted
+from celeriac.ledger.upkeep.worker_rows import WorkerSeen
+from celeriac.operate import overview
+from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
+from celeriac.operate.overview import QueueSeen
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    workers: Sequence[WorkerSeen]  # those that live
+    queues: Sequence[QueueSeen]
+    version: str  # of this process
+    shared: bool  # whether other machines can reach the database
+
+
+def read(app: Celeriac) -> Facts:
+    return Facts(
+        workers=overview.live_workers(app=app),
+        queues=overview.queues(app=app),
+        version=__version__,
+        shared=app.database.dialect != "sqlite",
+    )
+
+
+def judge(facts: Facts) -> list[Finding]:
+    if not facts.workers:
+        return [fail(Area.WORKERS, "alive", "no worker lives", remedy="celery -A app worker")]
+    slots = sum(worker.concurrency for worker in facts.workers)
+    living = f"{counted(len(facts.workers), 'worker')} with room for {counted(slots, 'job')}"
+    unread = list(_unread(facts))
+    return [
+        ok(Area.WORKERS, "alive", living),
+        *(unread or [ok(Area.WORKERS, "queues", "every queue is drawn from")]),
+        _versions(facts),
+        *_machines(facts),
+    ]
+
+
+def _unread(facts: Facts) -> Iterator[Finding]:
+    for queue in facts.queues:
+        if queue.consumers:
+            continue
+        sentence = f"no live worker draws from {queue.name}"
+        remedy = f"celery -A app worker -Q {queue.name}"
+        if queue.due:
+            yield fail(Area.WORKERS, "queues", f"{sentence}: {counted(queue.due, 'job')} due", remedy=remedy)
+        else:
+            yield warn(Area.WORKERS, "queues", sentence, remedy=remedy)
+
+
+def _versions(facts: Facts) -> Finding:
+    found = Counter(worker.version for worker in facts.workers)
+    if set(found) != {facts.version}:
+        said = ", ".join(f"{version} ({count})" for version, count in sorted(found.items()))
+        sentence = f"workers are of version {said}, this is {facts.version}"
+        return warn(Area.WORKERS, "versions", sentence, remedy="finish the rollout: restart the older ones")
+    return ok(Area.WORKERS, "versions", f"all are of version {facts.version}")
+
+
+def _machines(facts: Facts) -> Iterator[Finding]:
+    machines = {worker.hostname.rpartition("@")[2] for worker in facts.workers}
+    if len(machines) > 1 and not facts.shared:
+        sentence = f"workers of {len(machines)} machines write one SQLite file"
+        yield fail(Area.WORKERS, "machines", sentence, remedy="set DATABASE_URL to a PostgreSQL database")

@@ -1,0 +1,235 @@
+"""Why a job is not running: ``explain(id)``. The facts are gathered first, then one function decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celeriac.broker.sending import CHORD
+from celeriac.current import meant
+from celeriac.display import length, stamp
+from celeriac.errors import JobNotFound
+from celeriac.ids import parse_id
+from celeriac.ledger.connection.clock import clock
+from celeriac.ledger.reads import job_rows, position
+from celeriac.ledger.reads.position import MOST_AHEAD, Position
+from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.upkeep.worker_rows import WorkerSeen
+from celeriac.operate import overview
+from celeriac.priorities import QUEUES
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+#: How long a message may be nowhere before the workers look for it; as in the worker's strand detection.
+_GRACE = timedelta(seconds=10)
+
+
+class Reason(StrEnum):
+    """Why a job is not running."""
+
+    ENDED = "ended"
+    RUNNING = "running"
+    CANCELLING = "cancelling"  # it runs, and somebody asked it to stop
+    LOST = "lost"  # it runs, and its worker is silent
+    EXPIRED = "expired"
+    WAITS_FOR_MEMBERS = "waits for members"  # of its chord
+    WAITS_FOR_REPLACEMENT = "waits for replacement"
+    UNKNOWN_TASK = "unknown task"
+    NOT_DUE = "not due"
+    NO_WORKER = "no worker"
+    BEHIND_OTHERS = "behind others"
+    NOT_SENT = "not sent"
+    STRANDED = "stranded"
+    IN_BROKER = "in broker"
+    WITH_WORKER = "with a worker"  # its message; the job is not claimed yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a job when it is asked why it is not running."""
+
+    job: Any  # its row
+    clock: datetime  # the database's
+    workers: Sequence[WorkerSeen]  # those that live
+    position: Position
+    in_broker: int | None  # messages in its queue; None: the broker cannot be asked
+    members_left: int = 0  # of the chord whose body it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    id: str
+    state: JobState
+    reason: Reason
+    sentence: str  # why
+    remedy: str | None  # what to do about it; None: nothing
+
+
+def explain(id: str, *, app: Celeriac | None = None) -> Explanation:
+    """Why the job ``id`` is not running.
+
+    Raises:
+        BadArgument: ``id`` is no UUID.
+        JobNotFound: the ledger has no such job.
+    """
+    platform = meant(app)
+    return decide(_facts(platform, parse_id(id, name="id")))
+
+
+def decide(facts: Facts) -> Explanation:
+    """The first reason that holds: from what is over to what passes by itself."""
+    job = facts.job
+    found = _if_over(facts) or _if_held_back(facts) or _if_nobody_takes_it(facts) or _on_its_way(facts)
+    reason, sentence, remedy = found
+    return Explanation(
+        id=str(job.id), state=JobState(job.state), reason=reason, sentence=sentence, remedy=remedy
+    )
+
+
+_Found = tuple[Reason, str, str | None]
+
+
+def _if_over(facts: Facts) -> _Found | None:
+    """It has ended, or it runs."""
+    job = facts.job
+    if job.state in TERMINAL:
+        said = f": {job.failure_info}" if job.failure_info else ""
+        remedy = None if job.state != JobState.FAILED else f"celery -A app dead-letters replay {job.id}"
+        return Reason.ENDED, f"it {_ENDED[job.state]} at {stamp(job.finished)}{said}", remedy
+    if job.state != JobState.RUNNING:
+        return None
+    since = length(facts.clock - job.started)
+    holder = next((worker for worker in facts.workers if worker.id == job.worker_id), None)
+    if holder is None:
+        text = f"its worker {job.worker_id} has been silent for too long; another one gives the job back soon"
+        remedy = None if facts.workers else "no worker lives to do that: celery -A app worker"
+        return Reason.LOST, text, remedy
+    if job.cancel_requested:
+        remedy = f"celery -A app jobs cancel --hard {job.id}" if job.cancel_requested == "soft" else None
+        text = f"it runs on {holder.hostname} for {since} and was asked to stop ({job.cancel_requested})"
+        return Reason.CANCELLING, text, remedy
+    return Reason.RUNNING, f"it runs on {holder.hostname} for {since}, attempt {job.try_count}", None
+
+
+def _if_held_back(facts: Facts) -> _Found | None:
+    """It may not run yet, or never will."""
+    job, moment = facts.job, facts.clock
+    if job.expires is not None and job.expires <= moment:
+        return Reason.EXPIRED, f"it expired at {stamp(job.expires)} and will be cancelled", None
+    if job.next_attempt_after == PARKED:
+        return _parked(facts)
+    if job.unknown_since is not None:
+        since = length(moment - job.unknown_since)
+        text = f"no worker that saw it in the last {since} knows the task {job.job_type!r}"
+        return Reason.UNKNOWN_TASK, text, "start a worker of a version that has the task; it fails in an hour"
+    if job.next_attempt_after > moment:
+        wait = length(job.next_attempt_after - moment)
+        why = f" after attempt {job.try_count} failed: {job.failure_info}" if job.try_count else ""
+        return Reason.NOT_DUE, f"it waits until {stamp(job.next_attempt_after)}, another {wait}{why}", None
+    return None
+
+
+def _parked(facts: Facts) -> _Found:
+    if facts.job.headers.get(CHORD) is not None:
+        text = f"it is the body of a chord and waits for {facts.members_left:,} of its members"
+        remedy = None if facts.members_left else "a worker releases it within seconds"
+        return Reason.WAITS_FOR_MEMBERS, text, remedy
+    return Reason.WAITS_FOR_REPLACEMENT, "it replaced itself and waits for what replaced it", None
+
+
+def _if_nobody_takes_it(facts: Facts) -> _Found | None:
+    queue = facts.job.queue
+    if not facts.workers:
+        return Reason.NO_WORKER, "no worker lives", f"celery -A app worker -Q {queue}"
+    if not _consumers(facts):
+        others = ", ".join(sorted({queue for worker in facts.workers for queue in worker.queues}))
+        text = f"no live worker draws from its queue {queue!r}, only from {others}"
+        return Reason.NO_WORKER, text, f"celery -A app worker -Q {queue}"
+    return None
+
+
+def _on_its_way(facts: Facts) -> _Found:
+    job, place = facts.job, facts.position
+    ahead = place.sent + place.unsent + place.drawn_first
+    if job.dispatched is None:
+        if ahead:
+            return Reason.BEHIND_OTHERS, f"{_number(ahead)} go before it{_busy(facts)}", None
+        text = "it is due; the dispatcher sends its message within a second"
+        if facts.in_broker is None:
+            return Reason.NOT_SENT, "it is due, but the broker cannot be reached", "see CELERY_BROKER_URL"
+        return Reason.NOT_SENT, text, None
+    since = facts.clock - job.dispatched
+    if facts.in_broker == 0 and since > _GRACE:
+        text = (
+            f"its message was sent {length(since)} ago and is not in the broker any more; the workers send "
+            f"it again (sent {job.dispatch_count} times)"
+        )
+        return Reason.STRANDED, text, None
+    if ahead:
+        text = f"its message was sent {length(since)} ago; {_number(ahead)} go before it{_busy(facts)}"
+        return Reason.BEHIND_OTHERS, text, None
+    if facts.in_broker is None:
+        text = f"its message was sent {length(since)} ago; the broker cannot be asked whether it has it still"
+        return Reason.IN_BROKER, text, "see CELERY_BROKER_URL"
+    if facts.in_broker == 0:
+        text = (
+            f"its message was sent {length(since)} ago and has left the broker: a worker is about to claim it"
+        )
+        return Reason.WITH_WORKER, text, None
+    text = f"its message was sent {length(since)} ago and is next in the queue {job.queue!r}{_busy(facts)}"
+    return Reason.IN_BROKER, text, None
+
+
+def _number(ahead: int) -> str:
+    return (
+        f"more than {MOST_AHEAD:,} jobs"
+        if ahead >= MOST_AHEAD
+        else f"{ahead:,} more important or earlier jobs"
+    )
+
+
+def _busy(facts: Facts) -> str:
+    consumers = _consumers(facts)
+    places, taken = sum(w.concurrency for w in consumers), sum(w.running for w in consumers)
+    return f"; {min(taken, places)} of {places} places of its workers are taken"
+
+
+def _consumers(facts: Facts) -> list[WorkerSeen]:
+    return [worker for worker in facts.workers if facts.job.queue in worker.queues]
+
+
+def _facts(app: Celeriac, wanted: UUID) -> Facts:
+    with app.database.reading() as connection:
+        job = job_rows.find(connection, wanted)
+        if job is None:
+            raise JobNotFound(str(wanted))
+        place = position.position(connection, job, drawn_before=_drawn_before(job.queue))
+        left = 0
+        if job.next_attempt_after == PARKED and job.group_id is not None:
+            left = position.members_left(connection, job.group_id, but=wanted)
+        moment = clock(connection)
+    return Facts(
+        job=job,
+        clock=moment,
+        workers=overview.live_workers(app=app),
+        position=place,
+        in_broker=overview.broker_lengths([job.queue], app=app).get(job.queue),
+        members_left=left,
+    )
+
+
+def _drawn_before(queue: str) -> tuple[str, ...]:
+    return QUEUES[: QUEUES.index(queue)] if queue in QUEUES else ()
+
+
+_ENDED = {
+    JobState.COMPLETED: "was completed",
+    JobState.FAILED: "was given up",
+    JobState.CANCELLED: "was cancelled",
+}

@@ -1,0 +1,140 @@
+"""The ledger for Prometheus: read when it is scraped, at most once in a few seconds.
+
+Nothing is counted while jobs run: the rows are the counters. So any number of workers costs one
+exporter, and a restart forgets nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from celeriac.ledger.writes import schedule_rows
+from celeriac.operate.listing import Filter
+from celeriac.operate.overview import LATELY, Line, QueueSeen, queues, stats, watched, workers_of
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+#: Seconds for which an answer is good enough, however many ask.
+_FRESH = 5.0
+
+#: Tasks that are told apart; the others together are ``other``.
+_TASKS = 200
+
+_OF_QUEUES = {
+    "due": "jobs that wait and could run",
+    "later": "jobs that wait for a moment",
+    "parked": "jobs that wait for other jobs",
+    "running": "jobs that are held by a worker",
+    "in_broker": "messages in the broker",
+    "consumers": "live workers that draw from it",
+}
+
+
+class LedgerCollector(Collector):
+    """To be registered with a ``prometheus_client.CollectorRegistry``."""
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+        self._found: list[Metric] = []
+        self._until = 0.0
+
+    def describe(self) -> list[Metric]:
+        """Nothing is read to register it."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        if time.monotonic() >= self._until:
+            families = (self._queues(), self._jobs(), self._tasks(), self._workers(), self._schedules())
+            self._found = [family for some in families for family in some]
+            self._until = time.monotonic() + _FRESH
+        return self._found
+
+    def _queues(self) -> Iterator[Metric]:
+        found = queues(app=self._app)
+        for name, what in _OF_QUEUES.items():
+            values = {queue.name: _number(queue, name) for queue in found}
+            yield _gauge(f"celeriac_queue_{name}", f"{what}, by queue", values, "queue")
+        oldest = {q.name: 0.0 if q.oldest is None else q.oldest.total_seconds() for q in found}
+        yield _gauge("celeriac_queue_oldest_seconds", "how long the oldest has been due", oldest, "queue")
+
+    def _jobs(self) -> Iterator[Metric]:
+        seen = watched(within=LATELY, app=self._app)
+        now = {"due": seen.due, "later": seen.later, "retrying": seen.retrying, "running": seen.running}
+        yield _gauge("celeriac_jobs", "jobs that are not at their end", now, "state")
+        ended = {
+            "accepted": seen.accepted,
+            "completed": seen.completed,
+            "failed": seen.failed,
+            "cancelled": seen.cancelled,
+        }
+        yield _gauge("celeriac_jobs_lately", "jobs of the last five minutes", ended, "event")
+
+    def _tasks(self) -> Iterator[Metric]:
+        with self._app.database.reading() as connection:
+            since = schedule_rows.clock(connection) - LATELY
+        lines = stats(Filter(since=since), app=self._app)
+        known = [line for line in lines if line.task in self._app.tasks][: _TASKS * 8]
+        by_state = GaugeMetricFamily(
+            "celeriac_task_jobs_lately",
+            "jobs accepted in the last five minutes, by task and state",
+            labels=["task", "state"],
+        )
+        for line in known:
+            if line.task is not None and line.state is not None:
+                by_state.add_metric([line.task, str(line.state)], line.jobs)
+        others = sum(
+            line.jobs for line in lines if line.task is not None and line.state and line not in known
+        )
+        by_state.add_metric(["other", ""], others)
+        yield by_state
+        yield _quantiles("celeriac_task_wait_seconds", "from acceptance to the last attempt", known, "wait")
+        yield _quantiles("celeriac_task_run_seconds", "the last attempt", known, "run")
+
+    def _workers(self) -> Iterator[Metric]:
+        found = workers_of(app=self._app)
+        states = dict.fromkeys(("alive", "silent", "stopped"), 0)
+        for seen in found:
+            states[seen.state] += 1
+        yield _gauge("celeriac_workers", "workers of the last hour, by state", states, "state")
+
+    def _schedules(self) -> Iterator[Metric]:
+        with self._app.database.reading() as connection:
+            clock, due = schedule_rows.next_due(connection)
+        late = 0.0 if due is None else max(0.0, (clock - due).total_seconds())
+        yield GaugeMetricFamily(
+            "celeriac_schedule_lateness_seconds", "how long the next due time has been over", value=late
+        )
+
+
+def _gauge(name: str, what: str, values: Mapping[str, float], label: str) -> Metric:
+    family = GaugeMetricFamily(name, what, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _quantiles(name: str, what: str, lines: Iterable[Line], kind: str) -> Metric:
+    family = GaugeMetricFamily(
+        name, f"{what}, of jobs accepted in the last five minutes", labels=["task", "quantile"]
+    )
+    for line in lines:
+        if line.task is None or line.state is not None:
+            continue
+        for quantile in ("50", "95", "99"):
+            found: timedelta | None = getattr(line, f"{kind}_p{quantile}")
+            if found is not None:
+                family.add_metric([line.task, f"0.{quantile}"], found.total_seconds())
+    return family
+
+
+def _number(queue: QueueSeen, name: str) -> float:
+    value = getattr(queue, name)
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,167 @@
+"""Jobs for operators: a page of them by any filter, and the one that the beginning of an id means."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celeriac.current import meant
+from celeriac.errors import AmbiguousId, BadArgument, JobNotFound
+from celeriac.ledger.reads import job_pages as ledger
+from celeriac.ledger.reads.job_pages import Sort
+from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.job import LARGEST_PAGE, PAGE
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+__all__ = ["Filter", "JobState", "Listed", "Page", "Sort", "page", "parse_moment", "prefix", "resolve"]
+
+_DIGITS = 32  # of a UUID
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)", re.I)
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_SHOWN = 3  # ids of an ambiguous one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A job as a list shows it."""
+
+    id: str
+    task: str
+    state: JobState
+    queue: str
+    priority: int
+    user_id: str | None
+    schedule: str | None
+    queued: datetime
+    next_attempt_after: datetime
+    dispatched: datetime | None
+    started: datetime | None
+    finished: datetime | None
+    try_count: int
+    max_tries: int
+    cancel_requested: str | None
+    worker_id: str | None
+    error: str | None  # the beginning of the last failure
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    jobs: tuple[Listed, ...]
+    next: str | None  # the key behind which the next page begins; None: this is the last one
+    clock: datetime | None  # the database's; None: there is no job
+
+
+def page(
+    wanted: Filter,
+    *,
+    sort: Sort = Sort.NEWEST,
+    limit: int = PAGE,
+    after: str | None = None,
+    app: Celeriac | None = None,
+) -> Page:
+    """A page of the jobs that fit.
+
+    Args:
+        limit: at most so many, up to 1,000.
+        after: ``next`` of the page before.
+
+    Raises:
+        BadArgument: an argument that cannot be meant.
+    """
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise BadArgument("limit", f"wanted 1 to {LARGEST_PAGE}, found {limit!r}")
+    key = None if after is None else _key(after)
+    platform = meant(app)
+    with platform.database.reading() as connection:
+        rows = ledger.page(connection, wanted, sort=sort, limit=limit + 1, after=key)
+    more, rows = len(rows) > limit, rows[:limit]
+    following = f"{ledger.moment_of(rows[-1], sort).isoformat()}/{rows[-1].id}" if more else None
+    return Page(tuple(map(_listed, rows)), following, rows[0].clock if rows else None)
+
+
+def resolve(text: str, *, app: Celeriac | None = None) -> str:
+    """The id that ``text`` is, or that alone begins with it.
+
+    Raises:
+        BadArgument: no id begins like that.
+        JobNotFound: no job's id does.
+        AmbiguousId: several do.
+    """
+    ids = prefix(text)
+    if ids[0] == ids[1]:
+        return str(ids[0])
+    found = page(Filter(ids=ids), limit=_SHOWN, app=app).jobs
+    if not found:
+        raise JobNotFound(text)
+    if len(found) > 1:
+        raise AmbiguousId(text, [job.id for job in found])
+    return found[0].id
+
+
+def prefix(text: str) -> tuple[UUID, UUID]:
+    """The first and the last id that begin with ``text``.
+
+    >>> prefix("0192d3a4-0000")[1]
+    UUID('0192d3a4-0000-ffff-ffff-ffffffffffff')
+
+    Raises:
+        BadArgument: none does.
+    """
+    digits = text.replace("-", "")
+    if not re.fullmatch(f"[0-9a-fA-F]{{1,{_DIGITS}}}", digits):
+        raise BadArgument("id", f"wanted a job's id or the beginning of one, found {text[:80]!r}")
+    return UUID(digits.ljust(_DIGITS, "0")), UUID(digits.ljust(_DIGITS, "f"))
+
+
+def parse_moment(text: str) -> datetime | timedelta:
+    """A moment of ISO 8601 (UTC, unless it says otherwise), or a span before now.
+
+    >>> parse_moment("90m"), parse_moment("2030-01-01")
+    (datetime.timedelta(seconds=5400), datetime.datetime(2030, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))
+
+    Raises:
+        ValueError: neither.
+    """
+    if span := _SPAN.fullmatch(text.strip()):
+        return timedelta(seconds=float(span[1]) * _SECONDS[span[2].lower()])
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _key(text: str) -> tuple[datetime, UUID]:
+    moment, _, job = text.partition("/")
+    try:
+        found = datetime.fromisoformat(moment)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)), UUID(job)
+    except ValueError:
+        raise BadArgument(
+            "after", f"wanted the key that ended the page before, found {text[:80]!r}"
+        ) from None
+
+
+def _listed(row: Any) -> Listed:
+    return Listed(
+        id=str(row.id),
+        task=row.job_type,
+        state=JobState(row.state),
+        queue=row.queue,
+        priority=row.priority,
+        user_id=row.user_id,
+        schedule=row.schedule,
+        queued=row.queued,
+        next_attempt_after=row.next_attempt_after,
+        dispatched=row.dispatched,
+        started=row.started,
+        finished=row.finished,
+        try_count=row.try_count,
+        max_tries=row.max_tries,
+        cancel_requested=row.cancel_requested,
+        worker_id=None if row.worker_id is None else str(row.worker_id),
+        error=row.error,
+    )

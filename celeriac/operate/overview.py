@@ -1,0 +1,200 @@
+"""The platform at a glance: its queues, its workers, and what its jobs came to lately."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from celeriac.current import meant
+from celeriac.ledger.connection.clock import clock
+from celeriac.ledger.reads import job_rows
+from celeriac.ledger.reads import queue_counts as ledger
+from celeriac.ledger.reads.job_rows import Filter, Line
+from celeriac.ledger.reads.queue_counts import Depth
+from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.upkeep import worker_rows
+from celeriac.ledger.upkeep.worker_rows import WorkerSeen
+from celeriac.priorities import QUEUES
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+__all__ = ["Line", "QueueSeen", "Seen", "Watched", "live_workers", "queues", "stats", "watched", "workers_of"]
+
+#: What is said of rates is said of so long.
+LATELY = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSeen:
+    """One queue, in the ledger and in the broker."""
+
+    name: str
+    due: int  # wait and could run
+    later: int  # wait for a moment
+    parked: int  # wait for other jobs
+    running: int
+    oldest: timedelta | None  # how long the one that waits for the longest has been due
+    accepted: int  # within ``LATELY``
+    completed: int
+    failed: int
+    sent: int  # due, and the ledger says that a message was sent
+    in_broker: int | None  # messages that the broker has; None: it cannot be asked
+    consumers: int  # live workers that draw from it
+
+    @property
+    def drift(self) -> int | None:
+        """Messages that the ledger sent, that nobody claimed and that are not in the broker.
+
+        Workers hold some of them, prefetched. Below zero: the broker has copies, which are never run twice.
+        """
+        return None if self.in_broker is None else self.sent - self.in_broker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A worker, and whether it lives."""
+
+    worker: WorkerSeen
+    alive: bool
+
+    @property
+    def state(self) -> str:
+        if self.worker.stopped is not None:
+            return "stopped"
+        return "alive" if self.alive else "silent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """How many jobs there are by state, and how many came and ended within a span."""
+
+    clock: datetime
+    within: timedelta
+    due: int
+    later: int
+    retrying: int
+    running: int
+    accepted: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
+    """Every queue that the app knows or the ledger has jobs of, the most important first."""
+    platform = meant(app)
+    with platform.database.reading() as connection:
+        moment = clock(connection)
+        depths = {depth.queue: depth for depth in ledger.depths(connection)}
+        accepted = ledger.accepted(connection, moment - LATELY)
+        ended = ledger.ended(connection, moment - LATELY)
+        living = _living(platform, connection)
+    others = (depths.keys() | accepted.keys() | {queue for queue, _ in ended}) - {*QUEUES}
+    names = [*QUEUES, *sorted(others)]
+    lengths = broker_lengths(names, app=platform)
+    return [
+        _queue(
+            depths.get(name) or _nothing(name),
+            moment,
+            accepted=accepted.get(name, 0),
+            completed=ended.get((name, JobState.COMPLETED), 0),
+            failed=ended.get((name, JobState.FAILED), 0),
+            in_broker=lengths.get(name),
+            consumers=sum(name in worker.queues for worker in living),
+        )
+        for name in names
+    ]
+
+
+def workers_of(*, within: timedelta = timedelta(hours=1), app: Celeriac | None = None) -> list[Seen]:
+    """The workers that were heard of within that span, with their state."""
+    platform = meant(app)
+    with platform.database.reading() as connection:
+        found = worker_rows.seen(connection, within=within)
+    timeout = timedelta(seconds=platform.settings.worker_timeout)
+    return [Seen(worker=worker, alive=worker.stopped is None and worker.silent < timeout) for worker in found]
+
+
+def live_workers(*, app: Celeriac | None = None) -> list[WorkerSeen]:
+    """The workers that live."""
+    platform = meant(app)
+    with platform.database.reading() as connection:
+        return _living(platform, connection)
+
+
+def stats(wanted: Filter, *, app: Celeriac | None = None) -> list[Line]:
+    """The jobs that fit, in numbers: by task and state, by task (state None), all (task None)."""
+    with meant(app).database.reading() as connection:
+        return job_rows.lines(connection, wanted)
+
+
+def watched(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = None) -> Watched:
+    """What there is now, and what came and ended within that span."""
+    with meant(app).database.reading() as connection:
+        moment = clock(connection)
+        depths = ledger.depths(connection)
+        accepted = ledger.accepted(connection, moment - within)
+        ended = ledger.ended(connection, moment - within)
+    came_to = {
+        state: sum(count for (_, found), count in ended.items() if found is state) for state in TERMINAL
+    }
+    return Watched(
+        clock=moment,
+        within=within,
+        due=sum(depth.due for depth in depths),
+        later=sum(depth.later + depth.parked for depth in depths),
+        retrying=sum(depth.retrying for depth in depths),
+        running=sum(depth.running for depth in depths),
+        accepted=sum(accepted.values()),
+        completed=came_to[JobState.COMPLETED],
+        failed=came_to[JobState.FAILED],
+        cancelled=came_to[JobState.CANCELLED],
+    )
+
+
+def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str, int]:
+    """How many messages the broker has in each queue; nothing when it cannot be asked."""
+    platform = meant(app)
+    try:
+        with platform.connection_or_acquire() as connection:
+            channel = connection.default_channel
+            return {name: int(channel._size(name)) for name in names}
+    except platform.broker_errors:
+        return {}
+
+
+def _living(app: Celeriac, connection: Any) -> list[WorkerSeen]:
+    timeout = timedelta(seconds=app.settings.worker_timeout)
+    return [worker for worker in worker_rows.seen(connection, within=timeout) if worker.stopped is None]
+
+
+def _queue(
+    depth: Depth,
+    moment: datetime,
+    *,
+    accepted: int,
+    completed: int,
+    failed: int,
+    in_broker: int | None,
+    consumers: int,
+) -> QueueSeen:
+    return QueueSeen(
+        name=depth.queue,
+        due=depth.due,
+        later=depth.later,
+        parked=depth.parked,
+        running=depth.running,
+        oldest=None if depth.oldest is None else moment - depth.oldest,
+        accepted=accepted,
+        completed=completed,
+        failed=failed,
+        sent=depth.sent,
+        in_broker=in_broker,
+        consumers=consumers,
+    )
+
+
+def _nothing(queue: str) -> Depth:
+    return Depth(queue=queue, sent=0, unsent=0, later=0, parked=0, retrying=0, running=0, oldest=None)

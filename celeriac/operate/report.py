@@ -1,0 +1,64 @@
+"""A day of the ledger in numbers: ``summarise(day)``. How it is shown is the reader's affair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from celeriac.current import meant
+from celeriac.errors import BadArgument
+from celeriac.ledger.reads import job_rows
+from celeriac.ledger.reads.job_rows import FailureLine, Line
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+__all__ = ["FailureLine", "Line", "Summary", "spoken", "summarise"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The jobs that were queued on one day, as the ledger told of them when it was asked."""
+
+    day: date  # in UTC
+    made: datetime
+    whole: Line
+    lines: tuple[Line, ...]  # by task and state
+    failures: tuple[FailureLine, ...]  # the most frequent first; at most ``reads.FAILURE_LINES``
+
+
+def summarise(day: date, *, app: Celeriac | None = None) -> Summary:
+    """The jobs that were queued on ``day``, a day of UTC, in numbers.
+
+    The database counts: neither memory nor the answer grows with the number of jobs.
+
+    Raises:
+        BadArgument: ``day`` is not a date, or the last one there is.
+    """
+    if type(day) is not date or day == date.max:
+        raise BadArgument("day", f"wanted a date, found {day!r}")
+    since = datetime.combine(day, time(), tzinfo=UTC)
+    made = datetime.now(UTC)
+    found = meant(app)
+    with found.database.reading() as connection:
+        told = job_rows.day_summary(connection, since, since + timedelta(days=1))
+    return Summary(day=day, made=made, whole=told.whole, lines=told.lines, failures=told.failures)
+
+
+def spoken(span: timedelta | None) -> str:
+    """A duration for people.
+
+    >>> spoken(timedelta(milliseconds=12.4)), spoken(timedelta(seconds=75)), spoken(None)
+    ('12 ms', '1 min 15 s', '–')
+    """
+    if span is None:
+        return "–"
+    seconds = span.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {seconds} s"

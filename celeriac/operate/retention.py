@@ -1,0 +1,95 @@
+"""How long rows are kept, and the deletion of those that are older."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+from celeriac.current import meant
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.upkeep import prune as ledger
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+_BATCH = 1000
+
+#: Times as long as a batch took: a prune takes a quarter of one core of the database, and is in no hurry.
+_REST = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long terminal rows are kept.
+
+    Attributes:
+        done: completed and cancelled jobs.
+        dead: dead letters.
+        results: copies of return values; None: as long as their row.
+        tasks: jobs of single tasks, whatever they came to but dead.
+    """
+
+    done: timedelta
+    dead: timedelta
+    results: timedelta | None = None
+    tasks: Mapping[str, timedelta] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, app: Celeriac) -> Retention:
+        """What the settings and the tasks' own ``keep_days`` say."""
+        settings = app.settings
+        own = {
+            name: timedelta(days=float(task.keep_days))
+            for name, task in app.tasks.items()
+            if getattr(task, "keep_days", None) is not None
+        }
+        results = settings.keep_results_days
+        return cls(
+            done=timedelta(days=settings.keep_days),
+            dead=timedelta(days=settings.keep_dead_days),
+            results=None if results is None else timedelta(days=results),
+            tasks=own,
+        )
+
+
+def prune(*, app: Celeriac | None = None, retention: Retention | None = None) -> dict[str, int]:
+    """Delete what is older than its retention; return how many rows went, by what they were.
+
+    In batches of 1,000, each a transaction of its own, with a rest after each: a running system comes first.
+    """
+    platform = meant(app)
+    keep = retention or Retention.of(platform)
+    own = sorted(keep.tasks)
+    gone: dict[str, int] = {}
+    for state in (JobState.COMPLETED, JobState.CANCELLED):
+        gone[state] = _all(platform, ledger.prune, state, age=keep.done.total_seconds(), but=own)
+        for task in own:
+            age = keep.tasks[task].total_seconds()
+            gone[state] += _all(platform, ledger.prune, state, age=age, task=task)
+    gone[JobState.FAILED] = _all(platform, ledger.prune, JobState.FAILED, age=keep.dead.total_seconds())
+    if keep.results is not None:
+        gone["results"] = _all(platform, ledger.forget_results, age=keep.results.total_seconds())
+    with platform.database.transaction() as connection:
+        gone["workers"] = ledger.prune_workers(connection, age=keep.done.total_seconds())
+    return gone
+
+
+def _all(app: Celeriac, batch: Callable[..., int], *args: Any, **options: Any) -> int:
+    total = 0
+    while True:
+        began = time.monotonic()
+        with app.database.transaction() as connection:
+            count = _one(connection, batch, args, options)
+        total += count
+        if count < _BATCH:
+            return total
+        time.sleep(_REST * (time.monotonic() - began))
+
+
+def _one(connection: Connection, batch: Callable[..., int], args: Any, options: Any) -> int:
+    return batch(connection, *args, **options, limit=_BATCH)

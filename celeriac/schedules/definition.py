@@ -1,0 +1,122 @@
+"""What a schedule is: a value, as the table's row tells it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from kombu.utils.json import dumps, loads
+
+from celeriac.operate.report import spoken
+from celeriac.schedules import cron
+from celeriac.schedules.times import Kind, Timing
+
+
+class CatchUp(StrEnum):
+    """What becomes of due times that nobody was there to fire."""
+
+    SKIP = "skip"
+    ONCE = "once"  # the newest of them
+    ALL = "all"  # each, up to a limit, the newest
+
+
+class Overlap(StrEnum):
+    """What becomes of a due time while the schedule's last job is not terminal."""
+
+    ALLOW = "allow"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A schedule as it was when it was read. Moments are aware, in UTC.
+
+    Attributes:
+        starts, ends: bounds of its due times; None: none.
+        jitter: seconds, at most, that a job waits after its due time.
+        static: from the project's own file or Celery's configuration.
+        retired: when a static one was taken out of there; it has no due times.
+        last_run: the last due time that was fired.
+        next_run: None: none to come.
+        run_count: jobs that it made, those of ``run_now`` included.
+        last_skipped, skip_reason: the last due time that was not fired, and why.
+    """
+
+    name: str
+    task: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    options: Mapping[str, Any]
+    kind: Kind
+    expression: str
+    timezone: str
+    anchor: datetime
+    starts: datetime | None
+    ends: datetime | None
+    catch_up: CatchUp
+    catch_up_limit: int
+    overlap: Overlap
+    jitter: float
+    static: bool
+    enabled: bool
+    retired: datetime | None
+    created: datetime
+    changed: datetime
+    last_run: datetime | None
+    next_run: datetime | None
+    run_count: int
+    last_job_id: str | None
+    last_skipped: datetime | None
+    skip_reason: str | None
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(
+            kind=self.kind,
+            expression=self.expression,
+            zone=self.timezone,
+            anchor=self.anchor,
+            starts=self.starts,
+            ends=self.ends,
+        )
+
+    @property
+    def description(self) -> str:
+        """When it is due, in words."""
+        if self.kind is Kind.INTERVAL:
+            return f"Every {spoken(timedelta(seconds=float(self.expression)))}"
+        if self.kind is Kind.ONCE:
+            return f"Once at {self.expression}"
+        return f"{cron.words(self.expression)} ({self.timezone})"
+
+
+def of_row(row: Any) -> Schedule:
+    """The schedule of a row of the table.
+
+    Raises:
+        ValueError: the row was damaged by hand.
+    """
+    known = {name: getattr(row, name) for name in Schedule.__dataclass_fields__}
+    changed = {
+        "args": decoded(row.args),
+        "kwargs": decoded(row.kwargs),
+        "kind": Kind(row.kind),
+        "catch_up": CatchUp(row.catch_up),
+        "overlap": Overlap(row.overlap),
+        "last_job_id": None if row.last_job_id is None else str(row.last_job_id),
+    }
+    return Schedule(**(known | changed))
+
+
+def encoded(value: Any) -> Any:
+    """``value`` as plain JSON, in which moments, decimals, UUIDs and bytes keep what they are."""
+    return json.loads(dumps(value))
+
+
+def decoded(value: Any) -> Any:
+    """What ``encoded`` was given."""
+    return loads(json.dumps(value))

@@ -1,0 +1,144 @@
+"""A turn: the jobs of what is due, and the move to the next due times, in one transaction.
+
+Whoever takes a turn, and however many do: a row is held by one of them, moves on only from the due time
+that was found, and a job's id follows from schedule and due time. A turn that is cut short leaves either
+everything or nothing behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from celeriac.broker import sending
+from celeriac.errors import CeleriacError
+from celeriac.events import Event
+from celeriac.ids import fire_id
+from celeriac.ledger.writes import schedule_rows as ledger
+from celeriac.ledger.writes.bulk_insert import enqueue_all
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.schedule_rows import Advance
+from celeriac.schedules.definition import Schedule, of_row
+from celeriac.schedules.fire_job import new_job
+from celeriac.schedules.policy import Decision, decide
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+#: Schedules of one turn.
+BATCH = 250
+
+#: How the reason of an unfired due time begins: its job was refused, or its row cannot be understood.
+REFUSED, DAMAGED = "refused", "cannot be fired"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a turn came to.
+
+    Attributes:
+        found: schedules that were due.
+        jobs: ids of the jobs that were made of them.
+        damaged: names of schedules whose rows cannot be understood; they stay due.
+    """
+
+    found: int
+    jobs: tuple[UUID, ...]
+    damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fire:
+    advance: Advance
+    jobs: Sequence[NewJob]
+
+
+def fire_due(
+    app: Celeriac, *, now: datetime | None = None, but: Sequence[str] = (), only: str | None = None
+) -> Turn:
+    """Fire up to ``BATCH`` schedules that are due.
+
+    Args:
+        now: the moment that it is; the database's clock unless it is given.
+        but: schedules to leave alone.
+        only: the one schedule to fire.
+    """
+    damaged: list[str] = []
+    with app.database.transaction() as connection:
+        moment = now or ledger.clock(connection)
+        rows = ledger.due(connection, moment, limit=BATCH, but=but, only=only)
+        busy = ledger.busy(
+            connection, [row.last_job_id for row in rows if row.last_job_id and row.overlap == "skip"]
+        )
+        fires = []
+        for row in rows:
+            try:
+                fires.append(_fire(app, row, moment, busy))
+            except (ValueError, ArithmeticError, LookupError, TypeError) as exc:
+                _complain(connection, row.name, exc)
+                damaged.append(row.name)
+        made = [job for fire in fires for job in fire.jobs]
+        new = enqueue_all(connection, made)
+        ledger.advance(connection, [fire.advance for fire in fires])
+    if unsent := [job for job in made if job.id in new and job.dispatch_count]:
+        sending.send(app, unsent)
+    return Turn(len(rows), tuple(job.id for job in made), tuple(damaged))
+
+
+def _fire(app: Celeriac, row: Any, now: datetime, busy: set[UUID]) -> _Fire:
+    schedule = of_row(row)
+    grace = timedelta(seconds=app.settings.misfire_grace)
+    decision = decide(schedule, now, grace=grace, busy=row.last_job_id in busy)
+    try:
+        made = [_job(app, schedule, due) for due in decision.fires]
+    except (
+        CeleriacError,
+        TypeError,
+        ValueError,
+    ) as exc:  # it would be refused again: on to the next due time
+        logger.error(Event.SCHEDULE_REFUSED, {"schedule": schedule.name, "error": exc})
+        refused = decision.fires[-1]
+        decision = Decision((), decision.next_run, refused, f"{REFUSED}: {exc}"[:500])
+        made = []
+    return _Fire(_advance(row, decision, made), made)
+
+
+def _job(app: Celeriac, schedule: Schedule, due: datetime) -> NewJob:
+    job = new_job(
+        app,
+        task=schedule.task,
+        args=schedule.args,
+        kwargs=schedule.kwargs,
+        options=schedule.options,
+        id=fire_id(schedule.name, due),
+        schedule=schedule.name,
+        jitter=schedule.jitter,
+    )
+    return job.unsent() if app.broker_state.resting else job
+
+
+def _advance(row: Any, decision: Decision, made: Sequence[NewJob]) -> Advance:
+    return Advance(
+        name=row.name,
+        due=row.next_run,
+        next_run=decision.next_run,
+        last_run=decision.fires[-1] if decision.fires else None,
+        fired=len(made),
+        last_job_id=made[-1].id if made else None,
+        skipped=decision.skipped,
+        reason=decision.reason,
+    )
+
+
+def _complain(connection: Connection, name: str, error: Exception) -> None:
+    told = f"{type(error).__name__}: {error}"
+    logger.error(Event.SCHEDULE_DAMAGED, {"schedule": name, "error": told})
+    ledger.complain(connection, name, f"{DAMAGED}: {error}"[:500])

@@ -1,0 +1,164 @@
+"""The entries in Redis: a projection of the table, for redbeat and for what reads redbeat's keys.
+
+Nothing is fired from here. What differs is written every few seconds; all of it when Redis has lost it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from celery.schedules import crontab, schedule
+from redbeat.decoder import RedBeatJSONEncoder
+from redbeat.schedulers import RedBeatConfig, RedBeatSchedulerEntry, get_redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from celeriac.events import Event
+from celeriac.ledger.writes import schedule_rows as ledger
+from celeriac.schedules import cron
+from celeriac.schedules.times import Kind
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+EVERY = 3.0  # seconds between two looks
+_BATCH = 500
+_NOT_DUE = -1  # a score that redbeat leaves alone
+
+
+class Projection:
+    """What this process has written to Redis, and what is still to be written."""
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+        self._client = get_redis(app)
+        self._due_key = app.redbeat_conf.schedule_key
+        self._names_key = names_key(app)
+        self._written: dict[str, datetime] = {}
+
+    def refresh(self) -> int:
+        """Write what has changed since the last call; return how many entries were touched."""
+        with self._app.database.reading() as connection:
+            wanted = ledger.versions(connection)
+        if not self._client.exists(self._names_key):
+            self._written = {}
+        gone = self._known() - wanted.keys()
+        changed = [name for name, version in wanted.items() if self._written.get(name) != version]
+        for names in _batches(changed):
+            self._write(names)
+        if gone:
+            self._erase(sorted(gone))
+        return len(changed) + len(gone)
+
+    def _known(self) -> set[str]:
+        """The names that are in Redis, or should be: those of an earlier process included."""
+        if self._written:
+            return set(self._written)
+        return set(self._client.smembers(self._names_key))
+
+    def _write(self, names: Sequence[str]) -> None:
+        with self._app.database.reading() as connection:
+            rows = ledger.some(connection, names)
+        with self._client.pipeline(transaction=False) as pipe:
+            for row in rows:
+                try:
+                    self._put(pipe, row)
+                except Exception as exc:  # a damaged row must not keep the others out
+                    logger.error(Event.NO_ENTRY, {"schedule": row.name, "error": exc})
+                pipe.sadd(self._names_key, row.name)
+            pipe.execute()
+        self._written |= {row.name: row.changed for row in rows}
+
+    def _put(self, pipe: Any, row: Any) -> None:
+        key = RedBeatSchedulerEntry.generate_key(self._app, row.name)
+        pipe.hset(key, mapping={"definition": definition(row), "meta": meta(row)})
+        pipe.zadd(self._due_key, {key: row.next_run.timestamp() if row.next_run else _NOT_DUE})
+
+    def _erase(self, names: Sequence[str]) -> None:
+        keys = [RedBeatSchedulerEntry.generate_key(self._app, name) for name in names]
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.zrem(self._due_key, *keys)
+            pipe.delete(*keys)
+            pipe.srem(self._names_key, *names)
+            pipe.execute()
+        for name in names:
+            self._written.pop(name, None)
+
+
+def names_key(app: Celeriac) -> str:
+    """Where Redis has the names of all entries; gone when Redis has lost them."""
+    return f"{RedBeatConfig(app).key_prefix}:projected"
+
+
+class Projector(threading.Thread):
+    """Keeps the projection up to date while this process leads; Redis may be away meanwhile."""
+
+    def __init__(self, app: Celeriac) -> None:
+        super().__init__(name="celeriac-projection", daemon=True)
+        self._projection = Projection(app)
+        self._ended = threading.Event()
+        self.leads = False
+
+    def run(self) -> None:
+        while not self._ended.wait(EVERY):
+            if self.leads:
+                self._refresh()
+
+    def stop(self, *, within: float = 5.0) -> None:
+        """End it, and wait ``within`` seconds for what it is at: a connection must not be left behind."""
+        self._ended.set()
+        if self.is_alive():
+            self.join(within)
+
+    def _refresh(self) -> None:
+        try:
+            self._projection.refresh()
+        except (RedisError, SQLAlchemyError, OSError) as exc:
+            logger.debug(Event.ENTRIES_WAIT, {"error": repr(exc)})
+        except Exception:  # the thread must live: nothing else would write the entries
+            logger.exception(Event.ENTRIES_FAILED)
+
+
+def definition(row: Any) -> str:
+    """The entry as redbeat reads it, as near as redbeat's own kinds of schedule come."""
+    told = {
+        "name": row.name,
+        "task": row.task,
+        "args": row.args,
+        "kwargs": row.kwargs,
+        "options": row.options,
+        "schedule": _celerys(Kind(row.kind), row.expression),
+        "enabled": row.enabled,
+    }
+    return json.dumps(told, cls=RedBeatJSONEncoder)
+
+
+def meta(row: Any) -> str:
+    return json.dumps({"last_run_at": row.last_run, "total_run_count": row.run_count}, cls=RedBeatJSONEncoder)
+
+
+@lru_cache(maxsize=1024)
+def _celerys(kind: Kind, expression: str) -> Any:
+    if kind is Kind.INTERVAL:
+        return schedule(timedelta(seconds=float(expression)))
+    if kind is Kind.CRON:
+        try:
+            return crontab(*cron.parse(expression).fields.split())
+        except ValueError:  # which Celery cannot read: the score says when it is due
+            pass
+    return schedule(timedelta(days=1))
+
+
+def _batches(names: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(names)
+    while batch := list(islice(left, _BATCH)):
+        yield batch

@@ -1,0 +1,238 @@
+"""Schedules, as people ask for them: registered, changed, switched, looked at, run by hand."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from celeriac.broker import sending
+from celeriac.current import meant
+from celeriac.errors import BadArgument, InvalidSchedule, ScheduleNotFound
+from celeriac.ids import new_id
+from celeriac.ledger.writes import new_jobs
+from celeriac.ledger.writes import schedule_rows as ledger
+from celeriac.schedules.definition import Schedule, of_row
+from celeriac.schedules.fire_job import new_job
+from celeriac.schedules.proposal import Proposal, of_its_jobs, settle
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+#: Due times that ``next_runs`` tells at most.
+MOST_RUNS = 1000
+
+_STATIC = "it is static: change it in the file that it comes from, or disable it"
+
+
+def register(
+    name: str,
+    task: Any,
+    *,
+    every: float | timedelta | None = None,
+    cron: str | None = None,
+    at: datetime | str | None = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    priority: Any = None,
+    queue: str | None = None,
+    user_id: str | None = None,
+    max_tries: int | None = None,
+    timeout: float | None = None,
+    expires: float | timedelta | None = None,
+    timezone: str | None = None,
+    start: datetime | str | None = None,
+    end: datetime | str | None = None,
+    catch_up: str = "once",
+    catch_up_limit: int = 100,
+    overlap: str = "allow",
+    jitter: float | timedelta = 0.0,
+    run_immediately: bool = False,
+    enabled: bool | None = None,
+    app: Celeriac | None = None,
+) -> Schedule:
+    """Make a schedule, or change the one of that name, which keeps its history.
+
+    Due times go on as they were unless what makes them has changed. A schedule that was disabled stays so.
+
+    Args:
+        task: the task or its name.
+        every: an interval of at least one second; its due times are counted from the first one.
+        cron: five fields, or ``@daily`` and the like; see docs/schedules.md.
+        at: one moment.
+        priority, queue, user_id, max_tries, timeout, expires: of its jobs, as for ``apply_async``;
+            ``expires`` in seconds from the fire.
+        timezone: of cron, and of moments that name none; the app's own unless it is given.
+        start, end: no due time before or after.
+        catch_up: what becomes of due times that nobody was there to fire: ``skip``, ``once``, ``all``.
+        catch_up_limit: how many ``all`` fires at most, the newest.
+        overlap: ``skip`` passes over due times while the last job is not terminal.
+        jitter: seconds, at most, that a job waits after its due time.
+        run_immediately: an interval's first due time is now.
+        enabled: None leaves it as it is; a new one is enabled.
+
+    Raises:
+        InvalidSchedule: with everything that is wrong.
+    """
+    options = {
+        "priority": priority,
+        "queue": queue,
+        "user_id": user_id,
+        "max_tries": max_tries,
+        "timeout": timeout,
+        "expires": expires,
+    }
+    wanted = Proposal(
+        name=name,
+        task=getattr(task, "name", task),
+        every=every,
+        cron=cron,
+        at=at,
+        args=args,
+        kwargs={} if kwargs is None else kwargs,
+        options=of_its_jobs(options),
+        timezone=timezone,
+        start=start,
+        end=end,
+        catch_up=catch_up,
+        catch_up_limit=catch_up_limit,
+        overlap=overlap,
+        jitter=jitter,
+        run_immediately=run_immediately,
+        enabled=enabled,
+    )
+    platform = meant(app)
+    with platform.database.transaction() as connection:
+        return put(platform, connection, wanted)
+
+
+def put(app: Celeriac, connection: Connection, wanted: Proposal) -> Schedule:
+    """Write what is wanted, in the transaction of ``connection``.
+
+    Raises:
+        InvalidSchedule: with everything that is wrong.
+    """
+    now = ledger.clock(connection)
+    row = None
+    if isinstance(wanted.name, str) and "\x00" not in wanted.name:
+        row = ledger.find(connection, wanted.name, lock=True)
+    if row is not None and row.static and row.retired is None and not wanted.static:
+        raise InvalidSchedule(wanted.name, [_STATIC])
+    ledger.put(connection, wanted.name, settle(app, wanted, row=row, now=now))
+    return _found(connection, wanted.name)
+
+
+def unregister(name: str, *, app: Celeriac | None = None) -> None:
+    """Remove a schedule; the jobs that it made stay.
+
+    Raises:
+        ScheduleNotFound: there is none of that name.
+        InvalidSchedule: it is static, and would come back.
+    """
+    with meant(app).database.transaction() as connection:
+        if _found(connection, name).static:
+            raise InvalidSchedule(name, [_STATIC])
+        ledger.remove(connection, name)
+
+
+def enable(name: str, *, app: Celeriac | None = None) -> Schedule:
+    """Let a schedule fire again, from its next due time on. What it missed while disabled stays undone.
+
+    Raises:
+        ScheduleNotFound: there is none of that name.
+    """
+    with meant(app).database.transaction() as connection:
+        found = _found(connection, name, lock=True)
+        if not found.enabled:
+            now = ledger.clock(connection)
+            since = now if found.last_run is None else max(now, found.last_run)
+            ledger.switch(connection, name, enabled=True, next_run=found.timing.after(since))
+        return _found(connection, name)
+
+
+def disable(name: str, *, app: Celeriac | None = None) -> Schedule:
+    """Let a schedule fire no more until it is enabled; it survives every restart, also of a static one.
+
+    Raises:
+        ScheduleNotFound: there is none of that name.
+    """
+    with meant(app).database.transaction() as connection:
+        _found(connection, name, lock=True)
+        ledger.switch(connection, name, enabled=False, next_run=None)
+        return _found(connection, name)
+
+
+def get(name: str, *, app: Celeriac | None = None) -> Schedule:
+    """The schedule of that name.
+
+    Raises:
+        ScheduleNotFound: there is none.
+    """
+    with meant(app).database.reading() as connection:
+        return _found(connection, name)
+
+
+def list_all(*, app: Celeriac | None = None) -> list[Schedule]:
+    """Every schedule, by name; without those that were taken out of the project's file."""
+    with meant(app).database.reading() as connection:
+        return [of_row(row) for row in ledger.page(connection)]
+
+
+def run_now(name: str, *, app: Celeriac | None = None) -> str:
+    """Make a job of a schedule at once, whatever its policies are; its due times stay as they are.
+
+    Returns:
+        the id of the job.
+
+    Raises:
+        ScheduleNotFound: there is none of that name.
+        BadArgument, PayloadTooLarge: its job would be refused.
+    """
+    platform = meant(app)
+    with platform.database.transaction() as connection:
+        found = _found(connection, name, lock=True)
+        job = new_job(
+            platform,
+            task=found.task,
+            args=found.args,
+            kwargs=found.kwargs,
+            options=found.options,
+            id=UUID(new_id()),
+            schedule=name,
+        )
+        if platform.broker_state.resting:
+            job = job.unsent()
+        new_jobs.enqueue(connection, [job])
+        ledger.count_run(connection, name, job.id)
+    if job.dispatch_count:
+        sending.send(platform, [job])
+    return str(job.id)
+
+
+def next_runs(name: str, n: int = 5, *, app: Celeriac | None = None) -> list[datetime]:
+    """The next ``n`` due times, in UTC; fewer when no more are to come, none while it is disabled.
+
+    Raises:
+        BadArgument: ``n`` is not from 1 to 1,000.
+        ScheduleNotFound: there is none of that name.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_RUNS:
+        raise BadArgument("n", f"wanted 1 to {MOST_RUNS:,}, found {n!r}")
+    found = get(name, app=app)
+    if found.next_run is None:
+        return []
+    return [found.next_run, *islice(found.timing.upcoming(found.next_run), n - 1)]
+
+
+def _found(connection: Connection, name: str, *, lock: bool = False) -> Schedule:
+    row = None if "\x00" in name else ledger.find(connection, name, lock=lock)
+    if row is None:
+        known = [row.name for row in ledger.page(connection)] if "\x00" not in name else []
+        nearest = difflib.get_close_matches(name, known, n=1)
+        raise ScheduleNotFound(name[:80], nearest[0][:80] if nearest else None)
+    return of_row(row)

@@ -1,0 +1,210 @@
+"""The beat: redbeat leads and wakes, the table says what is due.
+
+Which beat leads is only a matter of economy: a turn is safe whoever takes it. So a beat that cannot ask
+for the lock fires from the table rather than miss a due time; a lock that is lost is asked for again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from redbeat import RedBeatScheduler
+from redbeat.schedulers import get_redis
+from redis.exceptions import LockError, RedisError
+
+from celeriac.events import Event
+from celeriac.ledger.connection.database import UNREACHABLE
+from celeriac.ledger.writes import schedule_rows as ledger
+from celeriac.observe import probes
+from celeriac.observe.liveness import Pulse
+from celeriac.observe.probes import ProbeServer
+from celeriac.schedules import statics
+from celeriac.schedules.firing import BATCH, DAMAGED, fire_due
+from celeriac.schedules.projection import Projector
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+_REST = 2.0  # seconds that a Redis which does not answer is left alone
+_LONGEST_PAUSE = 5.0  # seconds between two tries of a database that does not answer
+_HELD = 0.2  # seconds until rows that another holds are looked for again
+_PATIENCE = 3.0  # seconds that a leader may be late before another beat fires in its place
+_DAMAGED_FOR = 60.0  # seconds that a schedule which cannot be fired is left alone
+
+
+class Scheduler(RedBeatScheduler):
+    """``celery -A app beat``; any number of them may run."""
+
+    app: Celeriac
+    lock_key: str | None
+    max_interval: float
+
+    def __init__(self, app: Celeriac, **options: Any) -> None:
+        self._synced = self._closed = False
+        self._ask_lock_at = 0.0
+        self._failures = 0
+        self._damaged: dict[str, float] = {}
+        self._projector: Projector | None = None
+        self._pulse = Pulse("beat", app.settings)
+        self._probes: ProbeServer | None = None
+        super().__init__(app, **options)
+        # Who sleeps longer has lost the lock when waking up, whatever --max-interval says.
+        self.max_interval = min(float(self.max_interval), self.lock_timeout / 3)
+        # At a beat's start redbeat would wait for the lock inside of a signal, deaf to everything else and to
+        # errors. Without a key it does not: the lock is asked for at each turn, and never waited for.
+        self._key: str | None = app.redbeat_conf.lock_key
+        if not options.get("lazy"):
+            self.lock_key = None
+
+    def setup_schedule(self) -> None:
+        """Static schedules go to the table, not to Redis; later, when the database is away now."""
+        self._guarded(self._sync)
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """One turn, if this beat leads; the seconds until the next.
+
+        Raises:
+            SystemExit: it was closed. Celery's handler of SIGTERM closes it and raises that itself, wherever
+                the process is at; in a callback of the garbage collector Python drops it.
+        """
+        if self._closed:
+            raise SystemExit
+        leads = self._leads()
+        self._accompany(leads)
+        return self._guarded(self._turn if leads else self._stand_by)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._projector is not None:
+            self._projector.stop()
+            self._pulse.stop()
+        if self._probes is not None:
+            self._probes.stop()
+        try:
+            super().close()
+        except (RedisError, OSError) as exc:
+            logger.warning(Event.LOCK_LEFT, {"error": repr(exc)})
+            self.lock = None
+            super().close()
+
+    def _turn(self) -> float:
+        """Fire what is due; the seconds until more is."""
+        if not self._synced:
+            self._sync()
+        if (wait := self._due_in()) > 0:
+            return min(wait, self.max_interval)
+        return 0.0 if self._fire() else _HELD
+
+    def _stand_by(self) -> float:
+        """Fire what the leader is late with: it may be dead, and its lock not expired yet."""
+        if self._due_in() <= -_PATIENCE:
+            self._fire()
+        return self.max_interval
+
+    def _due_in(self) -> float:
+        """Seconds until the first due time; negative when it is over."""
+        with self.app.database.reading() as connection:
+            clock, first = ledger.next_due(connection, but=self._left_alone())
+        return math.inf if first is None else (first - clock).total_seconds()
+
+    def _left_alone(self) -> list[str]:
+        now = time.monotonic()
+        self._damaged = {name: until for name, until in self._damaged.items() if until > now}
+        return sorted(self._damaged)
+
+    def _fire(self) -> bool:
+        """Whether there was anything to fire: another may hold the rows at this moment."""
+        but = self._left_alone()
+        try:
+            turn = fire_due(self.app, but=but)
+        except UNREACHABLE:
+            raise
+        except Exception:  # one row must not hold up the others
+            logger.exception(Event.ONE_BY_ONE, {"schedules": BATCH})
+            self._fire_one_by_one(but)
+            return True
+        self._leave_alone(turn.damaged)
+        if turn.jobs:
+            logger.info(Event.SCHEDULES_FIRED, {"schedules": turn.found, "jobs": len(turn.jobs)})
+        return turn.found > 0
+
+    def _fire_one_by_one(self, but: list[str]) -> None:
+        with self.app.database.reading() as connection:
+            rows = ledger.due(connection, ledger.clock(connection), limit=BATCH, but=but)
+        for row in rows:
+            try:
+                self._leave_alone(fire_due(self.app, only=row.name).damaged)
+            except UNREACHABLE:
+                raise
+            except Exception as exc:
+                logger.exception(Event.NOT_FIRED, {"schedule": row.name})
+                self._leave_alone([row.name])
+                with self.app.database.transaction() as connection:
+                    ledger.complain(connection, row.name, f"{DAMAGED}: {type(exc).__name__}")
+
+    def _leave_alone(self, names: Any) -> None:
+        until = time.monotonic() + _DAMAGED_FOR
+        self._damaged |= dict.fromkeys(names, until)
+
+    def _sync(self) -> float:
+        statics.sync(self.app)
+        self._synced = True
+        return 0.0
+
+    def _guarded(self, step: Any) -> float:
+        """The seconds that ``step`` says; after an error, a pause that grows."""
+        try:
+            seconds: float = step()
+            self._failures = 0
+            self._pulse.asked_ledger()
+            return seconds
+        except Exception as exc:  # a beat must outlive whatever ails its database
+            self._failures += 1
+            pause = min(2.0 ** (self._failures - 2), _LONGEST_PAUSE)
+            known = isinstance(exc, UNREACHABLE)
+            logger.error(Event.NO_TURN, {"pause": pause, "error": repr(exc)}, exc_info=not known)
+            return pause
+
+    def _leads(self) -> bool:
+        """Whether this beat fires: it holds the lock, or nobody can say who does."""
+        if not self._key or time.monotonic() < self._ask_lock_at:
+            return True
+        try:
+            return self._extend() or self._acquire()
+        except (RedisError, OSError) as exc:
+            logger.warning(Event.LOCK_UNREACHABLE, {"error": repr(exc)})
+            self._ask_lock_at = time.monotonic() + _REST
+            return True
+
+    def _extend(self) -> bool:
+        if self.lock is None:
+            return False
+        try:
+            return bool(self.lock.extend(int(self.lock_timeout), replace_ttl=True))
+        except LockError:
+            logger.warning(Event.LOCK_LOST)
+            self.lock = None
+            return False
+
+    def _acquire(self) -> bool:
+        lock = get_redis(self.app).lock(self._key, timeout=self.lock_timeout, blocking=False)
+        if not lock.acquire():
+            return False
+        logger.info(Event.LOCK_ACQUIRED)
+        self.lock = lock
+        return True
+
+    def _accompany(self, leads: bool) -> None:
+        """Threads are started at the first turn: by then nothing forks any more."""
+        if self._projector is None:
+            self._projector = Projector(self.app)
+            self._projector.start()
+            self._pulse.start()
+            self._probes = probes.serve(self.app.settings, self._pulse)
+        self._pulse.turned()
+        self._projector.leads = leads

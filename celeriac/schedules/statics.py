@@ -1,0 +1,125 @@
+"""Static schedules: what Celery's ``beat_schedule`` says, from the project's file or from user code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from celery.beat import ScheduleEntry
+from celery.schedules import crontab, schedule
+
+from celeriac.errors import InvalidSchedule
+from celeriac.events import Event
+from celeriac.ledger.writes import schedule_rows as ledger
+from celeriac.schedules.proposal import OF_ITS_JOBS, Proposal, of_its_jobs
+from celeriac.schedules.registry import put
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+#: What an entry may say beside Celery's own task, schedule, args, kwargs, options.
+_OURS = frozenset(
+    [
+        "every",
+        "cron",
+        "at",
+        "timezone",
+        "start",
+        "end",
+        "catch_up",
+        "catch_up_limit",
+        "overlap",
+        "jitter",
+        "run_immediately",
+        "enabled",
+    ]
+)
+_CELERYS = frozenset({"task", "schedule", "args", "kwargs", "options", "relative"})
+
+
+def sync(app: Celeriac) -> None:
+    """Bring the table in line with the static schedules, in one transaction.
+
+    What was disabled stays disabled; what is not there any more is retired. An entry that cannot work is
+    logged, and its row, if there is one, goes on as it was.
+    """
+    entries = dict(app.conf.beat_schedule or {})
+    with app.database.transaction() as connection:
+        for name in sorted(entries, key=str):
+            try:
+                put(app, connection, proposal(str(name), entries[name]))
+            except InvalidSchedule as exc:
+                logger.error(Event.STATIC_REFUSED, {"error": exc})
+        for gone in ledger.retire(connection, [str(name) for name in entries]):
+            logger.info(Event.SCHEDULE_RETIRED, {"schedule": gone})
+
+
+def proposal(name: str, entry: Any) -> Proposal:
+    """What an entry asks for.
+
+    Raises:
+        InvalidSchedule: it cannot be understood.
+    """
+    if isinstance(entry, ScheduleEntry):
+        entry = {key: getattr(entry, key) for key in ("task", "schedule", "args", "kwargs", "options")}
+    if not isinstance(entry, Mapping) or "task" not in entry:
+        raise InvalidSchedule(name[:80], ["wanted a dict with a task and a schedule"])
+    known = {*_OURS, *_CELERYS, *OF_ITS_JOBS}
+    surplus = sorted(str(key) for key in set(entry) - known)
+    if surplus:
+        raise InvalidSchedule(
+            name[:80], [f"wanted some of {', '.join(sorted(known))}, found {', '.join(surplus)[:60]}"]
+        )
+    given = {key: entry[key] for key in _OURS if key in entry}
+    if "schedule" in entry:
+        given |= _when(name, entry["schedule"])
+    options = entry.get("options") or {}
+    if isinstance(options, Mapping):
+        options = {key: value for key, value in options.items() if value is not None} | of_its_jobs(entry)
+    return Proposal(
+        name=name,
+        task=entry["task"],
+        args=entry.get("args") or (),
+        kwargs=entry.get("kwargs") or {},
+        options=options,
+        static=True,
+        **given,
+    )
+
+
+def _when(name: str, value: Any) -> dict[str, Any]:
+    """Celery's schedule in our words."""
+    if isinstance(value, str):
+        return {"cron": value}
+    if isinstance(value, int | float | timedelta):
+        return {"every": value}
+    if type(value) is crontab:
+        return {"cron": _expression(value)}
+    if type(value) is schedule:
+        return {"every": value.run_every}
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    raise InvalidSchedule(
+        name[:80], [f"schedule: wanted seconds, a timedelta, a crontab or five fields, found {kind}"]
+    )
+
+
+def _expression(value: crontab) -> str:
+    """Celery's crontab as five fields; it asks for both days where cron is content with either."""
+    fields = [
+        _field(value.minute, 0, 59),
+        _field(value.hour, 0, 23),
+        _field(value.day_of_month, 1, 31),
+        _field(value.month_of_year, 1, 12),
+        _field(value.day_of_week, 0, 6),
+    ]
+    both_days = "*" not in (fields[2], fields[4])
+    return " ".join([*fields, "and"] if both_days else fields)
+
+
+def _field(values: set[int], low: int, high: int) -> str:
+    every = set(range(low, high + 1))
+    return "*" if every <= values else ",".join(str(value) for value in sorted(values))

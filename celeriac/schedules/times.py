@@ -1,0 +1,181 @@
+"""When a schedule is due: pure, every moment is an argument.
+
+An interval is counted from its first due time, so that it cannot drift. A cron expression is read on the
+clock of its own zone: a time that the clock leaves out falls on the moment right after the gap, one that
+the clock shows twice counts at its first showing. An expression that leaves out no hour goes by real time
+instead: it has a due time at every showing, and none for what was never shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+from itertools import takewhile
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from celeriac.ledger.schema.columns import LATEST
+from celeriac.schedules import cron
+
+_DAY = timedelta(days=1)
+_SECOND = timedelta(seconds=1)
+_TICK = timedelta(microseconds=1)
+
+
+class Kind(StrEnum):
+    INTERVAL = "interval"
+    CRON = "cron"
+    ONCE = "once"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """What due times are made of.
+
+    Attributes:
+        expression: seconds of an interval, a cron expression, or a moment (ISO 8601).
+        anchor: the first due time of an interval.
+        starts: no due time before it; None: from the anchor on.
+        ends: no due time after it; None: for ever.
+    """
+
+    kind: Kind
+    expression: str
+    zone: str
+    anchor: datetime
+    starts: datetime | None = None
+    ends: datetime | None = None
+
+    def after(self, moment: datetime) -> datetime | None:
+        """The first due time after ``moment``; None when there is none to come."""
+        return next(self.upcoming(moment), None)
+
+    def upcoming(self, moment: datetime) -> Iterator[datetime]:
+        """The due times after ``moment``, one after the other, in UTC."""
+        if self.starts is not None and moment < self.starts:
+            moment = self.starts - _TICK
+        last = LATEST if self.ends is None else self.ends
+        for due in self._unbounded(moment.astimezone(UTC)):
+            if due > last:
+                return
+            yield due
+
+    def latest(self, first: datetime, until: datetime, *, limit: int) -> list[datetime]:
+        """The newest ``limit`` due times from ``first`` to ``until``, both included, the oldest first.
+
+        Looked for from the end, in steps that double: a schedule may have slept for years.
+        """
+        window = _SECOND
+        while True:
+            begin = max(first, until - window)
+            found = list(takewhile(lambda due: due <= until, self.upcoming(begin - _TICK)))
+            if len(found) >= limit or begin == first:
+                return found[-limit:]
+            window *= 2
+
+    def _unbounded(self, moment: datetime) -> Iterator[datetime]:
+        if self.kind is Kind.INTERVAL:
+            return _intervals(self.anchor, timedelta(seconds=float(self.expression)), moment)
+        if self.kind is Kind.ONCE:
+            at = datetime.fromisoformat(self.expression).astimezone(UTC)
+            return iter([at] if at > moment else [])
+        return _crons(cron.parse(self.expression), zone(self.zone), moment)
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo:
+    """The time zone of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a directory, a path that leads out, …
+        raise ValueError(f"wanted a time zone such as Europe/Berlin, found {name!r}") from None
+
+
+def instant(wall: datetime, place: ZoneInfo) -> datetime:
+    """The moment at which the clocks of ``place`` show ``wall``, a naive time; the first of two.
+
+    A time that they leave out is the moment right after the gap.
+
+    >>> instant(datetime(2026, 3, 29, 2, 30), ZoneInfo("Europe/Berlin")).isoformat()
+    '2026-03-29T01:00:00+00:00'
+    """
+    moment = wall.replace(tzinfo=place).astimezone(UTC)
+    if moment.astimezone(place).replace(tzinfo=None) == wall:
+        return moment
+    # In a gap, Python goes by the offset of before: the moment lies as far behind the gap's end as the
+    # time lies behind its begin.
+    return _change(wall.replace(tzinfo=place, fold=1).astimezone(UTC), moment, place)
+
+
+def _intervals(anchor: datetime, every: timedelta, moment: datetime) -> Iterator[datetime]:
+    number = max(0, (moment - anchor) // every + 1)
+    while True:
+        yield anchor + number * every
+        number += 1
+
+
+def _crons(expression: cron.Cron, place: ZoneInfo, moment: datetime) -> Iterator[datetime]:
+    found = _by_real_time if expression.every_hour else _by_the_clock
+    try:
+        yield from found(expression, place, moment)
+    except OverflowError:  # the end of the calendar
+        return
+
+
+def _by_the_clock(expression: cron.Cron, place: ZoneInfo, moment: datetime) -> Iterator[datetime]:
+    for wall in expression.after(_wall(moment, place)):
+        due = instant(wall, place)
+        if due > moment:  # or it was due at the clock's first showing, or shares the end of a gap
+            moment = due
+            yield due
+
+
+def _by_real_time(expression: cron.Cron, place: ZoneInfo, moment: datetime) -> Iterator[datetime]:
+    wall, offset = _wall(moment, place), _offset(moment, place)
+    change: datetime | None = moment
+    while change is not None:
+        change = None
+        for shown in expression.after(wall):
+            due = (shown - offset).replace(tzinfo=UTC)
+            if (change := _first_change(moment, due, place)) is not None:
+                moment, wall, offset = change, _wall(change, place) - _SECOND, _offset(change, place)
+                break
+            moment = due
+            yield due
+
+
+def _first_change(after: datetime, until: datetime, place: ZoneInfo) -> datetime | None:
+    """The first moment in (after, until] at which the clocks of ``place`` are changed."""
+    offset = _offset(after, place)
+    while after < until:
+        step = min(after + _DAY, until)
+        if _offset(step, place) != offset:
+            return _change(after, step, place)
+        after = step
+    return None
+
+
+def _change(before: datetime, after: datetime, place: ZoneInfo) -> datetime:
+    """The moment in (before, after] from which on the offset is that of ``after``; whole seconds."""
+    offset = _offset(after, place)
+    low, high = before.replace(microsecond=0), (after + _SECOND - _TICK).replace(microsecond=0)
+    while high - low > _SECOND:
+        middle = (low + (high - low) / 2).replace(microsecond=0)
+        low, high = (low, middle) if _offset(middle, place) == offset else (middle, high)
+    return high
+
+
+def _wall(moment: datetime, place: ZoneInfo) -> datetime:
+    return moment.astimezone(place).replace(tzinfo=None)
+
+
+def _offset(moment: datetime, place: ZoneInfo) -> timedelta:
+    offset = moment.astimezone(place).utcoffset()
+    assert offset is not None
+    return offset

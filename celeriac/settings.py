@@ -1,0 +1,300 @@
+"""The environment, read once, checked whole, as one frozen object.
+
+What Celery itself is told from these is decided in ``celeriac/factory.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from celeriac.errors import SettingsError
+
+_REDIS_SCHEMES = frozenset({"redis", "rediss", "redis+socket"})
+_DATABASES = frozenset({"postgresql", "sqlite"})
+
+
+def project_root() -> Path:
+    """The checkout that holds this package, or the working directory when it is installed."""
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "setup.cfg").is_file() else Path.cwd()
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside; field names in upper case are the variables.
+
+    Durations are plain numbers of seconds in the environment.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True, env_prefix="celeriac_"
+    )
+
+    broker_url: SecretStr | None = Field(None, validation_alias="CELERY_BROKER_URL")
+    result_backend: SecretStr | None = Field(None, validation_alias="CELERY_RESULT_BACKEND")
+    database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
+    data_dir: Path = Field(default_factory=lambda: project_root() / ".data")
+
+    # what a job is given when neither its call nor its task says otherwise
+    max_tries: Annotated[int, Field(ge=1, le=1000)] = 5
+    retry_base: Annotated[float, Field(ge=0, le=86_400)] = 60.0  # seconds; delay = base * 2**failed attempts
+    retry_max: Annotated[float, Field(ge=0, le=31_536_000)] = 3600.0  # seconds
+    retry_jitter: Annotated[float, Field(ge=0, le=1)] = 0.1  # at most this share is added to the delay
+    timeout: Annotated[float, Field(gt=0)] | None = None  # seconds a job may run, soft
+    hard_limit: Annotated[float, Field(gt=0)] | None = 3600.0  # seconds; for jobs with no limit of their own
+    timeout_grace: Annotated[float, Field(gt=0)] = 10.0  # seconds from the soft to the hard limit
+    payload_limit: Annotated[int, Field(ge=1024, le=512 * 1024 * 1024)] = 1_000_000  # bytes
+    result_ttl: Annotated[int, Field(ge=1)] = 86_400  # seconds a result stays in Redis
+
+    # how long rows are kept
+    keep_days: Annotated[float, Field(gt=0)] = 7.0  # completed and cancelled jobs
+    keep_dead_days: Annotated[float, Field(gt=0)] = 30.0  # dead letters
+    keep_results_days: Annotated[float, Field(gt=0)] | None = None  # return values; unset: as their row
+
+    # worker
+    task_modules: Annotated[tuple[str, ...], NoDecode] = ("tasks",)
+    low_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # share of draws that begin with the lowest queue
+    prefetch: Annotated[int, Field(ge=1, le=1000)] | None = None  # messages per child; None: it adapts
+    heartbeat: Annotated[float, Field(gt=0, le=60)] = 3.0  # seconds
+    worker_timeout: Annotated[float, Field(gt=0)] = 12.0  # seconds of silence after which a worker is dead
+
+    # database
+    database_pool: Annotated[int, Field(ge=1, le=1000)] = 5  # connections of one process, at most
+    prepared_statements: bool = True  # off for a PgBouncer below 1.21 in transaction mode
+    schedule_module: str = "beat_schedule"
+    misfire_grace: Annotated[float, Field(ge=0, le=3600)] = 30.0  # seconds a due time may be late, not missed
+    enqueue_timeout: Annotated[float, Field(ge=0.2, le=60)] = 1.8  # seconds that .delay() may take
+
+    # traces
+    otel: bool = False  # whether jobs are traced with OpenTelemetry; the rest is in OTEL_*
+
+    # signed messages: all three or none
+    signing_key: Path | None = None  # the private RSA key, in PEM
+    signing_certificate: Path | None = None  # its certificate, in PEM
+    signing_cert_store: Path | None = None  # a directory of the certificates whose signatures are taken
+
+    # probes
+    health_port: Annotated[int, Field(ge=1, le=65_535)] | None = None  # of /live and /ready; unset: none
+    health_address: str = "127.0.0.1"  # on which they listen; 0.0.0.0 for an orchestrator's probes
+
+    # front ends
+    flower_port: Annotated[int, Field(ge=0, le=65_535)] = 5555
+    log_format: str = "text"  # text or json
+
+    @field_validator("task_modules", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("broker_url", "result_backend")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            scheme = urlsplit(value.get_secret_value()).scheme
+            if scheme not in _REDIS_SCHEMES:
+                raise ValueError(
+                    f"wanted a redis://, rediss:// or redis+socket:// URL, found the scheme {scheme!r}"
+                )
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _database(value.get_secret_value())
+        return value
+
+    @field_validator("log_format")
+    @classmethod
+    def _log_format(cls, value: str) -> str:
+        if value not in ("text", "json"):
+            raise ValueError(f"wanted text or json, found {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if self.heartbeat * 3 > self.worker_timeout:
+            raise ValueError(
+                "CELERIAC_HEARTBEAT must be at most a third of CELERIAC_WORKER_TIMEOUT, found "
+                f"{self.heartbeat:g} and {self.worker_timeout:g} seconds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _signing(self) -> Self:
+        names = ("signing_key", "signing_certificate", "signing_cert_store")
+        missing = [f"CELERIAC_{name.upper()}" for name in names if getattr(self, name) is None]
+        if missing and self.signs:
+            raise ValueError(
+                f"messages are signed with all of CELERIAC_SIGNING_KEY, CELERIAC_SIGNING_CERTIFICATE and "
+                f"CELERIAC_SIGNING_CERT_STORE or with none; missing: {', '.join(missing)}"
+            )
+        return self
+
+    @property
+    def signs(self) -> bool:
+        """Whether messages are signed, and others refused."""
+        return bool(self.signing_key or self.signing_certificate or self.signing_cert_store)
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether the broker is the private Valkey that ``celery -A app up`` starts."""
+        return self.broker_url is None
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL, with its password."""
+        if self.broker_url is not None:
+            return self.broker_url.get_secret_value()
+        return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/0"
+
+    @property
+    def results(self) -> str:
+        """The result store's URL, with its password; the broker's server unless it is set."""
+        if self.result_backend is not None:
+            return self.result_backend.get_secret_value()
+        if self.broker_url is not None:
+            return self.broker
+        return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/1"
+
+    @property
+    def schedules_store(self) -> str:
+        """Where redbeat keeps its projection; the broker's server, another database when it is ours."""
+        if self.broker_url is not None:
+            return self.broker
+        return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/2"
+
+    @property
+    def embedded(self) -> EmbeddedAddress:
+        return EmbeddedAddress.at(self.data_dir)
+
+    @property
+    def database(self) -> URL:
+        """The ledger's database; SQLite below the data directory unless it is set."""
+        if self.database_url is not None:
+            return _database(self.database_url.get_secret_value())
+        return URL.create("sqlite", database=str(self.data_dir / "ledger.db"))
+
+    @property
+    def retry_cap(self) -> timedelta:
+        return timedelta(seconds=self.retry_max)
+
+
+class EmbeddedAddress:
+    """Port and password of the private Valkey, kept in a file that only its owner may read.
+
+    Chosen once, by whoever asks first, so that producers, workers and the server agree also when
+    the producer came first.
+    """
+
+    def __init__(self, port: int, password: str) -> None:
+        self.port = port
+        self.password = password
+
+    @classmethod
+    def path(cls, data_dir: Path) -> Path:
+        return data_dir / "valkey.json"
+
+    @classmethod
+    def at(cls, data_dir: Path) -> EmbeddedAddress:
+        path = cls.path(data_dir)
+        try:
+            return cls.read(path)
+        except FileNotFoundError:
+            cls(free_port(), secrets.token_urlsafe(24)).write(path)
+        return cls.read(path)  # another process may have been first
+
+    @classmethod
+    def read(cls, path: Path) -> EmbeddedAddress:
+        try:
+            found = json.loads(path.read_text())
+            return cls(int(found["port"]), str(found["password"]))
+        except (ValueError, KeyError, TypeError) as exc:
+            raise SettingsError([f"{path} is damaged ({exc}); delete it, a new one is made"]) from exc
+
+    def write(self, path: Path, *, replace: bool = False) -> None:
+        """Write the file whole or not at all; an existing one stays unless ``replace``."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # payloads are not for other users
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps({"port": self.port, "password": self.password}))
+        if replace:
+            draft.replace(path)
+            return
+        try:
+            path.hardlink_to(draft)  # unlike a rename, fails when another process was first
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on at this moment.
+
+    Below the range for outgoing connections: a client that keeps trying while the server is down may be
+    given a port from there as its own, and so keep the server from coming back.
+    """
+    while True:
+        port = 15_000 + secrets.randbelow(17_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def read_settings() -> Settings:
+    """The settings from the environment.
+
+    Raises:
+        SettingsError: with every problem at once.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # the environment gives them
+    except ValidationError as exc:
+        raise SettingsError([_problem(tuple(e["loc"]), e["msg"]) for e in exc.errors()]) from None
+
+
+def _problem(location: tuple[int | str, ...], message: str) -> str:
+    name = ".".join(str(part) for part in location).upper()
+    if name and name not in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "DATABASE_URL"):
+        name = name if name.startswith("CELERIAC_") else f"CELERIAC_{name}"
+    text = message.removeprefix("Value error, ")
+    return f"{name}: {text}" if name else text
+
+
+def _database(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ValueError(
+            "wanted a database URL such as postgresql://user@host/name or sqlite:///file.db"
+        ) from None
+    if url.drivername == "postgres":  # the scheme that many platforms still hand out
+        url = url.set(drivername="postgresql")
+    backend = url.get_backend_name()
+    if backend not in _DATABASES:
+        raise ValueError(f"wanted postgresql or sqlite, found {backend!r}")
+    if backend == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise ValueError(
+                "the ledger must survive the process: wanted sqlite:///path/to/file, found a memory database"
+            )
+        return url
+    return url.set(drivername="postgresql+psycopg")

@@ -1,0 +1,1 @@
+"""``up``: the embedded servers and the processes on one machine."""

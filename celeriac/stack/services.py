@@ -1,0 +1,128 @@
+"""What the stack is made of: the command of each service, and how one sees that it works."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from celery.utils.nodenames import gethostname, nodename
+from redbeat.schedulers import RedBeatConfig, get_redis
+from redis.exceptions import RedisError
+
+from celeriac.settings import EmbeddedAddress, free_port
+from celeriac.stack import embedded
+from celeriac.stack.service import Farewell, Spec
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+_HOST = "127.0.0.1"
+_WORKER = "up"  # its node's name, so that another worker of this machine can be told from it
+_PING = 0.5  # seconds
+#: Warm: running jobs are waited for. Cold, when asked once more: they are given up.
+_WORKER_FAREWELLS = (Farewell(signal.SIGTERM, None), Farewell(signal.SIGQUIT, 15.0), Farewell(signal.SIGKILL))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What can be asked of the stack; ``concurrency`` is Celery's own default when it is None."""
+
+    concurrency: int | None = None
+    beat: bool = True
+    flower: bool = True
+    loglevel: str = "info"
+
+
+def valkey(data_dir: Path) -> Spec:
+    """The private Valkey.
+
+    Raises:
+        EmbeddedServerError: there is no program to run, or it runs already.
+    """
+    argv = embedded.prepare(data_dir)
+    address = EmbeddedAddress.at(data_dir)
+    return Spec(
+        "valkey",
+        argv,
+        healthy=lambda: embedded.answers(address),
+        within=300.0,  # it may have much to read
+        farewells=(Farewell(signal.SIGTERM, 60.0), Farewell(signal.SIGKILL)),
+        when_orphaned=signal.SIGTERM,  # it writes what it has not written yet
+    )
+
+
+def worker(app: Celeriac, options: Options) -> Spec:
+    node = nodename(_WORKER, gethostname())
+    concurrency = () if options.concurrency is None else (f"--concurrency={options.concurrency}",)
+    events = ("--task-events",) if options.flower else ()  # nobody else listens to them
+    argv = _celery("worker", f"--hostname={node}", f"--loglevel={options.loglevel}", *concurrency, *events)
+    return Spec("worker", argv, healthy=lambda: worker_answers(app, node), farewells=_WORKER_FAREWELLS)
+
+
+def beat(app: Celeriac, options: Options) -> Spec:
+    return Spec(
+        "beat",
+        _celery("beat", f"--loglevel={options.loglevel}", "--pidfile="),
+        healthy=lambda: somebody_beats(app),
+    )
+
+
+def flower(port: int, options: Options) -> Spec:
+    level = "error" if options.loglevel == "critical" else options.loglevel  # tornado has no other name
+    return Spec(
+        "flower",
+        _celery("flower", f"--address={_HOST}", f"--port={port}", f"--logging={level}"),
+        healthy=lambda: speaks_http(port),
+    )
+
+
+def flower_port(wanted: int) -> int:
+    """``wanted``, or a free one when that is 0 or taken."""
+    return wanted if wanted and _free(wanted) else free_port()
+
+
+def worker_answers(app: Celeriac, node: str) -> bool:
+    """Whether the worker of that name takes messages."""
+    try:
+        replies = app.control.ping(destination=[node], timeout=_PING)
+    except app.broker_errors:
+        return False
+    return any(node in reply for reply in replies or ())
+
+
+def somebody_beats(app: Celeriac) -> bool:
+    """Whether a beat holds redbeat's lock: this one, or one that it stands in for should it end."""
+    try:
+        return bool(get_redis(app).exists(RedBeatConfig(app).lock_key))
+    except RedisError:
+        return False
+
+
+def speaks_http(port: int) -> bool:
+    """Whether somebody answers HTTP on that port of the loopback interface, whatever the answer is."""
+    with closing(HTTPConnection(_HOST, port, timeout=2)) as connection:
+        try:
+            connection.request("GET", "/healthcheck")
+            return connection.getresponse().status < 500
+        except (OSError, HTTPException):
+            return False
+
+
+def _celery(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-A", "app", *words)
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as tornado: not put off by TIME_WAIT
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,162 @@
+"""The whole platform on this machine: its services in order, watched, and none of them left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from alembic.util import CommandError
+from kombu.utils.url import maybe_sanitize_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from celeriac.errors import LedgerUnavailable, ServiceFailed, StackRunning
+from celeriac.factory import configuration
+from celeriac.ledger import migrate
+from celeriac.stack import service_output, services
+from celeriac.stack.interrupts import Interrupts
+from celeriac.stack.service import Service, Spec
+from celeriac.stack.service_output import Voice
+from celeriac.stack.services import Options
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+_TURN = 0.1  # seconds between two looks at the services
+
+
+class Stack:
+    """Valkey where it is private, then worker, beat and Flower; a context manager that ends what it started.
+
+    Every call comes from the main thread: signals arrive there, and a service dies with the thread that
+    started it. Meanwhile SIGINT, SIGTERM and SIGHUP are counted in ``interrupts`` and do nothing else.
+
+        with Stack(app) as stack:
+            if stack.start():
+                stack.wait()
+
+    Args:
+        env: variables of the services, beside those of this process.
+        voice: takes every line that they print.
+
+    Raises:
+        StackRunning: at ``with``, when another one uses the same data directory.
+    """
+
+    def __init__(
+        self,
+        app: Celeriac,
+        *,
+        options: Options | None = None,
+        env: Mapping[str, str] | None = None,
+        voice: Voice = service_output.terminal,
+    ) -> None:
+        self.app = app
+        self.options = options or Options()
+        self.interrupts = Interrupts()
+        self.urls: dict[str, str] = {}
+        self._voice = voice
+        self._data_dir = app.settings.data_dir.absolute()
+        here = {"CELERIAC_DATA_DIR": str(self._data_dir), "PYTHONUNBUFFERED": "1"}
+        self._env = {**os.environ, **here, **(env or {})}
+        self._services: list[Service] = []
+        self._held = ExitStack()
+
+    def start(self) -> bool:
+        """Whether everything is up and healthy; False when somebody asked to stop meanwhile.
+
+        Raises:
+            ServiceFailed: with the end of what the service printed.
+            EmbeddedServerError: there is no Valkey to run.
+        """
+        return self._start_broker() and self._migrate() and self._start_celery()
+
+    def tend(self) -> None:
+        """Start again what has ended; call it every now and then when not in ``wait``."""
+        for service in self._services:
+            service.tend()
+
+    def wait(self) -> None:
+        """Tend the services until somebody asks to stop."""
+        while not self.interrupts:
+            self.tend()
+            time.sleep(_TURN)
+
+    def stop(self) -> None:
+        """End the services, the last one first; running jobs are waited for until somebody asks again."""
+        while self._services:
+            service = self._services[-1]
+            service.stop(self.interrupts)
+            self._services.pop()
+
+    def __enter__(self) -> Self:
+        self._held.enter_context(_alone(self._data_dir))
+        self._held.enter_context(self.interrupts)
+        self._held.callback(self.stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def _start_broker(self) -> bool:
+        settings = self.app.settings
+        started = True
+        if settings.embedded_broker:
+            spec = services.valkey(self._data_dir)
+            self._repoint()
+            started = self._launch(spec)
+        self.urls["broker"] = maybe_sanitize_url(settings.broker)
+        return started
+
+    def _repoint(self) -> None:
+        """The private Valkey may have moved since this process read its address."""
+        settings = self.app.settings
+        self.app.conf.update(configuration(settings))
+        self.app.backend_cls = f"celeriac.task.results:ResultBackend+{settings.results}"
+
+    def _migrate(self) -> bool:
+        url = self.app.settings.database
+        try:
+            revision = migrate.upgrade(url)
+        except (SQLAlchemyError, CommandError, LedgerUnavailable, OSError) as exc:
+            raise ServiceFailed("the ledger", str(exc).partition("\n")[0]) from exc
+        self.urls["ledger"] = url.render_as_string(hide_password=True)
+        self._voice("up", f"the ledger is at revision {revision}")
+        return not self.interrupts
+
+    def _start_celery(self) -> bool:
+        return (
+            self._launch(services.worker(self.app, self.options))
+            and (not self.options.beat or self._launch(services.beat(self.app, self.options)))
+            and (not self.options.flower or self._start_flower())
+        )
+
+    def _start_flower(self) -> bool:
+        wanted = self.app.settings.flower_port
+        port = services.flower_port(wanted)
+        if wanted not in (0, port):
+            self._voice("up", f"port {wanted} (CELERIAC_FLOWER_PORT) is taken: Flower listens on {port}")
+        self.urls["flower"] = f"http://127.0.0.1:{port}/"
+        return self._launch(services.flower(port, self.options))
+
+    def _launch(self, spec: Spec) -> bool:
+        service = Service(spec, voice=self._voice, env=self._env)
+        self._services.append(service)
+        service.start()
+        return service.await_health(self.interrupts)
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Hold the lock of ``data_dir``, which the kernel gives back when this process ends."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (data_dir / "stack.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StackRunning(str(data_dir)) from None
+        yield

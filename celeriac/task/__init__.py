@@ -1,0 +1,1 @@
+"""What an author of tasks sees, and what an attempt comes to."""

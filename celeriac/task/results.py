@@ -1,0 +1,271 @@
+"""Results: Celery's Redis backend, with the ledger behind it.
+
+Redis has a result for a day, the row for as long as it lives. What Redis has forgotten is
+answered from the ledger; in a worker nothing here may fail a job that has done its work.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import celery.exceptions
+from celery import states
+from celery.backends.redis import RedisBackend
+from celery.backends.redis import ResultConsumer as RedisResultConsumer
+from celery.exceptions import TaskRevokedError
+from kombu.utils.json import loads
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from celeriac.errors import UnreadableError
+from celeriac.events import Event
+from celeriac.ids import optional_id
+from celeriac.ledger.reads import job_rows
+from celeriac.ledger.reads.job_rows import Ending
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.upkeep.parked import fail_parked
+from celeriac.task import failures
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+#: The state of an id that neither Redis nor the ledger knows; plain Celery says PENDING for ever.
+UNKNOWN = "UNKNOWN"
+
+STATUS = {
+    JobState.PENDING: states.PENDING,
+    JobState.RUNNING: states.STARTED,
+    JobState.COMPLETED: states.SUCCESS,
+    JobState.ERROR: states.RETRY,
+    JobState.FAILED: states.FAILURE,
+    JobState.CANCELLED: states.REVOKED,
+}
+
+_LOOK = 2.0  # seconds between two looks of a waiting .get() into the ledger
+_REST = 2.0  # seconds that a failing result store is left alone by the ledger thread
+_AWAY = (RedisError, OSError, RuntimeError)  # the last is what Celery makes of many
+
+
+class ResultConsumer(RedisResultConsumer):
+    """Waits for Redis to publish a result, and looks into the ledger: a flushed Redis never publishes."""
+
+    _looked = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._wanted: set[str] = set()
+
+    def drain_events(self, timeout: float | None = None) -> None:
+        try:
+            super().drain_events(timeout=min(timeout or 1.0, 1.0))
+        except _AWAY:
+            time.sleep(min(timeout or 0.1, 0.1))
+        if time.monotonic() - self._looked >= _LOOK:
+            self._looked = time.monotonic()
+            self._ask_ledger()
+
+    def on_wait_for_pending(self, result: Any, **kwargs: Any) -> None:
+        try:
+            while self._wanted:
+                super().consume_from(self._wanted.pop())
+            super().on_wait_for_pending(result, **kwargs)
+        except _AWAY:
+            logger.warning(Event.RESULTS_AWAY)
+
+    def consume_from(self, task_id: str) -> None:
+        """Note it; subscribed to when somebody waits. A group is enqueued without the result store."""
+        self._wanted.add(task_id)
+
+    def cancel_for(self, task_id: str) -> None:
+        """Called when an AsyncResult is collected, where nobody can handle an error."""
+        self._wanted.discard(task_id)
+        try:
+            super().cancel_for(task_id)
+        except Exception:  # the store is away, or the interpreter is ending
+            self._pubsub = None
+
+    def _ask_ledger(self) -> None:
+        waiting = [task_id for pending in self._pending_results for task_id in list(pending)]
+        for meta in self.backend.from_ledger(waiting):
+            if meta["status"] in states.READY_STATES:
+                self.on_state_change(meta, None)
+
+
+class ResultBackend(RedisBackend):
+    ResultConsumer = ResultConsumer
+
+    app: Celeriac
+    _rest_until = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # redis-py's own retries would keep a ledger thread waiting for ten seconds.
+        self.connparams["retry"] = Retry(NoBackoff(), 1)
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Nothing: before the row, nothing may need Redis. ``.get()`` subscribes."""
+
+    # ---- in a worker
+
+    def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
+        """Store a result if that is possible; the ledger's outcome decides, not this."""
+        if not self._in_worker:
+            return super().store_result(task_id, result, state, *args, **kwargs)
+        try:
+            return super().store_result(task_id, result, state, *args, **kwargs)
+        except _AWAY as exc:
+            logger.warning(Event.RESULT_NOT_STORED, {"job": task_id, "error": type(exc).__name__})
+        except Exception as exc:
+            if not isinstance(result, BaseException):
+                raise  # a return value that is no JSON: an ordinary failure of the job
+            told = failures.failure_of(exc, "")
+            stand_in = UnreadableError(failures.type_name(result), told.exception or "")
+            return self._store_stand_in(task_id, stand_in, state, *args, **kwargs)
+        return result
+
+    def _store_stand_in(self, task_id: str, error: Exception, state: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().store_result(task_id, error, state, *args, **kwargs)
+        except Exception as exc:
+            logger.warning(Event.FAILURE_NOT_STORED, {"job": task_id, "error": type(exc).__name__})
+            return error
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().on_chord_part_return(request, state, result, *args, **kwargs)
+        except _AWAY as exc:
+            logger.warning(Event.CHORD_PART_LOST, {"job": request.id, "error": type(exc).__name__})
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        """Celery's part in Redis, and a parked row for the body: it must end even if Redis forgets it."""
+        super().apply_chord(header_result_args, body, **kwargs)
+        if body.get("subtask_type") is None and body.options.get("task_id"):
+            group, members = header_result_args
+            # Not the body's own group: that is another where it replaced a member of one, or none.
+            waits = {"size": len(list(members)), "immutable": bool(body.immutable), "group": str(group)}
+            self.app.send_task(body.task, body.args, body.kwargs, celeriac_chord=waits, **body.options)
+
+    def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:
+        """The chord failed: so does its body's row."""
+        found = super().chord_error_from_stack(callback, exc)
+        body = optional_id(callback.options.get("task_id") or getattr(callback, "id", None))
+        if body is not None:
+            try:
+                with self.app.database.transaction() as connection:
+                    fail_parked(connection, [body], reason=failures.clean(str(exc), failures.TEXT_LIMIT))
+            except Exception as error:  # the keeper sees it too
+                logger.warning(Event.BODY_NOT_FAILED, {"job": body, "error": type(error).__name__})
+        return found
+
+    def ensure(self, fun: Any, args: Any, **policy: Any) -> Any:
+        """Celery tries twenty times, a second apart; nobody here can wait that long."""
+        return super().ensure(
+            fun, args, **{"max_retries": 1, "interval_start": 0.05, "interval_max": 0.05} | policy
+        )
+
+    def _set(self, key: Any, value: Any, expires: float | None = None) -> None:
+        lifetime = self.expires if expires is None else expires
+        with self.client.pipeline() as pipe:
+            pipe.set(key, value, ex=int(lifetime) if lifetime else None)
+            pipe.publish(key, value)
+            pipe.execute()
+
+    def stored_results(self, jobs: Sequence[UUID]) -> dict[UUID, str]:
+        """The return values of ``jobs`` as JSON, with one request; those that Redis lost are missing."""
+        if time.monotonic() < self._rest_until:
+            return {}
+        try:
+            found = self.mget([self.get_key_for_task(str(job)) for job in jobs])
+        except _AWAY as exc:
+            self._rest_until = time.monotonic() + _REST
+            logger.warning(Event.RESULTS_NOT_COPIED, {"jobs": len(jobs), "error": type(exc).__name__})
+            return {}
+        return {
+            job: value for job, raw in zip(jobs, found, strict=True) if (value := _value(raw)) is not None
+        }
+
+    @property
+    def _in_worker(self) -> bool:
+        return (
+            self.app.current_worker_task is not None or getattr(self.app, "ledger_thread", None) is not None
+        )
+
+    # ---- for those who ask
+
+    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        try:
+            meta: dict[str, Any] = super()._get_task_meta_for(task_id)
+        except _AWAY:
+            meta = {"status": states.PENDING, "result": None}
+        if meta["status"] in states.READY_STATES or self._in_worker:
+            return meta
+        found = self.from_ledger([task_id])
+        if not found:
+            return meta if meta["status"] != states.PENDING else {"status": UNKNOWN, "result": None}
+        told = found[0]
+        return meta if meta["status"] not in (states.PENDING, states.STARTED) and not _final(told) else told
+
+    def from_ledger(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """What the ledger says of ``task_ids``, as Celery's result meta; those without a row are missing."""
+        wanted = [job for job in map(optional_id, task_ids) if job is not None]
+        if not wanted:
+            return []
+        try:
+            with self.app.database.reading() as connection:
+                return [_meta(ending) for ending in job_rows.endings(connection, wanted).values()]
+        except Exception as exc:  # neither store can be reached: the caller waits on
+            logger.warning(Event.LEDGER_NOT_ASKED, {"error": type(exc).__name__})
+            return []
+
+
+def _final(meta: dict[str, Any]) -> bool:
+    return meta["status"] in states.READY_STATES
+
+
+def _value(raw: Any) -> str | None:
+    """The ``result`` of a stored meta as JSON; None when there is none that succeeded."""
+    try:
+        meta = json.loads(raw) if raw else None
+    except ValueError:
+        return None
+    if not isinstance(meta, dict) or meta.get("status") != states.SUCCESS:
+        return None
+    return json.dumps(meta.get("result"))
+
+
+def _exception(line: str) -> Exception:
+    """The exception that a row's failure tells of (``kind: type: text``), as far as it can be rebuilt."""
+    _, _, told = line.partition(": ")
+    name, _, text = told.partition(": ")
+    known = getattr(builtins, name, None) or getattr(celery.exceptions, name.rpartition(".")[2], None)
+    if isinstance(known, type) and issubclass(known, Exception):
+        return known(text)
+    return UnreadableError(name or "failed", text)
+
+
+def _meta(ending: Ending) -> dict[str, Any]:
+    status = STATUS[ending.state]
+    result: Any = None
+    if ending.state is JobState.COMPLETED and ending.result is not None:
+        result = loads(ending.result)
+    elif ending.state is JobState.FAILED:
+        result = _exception(ending.failure_info or "failed")
+    elif ending.state is JobState.CANCELLED:
+        result = TaskRevokedError(ending.failure_info or "cancelled")
+    return {
+        "task_id": str(ending.id),
+        "status": status,
+        "result": result,
+        "traceback": None,
+        "children": [],
+        "date_done": ending.finished and ending.finished.isoformat(),
+    }

@@ -1,0 +1,356 @@
+"""The base class of every task: what a task's author can ask for, and how an attempt fails.
+
+A failure with tries left leaves the attempt as a ``Retry``, so that callbacks, chords and
+``.get()`` do not hear of it before the last try. The ledger decides what follows; nothing here
+needs a connection to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
+
+from billiard.common import terminate_handler_fired
+from celery.app.task import Task as CeleryTask
+from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
+from celery.utils.time import get_exponential_backoff_interval
+
+from celeriac.broker.wire import STAMP
+from celeriac.enqueue.pending import collecting, take_retry
+from celeriac.errors import BadArgument, TaskExited
+from celeriac.ledger.writes.cancel import is_requested
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.outcomes import Failure
+from celeriac.ledger.writes.replay import ENDLESS
+from celeriac.priorities import parse as parse_priority
+from celeriac.task import failures
+
+if TYPE_CHECKING:
+    from celery.result import AsyncResult
+
+_CANCEL_LOOK = 1.0  # seconds between two looks of a task for a cancel request
+
+_OWN_WORDS = (Retry, Ignore, Reject)
+_FOR_THE_WORKER = (WorkerShutdown, WorkerTerminate, KeyboardInterrupt)
+
+
+class JobRetry(Retry):
+    """A retry on its way from the attempt to the ledger thread; carries what the next attempt runs."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        exc: Any = None,
+        when: Any = None,
+        again: NewJob | None = None,
+        failure: Failure | None = None,
+        tries: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(message, exc, when, **kwargs)
+        self.again = again
+        self.failure = failure
+        self.tries = tries  # a limit that this call of retry() set
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (
+            self.message,
+            failures.portable(self.exc),
+            self.when,
+            self.again,
+            self.failure,
+            self.tries,
+        )
+
+
+class Replaced(Ignore):
+    """A task that replaced itself, on its way to the ledger thread.
+
+    Args:
+        message: what runs under the same id now; None when that is sent later by another job.
+        successors: the jobs that are to exist if the replacement is accepted.
+    """
+
+    def __init__(self, message: NewJob | None, successors: tuple[NewJob, ...]) -> None:
+        super().__init__(message, successors)
+        self.replacement = message
+        self.successors = successors
+
+
+class Task(CeleryTask):
+    """What every task of this app is made of.
+
+    Attributes:
+        priority: of its jobs, by name or from 0 to 100; chooses their queue.
+        max_tries: attempts before it is a dead letter; ``max_retries + 1`` where that is given.
+        timeout: seconds an attempt may take; the soft limit, the hard one follows shortly after.
+        user_id: on whose behalf its jobs run, unless the call says so.
+        retry_base: seconds; the delay before the next attempt is ``retry_base * 2 ** failed attempts``.
+        retry_max: seconds; the longest such delay.
+        keep_days: days that its finished jobs are kept, unless they are dead letters.
+    """
+
+    Request = "celeriac.worker.gate.request:JobRequest"
+
+    max_tries: int | None = None
+    timeout: float | None = None
+    user_id: str | None = None
+    retry_base: float | None = None
+    retry_max: float | None = None
+    keep_days: float | None = None
+    #: None: the ledger's backoff. Celery's own default is three minutes.
+    default_retry_delay = None
+
+    _declared_retries: int | str | None = "unset"
+    _own_priority: int | None = None
+    _exec_options: dict[str, Any] | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__
+        if "max_retries" in own and not isinstance(own["max_retries"], property):
+            cls._declared_retries = own["max_retries"]
+            del cls.max_retries  # or it would hide the property, which knows the running job's limit
+        if own.get("priority") is not None:  # which Celery 5.7 warns of as an attribute
+            cls._own_priority = parse_priority(own["priority"])
+            del cls.priority
+        if own.get("acks_late") is False:
+            raise BadArgument(
+                "acks_late", f"{cls.__name__}: the ledger needs late acknowledgement, found False"
+            )
+        _check_option("max_tries", cls.max_tries, least=1)
+        _check_option("timeout", cls.timeout, least=0.001)
+
+    def _get_exec_options(self) -> dict[str, Any]:
+        if self._exec_options is None:
+            self._exec_options = {**super()._get_exec_options(), "priority": self._own_priority}
+        options: dict[str, Any] = self._exec_options
+        return options
+
+    # ---- what the author and the caller see
+
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *rest: Any,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Enqueue a job of this task: its row, then its message.
+
+        Takes Celery's options, and ``priority`` (name or 0 to 100), ``max_tries``, ``timeout``
+        (seconds), ``user_id``, ``idempotency_key``.
+
+        Raises:
+            BadArgument, PayloadTooLarge, UnknownTask: nothing was written.
+            LedgerUnavailable: the database cannot be reached; the job was refused.
+            EnqueueUncertain: the database fell silent inside the commit.
+        """
+        return super().apply_async(args, kwargs, *rest, **options)
+
+    async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+        """``delay`` for asyncio: the event loop goes on while the row is written."""
+        return await asyncio.to_thread(self.apply_async, args, kwargs)
+
+    @property
+    def attempt(self) -> int:
+        """The number of the running attempt, 1 for the first; with the job's id, an idempotency key."""
+        return int(self._stamp.get("attempt", self.request.retries + 1))
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked that the running job stop; the task decides when.
+
+        Read from the ledger, at most once a second.
+        """
+        request = self.request
+        if request.called_directly or request.is_eager:
+            return False
+        asked, seen = request.__dict__.get("celeriac_cancel", (0.0, False))
+        if not seen and time.monotonic() - asked >= _CANCEL_LOOK:
+            with self.app.database.reading() as connection:
+                seen = is_requested(connection, UUID(request.id))
+            request.celeriac_cancel = (time.monotonic(), seen)
+        return bool(seen)
+
+    @property
+    def max_retries(self) -> int | None:
+        """Retries of the running job; outside a job, of a job that is enqueued with no word on it."""
+        tries = self._stamp.get("tries")
+        return int(tries) - 1 if tries else self.default_tries - 1
+
+    @max_retries.setter
+    def max_retries(self, value: int | None) -> None:
+        self._declared_retries = value
+
+    @property
+    def default_tries(self) -> int:
+        """Tries of a job of this task that is enqueued with no word on it."""
+        if self.max_tries is not None:
+            return self.max_tries
+        if self._declared_retries == "unset":
+            return int(self.app.settings.max_tries)
+        return ENDLESS if self._declared_retries is None else int(self._declared_retries) + 1
+
+    # Celery keeps a retry limit given to one call on the task object, which threads share, and
+    # asks by hasattr whether there is one. Here it is the running job's own.
+    @property
+    def override_max_retries(self) -> int | None:
+        if "limit" not in self._stamp:
+            raise AttributeError("override_max_retries")
+        limit: int | None = self._stamp["limit"]
+        return limit
+
+    @override_max_retries.setter
+    def override_max_retries(self, value: int | None) -> None:
+        self._stamp["limit"] = value
+
+    @override_max_retries.deleter
+    def override_max_retries(self) -> None:
+        self._stamp.pop("limit", None)
+
+    # ---- an attempt
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        request = self.request_stack.top
+        if request is None or request.called_directly or request._protected:
+            return super().__call__(*args, **kwargs)
+        request._protected = 1  # as Celery's own guard does: a call from inside is a plain call
+        if request.is_eager:
+            return self.run(*args, **kwargs)
+        return self._attempt(request, args, kwargs)
+
+    def _attempt(self, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        try:
+            result = self.run(*args, **kwargs)
+        except (*_OWN_WORDS, *_FOR_THE_WORKER):
+            raise
+        except BaseException as exc:
+            if type(exc).__name__ == "GreenletExit" or _is_terminated(exc):
+                raise  # gevent ends a greenlet with the one, billiard a child with the other
+            self._fail(request, exc)
+        again = take_retry(request)
+        if again is not None:  # self.retry(throw=False): the attempt asked for another and went on
+            raise self._job_retry(again, None, when=None)
+        return result
+
+    def _fail(self, request: Any, exc: BaseException) -> NoReturn:
+        error = exc if isinstance(exc, Exception) else TaskExited(type(exc).__name__, failures.text_of(exc))
+        again = take_retry(request)
+        if again is not None:
+            raise self._job_retry(again, exc, when=None) from exc
+        if request.get("celeriac_final") or not self._retries(exc) or self._is_last(request):
+            self._give_up(error, exc)
+        try:
+            retry = self.retry(exc=failures.presentable(error), throw=False)
+        except Reject:  # its arguments do not fit the task: another attempt would fail alike
+            self._give_up(error, exc)
+        raise retry from None
+
+    def _give_up(self, error: Exception, exc: BaseException) -> NoReturn:
+        shown = failures.presentable(error)
+        if shown is exc:
+            raise shown
+        raise shown.with_traceback(exc.__traceback__) from None
+
+    def _retries(self, exc: BaseException) -> bool:
+        if "autoretry_for" in _declared(type(self)):
+            return False  # the author chose: Celery's own wrapper has retried what they named
+        excluded = getattr(self, "dont_autoretry_for", ())
+        return not isinstance(exc, tuple(excluded))
+
+    def _is_last(self, request: Any) -> bool:
+        limit = self._stamp.get("limit", self.max_retries)
+        return limit is not None and request.retries >= limit
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: Any = None,
+        throw: bool = True,
+        eta: Any = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Celery's ``retry``; without ``countdown`` or ``eta`` it waits for the task's backoff."""
+        request = self.request
+        options |= {"eta": eta, "countdown": countdown, "max_retries": max_retries}
+        if request.called_directly or request.is_eager:
+            return super().retry(args, kwargs, exc=exc, throw=throw, **options)
+        if eta is None and countdown is None:
+            wait = self.default_retry_delay
+            options["countdown"] = self.backoff(request.retries + 1) if wait is None else wait
+        try:
+            retry = super().retry(args, kwargs, exc=exc, throw=False, **options)
+        except Exception:
+            request.celeriac_final = True  # its limit is reached, or its message cannot be made
+            raise
+        again = take_retry(request)
+        if again is None:  # a task class that sends its retry elsewhere
+            raise retry
+        made = self._job_retry(again, exc, when=retry.when)
+        made.tries = None if max_retries is None else int(max_retries) + 1
+        if throw:
+            raise made
+        request.celeriac_retry = again
+        return made
+
+    def backoff(self, failed: int) -> float:
+        """Seconds from the ``failed``-th failed attempt to the next one."""
+        settings = self.app.settings
+        jitter = getattr(self, "retry_jitter", None)
+        factor = getattr(self, "retry_backoff", None)
+        if factor:
+            ceiling = int(getattr(self, "retry_backoff_max", 600))
+            full = True if jitter is None else bool(jitter)
+            return float(get_exponential_backoff_interval(int(max(1.0, factor)), failed - 1, ceiling, full))
+        base = settings.retry_base if self.retry_base is None else self.retry_base
+        longest = settings.retry_max if self.retry_max is None else self.retry_max
+        delay = min(base * 2.0 ** min(failed, 64), longest)
+        if jitter is True:
+            return random.uniform(0, delay)
+        share = settings.retry_jitter if jitter is None else float(jitter)
+        return float(delay * (1 + random.uniform(0, share)))
+
+    def _job_retry(self, again: NewJob, exc: BaseException | None, *, when: Any) -> JobRetry:
+        failure = failures.failure_of(exc) if isinstance(exc, BaseException) else None
+        return JobRetry(None, exc, again.delay if when is None else when, again, failure)
+
+    def on_replace(self, sig: Any) -> Any:
+        request = self.request
+        if request.called_directly or request.is_eager:
+            return super().on_replace(sig)
+        with collecting() as jobs, suppress(Ignore):  # Celery's word for it; ours carries the messages
+            super().on_replace(sig)
+        own = [job for job in jobs if str(job.id) == request.id]
+        raise Replaced(own[0] if own else None, tuple(job for job in jobs if str(job.id) != request.id))
+
+    @property
+    def _stamp(self) -> dict[str, Any]:
+        """What the worker's gate wrote on the running job's message; empty outside of a job."""
+        stamp: dict[str, Any] | None = self.request.get(STAMP)
+        return {} if stamp is None else stamp
+
+
+def _is_terminated(exc: BaseException) -> bool:
+    """Whether ``exc`` is how a child is told to end, which a task must not survive."""
+    return isinstance(exc, SystemExit) and bool(terminate_handler_fired())
+
+
+def _declared(kind: type) -> set[str]:
+    """The attributes that a task class and its bases below ours declare."""
+    return {name for base in kind.__mro__[: kind.__mro__.index(Task)] for name in base.__dict__}
+
+
+def _check_option(name: str, value: object, *, least: float) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+        raise BadArgument(name, f"wanted a number of at least {least:g}, found {value!r}")

@@ -1,0 +1,134 @@
+"""Run what is due in this process, as a worker does: dispatch, claim, attempt, outcome."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celery.concurrency.solo import TaskPool
+
+from celeriac.broker import wire
+from celeriac.broker.transport import Message
+from celeriac.ids import new_uuid
+from celeriac.ledger.upkeep import dispatch, worker_rows
+from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.worker.counters import Meter
+from celeriac.worker.gate.claim_book import ClaimBook
+from celeriac.worker.gate.request import JobRequest
+from celeriac.worker.gate.turn import Turn, TurnCallbacks
+from celeriac.worker.gate.turn_input import AttemptReport, TurnInput
+from celeriac.worker.watermarks import Watermarks
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+
+class Drain:
+    """A worker of one test: one job at a time, in the caller's thread."""
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+        self._worker = new_uuid()
+        self._book = ClaimBook()
+        self._reports: list[AttemptReport] = []
+        self._ended: set[str] = set()
+        self._pool = TaskPool(1, app=app)
+        self._pool.start()
+        self._turn = Turn(
+            app.database,
+            worker=self._worker,
+            book=self._book,
+            tasks=app.tasks,
+            max_tries=app.settings.max_tries,
+            watermarks=Watermarks(0),
+            callbacks=TurnCallbacks(
+                hand_over=self._attempt,
+                drop=_nothing,
+                fetch_results=app.backend.stored_results,
+                on_change=lambda: None,
+            ),
+            meter=Meter(),
+        )
+
+    def run(self, *, limit: int) -> set[str]:
+        """Run jobs until none is due; return the ids of all that were attempted.
+
+        Raises:
+            RuntimeError: more than ``limit`` attempts were made.
+        """
+        own, self._app.ledger_thread = getattr(self._app, "ledger_thread", None), self  # type: ignore[assignment]
+        try:
+            self._sign_on()
+            for _ in range(limit):
+                message = self._next()
+                if message is None:
+                    return self._ended
+                self._turn.take(TurnInput(arrived=[message]), room=1)
+                self._turn.take(TurnInput(reports=self._reports), room=0)
+                self._reports = []
+            raise RuntimeError(f"more than {limit} attempts: does a task enqueue itself for ever?")
+        finally:
+            self._app.ledger_thread = own  # type: ignore[assignment]
+
+    # ---- what a request asks of the ledger thread
+
+    def report(self, outcome: Outcome, request: JobRequest | None = None) -> None:
+        self._book.ended(outcome.id)
+        self._reports.append(AttemptReport.by(request, outcome))
+
+    def started(self, job: UUID) -> None:
+        self._book.started(job)
+
+    # ---- a turn
+
+    def _next(self) -> Message | None:
+        """The message of the most important row that is due."""
+        with self._app.database.transaction() as connection:
+            for level in dispatch.levels(connection):
+                if level.due_in <= 0:
+                    for row in dispatch.take_due(connection, level.priority, limit=1):
+                        return Message(json.loads(wire.write(row)), channel=_Channel())
+        return None
+
+    def _attempt(self, messages: list[Any]) -> None:
+        for message in messages:
+            task = self._app.tasks[message.headers["task"]]
+            request = JobRequest(message, app=self._app, task=task, hostname="drain", on_ack=_nothing)
+            self._ended.add(request.id)
+            request.execute_using_pool(self._pool)
+
+    def _sign_on(self) -> None:
+        start = WorkerStart(
+            id=self._worker,
+            hostname="drain",
+            pid=0,
+            pool="solo",
+            concurrency=1,
+            queues=[],
+            tasks="",
+            version="",
+        )
+        with self._app.database.transaction() as connection:
+            worker_rows.sign_on(connection, start)
+
+
+class _Channel:
+    """Where a message's acknowledgement goes: there is no broker."""
+
+    def basic_ack(self, *_: Any, **__: Any) -> None: ...
+
+    def message_to_python(self, message: Any) -> Any:
+        return message
+
+    body_encoding = None
+
+    @staticmethod
+    def decode_body(body: str, encoding: str | None = None) -> bytes:
+        from base64 import b64decode
+
+        return b64decode(body) if encoding == "base64" else body.encode()
+
+
+def _nothing(*_: object) -> None: ...

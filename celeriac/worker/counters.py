@@ -1,0 +1,91 @@
+"""What a worker counts for Prometheus: once a turn where that will do, at most twice a job.
+
+Counters begin anew with the worker; what the ledger knows, the exporter reads (``celeriac.operate.ledger_metrics``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes.claims import Claimed
+from celeriac.worker.gate.turn_input import AttemptReport
+
+#: Seconds; a job's wait and run are of any length.
+_OF_JOBS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+
+#: Seconds; what should be quick.
+_OF_TURNS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+_OF_BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+#: Tasks that are told apart; the others together are ``other``.
+_TASKS = 200
+
+
+class Meter:
+    """Of one worker; the registry is its own. Written by several threads."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._tasks: set[str] = set()
+        self._ended = self._counter("attempts", "attempts by what they came to", "task", "outcome")
+        self._ran = self._histogram("run_seconds", "how long attempts ran", _OF_JOBS, "task")
+        self._waited = self._histogram(
+            "wait_seconds", "from the sending of a message to the claim of its job", _OF_JOBS, "queue"
+        )
+        self._turns = self._histogram("turn_seconds", "transactions of outcomes and claims", _OF_TURNS)
+        self._batches = self._histogram("turn_jobs", "outcomes and deliveries of a transaction", _OF_BATCHES)
+        self._lag = self._histogram(
+            "dispatch_lag_seconds", "how long the earliest of a batch had been due", _OF_TURNS
+        )
+        self.sent = self._counter("dispatched", "messages sent of jobs that became due")
+        self.stranded = self._counter("stranded", "messages that the broker lost, to be sent again")
+        self.rescued = self._counter("rescued", "attempts taken back from dead workers")
+        self.refused = self._counter("refused_outcomes", "outcomes that came too late")
+        self.dropped = self._counter("dropped_deliveries", "copies, and deliveries of jobs that were not due")
+
+    def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """Show a value that is asked for when it is scraped."""
+        Gauge(f"celeriac_worker_{name}", what, registry=self.registry).set_function(value)
+
+    def took_turn(self, seconds: float, *, jobs: int) -> None:
+        self._turns.observe(seconds)
+        self._batches.observe(jobs)
+
+    def claimed(self, jobs: Iterable[Claimed]) -> None:
+        for job in jobs:
+            self._waited.labels(job.queue).observe(max(0.0, job.waited.total_seconds()))
+
+    def ended(self, reports: Sequence[AttemptReport], accepted: Mapping[UUID, JobState]) -> None:
+        """Count attempts by task and by what the ledger made of them."""
+        attempts = Tally((item.task, accepted.get(item.outcome.id)) for item in reports)
+        for (task, state), number in attempts.items():
+            if state is not None:
+                self._ended.labels(self._told_apart(task), state.value).inc(number)
+        self.refused.inc(sum(number for (_, state), number in attempts.items() if state is None))
+        for item in reports:
+            if item.took is not None:
+                self._ran.labels(self._told_apart(item.task)).observe(item.took)
+
+    def late(self, seconds: float) -> None:
+        """A batch was sent whose earliest job had been due for ``seconds``."""
+        self._lag.observe(seconds)
+
+    def _told_apart(self, task: str | None) -> str:
+        if task in self._tasks:
+            return task
+        if task is None or len(self._tasks) >= _TASKS:
+            return "other"
+        self._tasks.add(task)
+        return task
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(f"celeriac_worker_{name}", what, labels, registry=self.registry)
+
+    def _histogram(self, name: str, what: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"celeriac_worker_{name}", what, labels, registry=self.registry, buckets=buckets)

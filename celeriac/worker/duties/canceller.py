@@ -1,0 +1,61 @@
+"""Cancel: pass the ledger's cancel requests on to the jobs that run here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from celery.worker import state
+
+from celeriac.events import Event
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.upkeep import rescue
+from celeriac.ledger.writes.cancel import Mode
+
+logger = logging.getLogger(__name__)
+
+
+class Canceller:
+    """A soft request is read by the task itself; a hard one terminates its child.
+
+    Args:
+        in_event_loop: runs a call in the thread that the pool belongs to.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        worker: UUID,
+        pool: Callable[[], Any],
+        in_event_loop: Callable[[Callable[[], Any]], Any],
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._pool = pool
+        self._in_event_loop = in_event_loop
+        self._reports: set[UUID] = set()
+
+    def pass_on(self) -> None:
+        """Look for cancel requests of this worker's running jobs, and act on the new ones."""
+        with self._database.reading() as connection:
+            rows = rescue.held_by(connection, [self._worker])
+        wanted = {row.id: row.cancel_requested for row in rows if row.cancel_requested}
+        for job, mode in wanted.items():
+            if job not in self._reports:
+                self._in_event_loop(lambda job=job, mode=mode: self._act(job, mode))  # type: ignore[misc]
+        self._reports.intersection_update(wanted)
+
+    def _act(self, job: UUID, mode: str) -> None:
+        request = state.requests.get(str(job))
+        if request is None or request.time_start is None:
+            # Not begun, or ended, or in the bucket of a rate limit: Celery drops it when its turn comes.
+            state.revoked.add(str(job))
+        elif mode == Mode.HARD:
+            try:
+                self._reports.add(job)  # once; a soft request may be made harder later
+                request.terminate(self._pool(), signal="SIGTERM")
+            except NotImplementedError:
+                logger.warning(Event.CANNOT_TERMINATE, {"job": job})

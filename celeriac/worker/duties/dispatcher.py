@@ -1,0 +1,57 @@
+"""Dispatch: send the messages of rows that are due, most important first, by the one rule for sending."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from celeriac.broker import sending
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.upkeep import dispatch
+from celeriac.ledger.writes.claims import Message
+from celeriac.worker.counters import Meter
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+BATCH = 500
+
+_LONGEST = 1.0  # seconds at a time
+_OTHERS = 0.05  # seconds until the next look
+
+
+class Dispatcher:
+    def __init__(self, app: Celeriac, database: Database, *, meter: Meter) -> None:
+        self._app = app
+        self._database = database
+        self._meter = meter
+
+    def run(self) -> float | None:
+        """Send what is due, for about a second; return the seconds until more is, None when nothing waits."""
+        end = time.monotonic() + _LONGEST
+        while True:
+            with self._database.reading() as connection:
+                levels = dispatch.levels(connection)
+            due = [level.priority for level in levels if level.due_in <= 0]
+            if not due:
+                return min((level.due_in for level in levels), default=None)
+            sent = None if self._app.broker_state.resting else self._send(due)
+            if sent is None:
+                return 1.0
+            self._meter.late(max(-level.due_in for level in levels))
+            if not sent:
+                return _OTHERS  # are sending all that is due
+            if time.monotonic() >= end:
+                return 0.0  # the keeper has other duties, its heartbeat first
+
+    def _send(self, priorities: list[int]) -> int | None:
+        """Send one batch; return how many, None when the broker did not take them."""
+        messages: list[Message] = []
+        with self._database.transaction() as connection:
+            for priority in priorities:
+                if len(messages) < BATCH:
+                    messages += dispatch.take_due(connection, priority, limit=BATCH - len(messages))
+        if messages and not sending.send(self._app, messages, database=self._database):
+            return None
+        self._meter.sent.inc(len(messages))
+        return len(messages)

@@ -1,0 +1,86 @@
+"""The worker's care of the ledger, in a thread of its own. No leader: guarded updates make it safe."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from celeriac.events import Event
+from celeriac.ledger.connection.database import UNREACHABLE
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_SLEEP = 1.0  # seconds
+_FIRST_REST = 0.2  # seconds after a duty failed
+
+
+@dataclass(slots=True, eq=False)
+class Duty:
+    """Something that is done again and again.
+
+    Attributes:
+        run: does it; may return the seconds until it has to be done again.
+        every: seconds between two times, unless ``run`` says otherwise.
+        on_poke: whether a poke makes it due.
+    """
+
+    name: str
+    run: Callable[[], float | None]
+    every: float
+    on_poke: bool = False
+    due: float = 0.0  # on the monotonic clock
+    rest: float = 0.0
+
+
+class Keeper:
+    """Sleeps until the next duty; poked when its own worker made something due.
+
+    Args:
+        longest_rest: seconds; the back-off of a failing duty stays below a third of the silence
+            after which a worker is dead, or the end of an outage would be noticed too late.
+    """
+
+    def __init__(self, duties: list[Duty], *, longest_rest: float) -> None:
+        self._duties = duties
+        self._longest_rest = longest_rest
+        self._poked = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def poke(self) -> None:
+        """Look at once for what is due."""
+        self._poked.set()
+
+    def stop(self, *, within: float) -> None:
+        self._stopping = True
+        self._poked.set()
+        if self._thread.is_alive():
+            self._thread.join(within)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            poked = self._poked.is_set()
+            self._poked.clear()
+            for duty in self._duties:
+                if duty.due <= time.monotonic() or (poked and duty.on_poke and not duty.rest):
+                    self._do(duty)
+            wait = min(duty.due for duty in self._duties) - time.monotonic()
+            self._poked.wait(max(0.0, min(wait, _LONGEST_SLEEP)))
+
+    def _do(self, duty: Duty) -> None:
+        try:
+            wait = duty.run()
+            duty.rest = 0.0
+        except Exception as exc:  # the keeper must live through every outage
+            duty.rest = wait = min(max(duty.rest * 2, _FIRST_REST), self._longest_rest)
+            if isinstance(exc, UNREACHABLE):
+                logger.warning(Event.DUTY_WAITS, {"duty": duty.name, "error": type(exc).__name__})
+            else:
+                logger.exception(Event.DUTY_FAILED, {"duty": duty.name})
+        duty.due = time.monotonic() + (duty.every if wait is None else min(wait, duty.every))

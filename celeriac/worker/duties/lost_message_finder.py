@@ -1,0 +1,66 @@
+"""Strand detection: which of this worker's queues have rows whose message is gone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from celeriac.events import Event
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.upkeep import lost_messages
+from celeriac.worker.counters import Meter
+from celeriac.worker.watermarks import Watermarks
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for a message to be claimed once another that was sent later has been, or its queue is empty.
+GRACE = 10.0
+
+
+class LostMessageFinder:
+    def __init__(
+        self,
+        app: Celeriac,
+        database: Database,
+        watermarks: Watermarks,
+        *,
+        queues: Callable[[], Iterable[str]],
+        on_change: Callable[[], None],
+        meter: Meter,
+    ) -> None:
+        self._app = app
+        self._database = database
+        self._watermarks = watermarks
+        self._queues = queues
+        self._on_change = on_change
+        self._meter = meter
+
+    def sweep(self) -> None:
+        """Clear the mark of stranded rows of the queues that this worker consumes."""
+        queues = list(self._queues())
+        empty = self._empty(queues)
+        found = 0
+        with self._database.transaction() as connection:
+            for queue in queues:
+                before = None if queue in empty else self._watermarks.reached(queue)
+                if queue in empty or before is not None:
+                    found += lost_messages.mark_unsent(connection, queue, grace=GRACE, before=before)
+        if found:
+            self._meter.stranded.inc(found)
+            logger.warning(Event.STRANDED, {"jobs": found})
+            self._on_change()
+
+    def _empty(self, queues: list[str]) -> set[str]:
+        """The queues in which the broker has nothing; none when it cannot be asked."""
+        if self._app.broker_state.resting:
+            return set()
+        try:
+            with self._app.connection_or_acquire() as connection:
+                channel = connection.default_channel
+                return {queue for queue in queues if not channel._size(queue)}
+        except self._app.broker_errors:
+            return set()

@@ -1,0 +1,1 @@
+"""The worker's gate: deliveries in, claims, outcomes."""

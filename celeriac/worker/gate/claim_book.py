@@ -1,0 +1,81 @@
+"""The worker's one book: which attempts it holds, from before the claim until the outcome is committed."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(slots=True)
+class Holding:
+    """One job in this worker's hands.
+
+    Attributes:
+        attempt: 0 while the claim's answer is not known.
+        started: whether a pool child has begun with it.
+        ended: whether its outcome is told and waits to be committed.
+    """
+
+    attempt: int = 0
+    started: bool = False
+    ended: bool = False
+
+
+class ClaimBook:
+    """Read and written by the event loop, the ledger thread and the keeper."""
+
+    def __init__(self) -> None:
+        self._book: dict[UUID, Holding] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._book)
+
+    def __contains__(self, job: UUID) -> bool:
+        return job in self._book
+
+    def enter(self, job: UUID) -> bool:
+        """Enter a job that is about to be claimed; False when it is in these hands already."""
+        with self._lock:
+            if job in self._book:
+                return False
+            self._book[job] = Holding()
+            return True
+
+    def won(self, job: UUID, attempt: int) -> None:
+        with self._lock:
+            self._book[job] = Holding(attempt)
+
+    def started(self, job: UUID) -> None:
+        with self._lock:
+            if holding := self._book.get(job):
+                holding.started = True
+
+    def ended(self, job: UUID) -> None:
+        with self._lock:
+            if holding := self._book.get(job):
+                holding.ended = True
+
+    def leave(self, job: UUID) -> None:
+        with self._lock:
+            self._book.pop(job, None)
+
+    def jobs(self) -> list[UUID]:
+        with self._lock:
+            return list(self._book)
+
+    def attempt_of(self, job: UUID) -> int | None:
+        """The number of the attempt in these hands; None when there is none, or its claim is not answered."""
+        holding = self._book.get(job)
+        return (holding.attempt or None) if holding else None
+
+    def open(self) -> list[tuple[UUID, int]]:
+        """The attempts that were won and whose outcome nobody has told."""
+        with self._lock:
+            return [(job, h.attempt) for job, h in self._book.items() if h.attempt and not h.ended]
+
+    def unfinished(self) -> int:
+        """How many jobs wait for a child or run in one."""
+        with self._lock:
+            return sum(1 for holding in self._book.values() if holding.attempt and not holding.ended)

@@ -1,0 +1,195 @@
+"""What a delivery is: one of ours, a foreign one to adopt, or one that nobody can read. Decided, not done."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Container
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from celeriac.broker import signing
+from celeriac.broker.wire import STAMP
+from celeriac.enqueue.arguments import check_text
+from celeriac.errors import BadArgument, NotSigned
+from celeriac.ids import new_id, optional_id
+from celeriac.ledger.schema.columns import LATEST
+from celeriac.ledger.schema.models import NAME_LENGTH
+from celeriac.ledger.writes.claims import Claimed, Message
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.quarantine import Unreadable
+from celeriac.priorities import parse as parse_priority
+from celeriac.priorities import priority_of
+from celeriac.task.failures import clean
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A delivery that names a job.
+
+    Attributes:
+        dispatch: the dispatch count that its message was stamped with; None on a foreign message.
+        known: whether this worker knows its task.
+        adopted: the row to write first, of a foreign message.
+    """
+
+    message: Any
+    job: UUID
+    dispatch: int | None
+    known: bool
+    adopted: NewJob | None = None
+
+
+def read(
+    message: Any, tasks: Container[str], *, max_tries: int, signs: bool = False
+) -> Delivery | Unreadable:
+    """What ``message`` is. Never raises: anybody can push anything into a queue.
+
+    Args:
+        signs: whether only signed messages are taken.
+    """
+    try:
+        return _read(message, tasks, max_tries, signs)
+    except NotSigned as exc:
+        return unreadable(message, str(exc))
+    except Exception as exc:  # a delivery must never end a worker
+        return unreadable(message, f"{type(exc).__name__}: {exc}")
+
+
+def _read(message: Any, tasks: Container[str], max_tries: int, signs: bool) -> Delivery | Unreadable:
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    job, task, stamp = optional_id(headers.get("id")), headers.get("task"), headers.get(STAMP)
+    dispatch = stamp.get("dispatch") if isinstance(stamp, dict) else None
+    if job is not None and isinstance(dispatch, int):
+        # A damaged copy of ours counts as an old one: its row has the true message. Where messages are
+        # signed every copy does, for a signature does not cover the headers.
+        old = signs or getattr(message, "damage", None) is not None
+        return Delivery(message, job, -1 if old else dispatch, task in tasks)
+    if getattr(message, "damage", None) is not None:
+        return unreadable(message, message.damage)
+    if job is None:
+        return unreadable(message, f"its id is no UUID: {str(headers.get('id'))[:80]!r}")
+    if not isinstance(task, str) or not task or len(task) > NAME_LENGTH:
+        return unreadable(message, "it names no task; messages of protocol 2 are understood")
+    body = signing.opened(message.body, message.content_type or "") if signs else message.decode()
+    if not _is_task_body(body):
+        return unreadable(message, "its body is not [args, kwargs, options]", job=job)
+    if signs and signing.OWNER in (body[2] or ()):
+        return unreadable(message, "it is a copy of a message of this platform, without its stamp", job=job)
+    return Delivery(message, job, None, task in tasks, _adopted(message, headers, job, task, max_tries))
+
+
+def _is_task_body(body: Any) -> bool:
+    if not isinstance(body, list | tuple) or len(body) != 3:
+        return False
+    args, kwargs, options = body
+    return isinstance(args, list | tuple) and isinstance(kwargs, dict) and isinstance(options, dict | None)
+
+
+def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tries: int) -> NewJob:
+    queue = str(message.delivery_info.get("routing_key") or "")
+    body = message.body
+    kept = {
+        key: value for key, value in headers.items() if key not in ("eta", "expires", "compression", STAMP)
+    }
+    return NewJob(
+        id=job,
+        job_type=check_text("task", task, length=NAME_LENGTH),
+        queue=queue,
+        priority=_priority(message.properties.get("priority"), queue),
+        payload=body.encode("utf-8") if isinstance(body, str) else bytes(body),
+        content_type=check_text("content type", message.content_type, length=NAME_LENGTH),
+        content_encoding=check_text("encoding", message.content_encoding or "utf-8", length=NAME_LENGTH),
+        headers=_storable(kept) | {"eta": None, "expires": None, "retries": 0},
+        max_tries=max_tries,
+        not_before=_moment(headers.get("eta")),
+        expires=_moment(headers.get("expires")),
+        root_id=optional_id(headers.get("root_id")),
+        parent_id=optional_id(headers.get("parent_id")),
+        group_id=optional_id(headers.get("group")),
+    )
+
+
+def unreadable(message: Any, reason: str, *, job: UUID | None = None) -> Unreadable:
+    """The dead letter for a delivery that no worker can run."""
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    body = getattr(message, "raw", b"") or message.body
+    task = headers.get("task")
+    return Unreadable(
+        job or optional_id(headers.get("id")) or UUID(new_id()),
+        clean(str(message.delivery_info.get("routing_key") or "unknown"), NAME_LENGTH),
+        clean(task, NAME_LENGTH) if isinstance(task, str) and task else "(unreadable)",
+        _bytes(body),
+        clean(str(message.content_type or "unknown"), NAME_LENGTH),
+        clean(reason, 1000),
+    )
+
+
+def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID, now: datetime) -> Any:
+    """``message`` as the winner of ``claimed``: with its attempt, and the row's truth where it was old."""
+    raw = dict(message._raw)
+    headers = dict(row.headers if row else message.headers)
+    attempt = claimed.attempt - claimed.tries_before
+    headers["retries"] = attempt - 1
+    headers["eta"] = None
+    # Counted on the database's clock until here; from here on, Celery looks before it begins.
+    headers["expires"] = claimed.expires_in and (now + claimed.expires_in).isoformat()
+    headers[STAMP] = {
+        "attempt": claimed.attempt,
+        "try": attempt,
+        "tries": claimed.max_tries - claimed.tries_before,
+        "worker": str(worker),
+        "dispatch": -1 if row is not None else claimed.dispatch_count,
+    }
+    if row is None:
+        message.headers = headers
+        return message
+    properties = dict(raw.get("properties") or {}) | {
+        "body_encoding": "base64",
+        "delivery_tag": message.delivery_tag,
+        "delivery_info": {"exchange": "", "routing_key": row.queue},
+        "correlation_id": str(row.id),
+        "priority": row.priority,
+    }
+    body = base64.b64encode(row.payload).decode("ascii")
+    raw |= {
+        "body": body,
+        "headers": headers,
+        "properties": properties,
+        "content-type": row.content_type,
+        "content-encoding": row.content_encoding,
+    }
+    return type(message)(raw, channel=message.channel)
+
+
+def _bytes(body: Any) -> bytes:
+    if isinstance(body, str):
+        return body.encode("utf-8", "surrogatepass")
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    return b"" if body is None else json.dumps(body).encode("utf-8")
+
+
+def _storable(headers: dict[str, Any]) -> dict[str, Any]:
+    """``headers``, which a column of JSON can hold; raises ValueError when it cannot."""
+    json.dumps(headers, allow_nan=False)
+    return headers
+
+
+def _priority(value: Any, queue: str) -> int:
+    try:
+        return priority_of(queue) if not value else parse_priority(value)
+    except Exception:  # a foreign producer's numbers mean what they like
+        return priority_of(queue)
+
+
+def _moment(value: Any) -> datetime | None:
+    if not value:
+        return None
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    if moment >= LATEST:
+        raise BadArgument("eta", f"{moment:%Y-%m-%d} is too far away")
+    return moment

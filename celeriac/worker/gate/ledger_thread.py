@@ -1,0 +1,181 @@
+"""The ledger thread of a worker: when a turn is taken, and of what.
+
+The event loop never waits for the database: it puts deliveries and outcomes here, and gets the
+jobs that were won back.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celeriac.events import Event
+from celeriac.ledger.connection.database import UNREACHABLE
+from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.worker.gate.claim_ahead import ClaimAhead
+from celeriac.worker.gate.claim_book import ClaimBook
+from celeriac.worker.gate.turn import Turn
+from celeriac.worker.gate.turn_input import AttemptReport, TurnInput
+
+if TYPE_CHECKING:
+    from celeriac.worker.gate.request import JobRequest
+
+logger = logging.getLogger(__name__)
+
+#: Seconds. Enough for a thread to wake up and be next.
+_YIELD = 0.00005
+
+#: A turn takes at most this many outcomes.
+_MOST = 500
+
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 2.0  # seconds, while the database is away
+
+
+class LedgerThread:
+    """One per worker main process.
+
+    Args:
+        book: the book that ``turn`` enters and leaves.
+        concurrency: how many jobs the pool runs at once.
+        pool_queues: whether the pool takes more than that without making the caller wait.
+    """
+
+    def __init__(
+        self, turn: Turn, *, book: ClaimBook, concurrency: Callable[[], int], pool_queues: Callable[[], bool]
+    ) -> None:
+        self._turn = turn
+        self._book = book
+        self._concurrency = concurrency
+        self._pool_queues = pool_queues
+        self._claim_ahead = ClaimAhead()
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._work = TurnInput()
+        self._closing = threading.Event()
+        self._claiming = True
+        self._idle = False  # whether the thread waits for something to do
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+
+    # ---- from other threads
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def receive(self, message: Any) -> None:
+        """Take a delivery; whether it runs is decided in the next turn."""
+        idle = self._idle
+        self._inbox.put(message)
+        if idle:
+            time.sleep(_YIELD)  # or the thread would not run before the event loop waits for its next event
+
+    def report(self, outcome: Outcome, request: JobRequest | None = None) -> None:
+        """Take what an attempt came to."""
+        self._book.ended(outcome.id)
+        reports = AttemptReport.by(request, outcome)
+        if reports.took is not None:
+            self._claim_ahead.took(reports.took)
+        self._inbox.put(reports)
+
+    def prefetch(self) -> int:
+        """How many messages this worker should hold, as long as its jobs take what they took."""
+        return self._claim_ahead.prefetch(children=self._concurrency(), queues=self._pool_queues())
+
+    def least(self) -> int:
+        """For how many messages there should be room before more are asked for."""
+        return self._claim_ahead.least(children=self._concurrency(), queues=self._pool_queues())
+
+    def release_unknown(self, jobs: Sequence[UUID]) -> None:
+        """Release rows that this worker holds without knowing, unless it knows of them by then."""
+        self._inbox.put(frozenset(jobs))
+
+    def started(self, job: UUID) -> None:
+        self._book.started(job)
+
+    def attempt_of(self, job: UUID) -> int | None:
+        """Which attempt of a job this worker holds."""
+        return self._book.attempt_of(job)
+
+    def stop_claiming(self) -> None:
+        self._claiming = False
+
+    def close(self, *, within: float) -> bool:
+        """Write every outcome, release the rest uncounted, end; False when that took too long."""
+        self._claiming = False
+        self._closing.set()
+        self._inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join(within)
+        return not self._thread.is_alive()
+
+    # ---- the thread
+
+    def _run(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while True:
+            self._gather()
+            try:
+                if self._closing.is_set() and not self._work.reports:
+                    self._turn.finish(self._work)
+                    return
+                if self._due():
+                    self._work = self._turn.take(self._work, room=self._free())
+                backoff = _FIRST_BACKOFF
+            except UNREACHABLE as exc:
+                logger.warning(Event.LEDGER_AWAY, {"error": _first_line(exc)})
+                backoff = self._rest(backoff)
+            except Exception:  # the worker's every outcome goes through this loop: it must live
+                logger.exception(Event.TURN_FAILED)
+                backoff = self._rest(backoff)
+
+    def _rest(self, backoff: float) -> float:
+        self._closing.wait(backoff) if not self._closing.is_set() else time.sleep(backoff)
+        return min(backoff * 2, _LONGEST_BACKOFF)
+
+    def _gather(self) -> None:
+        """Wait until there is something to do, then take what there is."""
+        # close() wakes it once, perhaps before its last turn.
+        if not self._due() and not self._closing.is_set():
+            self._idle = True
+            self._take(self._inbox.get())
+            self._idle = False
+        self._drain()
+        pause = self._claim_ahead.pause(self._book.unfinished(), children=self._concurrency())
+        if self._claiming and pause:
+            time.sleep(pause)  # every child has work: more outcomes may share this turn
+            self._drain()
+
+    def _due(self) -> bool:
+        work = self._work
+        return bool(work.reports or work.unsure or (work.arrived and self._free()))
+
+    def _free(self) -> int:
+        """How many more jobs may be claimed."""
+        if not self._claiming:
+            return 0
+        return self._claim_ahead.beside(
+            self._book.unfinished(), children=self._concurrency(), queues=self._pool_queues()
+        )
+
+    def _drain(self) -> None:
+        while len(self._work.reports) < _MOST:  # of deliveries there are no more than the prefetch allows
+            try:
+                self._take(self._inbox.get_nowait())
+            except queue.Empty:
+                return
+
+    def _take(self, item: Any) -> None:
+        if isinstance(item, AttemptReport):
+            self._work.reports.append(item)
+        elif isinstance(item, frozenset):
+            self._work.unsure.update(item)
+        elif item is not None:
+            self._work.arrived.append(item)
+
+
+def _first_line(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]

@@ -1,0 +1,222 @@
+"""How Celery's handling of one delivery becomes one outcome.
+
+Celery says what happened (``on_failure``, ``on_retry``, ``on_timeout``, ``reject``, a revoke) and
+then acknowledges, exactly once, when it is done. The first word wins; an acknowledgement without
+one means success.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from billiard.einfo import ExceptionInfo
+from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.utils.saferepr import saferepr
+from celery.worker import state
+from celery.worker.request import Request
+
+from celeriac.broker import signing
+from celeriac.broker.body import uncompressed
+from celeriac.broker.wire import STAMP
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.outcomes import Failure, Outcome
+from celeriac.ledger.writes.replay import ENDLESS
+from celeriac.task import failures
+from celeriac.task.task import JobRetry, Replaced
+
+if TYPE_CHECKING:
+    from celeriac.worker.gate.ledger_thread import LedgerThread
+
+
+class JobRequest(Request):
+    """One attempt of a job in the worker's main process."""
+
+    _word: Outcome | None = None
+    _reported = False
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        super().__init__(message, **options)
+        stamp = self._request_dict[STAMP]
+        self.job = UUID(self.id)
+        self.attempt = int(stamp["attempt"])
+        self.tries_left = int(stamp["tries"]) - int(stamp["try"])
+        self.ledger: LedgerThread = self._app.ledger_thread
+
+    # ---- what Celery says
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        self.ledger.started(self.job)
+        super().on_accepted(pid, time_accepted)
+
+    def on_retry(self, exc_info: Any) -> None:
+        error = failures.unwrapped(exc_info.exception)
+        failure, again, tries = None, None, None
+        if isinstance(error, JobRetry):
+            failure, again, tries = error.failure, error.again, error.tries
+        if failure is None:
+            cause = getattr(error, "exc", None)
+            failure = failures.failure_of(
+                cause if isinstance(cause, BaseException) else error, str(exc_info.traceback)
+            )
+        self._say(self._another(failure, again, tries))
+        super().on_retry(exc_info)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        if state.should_terminate:  # a cold shutdown kills children: what they ran is released
+            return
+        error = failures.unwrapped(exc_info.exception)
+        if self._another_try(error):
+            timeout = isinstance(error, TimeLimitExceeded)
+            self._try_again(exc_info, AttemptKind.TIMEOUT if timeout else AttemptKind.LOST)
+            return
+        self._judge(error, exc_info)
+        if isinstance(error, MemoryError):  # Celery would end the worker with it
+            self._done(exc_info)
+            return
+        super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        error = TimeLimitExceeded(timeout)
+        if self._reported:
+            return  # billiard reports a hard limit as a failure first
+        if soft or state.should_terminate:
+            super().on_timeout(soft, timeout)
+        elif self.tries_left:
+            try:
+                raise error
+            except TimeLimitExceeded:
+                self._try_again(ExceptionInfo(), AttemptKind.TIMEOUT)
+        else:
+            self._say(self._ended(JobState.FAILED, failures.failure_of(error, kind=AttemptKind.TIMEOUT)))
+            super().on_timeout(soft, timeout)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        self._say(self._ended(JobState.CANCELLED, Failure(AttemptKind.CANCELLED, None, reason)))
+        super()._announce_revoked(reason, terminated, signum, expired)
+
+    def reject(self, requeue: bool = False) -> None:
+        """The broker is never given anything back: the ledger sends what shall run again."""
+        if self._word is None:
+            self._say(self._another(Failure(AttemptKind.REJECTED, None, f"rejected, requeue={requeue}")))
+        if not self.acknowledged:
+            self.acknowledge()
+            self.send_event("task-rejected", requeue=requeue)
+
+    def acknowledge(self) -> None:
+        if self._reported:
+            return
+        self._reported = True
+        self.ledger.report(
+            self._word or Outcome(id=self.job, attempt=self.attempt, state=JobState.COMPLETED), self
+        )
+        super().acknowledge()
+
+    # ---- what that means for the job
+
+    def _another_try(self, error: BaseException) -> bool:
+        """Whether the child was lost or killed before its work was done, with a try left."""
+        if isinstance(error, TimeLimitExceeded):
+            return self.tries_left > 0
+        return self._lost(error) and self.tries_left > 0 and not self._success_was_stored()
+
+    def _judge(self, error: BaseException, exc_info: Any) -> None:
+        if isinstance(error, Replaced):
+            self._say(self._replaced(error))
+        elif isinstance(error, Reject):
+            self._rejected(error, exc_info)
+        elif isinstance(error, Terminated):
+            told = Failure(AttemptKind.CANCELLED, None, "terminated on request")
+            self._say(self._ended(JobState.CANCELLED, told))
+        elif isinstance(error, Ignore | Retry) or (self._lost(error) and self._success_was_stored()):
+            pass  # Celery acknowledges: the work is done, or goes on elsewhere
+        else:
+            self._say(self._failed(error, exc_info))
+
+    def _say(self, outcome: Outcome) -> None:
+        if self._word is None:
+            self._word = outcome
+
+    def _another(self, failure: Failure, again: NewJob | None = None, tries: int | None = None) -> Outcome:
+        if again is None:
+            delay = self._task.backoff(self.attempt - self._before)
+            return Outcome(
+                id=self.job, attempt=self.attempt, state=JobState.ERROR, failure=failure, delay=delay
+            )
+        return Outcome(
+            id=self.job,
+            attempt=self.attempt,
+            state=JobState.ERROR,
+            failure=failure,
+            delay=again.delay,
+            max_tries=None if tries is None else min(self._before + tries, ENDLESS),
+            message=again if self._differs(again) else None,
+        )
+
+    def _ended(self, state: JobState, failure: Failure) -> Outcome:
+        return Outcome(id=self.job, attempt=self.attempt, state=state, failure=failure)
+
+    def _failed(self, error: BaseException, exc_info: Any) -> Outcome:
+        failure = failures.failure_of(error, str(exc_info.traceback))
+        if self._lost(error):
+            failure = failures.failure_of(error, str(exc_info.traceback), kind=AttemptKind.LOST)
+        return self._ended(JobState.FAILED, failure)
+
+    def _rejected(self, error: Reject, exc_info: Any) -> None:
+        reason = error.reason if isinstance(error.reason, BaseException) else error
+        failure = failures.failure_of(reason, str(exc_info.traceback), kind=AttemptKind.REJECTED)
+        state = JobState.ERROR if error.requeue else JobState.FAILED
+        self._say(Outcome(id=self.job, attempt=self.attempt, state=state, failure=failure))
+
+    def _replaced(self, error: Replaced) -> Outcome:
+        return Outcome(
+            id=self.job,
+            attempt=self.attempt,
+            state=JobState.PENDING,
+            message=error.replacement,
+            parked=error.replacement is None,
+            successors=error.successors,
+        )
+
+    def _try_again(self, exc_info: Any, kind: AttemptKind) -> None:
+        """A lost child or a hard limit with tries left: nobody but the ledger hears of a failure."""
+        failure = failures.failure_of(exc_info.exception, str(exc_info.traceback), kind=kind)
+        delay = 0.0 if kind is AttemptKind.LOST else self._task.backoff(self.attempt - self._before)
+        self._say(
+            Outcome(id=self.job, attempt=self.attempt, state=JobState.ERROR, failure=failure, delay=delay)
+        )
+        state.task_ready(self)
+        self.acknowledge()
+        self.send_event(
+            "task-retried", exception=saferepr(exc_info.exception), traceback=str(exc_info.traceback)
+        )
+
+    def _done(self, exc_info: Any) -> None:
+        state.task_ready(self)
+        self.acknowledge()
+        self.send_event(
+            "task-failed", exception=saferepr(exc_info.exception), traceback=str(exc_info.traceback)
+        )
+
+    # ---- facts
+
+    @staticmethod
+    def _lost(error: BaseException) -> bool:
+        # Celery turns an exit of the child that billiard reports into WorkerLostError itself.
+        return isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt)
+
+    @property
+    def _before(self) -> int:
+        return self.attempt - int(self._request_dict[STAMP]["try"])
+
+    def _differs(self, again: NewJob) -> bool:
+        """Whether the next attempt's message is another than this one's; a signature is another each time."""
+        text = signing.text(uncompressed(again), again.content_type)
+        queue = self._request_dict.get("delivery_info", {}).get("routing_key")
+        same = text == signing.text(self._bytes(), self.content_type) and again.queue == queue
+        return not same or again.not_before is not None
+
+    def _bytes(self) -> bytes:
+        body = self._body
+        return body.encode("utf-8") if isinstance(body, str) else bytes(body)

@@ -1,0 +1,316 @@
+"""One turn of the ledger thread: a durable transaction, first the outcomes, then the claims.
+
+What is read, won, lost or refused in it is settled here; when a turn is taken, and what becomes of
+it when the database is away, is the thread's affair (``celeriac.worker.gate.ledger_thread``).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from celeriac.events import Event
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.upkeep import dispatch, worker_rows
+from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
+from celeriac.ledger.writes.claims import Claimed, Message
+from celeriac.ledger.writes.complete_and_claim import exchange
+from celeriac.ledger.writes.quarantine import Unreadable
+from celeriac.worker.counters import Meter
+from celeriac.worker.gate import deliveries
+from celeriac.worker.gate.claim_book import ClaimBook
+from celeriac.worker.gate.deliveries import Delivery
+from celeriac.worker.gate.turn_input import AttemptReport, TurnInput
+from celeriac.worker.watermarks import Watermarks
+
+logger = logging.getLogger(__name__)
+
+_SUSPECT_DELAY = 0.3  # seconds before a job that waits for another suspect's end is sent again
+
+UNKNOWN_DELAY = 30.0  # seconds before a job of an unknown task is sent again
+UNKNOWN_LIMIT = 3600.0  # seconds after which it is failed
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the transaction of one turn came to."""
+
+    accepted: dict[UUID, JobState] = field(default_factory=dict)
+    won: dict[UUID, Claimed] = field(default_factory=dict)
+    rows: dict[UUID, Message] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCallbacks:
+    """Where a turn's findings go, and what it asks; all of it is called from the ledger thread.
+
+    Attributes:
+        hand_over: takes deliveries that were won, in order.
+        drop: takes deliveries that do not run.
+        fetch_results: reads results of jobs from the result store, as JSON; those it lost are missing.
+        on_change: called after a turn that led to rows that the dispatcher must send.
+    """
+
+    hand_over: Callable[[list[Any]], None]
+    drop: Callable[[list[Any]], None]
+    fetch_results: Callable[[Sequence[UUID]], dict[UUID, str]]
+    on_change: Callable[[], None]
+
+
+class Turn:
+    """Taken again and again, by one thread.
+
+    Args:
+        worker: this start of the worker.
+        tasks: the tasks that this worker knows.
+        max_tries: tries of adopted jobs.
+        signs: whether only signed messages are taken.
+        meter: what is counted.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        worker: UUID,
+        book: ClaimBook,
+        tasks: Any,
+        max_tries: int,
+        watermarks: Watermarks,
+        callbacks: TurnCallbacks,
+        meter: Meter,
+        signs: bool = False,
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._book = book
+        self._tasks = tasks
+        self._max_tries = max_tries
+        self._watermarks = watermarks
+        self._callbacks = callbacks
+        self._meter = meter
+        self._signs = signs
+        self._suspect: UUID | None = None  # the one job in hand that was lost more than once
+
+    def take(self, work: TurnInput, *, room: int) -> TurnInput:
+        """Do ``work``, claiming at most ``room`` jobs; return what is left of it.
+
+        Raises:
+            Exception: nothing was committed, as far as is known; ``work`` stays to be done.
+        """
+        began = time.monotonic()
+        reports = self._with_results(work.reports)
+        taken, later = work.arrived[:room], work.arrived[room:]
+        read = self._read(taken)
+        work.unsure = {job for job in work.unsure if job not in self._book}
+        unreadable = [found for found in read if isinstance(found, Unreadable)]
+        mine, copies = self._enter([found for found in read if isinstance(found, Delivery)])
+        known = [delivery for delivery in mine if delivery.known]
+        unknown = [delivery for delivery in mine if not delivery.known]
+        try:
+            if work.unsure or unreadable or unknown or not _is_exchange(reports, known):
+                with self._database.transaction() as connection:
+                    self._release_unsure(connection, work)
+                    answer = self._transact(connection, reports, unreadable, known, unknown)
+                self._settle(reports, answer)
+            else:
+                answer = self._exchange(reports, known)
+                self._settle(reports, answer)
+                work.reports = []
+                self._look_after(known, answer)
+        except BaseException:
+            self._forget(work, mine)
+            raise
+        self._meter.took_turn(time.monotonic() - began, jobs=len(reports) + len(taken))
+        dropped = self._deliver(known, unknown, answer)
+        dropped += [delivery.message for delivery in copies]
+        dropped += [
+            message for message, found in zip(taken, read, strict=True) if isinstance(found, Unreadable)
+        ]
+        if dropped:
+            self._callbacks.drop(dropped)
+        return TurnInput(arrived=later)
+
+    def finish(self, work: TurnInput) -> None:
+        """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted."""
+        open_attempts = self._book.open()
+        read = self._read(work.arrived)
+        waiting = [found for found in read if isinstance(found, Delivery)]
+        with self._database.transaction() as connection:
+            self._release_unsure(connection, work)
+            if open_attempts:
+                claims.release(connection, open_attempts, worker=self._worker)
+            if waiting:
+                new_jobs.enqueue(connection, [d.adopted for d in waiting if d.adopted] or [])
+                dispatch.unmark(connection, [delivery.job for delivery in waiting])
+            quarantine.bury(connection, [found for found in read if isinstance(found, Unreadable)])
+            worker_rows.sign_off(connection, self._worker)
+        for job, _ in open_attempts:
+            self._book.leave(job)
+        if open_attempts:
+            logger.info(Event.RELEASED, {"jobs": len(open_attempts)})
+
+    def _transact(
+        self,
+        connection: Connection,
+        reports: Sequence[AttemptReport],
+        unreadable: Sequence[Unreadable],
+        known: Sequence[Delivery],
+        unknown: Sequence[Delivery],
+    ) -> Answer:
+        answer = Answer()
+        if reports:
+            answer.accepted = outcomes.record(
+                connection, [item.outcome for item in reports], worker=self._worker
+            )
+        if unreadable:
+            quarantine.bury(connection, unreadable)
+        adopted = [delivery.adopted for delivery in (*known, *unknown) if delivery.adopted]
+        if adopted:
+            new_jobs.enqueue(connection, adopted)
+        if unknown:
+            late = [delivery.job for delivery in unknown]
+            quarantine.postpone(connection, late, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
+        if known:
+            answer.won = claims.claim(connection, [delivery.job for delivery in known], worker=self._worker)
+            self._look_closer(connection, known, answer)
+        return answer
+
+    def _exchange(self, reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> Answer:
+        """The same for what is most frequent by far, in one statement, which needs no BEGIN and no COMMIT."""
+        completed = [item.outcome for item in reports]
+        ids = [delivery.job for delivery in known]
+        accepted, won = exchange(self._database, completed, ids, worker=self._worker)
+        return Answer(accepted=accepted, won=won)
+
+    def _look_after(self, known: Sequence[Delivery], answer: Answer) -> None:
+        """What follows an exchange: it stands alone as well, and is seldom needed."""
+        if _deserves_a_look(known, answer.won):
+            with self._database.statement() as connection:
+                self._look_closer(connection, known, answer)
+
+    def _look_closer(self, connection: Connection, known: Sequence[Delivery], answer: Answer) -> None:
+        """After a claim: at jobs that failed before, at old copies of messages, at what was not won."""
+        won = answer.won
+        if failed := [job for job, claimed in won.items() if claimed.failed_before]:
+            self._keep_apart(connection, sorted(claims.lost_often(connection, failed)), won)
+        if old := [d.job for d in known if d.job in won and d.dispatch != won[d.job].dispatch_count]:
+            answer.rows = claims.messages(connection, old)
+        if len(won) < len(known):
+            claims.expire(connection, [d.job for d in known if d.job not in won])
+
+    def _keep_apart(self, connection: Connection, suspects: Sequence[UUID], won: dict[UUID, Claimed]) -> None:
+        """Hold at most one job that was lost more than once.
+
+        Poison that kills its worker takes what runs beside it along twice at most; what merely
+        outlived a dead worker is run side by side.
+        """
+        surplus = suspects if self._suspect else suspects[1:]
+        if surplus:
+            attempts = [(job, won[job].attempt) for job in surplus]
+            for job in claims.release(connection, attempts, worker=self._worker, delay=_SUSPECT_DELAY):
+                del won[job]
+            self._callbacks.on_change()  # the dispatcher shall know when they are due
+        if suspects and not self._suspect:
+            self._suspect = suspects[0]
+
+    def _enter(self, found: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+        """Enter each job once; a second copy of a message must not run whatever the claim says."""
+        mine: list[Delivery] = []
+        copies: list[Delivery] = []
+        for delivery in found:
+            (mine if self._book.enter(delivery.job) else copies).append(delivery)
+        return mine, copies
+
+    def _settle(self, reports: Sequence[AttemptReport], answer: Answer) -> None:
+        changed = False
+        self._meter.ended(reports, answer.accepted)
+        for item in reports:
+            state = answer.accepted.get(item.outcome.id)
+            if state is None:
+                logger.info(Event.LATE_OUTCOME, {"job": item.outcome.id, "attempt": item.outcome.attempt})
+            changed = changed or state in (JobState.ERROR, JobState.PENDING)
+            self._book.leave(item.outcome.id)
+            if item.outcome.id == self._suspect:
+                self._suspect = None
+        if changed:
+            self._callbacks.on_change()
+
+    def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> list[Any]:
+        """Hand over what was won; return the messages of what was not."""
+        winners, dropped = [], [delivery.message for delivery in unknown]
+        self._watermarks.claimed(answer.won.values())
+        self._meter.claimed(answer.won.values())
+        for delivery in known:
+            claimed = answer.won.get(delivery.job)
+            if claimed is None:
+                self._meter.dropped.inc()
+                self._book.leave(delivery.job)
+                dropped.append(delivery.message)
+            else:
+                self._book.won(delivery.job, claimed.attempt)
+                row = answer.rows.get(delivery.job)
+                winners.append(
+                    deliveries.stamped(
+                        delivery.message, claimed, row, worker=self._worker, now=datetime.now(UTC)
+                    )
+                )
+        for delivery in unknown:
+            self._book.leave(delivery.job)
+        if winners:
+            self._callbacks.hand_over(winners)
+        return dropped
+
+    def _with_results(self, reports: Sequence[AttemptReport]) -> list[AttemptReport]:
+        """Copy the results of completed jobs from the result store, with one request for all."""
+        wanting = [item.outcome.id for item in reports if item.wants_result]
+        if not wanting:
+            return list(reports)
+        found = self._callbacks.fetch_results(wanting)
+        return [
+            replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id)))
+            if item.wants_result
+            else item
+            for item in reports
+        ]
+
+    def _release_unsure(self, connection: Connection, work: TurnInput) -> None:
+        if work.unsure:
+            claims.release_unsure(connection, sorted(work.unsure), worker=self._worker)
+
+    def _forget(self, work: TurnInput, mine: Sequence[Delivery]) -> None:
+        """After a failure: the commit may have been done and only its answer lost.
+
+        What it won is released first in the next turn.
+        """
+        work.unsure.update(delivery.job for delivery in mine if delivery.known)
+        if self._suspect in work.unsure:
+            self._suspect = None
+        for delivery in mine:
+            self._book.leave(delivery.job)
+
+    def _read(self, messages: Sequence[Any]) -> list[Delivery | Unreadable]:
+        return [
+            deliveries.read(m, self._tasks, max_tries=self._max_tries, signs=self._signs) for m in messages
+        ]
+
+
+def _is_exchange(reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> bool:
+    """Whether there are completed attempts to record and rows to claim, and nothing else."""
+    return all(item.outcome.state is JobState.COMPLETED for item in reports) and not any(
+        delivery.adopted for delivery in known
+    )
+
+
+def _deserves_a_look(known: Sequence[Delivery], won: Mapping[UUID, Claimed]) -> bool:
+    if len(won) < len(known):
+        return True
+    return any(won[d.job].failed_before or d.dispatch != won[d.job].dispatch_count for d in known)

@@ -1,0 +1,54 @@
+"""What one turn of the ledger thread has to do."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from celeriac.worker.gate.request import JobRequest
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class AttemptReport:
+    """What an attempt came to.
+
+    Attributes:
+        wants_result: whether its return value is to be copied from the result store.
+        task: its name; None of a delivery that Celery could not take.
+        took: seconds that it ran; None when it never began.
+    """
+
+    outcome: Outcome
+    wants_result: bool = False
+    task: str | None = None
+    took: float | None = None
+
+    @classmethod
+    def by(cls, request: JobRequest | None, outcome: Outcome) -> AttemptReport:
+        if request is None:
+            return cls(outcome=outcome)
+        return cls(
+            outcome=outcome,
+            wants_result=outcome.state is JobState.COMPLETED and not request.ignore_result,
+            task=request.name,
+            took=max(0.0, time.time() - request.time_start) if request.time_start else None,
+        )
+
+
+@dataclass(slots=True)
+class TurnInput:
+    """What one turn has to do.
+
+    Attributes:
+        unsure: rows that this worker may hold without knowing; released, unless it knows of them.
+    """
+
+    reports: list[AttemptReport] = field(default_factory=list)
+    arrived: list[Any] = field(default_factory=list)
+    unsure: set[UUID] = field(default_factory=set)

@@ -1,0 +1,52 @@
+"""Up to which moment the messages of a queue must have been delivered, as this worker has seen it.
+
+Messages of a queue are popped in the order in which they were sent. When one is claimed, all that
+were sent before it have left the broker, to this worker or another.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from datetime import datetime
+
+from celeriac.ledger.writes.claims import Claimed
+
+
+class Watermarks:
+    """Written by the ledger thread, read by the keeper.
+
+    Args:
+        grace: seconds for a message that was popped before another to be claimed as well.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._lock = threading.Lock()
+        self._seen: dict[str, deque[tuple[float, datetime]]] = defaultdict(deque)
+        self._reached: dict[str, datetime] = {}
+
+    def claimed(self, jobs: Iterable[Claimed]) -> None:
+        """Note what was claimed now."""
+        now = time.monotonic()
+        latest: dict[str, datetime] = {}
+        for job in jobs:
+            latest[job.queue] = max(latest.get(job.queue, job.dispatched), job.dispatched)
+        with self._lock:
+            for queue, moment in latest.items():
+                seen = self._seen[queue]
+                # One entry a second is enough, and keeps the book small under any load.
+                if not seen or now - seen[-1][0] >= 1:
+                    seen.append((now, moment))
+
+    def reached(self, queue: str) -> datetime | None:
+        """The moment before which every message of ``queue`` was delivered a grace ago; None: not known."""
+        ripe = time.monotonic() - self._grace
+        with self._lock:
+            seen = self._seen[queue]
+            while seen and seen[0][0] <= ripe:
+                _, moment = seen.popleft()
+                self._reached[queue] = max(self._reached.get(queue, moment), moment)
+            return self._reached.get(queue)
