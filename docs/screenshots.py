@@ -25,7 +25,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from tests.workers import CeleryProcess, environment
+from tests.workers import DemoProcess, environment
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -64,6 +64,8 @@ class Picture:
 
     @property
     def title(self) -> str:
+        if self.name == "demo":
+            return "python -m app.demo"
         return " ".join(("celery -A app", *("ID" if word[0] == "{" else word for word in self.words)))
 
     @property
@@ -88,7 +90,7 @@ def make() -> None:
     """Run the demonstration, and take all pictures of it."""
     with tempfile.TemporaryDirectory() as home:
         env = environment("", "", {"data_dir": home, "flower_port": 0, **_TERMINAL, "COLUMNS": DEMO.columns})
-        with CeleryProcess("demo", [], env=env) as demo:
+        with DemoProcess([], env=env) as demo:
             demo.logged("Ctrl-C stops everything", within=_LOAD)
             save(DEMO, _end(demo.log))
             ids = {"later": _enqueued(env), "dead": _dead(env)}

@@ -34,7 +34,7 @@ def test_two_commands_do_everything() -> None:
 @pytest.mark.parametrize(
     ("target", "does"),
     [
-        ("run", "celery -A app demo --exit"),  # tests/acceptance/test_demo.py
+        ("run", "-m app.demo --exit"),  # tests/acceptance/test_demo.py
         ("test", "-m pytest -n 3 --dist loadfile --no-loadscope-reorder --exit"),  # this run
     ],
 )

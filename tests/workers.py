@@ -22,7 +22,7 @@ def environment(broker: str, database: str, settings: Mapping[str, object] | Non
     """The environment of a process of the platform; nothing of it comes from the tests' own settings.
 
     Args:
-        settings: fields of ``celeriac.settings.Settings``: ``{"retry_base": 0.1}`` is CELERIAC_RETRY_BASE. A name
+        settings: fields of ``Settings``: ``{"retry_base": 0.1}`` is CELERIAC_RETRY_BASE. A name
             in capitals is taken as it is.
     """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(_SET_BY_THE_TESTS)}
@@ -42,10 +42,14 @@ class CeleryProcess:
 
     def __init__(self, command: str, arguments: Sequence[str], *, env: Mapping[str, str]) -> None:
         self.name = f"{command}-{os.getpid()}-{next(_numbers)}"
-        self._argv = [sys.executable, "-m", "celery", "-A", "app", command, *arguments]
+        self._argv = [sys.executable, "-m", *self._words(command), *arguments]
         self._env = dict(env)
         self._log = scratch(command) / f"{self.name}.log"
         self._process: Process | None = None
+
+    def _words(self, command: str) -> Sequence[str]:
+        """The module that is run, and its first words."""
+        return ("celery", "-A", "app", command)
 
     @property
     def process(self) -> Process:
@@ -120,6 +124,16 @@ class CeleryProcess:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class DemoProcess(CeleryProcess):
+    """``python -m app.demo …``, which ``make run`` starts."""
+
+    def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str]) -> None:
+        super().__init__("demo", arguments, env=env)
+
+    def _words(self, command: str) -> Sequence[str]:
+        return (f"app.{command}",)
 
 
 class Worker(CeleryProcess):

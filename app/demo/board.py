@@ -12,19 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from celeriac.cli.output import STYLES
+from celeriac.display import duration_text
 from celeriac.ledger.reads.job_rows import DaySummary, Line
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
-from celeriac.operate.report import spoken
 from celeriac.priorities import QUEUES
-
-STYLES = {
-    JobState.PENDING: "cyan",
-    JobState.RUNNING: "yellow",
-    JobState.ERROR: "magenta",
-    JobState.COMPLETED: "green",
-    JobState.FAILED: "red",
-    JobState.CANCELLED: "dim",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +92,7 @@ def sentence(summary: DaySummary) -> str:
 
 def _figures(line: Line) -> list[str]:
     spans = (line.wait_p50, line.wait_p99, line.run_p50, line.run_p99)
-    return [_count(line.jobs), _count(line.retried), *map(spoken, spans)]
+    return [_count(line.jobs), _count(line.retried), *map(duration_text, spans)]
 
 
 def _count(number: int) -> str:

@@ -15,9 +15,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.demo.board import STYLES
 from celeriac.display import safe
 from celeriac.ledger.schema.lifecycle import JobState
+
+#: The colour of each state.
+STYLES = {
+    JobState.PENDING: "cyan",
+    JobState.RUNNING: "yellow",
+    JobState.ERROR: "magenta",
+    JobState.COMPLETED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "dim",
+}
 
 #: The version of every JSON shape; raised when a field goes or changes its meaning, not when one comes.
 VERSION = 1

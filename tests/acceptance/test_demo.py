@@ -1,4 +1,4 @@
-"""``celery -A app demo``, which ``make run`` starts: all comes up, the load ends well, all is stopped."""
+"""``python -m app.demo``, which ``make run`` starts: all comes up, the load ends well, all is stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.processes import living
 from tests.support import wait_until
-from tests.workers import ROOT, CeleryProcess, environment
+from tests.workers import ROOT, CeleryProcess, DemoProcess, environment
 
 Demo = Callable[..., CeleryProcess]
 
@@ -30,7 +30,7 @@ def start_demo(tmp_path: Path) -> Iterator[Demo]:
         def start(*arguments: str, broker: str = "", database: str = "") -> CeleryProcess:
             settings = {"data_dir": tmp_path / "data", "flower_port": 0}
             env = environment(broker, database, settings)
-            return stack.enter_context(CeleryProcess("demo", arguments, env=env))
+            return stack.enter_context(DemoProcess(arguments, env=env))
 
         yield start
 

@@ -72,7 +72,7 @@ def beats(up: CeleryProcess) -> list[int]:
     found = []
     for pid in up.children():
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        found += [pid] if b"beat" in words and b"tether.py" not in words[3] else []
+        found += [pid] if b"beat" in words and b"child_process.py" not in words[3] else []
     return found
 
 
