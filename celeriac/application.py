@@ -9,23 +9,21 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery
+from celery import current_app as celery_app
 from kombu.exceptions import LimitExceeded, OperationalError
+from kombu.utils.imports import symbol_by_name
 from redis.exceptions import RedisError
 
-from celeriac.broker.sending import Broker
-from celeriac.current import meant
-from celeriac.enqueue.arguments import check_text
+from celeriac.broker_state import BrokerState
 from celeriac.errors import BadArgument, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
+from celeriac.names import check_text
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
 
-    from celeriac.enqueue.pending import Gatherer
     from celeriac.ledger.connection.database import Database
-    from celeriac.observe.traces import Tracing
     from celeriac.settings import Settings
-    from celeriac.worker.gate.ledger_thread import LedgerThread
 
 
 class Celeriac(Celery):
@@ -33,11 +31,13 @@ class Celeriac(Celery):
 
     settings: Settings
     database: Database
-    broker_state: Broker
+    broker_state: BrokerState
     #: What a broker that is away raises.
     broker_errors: ClassVar = (OperationalError, OSError, LimitExceeded, RedisError)
-    ledger_thread: LedgerThread  # in a worker's main process
-    tracing: Tracing | None = None
+    #: What records outcomes: a ``celeriac.worker.gate.ledger_thread``, in a worker's main process only.
+    ledger_thread: Any
+    #: What traces jobs, a ``celeriac.observe.traces``; None: nothing does.
+    tracing: Any = None
     #: A result store in place of the configured one; see ``celeriac.testing``.
     private_backend: Any = None
 
@@ -63,9 +63,7 @@ class Celeriac(Celery):
         if task_id is not None:
             task_id = str(parse_id(task_id))  # one spelling, in the row and in the message
         elif idempotency_key is not None:
-            from celeriac.ledger.schema.models import (
-                NAME_LENGTH,  # the ORM is slow to import: not for a probe
-            )
+            from celeriac.names import NAME_LENGTH
 
             key = check_text("idempotency_key", idempotency_key, length=NAME_LENGTH)
             task_id = derived_id(name, key)
@@ -79,13 +77,9 @@ class Celeriac(Celery):
         return self._gathering() if producer is None else super().producer_or_acquire(producer)
 
     @contextmanager
-    def _gathering(self) -> Iterator[Gatherer]:
-        from celeriac.enqueue.pending import Gatherer  # which knows the ORM, slow to import: not for a probe
-
-        with super().producer_or_acquire() as producer:
-            gatherer = Gatherer(producer, self.amqp.door.write_many)
+    def _gathering(self) -> Iterator[Any]:
+        with super().producer_or_acquire() as producer, self.amqp.gathering(producer) as gatherer:
             yield gatherer
-            gatherer.write()
 
     def enqueue_by_name(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], **options: Any
@@ -132,4 +126,18 @@ class Celeriac(Celery):
             raise UnknownTask(name, nearest[0] if nearest else None)
 
     def __reduce__(self) -> Any:
-        return meant, ()
+        return current_app, ()
+
+
+def current_app(app: Celeriac | None = None) -> Celeriac:
+    """``app``; or else the current one, as Celery finds it; or else the one that ``celery -A app`` finds.
+
+    Raises:
+        SettingsError: there was none yet, and its settings are wrong.
+    """
+    if app is not None:
+        return app
+    found: Celeriac = celery_app._get_current_object()
+    if not hasattr(found, "database"):  # Celery's own, which stands in until an app is made
+        found = symbol_by_name("app.celery:app")
+    return found

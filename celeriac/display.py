@@ -93,3 +93,21 @@ def stamp(moment: datetime | None) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     return match.group().encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def duration_text(span: timedelta | None) -> str:
+    """A duration for people.
+
+    >>> duration_text(timedelta(milliseconds=12.4)), duration_text(timedelta(seconds=75)), duration_text(None)
+    ('12 ms', '1 min 15 s', '–')
+    """
+    if span is None:
+        return "–"
+    seconds = span.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from celeriac.application import Celeriac
 from celeriac.broker import signing
-from celeriac.broker.sending import Broker
+from celeriac.broker_state import BrokerState
 from celeriac.ledger.connection.database import Database
 from celeriac.observe import traces
 from celeriac.priorities import QUEUES, Priority
@@ -38,7 +38,7 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
     app.settings = settings
     # Or CELERY_RESULT_BACKEND, which Celery reads too, would bring its own class.
     app.backend_cls = f"celeriac.task.results:ResultBackend+{settings.results}"
-    app.broker_state = Broker()
+    app.broker_state = BrokerState()
     app.database = Database(
         settings.database,
         pool=settings.database_pool,

@@ -15,7 +15,8 @@ from typing import Any
 
 from celery import shared_task
 
-from celeriac.operate.report import FailureLine, Line, Summary, spoken, summarise
+from celeriac.display import duration_text
+from celeriac.operate.report import FailureLine, Line, Summary, summarise
 
 
 class BadReport(ValueError):
@@ -106,10 +107,10 @@ _LINE_SHOWN: Sequence[Column] = (
     ("State", lambda line: "all" if line.state is None else line.state),
     ("Jobs", lambda line: f"{line.jobs:,}"),
     ("Retried", lambda line: f"{line.retried:,}"),
-    ("Wait p50", lambda line: spoken(line.wait_p50)),
-    ("Wait p99", lambda line: spoken(line.wait_p99)),
-    ("Run p50", lambda line: spoken(line.run_p50)),
-    ("Run p99", lambda line: spoken(line.run_p99)),
+    ("Wait p50", lambda line: duration_text(line.wait_p50)),
+    ("Wait p99", lambda line: duration_text(line.wait_p99)),
+    ("Run p50", lambda line: duration_text(line.run_p50)),
+    ("Run p99", lambda line: duration_text(line.run_p99)),
 )
 _FAILURE_SHOWN: Sequence[Column] = (
     ("Task", lambda failure: failure.task),

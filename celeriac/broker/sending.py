@@ -32,28 +32,8 @@ logger = logging.getLogger(__name__)
 #: The header of a parked row that is the body of a chord: how many members it waits for.
 CHORD = "celeriac_chord"
 
-_FIRST_REST, _LONGEST_REST = 1.0, 10.0  # seconds that a failing broker is left alone
 _PORTION = 4 * 1024 * 1024  # characters of one command
 _QUICK = 0.5  # seconds within which a failed publish may be tried again: its connection was merely old
-
-
-class Broker:
-    """Whether the broker can be bothered; one per process."""
-
-    def __init__(self) -> None:
-        self._rest = 0.0
-        self._until = 0.0
-
-    @property
-    def resting(self) -> bool:
-        return time.monotonic() < self._until
-
-    def failed(self) -> None:
-        self._rest = min(max(self._rest * 2, _FIRST_REST), _LONGEST_REST)
-        self._until = time.monotonic() + self._rest
-
-    def worked(self) -> None:
-        self._rest = self._until = 0.0
 
 
 def publish(producer: Producer, jobs: Sequence[Sendable]) -> None:

@@ -130,7 +130,7 @@ class Channel(redis.Channel):
             self._queue_cycle.share = self.low_share
 
     def put(self, queue: str, texts: Sequence[str]) -> None:
-        """Push messages that are written already (``celeriac.broker.wire``), the first of them to be drawn first."""
+        """Push messages that are written already (``wire.py``), the first of them to be drawn first."""
         if self._line is None or self._line_of != os.getpid():
             self._line = self.Client(connection_pool=self.pool, single_connection_client=True)
             self._line_of = os.getpid()

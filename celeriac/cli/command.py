@@ -120,8 +120,7 @@ def text(option: str, value: str | None) -> str | None:
     Raises:
         BadArgument: it is empty, too long, or no UTF-8.
     """
-    from celeriac.enqueue.arguments import check_text
-    from celeriac.ledger.schema.models import NAME_LENGTH
+    from celeriac.names import NAME_LENGTH, check_text
 
     return None if value is None else check_text(f"--{option}", value, length=NAME_LENGTH)
 

@@ -155,23 +155,6 @@ def is_sensitive(name: object) -> bool:
     return isinstance(name, str) and _SENSITIVE.search(name) is not None
 
 
-def check_text(name: str, value: object, *, length: int) -> str:
-    """A text that both databases keep as it is.
-
-    Raises:
-        BadArgument: no text, too long, or with a NUL or a lone surrogate in it.
-    """
-    if not isinstance(value, str):
-        raise BadArgument(name, f"wanted text, found {type(value).__name__}")
-    if not value:
-        raise BadArgument(name, "wanted text, found an empty one")
-    if len(value) > length:
-        raise BadArgument(name, f"wanted at most {length} characters, found {len(value)}")
-    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise BadArgument(name, f"NUL and lone surrogates cannot be stored, found {value!r}")
-    return value
-
-
 def _check_keys(value: Mapping[Any, Any], path: _Path) -> None:
     for key in value:
         if not isinstance(key, str):

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from celeriac.application import current_app
 from celeriac.broker import sending, wire
-from celeriac.current import meant
 from celeriac.enqueue import pending
 from celeriac.enqueue.pending import CHUNK
 from celeriac.enqueue.template import Call as Call
@@ -154,7 +154,7 @@ def enqueue_together(*, app: Celeriac | None = None, chunk: int = CHUNK) -> Iter
     """What the block enqueues is written and sent when it ends, in chunks; nothing, if it raises."""
     with pending.collecting() as found:
         yield
-    platform = meant(app)
+    platform = current_app(app)
     write = _writer(platform, None) or platform.amqp.door.write_many
     for start in range(0, len(found), chunk):
         write(found[start : start + chunk])

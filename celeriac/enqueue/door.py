@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +20,19 @@ from kombu.serialization import dumps
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
+from celeriac import names
 from celeriac.broker import sending, signing
 from celeriac.broker.wire import STAMP
 from celeriac.enqueue import arguments, pending
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.ids import optional_id, parse_id
 from celeriac.ledger.schema.columns import LATEST, PARKED
-from celeriac.ledger.schema.models import NAME_LENGTH
 from celeriac.ledger.writes import new_jobs
 from celeriac.ledger.writes.acceptance import accept, accept_all
 from celeriac.ledger.writes.bulk_insert import first_of_each
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.replay import ENDLESS, replay
+from celeriac.names import NAME_LENGTH
 from celeriac.priorities import parse as parse_priority
 from celeriac.priorities import priority_of
 
@@ -98,6 +100,13 @@ class AMQP(CeleryAMQP):
     @cached_property
     def door(self) -> Door:
         return Door(self.app)
+
+    @contextmanager
+    def gathering(self, producer: Any) -> Iterator[pending.Gatherer]:
+        """A producer for members of a group: their rows are written together when the block ends."""
+        gatherer = pending.Gatherer(producer, self.door.write_many)
+        yield gatherer
+        gatherer.write()
 
     def _create_task_sender(self) -> Any:
         send = super()._create_task_sender()
@@ -218,7 +227,7 @@ class Door:
         if chord is not None:
             headers[sending.CHORD] = chord
         headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
-        queue = arguments.check_text("queue", options["routing_key"], length=NAME_LENGTH)
+        queue = names.check_text("queue", options["routing_key"], length=NAME_LENGTH)
         payload, content_type, encoding = self._payload(headers, body, options)
         eta, expires = headers.get("eta"), headers.get("expires")
         headers["eta"] = headers["expires"] = None
@@ -227,7 +236,7 @@ class Door:
         priority = options.get("priority")
         return NewJob(
             id=parse_id(headers["id"]),
-            job_type=arguments.check_text("task name", headers["task"], length=NAME_LENGTH),
+            job_type=names.check_text("task name", headers["task"], length=NAME_LENGTH),
             queue=queue,
             priority=priority_of(queue) if priority is None else parse_priority(priority),
             payload=payload,
@@ -303,7 +312,7 @@ def _chosen(options: Mapping[str, Any], task: Any, name: str, default: Any) -> A
 
 
 def _text(name: str, value: Any) -> str | None:
-    return None if value is None else arguments.check_text(name, value, length=NAME_LENGTH)
+    return None if value is None else names.check_text(name, value, length=NAME_LENGTH)
 
 
 def _seconds(name: str, value: Any) -> float | None:

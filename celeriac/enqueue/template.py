@@ -12,13 +12,13 @@ from uuid import UUID
 
 from kombu.utils.json import JSONEncoder
 
+from celeriac import names
 from celeriac.enqueue import arguments, pending
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.ids import derived_id, new_ids
-from celeriac.ledger.schema.models import NAME_LENGTH
 from celeriac.ledger.writes.copy_in import SimilarJobs, is_root, own_headers
 from celeriac.ledger.writes.new_jobs import NewJob
-from celeriac.task.task import Task
+from celeriac.names import NAME_LENGTH
 
 #: Of a job: its id, its payload, its own headers (``celeriac.ledger.writes.copy_in``).
 Row: TypeAlias = tuple[str, bytes, str]
@@ -127,13 +127,11 @@ class Maker:
 
     def _can_be_imitated(self, call: Call, job: NewJob) -> bool:
         """Whether nothing but arguments and ids is different in the next one."""
-        task = type(self.task)
         if (
             job.content_type != _JSON
             or "compression" in job.headers
             or self.task._dump_pydantic_arguments is not None
-            or task.apply_async is not Task.apply_async
-            or task.shadow_name is not Task.shadow_name
+            or not self.task.makes_plain_jobs()
             or self.options.keys() & {"argsrepr", "kwargsrepr"}
         ):
             return False
@@ -168,7 +166,7 @@ class _Template:
         payload, argsrepr, kwargsrepr = self.arguments(call.args, call.kwargs)
         id, key = next(self._maker.ids), call.idempotency_key
         if key is not None:
-            key = arguments.check_text("idempotency_key", key, length=NAME_LENGTH)
+            key = names.check_text("idempotency_key", key, length=NAME_LENGTH)
             id = derived_id(self._maker.task.name, key)
         headers = {**self.model.headers, "id": id, "argsrepr": argsrepr, "kwargsrepr": kwargsrepr}
         own: dict[str, Any] = {"id": UUID(id), "payload": payload, "headers": headers}

@@ -17,9 +17,9 @@ from uuid import UUID
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction
 
+from celeriac.application import current_app
 from celeriac.broker import sending
 from celeriac.broker.wire import STAMP
-from celeriac.current import meant
 from celeriac.enqueue import arguments, pending
 from celeriac.errors import AttemptTaken, BadArgument
 from celeriac.ledger.connection.sessions import connection_of
@@ -59,7 +59,7 @@ class enqueue_in:
     def __enter__(self) -> Self:
         if not isinstance(self._session, Session):
             raise BadArgument("session", "an AsyncSession wants `async with enqueue_in(session):`")
-        writer = SessionWriter(meant(self._app), self._session)
+        writer = SessionWriter(current_app(self._app), self._session)
         self._token = pending.through(writer.write)
         return self
 
@@ -75,7 +75,7 @@ class enqueue_in:
     async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._collecting.__exit__(None, None, None)
         if kind is None and self._collected:
-            app = meant(self._app)
+            app = current_app(self._app)
             session: Any = self._session
             await session.run_sync(lambda sync: write_all(app, sync, self._collected))
 
@@ -91,7 +91,7 @@ def complete_in(session: Session, result: Any = None, *, app: Celeriac | None = 
         AttemptTaken: the attempt was taken from this worker: roll back.
         AnotherDatabase: the session speaks to another database than the ledger.
     """
-    platform = meant(app)
+    platform = current_app(app)
     task = platform.current_worker_task
     stamp = task.request.get(STAMP) if task is not None else None
     if not stamp:

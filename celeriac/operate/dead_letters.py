@@ -11,9 +11,9 @@ from uuid import UUID
 
 from kombu.serialization import dumps
 
+from celeriac.application import current_app
 from celeriac.broker import signing
 from celeriac.broker.body import decoded, uncompressed
-from celeriac.current import meant
 from celeriac.enqueue import arguments
 from celeriac.errors import BadArgument, GroupNotFound, JobNotFound, NotSigned, UnknownTask
 from celeriac.ids import parse_id
@@ -58,7 +58,7 @@ class Cause:
 
 def groups(*, limit: int = 50, app: Celeriac | None = None) -> list[Group]:
     """The largest groups of dead letters: same task, same exception, same failing frame."""
-    with meant(app).database.reading() as connection:
+    with current_app(app).database.reading() as connection:
         return ledger.groups(connection, limit=limit)
 
 
@@ -77,7 +77,7 @@ def cause_of(key: str, *, app: Celeriac | None = None) -> Cause:
 
 def members(cause: Cause, *, limit: int = 20, app: Celeriac | None = None) -> list[str]:
     """Ids of dead letters of ``cause``, the oldest first; at most ``limit``."""
-    with meant(app).database.reading() as connection:
+    with current_app(app).database.reading() as connection:
         return [str(job) for job in _members(connection, cause, limit=limit)]
 
 
@@ -96,7 +96,7 @@ def replay_one(
     Raises:
         JobNotFound, BadArgument, UnknownTask.
     """
-    platform, wanted = meant(app), parse_id(id, name="id")
+    platform, wanted = current_app(app), parse_id(id, name="id")
     edited = None
     if args is not None or kwargs is not None:
         edited = _edited(platform, wanted, args, kwargs)
@@ -121,7 +121,7 @@ def replay(
         rate: jobs a second, at most.
         progress: told how many are done after each batch.
     """
-    return _each(meant(app), cause, None if dry_run else _replay_batch, rate, progress)
+    return _each(current_app(app), cause, None if dry_run else _replay_batch, rate, progress)
 
 
 def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
@@ -130,7 +130,7 @@ def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
     Raises:
         BadArgument: ``id`` is no UUID.
     """
-    with meant(app).database.transaction() as connection:
+    with current_app(app).database.transaction() as connection:
         return bool(ledger.discard(connection, [parse_id(id, name="id")]))
 
 
@@ -142,7 +142,7 @@ def discard(
     app: Celeriac | None = None,
 ) -> int:
     """Delete every dead letter of ``cause`` with its history; return how many."""
-    return _each(meant(app), cause, None if dry_run else ledger.discard, None, progress)
+    return _each(current_app(app), cause, None if dry_run else ledger.discard, None, progress)
 
 
 def _replay_batch(connection: Any, ids: Sequence[UUID]) -> int:

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from celeriac.application import current_app
 from celeriac.broker.sending import CHORD
-from celeriac.current import meant
 from celeriac.display import length, stamp
 from celeriac.errors import JobNotFound
 from celeriac.ids import parse_id
@@ -78,7 +78,7 @@ def explain(id: str, *, app: Celeriac | None = None) -> Explanation:
         BadArgument: ``id`` is no UUID.
         JobNotFound: the ledger has no such job.
     """
-    platform = meant(app)
+    platform = current_app(app)
     return decide(_facts(platform, parse_id(id, name="id")))
 
 

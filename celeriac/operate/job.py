@@ -12,8 +12,8 @@ from uuid import UUID
 from kombu.utils.json import dumps as encode
 from kombu.utils.json import loads as decode
 
+from celeriac.application import current_app
 from celeriac.broker.body import decoded
-from celeriac.current import meant
 from celeriac.errors import BadArgument, JobNotFound
 from celeriac.ids import parse_id
 from celeriac.ledger.reads import job_pages, job_rows
@@ -116,7 +116,7 @@ def job(id: str, *, app: Celeriac | None = None) -> Job:
         JobNotFound: the ledger has no such job.
     """
     wanted = parse_id(id, name="id")
-    with meant(app).database.reading() as connection:
+    with current_app(app).database.reading() as connection:
         row = job_rows.find(connection, wanted)
         if row is None:
             raise JobNotFound(str(wanted))
@@ -150,7 +150,7 @@ def jobs(
         raise BadArgument("since", f"wanted an aware datetime, found {since!r}")
     wanted = Filter(state=_state(state), task=task, queue=queue, user_id=user_id, since=since)
     key = None if after is None else (after.queued, parse_id(after.id, name="after"))
-    with meant(app).database.reading() as connection:
+    with current_app(app).database.reading() as connection:
         rows = job_pages.page(connection, wanted, limit=limit, after=key, whole=True)
         return [_job(row, ()) for row in rows]
 
@@ -165,7 +165,7 @@ def cancel(id: str, *, hard: bool = False, app: Celeriac | None = None) -> Answe
         BadArgument: ``id`` is no UUID.
     """
     wanted = parse_id(id, name="id")
-    return _cancel(meant(app), [wanted], hard)[wanted]
+    return _cancel(current_app(app), [wanted], hard)[wanted]
 
 
 def cancel_all(
@@ -201,7 +201,7 @@ def cancel_matching(
     Args:
         progress: told how many were met after each batch.
     """
-    platform, met, beyond = meant(app), 0, None
+    platform, met, beyond = current_app(app), 0, None
     while True:
         with platform.database.reading() as connection:
             ids = job_rows.unfinished(connection, wanted, limit=_BATCH, beyond=beyond)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from celeriac.current import meant
+from celeriac.application import current_app
 from celeriac.errors import AmbiguousId, BadArgument, JobNotFound
 from celeriac.ledger.reads import job_pages as ledger
 from celeriac.ledger.reads.job_pages import Sort
@@ -77,7 +77,7 @@ def page(
     if not 1 <= limit <= LARGEST_PAGE:
         raise BadArgument("limit", f"wanted 1 to {LARGEST_PAGE}, found {limit!r}")
     key = None if after is None else _key(after)
-    platform = meant(app)
+    platform = current_app(app)
     with platform.database.reading() as connection:
         rows = ledger.page(connection, wanted, sort=sort, limit=limit + 1, after=key)
     more, rows = len(rows) > limit, rows[:limit]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from celeriac.current import meant
+from celeriac.application import current_app
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads import queue_counts as ledger
@@ -84,7 +84,7 @@ class Watched:
 
 def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
     """Every queue that the app knows or the ledger has jobs of, the most important first."""
-    platform = meant(app)
+    platform = current_app(app)
     with platform.database.reading() as connection:
         moment = clock(connection)
         depths = {depth.queue: depth for depth in ledger.depths(connection)}
@@ -110,7 +110,7 @@ def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
 
 def workers_of(*, within: timedelta = timedelta(hours=1), app: Celeriac | None = None) -> list[Seen]:
     """The workers that were heard of within that span, with their state."""
-    platform = meant(app)
+    platform = current_app(app)
     with platform.database.reading() as connection:
         found = worker_rows.seen(connection, within=within)
     timeout = timedelta(seconds=platform.settings.worker_timeout)
@@ -119,20 +119,20 @@ def workers_of(*, within: timedelta = timedelta(hours=1), app: Celeriac | None =
 
 def live_workers(*, app: Celeriac | None = None) -> list[WorkerSeen]:
     """The workers that live."""
-    platform = meant(app)
+    platform = current_app(app)
     with platform.database.reading() as connection:
         return _living(platform, connection)
 
 
 def stats(wanted: Filter, *, app: Celeriac | None = None) -> list[Line]:
     """The jobs that fit, in numbers: by task and state, by task (state None), all (task None)."""
-    with meant(app).database.reading() as connection:
+    with current_app(app).database.reading() as connection:
         return job_rows.lines(connection, wanted)
 
 
 def watched(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = None) -> Watched:
     """What there is now, and what came and ended within that span."""
-    with meant(app).database.reading() as connection:
+    with current_app(app).database.reading() as connection:
         moment = clock(connection)
         depths = ledger.depths(connection)
         accepted = ledger.accepted(connection, moment - within)
@@ -156,7 +156,7 @@ def watched(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = 
 
 def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str, int]:
     """How many messages the broker has in each queue; nothing when it cannot be asked."""
-    platform = meant(app)
+    platform = current_app(app)
     try:
         with platform.connection_or_acquire() as connection:
             channel = connection.default_channel

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from celeriac.current import meant
+from celeriac.application import current_app
 from celeriac.errors import BadArgument
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads.job_rows import FailureLine, Line
@@ -14,7 +14,7 @@ from celeriac.ledger.reads.job_rows import FailureLine, Line
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-__all__ = ["FailureLine", "Line", "Summary", "spoken", "summarise"]
+__all__ = ["FailureLine", "Line", "Summary", "summarise"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,25 +40,7 @@ def summarise(day: date, *, app: Celeriac | None = None) -> Summary:
         raise BadArgument("day", f"wanted a date, found {day!r}")
     since = datetime.combine(day, time(), tzinfo=UTC)
     made = datetime.now(UTC)
-    found = meant(app)
+    found = current_app(app)
     with found.database.reading() as connection:
         told = job_rows.day_summary(connection, since, since + timedelta(days=1))
     return Summary(day=day, made=made, whole=told.whole, lines=told.lines, failures=told.failures)
-
-
-def spoken(span: timedelta | None) -> str:
-    """A duration for people.
-
-    >>> spoken(timedelta(milliseconds=12.4)), spoken(timedelta(seconds=75)), spoken(None)
-    ('12 ms', '1 min 15 s', '–')
-    """
-    if span is None:
-        return "–"
-    seconds = span.total_seconds()
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {seconds} s"

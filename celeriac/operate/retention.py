@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from celeriac.current import meant
+from celeriac.application import current_app
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import prune as ledger
 
@@ -62,7 +62,7 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
 
     In batches of 1,000, each a transaction of its own, with a rest after each: a running system comes first.
     """
-    platform = meant(app)
+    platform = current_app(app)
     keep = retention or Retention.of(platform)
     own = sorted(keep.tasks)
     gone: dict[str, int] = {}

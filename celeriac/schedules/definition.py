@@ -11,7 +11,7 @@ from typing import Any
 
 from kombu.utils.json import dumps, loads
 
-from celeriac.operate.report import spoken
+from celeriac.display import duration_text
 from celeriac.schedules import cron
 from celeriac.schedules.times import Kind, Timing
 
@@ -88,7 +88,7 @@ class Schedule:
     def description(self) -> str:
         """When it is due, in words."""
         if self.kind is Kind.INTERVAL:
-            return f"Every {spoken(timedelta(seconds=float(self.expression)))}"
+            return f"Every {duration_text(timedelta(seconds=float(self.expression)))}"
         if self.kind is Kind.ONCE:
             return f"Once at {self.expression}"
         return f"{cron.words(self.expression)} ({self.timezone})"

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from celeriac.enqueue import arguments
+from celeriac import names
 from celeriac.errors import CeleriacError, InvalidSchedule
 from celeriac.ids import fire_id
 from celeriac.ledger.schema.columns import LATEST
-from celeriac.ledger.schema.models import NAME_LENGTH
+from celeriac.names import NAME_LENGTH
 from celeriac.schedules import cron
 from celeriac.schedules.definition import CatchUp, Overlap, encoded
 from celeriac.schedules.fire_job import new_job
@@ -161,7 +161,7 @@ def _shapes(wanted: Proposal) -> Iterator[str]:
 
 def _name(_: Celeriac, wanted: Proposal) -> Iterator[str]:
     try:
-        arguments.check_text("name", wanted.name, length=NAME_LENGTH)
+        names.check_text("name", wanted.name, length=NAME_LENGTH)
         if not wanted.name.isprintable():
             yield f"name: wanted printable characters, found {wanted.name[:80]!r}"
     except CeleriacError as exc:

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from celeriac.application import current_app
 from celeriac.broker import sending
-from celeriac.current import meant
 from celeriac.errors import BadArgument, InvalidSchedule, ScheduleNotFound
 from celeriac.ids import new_id
 from celeriac.ledger.writes import new_jobs
@@ -106,7 +106,7 @@ def register(
         run_immediately=run_immediately,
         enabled=enabled,
     )
-    platform = meant(app)
+    platform = current_app(app)
     with platform.database.transaction() as connection:
         return put(platform, connection, wanted)
 
@@ -134,7 +134,7 @@ def unregister(name: str, *, app: Celeriac | None = None) -> None:
         ScheduleNotFound: there is none of that name.
         InvalidSchedule: it is static, and would come back.
     """
-    with meant(app).database.transaction() as connection:
+    with current_app(app).database.transaction() as connection:
         if _found(connection, name).static:
             raise InvalidSchedule(name, [_STATIC])
         ledger.remove(connection, name)
@@ -146,7 +146,7 @@ def enable(name: str, *, app: Celeriac | None = None) -> Schedule:
     Raises:
         ScheduleNotFound: there is none of that name.
     """
-    with meant(app).database.transaction() as connection:
+    with current_app(app).database.transaction() as connection:
         found = _found(connection, name, lock=True)
         if not found.enabled:
             now = ledger.clock(connection)
@@ -161,7 +161,7 @@ def disable(name: str, *, app: Celeriac | None = None) -> Schedule:
     Raises:
         ScheduleNotFound: there is none of that name.
     """
-    with meant(app).database.transaction() as connection:
+    with current_app(app).database.transaction() as connection:
         _found(connection, name, lock=True)
         ledger.switch(connection, name, enabled=False, next_run=None)
         return _found(connection, name)
@@ -173,13 +173,13 @@ def get(name: str, *, app: Celeriac | None = None) -> Schedule:
     Raises:
         ScheduleNotFound: there is none.
     """
-    with meant(app).database.reading() as connection:
+    with current_app(app).database.reading() as connection:
         return _found(connection, name)
 
 
 def list_all(*, app: Celeriac | None = None) -> list[Schedule]:
     """Every schedule, by name; without those that were taken out of the project's file."""
-    with meant(app).database.reading() as connection:
+    with current_app(app).database.reading() as connection:
         return [of_row(row) for row in ledger.page(connection)]
 
 
@@ -193,7 +193,7 @@ def run_now(name: str, *, app: Celeriac | None = None) -> str:
         ScheduleNotFound: there is none of that name.
         BadArgument, PayloadTooLarge: its job would be refused.
     """
-    platform = meant(app)
+    platform = current_app(app)
     with platform.database.transaction() as connection:
         found = _found(connection, name, lock=True)
         job = new_job(

@@ -153,6 +153,11 @@ class Task(CeleryTask):
         """
         return super().apply_async(args, kwargs, *rest, **options)
 
+    @classmethod
+    def makes_plain_jobs(cls) -> bool:
+        """Whether jobs of this class differ in nothing but ids and arguments: it enqueues as ours does."""
+        return cls.apply_async is Task.apply_async and cls.shadow_name is Task.shadow_name
+
     async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """``delay`` for asyncio: the event loop goes on while the row is written."""
         return await asyncio.to_thread(self.apply_async, args, kwargs)

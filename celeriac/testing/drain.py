@@ -58,7 +58,7 @@ class Drain:
         Raises:
             RuntimeError: more than ``limit`` attempts were made.
         """
-        own, self._app.ledger_thread = getattr(self._app, "ledger_thread", None), self  # type: ignore[assignment]
+        own, self._app.ledger_thread = getattr(self._app, "ledger_thread", None), self
         try:
             self._sign_on()
             for _ in range(limit):
@@ -70,7 +70,7 @@ class Drain:
                 self._reports = []
             raise RuntimeError(f"more than {limit} attempts: does a task enqueue itself for ever?")
         finally:
-            self._app.ledger_thread = own  # type: ignore[assignment]
+            self._app.ledger_thread = own
 
     # ---- what a request asks of the ledger thread
 

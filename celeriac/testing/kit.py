@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import make_url
 
-from celeriac.broker.sending import Broker
+from celeriac.broker_state import BrokerState
 from celeriac.ledger.connection import test_clock
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.migrate import upgrade
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _MOST = 1_000
 
 
-class NoBroker(Broker):
+class NoBroker(BrokerState):
     """It is never to be bothered."""
 
     resting = True

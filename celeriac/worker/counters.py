@@ -1,6 +1,6 @@
 """What a worker counts for Prometheus: once a turn where that will do, at most twice a job.
 
-Counters begin anew with the worker; what the ledger knows, the exporter reads (``celeriac.operate.ledger_metrics``).
+Counters begin anew with the worker; what the ledger knows, the exporter reads (``ledger_metrics.py``).
 """
 
 from __future__ import annotations

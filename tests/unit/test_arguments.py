@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.utils.json import dumps, loads
 
-from celeriac.enqueue.arguments import MAX_BITS, MAX_DEPTH, Secret, check, check_text, is_sensitive, represent
+from celeriac.enqueue.arguments import MAX_BITS, MAX_DEPTH, Secret, check, is_sensitive, represent
 from celeriac.errors import BadArgument, EnqueueError
+from celeriac.names import check_text
 
 quick = settings(max_examples=25, deadline=None)
 

@@ -21,11 +21,11 @@ from celeriac.broker import signing
 from celeriac.broker.transport import Message, _decoded
 from celeriac.broker.wire import STAMP
 from celeriac.ledger.schema.columns import PARKED
-from celeriac.ledger.schema.models import NAME_LENGTH
 from celeriac.ledger.writes.claims import Claimed
 from celeriac.ledger.writes.claims import Message as Row
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.quarantine import Unreadable
+from celeriac.names import NAME_LENGTH
 from celeriac.settings import Settings
 from celeriac.worker.gate.deliveries import Delivery, read, stamped
 from tests.signers import Signer, own_serializers, signer

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from celeriac.display import duration_text
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.operate.report import FailureLine, Line, Summary, spoken
+from celeriac.operate.report import FailureLine, Line, Summary
 from tasks.reports import BadReport, _day, _write, page, table
 
 DAY = date(2025, 1, 1)
@@ -162,7 +163,7 @@ def test_a_text_that_is_null_is_left_empty() -> None:
     ],
 )
 def test_a_duration_is_written_in_the_unit_that_fits(span: timedelta | None, text: str) -> None:
-    assert spoken(span) == text
+    assert duration_text(span) == text
 
 
 @pytest.mark.parametrize(

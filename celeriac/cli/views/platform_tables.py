@@ -14,11 +14,10 @@ from rich.text import Text
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.command import text
-from celeriac.display import ago, length
+from celeriac.display import ago, duration_text, length
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.listing import Filter
 from celeriac.operate.overview import LATELY, Line, QueueSeen, Seen, queues, stats, workers_of
-from celeriac.operate.report import spoken
 
 _ALIVE = {"alive": "green", "silent": "red", "stopped": "dim"}
 
@@ -174,6 +173,6 @@ def _print_stats(ctx: click.Context, found: Sequence[TaskStats]) -> None:
             *map(output.number, (states["completed"], states["failed"])),
             "–" if each.failure_rate is None else f"{each.failure_rate:.1%}",
             output.number(each.retried),
-            *map(spoken, (each.wait_p50, each.wait_p95, each.run_p50, each.run_p95)),
+            *map(duration_text, (each.wait_p50, each.wait_p95, each.run_p50, each.run_p95)),
         )
     output.console(ctx).print(made)

@@ -115,7 +115,7 @@ class Database:
 
     @contextmanager
     def driver(self) -> Iterator[PoolProxiedConnection]:
-        """The driver's own connection, alive when it is handed out, for ``celeriac.ledger.connection.compiled_statement``.
+        """The driver's own connection, alive when it is handed out, for ``compiled_statement.py``.
 
         PostgreSQL only. Errors are the driver's; a connection that is lost in the block is dropped.
         """

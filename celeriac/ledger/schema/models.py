@@ -24,9 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from celeriac.ledger.schema.columns import Instant, Seconds, Word, now
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
-
-#: The longest task name, queue name, user id, idempotency key or schedule name, in characters.
-NAME_LENGTH = 255
+from celeriac.names import NAME_LENGTH
 
 
 def _listed(states: frozenset[JobState] | type[JobState]) -> str:

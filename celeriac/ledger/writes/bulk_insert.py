@@ -1,6 +1,6 @@
 """Enqueue many at a time, of any kind: on PostgreSQL one statement, with the rows in one JSON text.
 
-A COPY (``celeriac.ledger.writes.copy_in``) is quicker, but does not know what to do with a row that exists. What the rows
+A COPY (``copy_in.py``) is quicker, but does not know what to do with a row that exists. What the rows
 have in common travels once: the server spends half of its time on reading the JSON.
 """
 

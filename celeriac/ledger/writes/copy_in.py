@@ -129,7 +129,7 @@ def _lines(jobs: SimilarJobs, clock: datetime) -> tuple[LiteralString, list[str]
 
 
 def _shared(job: NewJob, clock: datetime) -> dict[str, Any]:
-    """What is the same in all rows, as ``celeriac.ledger.writes.new_jobs.computed`` has it in SQL; a test compares them."""
+    """What is the same in all rows, as ``new_jobs.computed`` has it in SQL; a test compares them."""
     expires = None if job.expires_in is None else clock + timedelta(seconds=job.expires_in)
     return {name: getattr(job, name) for name in COPIED if name not in ("id", "payload", "headers")} | {
         "expires": job.expires or expires,

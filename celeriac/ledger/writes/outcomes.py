@@ -30,8 +30,9 @@ from sqlalchemy import (
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now, unindexed
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
-from celeriac.ledger.schema.models import FAILURES, JOBS, NAME_LENGTH
+from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
+from celeriac.names import NAME_LENGTH
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,13 @@ from uuid import UUID
 
 from celeriac.broker import signing
 from celeriac.broker.wire import STAMP
-from celeriac.enqueue.arguments import check_text
 from celeriac.errors import BadArgument, NotSigned
 from celeriac.ids import new_id, optional_id
 from celeriac.ledger.schema.columns import LATEST
-from celeriac.ledger.schema.models import NAME_LENGTH
 from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.quarantine import Unreadable
+from celeriac.names import NAME_LENGTH, check_text
 from celeriac.priorities import parse as parse_priority
 from celeriac.priorities import priority_of
 from celeriac.task.failures import clean

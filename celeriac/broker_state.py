@@ -1,0 +1,26 @@
+"""Whether the broker may be asked: after a failure it is left alone for a moment. One per process."""
+
+from __future__ import annotations
+
+import time
+
+_FIRST_REST, _LONGEST_REST = 1.0, 10.0  # seconds that a failing broker is left alone
+
+
+class BrokerState:
+    """Remembers that a publish failed, and for how long no other is tried."""
+
+    def __init__(self) -> None:
+        self._rest = 0.0
+        self._until = 0.0
+
+    @property
+    def resting(self) -> bool:
+        return time.monotonic() < self._until
+
+    def failed(self) -> None:
+        self._rest = min(max(self._rest * 2, _FIRST_REST), _LONGEST_REST)
+        self._until = time.monotonic() + self._rest
+
+    def worked(self) -> None:
+        self._rest = self._until = 0.0
