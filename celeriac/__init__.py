@@ -1,3 +1,90 @@
-"""Celeriac: Celery with roots. Every job is a row in a SQL table before it is a message."""
+"""Celeriac: Celery with roots. Every job is a row in a SQL table before it is a message.
+
+These names are the public face; ``docs/api.md`` has a section for each. What is not here, or in
+``celeriac.errors``, ``celeriac.schedules`` and ``celeriac.testing``, is private and may change. Each name is
+imported when it is first used, so that ``import celeriac`` costs neither Celery nor the ORM.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac as Celeriac
+    from celeriac.application import current_app as current_app
+    from celeriac.display import duration_text as duration_text
+    from celeriac.enqueue.arguments import Secret as Secret
+    from celeriac.enqueue.bulk import enqueue_many as enqueue_many
+    from celeriac.enqueue.bulk import enqueue_together as enqueue_together
+    from celeriac.enqueue.template import Call as Call
+    from celeriac.enqueue.transactions import complete_in as complete_in
+    from celeriac.enqueue.transactions import enqueue_in as enqueue_in
+    from celeriac.errors import BadArgument as BadArgument
+    from celeriac.errors import CeleriacError as CeleriacError
+    from celeriac.errors import EnqueueUncertain as EnqueueUncertain
+    from celeriac.errors import JobNotFound as JobNotFound
+    from celeriac.errors import LedgerUnavailable as LedgerUnavailable
+    from celeriac.ledger.schema.lifecycle import JobState as JobState
+    from celeriac.operate.explain import explain as explain
+    from celeriac.operate.job import Attempt as Attempt
+    from celeriac.operate.job import Job as Job
+    from celeriac.operate.job import cancel as cancel
+    from celeriac.operate.job import cancel_all as cancel_all
+    from celeriac.operate.job import job as job
+    from celeriac.operate.job import jobs as jobs
+    from celeriac.operate.report import FailureLine as FailureLine
+    from celeriac.operate.report import Line as Line
+    from celeriac.operate.report import Summary as Summary
+    from celeriac.operate.report import summarise as summarise
+    from celeriac.operate.retention import prune as prune
+    from celeriac.schedules.registry import register as register
+    from celeriac.task.task import Task as Task
 
 __version__ = "0.1.0"
+
+#: Where each name of the public face is defined.
+_PLACES = {
+    "Attempt": "operate.job",
+    "BadArgument": "errors",
+    "Call": "enqueue.template",
+    "Celeriac": "application",
+    "CeleriacError": "errors",
+    "EnqueueUncertain": "errors",
+    "FailureLine": "operate.report",
+    "Job": "operate.job",
+    "JobNotFound": "errors",
+    "JobState": "ledger.schema.lifecycle",
+    "LedgerUnavailable": "errors",
+    "Line": "operate.report",
+    "Secret": "enqueue.arguments",
+    "Summary": "operate.report",
+    "Task": "task.task",
+    "cancel": "operate.job",
+    "cancel_all": "operate.job",
+    "complete_in": "enqueue.transactions",
+    "current_app": "application",
+    "duration_text": "display",
+    "enqueue_in": "enqueue.transactions",
+    "enqueue_many": "enqueue.bulk",
+    "enqueue_together": "enqueue.bulk",
+    "explain": "operate.explain",
+    "job": "operate.job",
+    "jobs": "operate.job",
+    "prune": "operate.retention",
+    "register": "schedules.registry",
+    "summarise": "operate.report",
+}
+
+__all__ = ["__version__", *_PLACES]  # names that are looked up below
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'celeriac' has no attribute {name!r}; docs/api.md lists what it has")
+    value = globals()[name] = getattr(import_module(f"celeriac.{_PLACES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from celeriac.operate.retention import prune as prune_ledger
+from celeriac import prune as prune_ledger
 
 
 @shared_task(name="maintenance.prune", max_tries=2, time_limit=3600)

@@ -15,8 +15,7 @@ from typing import Any
 
 from celery import shared_task
 
-from celeriac.display import duration_text
-from celeriac.operate.report import FailureLine, Line, Summary, summarise
+from celeriac import FailureLine, Line, Summary, duration_text, summarise
 
 
 class BadReport(ValueError):

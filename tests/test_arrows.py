@@ -41,6 +41,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"schema"}),
     ),
     "cli": (
+        frozenset({"entry"}),
         frozenset({"commands"}),
         frozenset({"views"}),
         frozenset({"command", "context", "output", "progress"}),

@@ -14,11 +14,23 @@ if TYPE_CHECKING:
     from celeriac.testing.kit import Kit
 
 
-@pytest.fixture
-def celeriac_app() -> Celeriac:
-    """The app whose tasks are tested; a fixture of the same name in your conftest.py names another."""
-    from app.celery import app
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini("celeriac_app", "the app whose tasks are tested, as celery -A names it: proj.celery:app")
 
+
+@pytest.fixture
+def celeriac_app(pytestconfig: pytest.Config) -> Celeriac:
+    """The app whose tasks are tested; a fixture of the same name in your conftest.py names another."""
+    name = str(pytestconfig.getini("celeriac_app"))
+    if not name:
+        pytest.fail(
+            "which app is tested? Say `celeriac_app = proj.celery:app` in pytest's configuration, or write a "
+            "fixture `celeriac_app` that returns it",
+            pytrace=False,
+        )
+    from kombu.utils.imports import symbol_by_name
+
+    app: Celeriac = symbol_by_name(name)
     return app
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from celeriac.cli import entry
 from tests.workers import ROOT, environment
 
 
@@ -22,16 +24,38 @@ def test_bad_settings_are_sentences_without_a_traceback(command: str) -> None:
 
 
 def test_a_command_that_is_not_called_costs_no_start() -> None:
-    """Celery imports every sub-command, whichever is called; a worker need not wait for rich."""
+    """Celery imports every entry point, whichever command is called."""
     code = """
 import sys
 from importlib.metadata import entry_points
 before = set(sys.modules)
 import celery.bin.celery
-ours = [one for one in entry_points(group="celery.commands") if one.value.startswith("app.")]
+ours = [one for one in entry_points(group="celery.commands") if one.value.startswith("celeriac.")]
 for one in ours:
     one.load()
-print(len(ours), sorted({name.split(".")[0] for name in sys.modules} & {"rich", "sqlalchemy", "alembic"}))
+assert not {"rich", "sqlalchemy", "alembic"} & {name.split(".")[0] for name in sys.modules}
+print(len(ours), sorted({name for name in sys.modules if name.startswith("celeriac.cli.")}))
 """
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert ended.stdout == "12 []\n", ended.stderr
+    assert ended.stdout == "11 ['celeriac.cli.entry']\n", ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [((), "no app was named"), (("-A", "another"), "is another Celery app")]
+)
+def test_for_another_app_our_commands_are_one_sentence(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "another.py").write_text("from celery import Celery\napp = Celery('another')\n")
+    argv = [sys.executable, "-m", "celery", *words, "jobs", "list"]
+    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Error: `jobs` is a command of Celeriac apps, and ")
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", entry.__all__)
+def test_an_entry_point_says_of_its_command_what_the_command_says(name: str) -> None:
+    stand_in = getattr(entry, name)
+    assert (stand_in.real().name, stand_in.real().short_help) == (stand_in.name, stand_in.short_help)

@@ -29,6 +29,8 @@ def test_the_example_passes_and_can_fail(tmp_path: Path) -> None:
         "-q",
         "-p",
         "no:cacheprovider",
+        "-o",
+        "celeriac_app=app.celery:app",
         "--rootdir",
         str(tmp_path),
         str(tmp_path),

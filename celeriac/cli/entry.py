@@ -1,0 +1,88 @@
+"""The entry points of our commands: stand-ins that import nothing until one of them is called.
+
+Celery imports the commands of every distribution that is installed, whatever was typed and whichever
+app was named. A stand-in looks at the app first: for one of ours it becomes the real command, for
+any other it says one sentence.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, cast
+
+import click
+
+__all__ = [
+    "db",
+    "dead_letters",
+    "doctor",
+    "health",
+    "jobs",
+    "metrics",
+    "queues",
+    "schedules",
+    "stats",
+    "up",
+    "workers",
+]
+
+
+class CommandEntry(click.Command):
+    """Stands in for the command at ``place`` (``module:attribute``) until the app is known."""
+
+    def __init__(self, name: str, place: str, short_help: str) -> None:
+        super().__init__(name, short_help=short_help, add_help_option=False)
+        self._place = place
+
+    def real(self) -> click.Command:
+        """The command itself; importing it takes Celery's command line, and little else."""
+        module, _, attribute = self._place.partition(":")
+        return cast(click.Command, getattr(import_module(f"celeriac.cli.commands.{module}"), attribute))
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """The real command's context.
+
+        Raises:
+            click.ClickException: the app is none of ours.
+        """
+        found = extra.get("obj") or (parent.obj if parent is not None else None)
+        app = getattr(found, "app", None)
+        if not _is_ours(app):
+            nobody = app is None or app.main == "default"  # which Celery makes where none is named
+            named = "no app was named" if nobody else f"{app.main!r} is another Celery app"
+            raise click.ClickException(
+                f"`{self.name}` is a command of Celeriac apps, and {named}: celery -A MODULE {self.name}, "
+                "where MODULE has an app that was made with celeriac.Celeriac"
+            )
+        return self.real().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return ctx.command.invoke(ctx)
+
+
+def _is_ours(app: object) -> bool:
+    """Whether ``app`` is a Celeriac; asked without importing the class, which another app does not need."""
+    return any(kind.__module__ == "celeriac.application" for kind in type(app).__mro__)
+
+
+up = CommandEntry("up", "up:up", "Everything on this machine: worker, beat, Flower, a Valkey.")
+db = CommandEntry("db", "db:db", "The ledger's tables: upgrade, current, check.")
+schedules = CommandEntry(
+    "schedules", "schedules:schedules", "Schedules: list, show, add, remove, enable, disable, run-now, next."
+)
+jobs = CommandEntry("jobs", "jobs:jobs", "Jobs in the ledger: list, show, explain, cancel, enqueue, watch.")
+dead_letters = CommandEntry(
+    "dead-letters", "dead_letters:dead_letters", "Failed jobs: list, show, replay, discard."
+)
+queues = CommandEntry("queues", "queues:queues", "Queues: depth, age, rates, consumers, drift.")
+workers = CommandEntry("workers", "workers:workers", "Workers: alive or silent, queues, jobs they run.")
+stats = CommandEntry("stats", "stats:stats", "Jobs in numbers: states, waits, runs, retries, failures.")
+doctor = CommandEntry(
+    "doctor", "doctor:doctor", "What ails it: settings, broker, database, workers, beat, ledger."
+)
+health = CommandEntry(
+    "health", "health:health", "Whether this machine's worker or beat lives; for containers."
+)
+metrics = CommandEntry("metrics", "metrics:metrics", "Metrics of the ledger, for Prometheus.")
