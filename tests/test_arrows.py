@@ -27,7 +27,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"application"}),
     frozenset({"ledger"}),
     frozenset({"settings", "priorities"}),
-    frozenset({"ids", "names", "broker_state"}),
+    frozenset({"ids", "names", "broker_state", "celery_settings"}),
     frozenset({"errors", "events", "display"}),
 )
 

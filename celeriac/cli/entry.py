@@ -50,8 +50,8 @@ class CommandEntry(click.Command):
         found = extra.get("obj") or (parent.obj if parent is not None else None)
         app = getattr(found, "app", None)
         if not _is_ours(app):
-            nobody = app is None or app.main == "default"  # which Celery makes where none is named
-            named = "no app was named" if nobody else f"{app.main!r} is another Celery app"
+            name = getattr(app, "main", "default")  # which is that of Celery's own, where none is named
+            named = "no app was named" if name == "default" else f"{name!r} is another Celery app"
             raise click.ClickException(
                 f"`{self.name}` is a command of Celeriac apps, and {named}: celery -A MODULE {self.name}, "
                 "where MODULE has an app that was made with celeriac.Celeriac"

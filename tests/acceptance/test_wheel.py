@@ -28,7 +28,8 @@ app.conf.beat_schedule = beat_schedule.SCHEDULE
 @worker_ready.connect
 def say(**_):
     print("TASKS", *sorted(name for name in app.tasks if not name.startswith("celery.")), file=sys.__stdout__)
-    print("OURS", *sorted(name for name in sys.modules if name.startswith("celeriac")), file=sys.__stdout__, flush=True)
+    ours = sorted(name for name in sys.modules if name.startswith("celeriac"))
+    print("OURS", *ours, file=sys.__stdout__, flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
 """,
     "tasks.py": """
