@@ -46,7 +46,7 @@ class Attempt:
     finished: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Job:
     """A job as it was when it was read. Moments are aware, in UTC."""
 
@@ -77,6 +77,10 @@ class Job:
     result: Any
     failure_info: str | None
     attempts: tuple[Attempt, ...] = ()
+
+    def __repr__(self) -> str:
+        """Which job, where it is: no arguments, since one of them could be a secret."""
+        return f"<Job {self.id} {self.task} {self.state}, {self.try_count} of {self.max_tries} tries>"
 
     @property
     def is_terminal(self) -> bool:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import BackgroundJob
 from celeriac.operate.job import Attempt, Job
 
 _moments = st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(fold=0))
@@ -171,3 +172,20 @@ def test_only_an_error_that_is_due_is_ready_for_retry(state: JobState) -> None:
     due = a_job(state=state, next_attempt_after=now - timedelta(seconds=1))
     assert due.ready_for_retry == (state is JobState.ERROR)
     assert not replace(due, next_attempt_after=now + timedelta(hours=1)).ready_for_retry
+
+
+def test_the_repr_of_a_job_is_one_short_line_without_its_arguments() -> None:
+    job = a_job(id=str(UUID(int=1)), task="mail.send", state=JobState.FAILED, try_count=3, max_tries=5)
+    secret = replace(job, args=["hunter2"], kwargs={"password": "hunter2"}, result="hunter2")
+    assert repr(secret) == f"<Job {UUID(int=1)} mail.send failed, 3 of 5 tries>"
+
+
+def test_the_repr_of_a_row_is_one_short_line_without_its_payload() -> None:
+    row = BackgroundJob(
+        id=UUID(int=1), job_type="mail.send", state="error", try_count=1, max_tries=5, payload=b"hunter2"
+    )
+    assert repr(row) == f"<BackgroundJob {UUID(int=1)} mail.send error, 1 of 5 tries>"
+
+
+def test_the_repr_of_a_row_that_is_not_loaded_asks_nothing() -> None:
+    assert repr(BackgroundJob()) == "<BackgroundJob None None None, 0 of ? tries>"

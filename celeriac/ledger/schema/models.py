@@ -79,6 +79,12 @@ class BackgroundJob(Base):
     result: Mapped[str | None] = mapped_column(Text)  # JSON; null: none, ignored, or lost by the store
     failure_info: Mapped[str | None] = mapped_column(Text)  # the last failure in one line
 
+    def __repr__(self) -> str:
+        """Which job, where it is; what is not loaded is not asked for, and no argument is shown."""
+        known = vars(self)
+        tries = f"{known.get('try_count', 0)} of {known.get('max_tries', '?')} tries"
+        return f"<BackgroundJob {known.get('id')} {known.get('job_type')} {known.get('state')}, {tries}>"
+
     @hybrid_property
     def ready_for_retry(self) -> bool:
         """Whether an attempt failed and the next one is due."""
