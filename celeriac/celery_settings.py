@@ -77,7 +77,7 @@ def _unread(reason: str, *names: str) -> dict[str, Ruling]:
 
 _MESSAGES = (
     _own(
-        "payloads are read by operators and by other hosts: json must be among them, pickle and yaml must not",
+        "payloads are read by operators and other hosts: json must be among them, pickle and yaml must not",
         _has_json_alone,
         "accept_content",
         "result_accept_content",

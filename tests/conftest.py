@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import leaks
+
 if TYPE_CHECKING:
     from tests.servers import PostgresServer, ValkeyServer
     from tests.workers import Worker
@@ -64,6 +66,14 @@ def _or_fail(config: pytest.Config) -> Iterator[None]:
         pytest.fail(sentence, pytrace=False)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """A test that leaves a thread or a process behind fails, not the one that suffers from it."""
+    before = leaks.threads(), leaks.children()
+    yield
+    leaks.check(before)
+
+
 @pytest.fixture(scope="session")
 def valkey(pytestconfig: pytest.Config) -> Iterator[str]:
     """The URL of the session's Valkey, database 0. Not for a test that stops it: see ``private_valkey``."""
@@ -77,6 +87,7 @@ def valkey(pytestconfig: pytest.Config) -> Iterator[str]:
     with ExitStack() as stack:
         with _or_fail(pytestconfig):
             server = stack.enter_context(ValkeyServer(databases=_SESSION_DATABASES))
+        leaks.allow_children()
         yield server.url()
 
 
@@ -93,6 +104,7 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[str]:
     with ExitStack() as stack:
         with _or_fail(pytestconfig):
             server = stack.enter_context(PostgresServer())
+        leaks.allow_children()
         yield server.url()
 
 
@@ -147,7 +159,9 @@ def redis_url(valkey: str, _redis_databases: Iterator[int]) -> Iterator[str]:
     with closing(redis.Redis.from_url(url)) as client:
         client.flushdb()
         yield url
+        left = sorted(leaks.keys_without_an_end(client))
         client.flushdb()
+    assert left == [], "keys that nobody would ever delete"
 
 
 _numbers = itertools.count(1)
@@ -158,8 +172,11 @@ def _postgres_copy(server: str, template: str) -> Iterator[str]:
     from tests.servers import create_database, drop_database
 
     name = f"celeriac_test_{os.getpid()}_{next(_numbers)}"
-    yield create_database(server, name, template=template)
+    url = create_database(server, name, template=template)
+    yield url
+    left = leaks.open_transactions(url)
     drop_database(server, name)
+    assert left == [], "transactions that were begun and not ended"
 
 
 @pytest.fixture(scope="session")

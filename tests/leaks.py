@@ -1,0 +1,77 @@
+"""What a test may not leave behind: threads of ours, child processes, transactions, keys without an end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests.support import wait_until
+
+#: Threads that outlive a test by design: they wait, as daemons, until they are needed again.
+_STAY = ("ledger-watchdog", "ledger-connect", "celeriac-send")
+
+#: Keys that live as long as the broker does: the lists of jobs, kombu's bindings, redbeat's projection.
+_KEPT = ("critical", "high", "normal", "low", "celery", "_kombu.binding.", "celeriac:")
+
+
+def threads() -> set[threading.Thread]:
+    """The threads that a test could leave: those that keep the process alive, and those with names of ours."""
+    ours = ("ledger", "keeper", "pulse", "probes")
+    return {
+        thread
+        for thread in threading.enumerate()
+        if not thread.name.startswith(_STAY) and (not thread.daemon or thread.name.startswith(ours))
+    }
+
+
+def children() -> set[int]:
+    """The processes that this one has started and not waited for; none where there is no /proc."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        try:
+            found |= {int(pid) for pid in task.read_text().split()}
+        except FileNotFoundError:  # the thread has ended meanwhile
+            continue
+    return found
+
+
+_session: set[int] = set()
+
+
+def allow_children() -> None:
+    """Let the processes that run now stay: servers of the whole session."""
+    _session.update(children())
+
+
+def check(before: tuple[set[threading.Thread], set[int]]) -> None:
+    """Fail when something is left that was not there before."""
+    wait_until(lambda: not (threads() - before[0]), within=10, saying=f"threads end: {threads() - before[0]}")
+    wait_until(
+        lambda: not (children() - before[1] - _session),
+        within=10,
+        saying=f"children of {os.getpid()} end: {children() - before[1] - _session}",
+    )
+
+
+def keys_without_an_end(client: Any) -> Iterable[str]:
+    """Names of keys in a Redis database that would stay there for ever and are not meant to."""
+    for key in client.scan_iter(count=1000):
+        name = key.decode(errors="replace")
+        if not name.startswith(_KEPT) and client.ttl(key) == -1:
+            yield name
+
+
+def open_transactions(url: str) -> list[str]:
+    """What connections to a database of PostgreSQL last said that stand in a transaction and do nothing."""
+    from tests.servers import connect
+
+    with closing(connect(url)) as connection:
+        found = connection.execute(
+            "SELECT query FROM pg_stat_activity WHERE datname = current_database() "
+            "AND state LIKE 'idle in transaction%' AND pid <> pg_backend_pid()"
+        )
+        return [query for (query,) in found.fetchall()]
