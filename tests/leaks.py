@@ -19,7 +19,7 @@ _KEPT = ("critical", "high", "normal", "low", "celery", "_kombu.binding.", "cele
 
 
 def threads() -> set[threading.Thread]:
-    """The threads that a test could leave: those that keep the process alive, and those with names of ours."""
+    """Threads that a test could leave: those that keep the process alive, and ours."""
     ours = ("ledger", "keeper", "pulse", "probes")
     return {
         thread
