@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event, text, update
 
 from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
@@ -25,6 +26,7 @@ from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import cancel, cancel_all, job, jobs
 from celeriac.operate.retention import Retention, prune
 from celeriac.settings import Settings
+from tests.support import wait_until
 
 WORKER = uuid4()
 
@@ -73,6 +75,39 @@ def test_a_cancel_says_what_became_of_it(platform: Celeriac) -> None:
     assert cancel(str(running), app=platform) is Answer.REQUESTED
     assert cancel(str(done), app=platform) is Answer.FINISHED
     assert cancel(str(uuid4()), app=platform) is Answer.UNKNOWN
+
+
+def test_a_cancel_that_waited_for_an_outcome_says_what_it_was(platform: Celeriac) -> None:
+    """An outcome's transaction may be open when the cancel comes: as long as the task's own, by complete_in."""
+    id = enqueued(platform, "a")
+    with ThreadPoolExecutor(1) as threads:
+        with platform.database.transaction() as connection:
+            won = claims.claim(connection, [id], worker=WORKER)
+        with platform.database.transaction() as connection:
+            done = Outcome(id=id, attempt=won[id].attempt, state=JobState.COMPLETED)
+            outcomes.record(connection, [done], worker=WORKER)
+            answer = threads.submit(cancel, str(id), app=platform)
+            if platform.database.dialect == "postgresql":
+                wait_until(lambda: _waits_for_a_lock(platform), within=20, saying="the cancel waits")
+    assert answer.result(20) is Answer.FINISHED
+
+
+def _waits_for_a_lock(platform: Celeriac) -> bool:
+    with platform.database.reading() as connection:
+        return bool(connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
+
+
+def test_a_cancel_in_the_last_attempt_is_no_dead_letter_that_a_replay_runs(platform: Celeriac) -> None:
+    id = enqueued(platform, "a")
+    with platform.database.transaction() as connection:
+        won = claims.claim(connection, [id], worker=WORKER)
+        assert won[id].attempt == won[id].max_tries
+    assert cancel(str(id), app=platform) is Answer.REQUESTED
+    with platform.database.transaction() as connection:
+        told = Outcome(id=id, attempt=1, state=JobState.FAILED, failure=BROKEN)
+        outcomes.record(connection, [told], worker=WORKER)
+    assert job(str(id), app=platform).state is JobState.CANCELLED
+    assert dead_letters.replay(Cause(task="tests.mail"), app=platform) == 0
 
 
 def test_a_hard_request_is_never_softened(platform: Celeriac) -> None:
