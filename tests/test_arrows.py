@@ -31,6 +31,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "sending",
             "embedded",
             "display",
+            "purging",
         }
     ),
     frozenset({"job", "task", "control", "transactions", "retention"}),

@@ -78,7 +78,7 @@ def test_a_cancel_says_what_became_of_it(platform: Celeriac) -> None:
 
 
 def test_a_cancel_that_waited_for_an_outcome_says_what_it_was(platform: Celeriac) -> None:
-    """An outcome's transaction may be open when the cancel comes: as long as the task's own, by complete_in."""
+    """An outcome is not committed for as long as the transaction of a task that completes in its own."""
     id = enqueued(platform, "a")
     with ThreadPoolExecutor(1) as threads:
         with platform.database.transaction() as connection:
@@ -125,6 +125,64 @@ def test_a_revoke_of_celery_is_a_cancel_for_ever(platform: Celeriac) -> None:
     assert job(result.id, app=platform).state is JobState.CANCELLED
     with platform.database.transaction() as connection:
         assert claims.claim(connection, [UUID(result.id)], worker=WORKER) == {}
+
+
+@pytest.mark.parametrize("command", ["revoke", "terminate"])
+def test_a_revoke_that_is_broadcast_is_a_cancel_for_ever(platform: Celeriac, command: str) -> None:
+    """So `celery control revoke` sends it."""
+    ids = [str(enqueued(platform, "a")) for _ in range(2)]
+    platform.control.broadcast(command, arguments={"task_id": ids, "signal": "KILL"})
+    assert {job(id, app=platform).state for id in ids} == {JobState.CANCELLED}
+
+
+def test_a_revoke_by_stamps_cancels_what_waits(platform: Celeriac) -> None:
+    mail = platform.tasks["tests.mail"]
+
+    def stamped(**stamps: Any) -> str:
+        return str(mail.s("a").stamp(**stamps).apply_async(countdown=60).id)
+
+    plain = str(enqueued(platform, "a"))
+    one, several, other, elsewhere = (
+        stamped(tenant="acme"),
+        stamped(tenant=["x", "acme"]),
+        stamped(tenant="x"),
+        stamped(customer="acme"),
+    )
+    platform.control.revoke_by_stamped_headers({"tenant": ["acme", "none"]})
+    states = {id: job(id, app=platform).state for id in (plain, one, several, other, elsewhere)}
+    assert [id for id, state in states.items() if state is JobState.CANCELLED] == [one, several]
+    platform.control.broadcast("revoke_by_stamped_headers", arguments={"headers": ["customer=acme"]})
+    assert job(elsewhere, app=platform).state is JobState.CANCELLED
+    assert job(other, app=platform).state is JobState.PENDING
+
+
+@pytest.mark.parametrize("way", ["control", "channel"])
+def test_a_purge_counts_the_jobs_that_will_not_run(platform: Celeriac, way: str) -> None:
+    """The channel's is what `celery purge` and `celery amqp queue.purge` call."""
+    waiting, running, done, kept = (enqueued(platform, "a") for _ in range(4))
+    later = UUID(platform.tasks["tests.mail"].apply_async(("a",), countdown=60).id)
+    run(platform, done)
+    with platform.database.transaction() as connection:
+        claims.claim(connection, [running], worker=WORKER)
+        connection.execute(update(JOBS).where(JOBS.c.id == kept).values(queue="low"))
+    with platform.connection_for_write() as broker:
+        channel = broker.default_channel
+        channel.client.lpush("normal", "no message", '{"headers": {"id": "x", "task": "other"}}')
+        if way == "control":
+            platform.amqp.queues.select(["normal"])
+        count = platform.control.purge() if way == "control" else channel.queue_purge("normal")
+        assert channel.client.llen("normal") == 0
+    assert count == 4
+    states = {id: job(str(id), app=platform).state for id in (waiting, later, running, done, kept)}
+    assert [str(state) for state in states.values()] == [
+        "cancelled",
+        "cancelled",
+        "running",
+        "completed",
+        "pending",
+    ]
+    assert job(str(running), app=platform).cancel_requested is None
+    assert job(str(waiting), app=platform).failure_info == "cancelled: its queue was purged"
 
 
 def test_cancelling_by_filter_counts_first_and_spares_the_rest(platform: Celeriac) -> None:
