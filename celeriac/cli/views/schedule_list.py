@@ -13,6 +13,7 @@ import click
 from celeriac import schedules
 from celeriac.application import Celeriac
 from celeriac.cli import output
+from celeriac.cli.rows import Rows
 from celeriac.display import safe, stamp
 from celeriac.enqueue.arguments import represent
 from celeriac.schedules import Schedule
@@ -23,13 +24,13 @@ def show_all(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
     if as_json:
         output.emit("schedules list", schedules=[shape(each) for each in found])
     elif found:
-        made = output.table(
-            "name", "task", "when", "next run", "last run", "runs", "state", right=["runs"], fold=["when"]
-        )
+        columns = ("name", "state", "task", "when", "next run", "last run", "runs")
+        rows = Rows(*columns, right=["runs"], fold=["when"], head=2)
         for each in found:
-            cells = (each.name, each.task, each.description, stamp(each.next_run), stamp(each.last_run))
-            made.add_row(*map(output.cell, cells), output.number(each.run_count), state(each))
-        output.console(ctx).print(made)
+            cells = (each.task, each.description, stamp(each.next_run), stamp(each.last_run))
+            told = map(output.cell, cells)
+            rows.add(output.cell(each.name), state(each), *told, output.number(each.run_count))
+        rows.print(output.console(ctx))
     else:
         output.say(ctx, "there are no schedules: see `celery -A app schedules add --help`")
     if not found:
