@@ -43,8 +43,10 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"factory"}),
     frozenset({"schedules"}),
     frozenset({"doctor"}),
-    frozenset({"worker", "celery"}),
-    frozenset({"testing", "cli"}),
+    frozenset({"worker"}),
+    frozenset({"cli"}),
+    frozenset({"celery"}),
+    frozenset({"testing"}),
 )
 
 #: What builds a statement; the ledger is the only code that speaks SQL.

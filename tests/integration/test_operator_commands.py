@@ -184,6 +184,10 @@ def test_nothing_in_a_row_acts_on_the_terminal_or_makes_a_line(
         (["enqueue", "mail.send"], "mail.send: send() missing 1 required positional argument: 'to'"),
         (["enqueue", "mail.send", "-a", "1", "--queue", "nowhere"], "wanted one of"),
         (["enqueue", "mail.send", "-a", "1", "--priority", "urgent"], "wanted one of low"),
+        (["enqueue", "mail.send", "-a", "1", "--priority", "9" * 5000], "wanted one of low"),
+        (["enqueue", "mail.send", "-a", "1", "--priority", "\u00b2"], "wanted one of low"),
+        (["enqueue", "mail.send", "-k", f"to={'[' * 100_000}"], "the value of to is no JSON"),
+        (["enqueue", "mail.sent"], "did you mean 'mail.send'?"),
     ],
 )
 def test_what_is_typed_wrongly_is_said_and_ends_with_2(
@@ -367,7 +371,7 @@ def test_a_key_that_is_typed_again_is_the_same_job(app: Celeriac) -> None:
 
 def test_a_task_that_is_not_there_is_named_with_the_nearest(app: Celeriac) -> None:
     found = call(app, "jobs", "enqueue", "mail.sent")
-    assert found.exit_code == 1
+    assert found.exit_code == 2
     assert "did you mean 'mail.send'?" in found.stderr
 
 

@@ -56,11 +56,24 @@ def show_next(name: str, runs: Sequence[datetime], *, as_json: bool) -> None:
     elif runs:
         click.echo("\n".join(map(stamp, runs)))
     else:
-        tell(name, "has no due time to come")
+        click.echo(f"{safe(name)} has no due time to come")
 
 
-def tell(name: str, what: str) -> None:
-    click.echo(f"{safe(name)} {what}")
+def show_run(name: str, job: str, *, as_json: bool) -> None:
+    if as_json:
+        output.emit("schedules run-now", name=name, id=job)
+    else:
+        click.echo(job)
+
+
+def tell(command: str, name: str, what: str, *, as_json: bool, schedule: Schedule | None = None) -> None:
+    """What became of a schedule; as JSON, what it is by now, or its name when it is gone."""
+    if not as_json:
+        click.echo(f"{safe(name)} {what}")
+    elif schedule is None:
+        output.emit(command, name=name)
+    else:
+        output.emit(command, schedule=shape(schedule))
 
 
 def shape(found: Schedule) -> dict[str, Any]:
