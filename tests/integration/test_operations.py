@@ -18,6 +18,8 @@ from celeriac.errors import BadArgument
 from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.upkeep import worker_rows
+from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.cancel import Answer
 from celeriac.ledger.writes.outcomes import Failure, Outcome
@@ -255,6 +257,22 @@ def test_pruning_takes_what_is_older_than_its_retention(platform: Celeriac) -> N
     assert prune(app=platform, retention=now)[JobState.COMPLETED] == 1
     assert {UUID(found.id) for found in jobs(app=platform)} == {dead, waits, own}
     assert Retention.of(platform).tasks == {"tests.kept": timedelta(days=100)}
+
+
+def test_a_worker_is_kept_for_as_long_as_a_dead_letter_names_it(platform: Celeriac) -> None:
+    start = WorkerStart(
+        id=WORKER, hostname="w@here", pid=1, pool="solo", concurrency=1, queues=[], tasks="", version="1"
+    )
+    with platform.database.transaction() as connection:
+        worker_rows.sign_on(connection, start)
+    dead = enqueued(platform, "a")
+    run(platform, dead, state=JobState.FAILED, failure=BROKEN)
+    with platform.database.transaction() as connection:
+        worker_rows.sign_off(connection, WORKER)
+    prune(app=platform, retention=Retention(done=timedelta(0), dead=timedelta(days=30)))
+    found = job(str(dead), app=platform)
+    assert (found.worker, found.attempts[0].worker) == ("w@here", "w@here")
+    assert prune(app=platform, retention=Retention(done=timedelta(0), dead=timedelta(0)))["workers"] == 1
 
 
 def test_a_prune_rests_after_each_batch_for_longer_than_it_worked(platform: Celeriac) -> None:

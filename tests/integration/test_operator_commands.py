@@ -339,6 +339,16 @@ def test_a_dry_run_of_ids_cancels_nothing(app: Celeriac, full: Stock) -> None:
     assert job(str(full.waiting["id"]), app=app).state == "pending"
 
 
+def test_celerys_own_purge_counts_the_jobs_that_it_cancels(app: Celeriac) -> None:
+    app.tasks["mail.send"].apply_async(("me",), queue="low")
+    app.tasks["mail.send"].apply_async(("me",), queue="low", countdown=60)
+    kept = app.tasks["mail.send"].delay("me")
+    found = call(app, "purge", "-f", "-Q", "low")
+    assert found.stdout.strip() == "Purged 2 messages from 1 known task queue."
+    assert len(ids(app, "--state", "cancelled", "--queue", "low")) == 2
+    assert job(kept.id, app=app).state == "pending"
+
+
 # Enqueue
 
 

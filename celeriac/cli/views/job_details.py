@@ -161,7 +161,9 @@ def _print_timeline(console: Console, found: Job) -> None:
 
 
 def print_attempt(console: Console, attempt: Attempt) -> None:
-    head = f"\nattempt {attempt.attempt}, {attempt.kind}"
+    who = attempt.worker or attempt.worker_id
+    where = f" on {safe(who)}" if who else ""
+    head = f"\nattempt {attempt.attempt}{where}, {attempt.kind}"
     place = f" in {safe(attempt.frame)}" if attempt.frame else ""
     console.print(Text.assemble((head, "bold red"), place))
     text = attempt.traceback or f"{attempt.exception_type}: {attempt.exception}"
