@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,13 +18,19 @@ def speak(app: Any) -> None:
     To be called when the app is made: where there is a command line, its context is there by then.
     """
     context = click.get_current_context(silent=True)
-    if context is None:
+    if context is None or not _is_celerys(context.command):
         return
     context.with_resource(_told(app))
     if context.invoked_subcommand == "flower":
         from celeriac.cli import flower_api  # Flower and tornado are slow to import
 
         flower_api.answer()
+
+
+def _is_celerys(command: click.Command) -> bool:
+    """Whether it is Celery's command line, and not that of a project which imports the app."""
+    module = sys.modules.get("celery.bin.celery")
+    return module is not None and command is module.celery
 
 
 class Refused(click.ClickException):
