@@ -273,6 +273,10 @@ class InvalidSchedule(CeleriacError, ValueError):
         return f"schedule {self.args[0]!r}: {'; '.join(self.problems)}"
 
 
+class StaticSchedule(InvalidSchedule):
+    """A static schedule cannot be changed by hand: the file that it comes from would bring it back."""
+
+
 class ScheduleNotFound(CeleriacError, LookupError):
     """There is no schedule of that name."""
 

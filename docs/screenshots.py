@@ -75,13 +75,13 @@ class Picture:
 
 DEMO = Picture("demo", ("demo",), columns=80)
 PICTURES = (
-    Picture("jobs-list", ("jobs", "list", "--state", "failed", "--limit", "5"), columns=140),
+    Picture("jobs-list", ("jobs", "list", "--state", "failed", "--limit", "5"), columns=150),
     Picture("jobs-show", ("jobs", "show", "{dead}"), until="attempt 1"),
     Picture("jobs-explain", ("jobs", "explain", "{later}")),
-    Picture("dead-letters-list", ("dead-letters", "list")),
+    Picture("dead-letters-list", ("dead-letters", "list"), columns=130),
     Picture("queues", ("queues",)),
     Picture("stats", ("stats",), columns=120),
-    Picture("schedules-list", ("schedules", "list")),
+    Picture("schedules-list", ("schedules", "list"), columns=140),
     Picture("doctor", ("doctor",)),
 )
 
@@ -103,11 +103,17 @@ def make() -> None:
 def printed(picture: Picture, env: Mapping[str, str], ids: Mapping[str, str] | None = None) -> str:
     """What its command prints, with the colours."""
     words = [word.format(**ids) if ids and word[0] == "{" else word for word in picture.words]
-    text = _run(words, {**env, **_TERMINAL, "COLUMNS": str(picture.columns)})
+    text = _anywhere(_run(words, {**env, **_TERMINAL, "COLUMNS": str(picture.columns)}))
     if picture.until is None:
         return text
     kept = takewhile(lambda line: not _COLOUR.sub("", line).startswith(str(picture.until)), text.splitlines())
     return "\n".join((*kept, "…"))
+
+
+def _anywhere(text: str) -> str:
+    """``text`` with another name for this machine in a worker's name; columns stay where they are."""
+    here = socket.gethostname()
+    return text.replace(f"@{here}", f"@{'w1'.ljust(len(here))}")
 
 
 def save(picture: Picture, text: str) -> None:

@@ -46,6 +46,7 @@ def job(**values: Any) -> dict[str, Any]:
         "try_count": 1,
         "max_tries": 5,
         "worker_id": None,
+        "last_worker_id": WORKER,
         "cancel_requested": None,
         "group_id": None,
         "expires": None,
@@ -57,7 +58,7 @@ def job(**values: Any) -> dict[str, Any]:
 
 
 def pending(**values: Any) -> dict[str, Any]:
-    unrun = {"started": None, "finished": None, "try_count": 0, "result": None}
+    unrun = {"started": None, "finished": None, "try_count": 0, "result": None, "last_worker_id": None}
     return job(**({"state": "pending"} | unrun | values))
 
 

@@ -119,11 +119,10 @@ HOOKS = [
     Hook(
         "celery.security.certificate:FSCertStore.itercerts", "", "a store without certificates is not noticed"
     ),
-    Hook(
-        "celery.app.control:Control.revoke",
-        "task_id, destination, terminate, signal",
-        "a revoke is forgotten",
-    ),
+    Hook("celery.app.control:Control.broadcast", "command, arguments", "a revoke is forgotten"),
+    Hook("celery.app.control:Control.purge", "connection", "what a purge counted runs"),
+    Hook("celery.app.control:Control.discard_all", "connection", "what it counted runs"),
+    Hook("kombu.transport.virtual.base:Channel.queue_purge", "queue", "what `celery purge` counted runs"),
     Hook("celery.app.task:Task._dump_pydantic_arguments", None, "enqueue_many sends models that are no JSON"),
     Hook("celery.app.task:Task._get_app", "", "enqueue_many does not know its app"),
     # A task

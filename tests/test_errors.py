@@ -44,6 +44,7 @@ EXAMPLES: list[CeleriacError] = [
     errors.MigrationNeeded("0000", "0001"),
     errors.TaskExited("SystemExit", "3"),
     errors.InvalidSchedule("nightly", ["timezone: wanted a time zone", "cron: wanted five fields"]),
+    errors.StaticSchedule("nightly", ["it is static"]),
     errors.ScheduleNotFound("nightly", "nightly report"),
     errors.ScheduleNotFound("nightly"),
     errors.UnreadableError("mail.Broken", "(its text cannot be read)"),

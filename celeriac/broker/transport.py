@@ -143,6 +143,17 @@ class Channel(redis.Channel):
             line.close()
             raise
 
+    def queue_purge(self, queue: str, **kwargs: Any) -> int:
+        """Cancel the jobs that wait in a queue, and drop its messages: alone, they would be sent again."""
+        app = getattr(self.connection.client, "app", None)
+        if app is None:
+            return int(super().queue_purge(queue, **kwargs))
+        from celeriac.operate.purging import (
+            purge,  # which knows the ledger, and that is slow to import: not for a probe
+        )
+
+        return purge(app, self, [queue])
+
     def _create_client(self, asynchronous: bool = False) -> Any:
         # kombu makes a client for every message that is published: about a third of its cost.
         if asynchronous:

@@ -14,6 +14,7 @@ from celery.bin.base import CeleryCommand
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _STATES = ("pending", "running", "completed", "error", "failed", "cancelled")
+_DIGITS = 3  # of the highest priority
 _SORTS = ("newest", "oldest", "due", "longest")
 
 
@@ -47,6 +48,22 @@ class Moment(click.ParamType[Any]):
             return parse_moment(value)
         except (ValueError, OverflowError):
             self.fail(f"wanted 90s, 15m, 2h, 3d or an ISO 8601 moment, found {value!r}", param, ctx)
+
+
+class Level(click.ParamType[Any]):
+    """A priority, by its name or its number."""
+
+    name = "level"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from celeriac.errors import BadArgument
+        from celeriac.priorities import parse
+
+        number = isinstance(value, str) and value.isdecimal() and len(value) <= _DIGITS
+        try:
+            return parse(int(value) if number else value)
+        except BadArgument as exc:
+            self.fail(exc.args[1], param, ctx)
 
 
 class Json(click.ParamType[Any]):

@@ -8,7 +8,16 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac.display import safe
-from celeriac.errors import BadArgument, CeleriacError, JobNotFound, MigrationNeeded, UnknownTask
+from celeriac.errors import (
+    BadArgument,
+    CeleriacError,
+    InvalidSchedule,
+    JobNotFound,
+    MigrationNeeded,
+    PayloadTooLarge,
+    StaticSchedule,
+    UnknownTask,
+)
 from celeriac.ledger.connection.database import UNREACHABLE
 
 REFUSED, TYPED_WRONGLY = 1, 2
@@ -23,13 +32,17 @@ class Mistake:
 def mistake(error: Exception, app: Any) -> Mistake | None:
     """What to say of ``error``; None when it is a fault of ours, which deserves its traceback."""
     if isinstance(error, CeleriacError):
-        code = TYPED_WRONGLY if isinstance(error, BadArgument) else REFUSED
+        wrongly = isinstance(error, _TYPED_WRONGLY) and not isinstance(error, StaticSchedule)
+        code = TYPED_WRONGLY if wrongly else REFUSED
         sentence = safe(error)
         return Mistake(sentence if sentence.endswith("?") else sentence + _NEXT.get(type(error), ""), code)
     if isinstance(error, SQLAlchemyError | OSError):
         return Mistake(_of_the_database(error, app), REFUSED)
     return None
 
+
+#: What is wrong however often it is typed, whatever is in the ledger.
+_TYPED_WRONGLY = (BadArgument, InvalidSchedule, PayloadTooLarge, UnknownTask)
 
 _NEXT = {
     JobNotFound: "; see `celery -A app jobs list`",

@@ -53,7 +53,8 @@ class AMQP(CeleryAMQP):
 
     @cached_property
     def Connection(self) -> Any:  # noqa: N802  # Celery's name for it
-        return symbol_by_name("celeriac.broker.transport:Connection")
+        found = symbol_by_name("celeriac.broker.transport:Connection")
+        return type(found.__name__, (found,), {"app": self.app})  # whose queue it is that a channel purges
 
     def as_task_v2(
         self,

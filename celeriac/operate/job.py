@@ -19,10 +19,13 @@ from celeriac.ids import parse_id
 from celeriac.ledger.reads import job_pages, job_rows
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.writes.cancel import Answer, Mode
 from celeriac.ledger.writes.cancel import cancel as request_cancel
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from celeriac.application import Celeriac
 
 #: Jobs of one page, unless it is said; and at most.
@@ -44,6 +47,7 @@ class Attempt:
     worker_id: str | None
     started: datetime | None
     finished: datetime
+    worker: str | None = None  # the worker's node name; None: its row is pruned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -77,6 +81,8 @@ class Job:
     result: Any
     failure_info: str | None
     attempts: tuple[Attempt, ...] = ()
+    last_worker_id: str | None = None  # who claimed it last, also when it has ended
+    worker: str | None = None  # that worker's node name; None: nobody claimed it, or its row is pruned
 
     def __repr__(self) -> str:
         """Which job, where it is: no arguments, since one of them could be a secret."""
@@ -124,7 +130,8 @@ def job(id: str, *, app: Celeriac | None = None) -> Job:
         row = job_rows.find(connection, wanted)
         if row is None:
             raise JobNotFound(str(wanted))
-        return _job(row, job_rows.attempts(connection, [wanted]))
+        attempts = job_rows.attempts(connection, [wanted])
+        return _job(row, attempts, _names(connection, [row], attempts))
 
 
 def jobs(
@@ -156,7 +163,8 @@ def jobs(
     key = None if after is None else (after.queued, parse_id(after.id, name="after"))
     with current_app(app).database.reading() as connection:
         rows = job_pages.page(connection, wanted, limit=limit, after=key, whole=True)
-        return [_job(row, ()) for row in rows]
+        names = _names(connection, rows, ())
+        return [_job(row, (), names) for row in rows]
 
 
 def cancel(id: str, *, hard: bool = False, app: Celeriac | None = None) -> Answer:
@@ -230,7 +238,12 @@ def _state(value: JobState | str | None) -> JobState | None:
         raise BadArgument("state", f"wanted one of {', '.join(JobState)}, found {value!r}") from None
 
 
-def _job(row: Any, attempts: Sequence[Any]) -> Job:
+def _names(connection: Connection, rows: Sequence[Any], attempts: Sequence[Any]) -> dict[UUID, str]:
+    ids = {row.last_worker_id or row.worker_id for row in rows} | {attempt.worker_id for attempt in attempts}
+    return worker_rows.names(connection, ids - {None})
+
+
+def _job(row: Any, attempts: Sequence[Any], names: Mapping[UUID, str]) -> Job:
     args, kwargs = _arguments(row)
     return Job(
         id=str(row.id),
@@ -259,7 +272,9 @@ def _job(row: Any, attempts: Sequence[Any]) -> Job:
         group_id=_text(row.group_id),
         result=_result(row.result),
         failure_info=row.failure_info,
-        attempts=tuple(_attempt(attempt) for attempt in attempts),
+        attempts=tuple(_attempt(attempt, names) for attempt in attempts),
+        last_worker_id=_text(row.last_worker_id or row.worker_id),
+        worker=names.get(row.last_worker_id or row.worker_id),
     )
 
 
@@ -270,7 +285,7 @@ def _result(text: str | None) -> Any:
         return json.loads(text or "null")
 
 
-def _attempt(row: Any) -> Attempt:
+def _attempt(row: Any, names: Mapping[UUID, str]) -> Attempt:
     return Attempt(
         attempt=row.attempt,
         kind=row.kind,
@@ -281,6 +296,7 @@ def _attempt(row: Any) -> Attempt:
         worker_id=_text(row.worker_id),
         started=row.started,
         finished=row.finished,
+        worker=names.get(row.worker_id),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from celeriac.ledger.reads import job_pages as ledger
 from celeriac.ledger.reads.job_pages import Sort
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.upkeep import worker_rows
 from celeriac.operate.job import LARGEST_PAGE, PAGE
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class Listed:
     max_tries: int
     cancel_requested: str | None
     worker_id: str | None
+    last_worker_id: str | None  # who claimed it last
+    worker: str | None  # the node name of that worker; None: nobody claimed it, or its row is pruned
     error: str | None  # the beginning of the last failure
 
 
@@ -80,9 +84,10 @@ def page(
     platform = current_app(app)
     with platform.database.reading() as connection:
         rows = ledger.page(connection, wanted, sort=sort, limit=limit + 1, after=key)
+        names = worker_rows.names(connection, _claimers(rows))
     more, rows = len(rows) > limit, rows[:limit]
     following = f"{ledger.moment_of(rows[-1], sort).isoformat()}/{rows[-1].id}" if more else None
-    return Page(tuple(map(_listed, rows)), following, rows[0].clock if rows else None)
+    return Page(tuple(_listed(row, names) for row in rows), following, rows[0].clock if rows else None)
 
 
 def resolve(text: str, *, app: Celeriac | None = None) -> str:
@@ -145,7 +150,11 @@ def _key(text: str) -> tuple[datetime, UUID]:
         ) from None
 
 
-def _listed(row: Any) -> Listed:
+def _claimers(rows: Sequence[Any]) -> set[UUID]:
+    return {row.last_worker_id or row.worker_id for row in rows} - {None}
+
+
+def _listed(row: Any, names: Mapping[UUID, str]) -> Listed:
     return Listed(
         id=str(row.id),
         task=row.job_type,
@@ -163,5 +172,7 @@ def _listed(row: Any) -> Listed:
         max_tries=row.max_tries,
         cancel_requested=row.cancel_requested,
         worker_id=None if row.worker_id is None else str(row.worker_id),
+        last_worker_id=None if row.last_worker_id is None else str(row.last_worker_id),
+        worker=names.get(row.last_worker_id or row.worker_id),
         error=row.error,
     )

@@ -14,13 +14,16 @@ from celeriac.ledger.reads.job_rows import Filter, Line
 from celeriac.ledger.reads.queue_counts import Depth
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.upkeep import worker_rows
-from celeriac.ledger.upkeep.worker_rows import WorkerSeen
+from celeriac.ledger.upkeep.worker_rows import RunningAttempt, WorkerSeen
 from celeriac.priorities import QUEUES
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
 __all__ = ["Line", "QueueSeen", "Seen", "Watched", "live_workers", "queues", "stats", "watched", "workers_of"]
+
+#: Running jobs that are named, of all workers; the longest first.
+MOST_SHOWN = 500
 
 #: What is said of rates is said of so long.
 LATELY = timedelta(minutes=5)
@@ -58,6 +61,7 @@ class Seen:
 
     worker: WorkerSeen
     alive: bool
+    jobs: tuple[RunningAttempt, ...] = ()  # that it runs, the longest first
 
     @property
     def state(self) -> str:
@@ -113,8 +117,17 @@ def workers_of(*, within: timedelta = timedelta(hours=1), app: Celeriac | None =
     platform = current_app(app)
     with platform.database.reading() as connection:
         found = worker_rows.seen(connection, within=within)
+        busy = [worker.id for worker in found if worker.running]
+        attempts = worker_rows.attempts_of(connection, busy, limit=MOST_SHOWN)
     timeout = timedelta(seconds=platform.settings.worker_timeout)
-    return [Seen(worker=worker, alive=worker.stopped is None and worker.silent < timeout) for worker in found]
+    return [
+        Seen(
+            worker=worker,
+            alive=worker.stopped is None and worker.silent < timeout,
+            jobs=tuple(attempt for attempt in attempts if attempt.worker_id == worker.id),
+        )
+        for worker in found
+    ]
 
 
 def live_workers(*, app: Celeriac | None = None) -> list[WorkerSeen]:

@@ -1,11 +1,13 @@
-"""Celery's remote control, with the ledger behind its revoke: a cancel is for ever.
+"""Celery's remote control, with the ledger behind what cancels: a cancel is for ever.
 
-Plain Celery keeps revoked ids in the memory of the workers that happen to be alive.
+Plain Celery keeps what was revoked in the memory of the workers that happen to be alive, and purges messages,
+which the ledger would send again.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,32 +15,76 @@ from celery.app.control import Control as CeleryControl
 
 from celeriac.events import Event
 from celeriac.ids import optional_id
+from celeriac.ledger.reads.stamps import stamped
 from celeriac.ledger.writes.cancel import Mode, cancel
+from celeriac.operate.purging import purge
 
 logger = logging.getLogger(__name__)
 
+_BATCH = 500
+_BY_ID, _BY_STAMP = frozenset({"revoke", "terminate"}), "revoke_by_stamped_headers"
+
 
 class Control(CeleryControl):
-    def revoke(
-        self,
-        task_id: str | list[str],
-        destination: Any = None,
-        terminate: bool = False,
-        signal: Any = "SIGTERM",
-        **kwargs: Any,
+    def broadcast(
+        self, command: str, arguments: Mapping[str, Any] | None = None, *rest: Any, **options: Any
     ) -> Any:
-        """Cancel jobs in the ledger, then tell the workers as Celery does."""
-        ids = [task_id] if isinstance(task_id, str) else list(task_id)
-        wanted: list[UUID] = [job for job in map(optional_id, ids) if job is not None]
-        if wanted:
-            mode = Mode.HARD if terminate else Mode.SOFT
-            with self.app.database.transaction() as connection:
-                cancel(connection, wanted, mode=mode)
-        return self._tell(task_id, destination, terminate, signal, kwargs)
-
-    def _tell(self, task_id: Any, destination: Any, terminate: bool, signal: Any, kwargs: Any) -> Any:
+        """Cancel in the ledger what a command revokes, then tell the workers as Celery does."""
+        if command not in _BY_ID and command != _BY_STAMP:
+            return super().broadcast(command, arguments, *rest, **options)
+        self._cancel(command, {**(arguments or {}), **options})
         try:
-            return super().revoke(task_id, destination, terminate, signal, **kwargs)
+            return super().broadcast(command, arguments, *rest, **options)
         except self.app.broker_errors as exc:  # what matters is written; the keepers read it
             logger.warning(Event.REVOKE_NOT_TOLD, {"error": type(exc).__name__})
             return None
+
+    def purge(self, connection: Any = None) -> int:
+        """Cancel every job that waits in the queues that are consumed from, and drop their messages.
+
+        Returns:
+            How many jobs that were, and messages of foreign producers.
+        """
+        with self.app.connection_or_acquire(connection) as found:
+            return purge(self.app, found.default_channel, list(self.app.amqp.queues.consume_from))
+
+    discard_all = purge
+
+    def _cancel(self, command: str, arguments: Mapping[str, Any]) -> None:
+        mode = Mode.HARD if command == "terminate" or arguments.get("terminate") else Mode.SOFT
+        for ids in self._by_stamp(arguments) if command == _BY_STAMP else _by_id(arguments):
+            with self.app.database.transaction() as connection:
+                cancel(connection, ids, mode=mode)
+
+    def _by_stamp(self, arguments: Mapping[str, Any]) -> Iterator[list[UUID]]:
+        wanted, beyond = _stamps(arguments.get("headers")), None
+        while True:
+            with self.app.database.reading() as connection:
+                ids, beyond = stamped(connection, wanted, limit=_BATCH, beyond=beyond)
+            if ids:
+                yield ids
+            if beyond is None:
+                return
+
+
+def _by_id(arguments: Mapping[str, Any]) -> Iterator[list[UUID]]:
+    ids = [job for job in map(optional_id, _several(arguments.get("task_id"))) if job is not None]
+    if ids:
+        yield ids
+
+
+def _stamps(headers: Any) -> dict[str, Sequence[Any]]:
+    """What ``revoke_by_stamped_headers`` was given: a dict, or ``name=value`` of the command line."""
+    if isinstance(headers, Mapping):
+        return {name: _several(value) for name, value in headers.items()}
+    found: dict[str, list[Any]] = {}
+    for each in headers or ():
+        name, _, value = str(each).partition("=")
+        found.setdefault(name, []).append(value)
+    return dict(found)
+
+
+def _several(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]

@@ -39,6 +39,11 @@ class Retention:
     results: timedelta | None = None
     tasks: Mapping[str, timedelta] = field(default_factory=dict)
 
+    @property
+    def longest(self) -> timedelta:
+        """How long the rows are kept that are kept for the longest."""
+        return max(self.done, self.dead, *self.tasks.values())
+
     @classmethod
     def of(cls, app: Celeriac) -> Retention:
         """What the settings and the tasks' own ``keep_days`` say."""
@@ -75,7 +80,7 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     if keep.results is not None:
         gone["results"] = _all(platform, ledger.forget_results, age=keep.results.total_seconds())
     with platform.database.transaction() as connection:
-        gone["workers"] = ledger.prune_workers(connection, age=keep.done.total_seconds())
+        gone["workers"] = ledger.prune_workers(connection, age=keep.longest.total_seconds())
     return gone
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from celeriac.application import current_app
 from celeriac.broker import sending
-from celeriac.errors import BadArgument, InvalidSchedule, ScheduleNotFound
+from celeriac.errors import BadArgument, ScheduleNotFound, StaticSchedule
 from celeriac.ids import new_id
 from celeriac.ledger.writes import new_jobs
 from celeriac.ledger.writes import schedule_rows as ledger
@@ -119,10 +119,10 @@ def put(app: Celeriac, connection: Connection, wanted: Proposal) -> Schedule:
     """
     now = ledger.clock(connection)
     row = None
-    if isinstance(wanted.name, str) and "\x00" not in wanted.name:
+    if isinstance(wanted.name, str) and _may_be_stored(wanted.name):
         row = ledger.find(connection, wanted.name, lock=True)
     if row is not None and row.static and row.retired is None and not wanted.static:
-        raise InvalidSchedule(wanted.name, [_STATIC])
+        raise StaticSchedule(wanted.name, [_STATIC])
     ledger.put(connection, wanted.name, settle(app, wanted, row=row, now=now))
     return _found(connection, wanted.name)
 
@@ -132,11 +132,11 @@ def unregister(name: str, *, app: Celeriac | None = None) -> None:
 
     Raises:
         ScheduleNotFound: there is none of that name.
-        InvalidSchedule: it is static, and would come back.
+        StaticSchedule: it would come back.
     """
     with current_app(app).database.transaction() as connection:
         if _found(connection, name).static:
-            raise InvalidSchedule(name, [_STATIC])
+            raise StaticSchedule(name, [_STATIC])
         ledger.remove(connection, name)
 
 
@@ -229,10 +229,15 @@ def next_runs(name: str, n: int = 5, *, app: Celeriac | None = None) -> list[dat
     return [found.next_run, *islice(found.timing.upcoming(found.next_run), n - 1)]
 
 
+def _may_be_stored(name: str) -> bool:
+    """Whether a database can look for it: a command line may bring bytes that are no text."""
+    return "\x00" not in name and name == name.encode("utf-8", "replace").decode()
+
+
 def _found(connection: Connection, name: str, *, lock: bool = False) -> Schedule:
-    row = None if "\x00" in name else ledger.find(connection, name, lock=lock)
+    row = ledger.find(connection, name, lock=lock) if _may_be_stored(name) else None
     if row is None:
-        known = [row.name for row in ledger.page(connection)] if "\x00" not in name else []
+        known = [row.name for row in ledger.page(connection)] if _may_be_stored(name) else []
         nearest = difflib.get_close_matches(name, known, n=1)
         raise ScheduleNotFound(name[:80], nearest[0][:80] if nearest else None)
     return of_row(row)

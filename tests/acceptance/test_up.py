@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,7 @@ def environment(data_dir: Path) -> dict[str, str]:
         "CELERIAC_DATA_DIR": str(data_dir),
         "CELERIAC_TASK_MODULES": "tests.jobs",
         "CELERIAC_FLOWER_PORT": "0",
+        "FLOWER_UNAUTHENTICATED_API": "true",
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -92,6 +95,29 @@ def test_the_url_of_flower_is_printed(everything: tuple[CeleryProcess, Path]) ->
     with closing(HTTPConnection("127.0.0.1", int(printed[1]), timeout=5)) as flower:
         flower.request("GET", "/healthcheck")
         assert flower.getresponse().status == 200
+
+
+@pytest.mark.parametrize(
+    ("way", "body", "status", "sentence"),
+    [
+        ("send-task/tests.ad", {}, 404, "no task is named 'tests.ad'; did you mean 'tests.add'?"),
+        ("send-task/tests.add", {"args": [1, 2], "queue": "nowhere"}, 400, "queue: wanted one of"),
+        ("async-apply/tests.add", {"args": [1]}, 400, "missing 1 required positional argument"),
+        ("async-apply/tests.add", {"args": [1, 2], "priority": 101}, 400, "priority: wanted one of"),
+    ],
+)
+def test_flowers_api_says_why_a_job_is_refused(
+    everything: tuple[CeleryProcess, Path], way: str, body: dict[str, Any], status: int, sentence: str
+) -> None:
+    up, _ = everything
+    port = re.search(r"flower +http://127\.0\.0\.1:(\d+)/", up.log)
+    assert port
+    with closing(HTTPConnection("127.0.0.1", int(port[1]), timeout=20)) as flower:
+        flower.request("POST", f"/api/task/{way}", json.dumps(body), {"Content-Type": "application/json"})
+        answer = flower.getresponse()
+        said = answer.read().decode()
+    assert answer.status == status
+    assert sentence in said
 
 
 def test_a_second_one_on_the_same_directory_is_refused(everything: tuple[CeleryProcess, Path]) -> None:

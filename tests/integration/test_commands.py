@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
+import click
 import pytest
 
 from celeriac.cli import entry
@@ -21,6 +25,56 @@ def test_bad_settings_are_sentences_without_a_traceback(command: str) -> None:
     assert ended.stderr.startswith("celery: the settings have 2 problems:\n  - DATABASE_URL: ")
     assert "Traceback" not in ended.stderr
     assert "hunter2" not in ended.stderr
+
+
+#: They go on until they are stopped, and answer nothing.
+SERVE = frozenset({"up", "metrics"})
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command of ours, by its words."""
+    for one in entry_points(group="celery.commands"):
+        if one.value.startswith("celeriac.") and one.name not in SERVE:
+            yield from _below(one.name, one.load().real())
+
+
+def _below(words: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield words, command
+        return
+    for name, each in command.commands.items():
+        yield from _below(f"{words} {name}", each)
+
+
+def test_every_command_that_answers_takes_json_and_is_on_the_page() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text().partition("## JSON")[2]
+    found = dict(commands())
+    assert len(found) > 20
+    assert [
+        words for words, each in found.items() if "as_json" not in {option.name for option in each.params}
+    ] == []
+    assert [words for words in found if not re.search(rf"`{words}`|`{words.split()[-1]}`", page)] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (
+            ["no.such.task"],
+            2,
+            "error: no task is named 'no.such.task'; see `celery -A app inspect registered`",
+        ),
+        (["maintenance.prune", "--queue", "nowhere"], 2, "error: queue: wanted one of"),
+    ],
+)
+def test_what_a_command_of_celerys_own_is_refused_is_a_sentence(
+    sqlite_url: str, words: list[str], status: int, sentence: str
+) -> None:
+    env = environment("redis://127.0.0.1:1/0", sqlite_url)
+    argv = [sys.executable, "-m", "celery", "-A", "app", "call", *words]
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (status, "")
+    assert ended.stderr.startswith(sentence)
 
 
 def test_a_command_that_is_not_called_costs_no_start() -> None:

@@ -66,6 +66,16 @@ def test_it_records_and_claims(database: Database) -> None:
     assert {state_of(database, job)[0] for job in next_ones} == {"running"}
 
 
+def test_a_job_keeps_the_worker_that_claimed_it_last(database: Database) -> None:
+    (job,) = waiting(database, 1)
+    exchange(database, [], [job], worker=WORKER)
+    exchange(database, [done(job)], [], worker=WORKER)
+    with database.reading() as connection:
+        row = job_rows.find(connection, job)
+    assert row is not None
+    assert (row.state, row.worker_id, row.last_worker_id) == ("completed", None, WORKER)
+
+
 def test_what_was_won_is_what_a_claim_by_itself_says(database: Database) -> None:
     one, other = waiting(database, 2, expires_in=60.0)
     with database.transaction() as connection:

@@ -251,7 +251,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def _led_to(told: JobState, model: Model) -> JobState:
-    if told is ERROR and model.cancel:
+    if told in (ERROR, FAILED) and model.cancel:
         return CANCELLED
     if told is ERROR and model.tries_left == 0:
         return FAILED

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event, text, update
 
 from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
@@ -17,6 +18,8 @@ from celeriac.errors import BadArgument
 from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.upkeep import worker_rows
+from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.cancel import Answer
 from celeriac.ledger.writes.outcomes import Failure, Outcome
@@ -25,6 +28,7 @@ from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import cancel, cancel_all, job, jobs
 from celeriac.operate.retention import Retention, prune
 from celeriac.settings import Settings
+from tests.support import wait_until
 
 WORKER = uuid4()
 
@@ -75,6 +79,39 @@ def test_a_cancel_says_what_became_of_it(platform: Celeriac) -> None:
     assert cancel(str(uuid4()), app=platform) is Answer.UNKNOWN
 
 
+def test_a_cancel_that_waited_for_an_outcome_says_what_it_was(platform: Celeriac) -> None:
+    """An outcome is not committed for as long as the transaction of a task that completes in its own."""
+    id = enqueued(platform, "a")
+    with ThreadPoolExecutor(1) as threads:
+        with platform.database.transaction() as connection:
+            won = claims.claim(connection, [id], worker=WORKER)
+        with platform.database.transaction() as connection:
+            done = Outcome(id=id, attempt=won[id].attempt, state=JobState.COMPLETED)
+            outcomes.record(connection, [done], worker=WORKER)
+            answer = threads.submit(cancel, str(id), app=platform)
+            if platform.database.dialect == "postgresql":
+                wait_until(lambda: _waits_for_a_lock(platform), within=20, saying="the cancel waits")
+    assert answer.result(20) is Answer.FINISHED
+
+
+def _waits_for_a_lock(platform: Celeriac) -> bool:
+    with platform.database.reading() as connection:
+        return bool(connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
+
+
+def test_a_cancel_in_the_last_attempt_is_no_dead_letter_that_a_replay_runs(platform: Celeriac) -> None:
+    id = enqueued(platform, "a")
+    with platform.database.transaction() as connection:
+        won = claims.claim(connection, [id], worker=WORKER)
+        assert won[id].attempt == won[id].max_tries
+    assert cancel(str(id), app=platform) is Answer.REQUESTED
+    with platform.database.transaction() as connection:
+        told = Outcome(id=id, attempt=1, state=JobState.FAILED, failure=BROKEN)
+        outcomes.record(connection, [told], worker=WORKER)
+    assert job(str(id), app=platform).state is JobState.CANCELLED
+    assert dead_letters.replay(Cause(task="tests.mail"), app=platform) == 0
+
+
 def test_a_hard_request_is_never_softened(platform: Celeriac) -> None:
     running = enqueued(platform, "a")
     with platform.database.transaction() as connection:
@@ -90,6 +127,64 @@ def test_a_revoke_of_celery_is_a_cancel_for_ever(platform: Celeriac) -> None:
     assert job(result.id, app=platform).state is JobState.CANCELLED
     with platform.database.transaction() as connection:
         assert claims.claim(connection, [UUID(result.id)], worker=WORKER) == {}
+
+
+@pytest.mark.parametrize("command", ["revoke", "terminate"])
+def test_a_revoke_that_is_broadcast_is_a_cancel_for_ever(platform: Celeriac, command: str) -> None:
+    """So `celery control revoke` sends it."""
+    ids = [str(enqueued(platform, "a")) for _ in range(2)]
+    platform.control.broadcast(command, arguments={"task_id": ids, "signal": "KILL"})
+    assert {job(id, app=platform).state for id in ids} == {JobState.CANCELLED}
+
+
+def test_a_revoke_by_stamps_cancels_what_waits(platform: Celeriac) -> None:
+    mail = platform.tasks["tests.mail"]
+
+    def stamped(**stamps: Any) -> str:
+        return str(mail.s("a").stamp(**stamps).apply_async(countdown=60).id)
+
+    plain = str(enqueued(platform, "a"))
+    one, several, other, elsewhere = (
+        stamped(tenant="acme"),
+        stamped(tenant=["x", "acme"]),
+        stamped(tenant="x"),
+        stamped(customer="acme"),
+    )
+    platform.control.revoke_by_stamped_headers({"tenant": ["acme", "none"]})
+    states = {id: job(id, app=platform).state for id in (plain, one, several, other, elsewhere)}
+    assert [id for id, state in states.items() if state is JobState.CANCELLED] == [one, several]
+    platform.control.broadcast("revoke_by_stamped_headers", arguments={"headers": ["customer=acme"]})
+    assert job(elsewhere, app=platform).state is JobState.CANCELLED
+    assert job(other, app=platform).state is JobState.PENDING
+
+
+@pytest.mark.parametrize("way", ["control", "channel"])
+def test_a_purge_counts_the_jobs_that_will_not_run(platform: Celeriac, way: str) -> None:
+    """The channel's is what `celery purge` and `celery amqp queue.purge` call."""
+    waiting, running, done, kept = (enqueued(platform, "a") for _ in range(4))
+    later = UUID(platform.tasks["tests.mail"].apply_async(("a",), countdown=60).id)
+    run(platform, done)
+    with platform.database.transaction() as connection:
+        claims.claim(connection, [running], worker=WORKER)
+        connection.execute(update(JOBS).where(JOBS.c.id == kept).values(queue="low"))
+    with platform.connection_for_write() as broker:
+        channel = broker.default_channel
+        channel.client.lpush("normal", "no message", '{"headers": {"id": "x", "task": "other"}}')
+        if way == "control":
+            platform.amqp.queues.select(["normal"])
+        count = platform.control.purge() if way == "control" else channel.queue_purge("normal")
+        assert channel.client.llen("normal") == 0
+    assert count == 4
+    states = {id: job(str(id), app=platform).state for id in (waiting, later, running, done, kept)}
+    assert [str(state) for state in states.values()] == [
+        "cancelled",
+        "cancelled",
+        "running",
+        "completed",
+        "pending",
+    ]
+    assert job(str(running), app=platform).cancel_requested is None
+    assert job(str(waiting), app=platform).failure_info == "cancelled: its queue was purged"
 
 
 def test_cancelling_by_filter_counts_first_and_spares_the_rest(platform: Celeriac) -> None:
@@ -162,6 +257,22 @@ def test_pruning_takes_what_is_older_than_its_retention(platform: Celeriac) -> N
     assert prune(app=platform, retention=now)[JobState.COMPLETED] == 1
     assert {UUID(found.id) for found in jobs(app=platform)} == {dead, waits, own}
     assert Retention.of(platform).tasks == {"tests.kept": timedelta(days=100)}
+
+
+def test_a_worker_is_kept_for_as_long_as_a_dead_letter_names_it(platform: Celeriac) -> None:
+    start = WorkerStart(
+        id=WORKER, hostname="w@here", pid=1, pool="solo", concurrency=1, queues=[], tasks="", version="1"
+    )
+    with platform.database.transaction() as connection:
+        worker_rows.sign_on(connection, start)
+    dead = enqueued(platform, "a")
+    run(platform, dead, state=JobState.FAILED, failure=BROKEN)
+    with platform.database.transaction() as connection:
+        worker_rows.sign_off(connection, WORKER)
+    prune(app=platform, retention=Retention(done=timedelta(0), dead=timedelta(days=30)))
+    found = job(str(dead), app=platform)
+    assert (found.worker, found.attempts[0].worker) == ("w@here", "w@here")
+    assert prune(app=platform, retention=Retention(done=timedelta(0), dead=timedelta(0)))["workers"] == 1
 
 
 def test_a_prune_rests_after_each_batch_for_longer_than_it_worked(platform: Celeriac) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,13 +114,40 @@ def test_a_list_without_a_job_says_so_and_ends_with_1(app: Celeriac) -> None:
     assert (found.exit_code, found.stdout, found.stderr) == (1, "", "no job fits\n")
 
 
-@pytest.mark.parametrize("columns", [80, 130, 200])
-def test_a_long_name_or_note_leaves_room_for_the_rest(app: Celeriac, columns: int) -> None:
-    write(app, one := stock.failed(job_type="task." * 40, failure_info="much to say " * 40))
-    (row,) = call(app, "jobs", "list", columns=columns).stdout.splitlines()[2:]
-    assert row.startswith(f"{one['id']}  failed")
-    assert "1 min ago" in row
-    assert "1/5" in row
+@pytest.mark.parametrize("columns", [60, 80, 130, 200])
+def test_a_list_of_any_width_says_all_that_it_knows_of_a_job(
+    app: Celeriac, full: Stock, columns: int
+) -> None:
+    long = stock.failed(job_type="task." * 40, failure_info="much to say " * 40, queue="high", user_id="u9")
+    write(app, long)
+    told = call(app, "jobs", "list", "--user", "u9", columns=columns).stdout
+    assert max(map(len, told.splitlines())) <= columns
+    said = " ".join(told.split())
+    for word in (
+        f"{long['id']} failed",
+        "1 min ago",
+        "1/5",
+        "task.task",
+        "high",
+        "u9",
+        "celery@one",
+        "much to",
+    ):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    "typed", [["stats"], ["schedules", "list"], ["workers"], ["dead-letters", "list"], ["queues"]]
+)
+def test_a_narrow_terminal_loses_no_column(app: Celeriac, full: Stock, typed: list[str]) -> None:
+    call(app, "schedules", "add", "nightly", "mail.send", "--cron", "0 3 * * mon-fri", "--args", '["you"]')
+    wide, narrow = (call(app, *typed, columns=columns).stdout for columns in (300, 80))
+    assert max(map(len, narrow.splitlines())) <= 80
+    rows = wide.partition("\n\n")[0].splitlines()[2:]
+    words = set(re.split(r"[\s,·–]+", " ".join(rows)))
+    names = {word for word in words if word and not word[0].isdigit()}  # ages go on
+    assert len(names) > 3
+    assert names <= set(re.split(r"[\s,]+", narrow))
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
@@ -128,8 +156,10 @@ def test_nothing_in_a_row_acts_on_the_terminal_or_makes_a_line(
 ) -> None:
     found = call(app, "jobs", "list", columns=columns)
     assert found.exit_code == 0
-    assert len(found.stdout.splitlines()) == 2 + len(full.jobs)
-    assert all(str(one["id"]) in found.stdout for one in full.jobs)
+    jobs = {str(one["id"]) for one in full.jobs}
+    heads = [line for line in found.stdout.splitlines() if not line.startswith("  ")][-len(jobs) :]
+    assert {line.split()[0] for line in heads} == jobs
+    assert [line for line in found.stdout.splitlines() if line.strip().startswith("forged")] == []
     for words in (["jobs", "show", full.failed["id"]], ["dead-letters", "list"]):
         found = call(app, *words)
         assert "forged line" not in [line.strip() for line in found.stdout.splitlines()]
@@ -154,6 +184,10 @@ def test_nothing_in_a_row_acts_on_the_terminal_or_makes_a_line(
         (["enqueue", "mail.send"], "mail.send: send() missing 1 required positional argument: 'to'"),
         (["enqueue", "mail.send", "-a", "1", "--queue", "nowhere"], "wanted one of"),
         (["enqueue", "mail.send", "-a", "1", "--priority", "urgent"], "wanted one of low"),
+        (["enqueue", "mail.send", "-a", "1", "--priority", "9" * 5000], "wanted one of low"),
+        (["enqueue", "mail.send", "-a", "1", "--priority", "\u00b2"], "wanted one of low"),
+        (["enqueue", "mail.send", "-k", f"to={'[' * 100_000}"], "the value of to is no JSON"),
+        (["enqueue", "mail.sent"], "did you mean 'mail.send'?"),
     ],
 )
 def test_what_is_typed_wrongly_is_said_and_ends_with_2(
@@ -186,11 +220,34 @@ def test_a_job_is_shown_with_its_way_and_its_tracebacks(app: Celeriac, full: Sto
     assert callbacks == [
         "accepted for the queue normal",
         "message sent",
-        "attempt 1 began",
+        "attempt 1 began on celery@one",
         "attempt 1 ended, error: KeyError",
         "failed",
     ]
     assert "Traceback (most recent call last):\n  File" in call(app, "jobs", "show", full.failed["id"]).stdout
+
+
+def test_a_job_names_its_worker_also_when_it_has_ended(app: Celeriac, full: Stock) -> None:
+    found = told(app, "jobs", "show", full.completed["id"])["job"]
+    assert (found["worker"], found["last_worker_id"]) == ("celery@one", str(stock.WORKER))
+    assert found["worker_id"] is None
+    assert "attempt 1 began on celery@one" in call(app, "jobs", "show", full.completed["id"]).stdout
+    (attempt,) = told(app, "jobs", "show", full.failed["id"])["job"]["attempts"]
+    assert attempt["worker"] == "celery@one"
+    assert job(str(full.running["id"]), app=app).worker == "celery@one"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("later", "next     attempt 2 is due at 2"),
+        ("waiting", "next     attempt 1 is due at 2"),
+        ("parked", "next     attempt 1 waits for other jobs"),
+    ],
+)
+def test_a_waiting_job_says_when_it_runs_next(app: Celeriac, full: Stock, name: str, words: str) -> None:
+    assert words in call(app, "jobs", "show", getattr(full, name)["id"]).stdout
+    assert "\nnext " not in call(app, "jobs", "show", full.completed["id"]).stdout
 
 
 def test_an_unknown_id_is_said(app: Celeriac, full: Stock) -> None:
@@ -265,15 +322,31 @@ def test_many_are_counted_and_asked_for_before_they_are_cancelled(app: Celeriac,
     assert (refused.exit_code, "cancel 4 jobs for ever?" in refused.stderr) == (1, True)
     assert call(app, *words, answer="").exit_code == 1
     assert len(ids(app, "--state", "cancelled")) == 1
-    assert call(app, *words, "--yes").exit_code == 0
+    done = call(app, *words, "--yes")
+    assert (done.exit_code, done.stdout) == (0, "cancelled 3 jobs; asked 1 job that runs to stop\n")
     assert len(ids(app, "--state", "cancelled")) == 4
     assert job(str(full.running["id"]), app=app).cancel_requested == "soft"
+
+
+def test_nobody_is_said_to_be_asked_to_stop_where_nothing_runs(app: Celeriac, full: Stock) -> None:
+    done = call(app, "jobs", "cancel", "--state", "pending", "--yes")
+    assert done.stdout == "cancelled 2 jobs\n"
 
 
 def test_a_dry_run_of_ids_cancels_nothing(app: Celeriac, full: Stock) -> None:
     found = told(app, "jobs", "cancel", full.waiting["id"], "--dry-run")
     assert (found["dry_run"], found["count"]) == (True, 1)
     assert job(str(full.waiting["id"]), app=app).state == "pending"
+
+
+def test_celerys_own_purge_counts_the_jobs_that_it_cancels(app: Celeriac) -> None:
+    app.tasks["mail.send"].apply_async(("me",), queue="low")
+    app.tasks["mail.send"].apply_async(("me",), queue="low", countdown=60)
+    kept = app.tasks["mail.send"].delay("me")
+    found = call(app, "purge", "-f", "-Q", "low")
+    assert found.stdout.strip() == "Purged 2 messages from 1 known task queue."
+    assert len(ids(app, "--state", "cancelled", "--queue", "low")) == 2
+    assert job(kept.id, app=app).state == "pending"
 
 
 # Enqueue
@@ -308,18 +381,24 @@ def test_a_key_that_is_typed_again_is_the_same_job(app: Celeriac) -> None:
 
 def test_a_task_that_is_not_there_is_named_with_the_nearest(app: Celeriac) -> None:
     found = call(app, "jobs", "enqueue", "mail.sent")
-    assert found.exit_code == 1
+    assert found.exit_code == 2
     assert "did you mean 'mail.send'?" in found.stderr
 
 
 # Dead letters
 
 
+SAID = "cannot be reached"
+
+
 def dead(app: Celeriac, count: int) -> list[str]:
     letters = [stock.failed(failure_info="OSError: no") for _ in range(count)]
     with app.database.transaction() as connection:
         connection.execute(insert(JOBS), letters)
-        failures = [stock.failure(one, exception_type="OSError", frame="mail.py:open") for one in letters]
+        failures = [
+            stock.failure(one, exception_type="OSError", frame="mail.py:open", exception=SAID)
+            for one in letters
+        ]
         connection.execute(insert(FAILURES), failures)
     return [str(one["id"]) for one in letters]
 
@@ -330,6 +409,8 @@ def test_dead_letters_are_listed_by_their_cause(app: Celeriac, full: Stock) -> N
     assert [(one["exception_type"], one["count"]) for one in groups] == [("OSError", 3), ("KeyError", 1)]
     shown = told(app, "dead-letters", "show", groups[0]["key"])
     assert shown["ids"] == sorted(letters)
+    assert groups[0]["example"] == "cannot be reached"
+    assert "cannot be reached" in call(app, "dead-letters", "list").stdout
     assert call(app, "dead-letters", "show", groups[0]["key"]).exit_code == 0
 
 
@@ -417,6 +498,10 @@ def test_workers_are_told_from_those_that_fell_silent(app: Celeriac, full: Stock
         "celery@three": "stopped",
     }
     assert found["celery@one"]["running"] == 1
+    (runs,) = found["celery@one"]["jobs"]
+    assert (runs["id"], runs["task"], runs["attempt"]) == (str(full.running["id"]), "mail.send", 1)
+    assert runs["seconds"] > 700
+    assert str(full.running["id"]) in call(app, "workers").stdout
     assert "celery@two" not in call(app, "workers", "--since", "1m").stdout
 
 

@@ -99,16 +99,20 @@ def test_the_options_of_a_schedule(run: Terminal) -> None:
     ("words", "status", "sentence"),
     [
         (("show", "nowhere"), 1, "no schedule is named 'nowhere'"),
-        (("add", "bad", "tests.nop", "--cron", "0 0 30 2 *"), 1, "did you mean 'tests.noop'"),
-        (("add", "bad", "tests.noop"), 1, "one of every, cron and at"),
+        (("add", "bad", "tests.nop", "--cron", "0 0 30 2 *"), 2, "did you mean 'tests.noop'"),
+        (("add", "bad", "tests.noop"), 2, "one of every, cron and at"),
         (("add", "bad", "tests.noop", "--every", "soon"), 2, "wanted seconds"),
-        (("add", "bad", "tests.noop", "--every", "1e999"), 1, "every: wanted 1 second"),
+        (("add", "bad", "tests.noop", "--every", "1e999"), 2, "every: wanted 1 second"),
         (("add", "bad", "tests.noop", "--every", "60", "--args", "{}"), 2, "wanted a JSON array"),
         (("add", "bad", "tests.noop", "--every", "60", "--args", "[" * 100_000), 2, "--args"),
         (("add", "bad", "tests.noop", "--every", "60", "--catch-up", "twice"), 2, "catch-up"),
-        (("add", "b\x1b[2Jad", "tests.noop", "--every", "60"), 1, r"b\x1b[2Jad"),
+        (("add", "b\x1b[2Jad", "tests.noop", "--every", "60"), 2, r"b\x1b[2Jad"),
         (("next", "nowhere", "-n", "0"), 2, "range"),
         (("remove", "nul\x00"), 1, "no schedule is named"),
+        (("show", "no text\udcff"), 1, "no schedule is named"),
+        (("add", "no text\udcff", "tests.noop", "--every", "60"), 2, "lone surrogates cannot be stored"),
+        (("add", "bad", "tests.noop", "--every", "60", "--priority", "9" * 5000), 2, "wanted one of low"),
+        (("add", "bad", "tests.noop", "--every", "60", "--priority", "urgent"), 2, "wanted one of low"),
     ],
 )
 def test_a_mistake_ends_with_a_sentence(
@@ -119,6 +123,25 @@ def test_a_mistake_ends_with_a_sentence(
     assert sentence in result.output
     assert "Traceback" not in result.output
     assert isinstance(result.exception, SystemExit)
+
+
+def test_a_static_schedule_is_refused_not_typed_wrongly(run: Terminal) -> None:
+    run.says("add", "fixed", "tests.noop", "--every", "60")
+    with run.app.database.transaction() as connection:
+        connection.execute(update(SCHEDULES).values(static=True))
+    for words in (("remove", "fixed"), ("add", "fixed", "tests.noop", "--every", "90")):
+        result = run(*words)
+        assert (result.exit_code, "it is static" in result.output) == (1, True)
+
+
+def test_what_changes_a_schedule_answers_in_json_too(run: Terminal) -> None:
+    run.says("add", "tick", "tests.noop", "--every", "60")
+    assert run.schedule("disable", "tick")["state"] == "disabled"
+    assert run.schedule("enable", "tick")["state"] == "enabled"
+    ran = run.json("run-now", "tick")
+    assert (ran["command"], ran["name"]) == ("schedules run-now", "tick")
+    assert job(ran["id"], app=run.app).schedule == "tick"
+    assert run.json("remove", "tick") == {"version": 1, "command": "schedules remove", "name": "tick"}
 
 
 def test_a_database_that_is_away_is_a_sentence(run: Terminal, tmp_path: Path) -> None:

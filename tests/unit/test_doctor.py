@@ -12,7 +12,17 @@ import pytest
 
 from celeriac.ledger.reads.health import Server
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
-from celeriac.operate.doctor import beat, broker, database, ledger, schedules, settings, status, workers
+from celeriac.operate.doctor import (
+    beat,
+    broker,
+    causes,
+    database,
+    ledger,
+    schedules,
+    settings,
+    status,
+    workers,
+)
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, ok, warn
 from celeriac.operate.overview import QueueSeen
 from celeriac.settings import Settings
@@ -280,11 +290,74 @@ def test_a_backlog_is_no_strand() -> None:
         ({"unsent": 1}, "overdue", FAIL),
         ({"unclaimed": {"low": 2}, "in_broker": {"low": 0}}, "stranded", WARN),
         ({"orphans": 1}, "orphans", FAIL),
+        ({"silent": 1, "running": 1}, "orphans", WARN),
         ({"failed": 1}, "dead letters", WARN),
     ],
 )
 def test_an_ill_ledger_is_found(values: dict[str, Any], check: str, level: Level) -> None:
     assert of_ledger(**values)[check] is level
+
+
+@pytest.mark.parametrize(
+    ("running", "sentence"), [(0, "no job is running"), (3, "every running job has a live worker")]
+)
+def test_of_jobs_that_run_only_what_is_so_is_said(running: int, sentence: str) -> None:
+    facts = ledger.Facts(
+        oldest=None, unsent=0, unclaimed={}, in_broker={}, orphans=0, failed=0, running=running
+    )
+    assert sentence in [finding.sentence for finding in ledger.judge(facts)]
+
+
+# Causes
+
+
+def unasked(area: Area, check: str = "ledger") -> Finding:
+    return fail(area, check, f"the {check} cannot be asked", remedy="see its URL")
+
+
+def names(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    return [(str(finding.area), finding.check) for finding in findings]
+
+
+def test_a_database_that_is_away_is_told_once() -> None:
+    areas = (Area.DATABASE, Area.WORKERS, Area.BEAT, Area.LEDGER, Area.SCHEDULES)
+    broker_is_well = ok(Area.BROKER, "version", "speaks Redis")
+    (first, told) = causes.once([broker_is_well, *map(unasked, areas)])
+    assert first == broker_is_well
+    assert (told.area, told.level, told.remedy) == (Area.DATABASE, FAIL, "see its URL")
+    assert told.sentence == (
+        "the ledger cannot be asked; so nothing can be said of workers, beat, ledger and schedules"
+    )
+
+
+def test_tables_that_are_missing_are_told_once() -> None:
+    missing = fail(Area.DATABASE, "migrations", "the tables are at none", remedy="db upgrade")
+    (told,) = causes.once([missing, unasked(Area.WORKERS), unasked(Area.LEDGER)])
+    assert (told.check, told.remedy) == ("migrations", "db upgrade")
+    assert told.sentence.endswith("so nothing can be said of workers and ledger")
+
+
+def test_a_broker_and_a_database_are_two_causes() -> None:
+    found = causes.once(
+        [
+            unasked(Area.BROKER, "broker"),
+            unasked(Area.DATABASE),
+            unasked(Area.BEAT, "broker"),
+            unasked(Area.LEDGER),
+        ]
+    )
+    assert names(found) == [("broker", "broker"), ("database", "ledger")]
+
+
+def test_what_follows_from_no_worker_is_said_with_it() -> None:
+    nobody = fail(Area.WORKERS, "alive", "no worker lives", remedy="celery -A app worker")
+    late = fail(Area.LEDGER, "overdue", "3 jobs overdue", remedy="start a worker")
+    dead = warn(Area.LEDGER, "dead letters", "2 of the last hour", remedy="look")
+    fine = ok(Area.LEDGER, "stranded", "no message is missing")
+    found = causes.once([nobody, late, fine, dead])
+    assert names(found) == [("workers", "alive"), ("ledger", "stranded"), ("ledger", "dead letters")]
+    assert found[0].sentence == "no worker lives; 3 jobs overdue"
+    assert causes.once([ok(Area.WORKERS, "alive", "1 worker"), late])[1] == late
 
 
 # Schedules

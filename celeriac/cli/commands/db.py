@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import click
-from celery.bin.base import CeleryCommand
+from typing import Any
 
+import click
+
+from celeriac.cli.command import Command, as_json
 from celeriac.cli.context import celeriac
 from celeriac.errors import MigrationNeeded
 
@@ -16,31 +18,36 @@ def db() -> None:
     """Bring the ledger's tables to the revision that this version wants, or say how far they are."""
 
 
-@db.command(cls=CeleryCommand)
+@db.command(cls=Command)
+@as_json
 @click.pass_context
-def upgrade(ctx: click.Context) -> None:
+def upgrade(ctx: click.Context, as_json: bool) -> None:
     """Migrate the database to the newest revision. Safe to run from many machines at once."""
     from celeriac.ledger import migrate
 
     app = celeriac(ctx)
-    click.echo(f"the ledger is at revision {migrate.upgrade(app.settings.database)}")
+    revision = migrate.upgrade(app.settings.database)
+    _tell(f"the ledger is at revision {revision}", as_json, "db upgrade", revision=revision)
 
 
-@db.command(cls=CeleryCommand)
+@db.command(cls=Command)
+@as_json
 @click.pass_context
-def current(ctx: click.Context) -> None:
+def current(ctx: click.Context, as_json: bool) -> None:
     """Print the database's revision and the one that this version wants."""
     from celeriac.ledger import migrate
 
     app = celeriac(ctx)
     found, wanted = migrate.current(app.database), migrate.head()
-    click.echo(f"{found or 'none'} (this version wants {wanted})")
+    said = f"{found or 'none'} (this version wants {wanted})"
+    _tell(said, as_json, "db current", revision=found, wanted=wanted)
     ctx.exit(0 if found == wanted else 1)
 
 
-@db.command(cls=CeleryCommand)
+@db.command(cls=Command)
+@as_json
 @click.pass_context
-def check(ctx: click.Context) -> None:
+def check(ctx: click.Context, as_json: bool) -> None:
     """Compare the database's tables with the models; exit with 1 when they differ."""
     from celeriac.ledger import migrate
 
@@ -49,7 +56,15 @@ def check(ctx: click.Context) -> None:
         differences = migrate.check(app.database)
     except MigrationNeeded as exc:
         raise click.ClickException(str(exc)) from None
-    for difference in differences:
-        click.echo(difference)
-    click.echo("the tables differ from the models" if differences else "the tables are as the models say")
+    end = "the tables differ from the models" if differences else "the tables are as the models say"
+    _tell("\n".join([*map(str, differences), end]), as_json, "db check", differences=differences)
     ctx.exit(1 if differences else 0)
+
+
+def _tell(said: str, as_json: bool, command: str, **values: Any) -> None:
+    if not as_json:
+        click.echo(said)
+        return
+    from celeriac.cli import output
+
+    output.emit(command, **values)

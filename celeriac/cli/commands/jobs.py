@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from celeriac.cli.command import Command, Json, as_json, dry_run, filter_of, filters, sort, yes
+from celeriac.cli.command import Command, Json, Level, as_json, dry_run, filter_of, filters, sort, yes
 from celeriac.cli.context import celeriac
 
 _PRIORITIES = "low, normal, high, critical or 0 to 100"
@@ -89,7 +89,7 @@ def cancel(ctx: click.Context, /, ids: tuple[str, ...], **options: Any) -> None:
     help='A file with {"args": […], "kwargs": {…}}; - is the standard input.',
 )
 @click.option("--queue", metavar="NAME")
-@click.option("--priority", metavar="LEVEL", help=_PRIORITIES)
+@click.option("--priority", type=Level(), metavar="LEVEL", help=_PRIORITIES)
 @click.option("--countdown", type=click.FloatRange(min=0), metavar="SECONDS", help="Not before then.")
 @click.option("--user", metavar="ID", help="For whom.")
 @click.option("--idempotency-key", metavar="KEY", help="One job per task and key, however often it is typed.")

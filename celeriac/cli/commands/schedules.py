@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from celeriac.cli.command import Command, Json, as_json
+from celeriac.cli.command import Command, Json, Level, as_json
 from celeriac.cli.context import celeriac
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -65,7 +65,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 @click.option("--at", help="One moment, ISO 8601.")
 @click.option("--args", type=Json(list), default="[]", help="Positional arguments, a JSON array.")
 @click.option("--kwargs", type=Json(dict), default="{}", help="Keyword arguments, a JSON object.")
-@click.option("--priority", help="low, normal, high, critical, or 0 to 100.")
+@click.option("--priority", type=Level(), help="low, normal, high, critical, or 0 to 100.")
 @click.option("--queue")
 @click.option("--user-id")
 @click.option("--max-tries", type=int)
@@ -89,59 +89,62 @@ def add(ctx: click.Context, /, name: str, task: str, as_json: bool, disabled: bo
     from celeriac import schedules as registry
     from celeriac.cli.views import schedule_list
 
-    priority = options.pop("priority")
-    if priority is not None and priority.isdecimal():
-        priority = int(priority)
     enabled = False if disabled else None
-    made = registry.register(name, task, priority=priority, enabled=enabled, app=celeriac(ctx), **options)
+    made = registry.register(name, task, enabled=enabled, app=celeriac(ctx), **options)
     schedule_list.show_one(ctx, made, as_json=as_json)
 
 
 @schedules.command(cls=Command)
 @click.argument("name")
+@as_json
 @click.pass_context
-def remove(ctx: click.Context, name: str) -> None:
+def remove(ctx: click.Context, name: str, as_json: bool) -> None:
     """Remove a schedule; the jobs that it made stay."""
     from celeriac import schedules as registry
     from celeriac.cli.views import schedule_list
 
     registry.unregister(name, app=celeriac(ctx))
-    schedule_list.tell(name, "is removed")
+    schedule_list.tell("schedules remove", name, "is removed", as_json=as_json)
 
 
 @schedules.command(cls=Command)
 @click.argument("name")
+@as_json
 @click.pass_context
-def enable(ctx: click.Context, name: str) -> None:
+def enable(ctx: click.Context, name: str, as_json: bool) -> None:
     """Let a schedule fire again, from its next due time on."""
     from celeriac import schedules as registry
     from celeriac.cli.views import schedule_list
     from celeriac.display import stamp
 
     found = registry.enable(name, app=celeriac(ctx))
-    schedule_list.tell(name, f"is enabled, next run {stamp(found.next_run)}")
+    said = f"is enabled, next run {stamp(found.next_run)}"
+    schedule_list.tell("schedules enable", name, said, as_json=as_json, schedule=found)
 
 
 @schedules.command(cls=Command)
 @click.argument("name")
+@as_json
 @click.pass_context
-def disable(ctx: click.Context, name: str) -> None:
+def disable(ctx: click.Context, name: str, as_json: bool) -> None:
     """Let a schedule fire no more, whatever is started, until it is enabled."""
     from celeriac import schedules as registry
     from celeriac.cli.views import schedule_list
 
-    registry.disable(name, app=celeriac(ctx))
-    schedule_list.tell(name, "is disabled")
+    found = registry.disable(name, app=celeriac(ctx))
+    schedule_list.tell("schedules disable", name, "is disabled", as_json=as_json, schedule=found)
 
 
 @schedules.command("run-now", cls=Command)
 @click.argument("name")
+@as_json
 @click.pass_context
-def run_now(ctx: click.Context, name: str) -> None:
+def run_now(ctx: click.Context, name: str, as_json: bool) -> None:
     """Make a job of a schedule at once; print its id. The due times stay as they are."""
     from celeriac import schedules as registry
+    from celeriac.cli.views import schedule_list
 
-    click.echo(registry.run_now(name, app=celeriac(ctx)))
+    schedule_list.show_run(name, registry.run_now(name, app=celeriac(ctx)), as_json=as_json)
 
 
 @schedules.command("next", cls=Command)

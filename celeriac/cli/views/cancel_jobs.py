@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 
@@ -16,7 +17,7 @@ from celeriac.errors import JobNotFound
 from celeriac.ledger.writes.cancel import Answer
 from celeriac.operate.job import cancel, job
 from celeriac.operate.job import cancel_matching as cancel_all
-from celeriac.operate.listing import Filter, resolve
+from celeriac.operate.listing import Filter, JobState, resolve
 
 _DONE = frozenset({Answer.CANCELLED, Answer.REQUESTED, Answer.ALREADY_CANCELLED})
 
@@ -73,12 +74,27 @@ def cancel_matching(
     if as_json:
         output.emit("jobs cancel", dry_run=False, count=count, answers={})
     else:
-        click.echo(
-            f"cancelled {counted(count, 'job')}; those that run were asked to stop"
-            if count
-            else "no job fits"
-        )
+        click.echo(_many(count, _still_running(app, wanted)) if count else "no job fits")
     ctx.exit(0 if count else 1)
+
+
+def _still_running(app: Celeriac, wanted: Filter) -> int:
+    """How many of the jobs that fit run on, after they were asked to stop."""
+    if wanted.state not in (None, JobState.RUNNING):
+        return 0
+    return cancel_all(replace(wanted, state=JobState.RUNNING), dry_run=True, app=app)
+
+
+def _many(count: int, running: int) -> str:
+    """What became of many.
+
+    >>> _many(4, 0), _many(4, 1), _many(1, 1)
+    ('cancelled 4 jobs', 'cancelled 3 jobs; asked 1 job that runs to stop', 'asked 1 job that runs to stop')
+    """
+    running = min(running, count)
+    asked = f"asked {counted(running, 'job')} that run{'s' if running == 1 else ''} to stop"
+    parts = [f"cancelled {counted(count - running, 'job')}"] if count > running else []
+    return "; ".join([*parts, asked] if running else parts)
 
 
 def _would(ctx: click.Context, count: int, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from celeriac.application import Celeriac
 from celeriac.cli import output
+from celeriac.cli.rows import Rows
 from celeriac.cli.views import job_details
 from celeriac.display import ago, safe
 from celeriac.ledger.reads.dead_letter_groups import Group
@@ -55,7 +56,7 @@ def show_one(ctx: click.Context, app: Celeriac, key_or_id: str, *, reveal: bool,
 def shape(group: Group) -> dict[str, Any]:
     """A group as JSON has it."""
     when = {"first": output.plain(group.first), "last": output.plain(group.last)}
-    return _cause_shape(Cause.of(group)) | {"count": group.count} | when
+    return _cause_shape(Cause.of(group)) | {"count": group.count, "example": group.example} | when
 
 
 def is_key(text: str) -> bool:
@@ -71,12 +72,11 @@ def _cause_shape(cause: Cause) -> dict[str, Any]:
 def _print(ctx: click.Context, groups: list[Group]) -> None:
     now = datetime.now(UTC)
     console = output.console(ctx)
-    columns = ["group", "jobs", "task", "exception", "frame", "first", "last"]
-    made = output.table(*columns, right=["jobs"], fold=["task", "exception", "frame"])
-    made.columns[0].min_width = _KEY
+    columns = ["group", "jobs", "task", "exception", "frame", "first", "last", "example"]
+    rows = Rows(*columns, right=["jobs"], fold=["task", "exception", "frame"], note=True)
     for group in groups:
         cause = Cause.of(group)
-        what = (group.task, group.exception_type, group.frame)
-        when = (ago(group.first, now), ago(group.last, now))
-        made.add_row(cause.key, output.number(group.count), *map(output.cell, what), *when)
-    console.print(made)
+        what = map(output.cell, (group.task, group.exception_type, group.frame))
+        first, last = ago(group.first, now, units=1), ago(group.last, now, units=1)
+        rows.add(cause.key, output.number(group.count), *what, first, last, output.cell(group.example))
+    rows.print(console)

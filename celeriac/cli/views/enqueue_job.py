@@ -13,7 +13,6 @@ import click
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.errors import BadArgument
-from celeriac.priorities import parse
 
 
 def enqueue(
@@ -25,7 +24,7 @@ def enqueue(
     kwargs: Sequence[str],
     json_file: Path | None,
     queue: str | None,
-    priority: str | None,
+    priority: int | None,
     countdown: float | None,
     user: str | None,
     idempotency_key: str | None,
@@ -34,7 +33,7 @@ def enqueue(
     given, named = _from_file(json_file) if json_file else ([], {})
     options = {
         "queue": queue,
-        "priority": None if priority is None else parse(int(priority) if priority.isdigit() else priority),
+        "priority": priority,
         "countdown": countdown,
         "user_id": user,
         "idempotency_key": idempotency_key,
@@ -55,7 +54,7 @@ def _named(texts: Sequence[str]) -> dict[str, Any]:
             raise BadArgument("--kwarg", f"wanted NAME=JSON, found {text[:80]!r}")
         try:
             found[name] = json.loads(value)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             hint = "a text needs its quotes: name='\"like this\"'"
             raise BadArgument("--kwarg", f"the value of {name} is no JSON: {exc}; {hint}") from None
     return found
@@ -65,7 +64,7 @@ def _from_file(path: Path) -> tuple[list[Any], Mapping[str, Any]]:
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
         body = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise BadArgument("--json-file", f"no JSON: {exc}") from None
     if not isinstance(body, dict) or not body.keys() <= {"args", "kwargs"}:
         raise BadArgument("--json-file", 'wanted {"args": […], "kwargs": {…}}')

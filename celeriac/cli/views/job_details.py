@@ -16,6 +16,8 @@ from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.display import length, safe, safe_lines, stamp
 from celeriac.enqueue import arguments
+from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.lifecycle import WAITING
 from celeriac.operate.explain import explain as explain_job
 from celeriac.operate.job import Attempt, Job, job
 from celeriac.operate.listing import resolve
@@ -68,16 +70,21 @@ def timeline(found: Job) -> list[Event]:
         events += _of_attempt(attempt)
     failed = {attempt.attempt for attempt in found.attempts}
     if found.started is not None and found.try_count not in failed:
-        events.append(Event(found.started, f"attempt {found.try_count} began"))
+        worker = found.worker or found.last_worker_id
+        events.append(Event(found.started, _began(found.try_count, worker)))
     ordered = sorted(events, key=lambda event: event.at)
     if found.finished is not None:  # whichever clock was read first in the statement that wrote both
         ordered.append(Event(found.finished, str(found.state)))
     return ordered
 
 
+def _began(attempt: int, worker: str | None) -> str:
+    return f"attempt {attempt} began" + (f" on {worker}" if worker else "")
+
+
 def _of_attempt(attempt: Attempt) -> Iterator[Event]:
     if attempt.started is not None:
-        yield Event(attempt.started, f"attempt {attempt.attempt} began")
+        yield Event(attempt.started, _began(attempt.attempt, attempt.worker or attempt.worker_id))
     said = f": {attempt.exception_type}" if attempt.exception_type else ""
     yield Event(attempt.finished, f"attempt {attempt.attempt} ended, {attempt.kind}{said}")
 
@@ -105,7 +112,8 @@ def _print_head(console: Console, found: Job) -> None:
         "key": found.idempotency_key,
         "parent": found.parent_id,
         "group": found.group_id,
-        "worker": found.worker_id,
+        "next": _next(found),
+        "worker": found.worker or found.last_worker_id,
         "cancel": found.cancel_requested,
         "expires": None if found.expires is None else stamp(found.expires),
         "failure": found.failure_info,
@@ -113,6 +121,15 @@ def _print_head(console: Console, found: Job) -> None:
     for name, value in facts.items():
         if value is not None:
             console.print(Text.assemble((f"{name:<9}", "dim"), safe(value)), soft_wrap=True)
+
+
+def _next(found: Job) -> str | None:
+    """When a job that waits runs next."""
+    if found.state not in WAITING:
+        return None
+    if found.next_attempt_after >= PARKED:
+        return f"attempt {found.try_count + 1} waits for other jobs; see `jobs explain`"
+    return f"attempt {found.try_count + 1} is due at {stamp(found.next_attempt_after)}"
 
 
 def _print_arguments(console: Console, shown: Mapping[str, Any]) -> None:
@@ -144,7 +161,9 @@ def _print_timeline(console: Console, found: Job) -> None:
 
 
 def print_attempt(console: Console, attempt: Attempt) -> None:
-    head = f"\nattempt {attempt.attempt}, {attempt.kind}"
+    who = attempt.worker or attempt.worker_id
+    where = f" on {safe(who)}" if who else ""
+    head = f"\nattempt {attempt.attempt}{where}, {attempt.kind}"
     place = f" in {safe(attempt.frame)}" if attempt.frame else ""
     console.print(Text.assemble((head, "bold red"), place))
     text = attempt.traceback or f"{attempt.exception_type}: {attempt.exception}"

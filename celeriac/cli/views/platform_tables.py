@@ -1,4 +1,4 @@
-"""``queues``, ``workers`` and ``stats`` as tables and as JSON."""
+"""``queues``, ``workers`` and ``stats`` as rows and as JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.text import Text
 
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.command import text
+from celeriac.cli.rows import Rows
 from celeriac.display import ago, duration_text, length
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.listing import Filter
@@ -55,10 +57,10 @@ def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
         "broker",
         "drift",
     ]
-    made = output.table(*columns, right=columns[1:])
+    rows = Rows(*columns, right=columns[1:])
     for queue in found:
-        made.add_row(*_queue_cells(queue))
-    output.console(ctx).print(made)
+        rows.add(*_queue_cells(queue))
+    rows.print(output.console(ctx))
     if any(queue.in_broker is None for queue in found):
         output.say(ctx, "the broker cannot be asked: see CELERY_BROKER_URL")
     for queue in found:
@@ -69,13 +71,9 @@ def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
 def show_workers(ctx: click.Context, app: Celeriac, *, within: timedelta, as_json: bool) -> None:
     found = workers_of(within=within, app=app)
     if as_json:
-        output.emit("workers", workers=[output.plain(seen.worker) | {"state": seen.state} for seen in found])
+        output.emit("workers", workers=[_worker_shape(seen) for seen in found])
     elif found:
-        columns = ["worker", "state", "heartbeat", "pid", "pool", "running", "queues", "version"]
-        made = output.table(*columns, right=["pid", "running"], fold=["worker", "queues"])
-        for seen in found:
-            made.add_row(*_worker_cells(seen))
-        output.console(ctx).print(made)
+        _print_workers(output.console(ctx), found)
     living = sum(seen.alive for seen in found)
     if not living and not as_json:
         output.say(ctx, "no worker lives: celery -A app worker")
@@ -136,7 +134,7 @@ def _queue_cells(queue: QueueSeen) -> list[str | Text]:
         output.number(queue.due),
         output.number(queue.later + queue.parked),
         output.number(queue.running),
-        "·" if queue.oldest is None else length(queue.oldest),
+        "·" if queue.oldest is None else length(queue.oldest, units=1),
         f"{queue.accepted / minutes:,.1f}",
         f"{(queue.completed + queue.failed) / minutes:,.1f}",
         Text(output.number(queue.consumers), "red" if queue.due and not queue.consumers else ""),
@@ -159,15 +157,40 @@ def _worker_cells(seen: Seen) -> list[str | Text]:
     ]
 
 
+def _worker_shape(seen: Seen) -> dict[str, Any]:
+    jobs = [
+        {"id": str(one.id), "task": one.task, "attempt": one.attempt, "seconds": one.since.total_seconds()}
+        for one in seen.jobs
+    ]
+    return {**output.plain(seen.worker), "state": seen.state, "jobs": jobs}
+
+
+def _print_workers(console: Console, found: Sequence[Seen]) -> None:
+    columns = ["worker", "state", "heartbeat", "pid", "pool", "running", "queues", "version"]
+    rows = Rows(*columns, right=["pid", "running"], fold=["worker", "queues"], head=2)
+    for seen in found:
+        rows.add(*_worker_cells(seen))
+    rows.print(console)
+    running = [(seen.worker, one) for seen in found for one in seen.jobs]
+    if not running:
+        return
+    console.print()
+    rows = Rows("worker", "runs", "task", "attempt", "for", right=["attempt"], fold=["worker"], head=2)
+    for worker, one in running:
+        cells = (output.cell(one.task), str(one.attempt), length(one.since))
+        rows.add(output.cell(worker.hostname), str(one.id), *cells)
+    rows.print(console)
+
+
 def _print_stats(ctx: click.Context, found: Sequence[TaskStats]) -> None:
     figures = ["jobs", "waiting", "running", "done", "failed", "failure", "retried"]
     spans = ["wait p50", "wait p95", "run p50", "run p95"]
-    made = output.table("task", *figures, *spans, right=[*figures, *spans], fold=["task"])
+    rows = Rows("task", *figures, *spans, right=[*figures, *spans], fold=["task"])
     for each in found:
         if each.task is None:
-            made.add_section()
+            rows.section()
         states = each.states
-        made.add_row(
+        rows.add(
             output.cell("all" if each.task is None else each.task),
             *map(output.number, (each.jobs, states["pending"] + states["error"], states["running"])),
             *map(output.number, (states["completed"], states["failed"])),
@@ -175,4 +198,4 @@ def _print_stats(ctx: click.Context, found: Sequence[TaskStats]) -> None:
             output.number(each.retried),
             *map(duration_text, (each.wait_p50, each.wait_p95, each.run_p50, each.run_p95)),
         )
-    output.console(ctx).print(made)
+    rows.print(output.console(ctx))

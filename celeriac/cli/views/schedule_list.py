@@ -13,6 +13,7 @@ import click
 from celeriac import schedules
 from celeriac.application import Celeriac
 from celeriac.cli import output
+from celeriac.cli.rows import Rows
 from celeriac.display import safe, stamp
 from celeriac.enqueue.arguments import represent
 from celeriac.schedules import Schedule
@@ -23,13 +24,13 @@ def show_all(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
     if as_json:
         output.emit("schedules list", schedules=[shape(each) for each in found])
     elif found:
-        made = output.table(
-            "name", "task", "when", "next run", "last run", "runs", "state", right=["runs"], fold=["when"]
-        )
+        columns = ("name", "state", "task", "when", "next run", "last run", "runs")
+        rows = Rows(*columns, right=["runs"], fold=["when"], head=2)
         for each in found:
-            cells = (each.name, each.task, each.description, stamp(each.next_run), stamp(each.last_run))
-            made.add_row(*map(output.cell, cells), output.number(each.run_count), state(each))
-        output.console(ctx).print(made)
+            cells = (each.task, each.description, stamp(each.next_run), stamp(each.last_run))
+            told = map(output.cell, cells)
+            rows.add(output.cell(each.name), state(each), *told, output.number(each.run_count))
+        rows.print(output.console(ctx))
     else:
         output.say(ctx, "there are no schedules: see `celery -A app schedules add --help`")
     if not found:
@@ -55,11 +56,24 @@ def show_next(name: str, runs: Sequence[datetime], *, as_json: bool) -> None:
     elif runs:
         click.echo("\n".join(map(stamp, runs)))
     else:
-        tell(name, "has no due time to come")
+        click.echo(f"{safe(name)} has no due time to come")
 
 
-def tell(name: str, what: str) -> None:
-    click.echo(f"{safe(name)} {what}")
+def show_run(name: str, job: str, *, as_json: bool) -> None:
+    if as_json:
+        output.emit("schedules run-now", name=name, id=job)
+    else:
+        click.echo(job)
+
+
+def tell(command: str, name: str, what: str, *, as_json: bool, schedule: Schedule | None = None) -> None:
+    """What became of a schedule; as JSON, what it is by now, or its name when it is gone."""
+    if not as_json:
+        click.echo(f"{safe(name)} {what}")
+    elif schedule is None:
+        output.emit(command, name=name)
+    else:
+        output.emit(command, schedule=shape(schedule))
 
 
 def shape(found: Schedule) -> dict[str, Any]:

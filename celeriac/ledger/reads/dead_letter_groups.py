@@ -16,6 +16,8 @@ from celeriac.ledger.schema.columns import unindexed
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 
+_EXAMPLE = 300  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -27,6 +29,7 @@ class Group:
     count: int
     first: datetime
     last: datetime
+    example: str | None  # what the exception of one of them said, its beginning
 
 
 def groups(connection: Connection, *, limit: int) -> list[Group]:
@@ -83,8 +86,10 @@ def _with_last_attempt() -> Any:
 def _groups() -> Select[Any]:
     keys = (JOBS.c.job_type, FAILURES.c.exception_type, FAILURES.c.frame)
     count = func.count().label("count")
+    said = func.coalesce(FAILURES.c.exception, JOBS.c.failure_info)
+    example = func.max(func.substr(said, 1, _EXAMPLE))
     return (
-        select(*keys, count, func.min(JOBS.c.finished), func.max(JOBS.c.finished))
+        select(*keys, count, func.min(JOBS.c.finished), func.max(JOBS.c.finished), example)
         .select_from(_with_last_attempt())
         .where(JOBS.c.state == JobState.FAILED)
         .group_by(*keys)

@@ -86,6 +86,11 @@ def orphans(connection: Connection, *, silence: timedelta) -> int:
     return _count(connection, select(_c.id).where(held))
 
 
+def running(connection: Connection) -> int:
+    """Jobs that are claimed."""
+    return _count(connection, select(_c.id).where(_c.worker_id.is_not(None)))
+
+
 def failed(connection: Connection, *, within: timedelta) -> int:
     """Dead letters of that span."""
     lately = and_(_c.state == JobState.FAILED, _c.finished >= _ago(within))

@@ -63,6 +63,7 @@ _SHOWN: tuple[Any, ...] = (
     _c.max_tries,
     _c.cancel_requested,
     _c.worker_id,
+    _c.last_worker_id,
     func.substr(_c.failure_info, 1, _ERROR).label("error"),
     now().label("clock"),
 )

@@ -72,6 +72,7 @@ class BackgroundJob(Base):
     try_count: Mapped[int] = mapped_column(server_default=text("0"))  # attempts that started
     tries_before: Mapped[int] = mapped_column(server_default=text("0"))  # attempts before the last replay
     worker_id: Mapped[UUID | None]  # who holds it; null unless running
+    last_worker_id: Mapped[UUID | None]  # who claimed it last; null: nobody has
     started: Mapped[datetime | None]  # when the last attempt was claimed
     finished: Mapped[datetime | None]  # when it became terminal
     cancel_requested: Mapped[str | None] = mapped_column(String(4))  # soft or hard, of a running job

@@ -44,7 +44,10 @@ def forget_results(connection: Connection, *, age: float, limit: int) -> int:
 
 
 def prune_workers(connection: Connection, *, age: float) -> int:
-    """Delete the rows of workers that ended more than ``age`` seconds ago."""
+    """Delete the rows of workers that ended more than ``age`` seconds ago.
+
+    Ended jobs name their last worker: ``age`` is that of the rows that are kept for the longest.
+    """
     old = WORKERS.c.stopped < after(bindparam("age", type_=Seconds))
     holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # which only a rescue may end
     return connection.execute(delete(WORKERS).where(old, ~holds), {"age": -age}).rowcount

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import after, now
 from celeriac.ledger.schema.models import JOBS, WORKERS
 
@@ -42,6 +43,17 @@ class WorkerSeen:
     stopped: datetime | None
     silent: timedelta  # since its last heartbeat, on the database's clock
     running: int  # jobs that it holds
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAttempt:
+    """What a worker is at."""
+
+    worker_id: UUID
+    id: UUID
+    task: str
+    attempt: int
+    since: timedelta  # how long it has been running, on the database's clock
 
 
 def sign_on(connection: Connection, start: WorkerStart) -> None:
@@ -86,6 +98,32 @@ def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:
         .order_by(c.hostname, c.started)
     )
     return [_seen(**row._mapping) for row in connection.execute(found)]
+
+
+def names(connection: Connection, ids: Collection[UUID]) -> dict[UUID, str]:
+    """The node names of workers; one whose row is pruned is missing."""
+    if not ids:
+        return {}
+    dialect = connection.dialect.name
+    asked = select(WORKERS.c.id, WORKERS.c.hostname).where(batch.among(dialect, WORKERS.c.id))
+    return {row.id: row.hostname for row in connection.execute(asked, batch.ids(dialect, sorted(ids)))}
+
+
+def attempts_of(connection: Connection, ids: Collection[UUID], *, limit: int) -> list[RunningAttempt]:
+    """The attempts that these workers run, the longest first; at most ``limit``."""
+    if not ids:
+        return []
+    dialect, c = connection.dialect.name, JOBS.c
+    held = (
+        select(c.worker_id, c.id, c.job_type, c.try_count, c.started, now().label("clock"))
+        .where(batch.among(dialect, c.worker_id))
+        .order_by(c.started, c.id)
+        .limit(limit)
+    )
+    found = connection.execute(held, batch.ids(dialect, sorted(ids)))
+    return [
+        RunningAttempt(holder, job, task, tries, at - began) for holder, job, task, tries, began, at in found
+    ]
 
 
 def _seen(*, clock: datetime, **row: Any) -> WorkerSeen:

@@ -36,15 +36,30 @@ class Answer(StrEnum):
 def cancel(connection: Connection, ids: Sequence[UUID], *, mode: Mode = Mode.SOFT) -> dict[UUID, Answer]:
     """Cancel jobs; say of each what became of it. A hard request is never softened."""
     dialect = connection.dialect.name
-    parameters = batch.ids(dialect, ids) | {"mode": str(mode)}
     answers = dict.fromkeys(ids, Answer.UNKNOWN)
-    for row in connection.execute(_states(dialect), batch.ids(dialect, ids)):
-        done = Answer.ALREADY_CANCELLED if row.state == JobState.CANCELLED else Answer.FINISHED
-        answers[row.id] = done if row.state in TERMINAL else Answer.UNKNOWN
-    for row in connection.execute(_cancel(dialect), parameters):
-        cancelled = row.state == JobState.CANCELLED
-        answers[row.id] = Answer.CANCELLED if cancelled else Answer.REQUESTED
+    left = list(answers)
+    while left:
+        for row in connection.execute(_cancel(dialect), batch.ids(dialect, left) | {"mode": str(mode)}):
+            cancelled = row.state == JobState.CANCELLED
+            answers[row.id] = Answer.CANCELLED if cancelled else Answer.REQUESTED
+        others = [job for job in left if answers[job] is Answer.UNKNOWN]
+        left = _not_ended(connection, others, answers) if others else []
     return answers
+
+
+def _not_ended(connection: Connection, ids: Sequence[UUID], answers: dict[UUID, Answer]) -> list[UUID]:
+    """Answer for those that had ended when the cancel came to them; return those that wait by now.
+
+    To be asked after the cancel, which may have waited for an outcome: an earlier look saw the job run.
+    """
+    waiting = []
+    for row in connection.execute(_states(connection.dialect.name), batch.ids(connection.dialect.name, ids)):
+        if row.state in TERMINAL:
+            cancelled = row.state == JobState.CANCELLED
+            answers[row.id] = Answer.ALREADY_CANCELLED if cancelled else Answer.FINISHED
+        else:  # enqueued or replayed since
+            waiting.append(row.id)
+    return waiting
 
 
 def is_requested(connection: Connection, job: UUID) -> bool:

@@ -159,6 +159,7 @@ def claiming(dialect: str) -> Update:
         .values(
             state=JobState.RUNNING,
             worker_id=bindparam("worker", type_=JOBS.c.worker_id.type),
+            last_worker_id=bindparam("worker", type_=JOBS.c.worker_id.type),
             started=now(),
             try_count=JOBS.c.try_count + 1,
             dispatched=func.coalesce(JOBS.c.dispatched, now()),

@@ -24,6 +24,7 @@ from sqlalchemy import (
     insert,
     literal,
     null,
+    or_,
     update,
 )
 
@@ -57,7 +58,7 @@ class Outcome:
 
     Attributes:
         state: completed, error, failed or cancelled; pending when the task replaced itself.
-            ``error`` becomes ``failed`` where no try is left and ``cancelled`` where that was asked.
+            ``error`` becomes ``failed`` where no try is left; both become ``cancelled`` where that was asked.
         result: JSON of the return value; None where there is none or it is ignored.
         delay: seconds from the database's now to the next attempt.
         max_tries: raises the job's own limit when it is larger.
@@ -238,11 +239,10 @@ def _unsuccessful(dialect: str) -> Update:
     given = batch.relation(dialect, _OTHERS)
     limit = case((given.c.max_tries > JOBS.c.max_tries, given.c.max_tries), else_=JOBS.c.max_tries)
     wanted = given.c.state
+    given_up = or_(wanted == JobState.ERROR.value, wanted == JobState.FAILED.value)
     state = case(
-        (
-            and_(wanted == JobState.ERROR.value, JOBS.c.cancel_requested.is_not(None)),
-            literal(JobState.CANCELLED.value),
-        ),
+        # In its last attempt, too: a dead letter is what a bulk replay runs.
+        (and_(given_up, JOBS.c.cancel_requested.is_not(None)), literal(JobState.CANCELLED.value)),
         (and_(wanted == JobState.ERROR.value, JOBS.c.try_count >= limit), literal(JobState.FAILED.value)),
         else_=wanted,
     )

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac.display import safe
 from celeriac.errors import CeleriacError
-from celeriac.operate.doctor import beat, broker, database, ledger, schedules, settings, workers
+from celeriac.operate.doctor import beat, broker, causes, database, ledger, schedules, settings, workers
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, status
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ _CHECKS: Sequence[tuple[Area, _Check]] = (
 
 
 def examine(app: Celeriac) -> list[Finding]:
-    """Every finding, area by area; what is broken in one does not hide the others."""
-    return [finding for area, check in _CHECKS for finding in _examined(app, area, check)]
+    """Every finding, area by area; what is broken in one does not hide the others, and is told once."""
+    return causes.once([finding for area, check in _CHECKS for finding in _examined(app, area, check)])
 
 
 def _examined(app: Celeriac, area: Area, check: _Check) -> list[Finding]:

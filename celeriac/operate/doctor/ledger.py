@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ class Facts:
     in_broker: Mapping[str, int]  # messages; a queue that could not be asked about is missing
     orphans: int  # running, of workers that are dead
     failed: int  # dead letters of the last hour
+    silent: int = 0  # running, of workers that fell silent, or died, a moment ago
+    running: int = 0
 
     @property
     def stranded(self) -> int:
@@ -37,30 +39,27 @@ class Facts:
 
 
 def read(app: Celeriac) -> Facts:
-    silence = timedelta(seconds=app.settings.worker_timeout * 2)  # others had the time to rescue them
+    dead = timedelta(seconds=app.settings.worker_timeout)
+    silence = 2 * dead  # others had the time to rescue them
     with app.database.reading() as connection:
+        orphans = health.orphans(connection, silence=silence)
         oldest = health.oldest_due(connection)
         found = Facts(
             oldest=None if oldest is None else clock(connection) - oldest,
             unsent=health.unsent(connection, since=_OVERDUE),
             unclaimed=health.unclaimed(connection, since=_OVERDUE),
             in_broker={},
-            orphans=health.orphans(connection, silence=silence),
+            orphans=orphans,
             failed=health.failed(connection, within=_LATELY),
+            silent=max(health.orphans(connection, silence=dead) - orphans, 0),
+            running=health.running(connection),
         )
     return _with_broker(app, found)
 
 
 def _with_broker(app: Celeriac, found: Facts) -> Facts:
     lengths = overview.broker_lengths(sorted(found.unclaimed), app=app)
-    return Facts(
-        oldest=found.oldest,
-        unsent=found.unsent,
-        unclaimed=found.unclaimed,
-        in_broker=lengths,
-        orphans=found.orphans,
-        failed=found.failed,
-    )
+    return replace(found, in_broker=lengths)
 
 
 def judge(facts: Facts) -> list[Finding]:
@@ -101,6 +100,12 @@ def _orphans(facts: Facts) -> Finding:
     if facts.orphans:
         sentence = f"{counted(facts.orphans, 'job')} running on workers that are dead"
         return fail(Area.LEDGER, "orphans", sentence, remedy="start a worker: its keeper gives them back")
+    if facts.silent:
+        sentence = f"{counted(facts.silent, 'job')} running on workers that fell silent a moment ago"
+        remedy = "a living worker gives them back within seconds; see celery -A app workers"
+        return warn(Area.LEDGER, "orphans", sentence, remedy=remedy)
+    if not facts.running:
+        return ok(Area.LEDGER, "orphans", "no job is running")
     return ok(Area.LEDGER, "orphans", "every running job has a live worker")
 
 

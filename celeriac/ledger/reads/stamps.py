@@ -1,0 +1,53 @@
+"""Jobs by the stamps of their messages, as Celery's revoke by stamped headers asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, bindparam, select
+
+from celeriac.ledger.schema.lifecycle import TERMINAL
+from celeriac.ledger.schema.models import JOBS
+
+
+def stamped(
+    connection: Connection, wanted: Mapping[str, Sequence[Any]], *, limit: int, beyond: UUID | None = None
+) -> tuple[list[UUID], UUID | None]:
+    """Those among the next ``limit`` unfinished jobs with stamps that have one of the ``wanted`` ones.
+
+    Returns:
+        Their ids, and the id of the last one that was looked at: where to go on; None at the end.
+    """
+    parameters = {"beyond": beyond or UUID(int=0), "most": limit}
+    rows = connection.execute(_stamped(), parameters).all()
+    found = [row.id for row in rows if _has_one(row.names, row.stamps, wanted)]
+    return found, rows[-1].id if rows else None
+
+
+def _has_one(names: Any, stamps: Any, wanted: Mapping[str, Sequence[Any]]) -> bool:
+    """As a worker of Celery's decides for a message (celery.worker.request.Request.revoked)."""
+    for name in names if isinstance(stamps, dict) and isinstance(names, list) else ():
+        found = stamps.get(name)
+        values = found if isinstance(found, list) else [found]
+        if any(value is not None and value in wanted.get(name, ()) for value in values):
+            return True
+    return False
+
+
+@lru_cache
+def _stamped() -> Select[Any]:
+    c = JOBS.c
+    names = c.headers["stamped_headers"]
+    return (
+        select(c.id, names.label("names"), c.headers["stamps"].label("stamps"))
+        .where(
+            c.id > bindparam("beyond", type_=c.id.type),
+            c.state.not_in(sorted(TERMINAL)),
+            names.as_string().is_not(None),
+        )
+        .order_by(c.id)
+        .limit(bindparam("most"))
+    )

@@ -1,0 +1,47 @@
+"""Purge: cancel what waits in a queue, in batches. What runs goes on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Update, bindparam, func, select, update
+
+from celeriac.ledger.schema.columns import Instant, now
+from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.models import JOBS
+
+
+def purge(connection: Connection, queue: str, *, before: datetime, limit: int) -> int:
+    """Cancel up to ``limit`` jobs that wait in ``queue``; return how many.
+
+    One that is locked is about to run, or somebody else moves it: it is passed over.
+
+    Args:
+        before: when they were accepted at the latest, so that a purge ends though more is enqueued.
+    """
+    parameters = {"of": queue, "before": before, "most": limit}
+    return connection.execute(_purge(), parameters).rowcount
+
+
+@lru_cache
+def _purge() -> Update:
+    c = JOBS.c
+    chosen = (
+        select(c.id)
+        .where(
+            c.queue == bindparam("of"),
+            c.state.in_(sorted(WAITING)),
+            c.queued <= bindparam("before", type_=Instant),
+        )
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+    values: dict[str, Any] = {
+        "state": JobState.CANCELLED,
+        "finished": now(),
+        "dispatched": func.coalesce(c.dispatched, now()),
+        "failure_info": f"{AttemptKind.CANCELLED}: its queue was purged",
+    }
+    return update(JOBS).where(c.id.in_(chosen)).values(values)
