@@ -8,7 +8,14 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac.display import safe
-from celeriac.errors import BadArgument, CeleriacError, JobNotFound, MigrationNeeded, UnknownTask
+from celeriac.errors import (
+    BadArgument,
+    CeleriacError,
+    JobNotFound,
+    LedgerTooNew,
+    MigrationNeeded,
+    UnknownTask,
+)
 from celeriac.ledger.connection.database import UNREACHABLE
 
 REFUSED, TYPED_WRONGLY = 1, 2
@@ -41,8 +48,8 @@ def _of_the_database(error: Exception, app: Any) -> str:
     from celeriac.ledger import migrate
 
     try:
-        migrate.require_head(app.database)
-    except MigrationNeeded as needed:
+        migrate.require(app.database)
+    except (LedgerTooNew, MigrationNeeded) as needed:
         return str(needed)
     except (SQLAlchemyError, OSError) as exc:
         error = exc

@@ -2,54 +2,113 @@
 
 from __future__ import annotations
 
-import click
-from celery.bin.base import CeleryCommand
+from typing import TYPE_CHECKING
 
+import click
+
+from celeriac.cli.command import Command, yes
 from celeriac.cli.context import celeriac
-from celeriac.errors import MigrationNeeded
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
 
 # Celery imports every sub-command, whichever is called: Alembic is imported when one of these runs.
 
 
-@click.group(short_help="The ledger's tables: upgrade, current, check.")
+@click.group(short_help="The ledger's tables: upgrade, downgrade, current, check.")
 def db() -> None:
     """Bring the ledger's tables to the revision that this version wants, or say how far they are."""
 
 
-@db.command(cls=CeleryCommand)
+@db.command(cls=Command)
+@click.option("--post", is_flag=True, help="Also what takes away what only an older version needs.")
 @click.pass_context
-def upgrade(ctx: click.Context) -> None:
-    """Migrate the database to the newest revision. Safe to run from many machines at once."""
+def upgrade(ctx: click.Context, post: bool) -> None:
+    """Migrate the database to what this version wants. Safe to run from many machines at once.
+
+    Jobs go on meanwhile: run it before you roll out a new version, and again with --post when no process of
+    the old one is left.
+    """
     from celeriac.ledger import migrate
 
     app = celeriac(ctx)
-    click.echo(f"the ledger is at revision {migrate.upgrade(app.settings.database)}")
+    if post and (old := _living(app, ours=False)):
+        raise click.ClickException(f"{old} of another version still live: stop them first")
+    revision = migrate.upgrade(app.settings.database, post=post, told=_told)
+    click.echo(f"the ledger is at revision {revision}")
+    if revision != migrate.head():
+        click.echo("when no process of an older version is left: `celery -A app db upgrade --post`")
 
 
-@db.command(cls=CeleryCommand)
+@db.command(cls=Command)
+@yes
+@click.pass_context
+def downgrade(ctx: click.Context, yes: bool) -> None:
+    """Take back the newest migration, one step, with what is stored in what it added.
+
+    Run it with the version that made it, after the last process of that version has ended.
+    """
+    from celeriac.ledger import migrate
+
+    app = celeriac(ctx)
+    if new := _living(app, ours=True):
+        raise click.ClickException(f"{new} of this version still live: stop them first")
+    found = migrate.current(app.database)
+    if found == migrate.first():
+        raise click.ClickException(f"the ledger is at its first revision, {found}: drop its tables yourself")
+    if not yes:
+        click.confirm(f"take back revision {found}, with what is stored in what it added?", abort=True)
+    click.echo(f"the ledger is at revision {migrate.downgrade(app.settings.database, told=_told)}")
+
+
+@db.command(cls=Command)
 @click.pass_context
 def current(ctx: click.Context) -> None:
-    """Print the database's revision and the one that this version wants."""
+    """Print the database's revision and the one that this version wants; exit with 1 when it cannot work."""
+    from celeriac.errors import LedgerTooNew, MigrationNeeded
     from celeriac.ledger import migrate
 
     app = celeriac(ctx)
-    found, wanted = migrate.current(app.database), migrate.head()
-    click.echo(f"{found or 'none'} (this version wants {wanted})")
-    ctx.exit(0 if found == wanted else 1)
+    found, wanted = migrate.current(app.database), migrate.wanted()
+    said = f"{found or 'none'} (this version wants {wanted})"
+    try:
+        newer = migrate.require(app.database)
+    except (LedgerTooNew, MigrationNeeded) as exc:
+        click.echo(said)
+        raise click.ClickException(str(exc)) from None
+    click.echo(said if newer is None else f"{found} (this version wants {wanted}, and works with it)")
 
 
-@db.command(cls=CeleryCommand)
+@db.command(cls=Command)
 @click.pass_context
 def check(ctx: click.Context) -> None:
     """Compare the database's tables with the models; exit with 1 when they differ."""
+    from celeriac.errors import LedgerTooNew, MigrationNeeded
     from celeriac.ledger import migrate
 
     app = celeriac(ctx)
     try:
         differences = migrate.check(app.database)
-    except MigrationNeeded as exc:
+    except (LedgerTooNew, MigrationNeeded) as exc:
         raise click.ClickException(str(exc)) from None
     for difference in differences:
         click.echo(difference)
     click.echo("the tables differ from the models" if differences else "the tables are as the models say")
     ctx.exit(1 if differences else 0)
+
+
+def _told(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+def _living(app: Celeriac, *, ours: bool) -> str:
+    """The workers that live and are of this version, or of another, in words; empty when none does."""
+    from celeriac import __version__
+    from celeriac.ledger import migrate
+    from celeriac.operate.overview import live_workers
+
+    if migrate.current(app.database) is None:
+        return ""
+    found = [worker for worker in live_workers(app=app) if (worker.version == __version__) is ours]
+    names = ", ".join(worker.hostname for worker in found[:5])
+    return f"{len(found)} workers ({names})" if found else ""
