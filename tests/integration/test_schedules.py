@@ -476,6 +476,8 @@ def test_arguments_come_back_as_they_were(clock: Clockwork) -> None:
         ({"name": "a\nb"}, "name: "),
         ({"name": "\x1b[31m"}, "name: "),
         ({"name": "nul\x00"}, "name: "),
+        ({"timezone": "localtime"}, "which machines differ in"),
+        ({"timezone": "posix/Europe/Berlin"}, "which machines differ in"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(small: Clockwork, options: dict[str, Any], problem: str) -> None:
