@@ -8,6 +8,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+#: How many times as long as usual a busy machine may take. Bounds are for what hangs, not for what is slow.
+PATIENCE = 5
+
 _FIRST_PAUSE = 0.002  # seconds
 _LONGEST_PAUSE = 0.05  # seconds
 
@@ -16,7 +19,8 @@ def wait_until(predicate: Callable[[], T], *, within: float, saying: str) -> T:
     """The first truthy value that ``predicate`` returns.
 
     Args:
-        within: seconds until the wait fails; the predicate is asked once more at the end.
+        within: seconds that are more than enough on a quiet machine; the wait fails after ``PATIENCE`` times
+            as many, and the predicate is asked once more at the end.
         saying: what was waited for, as the failure's sentence.
 
     Raises:
@@ -25,6 +29,7 @@ def wait_until(predicate: Callable[[], T], *, within: float, saying: str) -> T:
     >>> wait_until(lambda: 7, within=1, saying="a number")
     7
     """
+    within *= PATIENCE
     deadline = time.monotonic() + within
     pause = _FIRST_PAUSE
     while True:

@@ -145,7 +145,7 @@ def test_two_processes_may_upgrade_at_once(bare_database_url: str, database: Dat
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        told = [process.communicate(timeout=30) for process in both]
+        told = [process.communicate(timeout=120) for process in both]
     assert told == [(f"{migrate.head()}\n", "")] * 2
     assert migrate.check(database) == []
     with database.reading() as connection:

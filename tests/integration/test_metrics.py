@@ -117,7 +117,7 @@ def test_the_dashboard_can_be_imported() -> None:
 def test_the_command_prints_and_serves_them(redis_url: str, sqlite_url: str) -> None:
     argv = [sys.executable, "-m", "celery", "-A", "app", "metrics"]
     env = environment(redis_url, sqlite_url)
-    once = subprocess.run([*argv, "--once"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    once = subprocess.run([*argv, "--once"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert (once.returncode, once.stderr) == (0, "")
     assert ("celeriac_workers", (("state", "alive"),)) in parsed(once.stdout)
     with socket.socket() as free:
