@@ -237,6 +237,34 @@ class MigrationNeeded(CeleriacError):
         )
 
 
+class LedgerTooNew(CeleriacError):
+    """A newer version made the database's tables, and this one does not work with them."""
+
+    def __init__(self, found: str, wanted: str) -> None:
+        super().__init__(found, wanted)
+
+    def __str__(self) -> str:
+        found, wanted = self.args
+        return (
+            f"the ledger is at revision {found}, which this version does not know (it wants {wanted}): "
+            "run the version that made it, or take it back with that one: `celery -A app db downgrade`"
+        )
+
+
+class MigrationBlocked(CeleriacError):
+    """The database's tables could not be changed: somebody held a lock on them all the time."""
+
+    def __init__(self, revision: str | None, seconds: int, holders: str) -> None:
+        super().__init__(revision, seconds, holders)
+
+    def __str__(self) -> str:
+        revision, seconds, holders = self.args
+        return (
+            f"no lock on the ledger's tables was to be had in {seconds} s: held by {holders}; "
+            f"the ledger is at revision {revision or 'none'}, end that transaction and run it again"
+        )
+
+
 class TaskExited(CeleriacError):
     """A task called ``sys.exit()`` or raised another exception meant for the interpreter."""
 

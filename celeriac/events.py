@@ -40,7 +40,9 @@ class Event(StrEnum):
     # workers
     WORKER_DEAD = "worker %(worker)s is dead, %(jobs)d jobs of it are given back"
     DECLARED_DEAD = "this worker was declared dead while it was silent; late outcomes are refused"
+    LEDGER_IS_NEWER = "this version wants revision %(wanted)s and works with the newer %(revision)s"
     LEDGER_AWAY = "ledger away, outcomes are kept: %(error)s"
+    LEDGER_NOT_READ = "the ledger cannot be read for the metrics: %(error)s"
     TURN_FAILED = "turn failed, it is tried again"
     DUTY_WAITS = "keeper: %(duty)s waits, the ledger is away: %(error)s"
     DUTY_FAILED = "keeper: %(duty)s failed, it is tried again"

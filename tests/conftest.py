@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tests.servers import PostgresServer, ValkeyServer
     from tests.workers import Worker
 
+pytest_plugins = ("tests.timeouts",)
+
 _missing = pytest.StashKey[list[str]]()
 _SESSION_DATABASES = 512  # of our own Valkey: one for each test of a session, before they are used again
 

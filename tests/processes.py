@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Self, TextIO
 
-from tests.support import wait_until
+from tests.support import PATIENCE, wait_until
 
 _TETHER = Path(__file__).with_name("tether.py")
 _SCRATCH = "celeriac-test-"
@@ -98,8 +98,9 @@ class Process:
         """The exit status, once it has ended by itself.
 
         Raises:
-            AssertionError: it still runs after ``within`` seconds.
+            AssertionError: it still runs after ``within`` seconds of a quiet machine; see ``PATIENCE``.
         """
+        within *= PATIENCE
         try:
             return self._popen.wait(within)
         except subprocess.TimeoutExpired:

@@ -38,7 +38,7 @@ def printed(redis_url: str, database_url: str, tmp_path: Path) -> Callable[[str]
 
     def run(lines: str) -> str:
         argv = [sys.executable, "-c", lines]
-        made = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+        made = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
         assert not made.returncode, made.stderr
         return made.stdout
 

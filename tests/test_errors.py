@@ -42,6 +42,9 @@ EXAMPLES: list[CeleriacError] = [
     errors.Exposed("0.0.0.0"),  # nothing is bound to it
     errors.MigrationNeeded(None, "0001"),
     errors.MigrationNeeded("0000", "0001"),
+    errors.LedgerTooNew("0012", "0009"),
+    errors.MigrationBlocked("0004", 600, "pid 77 (psql, idle in transaction, 900 s)"),
+    errors.MigrationBlocked(None, 600, "somebody who is gone by now"),
     errors.TaskExited("SystemExit", "3"),
     errors.InvalidSchedule("nightly", ["timezone: wanted a time zone", "cron: wanted five fields"]),
     errors.StaticSchedule("nightly", ["it is static"]),

@@ -11,8 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, inspect, make_url, select, text
 
 from celeriac.errors import MigrationNeeded
@@ -78,11 +76,10 @@ def _described(inspector: Any, table: str) -> dict[str, Any]:
     }
 
 
-def downgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.downgrade(config, "base")
+def downgrade(url: str) -> None:
+    """Step by step, until nothing is left."""
+    while migrate.downgrade(url) is not None:
+        pass
 
 
 def test_the_migrations_make_what_the_models_say(bare_database_url: str, database: Database) -> None:
@@ -90,7 +87,8 @@ def test_the_migrations_make_what_the_models_say(bare_database_url: str, databas
     assert migrate.check(database) == []
     with database.transaction() as connection:
         migrated = described(connection)
-        downgrade(connection)
+    downgrade(bare_database_url)
+    with database.transaction() as connection:
         Base.metadata.create_all(connection)
         assert migrated == described(connection)
     assert set(migrated) == {"background_jobs", "failed_attempts", "schedules", "workers"}
@@ -103,8 +101,7 @@ def test_the_migrations_make_what_the_models_say(bare_database_url: str, databas
 
 def test_a_downgrade_leaves_nothing(bare_database_url: str, database: Database) -> None:
     migrate.upgrade(bare_database_url)
-    with database.transaction() as connection:
-        downgrade(connection)
+    downgrade(bare_database_url)
     with database.reading() as connection:
         assert described(connection) == {}
         assert _leftovers(connection) == []
@@ -148,7 +145,7 @@ def test_two_processes_may_upgrade_at_once(bare_database_url: str, database: Dat
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        told = [process.communicate(timeout=30) for process in both]
+        told = [process.communicate(timeout=120) for process in both]
     assert told == [(f"{migrate.head()}\n", "")] * 2
     assert migrate.check(database) == []
     with database.reading() as connection:
@@ -167,19 +164,9 @@ def _upgrading(url: str) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_database_without_tables_is_told(database: Database) -> None:
     assert migrate.current(database) is None
-    for ask in (migrate.require_head, migrate.check):
+    for ask in (migrate.require, migrate.check):
         with pytest.raises(MigrationNeeded, match="at revision none, this version wants"):
             ask(database)
-
-
-def test_a_database_of_another_revision_is_told(bare_database_url: str, database: Database) -> None:
-    migrate.upgrade(bare_database_url)
-    migrate.require_head(database)
-    with database.transaction() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
-    assert migrate.current(database) == "later"
-    with pytest.raises(MigrationNeeded, match="at revision later"):
-        migrate.require_head(database)
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,10 @@ def shown(moments: list[datetime], zone: str) -> list[str]:
 
 
 def named(expression: str, since: datetime, until: datetime, zone: str) -> set[datetime]:
-    """The times on the clock at which another cron would fire, around the days between two moments."""
+    """The times on the clock at which another cron would fire, between two moments or close to them."""
     first, last = (moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for moment in (since, until))
-    other = croniter(expression, first - 2 * DAY, ret_type=datetime, implement_cron_bug=True)
-    return set(takewhile(lambda wall: wall <= last + DAY, other))
+    other = croniter(expression, first - DAY / 8, ret_type=datetime, implement_cron_bug=True)
+    return set(takewhile(lambda wall: wall <= last + DAY / 8, other))
 
 
 def walls(
@@ -264,6 +264,16 @@ def test_havana_changes_at_midnight() -> None:
         ("0 0 * * 7", "0 0 * * 0"),
         ("0 0 * JAN Mon-FRI", "0 0 * 1 1-5"),
         ("0 0 1-7 * mon and", "0 0 * * mon#1"),
+        ("0-0/1 2 * * *", "0 2 * * *"),
+        ("41-41/10 5-5/3 * * *", "41 5 * * *"),
+        ("0 0 1-1/2 * *", "0 0 1 * *"),
+        ("0 0 * feb-feb/5 *", "0 0 * 2 *"),
+        ("5,7-7/2,30-40/20 0 * * *", "5,7,30 0 * * *"),
+        ("*/90 * * * *", "0 * * * *"),
+        ("0 9 * * sat-sun", "0 9 * * 0,6"),
+        ("0 9 * * Mon-Sun/2", "0 9 * * 1,3,5,7"),
+        ("0 9 * * 6-0", "0 9 * * sat,sun"),
+        ("0 9 * * sun-sun/3", "0 9 * * sun"),
     ],
 )
 def test_expressions_that_mean_the_same(expression: str, same: str) -> None:
@@ -293,6 +303,10 @@ def test_expressions_that_mean_the_same(expression: str, same: str) -> None:
         "\u0663 * * * *",
         "-1 * * * *",
         "1,,2 * * * *",
+        "5-5/0 * * * *",
+        "0 0 * * sat-mon",
+        "0 0 * * sat-foo",
+        "0 0 * * 1-8",
     ],
 )
 def test_an_expression_that_names_no_time_is_refused(expression: str) -> None:
@@ -305,6 +319,10 @@ def test_an_expression_is_told_in_words() -> None:
     assert "only on Sunday" in cron.words("0 3 * * 7")
     assert "or on Monday" in cron.words("0 3 1-7 * mon")
     assert "and only on Monday" in cron.words("0 3 1-7 * mon and")
+    assert cron.words("*/90 * * * *") == cron.words("0 * * * *") == "Every hour"
+    assert cron.words("45/20 3 * * *") == "At 03:45"
+    assert "and only on Monday" in cron.words("0 3 */40 * mon")
+    assert cron.words("0 9 * * sat-sun") == "At 09:00, Saturday through Sunday"
 
 
 # Intervals, and what bounds a schedule

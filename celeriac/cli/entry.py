@@ -68,7 +68,7 @@ def _is_ours(app: object) -> bool:
 
 
 up = CommandEntry("up", "up:up", "Everything on this machine: worker, beat, Flower, a Valkey.")
-db = CommandEntry("db", "db:db", "The ledger's tables: upgrade, current, check.")
+db = CommandEntry("db", "db:db", "The ledger's tables: upgrade, downgrade, current, check.")
 schedules = CommandEntry(
     "schedules", "schedules:schedules", "Schedules: list, show, add, remove, enable, disable, run-now, next."
 )

@@ -13,6 +13,7 @@ from celeriac.errors import (
     CeleriacError,
     InvalidSchedule,
     JobNotFound,
+    LedgerTooNew,
     MigrationNeeded,
     PayloadTooLarge,
     StaticSchedule,
@@ -54,8 +55,8 @@ def _of_the_database(error: Exception, app: Any) -> str:
     from celeriac.ledger import migrate
 
     try:
-        migrate.require_head(app.database)
-    except MigrationNeeded as needed:
+        migrate.require(app.database)
+    except (LedgerTooNew, MigrationNeeded) as needed:
         return str(needed)
     except (SQLAlchemyError, OSError) as exc:
         error = exc

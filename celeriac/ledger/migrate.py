@@ -1,75 +1,207 @@
-"""Bring the database's tables to the revision that this version wants, or say how far they are."""
+"""Bring the database's tables to the revision that this version wants, or say how far they are.
+
+Jobs go on meanwhile. On PostgreSQL each migration is a transaction of its own that waits for a lock no longer
+than ``online.LOCK_TIMEOUT``: while it waits, every statement of a producer or a worker would wait behind it.
+So it gives up, lets them pass and tries again. On SQLite all of them are one transaction.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, func, inspect, select, text
+from sqlalchemy import URL, Connection, func, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
-from celeriac.errors import MigrationNeeded
+from celeriac.errors import LedgerTooNew, MigrationBlocked
+from celeriac.ledger import online
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.revisions import OURS, Revisions, standing
 from celeriac.ledger.schema.models import Base
 
 #: Key of the advisory lock that lets only one process migrate at a time; any fixed number.
 _LOCK = 5_320_640_517
 
+_PATIENCE = 600.0  # seconds in which a lock must be had
+_PAUSE = 1.0  # seconds between two attempts, in which the others pass
 
-def upgrade(url: URL | str) -> str:
-    """Migrate the database to the newest revision, which is returned. Safe to run from many at once."""
-    target = make_url(url)
-    if target.get_backend_name() == "sqlite" and target.database:
-        Path(target.database).parent.mkdir(parents=True, exist_ok=True)
-    database = Database(target, pool=1, patience=30)
-    with database.transaction() as connection:
-        if database.dialect == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        command.upgrade(_config(connection), "head")
-    database.close()
-    return head()
+AttemptReport = Callable[[str], object]
+
+
+def upgrade(
+    url: URL | str,
+    *,
+    post: bool = False,
+    revisions: Revisions = OURS,
+    told: AttemptReport = lambda sentence: None,
+    patience: float = _PATIENCE,
+) -> str:
+    """Migrate the database to what this version wants; return its revision. Safe to run from many at once.
+
+    Args:
+        post: also make the steps that take away what only an older version needs.
+        told: called with a sentence whenever it must wait.
+        patience: seconds in which the locks must be had.
+
+    Raises:
+        LedgerTooNew: a newer version made what is there.
+        MigrationBlocked: somebody held a lock all the time.
+    """
+    target = revisions.head if post else revisions.wanted
+
+    def move(config: Config, found: str | None) -> None:
+        if found is None or revisions.known.index(found) < revisions.known.index(target):
+            command.upgrade(config, target)
+
+    return _migrate(url, move, revisions, told, patience) or target
+
+
+def downgrade(
+    url: URL | str,
+    *,
+    revisions: Revisions = OURS,
+    told: AttemptReport = lambda sentence: None,
+    patience: float = _PATIENCE,
+) -> str | None:
+    """Take back the newest migration; return the revision that is left, None when nothing is.
+
+    Raises:
+        LedgerTooNew: a newer version made it, and only that one can take it back.
+        MigrationBlocked: somebody held a lock all the time.
+    """
+
+    def move(config: Config, found: str | None) -> None:
+        if found is not None:
+            command.downgrade(config, "-1")
+
+    return _migrate(url, move, revisions, told, patience)
 
 
 def current(database: Database) -> str | None:
     """The revision that the database is at; None before the first migration."""
     with database.reading() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        return standing(connection).revision
+
+
+def wanted() -> str:
+    """The oldest revision that this version works with."""
+    return OURS.wanted
+
+
+def first() -> str:
+    """The oldest revision."""
+    return OURS.known[0]
 
 
 def head() -> str:
-    """The revision that this version wants."""
-    wanted = ScriptDirectory.from_config(_config(None)).get_current_head()
-    assert wanted is not None
-    return wanted
+    """The newest revision that this version knows."""
+    return OURS.head
 
 
 def check(database: Database) -> list[str]:
     """What differs between the database's tables and the models; empty when nothing does.
 
     Raises:
-        MigrationNeeded: the database is not at the revision that this version wants.
+        MigrationNeeded: the ledger is older than this version wants.
+        LedgerTooNew: a newer version made it.
     """
-    require_head(database)
+    if (newer := require(database)) is not None:
+        raise LedgerTooNew(newer, wanted())
     with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return [repr(difference) for difference in compare_metadata(context, Base.metadata)]
 
 
-def require_head(database: Database) -> None:
-    """Raise MigrationNeeded unless the tables are those that this version wants."""
-    found, wanted = current(database), head()
-    if found != wanted:
-        raise MigrationNeeded(found, wanted)
+def require(database: Database, *, revisions: Revisions = OURS) -> str | None:
+    """The revision of a ledger that is newer than this version and works with it; None for one of ours.
+
+    Raises:
+        MigrationNeeded: the ledger is older than this version wants.
+        LedgerTooNew: a newer version made it so that this one does not work with it.
+    """
+    with database.reading() as connection:
+        return revisions.require(standing(connection))
 
 
-def _config(connection: Connection | None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    return config
+def _migrate(
+    url: URL | str,
+    move: Callable[[Config, str | None], None],
+    revisions: Revisions,
+    told: AttemptReport,
+    patience: float,
+) -> str | None:
+    target = make_url(url)
+    if target.get_backend_name() == "sqlite" and target.database:
+        Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+    with closing(Database(target, pool=2, patience=30)) as database:
+        one = _in_one_transaction if database.dialect == "sqlite" else _one_by_one
+        return one(database, move, revisions, told, patience)
+
+
+def _in_one_transaction(
+    database: Database, move: Callable[[Config, str | None], None], revisions: Revisions, *_: object
+) -> str | None:
+    with database.transaction() as connection:
+        move(revisions.config(connection), _known(connection, revisions))
+        return standing(connection).revision
+
+
+def _one_by_one(
+    database: Database,
+    move: Callable[[Config, str | None], None],
+    revisions: Revisions,
+    told: AttemptReport,
+    patience: float,
+) -> str | None:
+    with _alone(database, told):
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                with online.connected(database) as connection:
+                    found = _known(connection, revisions)
+                    connection.rollback()  # or Alembic would take it for a transaction of its caller
+                    move(revisions.config(connection), found)
+                return current(database)
+            except OperationalError as exc:
+                if not online.is_blocked(exc):
+                    raise
+                holders = online.holders(database)
+                if time.monotonic() >= deadline:
+                    raise MigrationBlocked(current(database), round(patience), holders) from exc
+            told(f"waits for a lock that is held by {holders}")
+            time.sleep(_PAUSE)
+
+
+def _known(connection: Connection, revisions: Revisions) -> str | None:
+    found = standing(connection).revision
+    if found is not None and found not in revisions.known:
+        raise LedgerTooNew(found, revisions.wanted)
+    return found
+
+
+@contextmanager
+def _alone(database: Database, told: AttemptReport) -> Iterator[None]:
+    """Keep other migrations out.
+
+    By a transaction that holds no snapshot: a concurrent index waits until every older snapshot is gone. So
+    nobody may wait for this lock inside a transaction, either.
+    """
+    waits = False
+    while True:
+        with database.transaction() as guard:
+            if guard.execute(select(func.pg_try_advisory_xact_lock(_LOCK))).scalar_one():
+                # This also closes the result of that statement, which holds a snapshot until then.
+                guard.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+                yield
+                return
+        if not waits:
+            told("waits for another process that migrates")
+        waits = True
+        time.sleep(0.1)

@@ -6,6 +6,7 @@ exporter, and a restart forgets nothing.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
 
+from celeriac.events import Event
 from celeriac.ledger.writes import schedule_rows
 from celeriac.operate.listing import Filter
 from celeriac.operate.overview import LATELY, Line, QueueSeen, queues, stats, watched, workers_of
@@ -22,11 +25,15 @@ from celeriac.operate.overview import LATELY, Line, QueueSeen, queues, stats, wa
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
+logger = logging.getLogger(__name__)
+
 #: Seconds for which an answer is good enough, however many ask.
 _FRESH = 5.0
 
 #: Tasks that are told apart; the others together are ``other``.
 _TASKS = 200
+
+_UP = ("celeriac_up", "whether the ledger could be read")
 
 _OF_QUEUES = {
     "due": "jobs that wait and could run",
@@ -52,10 +59,22 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         if time.monotonic() >= self._until:
-            families = (self._queues(), self._jobs(), self._tasks(), self._workers(), self._schedules())
-            self._found = [family for some in families for family in some]
+            self._found = self._read()
             self._until = time.monotonic() + _FRESH
         return self._found
+
+    def _read(self) -> list[Metric]:
+        """What is known now; that nothing is, when the ledger cannot be read: an answer all the same.
+
+        A scrape that fails takes every metric away, and with them the alerts that compare one.
+        """
+        families = (self._queues(), self._jobs(), self._tasks(), self._workers(), self._schedules())
+        try:
+            found = [family for some in families for family in some]
+        except (SQLAlchemyError, OSError) as exc:
+            logger.warning(Event.LEDGER_NOT_READ, {"error": type(exc).__name__})
+            return [GaugeMetricFamily(*_UP, value=0.0)]
+        return [GaugeMetricFamily(*_UP, value=1.0), *found]
 
     def _queues(self) -> Iterator[Metric]:
         found = queues(app=self._app)

@@ -2,12 +2,14 @@
 
 Five fields as in Vixie's cron, read by cronsim: lists, ranges, steps, names, 7 for Sunday; a day that
 fits either of the two day fields when both are restricted. A sixth word ``and`` asks for both, as
-Celery's own crontab joins them. ``@daily`` and its like stand for five fields.
+Celery's own crontab joins them. ``@daily`` and its like stand for five fields. A week may end with Sunday:
+``sat-sun``. A range of one value with a step is that value: cronsim takes it for all values from there on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -15,6 +17,7 @@ from types import MappingProxyType
 
 from cron_descriptor import ExpressionDescriptor, Options
 from cronsim import CronSim, CronSimError
+from cronsim.cronsim import SYMBOLIC_DAYS, SYMBOLIC_MONTHS
 
 #: crontab(5) of Vixie's cron; ``@reboot`` names no time.
 MACROS: Mapping[str, str] = MappingProxyType(
@@ -30,6 +33,14 @@ MACROS: Mapping[str, str] = MappingProxyType(
 )
 
 _BOTH_DAYS = "and"
+_RANGE = re.compile(r"([^-/]+)-([^-/]+)(/\d+)?")
+_STEPS = re.compile(r"(?:\*|(\d+)(?:-(\d+))?)/(\d+)")
+_DAYS_OF_WEEK = 4  # the number of that field
+_LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+_NAMES = {
+    3: {name: number for number, name in enumerate(SYMBOLIC_MONTHS, 1)},
+    4: {name: number for number, name in enumerate(SYMBOLIC_DAYS)},
+}
 _SOME_DAY = datetime(2000, 1, 1)  # of a leap year, so that the 29th of February is near
 
 
@@ -65,7 +76,7 @@ def parse(expression: str) -> Cron:
         raise ValueError(f"wanted one of {', '.join(MACROS)} or five fields, found {expression!r}")
     if len(words) != 5 + both_days:
         raise ValueError(f"wanted five fields or one of {', '.join(MACROS)}, found {expression!r}")
-    fields = " ".join(words[:5])
+    fields = " ".join(_each_term(words[:5], _range))
     try:
         every_hour = CronSim(fields, _SOME_DAY).hours >= set(range(24))
         cron = Cron(fields, both_days, every_hour)
@@ -83,15 +94,56 @@ def words(expression: str) -> str:
 
     >>> words("30 2 * * mon-fri")
     'At 02:30, Monday through Friday'
+    >>> words("*/90 * * * *")
+    'Every hour'
     """
     cron = parse(expression)
     options = Options()
     options.use_24hour_time_format = True
+    fields = cron.fields.split()
+    shown = _each_term(fields, _only_value)
     try:
-        told: str = ExpressionDescriptor(cron.fields, options).get_full_description()
+        told: str = ExpressionDescriptor(" ".join(shown), options).get_full_description()
     except Exception:  # what it cannot put in words is cron all the same
         return cron.fields
-    return told.replace(", or on ", " and only on ") if cron.both_days else told
+    both_days = cron.both_days or any(fields[day][0] == "*" != shown[day][0] for day in (2, _DAYS_OF_WEEK))
+    return told.replace(", or on ", " and only on ") if both_days else told
+
+
+def _each_term(fields: Sequence[str], change: Callable[[int, str], str]) -> list[str]:
+    return [
+        ",".join(change(number, term) for term in field.split(",")) for number, field in enumerate(fields)
+    ]
+
+
+def _range(number: int, term: str) -> str:
+    """A range as cronsim reads it rightly."""
+    if (found := _RANGE.fullmatch(term)) is None:
+        return term
+    first, last = (_value(number, text) for text in found.group(1, 2))
+    step = found.group(3) or ""
+    if first is None or last is None or (step and not int(step[1:])):
+        return term  # cronsim says what is wrong
+    if number == _DAYS_OF_WEEK and last == 0 < first:
+        last = 7
+    return f"{first}" if first == last else f"{first}-{last}{step}"
+
+
+def _value(number: int, text: str) -> int | None:
+    """What a number or a name of that field means; None when it means nothing."""
+    low, high = _LIMITS[number]
+    value = int(text) if text.isascii() and text.isdigit() else _NAMES.get(number, {}).get(text.upper())
+    return value if value is not None and low <= value <= high else None
+
+
+def _only_value(number: int, term: str) -> str:
+    """A step that goes beyond its range leaves one value, and is told as that one."""
+    if (found := _STEPS.fullmatch(term)) is None:
+        return term
+    low, high = _LIMITS[number]
+    first = int(found.group(1) or low)
+    last = int(found.group(2) or high)
+    return f"{first}" if first + int(found.group(3)) > last else term
 
 
 def _reason(error: CronSimError) -> str:

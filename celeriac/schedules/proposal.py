@@ -18,7 +18,7 @@ from celeriac.names import NAME_LENGTH
 from celeriac.schedules import cron
 from celeriac.schedules.definition import CatchUp, Overlap, encoded
 from celeriac.schedules.fire_job import new_job
-from celeriac.schedules.times import Kind, Timing, instant, zone
+from celeriac.schedules.times import Kind, Timing, instant, named_zone, zone
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -217,7 +217,7 @@ def _timing(wanted: Proposal, place: str, now: datetime) -> Timing:
     """When it is due, as if it were new."""
     problems: list[str] = []
     try:
-        zone(place)
+        named_zone(place)
     except ValueError as exc:
         problems.append(f"timezone: {exc}")
         place = "UTC"

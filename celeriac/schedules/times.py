@@ -21,6 +21,9 @@ from celeriac.schedules import cron
 
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
+#: What a machine is set to, or the rules that it falls back on.
+_OF_THE_MACHINE = frozenset({"localtime", "posixrules", "Factory"})
+
 _TICK = timedelta(microseconds=1)
 
 
@@ -95,6 +98,17 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # a directory, a path that leads out, …
         raise ValueError(f"wanted a time zone such as Europe/Berlin, found {name!r}") from None
+
+
+def named_zone(name: str) -> ZoneInfo:
+    """The time zone of that name, the same one on every machine.
+
+    Raises:
+        ValueError: there is none, or each machine has its own of that name.
+    """
+    if name in _OF_THE_MACHINE or name.startswith(("posix/", "right/")):
+        raise ValueError(f"wanted a zone such as Europe/Berlin, found {name!r}, which machines differ in")
+    return zone(name)
 
 
 def instant(wall: datetime, place: ZoneInfo) -> datetime:

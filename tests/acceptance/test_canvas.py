@@ -309,19 +309,19 @@ def test_what_the_result_store_forgot_is_answered_from_the_ledger(stand: Stand) 
     with closing(redis.Redis.from_url(stand.broker)) as client:
         client.flushdb()
     ask: Callable[[str], Any] = stand.app.AsyncResult
-    assert (ask(done.id).state, ask(done.id).get(timeout=5)) == ("SUCCESS", 6)
-    assert ask(done.parent.id).get(timeout=5) == 3
-    assert [ask(member.id).get(timeout=5) for member in whole.results] == [1, 2, 3]
+    assert (ask(done.id).state, ask(done.id).get(timeout=60)) == ("SUCCESS", 6)
+    assert ask(done.parent.id).get(timeout=60) == 3
+    assert [ask(member.id).get(timeout=60) for member in whole.results] == [1, 2, 3]
     assert ask(failed.id).state == "FAILURE"
     with pytest.raises(Exception, match="broken"):
-        ask(failed.id).get(timeout=5)
+        ask(failed.id).get(timeout=60)
     assert ask(waiting.id).state == "PENDING"
     assert ask(cancelled).state == "REVOKED"
 
 
 def test_who_waits_for_what_is_never_published_is_answered_from_the_ledger(stand: Stand) -> None:
     id = stand.sig("sleep", 1).apply_async(ignore_result=True).id
-    assert stand.app.AsyncResult(id).get(timeout=10) is None
+    assert stand.app.AsyncResult(id).get(timeout=60) is None
 
 
 def test_an_id_that_nobody_knows(stand: Stand) -> None:

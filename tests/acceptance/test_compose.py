@@ -55,7 +55,7 @@ def env(redis_url: str, postgres_url: str, tmp_path: Path) -> dict[str, str]:
 def healthy(name: str, env: dict[str, str]) -> bool:
     _, program, *words = SERVICES[name]["healthcheck"]["test"]
     path = Path(sys.executable).with_name(program)
-    return subprocess.run([path, *words], cwd=ROOT, env=env, capture_output=True, timeout=60).returncode == 0
+    return subprocess.run([path, *words], cwd=ROOT, env=env, capture_output=True, timeout=300).returncode == 0
 
 
 def test_migrate_makes_the_tables_and_ends(redis_url: str, bare_postgres_url: str) -> None:

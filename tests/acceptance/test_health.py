@@ -20,7 +20,7 @@ from tests.workers import ROOT, CeleryProcess, Worker, environment
 
 def health(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "celery", "-A", "app", "health", *words]
-    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
 
 def ready(port: int) -> bool:

@@ -35,7 +35,7 @@ class Terminal:
 
     def run(self, *words: object) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "celery", "-A", "app", *map(str, words)]
-        return subprocess.run(argv, cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=60)
+        return subprocess.run(argv, cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=300)
 
     def start(self, *words: object) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "celery", "-A", "app", *map(str, words)]
@@ -117,7 +117,7 @@ def test_a_watch_ends_with_ctrl_c(terminal: Terminal) -> None:
     assert watch.stdout is not None
     assert "0 due" in watch.stdout.readline()
     watch.send_signal(signal.SIGINT)
-    watch.communicate(timeout=20)
+    watch.communicate(timeout=120)
     assert watch.returncode == 0
 
 

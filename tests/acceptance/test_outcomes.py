@@ -436,9 +436,9 @@ def check(stand: Stand, case: Case, id: str) -> None:
         assert case.frame.partition(":")[2] in (found.attempts[-1].traceback or "")
     if case.raises:
         with pytest.raises(case.raises):
-            stand.app.AsyncResult(id).get(timeout=10)
+            stand.app.AsyncResult(id).get(timeout=60)
     elif case.state is COMPLETED:
-        assert stand.app.AsyncResult(id).get(timeout=10) == case.result
+        assert stand.app.AsyncResult(id).get(timeout=60) == case.result
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.everywhere])
@@ -503,7 +503,7 @@ def test_a_revoked_job_never_starts(stand: Stand) -> None:
     assert found.try_count == 0
     assert not path.exists()
     with pytest.raises(TaskRevokedError):
-        stand.app.AsyncResult(id).get(timeout=10)
+        stand.app.AsyncResult(id).get(timeout=60)
 
 
 @fully
@@ -539,7 +539,7 @@ def test_a_running_job_is_terminated(stand: Stand) -> None:
     assert [attempt.kind for attempt in found.attempts] == [AttemptKind.CANCELLED]
     stand.waits_until(lambda: not living([child]), "the child is gone")
     with pytest.raises(TaskRevokedError):
-        stand.app.AsyncResult(id).get(timeout=10)
+        stand.app.AsyncResult(id).get(timeout=60)
     assert stand.job(id) == found
     assert stand.stored(id)["status"] == "REVOKED"
 

@@ -72,4 +72,4 @@ def test_a_solo_worker_goes_on_with_the_next_at_once(
     marks = witness.marks()
     between = [next.at - last.at for last, next in pairwise(marks) if last.event == END]
     assert len(between) == 8
-    assert median(between) < 0.15  # it slept until a timer woke it, once a second
+    assert median(between) < 0.5  # it slept until a timer woke it, once a second

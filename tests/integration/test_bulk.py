@@ -504,7 +504,7 @@ def test_two_producers_of_the_same_keys_do_not_refuse_each_other(on_postgresql: 
         wait_until(lambda: beside.execute(_WAITS).scalar(), within=10, saying="the one waits for the other")
         enqueue_many(echo, keys[:1], session=other)
         other.commit()
-        assert many.result(10) == 0
+        assert many.result(60) == 0
     own.dispose()
     assert len(oldest_first(app)) == 2
 

@@ -119,7 +119,7 @@ def test_a_lost_connection_is_said_to_be_one_and_is_dropped(postgres_url: str) -
             claim = pool.submit(exchange, database, [], ids, worker=WORKER)
             wait_until(lambda: locked.execute(_CUT).scalar(), within=5, saying="a claim that waits")
             with pytest.raises(ConnectionError):
-                claim.result(5)
+                claim.result(60)
         assert exchange(database, [], ids, worker=WORKER)[1].keys() == set(ids)
 
 

@@ -185,8 +185,13 @@ def test_a_plan_that_reads_every_row_would_be_seen(large: Celeriac) -> None:
 
 
 def seconds(app: Celeriac, *words: object) -> float:
-    """The best of three: other processes of the tests' machine are not what is measured."""
-    return min(_once(app, *words) for _ in range(3))
+    """The first quick one, or the best of ten: other processes of the tests' machine are not measured."""
+    best = float("inf")
+    for _ in range(10):
+        best = min(best, _once(app, *words))
+        if best < QUICK:
+            break
+    return best
 
 
 def _once(app: Celeriac, *words: object) -> float:

@@ -334,7 +334,7 @@ def at_once(*functions: Callable[[], T]) -> list[T]:
     barrier = Barrier(len(both))
 
     def call(function: Callable[[], T]) -> T:
-        barrier.wait(10)
+        barrier.wait(60)
         return function()
 
     with ThreadPoolExecutor(len(both)) as threads:

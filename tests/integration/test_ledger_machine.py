@@ -277,7 +277,7 @@ def _given_up(database: Database) -> Iterator[Connection]:
 
 
 @pytest.mark.timeout(
-    300
+    900
 )  # it takes seconds, unless it fails: then the shortest way to the failure is looked for
 @pytest.mark.parametrize(("name", "examples", "steps"), [("sqlite", 150, 40), ("postgres", 20, 40)])
 def test_the_ledger_does_what_the_model_says(

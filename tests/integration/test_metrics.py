@@ -10,9 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import update
 
@@ -21,6 +24,7 @@ from celeriac.application import Celeriac
 from celeriac.ledger.schema.models import JOBS
 from celeriac.operate.job import cancel
 from celeriac.operate.ledger_metrics import LedgerCollector
+from celeriac.operate.overview import LATELY
 from celeriac.worker.counters import Meter
 from tests.producers import producing
 from tests.scrape import Samples, parsed
@@ -102,6 +106,30 @@ def test_every_metric_is_written_about(app: Celeriac) -> None:
     assert {name for name in names if f"`{name}`" not in page} == set()
 
 
+def test_a_ledger_that_is_away_is_told_and_not_an_error(tmp_path: Path) -> None:
+    away = f"sqlite:///{tmp_path / 'gone' / 'ledger.db'}"
+    with producing("redis://127.0.0.1:1/0", away) as app:
+        assert scraped(app) == {("celeriac_up", ()): 0}
+
+
+def test_what_is_seen_for_minutes_is_not_waited_for_longer() -> None:
+    rules = [rule for group in alerts()["groups"] for rule in group["rules"]]
+    lately = [rule for rule in rules if "_lately" in rule["expr"]]
+    assert lately
+    for rule in lately:
+        assert int(rule["for"].removesuffix("m")) * 60 < LATELY.total_seconds() / 2, rule["alert"]
+
+
+def test_somebody_speaks_when_every_metric_is_gone() -> None:
+    expressions = [rule["expr"] for group in alerts()["groups"] for rule in group["rules"]]
+    assert "absent(celeriac_up)" in expressions
+    assert "celeriac_up == 0" in expressions
+
+
+def alerts() -> Any:
+    return yaml.safe_load((ROOT / "docs" / "alerts.yml").read_text())
+
+
 def test_the_dashboard_can_be_imported() -> None:
     dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
@@ -115,11 +143,19 @@ def test_the_dashboard_can_be_imported() -> None:
 
 
 def test_the_command_prints_and_serves_them(redis_url: str, sqlite_url: str) -> None:
+    with producing(redis_url, sqlite_url) as app:
+        app.tasks["tests.add"].delay(1, 2)
+        with app.database.transaction() as connection:
+            now = datetime.now(UTC)
+            connection.execute(update(JOBS).values(state="completed", started=now, finished=now, try_count=1))
     argv = [sys.executable, "-m", "celery", "-A", "app", "metrics"]
-    env = environment(redis_url, sqlite_url)
-    once = subprocess.run([*argv, "--once"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    env = environment(redis_url, sqlite_url, {"task_modules": "tests.jobs"})
+    once = subprocess.run([*argv, "--once"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert (once.returncode, once.stderr) == (0, "")
-    assert ("celeriac_workers", (("state", "alive"),)) in parsed(once.stdout)
+    printed = parsed(once.stdout)
+    assert ("celeriac_workers", (("state", "alive"),)) in printed
+    assert printed["celeriac_task_jobs_lately", (("state", "completed"), ("task", "tests.add"))] == 1
+    assert ("celeriac_task_run_seconds", (("quantile", "0.95"), ("task", "tests.add"))) in printed
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

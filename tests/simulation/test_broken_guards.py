@@ -147,56 +147,70 @@ def bury_without_rescue(connection: Connection, workers: Sequence[UUID]) -> list
 
 REAL = Ledger()
 
-BROKEN: dict[str, tuple[Ledger, str, Rates]] = {
+#: What is broken, what is said of it, in which weather, and the seed that is known to find it.
+BROKEN: dict[str, tuple[Ledger, str, Rates, int]] = {
     "claim without state": (
         Ledger(claim=claim_without_state),
         "taken from its holder|was left by turn",
         Rates(),
+        1,
     ),
     "claim before it is due": (
         Ledger(claim=claim_before_it_is_due),
         "before it was due|had expired",
         Rates(),
+        1,
     ),
     "attempt number ignored": (
         Ledger(record=record_whatever_attempt),
         "does not hold it|outcome of another",
         STORM,
+        15,
     ),
     "release without worker": (
         Ledger(release=release_without_worker, release_unsure=release_unsure_without_worker),
         "does not hold it",
         BAD_LINE,
+        1,
     ),
-    "release that counts": (Ledger(release=release_counted), "never ran was counted|tries changed", STORM),
-    "cancel that is forgotten": (Ledger(cancel=cancel_that_is_forgotten), "was left by cancel", Rates()),
-    "replay of what is done": (Ledger(replay=replay_of_anything), "was left by replay|a replay of", Rates()),
-    "judge after an outage": (Ledger(may_judge=judge_after_an_outage), "rescued from, by itself", FROST),
-    "no strand detection": (Ledger(mark_unsent=unstrand_nothing), "never ended", STORM),
-    "burial that is final": (Ledger(dead_workers=dead_only_once), "never ended", FROST),
-    "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM),
+    "release that counts": (Ledger(release=release_counted), "never ran was counted|tries changed", STORM, 1),
+    "cancel that is forgotten": (Ledger(cancel=cancel_that_is_forgotten), "was left by cancel", Rates(), 1),
+    "replay of what is done": (
+        Ledger(replay=replay_of_anything),
+        "was left by replay|a replay of",
+        Rates(),
+        1,
+    ),
+    "judge after an outage": (Ledger(may_judge=judge_after_an_outage), "rescued from, by itself", FROST, 10),
+    "no strand detection": (Ledger(mark_unsent=unstrand_nothing), "never ended", STORM, 1),
+    "burial that is final": (Ledger(dead_workers=dead_only_once), "never ended", FROST, 5),
+    "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM, 1),
 }
 
 STEPS = 3_000
+PATIENCE = 10_000  # steps after which "never" is said; the real guards need less in the same seed
 SEEDS = range(1, 25)  # until one finds it
 
 
 @pytest.mark.parametrize("guard", BROKEN)
 def test_a_broken_guard_is_found(guard: str) -> None:
-    ledger, reason, rates = BROKEN[guard]
+    ledger, reason, rates, first = BROKEN[guard]
     with pytest.raises(SimulationFailed, match=reason) as failure:
-        _run(ledger, rates)
+        for seed in sorted(SEEDS, key=lambda seed: (seed != first, seed)):
+            _run(ledger, rates, seed)
     assert 0 < len(failure.value.events) <= 30
     assert f"SIMULATION_SEED={failure.value.seed}" in str(failure.value)
+    if "never" in reason:
+        _run(REAL, rates, failure.value.seed)  # or it would only have been too early to say so
 
 
-def _run(ledger: Ledger, rates: Rates) -> None:
-    for seed in SEEDS:
-        with World(seed, ledger=ledger, rates=rates) as world:
-            world.run(STEPS)
+def _run(ledger: Ledger, rates: Rates, seed: int) -> None:
+    with World(seed, ledger=ledger, rates=rates, patience=PATIENCE) as world:
+        world.run(STEPS)
 
 
-#: What is broken, in ``tests.broken``, and the tests that must turn red.
+#: What is broken, in ``tests.broken``, and the tests that must turn red. That they are green otherwise is
+#: said by the run to which they belong.
 NAMED = {
     "attempt number ignored": (
         "test_a_late_outcome_is_refused[sqlite-of_another_attempt]",
@@ -212,15 +226,14 @@ NAMED = {
 @pytest.mark.parametrize("guard", NAMED)
 def test_a_broken_guard_turns_named_tests_red(guard: str) -> None:
     tests = [f"tests/integration/test_ledger.py::{name}" for name in NAMED[guard]]
-    assert _red(tests, broken="") == set()
     assert _red(tests, broken=guard) == set(tests)
 
 
 def _red(tests: Sequence[str], *, broken: str) -> set[str]:
     """Those of ``tests`` that fail in a run of their own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.broken", "-p", "no:cacheprovider", *tests]
-    ran = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, VARIABLE: broken}, capture_output=True, text=True, timeout=90
-    )
-    assert f"{len(tests)} " in ran.stdout.splitlines()[-1], ran.stdout
+    plugins = ("-p", "tests.broken", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=line", *plugins, *tests]
+    env = {**os.environ, VARIABLE: broken}
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert f"{len(tests)} failed" in ran.stdout.splitlines()[-1], ran.stdout
     return {test for test in tests if f"FAILED {test}" in ran.stdout}

@@ -83,12 +83,16 @@ class World:
 
     Args:
         ledger: the functions under test; a test of the test gives broken ones.
+        patience: steps in which everything must have ended after the last fault.
     """
 
-    def __init__(self, seed: int, *, ledger: Ledger | None = None, rates: Rates | None = None) -> None:
+    def __init__(
+        self, seed: int, *, ledger: Ledger | None = None, rates: Rates | None = None, patience: int = PATIENCE
+    ) -> None:
         self.seed = seed
         self.ledger = ledger or Ledger()
         self.rates = rates or Rates()
+        self._patience = patience
         self.random = Random(seed)
         self.clock = Clock()
         self.audit = Audit(lambda: self.clock.us)
@@ -132,7 +136,7 @@ class World:
         try:
             while self.steps < steps:
                 self._step()
-            self._come_to_rest(steps + PATIENCE)
+            self._come_to_rest(steps + self._patience)
         except Exception as exc:  # a bug of the ledger may show as any error: each must name seed and step
             reason = str(exc) if isinstance(exc, Violation) else f"{type(exc).__name__}: {exc}"
             raise SimulationFailed(

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from celeriac.errors import LedgerTooNew, MigrationNeeded
 from celeriac.ledger.reads.health import Server
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
 from celeriac.operate.doctor import (
@@ -159,8 +160,10 @@ def test_a_sound_database_is_well() -> None:
     [
         ({"server": server(version=(13, 9))}, "version", FAIL),
         ({"server": Server(dialect="sqlite", version=(3, 34, 1))}, "version", FAIL),
-        ({"revision": "0002"}, "migrations", FAIL),
-        ({"revision": None}, "migrations", FAIL),
+        ({"revision": "0002", "unfit": MigrationNeeded("0002", "0003")}, "migrations", FAIL),
+        ({"revision": None, "unfit": MigrationNeeded(None, "0003")}, "migrations", FAIL),
+        ({"revision": "0009", "unfit": LedgerTooNew("0009", "0003")}, "migrations", FAIL),
+        ({"revision": "0004", "newer": True}, "migrations", WARN),
         ({"skew": timedelta(seconds=-3)}, "clock", WARN),
         ({"skew": timedelta(minutes=2)}, "clock", FAIL),
         ({"server": server(connections=80)}, "connections", WARN),

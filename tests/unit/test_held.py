@@ -74,7 +74,7 @@ def test_of_many_threads_one_enters_a_job() -> None:
     barrier = Barrier(4)
 
     def enter_all() -> set[UUID]:
-        barrier.wait(5)
+        barrier.wait(60)
         return {job for job in jobs if book.enter(job)}
 
     with ThreadPoolExecutor(4) as threads:

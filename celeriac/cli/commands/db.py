@@ -2,46 +2,89 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from celeriac.cli.command import Command, as_json
+from celeriac.cli.command import Command, as_json, yes
 from celeriac.cli.context import celeriac
-from celeriac.errors import MigrationNeeded
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
 
 # Celery imports every sub-command, whichever is called: Alembic is imported when one of these runs.
 
 
-@click.group(short_help="The ledger's tables: upgrade, current, check.")
+@click.group(short_help="The ledger's tables: upgrade, downgrade, current, check.")
 def db() -> None:
-    """Bring the ledger's tables to the revision that this version wants, or say how far they are."""
+    """The ledger's tables."""
 
 
 @db.command(cls=Command)
+@click.option("--post", is_flag=True, help="Also what takes away what only an older version needs.")
 @as_json
 @click.pass_context
-def upgrade(ctx: click.Context, as_json: bool) -> None:
-    """Migrate the database to the newest revision. Safe to run from many machines at once."""
+def upgrade(ctx: click.Context, post: bool, as_json: bool) -> None:
+    """Migrate the database to what this version wants. Safe to run from many machines at once.
+
+    Jobs go on meanwhile: run it before you roll out a new version, and again with --post when no process of
+    the old one is left.
+    """
     from celeriac.ledger import migrate
 
     app = celeriac(ctx)
-    revision = migrate.upgrade(app.settings.database)
-    _tell(f"the ledger is at revision {revision}", as_json, "db upgrade", revision=revision)
+    if post and (old := _living(app, ours=False)):
+        raise click.ClickException(f"{old} of another version still live: stop them first")
+    revision = migrate.upgrade(app.settings.database, post=post, told=_progress)
+    said = f"the ledger is at revision {revision}"
+    if revision != migrate.head():
+        said += "\nwhen no process of an older version is left: `celery -A app db upgrade --post`"
+    _tell(said, as_json, "db upgrade", revision=revision)
+
+
+@db.command(cls=Command)
+@yes
+@as_json
+@click.pass_context
+def downgrade(ctx: click.Context, yes: bool, as_json: bool) -> None:
+    """Take back the newest migration, one step, with what is stored in what it added.
+
+    Run it with the version that made it, after the last process of that version has ended.
+    """
+    from celeriac.ledger import migrate
+
+    app = celeriac(ctx)
+    if new := _living(app, ours=True):
+        raise click.ClickException(f"{new} of this version still live: stop them first")
+    found = migrate.current(app.database)
+    if found == migrate.first():
+        raise click.ClickException(f"the ledger is at its first revision, {found}: drop its tables yourself")
+    if not yes:
+        click.confirm(
+            f"take back revision {found}, with what is stored in what it added?", abort=True, err=True
+        )
+    revision = migrate.downgrade(app.settings.database, told=_progress)
+    _tell(f"the ledger is at revision {revision}", as_json, "db downgrade", revision=revision)
 
 
 @db.command(cls=Command)
 @as_json
 @click.pass_context
 def current(ctx: click.Context, as_json: bool) -> None:
-    """Print the database's revision and the one that this version wants."""
+    """Print the database's revision and the one that this version wants; exit with 1 when it cannot work."""
+    from celeriac.errors import LedgerTooNew, MigrationNeeded
     from celeriac.ledger import migrate
 
     app = celeriac(ctx)
-    found, wanted = migrate.current(app.database), migrate.head()
+    found, wanted = migrate.current(app.database), migrate.wanted()
     said = f"{found or 'none'} (this version wants {wanted})"
+    try:
+        newer = migrate.require(app.database)
+    except (LedgerTooNew, MigrationNeeded) as exc:
+        _tell(said, as_json, "db current", revision=found, wanted=wanted)
+        raise click.ClickException(str(exc)) from None
+    said = said if newer is None else f"{found} (this version wants {wanted}, and works with it)"
     _tell(said, as_json, "db current", revision=found, wanted=wanted)
-    ctx.exit(0 if found == wanted else 1)
 
 
 @db.command(cls=Command)
@@ -49,12 +92,13 @@ def current(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
     """Compare the database's tables with the models; exit with 1 when they differ."""
+    from celeriac.errors import LedgerTooNew, MigrationNeeded
     from celeriac.ledger import migrate
 
     app = celeriac(ctx)
     try:
         differences = migrate.check(app.database)
-    except MigrationNeeded as exc:
+    except (LedgerTooNew, MigrationNeeded) as exc:
         raise click.ClickException(str(exc)) from None
     end = "the tables differ from the models" if differences else "the tables are as the models say"
     _tell("\n".join([*map(str, differences), end]), as_json, "db check", differences=differences)
@@ -68,3 +112,20 @@ def _tell(said: str, as_json: bool, command: str, **values: Any) -> None:
     from celeriac.cli import output
 
     output.emit(command, **values)
+
+
+def _progress(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+def _living(app: Celeriac, *, ours: bool) -> str:
+    """The workers that live and are of this version, or of another, in words; empty when none does."""
+    from celeriac import __version__
+    from celeriac.ledger import migrate
+    from celeriac.operate.overview import live_workers
+
+    if migrate.current(app.database) is None:
+        return ""
+    found = [worker for worker in live_workers(app=app) if (worker.version == __version__) is ours]
+    names = ", ".join(worker.hostname for worker in found[:5])
+    return f"{len(found)} workers ({names})" if found else ""

@@ -1,12 +1,32 @@
 """Runs the migrations on the connection that ``celeriac.ledger.migrate`` hands over."""
 
-from alembic import context
+from collections.abc import Collection, Mapping
+from typing import Any
 
+from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+
+from celeriac.ledger.revisions import note
 from celeriac.ledger.schema.models import Base
 
 connection = context.config.attributes["connection"]
+revisions = context.config.attributes["revisions"]
+sqlite = connection.dialect.name == "sqlite"
+
+
+def _note(
+    ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]
+) -> None:
+    revision = next(iter(step.destination_revision_ids), None)
+    note(connection, revisions, revision)
+
+
 context.configure(
-    connection=connection, target_metadata=Base.metadata, render_as_batch=connection.dialect.name == "sqlite"
+    connection=connection,
+    target_metadata=Base.metadata,
+    render_as_batch=sqlite,
+    transaction_per_migration=not sqlite,
+    on_version_apply=_note,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from celeriac.errors import LedgerTooNew, MigrationNeeded
 from celeriac.ledger import migrate
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import health
@@ -30,6 +31,8 @@ class Facts:
     server: Server
     revision: str | None
     wanted: str
+    unfit: LedgerTooNew | MigrationNeeded | None = None  # why this version cannot work with the tables
+    newer: bool = False  # the tables were made by a newer version, and this one works with them
     skew: timedelta  # this machine's clock, ahead of the database's
     workers: Sequence[WorkerSeen] = ()  # those that live
     pool: int = 5
@@ -41,10 +44,24 @@ def read(app: Celeriac) -> Facts:
         before = datetime.now(UTC)
         theirs = clock(connection)
         skew = before + (datetime.now(UTC) - before) / 2 - theirs
-    revision, wanted = migrate.current(app.database), migrate.head()
-    workers = overview.live_workers(app=app) if revision == wanted else ()
+    revision, wanted = migrate.current(app.database), migrate.wanted()
+    unfit, newer = None, False
+    try:
+        newer = migrate.require(app.database) is not None
+    except (LedgerTooNew, MigrationNeeded) as exc:
+        unfit = exc
+    workers = overview.live_workers(app=app) if unfit is None else ()
     pool = app.settings.database_pool
-    return Facts(server=server, revision=revision, wanted=wanted, skew=skew, workers=workers, pool=pool)
+    return Facts(
+        server=server,
+        revision=revision,
+        wanted=wanted,
+        unfit=unfit,
+        newer=newer,
+        skew=skew,
+        workers=workers,
+        pool=pool,
+    )
 
 
 def judge(facts: Facts) -> list[Finding]:
@@ -74,10 +91,16 @@ def _version(facts: Facts) -> Finding:
 
 
 def _migrations(facts: Facts) -> Finding:
-    if facts.revision != facts.wanted:
-        sentence = f"the tables are at revision {facts.revision or 'none'}, this version wants {facts.wanted}"
+    sentence = f"the tables are at revision {facts.revision or 'none'}, this version wants {facts.wanted}"
+    if isinstance(facts.unfit, LedgerTooNew):
+        remedy = "run the version that made them, or take it back with that one: celery -A app db downgrade"
+        return fail(Area.DATABASE, "migrations", sentence, remedy=remedy)
+    if facts.unfit is not None:
         return fail(Area.DATABASE, "migrations", sentence, remedy="celery -A app db upgrade")
-    return ok(Area.DATABASE, "migrations", f"the tables are at revision {facts.wanted}")
+    if facts.newer:
+        remedy = "roll out the newer version"
+        return warn(Area.DATABASE, "migrations", f"{sentence} and works with them", remedy=remedy)
+    return ok(Area.DATABASE, "migrations", f"the tables are at revision {facts.revision}")
 
 
 def _clocks(facts: Facts) -> Finding:

@@ -22,7 +22,7 @@ from celeriac.broker import signing
 from celeriac.broker.wire import STAMP
 from celeriac.events import Event
 from celeriac.ids import new_id
-from celeriac.ledger.migrate import require_head
+from celeriac.ledger import migrate
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
@@ -149,7 +149,8 @@ class Consumer(CeleryConsumer):
 
     def start(self) -> None:
         """Sign on, then run. The pool has forked by now: threads and connections may be made."""
-        require_head(self.app.database)
+        if (newer := migrate.require(self.app.database)) is not None:
+            logger.warning(Event.LEDGER_IS_NEWER, {"revision": newer, "wanted": migrate.wanted()})
         with self.app.database.transaction() as connection:
             worker_rows.sign_on(connection, self._card())
         self.ledger.start()

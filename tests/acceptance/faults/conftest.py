@@ -17,6 +17,7 @@ from tests.acceptance.faults.drill import SETTLE, Drill
 from tests.acceptance.faults.house import House
 from tests.acceptance.faults.report import Line
 from tests.servers import PgBouncerServer, PostgresServer, ValkeyServer
+from tests.support import PATIENCE
 
 _lines = pytest.StashKey[list[Line]]()
 
@@ -67,7 +68,9 @@ def quick(request: pytest.FixtureRequest, shared_house: House, tmp_path: Path) -
     """A drill in the shared house, with two workers."""
     shared_house.mend()
     shared_house.man(2)
-    return _drill(request, shared_house, tmp_path, settle=1.0)
+    drill = _drill(request, shared_house, tmp_path, settle=1.0)
+    drill.patience = PATIENCE
+    return drill
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from celeriac.ledger.schema.models import JOBS
 from tests.acceptance.faults.house import House
 from tests.acceptance.faults.report import Line
 from tests.processes import living, processes
-from tests.support import wait_until
+from tests.support import wait_until, waited_for_a_cpu
 from tests.witness import END, START, Mark, Witness
 from tests.workers import Worker
 
@@ -64,12 +64,13 @@ class Producer:
     errors: list[BaseException] = field(default_factory=list)
 
     def call(self, enqueue: Callable[[], Any]) -> None:
-        began = time.monotonic()
+        began, waited = time.monotonic(), waited_for_a_cpu()
         try:
             self.accepted.append(str(enqueue().id))
         except Exception as exc:
             self._note(exc)
-        self.longest = max(self.longest, time.monotonic() - began)
+        took = time.monotonic() - began - (waited_for_a_cpu() - waited)
+        self.longest = max(self.longest, took)
 
     def _note(self, error: BaseException) -> None:
         if isinstance(error, LedgerUnavailable):
@@ -92,6 +93,7 @@ class Drill:
         self, fault: str, house: House, path: Path, *, settle: float, record: Callable[[Line], None]
     ) -> None:
         self.fault = fault
+        self.patience = 1  # how many times as long as promised it may take; more only beside other tests
         self.house = house
         self.witness = Witness(path)
         self.producer = Producer()
@@ -225,10 +227,10 @@ class Drill:
         line = self._compare(in_time, refusals=refusals, slow=slow, uncounted=uncounted)
         self._record(line)
         assert (line.lost, line.doubled, line.wrong) == (0, 0, ()), line
-        assert (line.recovery or 0.0) <= recovery, line
+        assert (line.recovery or 0.0) <= recovery * self.patience, line
         if resumed is not None:
             assert line.resumed is not None, line
-            assert line.resumed <= resumed, line
+            assert line.resumed <= resumed * self.patience, line
         return line
 
     def rows(self) -> dict[str, Row]:

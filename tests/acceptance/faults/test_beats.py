@@ -187,7 +187,7 @@ def test_a_beat_ends_well_without_redis(beats: Beats) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_beat_is_killed_at_random_points_over_many_ticks(beats: Beats) -> None:
     chance = random.Random(4)
     for number in range(200):
@@ -203,7 +203,7 @@ def test_a_beat_is_killed_at_random_points_over_many_ticks(beats: Beats) -> None
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_two_beats_are_killed_in_turn(beats: Beats) -> None:
     chance = random.Random(5)
     pair = [beats.leads(), beats.start()]
@@ -217,7 +217,7 @@ def test_two_beats_are_killed_in_turn(beats: Beats) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
 def test_redis_is_away_for_twenty_seconds(beats: Beats, fault: str) -> None:
     both = [beats.leads(), beats.start().logged("Starting", within=30)]
@@ -235,7 +235,7 @@ def test_redis_is_away_for_twenty_seconds(beats: Beats, fault: str) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_database_is_away_for_twenty_seconds(beats: Beats) -> None:
     beat = beats.leads()
     beats.fire(within=10)
@@ -249,7 +249,7 @@ def test_the_database_is_away_for_twenty_seconds(beats: Beats) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_leader_is_frozen(beats: Beats) -> None:
     """It wakes up in the belief that it leads."""
     leader = beats.leads()

@@ -9,7 +9,7 @@ import pytest
 from tests.acceptance.faults.drill import RESUMED, Drill
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("away", [0.0, 5.0, 25.0])

@@ -20,7 +20,7 @@ from tests.servers import PgBouncerServer, PostgresServer, ValkeyServer
 from tests.support import wait_until
 from tests.workers import ROOT
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
 def test_postgresql_killed_and_restarted_again_and_again(drill: Drill) -> None:

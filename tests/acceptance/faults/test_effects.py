@@ -16,7 +16,7 @@ from tests.acceptance.faults.drill import Drill
 from tests.effects import Effects
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 JOBS = 400
 KILLS = 16

@@ -23,7 +23,7 @@ def test_broker_connections_cut_under_load(quick: Drill) -> None:
 
 
 def test_a_child_is_killed(quick: Drill) -> None:
-    quick.enqueue(8, seconds=0.5)
+    quick.enqueue(8, seconds=1.5)  # or the one that it runs would have ended before it is killed
     quick.kill_child(quick.begun(3)[0].pid)
     quick.over()
     line = quick.ends(recovery=CHILD)

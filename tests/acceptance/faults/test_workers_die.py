@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.faults.drill import Drill
 from tests.support import wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 SECONDS_LATER = 5.0  # until what a cold shutdown gave back runs elsewhere
 

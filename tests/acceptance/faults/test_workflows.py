@@ -9,7 +9,7 @@ from celery import chord
 
 from tests.acceptance.faults.drill import Drill
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 KINDS = ("job", "chain", "chord")
 

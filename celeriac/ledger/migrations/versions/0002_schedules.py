@@ -9,6 +9,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+breaks = True  # a program of 0001 does not work with it: there was none with schedules
 
 
 def upgrade() -> None:

@@ -1,7 +1,6 @@
 """Indexes for those who look things up: each filter and each order of a listing has one to walk along."""
 
-import sqlalchemy as sa
-from alembic import op
+from celeriac.ledger import online
 
 revision = "0003"
 down_revision = "0002"
@@ -24,10 +23,9 @@ _INDEXES = (
 
 def upgrade() -> None:
     for name, columns, rows in _INDEXES:
-        where = None if rows is None else sa.text(rows)
-        op.create_index(name, _TABLE, columns, postgresql_where=where, sqlite_where=where)
+        online.create_index(name, _TABLE, columns, where=rows)
 
 
 def downgrade() -> None:
     for name, _, _ in _INDEXES:
-        op.drop_index(name, table_name=_TABLE)
+        online.drop_index(name, _TABLE)

@@ -1,0 +1,19 @@
+"""Whose program works with the ledger, recorded beside its revision: see ``celeriac.ledger.revisions``."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from celeriac.ledger.revisions import VERSION_TABLE
+
+revision = "0009"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column(VERSION_TABLE, sa.Column("works_with", sa.String(32), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column(VERSION_TABLE, "works_with")

@@ -1,0 +1,99 @@
+"""Changes to tables that are in use, on PostgreSQL: nobody waits for them longer than a moment.
+
+For migrations: ``create_index`` and ``drop_index`` in place of Alembic's. What they do is committed at once,
+so a migration that makes indexes does nothing else, and can be made again from its begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import OperationalError
+
+from celeriac.ledger.connection.database import Database
+
+#: How long a statement may wait for its lock, and everybody else behind it. ``.delay()`` has two seconds.
+LOCK_TIMEOUT = "500ms"
+
+_BLOCKED = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected
+
+_HOLDERS = """
+    SELECT DISTINCT a.pid, a.application_name, a.state, extract(epoch FROM now() - a.xact_start)::int AS age
+    FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE l.relation = ANY(ARRAY(
+            SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'))
+        AND a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL
+    ORDER BY age DESC LIMIT 3
+"""
+
+
+@contextmanager
+def connected(database: Database) -> Iterator[Connection]:
+    """A connection whose transactions wait for locks only for a moment."""
+    with database.engine.connect() as plain:
+        connection = plain.execution_options(isolation_level="READ COMMITTED")  # ours are in autocommit
+        event.listen(connection, "begin", _bound)
+        yield connection
+        connection.commit()
+
+
+def create_index(name: str, table: str, columns: Sequence[str], *, where: str | None = None) -> None:
+    """Make an index while others write; one that is there and valid is kept."""
+    rows = None if where is None else sa.text(where)
+    if op.get_bind().dialect.name == "sqlite":
+        op.create_index(name, table, columns, sqlite_where=rows)
+        return
+    with _outside_of_a_transaction():
+        if _invalid(op.get_bind(), name):  # what an interrupted one left behind
+            op.drop_index(name, table_name=table, postgresql_concurrently=True)
+        op.create_index(
+            name, table, columns, postgresql_where=rows, postgresql_concurrently=True, if_not_exists=True
+        )
+
+
+def drop_index(name: str, table: str) -> None:
+    """Remove an index while others write."""
+    if op.get_bind().dialect.name == "sqlite":
+        op.drop_index(name, table_name=table)
+        return
+    with _outside_of_a_transaction():
+        op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)
+
+
+def is_blocked(error: OperationalError) -> bool:
+    """Whether a lock was not to be had in time."""
+    return getattr(error.orig, "sqlstate", None) in _BLOCKED
+
+
+def holders(database: Database) -> str:
+    """Whose transactions hold locks on the ledger's tables, the oldest first, in words."""
+    with database.reading() as connection:
+        found = connection.execute(text(_HOLDERS)).all()
+    told = [f"pid {row.pid} ({row.application_name or 'unnamed'}, {row.state}, {row.age} s)" for row in found]
+    return ", ".join(told) or "somebody who is gone by now"
+
+
+def _bound(connection: Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    if not driver.autocommit:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+@contextmanager
+def _outside_of_a_transaction() -> Iterator[None]:
+    """As a concurrent index wants it. It blocks nobody and may take hours: no bound may cut it short."""
+    with op.get_context().autocommit_block():
+        for bound in ("lock_timeout", "statement_timeout"):
+            if op.get_bind().exec_driver_sql(f"SHOW {bound}").scalar_one() != "0":
+                op.execute(f"SET {bound} = 0")
+        yield
+
+
+def _invalid(connection: Connection, name: str) -> bool:
+    found = text("SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+    return bool(connection.execute(found, {"name": name}).scalar())

@@ -1,0 +1,144 @@
+"""The ledger's revisions, in their order, and which versions of the program work with which of them.
+
+A migration is one of two steps of a deploy. Most are *pre* steps: they only add, so that the program of
+before goes on working, and they are made before the new version is rolled out. What takes something away says
+``post = True``: it is made when the last process of the old version has gone. With each revision the oldest
+one is recorded whose program works with it (``works_with``), in a column of Alembic's own table: only so can
+an older program know of a revision that is not among its scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.script import Script, ScriptDirectory
+from sqlalchemy import Connection, column, inspect, select, table, text, update
+
+from celeriac.errors import LedgerTooNew, MigrationNeeded
+
+_HERE = Path(__file__).parent / "migrations"
+
+#: Alembic's own table.
+VERSION_TABLE = "alembic_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a database stands.
+
+    Attributes:
+        revision: None before the first migration.
+        works_with: the oldest revision whose program works with it; None when nobody recorded it.
+    """
+
+    revision: str | None
+    works_with: str | None
+
+
+@dataclass(frozen=True)
+class Revisions:
+    """The migrations below some folders.
+
+    Attributes:
+        folders: those of this version, and what a test adds to them.
+    """
+
+    folders: tuple[Path, ...] = (_HERE / "versions",)
+
+    def config(self, connection: Connection | None = None) -> Config:
+        config = Config()
+        config.set_main_option("script_location", str(_HERE))
+        config.set_main_option("path_separator", "newline")
+        config.set_main_option("version_locations", "\n".join(map(str, self.folders)))
+        config.attributes["connection"] = connection
+        config.attributes["revisions"] = self
+        return config
+
+    @cached_property
+    def _scripts(self) -> Sequence[Script]:
+        """The oldest first."""
+        found = ScriptDirectory.from_config(self.config()).walk_revisions()
+        return tuple(reversed(list(found)))
+
+    @cached_property
+    def known(self) -> tuple[str, ...]:
+        """All of them, the oldest first."""
+        return tuple(script.revision for script in self._scripts)
+
+    @property
+    def head(self) -> str:
+        return self.known[-1]
+
+    @cached_property
+    def wanted(self) -> str:
+        """What this version cannot do without: the newest before the post steps that may be left."""
+        return self.wanted_before(self.head)
+
+    def wanted_before(self, revision: str) -> str:
+        """``revision``, or the newest before it that is no post step."""
+        number = self.known.index(revision)
+        while number and self.is_post(self.known[number]):
+            number -= 1
+        return self.known[number]
+
+    def is_post(self, revision: str) -> bool:
+        return bool(getattr(self._script(revision).module, "post", False))
+
+    def works_with(self, revision: str) -> str:
+        """The oldest revision whose program works with ``revision``."""
+        oldest = self.known[0]
+        for known in self.known:
+            if self.is_post(known):
+                oldest = self.wanted_before(known)
+            elif getattr(self._script(known).module, "breaks", False):
+                oldest = known
+            if known == revision:
+                break
+        return oldest
+
+    def require(self, found: Standing) -> str | None:
+        """The revision of a ledger that is newer than this version and works with it; None for one of ours.
+
+        Raises:
+            MigrationNeeded: the ledger is older than this version wants.
+            LedgerTooNew: a newer version made it so that this one does not work with it.
+        """
+        if found.revision in self.known:
+            if self.known.index(found.revision) < self.known.index(self.wanted):
+                raise MigrationNeeded(found.revision, self.wanted)
+            return None
+        if found.revision is None:
+            raise MigrationNeeded(None, self.wanted)
+        if (
+            found.works_with not in self.known
+        ):  # made for programs newer than this one, or before it was recorded
+            raise LedgerTooNew(found.revision, self.wanted)
+        return found.revision
+
+    def _script(self, revision: str) -> Script:
+        return self._scripts[self.known.index(revision)]
+
+
+#: Those of this version.
+OURS = Revisions()
+
+
+def standing(connection: Connection) -> Standing:
+    """Where the database of ``connection`` stands."""
+    inspector = inspect(connection)
+    if not inspector.has_table(VERSION_TABLE):
+        return Standing(None, None)
+    row = connection.execute(select(text("*")).select_from(table(VERSION_TABLE))).mappings().one_or_none()
+    return Standing(None, None) if row is None else Standing(row["version_num"], row.get("works_with"))
+
+
+def note(connection: Connection, revisions: Revisions, revision: str | None) -> None:
+    """Record beside ``revision`` whose program works with it, where there is a column for it."""
+    columns = {found["name"] for found in inspect(connection).get_columns(VERSION_TABLE)}
+    if revision is not None and "works_with" in columns:
+        oldest = revisions.works_with(revision)
+        connection.execute(update(table(VERSION_TABLE, column("works_with"))).values(works_with=oldest))
