@@ -88,6 +88,13 @@ class LedgerUnavailable(EnqueueError):
         return f"the ledger's database cannot be reached, nothing was enqueued: {self.args[0]}"
 
 
+class LedgerUnfit(LedgerUnavailable):
+    """The database answers, and cannot keep the ledger: its encoding, a standby, read-only; it names the remedy."""
+
+    def __str__(self) -> str:
+        return f"the ledger's database cannot serve: {self.args[0]}"
+
+
 class EnqueueUncertain(CeleriacError):
     """The database went silent inside the commit: the job may or may not have been accepted.
 
