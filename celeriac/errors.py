@@ -89,7 +89,11 @@ class LedgerUnavailable(EnqueueError):
 
 
 class LedgerUnfit(LedgerUnavailable):
-    """The database answers, and cannot keep the ledger: its encoding, a standby, read-only; it names the remedy."""
+    """The database answers, and cannot keep the ledger; the job was refused and will never run.
+
+    Args:
+        reason: what was wanted, what was found, and the remedy.
+    """
 
     def __str__(self) -> str:
         return f"the ledger's database cannot serve: {self.args[0]}"

@@ -19,6 +19,9 @@ from celeriac.observe import traces
 from celeriac.priorities import QUEUES, Priority
 from celeriac.settings import Settings
 
+#: Seconds that a statement of an operator's command or of a producer may take; a worker's may take less.
+_LONGEST_STATEMENT = 300.0
+
 
 def build(settings: Settings, *, name: str = "app", set_as_current: bool = True) -> Celeriac:
     """An app with its own ledger, broker and result store; nothing is connected yet.
@@ -44,6 +47,7 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
         pool=settings.database_pool,
         prepared=settings.prepared_statements,
         patience=settings.enqueue_timeout * 0.8,
+        longest=_LONGEST_STATEMENT,
     )
     app.conf.update(configuration(settings))
     signing.set_up(app, settings)

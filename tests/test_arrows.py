@@ -28,6 +28,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "priorities",
             "failures",
             "hand_over",
+            "headers",
             "sending",
             "embedded",
             "display",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
@@ -16,10 +17,11 @@ from celeriac.broker.body import decoded
 from celeriac.current import meant
 from celeriac.errors import BadArgument, JobNotFound
 from celeriac.ids import parse_id
+from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_pages, job_rows
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
-from celeriac.ledger.writes.cancel import Answer, Mode
+from celeriac.ledger.writes.cancel import Answer, Mode, cancel_fitting
 from celeriac.ledger.writes.cancel import cancel as request_cancel
 
 if TYPE_CHECKING:
@@ -202,21 +204,30 @@ def cancel_matching(
         progress: told how many were met after each batch.
     """
     platform, met, beyond = meant(app), 0, None
+    wanted = as_of_now(wanted, app=platform)
+    mode = Mode.HARD if hard else Mode.SOFT
     while True:
         with platform.database.reading() as connection:
             ids = job_rows.unfinished(connection, wanted, limit=_BATCH, beyond=beyond)
         if not ids:
             return met
-        met, beyond = met + len(ids), ids[-1]
-        if not dry_run:
-            _cancel(platform, ids, hard)
+        beyond = ids[-1]
+        cancel_them = partial(cancel_fitting, ids=ids, wanted=wanted, mode=mode)
+        met += len(ids) if dry_run else platform.database.again(cancel_them)
         if progress:
             progress(met)
 
 
+def as_of_now(wanted: Filter, *, app: Celeriac | None = None) -> Filter:
+    """``wanted``, but for jobs that are enqueued from now on: what is counted is what is cancelled."""
+    with meant(app).database.reading() as connection:
+        settled = job_rows.settled(connection, wanted)
+        return settled if settled.until is not None else replace(settled, until=clock(connection))
+
+
 def _cancel(app: Celeriac, ids: Sequence[UUID], hard: bool) -> dict[UUID, Answer]:
-    with app.database.transaction() as connection:
-        return request_cancel(connection, ids, mode=Mode.HARD if hard else Mode.SOFT)
+    mode = Mode.HARD if hard else Mode.SOFT
+    return app.database.again(lambda connection: request_cancel(connection, ids, mode=mode))
 
 
 def _state(value: JobState | str | None) -> JobState | None:

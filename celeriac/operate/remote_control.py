@@ -32,8 +32,7 @@ class Control(CeleryControl):
         wanted: list[UUID] = [job for job in map(optional_id, ids) if job is not None]
         if wanted:
             mode = Mode.HARD if terminate else Mode.SOFT
-            with self.app.database.transaction() as connection:
-                cancel(connection, wanted, mode=mode)
+            self.app.database.again(lambda connection: cancel(connection, wanted, mode=mode))
         return self._tell(task_id, destination, terminate, signal, kwargs)
 
     def _tell(self, task_id: Any, destination: Any, terminate: bool, signal: Any, kwargs: Any) -> Any:

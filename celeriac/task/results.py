@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -160,8 +161,8 @@ class ResultBackend(RedisBackend):
         body = optional_id(callback.options.get("task_id") or getattr(callback, "id", None))
         if body is not None:
             try:
-                with self.app.database.transaction() as connection:
-                    fail_parked(connection, [body], reason=failures.clean(str(exc), failures.TEXT_LIMIT))
+                reason = failures.clean(str(exc), failures.TEXT_LIMIT)
+                self.app.database.again(partial(fail_parked, ids=[body], reason=reason))
             except Exception as error:  # the keeper sees it too
                 logger.warning(Event.BODY_NOT_FAILED, {"job": body, "error": type(error).__name__})
         return found

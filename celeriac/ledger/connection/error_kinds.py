@@ -11,14 +11,15 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from celeriac.errors import LedgerUnfit
 
-#: Classes of SQLSTATE that say nothing of the values: connection, transaction state, roles, names of tables and
-#: columns, resources, an operator's hand, the system (postgresql.org/docs/current/errcodes-appendix.html).
+#: Classes of SQLSTATE that say nothing of the values: connection, transaction state, roles, names of tables
+#: and columns, resources, an operator's hand, the system (PostgreSQL's manual, appendix A).
 _OF_THE_SERVER = frozenset({"08", "25", "28", "3D", "3F", "42", "53", "57", "58", "F0"})
 #: A deadlock, a serialization failure: PostgreSQL ended one transaction for the sake of another.
 _CONFLICTS = frozenset({"40001", "40P01"})
 #: A lock that was not given in time, a statement that took too long.
 _TOO_LATE = frozenset({"55P03", "57014"})
-_READ_ONLY = "25006"
+_READ_ONLY, _MAY_NOT = "25006", "42501"
+_NO_SUCH = frozenset({"42P01", "42703", "3F000"})  # table, column, schema
 
 #: Of SQLite, by name: its OperationalError is a lock, a full disk, a file that cannot be written.
 _OF_VALUES = frozenset({"IntegrityError", "DataError", "ProgrammingError"})
@@ -29,9 +30,16 @@ def is_conflict(error: BaseException) -> bool:
     return _state(error) in _CONFLICTS
 
 
-def is_read_only(error: BaseException) -> bool:
-    """Whether the server takes no writes: a standby, or one that was told so."""
-    return _state(error) == _READ_ONLY
+def unfit(error: BaseException) -> LedgerUnfit | None:
+    """What to say of a database that answers, and cannot keep the ledger as it is; None: of another error."""
+    state = _state(error)
+    if state == _READ_ONLY:
+        return LedgerUnfit("it takes no writes now: it is a standby, or was set read-only")
+    if state == _MAY_NOT:
+        return LedgerUnfit(f"the role of DATABASE_URL lacks a right: {said(error)}")
+    if state in _NO_SUCH or "no such table" in str(_cause(error)):
+        return LedgerUnfit("its tables are not those of this version: run `celery -A app db upgrade`")
+    return None
 
 
 def is_of_values(error: BaseException) -> bool:
@@ -52,8 +60,16 @@ def is_of_values(error: BaseException) -> bool:
 def said(error: BaseException) -> str:
     """The first line of what was said, in ASCII: what cannot be written may be a character."""
     cause = _cause(error)
-    line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-    return line.encode("ascii", "backslashreplace").decode("ascii")[:500]
+    return ascii_of((str(cause).strip() or type(cause).__name__).splitlines()[0])[:500]
+
+
+def ascii_of(text: str) -> str:
+    """``text`` with what is not ASCII written out.
+
+    >>> ascii_of("price in \u20ac").isascii()
+    True
+    """
+    return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def kind(error: BaseException) -> str:

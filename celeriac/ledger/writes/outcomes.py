@@ -32,6 +32,7 @@ from sqlalchemy import (
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now, unindexed
+from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS, NAME_LENGTH
@@ -150,7 +151,7 @@ def _record_unsuccessful(
             "id": o.id,
             "attempt": o.attempt,
             "state": str(o.state),
-            "delay": o.delay,
+            "delay": bounded(o.delay),
             "max_tries": o.max_tries or 0,
             "failure": o.failure.line if o.failure else None,
         }
@@ -175,7 +176,7 @@ def _record_replaced(connection: Connection, outcome: Outcome, worker: UUID) -> 
         "attempt": outcome.attempt,
         "worker": worker,
         "parked": outcome.parked,
-        "delay": outcome.message.delay if outcome.message else 0.0,
+        "delay": bounded(outcome.message.delay) if outcome.message else 0.0,
     }
     state = connection.execute(_replaced(), parameters).scalar()
     if state is None or state == JobState.CANCELLED:
