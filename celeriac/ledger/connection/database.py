@@ -37,8 +37,6 @@ _RECYCLE = 900  # seconds
 #: Of a transaction that PostgreSQL ends for another's sake, and seconds between two of them, at most.
 _TRIES, _PAUSE = 5, 0.05
 
-_LEAST_PATIENCE = 1.0  # seconds for a server to say what it is
-
 #: PQTRANS_IDLE (postgresql.org/docs/current/libpq-status.html).
 _IDLE = 0
 
@@ -266,19 +264,17 @@ def _create(database: Database) -> Engine:
         return engine
     patience = database._patience
 
-    def connect_in_time(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> DBAPIConnection:
-        made = within(
-            patience, lambda: dialect.connect(*args, **params), dialect.loaded_dbapi.OperationalError
-        )
-        return cast(DBAPIConnection, made)
+    by_key = database._by_key and database._prepared
 
-    def prepare(connection: Any, entry: ConnectionPoolEntry) -> None:
-        by_key = database._by_key and database._prepared
-        with WATCHDOG.watching(connection.fileno(), within=max(patience, _LEAST_PATIENCE)):
-            preparing.prepare(connection, entry.info, longest=database.longest, by_key=by_key)
+    def connect(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> DBAPIConnection:
+        def made() -> Any:
+            driver = dialect.connect(*args, **params)
+            with WATCHDOG.watching(driver.fileno(), within=patience):
+                return preparing.prepare(driver, entry.info, longest=database.longest, by_key=by_key)
 
-    event.listen(engine, "do_connect", connect_in_time)
-    event.listen(engine, "connect", prepare)
+        return cast(DBAPIConnection, within(patience, made, dialect.loaded_dbapi.OperationalError))
+
+    event.listen(engine, "do_connect", connect)  # before SQLAlchemy has questions of its own
     event.listen(engine, "checkout", _refuse_if_closed)
     event.listen(engine, "checkin", _drop_if_busy)
     return engine

@@ -74,40 +74,43 @@ def unfit(found: Found) -> str | None:
     return None
 
 
-def prepare(driver: Any, info: Any, *, longest: float | None, by_key: bool) -> None:
-    """Read the clock, look at the server, set the session. For SQLAlchemy's event ``connect``.
+def prepare(driver: Any, info: Any, *, longest: float | None, by_key: bool) -> Any:
+    """Read the clock, look at the server, set the session; return ``driver``, which is closed if it fails.
 
     Args:
+        driver: a new connection of psycopg.
+        info: takes what is known of it.
         longest: seconds that a statement may take.
         by_key: whether statements are planned once, through the key.
 
     Raises:
         LedgerUnfit: with the reason and the remedy.
     """
-    cursor = driver.cursor()
+    try:
+        with driver.cursor() as cursor:
+            _look(driver, cursor, info)
+            if not info["pooled"]:
+                _set(cursor, _settings(longest, by_key))
+            elif not driver.info.parameter_status("DateStyle").startswith("ISO"):
+                _set(cursor, {"datestyle": "ISO"})  # which PgBouncer keeps for each of its clients
+        driver.commit()
+    except BaseException:
+        driver.close()
+        raise
+    return driver
+
+
+def _look(driver: Any, cursor: Any, info: Any) -> None:
     before = time.monotonic()
     cursor.execute(_ASKED)
     clock, pid, standby, encoding, read_only, isolation = cursor.fetchall()[0]
     info["clock"] = clock - (before + time.monotonic()) / 2
-    pooled = pid != driver.info.backend_pid
-    info["pooled"] = pooled
-    reason = unfit(
-        Found(
-            standby=standby,
-            encoding=encoding,
-            read_only=read_only == "on",
-            isolation=isolation,
-            pooled=pooled,
-        )
+    info["pooled"] = pooled = pid != driver.info.backend_pid
+    found = Found(
+        standby=standby, encoding=encoding, read_only=read_only == "on", isolation=isolation, pooled=pooled
     )
-    if reason is not None:
+    if (reason := unfit(found)) is not None:
         raise LedgerUnfit(reason)
-    if not pooled:
-        _set(cursor, _settings(longest, by_key))
-    elif not driver.info.parameter_status("DateStyle").startswith("ISO"):
-        _set(cursor, {"datestyle": "ISO"})  # which PgBouncer keeps for each of its clients
-    cursor.close()
-    driver.rollback()
 
 
 def _set(cursor: Any, settings: Mapping[str, str]) -> None:

@@ -42,11 +42,10 @@ def exchange(
         values |= completions(_DIALECT, completed, worker)
     if ids:
         values |= batch.ids(_DIALECT, ids)
-    lost = database.errors.OperationalError, database.errors.InterfaceError
     try:
         with database.driver() as pooled:
             rows = _statement(bool(completed), bool(ids)).run(pooled.driver_connection, values).fetchall()
-    except lost as exc:
+    except database.errors.Error as exc:
         if is_of_values(exc):
             raise
         raise ConnectionError(str(exc)) from exc

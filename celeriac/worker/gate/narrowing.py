@@ -13,12 +13,20 @@ from typing import Any
 from uuid import UUID
 
 from celeriac.events import Event
-from celeriac.ledger.connection.error_kinds import is_of_values, kind, said
+from celeriac.ledger.connection.error_kinds import kind, said
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.worker.gate.turn_input import Aside, AttemptReport, TurnInput
 
 logger = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """The database refuses what was to be written, as the cause says; nothing of it was."""
+
+    @property
+    def why(self) -> BaseException:
+        return self.__cause__ or self
 
 
 def one_by_one(
@@ -32,7 +40,7 @@ def one_by_one(
 
     Args:
         room: how many jobs may be claimed.
-        take: does some work in one transaction, with so much room.
+        take: does some work in one transaction, with so much room; raises Refused.
         bury: makes a dead letter of a delivery, for a reason.
 
     Raises:
@@ -57,18 +65,14 @@ def one_by_one(
 def _write(reports: AttemptReport, take: Callable[[TurnInput, int], TurnInput]) -> list[Aside]:
     try:
         return take(TurnInput(reports=[reports]), 0).aside
-    except Exception as exc:
-        if not is_of_values(exc):
-            raise
-        reason = f"{kind(exc)}: {said(exc)}"
-        letter = replace(reports, outcome=dead_letter(reports.outcome, exc), wants_result=False)
+    except Refused as exc:
+        reason = f"{kind(exc.why)}: {said(exc.why)}"
+        letter = replace(reports, outcome=dead_letter(reports.outcome, exc.why), wants_result=False)
     fields = {"job": reports.outcome.id, "attempt": reports.outcome.attempt, "error": reason}
     logger.error(Event.OUTCOME_REFUSED, fields)
     try:
         return take(TurnInput(reports=[letter]), 0).aside
-    except Exception as exc:
-        if not is_of_values(exc):
-            raise
+    except Refused:
         return [Aside.refused(reports, reason)]
 
 
@@ -78,10 +82,8 @@ def _receive(
     part = TurnInput(arrived=[message])
     try:
         take(part, 1)
-    except Exception as exc:
-        if not is_of_values(exc):
-            raise
-        bury(message, f"the database refused it: {kind(exc)}: {said(exc)}")
+    except Refused as exc:
+        bury(message, f"the database refused it: {kind(exc.why)}: {said(exc.why)}")
     return part.unsure
 
 

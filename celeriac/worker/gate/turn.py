@@ -29,7 +29,7 @@ from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.deliveries import Delivery
-from celeriac.worker.gate.narrowing import one_by_one
+from celeriac.worker.gate.narrowing import Refused, one_by_one
 from celeriac.worker.gate.turn_input import Aside, AttemptReport, TurnInput
 from celeriac.worker.watermarks import Watermarks
 
@@ -113,10 +113,8 @@ class Turn:
         self._recall(work)
         try:
             return self._at_once(work, room)
-        except Exception as exc:
-            if not is_of_values(exc):
-                raise
-            logger.warning(Event.TURN_NARROWED, {"error": f"{kind(exc)}: {said(exc)}"})
+        except Refused as exc:
+            logger.warning(Event.TURN_NARROWED, {"error": f"{kind(exc.why)}: {said(exc.why)}"})
         return one_by_one(work, room=room, take=self._at_once, bury=self._bury)
 
     def _recall(self, work: TurnInput) -> None:
@@ -149,8 +147,10 @@ class Turn:
                 work.aside += self._settle(reports, answer)
                 work.reports = []
                 self._look_after(known, answer)
-        except BaseException:
+        except BaseException as exc:
             self._forget(work, mine)
+            if is_of_values(exc):
+                raise Refused from exc
             raise
         self._meter.took_turn(time.monotonic() - began, jobs=len(reports) + len(taken))
         dropped = self._deliver(known, unknown, answer)
