@@ -81,7 +81,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_track_started": False,
         "result_expires": timedelta(seconds=settings.result_ttl),
         "result_backend_always_retry": False,
-        "redis_socket_timeout": 5.0,
+        "redis_socket_timeout": 2.0,
         "redis_socket_connect_timeout": 1.0,
         "redis_backend_health_check_interval": 25,
         "task_time_limit": settings.hard_limit,  # or jobs that hang would hold every child for ever

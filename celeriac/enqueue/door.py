@@ -44,8 +44,8 @@ _CALL = "celeriac_call"
 #: Limits of a time limit that is given in seconds.
 _LONGEST = 366 * 86_400
 
-#: Seconds before now that are counted at most; a century is enough to be overdue.
-LONGEST_PAST = 100 * 366 * 86_400.0
+#: Seconds before now that are counted at most, which is overdue enough; Celery counts in 32 bits.
+LONGEST_PAST = 60 * 366 * 86_400.0
 
 
 class AMQP(CeleryAMQP):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
 _CANCEL_LOOK = 1.0  # seconds between two looks of a task for a cancel request
+_CANCEL_PATIENCE = 5.0  # seconds that one of them may take
 
 _OWN_WORDS = (Retry, Ignore, Reject)
 _FOR_THE_WORKER = (WorkerShutdown, WorkerTerminate, KeyboardInterrupt)
@@ -176,7 +177,7 @@ class Task(CeleryTask):
             return False
         asked, seen = request.__dict__.get("celeriac_cancel", (0.0, False))
         if not seen and time.monotonic() - asked >= _CANCEL_LOOK:
-            with self.app.database.reading() as connection:
+            with self.app.database.reading(within=_CANCEL_PATIENCE) as connection:
                 seen = is_requested(connection, UUID(request.id))
             request.celeriac_cancel = (time.monotonic(), seen)
         return bool(seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -261,6 +261,7 @@ def test_a_worker_whose_turns_fail_says_so(postgres_desk: Desk, monkeypatch: pyt
     assert "outcomes cannot be written" in trouble
     with desk.database.statement() as connection:
         worker_rows.tell_trouble(connection, WORKER, trouble)
+        assert worker_rows.troubled(connection, within=timedelta(hours=1)) == [("celery@here", trouble)]
         connection.execute(text("ALTER TABLE background_jobs RENAME COLUMN outcome TO result"))
     wait_until(lambda: desk.state(jobs[1]) == "completed", within=10, saying="the next turn")
     wait_until(lambda: thread.trouble() is None, within=10, saying="no trouble any more")

@@ -12,7 +12,17 @@ import pytest
 
 from celeriac.ledger.reads.health import Server
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
-from celeriac.operate.doctor import beat, broker, database, ledger, schedules, settings, status, workers
+from celeriac.operate.doctor import (
+    beat,
+    broker,
+    database,
+    ledger,
+    schedules,
+    settings,
+    status,
+    turns,
+    workers,
+)
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, ok, warn
 from celeriac.operate.overview import QueueSeen
 from celeriac.settings import Settings
@@ -222,6 +232,16 @@ def test_sound_workers_are_well() -> None:
 )
 def test_ill_workers_are_found(values: dict[str, Any], check: str, level: Level) -> None:
     assert of_workers(**values)[check] is level
+
+
+def test_a_worker_that_cannot_record_outcomes_is_found() -> None:
+    assert found(turns.judge(turns.Facts(troubled=[]))) == {"outcomes": OK}
+    (finding,) = turns.judge(turns.Facts(troubled=[("celery@one", "refused:\nno")]))
+    assert (finding.level, finding.sentence.startswith("celery@one: refused"), "\n" in finding.sentence) == (
+        FAIL,
+        True,
+        False,
+    )
 
 
 # Beat
