@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PAGE, LARGEST_PAGE = 50, 1000
 
 _BATCH = 500
+
+_MOMENT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +224,12 @@ def as_of_now(wanted: Filter, *, app: Celeriac | None = None) -> Filter:
     """``wanted``, but for jobs that are enqueued from now on: what is counted is what is cancelled."""
     with meant(app).database.reading() as connection:
         settled = job_rows.settled(connection, wanted)
-        return settled if settled.until is not None else replace(settled, until=clock(connection))
+        if settled.until is not None:
+            return settled
+        newest = job_rows.newest(connection)  # which a clock that was set back may have put into the future
+        return replace(
+            settled, until=max(clock(connection), newest + _MOMENT) if newest else clock(connection)
+        )
 
 
 def _cancel(app: Celeriac, ids: Sequence[UUID], hard: bool) -> dict[UUID, Answer]:
