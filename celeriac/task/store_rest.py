@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from redis.exceptions import ConnectionError
 
@@ -16,13 +17,14 @@ class StoreRests(ConnectionError):
 class Rest:
     """Of one store, in one process. It is left alone after a failure, for longer after each further one."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._until = 0.0
         self._length = 0.0
 
     @property
     def resting(self) -> bool:
-        return time.monotonic() < self._until
+        return self._clock() < self._until
 
     def check(self) -> None:
         """Raise StoreRests while the store is left alone."""
@@ -33,7 +35,7 @@ class Rest:
         """It did not answer."""
         if not self.resting:
             self._length = min(max(self._length * 2, _FIRST), _LONGEST)
-            self._until = time.monotonic() + self._length
+            self._until = self._clock() + self._length
 
     def answered(self) -> None:
         self._length = 0.0
