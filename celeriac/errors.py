@@ -88,6 +88,17 @@ class LedgerUnavailable(EnqueueError):
         return f"the ledger's database cannot be reached, nothing was enqueued: {self.args[0]}"
 
 
+class LedgerUnfit(LedgerUnavailable):
+    """The database answers, and cannot keep the ledger; the job was refused and will never run.
+
+    Args:
+        reason: what was wanted, what was found, and the remedy.
+    """
+
+    def __str__(self) -> str:
+        return f"the ledger's database cannot serve: {self.args[0]}"
+
+
 class EnqueueUncertain(CeleriacError):
     """The database went silent inside the commit: the job may or may not have been accepted.
 

@@ -19,6 +19,9 @@ from celeriac.observe import traces
 from celeriac.priorities import QUEUES, Priority
 from celeriac.settings import Settings
 
+#: Seconds that a statement of an operator's command or of a producer may take; a worker's may take less.
+_LONGEST_STATEMENT = 300.0
+
 
 def build(settings: Settings, *, name: str = "app", set_as_current: bool = True) -> Celeriac:
     """An app with its own ledger, broker and result store; nothing is connected yet.
@@ -44,6 +47,7 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
         pool=settings.database_pool,
         prepared=settings.prepared_statements,
         patience=settings.enqueue_timeout * 0.8,
+        longest=_LONGEST_STATEMENT,
     )
     app.conf.update(configuration(settings))
     signing.set_up(app, settings)
@@ -77,7 +81,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_track_started": False,
         "result_expires": timedelta(seconds=settings.result_ttl),
         "result_backend_always_retry": False,
-        "redis_socket_timeout": 5.0,
+        "redis_socket_timeout": 2.0,
         "redis_socket_connect_timeout": 1.0,
         "redis_backend_health_check_interval": 25,
         "task_time_limit": settings.hard_limit,  # or jobs that hang would hold every child for ever

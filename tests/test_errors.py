@@ -28,6 +28,7 @@ EXAMPLES: list[CeleriacError] = [
     errors.UnknownTask("mail.sent", "mail.send"),
     errors.UnknownTask("mail.sent"),
     errors.LedgerUnavailable("connection refused"),
+    errors.LedgerUnfit("connection refused"),
     errors.EnqueueUncertain(JOB),
     errors.AnotherDatabase("postgresql://localhost/other"),
     errors.AttemptTaken(JOB, 3),
@@ -156,4 +157,5 @@ def test_a_refusal_is_told_from_an_uncertainty() -> None:
         errors.PayloadTooLarge,
         errors.UnknownTask,
         errors.LedgerUnavailable,
+        errors.LedgerUnfit,
     }

@@ -24,6 +24,7 @@ from celeriac import names
 from celeriac.broker import sending, signing
 from celeriac.broker.wire import STAMP
 from celeriac.enqueue import arguments, pending
+from celeriac.enqueue.headers import check as check_headers
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.ids import optional_id, parse_id
 from celeriac.ledger.schema.columns import LATEST, PARKED
@@ -44,6 +45,9 @@ _CALL = "celeriac_call"
 
 #: Limits of a time limit that is given in seconds.
 _LONGEST = 366 * 86_400
+
+#: Seconds before now that are counted at most, which is overdue enough; Celery counts in 32 bits.
+LONGEST_PAST = 60 * 366 * 86_400.0
 
 
 class AMQP(CeleryAMQP):
@@ -209,7 +213,7 @@ class Door:
     def met_again(self, job: NewJob, producer: Any = None) -> None:
         """A row of this id exists: a re-send that it waits for, a key that is used again, or nothing new."""
         app = self._app
-        with app.database.transaction() as connection:
+        with app.database.transaction(within=app.settings.enqueue_timeout) as connection:
             if new_jobs.unpark(connection, job):
                 again = job
             elif job.idempotency_key and replay(connection, [job.id]):
@@ -234,6 +238,7 @@ class Door:
         headers["eta"] = headers["expires"] = None
         timeout = _chosen(options, task, "timeout", self._app.settings.timeout)
         timeout = _time_limits(headers, timeout, self._app.settings)
+        check_headers(headers)
         priority = options.get("priority")
         return NewJob(
             id=parse_id(headers["id"]),
@@ -326,7 +331,7 @@ def _seconds(name: str, value: Any) -> float | None:
     latest = (LATEST - datetime.now(UTC)).total_seconds()
     if value > latest:
         raise BadArgument(name, f"{value:g} seconds from now lie behind the year {LATEST.year - 1}")
-    return float(value)
+    return max(float(value), -LONGEST_PAST)  # long ago is long ago
 
 
 def _not_before(call: Mapping[str, Any], eta: Any, chord: Any, app: Celeriac) -> datetime | None:
@@ -344,7 +349,10 @@ def _moment(name: str, value: Any, app: Celeriac) -> datetime | None:
         raise BadArgument(name, f"wanted a datetime, found {value!r}") from None
     if moment.tzinfo is None:  # as in Celery: a naive time is read in the app's time zone
         moment = moment.replace(tzinfo=app.timezone)
-    moment = moment.astimezone(UTC)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise BadArgument(name, f"{moment} is no moment in UTC") from None
     if moment >= LATEST:
         raise BadArgument(name, f"{moment:%Y-%m-%d} lies behind the year {LATEST.year - 1}")
     return moment
@@ -352,7 +360,10 @@ def _moment(name: str, value: Any, app: Celeriac) -> datetime | None:
 
 def _time_limits(headers: dict[str, Any], timeout: Any, settings: Any) -> float | None:
     """Settle the message's time limits; return the soft one in seconds."""
-    hard, soft = headers.get("timelimit") or (None, None)
+    limits = headers.get("timelimit") or (None, None)
+    if not isinstance(limits, list | tuple) or len(limits) != 2:
+        raise BadArgument("headers['timelimit']", "wanted [hard, soft], in seconds or null")
+    hard, soft = limits
     if timeout is not None and soft is None and hard == settings.hard_limit:
         hard = None  # which is the default of jobs that say nothing
     for name, value in (("timeout", timeout), ("soft_time_limit", soft), ("time_limit", hard)):

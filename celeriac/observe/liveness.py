@@ -34,6 +34,7 @@ class Vitals:
         loop: seconds since its loop turned.
         ledger: seconds since the ledger answered; None: it never has.
         connected: whether it has the broker.
+        trouble: why it cannot record what its jobs came to; None: it can.
     """
 
     role: str
@@ -43,6 +44,7 @@ class Vitals:
     loop: float
     ledger: float | None
     connected: bool
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ def judge(vitals: Vitals, *, now: float, silence: float) -> Health:
         return Health(False, False, f"its loop has not turned for {vitals.loop:.0f} s")
     if vitals.ledger is None or vitals.ledger + age > silence:
         return Health(True, False, "the ledger does not answer it")
+    if vitals.trouble is not None:
+        return Health(True, False, vitals.trouble)
     if not vitals.connected:
         return Health(True, False, "it has no connection to the broker")
     return Health(True, True)
@@ -79,6 +83,7 @@ class Pulse:
     Args:
         connected: whether it has the broker; while it has not, its loop waits and is not held to be stuck.
         busy: whether the loop itself runs jobs, so that it cannot turn meanwhile.
+        trouble: why it cannot record what its jobs came to; None: it can.
     """
 
     def __init__(
@@ -88,11 +93,13 @@ class Pulse:
         *,
         connected: Callable[[], bool] = lambda: True,
         busy: bool = False,
+        trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._role = role
         self._silence = settings.worker_timeout
         self._connected = connected
         self._busy = busy
+        self._trouble = trouble
         self._turned = time.monotonic()
         self._asked: float | None = None
         self._path = path(settings.data_dir, role, os.getpid())
@@ -129,6 +136,7 @@ class Pulse:
             loop=now - self._turned,
             ledger=None if self._asked is None else now - self._asked,
             connected=connected,
+            trouble=self._trouble(),
         )
 
     def health(self) -> Health:

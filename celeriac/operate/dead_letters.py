@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -25,6 +26,8 @@ from celeriac.ledger.writes.replay import replay as replay_rows
 from celeriac.operate.job import job as read_job
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from celeriac.application import Celeriac
 
 _BATCH = 200
@@ -100,10 +103,13 @@ def replay_one(
     edited = None
     if args is not None or kwargs is not None:
         edited = _edited(platform, wanted, args, kwargs)
-    with platform.database.transaction() as connection:
+
+    def replayed(connection: Connection) -> bool:
         if edited is not None and not ledger.edit(connection, wanted, payload=edited[0], headers=edited[1]):
             return False
         return bool(replay_rows(connection, [wanted], dead_only=True))
+
+    return platform.database.again(replayed)
 
 
 def replay(
@@ -130,8 +136,8 @@ def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
     Raises:
         BadArgument: ``id`` is no UUID.
     """
-    with current_app(app).database.transaction() as connection:
-        return bool(ledger.discard(connection, [parse_id(id, name="id")]))
+    wanted = [parse_id(id, name="id")]
+    return bool(current_app(app).database.again(lambda connection: ledger.discard(connection, wanted)))
 
 
 def discard(
@@ -155,8 +161,7 @@ def _each(app: Celeriac, cause: Cause, act: Any, rate: float | None, progress: A
         if act is None:
             done += len(ids)
             continue
-        with app.database.transaction() as connection:
-            count = act(connection, ids)
+        count = app.database.again(partial(act, ids=ids))
         done += count
         if progress:
             progress(done)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
@@ -16,11 +17,12 @@ from celeriac.application import current_app
 from celeriac.broker.body import decoded
 from celeriac.errors import BadArgument, JobNotFound
 from celeriac.ids import parse_id
+from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_pages, job_rows
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.upkeep import worker_rows
-from celeriac.ledger.writes.cancel import Answer, Mode
+from celeriac.ledger.writes.cancel import Answer, Mode, cancel_fitting
 from celeriac.ledger.writes.cancel import cancel as request_cancel
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 PAGE, LARGEST_PAGE = 50, 1000
 
 _BATCH = 500
+
+_MOMENT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,21 +218,35 @@ def cancel_matching(
         progress: told how many were met after each batch.
     """
     platform, met, beyond = current_app(app), 0, None
+    wanted = as_of_now(wanted, app=platform)
+    mode = Mode.HARD if hard else Mode.SOFT
     while True:
         with platform.database.reading() as connection:
             ids = job_rows.unfinished(connection, wanted, limit=_BATCH, beyond=beyond)
         if not ids:
             return met
-        met, beyond = met + len(ids), ids[-1]
-        if not dry_run:
-            _cancel(platform, ids, hard)
+        beyond = ids[-1]
+        cancel_them = partial(cancel_fitting, ids=ids, wanted=wanted, mode=mode)
+        met += len(ids) if dry_run else platform.database.again(cancel_them)
         if progress:
             progress(met)
 
 
+def as_of_now(wanted: Filter, *, app: Celeriac | None = None) -> Filter:
+    """``wanted``, but for jobs that are enqueued from now on: what is counted is what is cancelled."""
+    with current_app(app).database.reading() as connection:
+        settled = job_rows.settled(connection, wanted)
+        if settled.until is not None:
+            return settled
+        newest = job_rows.newest(connection)  # which a clock that was set back may have put into the future
+        return replace(
+            settled, until=max(clock(connection), newest + _MOMENT) if newest else clock(connection)
+        )
+
+
 def _cancel(app: Celeriac, ids: Sequence[UUID], hard: bool) -> dict[UUID, Answer]:
-    with app.database.transaction() as connection:
-        return request_cancel(connection, ids, mode=Mode.HARD if hard else Mode.SOFT)
+    mode = Mode.HARD if hard else Mode.SOFT
+    return app.database.again(lambda connection: request_cancel(connection, ids, mode=mode))
 
 
 def _state(value: JobState | str | None) -> JobState | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -53,8 +54,7 @@ class Control(CeleryControl):
     def _cancel(self, command: str, arguments: Mapping[str, Any]) -> None:
         mode = Mode.HARD if command == "terminate" or arguments.get("terminate") else Mode.SOFT
         for ids in self._by_stamp(arguments) if command == _BY_STAMP else _by_id(arguments):
-            with self.app.database.transaction() as connection:
-                cancel(connection, ids, mode=mode)
+            self.app.database.again(partial(cancel, ids=ids, mode=mode))
 
     def _by_stamp(self, arguments: Mapping[str, Any]) -> Iterator[list[UUID]]:
         wanted, beyond = _stamps(arguments.get("headers")), None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
@@ -79,8 +80,8 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     gone[JobState.FAILED] = _all(platform, ledger.prune, JobState.FAILED, age=keep.dead.total_seconds())
     if keep.results is not None:
         gone["results"] = _all(platform, ledger.forget_results, age=keep.results.total_seconds())
-    with platform.database.transaction() as connection:
-        gone["workers"] = ledger.prune_workers(connection, age=keep.longest.total_seconds())
+    age = keep.longest.total_seconds()
+    gone["workers"] = platform.database.again(partial(ledger.prune_workers, age=age))
     return gone
 
 
@@ -88,8 +89,7 @@ def _all(app: Celeriac, batch: Callable[..., int], *args: Any, **options: Any) -
     total = 0
     while True:
         began = time.monotonic()
-        with app.database.transaction() as connection:
-            count = _one(connection, batch, args, options)
+        count = app.database.again(partial(_one, batch=batch, args=args, options=options))
         total += count
         if count < _BATCH:
             return total

@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,8 +21,9 @@ from celery.backends.redis import RedisBackend
 from celery.backends.redis import ResultConsumer as RedisResultConsumer
 from celery.exceptions import TaskRevokedError
 from kombu.utils.json import loads
+from kombu.utils.objects import cached_property
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 
 from celeriac.errors import UnreadableError
@@ -32,6 +34,7 @@ from celeriac.ledger.reads.job_rows import Ending
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep.parked import fail_parked
 from celeriac.task import failures
+from celeriac.task.store_rest import Rest
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -51,7 +54,7 @@ STATUS = {
 }
 
 _LOOK = 2.0  # seconds between two looks of a waiting .get() into the ledger
-_REST = 2.0  # seconds that a failing result store is left alone by the ledger thread
+_PATIENCE = 0.5  # seconds that the ledger thread waits for a byte of the result store
 _AWAY = (RedisError, OSError, RuntimeError)  # the last is what Celery makes of many
 
 
@@ -104,12 +107,12 @@ class ResultBackend(RedisBackend):
     ResultConsumer = ResultConsumer
 
     app: Celeriac
-    _rest_until = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # redis-py's own retries would keep a ledger thread waiting for ten seconds.
-        self.connparams["retry"] = Retry(NoBackoff(), 1)
+        # Once more for a connection that was merely old; never for a store that is silent.
+        self.connparams["retry"] = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
+        self._rest = Rest()
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Nothing: before the row, nothing may need Redis. ``.get()`` subscribes."""
@@ -121,8 +124,10 @@ class ResultBackend(RedisBackend):
         if not self._in_worker:
             return super().store_result(task_id, result, state, *args, **kwargs)
         try:
+            self._rest.check()
             return super().store_result(task_id, result, state, *args, **kwargs)
         except _AWAY as exc:
+            self._rest.failed()
             logger.warning(Event.RESULT_NOT_STORED, {"job": task_id, "error": type(exc).__name__})
         except Exception as exc:
             if not isinstance(result, BaseException):
@@ -141,8 +146,10 @@ class ResultBackend(RedisBackend):
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, *args: Any, **kwargs: Any) -> Any:
         try:
+            self._rest.check()
             return super().on_chord_part_return(request, state, result, *args, **kwargs)
         except _AWAY as exc:
+            self._rest.failed()
             logger.warning(Event.CHORD_PART_LOST, {"job": request.id, "error": type(exc).__name__})
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
@@ -160,8 +167,8 @@ class ResultBackend(RedisBackend):
         body = optional_id(callback.options.get("task_id") or getattr(callback, "id", None))
         if body is not None:
             try:
-                with self.app.database.transaction() as connection:
-                    fail_parked(connection, [body], reason=failures.clean(str(exc), failures.TEXT_LIMIT))
+                reason = failures.clean(str(exc), failures.TEXT_LIMIT)
+                self.app.database.again(partial(fail_parked, ids=[body], reason=reason))
             except Exception as error:  # the keeper sees it too
                 logger.warning(Event.BODY_NOT_FAILED, {"job": body, "error": type(error).__name__})
         return found
@@ -181,17 +188,23 @@ class ResultBackend(RedisBackend):
 
     def stored_results(self, jobs: Sequence[UUID]) -> dict[UUID, str]:
         """The return values of ``jobs`` as JSON, with one request; those that Redis lost are missing."""
-        if time.monotonic() < self._rest_until:
+        if self._rest.resting:
             return {}
         try:
-            found = self.mget([self.get_key_for_task(str(job)) for job in jobs])
+            found = self._reader.mget([self.get_key_for_task(str(job)) for job in jobs])
+            self._rest.answered()
         except _AWAY as exc:
-            self._rest_until = time.monotonic() + _REST
+            self._rest.failed()
             logger.warning(Event.RESULTS_NOT_COPIED, {"jobs": len(jobs), "error": type(exc).__name__})
             return {}
         return {
             job: value for job, raw in zip(jobs, found, strict=True) if (value := _value(raw)) is not None
         }
+
+    @cached_property
+    def _reader(self) -> Any:
+        """A client that gives up soon: all outcomes of a worker wait for what it reads."""
+        return self._create_client(**self.connparams | {"socket_timeout": _PATIENCE})
 
     @property
     def _in_worker(self) -> bool:

@@ -23,6 +23,7 @@ from celery.utils.time import get_exponential_backoff_interval
 from celeriac.broker.wire import STAMP
 from celeriac.enqueue.pending import collecting, take_retry
 from celeriac.errors import BadArgument, TaskExited
+from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.cancel import is_requested
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.outcomes import Failure
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
 _CANCEL_LOOK = 1.0  # seconds between two looks of a task for a cancel request
+_CANCEL_PATIENCE = 5.0  # seconds that one of them may take
 
 _OWN_WORDS = (Retry, Ignore, Reject)
 _FOR_THE_WORKER = (WorkerShutdown, WorkerTerminate, KeyboardInterrupt)
@@ -125,6 +127,8 @@ class Task(CeleryTask):
             )
         _check_option("max_tries", cls.max_tries, least=1)
         _check_option("timeout", cls.timeout, least=0.001)
+        for name in ("retry_base", "retry_max"):
+            _check_option(name, getattr(cls, name), least=0)
 
     def _get_exec_options(self) -> dict[str, Any]:
         if self._exec_options is None:
@@ -178,7 +182,7 @@ class Task(CeleryTask):
             return False
         asked, seen = request.__dict__.get("celeriac_cancel", (0.0, False))
         if not seen and time.monotonic() - asked >= _CANCEL_LOOK:
-            with self.app.database.reading() as connection:
+            with self.app.database.reading(within=_CANCEL_PATIENCE) as connection:
                 seen = is_requested(connection, UUID(request.id))
             request.celeriac_cancel = (time.monotonic(), seen)
         return bool(seen)
@@ -308,7 +312,10 @@ class Task(CeleryTask):
         return made
 
     def backoff(self, failed: int) -> float:
-        """Seconds from the ``failed``-th failed attempt to the next one."""
+        """Seconds from the ``failed``-th failed attempt to the next one; no longer than the ledger counts."""
+        return bounded(self._backoff(failed))
+
+    def _backoff(self, failed: int) -> float:
         settings = self.app.settings
         jitter = getattr(self, "retry_jitter", None)
         factor = getattr(self, "retry_backoff", None)
@@ -357,5 +364,5 @@ def _declared(kind: type) -> set[str]:
 def _check_option(name: str, value: object, *, least: float) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
         raise BadArgument(name, f"wanted a number of at least {least:g}, found {value!r}")

@@ -174,6 +174,12 @@ def test_an_eta_waits_in_the_ledger(house: House, eta: datetime, due: datetime) 
     assert not house.messages()
 
 
+def test_a_countdown_of_ages_ago_is_due_now(house: House) -> None:
+    found = house.job(house.send("add", 1, 2, countdown=-1e300))
+    assert found.state is JobState.PENDING
+    assert found.next_attempt_after < datetime.now(UTC)
+
+
 def test_a_countdown_is_counted_by_the_database(house: House) -> None:
     found = house.job(house.send("add", 1, 2, countdown=90))
     assert abs((found.next_attempt_after - found.queued).total_seconds() - 90) < 0.1
@@ -290,6 +296,16 @@ REFUSED: dict[str, tuple[str, Mapping[str, Any]]] = {
     "a countdown of ages": ("countdown", {"countdown": 1e12}),
     "an eta beyond the year 9000": ("eta", {"eta": datetime(9000, 1, 1, tzinfo=UTC)}),
     "an eta at the end of time": ("eta", {"eta": datetime.max}),
+    "an eta before the first year in UTC": (
+        "eta",
+        {"eta": datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))},
+    ),
+    "a header that is no JSON": ("headers['when']", {"headers": {"when": datetime(2026, 1, 1, tzinfo=UTC)}}),
+    "a header that is NaN": ("headers['x'][0]", {"headers": {"x": [math.nan]}}),
+    "a header with integers as keys": ("headers['x']", {"headers": {"x": {1: 2}}}),
+    "a header of 5,000 digits": ("headers['x']", {"headers": {"x": 10**5000}}),
+    "a header that is nested too deep": ("headers['x']", {"headers": {"x": _deep(900)}}),
+    "a time limit of one": ("headers['timelimit']", {"headers": {"timelimit": [1]}}),
     "an eta in words": ("eta", {"eta": "tomorrow"}),
     "an expiry beyond the year 9000": ("expires", {"expires": datetime(9000, 1, 1, tzinfo=UTC)}),
     "an expiry in words": ("expires", {"expires": "tomorrow"}),
@@ -318,7 +334,7 @@ REFUSED: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 
 #: Their name is the way down, or a part of it.
-_DEEP = {"what contains itself", "what is nested too deep"}
+_DEEP = {"what contains itself", "what is nested too deep", "a header that is nested too deep"}
 
 
 @pytest.mark.parametrize("name", REFUSED)

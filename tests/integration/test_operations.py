@@ -16,6 +16,7 @@ from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.errors import BadArgument
 from celeriac.factory import build
+from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.upkeep import worker_rows
@@ -25,7 +26,7 @@ from celeriac.ledger.writes.cancel import Answer
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.operate import dead_letters
 from celeriac.operate.dead_letters import Cause
-from celeriac.operate.job import cancel, cancel_all, job, jobs
+from celeriac.operate.job import as_of_now, cancel, cancel_all, cancel_matching, job, jobs
 from celeriac.operate.retention import Retention, prune
 from celeriac.settings import Settings
 from tests.support import wait_until
@@ -195,6 +196,17 @@ def test_cancelling_by_filter_counts_first_and_spares_the_rest(platform: Celeria
     assert cancel_all(task="tests.mail", app=platform) == 3
     assert {UUID(found.id) for found in jobs(state="cancelled", app=platform)} == set(ids)
     assert job(str(other), app=platform).state is JobState.PENDING
+
+
+def test_a_cancel_of_a_filter_is_of_what_was_counted(platform: Celeriac) -> None:
+    """While somebody reads the question, others go on enqueuing."""
+    for _ in range(3):
+        enqueued(platform, "a")
+    wanted = as_of_now(Filter(task="tests.mail"), app=platform)
+    later = enqueued(platform, "a")
+    assert cancel_matching(wanted, dry_run=True, app=platform) == 3
+    assert cancel_matching(wanted, app=platform) == 3
+    assert job(str(later), app=platform).state is JobState.PENDING
 
 
 def test_dead_letters_are_grouped_by_their_cause(platform: Celeriac) -> None:

@@ -100,11 +100,15 @@ def test_every_transaction_may_have_a_connection_of_its_own(database: Database) 
 
 
 def test_nothing_is_left_behind_in_a_session(database: Database) -> None:
+    """What is set when a connection is made is set for our own sessions alone: see ``ledger.preparing``."""
+    with database.reading() as connection:
+        at_first = connection.exec_driver_sql(LEFT_BEHIND).scalars().all()
     for step in [*STEPS, *STEPS[1:] * 6]:  # psycopg would prepare what it sees for the sixth time
         with database.transaction() as connection:
             step(connection)
     with database.reading() as connection:
-        assert connection.exec_driver_sql(LEFT_BEHIND).scalars().all() == []
+        assert connection.exec_driver_sql(LEFT_BEHIND).scalars().all() == at_first
+    assert all(name.startswith("setting ") for name in at_first)
 
 
 def test_statements_are_prepared_where_that_is_allowed(postgres_url: str) -> None:

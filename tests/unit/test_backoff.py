@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
 from celeriac.application import Celeriac
+from celeriac.errors import BadArgument
 from celeriac.factory import build
+from celeriac.ledger.schema.delays import LONGEST
 from celeriac.settings import Settings
 from celeriac.task.task import Task
 
@@ -43,6 +46,23 @@ def test_the_delay_doubles_with_each_failed_attempt() -> None:
 @pytest.mark.parametrize("failed", [6, 7, 100, 100_000])
 def test_the_delay_has_a_ceiling(failed: int) -> None:
     assert a_task(retry_jitter=False).backoff(failed) == 3600
+
+
+@pytest.mark.parametrize("options", [{"retry_base": 1e13, "retry_max": 1e13}, {"retry_max": math.inf}])
+def test_no_delay_is_longer_than_the_ledger_counts(options: dict[str, float]) -> None:
+    assert 3600 < a_task(**options).backoff(100) <= LONGEST
+
+
+@pytest.mark.parametrize("options", [{"retry_backoff": 1e300, "retry_backoff_max": 1e300}])
+def test_celerys_own_backoff_is_bounded_too(options: dict[str, float]) -> None:
+    assert 0 <= a_task(**options).backoff(3) <= LONGEST
+
+
+@pytest.mark.parametrize("name", ["retry_base", "retry_max"])
+@pytest.mark.parametrize("value", [math.nan, -1, "soon"])
+def test_a_base_that_is_no_number_is_refused(name: str, value: object) -> None:
+    with pytest.raises(BadArgument, match=name):
+        a_task(**{name: value}).backoff(1)
 
 
 def test_up_to_a_tenth_is_added_by_chance() -> None:

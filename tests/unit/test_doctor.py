@@ -22,6 +22,7 @@ from celeriac.operate.doctor import (
     schedules,
     settings,
     status,
+    turns,
     workers,
 )
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, ok, warn
@@ -235,6 +236,16 @@ def test_sound_workers_are_well() -> None:
 )
 def test_ill_workers_are_found(values: dict[str, Any], check: str, level: Level) -> None:
     assert of_workers(**values)[check] is level
+
+
+def test_a_worker_that_cannot_record_outcomes_is_found() -> None:
+    assert found(turns.judge(turns.Facts(troubled=[]))) == {"outcomes": OK}
+    (finding,) = turns.judge(turns.Facts(troubled=[("celery@one", "refused:\nno")]))
+    assert (finding.level, finding.sentence.startswith("celery@one: refused"), "\n" in finding.sentence) == (
+        FAIL,
+        True,
+        False,
+    )
 
 
 # Beat

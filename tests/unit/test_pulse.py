@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,9 +35,10 @@ def test_a_process_that_is_well_is_live_and_ready() -> None:
         ({"ledger": None}, True, "the ledger does not answer"),
         ({"ledger": 13}, True, "the ledger does not answer"),
         ({"connected": False}, True, "no connection to the broker"),
+        ({"trouble": "outcomes cannot be written for 9 s"}, True, "cannot be written"),
     ],
 )
-def test_a_process_that_is_ill_is_told_why(change: dict[str, float], live: bool, reason: str) -> None:
+def test_a_process_that_is_ill_is_told_why(change: dict[str, Any], live: bool, reason: str) -> None:
     found = judge(replace(WELL, **change), now=1002, silence=12)
     assert (found.live, found.ready) == (live, False)
     assert reason in str(found.reason)

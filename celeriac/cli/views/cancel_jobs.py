@@ -15,7 +15,7 @@ from celeriac.cli.progress import advancing
 from celeriac.display import counted
 from celeriac.errors import JobNotFound
 from celeriac.ledger.writes.cancel import Answer
-from celeriac.operate.job import cancel, job
+from celeriac.operate.job import as_of_now, cancel, job
 from celeriac.operate.job import cancel_matching as cancel_all
 from celeriac.operate.listing import Filter, JobState, resolve
 
@@ -63,6 +63,7 @@ def cancel_matching(
     """Cancel all unfinished jobs that fit."""
     if wanted == Filter():
         raise click.UsageError("name ids or a filter; --since 9999d means every job")
+    wanted = as_of_now(wanted, app=app)  # what is enqueued while somebody reads the question is not meant
     count = cancel_all(wanted, dry_run=True, app=app)
     if dry_run:
         _would(ctx, count, as_json=as_json)

@@ -6,35 +6,36 @@ No statement of the ledger stands here.
 from __future__ import annotations
 
 import os
+import random
 import select
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from celeriac.errors import LedgerUnfit
+from celeriac.ledger.connection import preparing
+from celeriac.ledger.connection.error_kinds import is_conflict
+from celeriac.ledger.connection.preparing import within
 from celeriac.ledger.connection.watchdog import WATCHDOG
 
+T = TypeVar("T")
+
 #: Errors that say that the database cannot be reached now, and nothing of the statement.
-UNREACHABLE = (OperationalError, InterfaceError, TimeoutError, ConnectionError)
+UNREACHABLE = (OperationalError, InterfaceError, TimeoutError, ConnectionError, LedgerUnfit)
 
 #: How long a connection lives. The database's clock is read when it is made: this bounds the drift.
 _RECYCLE = 900  # seconds
 
-#: Of PostgreSQL. A plan for each execution takes as long as the execution, when it is of a few rows.
-_PLANS = (
-    "plan_cache_mode = force_generic_plan",
-    "enable_seqscan = off",
-    "enable_hashjoin = off",
-    "enable_mergejoin = off",
-)
-
+#: Of a transaction that PostgreSQL ends for another's sake, and seconds between two of them, at most.
+_TRIES, _PAUSE = 5, 0.05
 
 #: PQTRANS_IDLE (postgresql.org/docs/current/libpq-status.html).
 _IDLE = 0
@@ -51,6 +52,8 @@ class Database:
         by_key: for statements that name their rows by key, and nothing else: PostgreSQL plans each of them
             once, and in no other way than through the key. What fits a table of three rows would otherwise
             stay in use while it fills up.
+        longest: seconds that a statement may take, and that an answer is waited for; None: no bound. To be
+            changed before the first use.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class Database:
         prepared: bool = True,
         patience: float = 1.5,
         by_key: bool = False,
+        longest: float | None = None,
     ) -> None:
         self.url = url
+        self.longest = longest
         self._by_key = by_key
         self.dialect = url.get_backend_name()
         self._pool = pool
@@ -74,7 +79,14 @@ class Database:
 
     def by_key(self) -> Database:
         """The same database, through one connection of its own, for statements that name rows by key."""
-        return Database(self.url, pool=1, prepared=self._prepared, patience=self._patience, by_key=True)
+        return Database(
+            self.url,
+            pool=1,
+            prepared=self._prepared,
+            patience=self._patience,
+            by_key=True,
+            longest=self.longest,
+        )
 
     @property
     def engine(self) -> Engine:
@@ -93,24 +105,45 @@ class Database:
         """A durable write transaction, committed when the block ends well.
 
         Args:
-            within: seconds after which the connection is cut, if it has not ended. PostgreSQL only; SQLite is
-                bounded by its own busy timeout.
+            within: seconds after which the connection is cut, if it has not ended; ``longest`` otherwise.
+                PostgreSQL only; SQLite is bounded by its own busy timeout.
         """
-        with self.engine.connect() as connection, self._watched(connection, within):
+        with self.engine.connect() as connection, self._watched(connection.connection, within):
             # Begun and ended by hand: the connections stay in autocommit, so that a single
             # statement pays for nothing but itself.
-            connection.exec_driver_sql(self._begin)
+            connection.exec_driver_sql(self._begin(connection))
             try:
+                if within is not None and within > (self.longest or within) and self.dialect != "sqlite":
+                    connection.exec_driver_sql(preparing.at_most(within))
                 yield connection
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
                 _roll_back(connection)
                 raise
 
+    def again(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` returns in a transaction of its own.
+
+        Done once more when PostgreSQL ended it for another's sake: a deadlock, a serialization failure.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                with self.transaction() as connection:
+                    return work(connection)
+            except DBAPIError as exc:
+                if not (left and is_conflict(exc)):
+                    raise
+            time.sleep(random.uniform(0, _PAUSE))
+        raise AssertionError("the last try returns or raises")
+
     @contextmanager
-    def statement(self) -> Iterator[Connection]:
-        """A connection whose statements are each a transaction of their own."""
-        with self.engine.connect() as connection:
+    def statement(self, *, within: float | None = None) -> Iterator[Connection]:
+        """A connection whose statements are each a transaction of their own.
+
+        Args:
+            within: as of ``transaction``, for all of them.
+        """
+        with self.engine.connect() as connection, self._watched(connection.connection, within):
             yield connection
 
     @contextmanager
@@ -122,7 +155,8 @@ class Database:
         pooled = self.engine.raw_connection()
         driver: Any = pooled.driver_connection
         try:
-            yield pooled
+            with self._watched(pooled, None):
+                yield pooled
         except BaseException as exc:
             if driver.closed:
                 pooled.invalidate(exc)
@@ -130,20 +164,30 @@ class Database:
         finally:
             pooled.close()
 
-    def _watched(self, connection: Connection, within: float | None) -> AbstractContextManager[object]:
-        if within is None or self.dialect == "sqlite":
-            return nullcontext()
-        driver: Any = connection.connection.driver_connection
-        return WATCHDOG.watching(driver.fileno(), within=within)
+    @contextmanager
+    def _watched(self, pooled: PoolProxiedConnection, within: float | None) -> Iterator[None]:
+        """Cut the connection when the block takes too long; then the idle ones are of no use either."""
+        bound = self.longest if within is None else within
+        if bound is None or self.dialect == "sqlite":
+            yield
+            return
+        driver: Any = pooled.driver_connection
+        with WATCHDOG.watching(driver.fileno(), within=bound) as watch:
+            try:
+                yield
+            finally:
+                if watch.fired:  # whatever stands in between and is silent is so for all of them
+                    self.close()
 
     #: A connection to read with; it takes no lock and holds no snapshot between statements.
     reading = statement
 
-    @property
-    def _begin(self) -> str:
+    def _begin(self, connection: Connection) -> str:
         # On SQLite a deferred transaction that reads first and writes later fails at once when
         # another wrote in between, whatever the busy timeout (sqlite.org/isolation.html).
-        return "BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN"
+        if self.dialect == "sqlite":
+            return "BEGIN IMMEDIATE"
+        return preparing.begin(self.longest) if connection.info.get("pooled") else "BEGIN"
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""
@@ -167,8 +211,7 @@ class Database:
 
 def server_clock(pooled: PoolProxiedConnection) -> float:
     """PostgreSQL's clock now, as seconds since 1970, from the reading taken at connect. No round trip."""
-    assert pooled.record_info is not None
-    return float(pooled.record_info["clock"]) + time.monotonic()
+    return float(pooled.info["clock"]) + time.monotonic()
 
 
 def _refuse_if_closed(
@@ -221,16 +264,19 @@ def _create(database: Database) -> Engine:
         return engine
     patience = database._patience
 
-    def connect_in_time(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> DBAPIConnection:
-        # libpq takes at least two seconds to give up on a server that accepts and stays silent.
-        return _within(patience, lambda: dialect.connect(*args, **params), dialect)
+    by_key = database._by_key and database._prepared
 
-    event.listen(engine, "do_connect", connect_in_time)
-    event.listen(engine, "connect", _read_clock)
+    def connect(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> DBAPIConnection:
+        def made() -> Any:
+            driver = dialect.connect(*args, **params)
+            with WATCHDOG.watching(driver.fileno(), within=patience):
+                return preparing.prepare(driver, entry.info, longest=database.longest, by_key=by_key)
+
+        return cast(DBAPIConnection, within(patience, made, dialect.loaded_dbapi.OperationalError))
+
+    event.listen(engine, "do_connect", connect)  # before SQLAlchemy has questions of its own
     event.listen(engine, "checkout", _refuse_if_closed)
     event.listen(engine, "checkin", _drop_if_busy)
-    if database._by_key and database._prepared:
-        event.listen(engine, "connect", _plan_once)
     return engine
 
 
@@ -241,61 +287,13 @@ def _sqlite_arguments(database: Database) -> dict[str, Any]:
 def _postgresql_arguments(database: Database) -> dict[str, Any]:
     return {
         "application_name": "celeriac",
+        "client_encoding": "utf8",  # whatever the role or the environment says; PgBouncer keeps it, too
         "prepare_threshold": 5 if database._prepared else None,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "tcp_user_timeout": 11_000,  # milliseconds; while an answer is waited for, there are no keepalives
     }
-
-
-def _within(patience: float, connect: Any, dialect: Any) -> DBAPIConnection:
-    outcome: list[Any] = []
-    gave_up = threading.Event()
-    done = threading.Event()
-
-    def attempt() -> None:
-        try:
-            made = connect()
-            if gave_up.is_set():
-                made.close()
-            outcome.append(made)
-        except BaseException as exc:  # handed to the caller, whatever it is
-            outcome.append(exc)
-        done.set()
-
-    threading.Thread(target=attempt, name="ledger-connect", daemon=True).start()
-    if not done.wait(patience):
-        gave_up.set()
-        raise dialect.loaded_dbapi.OperationalError(f"no connection within {patience:g} seconds")
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    made: DBAPIConnection = outcome[0]
-    return made
-
-
-def _read_clock(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    before = time.monotonic()
-    cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
-    middle = (before + time.monotonic()) / 2
-    assert entry.record_info is not None
-    entry.record_info["clock"] = cursor.fetchall()[0][0] - middle
-    cursor.close()
-    connection.rollback()
-
-
-def _plan_once(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    driver: Any = connection
-    cursor = connection.cursor()
-    cursor.execute("SELECT pg_backend_pid()")
-    if (
-        cursor.fetchall()[0][0] == driver.info.backend_pid
-    ):  # or a pooler would hand the session on as it is then
-        for setting in _PLANS:
-            cursor.execute(f"SET {setting}")
-    cursor.close()
-    connection.rollback()
 
 
 def _prepare_sqlite(connection: Any, entry: ConnectionPoolEntry) -> None:

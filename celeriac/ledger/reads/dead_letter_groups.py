@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Delete, Select, Update, and_, bindparam, dele
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import unindexed
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS
 
 _EXAMPLE = 300  # characters
@@ -100,7 +101,8 @@ def _groups() -> Select[Any]:
 
 @lru_cache
 def _discard(dialect: str) -> Delete:
-    return delete(JOBS).where(batch.among(dialect, JOBS.c.id), unindexed(JOBS.c.state) == JobState.FAILED)
+    dead = in_order(batch.among(dialect, JOBS.c.id), unindexed(JOBS.c.state) == JobState.FAILED)
+    return delete(JOBS).where(JOBS.c.id.in_(dead))
 
 
 @lru_cache

@@ -166,6 +166,12 @@ def unfinished(
     return list(connection.execute(statement.order_by(JOBS.c.id).limit(limit)).scalars())
 
 
+def newest(connection: Connection) -> datetime | None:
+    """When the last job was accepted; None when there is none."""
+    found: datetime | None = connection.execute(select(func.max(JOBS.c.queued))).scalar_one()
+    return found
+
+
 def endings(connection: Connection, jobs: Sequence[UUID]) -> dict[UUID, Ending]:
     """How far each of ``jobs`` is; those without a row are missing."""
     dialect = connection.dialect.name

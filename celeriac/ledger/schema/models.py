@@ -167,6 +167,7 @@ class Worker(Base):
     started: Mapped[datetime]
     heartbeat: Mapped[datetime]
     stopped: Mapped[datetime | None]  # null: alive, or died without a word
+    trouble: Mapped[str | None] = mapped_column(Text)  # why it cannot record outcomes; null: it can
 
     __table_args__ = (Index("workers_by_heartbeat", "heartbeat"),)
 

@@ -14,6 +14,7 @@ from sqlalchemy import cast as sql_cast
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Instant, now, once, unindexed
 from celeriac.ledger.schema.lifecycle import WAITING
+from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes.claims import Message
 
@@ -112,5 +113,5 @@ def _take_due() -> Update:
 
 @lru_cache
 def _unmark(dialect: str) -> Update:
-    waiting = unindexed(JOBS.c.state).in_(sorted(WAITING))
-    return update(JOBS).where(batch.among(dialect, JOBS.c.id), waiting).values(dispatched=null())
+    waiting = in_order(batch.among(dialect, JOBS.c.id), unindexed(JOBS.c.state).in_(sorted(WAITING)))
+    return update(JOBS).where(JOBS.c.id.in_(waiting)).values(dispatched=null())

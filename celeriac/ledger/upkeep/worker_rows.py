@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import after, now
@@ -128,6 +128,20 @@ def attempts_of(connection: Connection, ids: Collection[UUID], *, limit: int) ->
 
 def _seen(*, clock: datetime, **row: Any) -> WorkerSeen:
     return WorkerSeen(**row, silent=clock - row["heartbeat"])
+
+
+def tell_trouble(connection: Connection, worker: UUID, trouble: str | None) -> None:
+    """Write why a worker cannot record outcomes; None: it can."""
+    connection.execute(update(WORKERS).where(WORKERS.c.id == worker).values(trouble=trouble))
+
+
+def troubled(connection: Connection, *, within: timedelta) -> list[tuple[str, str]]:
+    """Names and troubles of the workers that have one and have been heard of ``within`` that span."""
+    c = WORKERS.c
+    since = select(after(-within.total_seconds())).scalar_subquery()
+    living = and_(c.heartbeat >= since, c.stopped.is_(None), c.trouble.is_not(None))
+    found = connection.execute(select(c.hostname, c.trouble).where(living).order_by(c.hostname))
+    return [(row.hostname, row.trouble) for row in found]
 
 
 def sign_off(connection: Connection, worker: UUID) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
-from celeriac.errors import EnqueueUncertain, LedgerUnavailable
+from sqlalchemy.exc import DBAPIError
+
+from celeriac.errors import EnqueueUncertain, LedgerUnavailable, LedgerUnfit
 from celeriac.ledger.connection.database import UNREACHABLE, Database, server_clock
+from celeriac.ledger.connection.error_kinds import is_conflict, is_of_values, unfit
 from celeriac.ledger.connection.watchdog import WATCHDOG
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes import new_jobs as rows
@@ -46,8 +49,8 @@ def accept(database: Database, job: NewJob, *, within: float) -> bool:
         except _Lost as lost:
             if time.monotonic() >= end - 0.1:
                 raise EnqueueUncertain(str(job.id)) from lost.__cause__
-        except (*UNREACHABLE, database.errors.OperationalError, database.errors.InterfaceError) as exc:
-            raise LedgerUnavailable(_reason(exc)) from exc
+        except (*UNREACHABLE, database.errors.Error) as exc:
+            _refuse(exc)
 
 
 def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float) -> set[UUID]:
@@ -69,11 +72,11 @@ def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float) -> 
                 within=patience((len(job.payload) for job in jobs), within)
             ) as connection:
                 new = enqueue_all(connection, jobs)
-        except UNREACHABLE as exc:
+        except (*UNREACHABLE, DBAPIError) as exc:
             if new is not None:
                 return accept_again(database, jobs, new, within=within)
-            if not (left and _is_deadlock(exc)):
-                raise LedgerUnavailable(_reason(exc)) from exc
+            if not (left and is_conflict(exc)):
+                _refuse(exc)
         else:
             return new
 
@@ -93,9 +96,15 @@ def accept_again(database: Database, jobs: Sequence[NewJob], new: set[UUID], *, 
         raise uncertain from exc
 
 
-def _is_deadlock(error: BaseException) -> bool:
-    """Whether another producer's transaction had the same keys in another order."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None) == "40P01"
+def _refuse(error: Exception) -> NoReturn:
+    """Tell the caller that the row was not taken; in a sentence of ours, if the database is the reason."""
+    if isinstance(error, LedgerUnfit):
+        raise error
+    if (found := unfit(error)) is not None:
+        raise found from error
+    if isinstance(error, UNREACHABLE) or not is_of_values(error):
+        raise LedgerUnavailable(_reason(error)) from error
+    raise error
 
 
 def patience(sizes: Iterable[int], within: float) -> float:
@@ -111,8 +120,8 @@ def _accept_here(database: Database, job: NewJob) -> bool:
     try:
         with database.statement() as connection:
             return bool(rows.enqueue(connection, [job]))
-    except UNREACHABLE as exc:
-        raise LedgerUnavailable(_reason(exc)) from exc
+    except (*UNREACHABLE, DBAPIError) as exc:
+        _refuse(exc)
 
 
 def _insert(database: Database, job: NewJob, end: float) -> bool:

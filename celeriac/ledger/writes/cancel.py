@@ -8,11 +8,24 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Update, bindparam, case, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Update,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    update,
+)
 
+from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 
 
@@ -62,6 +75,20 @@ def _not_ended(connection: Connection, ids: Sequence[UUID], answers: dict[UUID, 
     return waiting
 
 
+def cancel_fitting(
+    connection: Connection, ids: Sequence[UUID], wanted: Filter, *, mode: Mode = Mode.SOFT
+) -> int:
+    """Cancel those of ``ids`` that are not terminal and fit ``wanted`` still; return how many.
+
+    Args:
+        wanted: ``settled``.
+    """
+    dialect = connection.dialect.name
+    open_ones = JOBS.c.state.not_in(sorted(TERMINAL))
+    statement = _cancelling(batch.among(dialect, JOBS.c.id), open_ones, *wanted.conditions())
+    return len(connection.execute(statement, batch.ids(dialect, ids) | {"mode": str(mode)}).all())
+
+
 def is_requested(connection: Connection, job: UUID) -> bool:
     """Whether somebody asked that a running job stop."""
     asked = select(JOBS.c.cancel_requested).where(JOBS.c.id == job)
@@ -75,12 +102,16 @@ def _states(dialect: str) -> Select[Any]:
 
 @lru_cache
 def _cancel(dialect: str) -> Update:
+    return _cancelling(batch.among(dialect, JOBS.c.id), JOBS.c.state.not_in(sorted(TERMINAL)))
+
+
+def _cancelling(*which: ColumnElement[bool]) -> Update:
     c = JOBS.c
     waits = c.state.in_(sorted(WAITING))
     mode = bindparam("mode", type_=c.cancel_requested.type)
     return (
         update(JOBS)
-        .where(batch.among(dialect, c.id), c.state.not_in(sorted(TERMINAL)))
+        .where(c.id.in_(in_order(*which)))
         .values(
             state=case((waits, literal(JobState.CANCELLED.value)), else_=c.state),
             finished=case((waits, now())),

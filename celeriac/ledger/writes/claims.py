@@ -27,6 +27,7 @@ from sqlalchemy import (
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Seconds, after, now, unindexed
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS
 
 
@@ -117,7 +118,8 @@ def release(
         delay: seconds before they may be claimed again.
 
     Returns:
-        The ids that were given back; the others were not this attempt of this worker any more.
+        The ids that were given back; the others were not this attempt of this worker any more, or are
+        locked by another transaction.
     """
     dialect = connection.dialect.name
     rows = [{"id": job, "attempt": attempt} for job, attempt in held]
@@ -182,17 +184,24 @@ def claiming(dialect: str) -> Update:
 
 @lru_cache
 def _release(dialect: str) -> Update:
-    held = batch.relation(dialect, _HELD)
+    given = batch.relation(dialect, _HELD)
     cancelled = JOBS.c.cancel_requested.is_not(None)
-    return (
-        update(JOBS)
+    held = (
+        select(JOBS.c.id)
         .where(
             batch.among(dialect, JOBS.c.id),  # or the key might be the last thing that is looked at
-            JOBS.c.id == held.c.id,
-            JOBS.c.try_count == held.c.attempt,
+            JOBS.c.id == given.c.id,
+            JOBS.c.try_count == given.c.attempt,
             unindexed(JOBS.c.state) == JobState.RUNNING,
             unindexed(JOBS.c.worker_id) == bindparam("worker", type_=JOBS.c.worker_id.type),
         )
+        .order_by(JOBS.c.id)
+        .with_for_update(of=JOBS, skip_locked=True, key_share=True)
+        .subquery("held")
+    )
+    return (
+        update(JOBS)
+        .where(JOBS.c.id == held.c.id)
         .values(
             state=case((cancelled, literal(JobState.CANCELLED.value)), else_=literal(JobState.PENDING.value)),
             finished=case((cancelled, now())),
@@ -252,9 +261,10 @@ def _running_attempts(dialect: str) -> Select[Any]:
 @lru_cache
 def _expire(dialect: str) -> Update:
     c = JOBS.c
+    over = (batch.among(dialect, c.id), unindexed(c.state).in_(sorted(WAITING)), c.expires <= now())
     return (
         update(JOBS)
-        .where(batch.among(dialect, c.id), unindexed(c.state).in_(sorted(WAITING)), c.expires <= now())
+        .where(c.id.in_(in_order(*over, skip=True)))
         .values(
             state=JobState.CANCELLED,
             finished=now(),

@@ -11,6 +11,7 @@ from sqlalchemy import cast, null, select, union_all
 
 from celeriac.ledger.connection.compiled_statement import Straight
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.error_kinds import is_of_values
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.claims import Claimed, claim, claiming, won
@@ -41,11 +42,12 @@ def exchange(
         values |= completions(_DIALECT, completed, worker)
     if ids:
         values |= batch.ids(_DIALECT, ids)
-    lost = database.errors.OperationalError, database.errors.InterfaceError
     try:
         with database.driver() as pooled:
             rows = _statement(bool(completed), bool(ids)).run(pooled.driver_connection, values).fetchall()
-    except lost as exc:
+    except database.errors.Error as exc:
+        if is_of_values(exc):
+            raise
         raise ConnectionError(str(exc)) from exc
     if not (completed and ids):
         return recorded(rows if completed else ()), won(rows if ids else ())

@@ -12,7 +12,9 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Connection,
+    FromClause,
     Insert,
+    Select,
     String,
     Text,
     Update,
@@ -25,12 +27,15 @@ from sqlalchemy import (
     literal,
     null,
     or_,
+    select,
     update,
 )
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now, unindexed
+from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
 from celeriac.names import NAME_LENGTH
@@ -82,7 +87,8 @@ class Outcome:
 def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID) -> dict[UUID, JobState]:
     """Write what attempts of ``worker`` came to; return the state that each accepted one led to.
 
-    An outcome that is missing from the answer came too late: the attempt was taken from this worker.
+    An outcome that is missing from the answer came too late: the attempt was taken from this worker. Or its
+    row is locked by another transaction, see ``locked``: no outcome waits for a stranger.
     """
     completed = [o for o in outcomes if o.state is JobState.COMPLETED]
     replaced = [o for o in outcomes if o.state is JobState.PENDING]
@@ -95,6 +101,14 @@ def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID)
     for outcome in replaced:
         accepted |= _record_replaced(connection, outcome, worker)
     return accepted
+
+
+def locked(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID) -> set[UUID]:
+    """Those of ``outcomes`` whose attempts ``worker`` holds still: another transaction has their rows."""
+    dialect = connection.dialect.name
+    parameters = batch.ids(dialect, [o.id for o in outcomes], name="given") | {"worker": worker}
+    held = {(row.id, row.try_count) for row in connection.execute(_still_held(dialect), parameters)}
+    return {o.id for o in outcomes if (o.id, o.attempt) in held}
 
 
 _COMPLETED: Mapping[str, Any] = {"id": JOBS.c.id.type, "attempt": JOBS.c.try_count.type, "result": Text()}
@@ -139,7 +153,7 @@ def _record_unsuccessful(
             "id": o.id,
             "attempt": o.attempt,
             "state": str(o.state),
-            "delay": o.delay,
+            "delay": bounded(o.delay),
             "max_tries": o.max_tries or 0,
             "failure": o.failure.line if o.failure else None,
         }
@@ -164,7 +178,7 @@ def _record_replaced(connection: Connection, outcome: Outcome, worker: UUID) -> 
         "attempt": outcome.attempt,
         "worker": worker,
         "parked": outcome.parked,
-        "delay": outcome.message.delay if outcome.message else 0.0,
+        "delay": bounded(outcome.message.delay) if outcome.message else 0.0,
     }
     state = connection.execute(_replaced(), parameters).scalar()
     if state is None or state == JobState.CANCELLED:
@@ -216,13 +230,27 @@ def _worker() -> Any:
     return bindparam("worker", type_=JOBS.c.worker_id.type)
 
 
+def _mine(dialect: str, given: FromClause) -> FromClause:
+    """What was told of the attempts that are this worker's, each row locked in the order of ids.
+
+    One that another transaction has locked is left out: nobody's outcome waits for a stranger.
+    """
+    return (
+        select(*given.c)
+        .where(_named(dialect), _held(_worker(), given.c.id, given.c.attempt))
+        .order_by(JOBS.c.id)
+        .with_for_update(of=JOBS, skip_locked=True, key_share=True)
+        .subquery("mine")
+    )
+
+
 @lru_cache
 def completing(dialect: str) -> Update:
     """The statement that records completed attempts; ``completions`` has its parameters."""
-    given = batch.relation(dialect, _COMPLETED)
+    given = _mine(dialect, batch.relation(dialect, _COMPLETED))
     return (
         update(JOBS)
-        .where(_named(dialect), _held(_worker(), given.c.id, given.c.attempt))
+        .where(JOBS.c.id == given.c.id)
         .values(
             state=JobState.COMPLETED,
             finished=now(),
@@ -236,7 +264,7 @@ def completing(dialect: str) -> Update:
 
 @lru_cache
 def _unsuccessful(dialect: str) -> Update:
-    given = batch.relation(dialect, _OTHERS)
+    given = _mine(dialect, batch.relation(dialect, _OTHERS))
     limit = case((given.c.max_tries > JOBS.c.max_tries, given.c.max_tries), else_=JOBS.c.max_tries)
     wanted = given.c.state
     given_up = or_(wanted == JobState.ERROR.value, wanted == JobState.FAILED.value)
@@ -249,7 +277,7 @@ def _unsuccessful(dialect: str) -> Update:
     again = state == JobState.ERROR.value
     return (
         update(JOBS)
-        .where(_named(dialect), _held(_worker(), given.c.id, given.c.attempt))
+        .where(JOBS.c.id == given.c.id)
         .values(
             state=state,
             max_tries=limit,
@@ -264,13 +292,20 @@ def _unsuccessful(dialect: str) -> Update:
 
 
 @lru_cache
+def _still_held(dialect: str) -> Select[Any]:
+    mine = and_(unindexed(JOBS.c.state) == JobState.RUNNING, unindexed(JOBS.c.worker_id) == _worker())
+    return select(JOBS.c.id, JOBS.c.try_count).where(_named(dialect), mine)
+
+
+@lru_cache
 def _replaced() -> Update:
     parked: Any = bindparam("parked", type_=Boolean)
     delay: Any = bindparam("delay", type_=Seconds)
     cancelled = JOBS.c.cancel_requested.is_not(None)
+    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"))
     return (
         update(JOBS)
-        .where(_held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt")))
+        .where(JOBS.c.id.in_(in_order(mine, skip=True)))
         .values(
             state=case((cancelled, literal(JobState.CANCELLED.value)), else_=literal(JobState.PENDING.value)),
             try_count=JOBS.c.try_count - 1,

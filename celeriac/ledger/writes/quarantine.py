@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Seconds, after, now, unindexed
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS, BackgroundJob
 
 
@@ -89,9 +90,14 @@ def _bury(dialect: str) -> Insert:
 def _postpone(dialect: str) -> Update:
     c = JOBS.c
     too_long = and_(c.unknown_since.is_not(None), c.unknown_since <= after(bindparam("limit", type_=Seconds)))
+    waiting = (
+        batch.among(dialect, c.id),
+        unindexed(c.state).in_(sorted(WAITING)),
+        c.dispatched.is_not(None),
+    )
     return (
         update(JOBS)
-        .where(batch.among(dialect, c.id), unindexed(c.state).in_(sorted(WAITING)), c.dispatched.is_not(None))
+        .where(c.id.in_(in_order(*waiting, skip=True)))
         .values(
             unknown_since=func.coalesce(c.unknown_since, now()),
             state=case((too_long, literal(JobState.FAILED.value)), else_=c.state),

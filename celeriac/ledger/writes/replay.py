@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Update, case, null, update
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import now, unindexed
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 
 #: Tries of a job that never gives up; as many as the column holds.
@@ -36,7 +37,7 @@ def _replay(dialect: str, dead_only: bool) -> Update:
     again = unindexed(c.state).in_([JobState.FAILED] if dead_only else [JobState.FAILED, JobState.CANCELLED])
     return (
         update(JOBS)
-        .where(batch.among(dialect, c.id), again)
+        .where(c.id.in_(in_order(batch.among(dialect, c.id), again)))
         .values(
             state=JobState.PENDING,
             max_tries=case((tries > ENDLESS - c.try_count, ENDLESS), else_=tries + c.try_count),

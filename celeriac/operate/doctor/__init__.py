@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac.display import safe
-from celeriac.errors import CeleriacError
-from celeriac.operate.doctor import beat, broker, causes, database, ledger, schedules, settings, workers
+from celeriac.errors import CeleriacError, LedgerUnfit
+from celeriac.operate.doctor import (
+    beat,
+    broker,
+    causes,
+    database,
+    ledger,
+    schedules,
+    settings,
+    turns,
+    workers,
+)
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, status
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ _CHECKS: Sequence[tuple[Area, _Check]] = (
     (Area.BROKER, lambda app: broker.judge(broker.read(app))),
     (Area.DATABASE, lambda app: database.judge(database.read(app))),
     (Area.WORKERS, lambda app: workers.judge(workers.read(app))),
+    (Area.WORKERS, lambda app: turns.judge(turns.read(app))),
     (Area.BEAT, lambda app: beat.judge(beat.read(app))),
     (Area.LEDGER, lambda app: ledger.judge(ledger.read(app))),
     (Area.SCHEDULES, lambda app: schedules.judge(schedules.read(app))),
@@ -41,6 +52,9 @@ def examine(app: Celeriac) -> list[Finding]:
 def _examined(app: Celeriac, area: Area, check: _Check) -> list[Finding]:
     try:
         return check(app)
+    except LedgerUnfit as exc:
+        remedy = "see docs/operations.md, what the database must be"
+        return [fail(area, "ledger", safe(str(exc), length=300), remedy=remedy)]
     except (SQLAlchemyError, CeleriacError) as exc:
         remedy = "see DATABASE_URL, and `celery -A app db upgrade`"
         return [fail(area, "ledger", f"the ledger cannot be asked: {reason(exc)}", remedy=remedy)]

@@ -53,6 +53,9 @@ logger = logging.getLogger(__name__)
 #: Seconds that a shutdown waits for the ledger; what is not written then is rescued by others.
 _PATIENCE = 10.0
 
+#: Share of the silence after which a worker is dead that it waits for an answer of the database.
+_SHARE = 0.6
+
 _NEXT_TURN = 0.0005  # seconds; nothing sooner keeps the loop from sleeping until something happens
 
 _ADAPT = 0.2  # seconds between two looks at how many messages to hold
@@ -69,10 +72,12 @@ class Consumer(CeleryConsumer):
         self._hand_over: Callable[[Any], Any] | None = None
         self._reconnecting = False
         self._stopping = False
+        self._told_trouble: str | None = None
         self._won: deque[Any] = deque()  # on their way from the ledger thread to the pool
         self._worker_id = UUID(new_id())
         self._solo = type(self.pool).__module__.endswith(".solo")
         app, settings = self.app, self.app.settings
+        app.database.longest = settings.worker_timeout * _SHARE
         watermarks = Watermarks(GRACE)
         self._book = ClaimBook()
         self._meter = meter = Meter()
@@ -104,6 +109,7 @@ class Consumer(CeleryConsumer):
             settings,
             connected=lambda: self.connection is not None,
             busy=self._solo,
+            trouble=self.ledger.trouble,
         )
         self._probes: ProbeServer | None = None
         self.dispatcher = Dispatcher(app, app.database, meter=meter)
@@ -141,6 +147,7 @@ class Consumer(CeleryConsumer):
                 Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0),
                 Duty("strands", self.lost_messages_finder.sweep, 2.0),
                 Duty("prefetch", self._adapt_prefetch, _ADAPT),
+                Duty("trouble", self._tell_trouble, settings.heartbeat),
             ],
             longest_rest=settings.worker_timeout / 4,
         )
@@ -289,6 +296,14 @@ class Consumer(CeleryConsumer):
             self.reconciler.compare()
         self.rescuer.beat_written()
         self.pulse.asked_ledger()
+
+    def _tell_trouble(self) -> None:
+        """Tell the others why outcomes cannot be written here, for whoever looks from elsewhere."""
+        trouble = self.ledger.trouble()
+        if (trouble is None) != (self._told_trouble is None):
+            with self.app.database.statement() as connection:
+                worker_rows.tell_trouble(connection, self._worker_id, trouble)
+            self._told_trouble = trouble
 
     def _adapt_prefetch(self) -> None:
         """Hold as many messages as the length of jobs asks for, unless the number is set."""

@@ -11,11 +11,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celeriac.events import Event
 from celeriac.ledger.connection.database import UNREACHABLE
+from celeriac.ledger.connection.error_kinds import kind, said
 from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.worker.gate.claim_ahead import ClaimAhead
 from celeriac.worker.gate.claim_book import ClaimBook
@@ -34,6 +36,10 @@ _YIELD = 0.00005
 _MOST = 500
 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 2.0  # seconds, while the database is away
+
+_TROUBLE = 5.0  # seconds of failing turns, or of one that does not end, until the worker is not ready
+_LOCKED = 5.0  # seconds that a worker which ends waits for rows that others have locked
+_TICK = 0.05
 
 
 class LedgerThread:
@@ -57,7 +63,10 @@ class LedgerThread:
         self._work = TurnInput()
         self._closing = threading.Event()
         self._claiming = True
+        self._closed_at = 0.0
         self._idle = False  # whether the thread waits for something to do
+        self._turn_began: float | None = None
+        self._failing: tuple[float, str] | None = None  # since when, and why the last turn failed
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
     # ---- from other threads
@@ -99,12 +108,22 @@ class LedgerThread:
         """Which attempt of a job this worker holds."""
         return self._book.attempt_of(job)
 
+    def trouble(self) -> str | None:
+        """Why its turns fail or do not end, once that has lasted for some seconds; None: they are well."""
+        now, failing, began = time.monotonic(), self._failing, self._turn_began
+        if failing is not None and now - failing[0] > _TROUBLE:
+            return f"outcomes cannot be written for {now - failing[0]:.0f} s: {failing[1]}"
+        if began is not None and now - began > _TROUBLE:
+            return f"the ledger has not answered its turn for {now - began:.0f} s"
+        return None
+
     def stop_claiming(self) -> None:
         self._claiming = False
 
     def close(self, *, within: float) -> bool:
         """Write every outcome, release the rest uncounted, end; False when that took too long."""
         self._claiming = False
+        self._closed_at = time.monotonic()
         self._closing.set()
         self._inbox.put(None)
         if self._thread.is_alive():
@@ -118,18 +137,34 @@ class LedgerThread:
         while True:
             self._gather()
             try:
-                if self._closing.is_set() and not self._work.reports:
+                if self._closing.is_set() and not self._work.reports and not self._waits():
                     self._turn.finish(self._work)
                     return
                 if self._due():
+                    self._turn_began = time.monotonic()
                     self._work = self._turn.take(self._work, room=self._free())
+                self._went_well()
                 backoff = _FIRST_BACKOFF
             except UNREACHABLE as exc:
                 logger.warning(Event.LEDGER_AWAY, {"error": _first_line(exc)})
-                backoff = self._rest(backoff)
-            except Exception:  # the worker's every outcome goes through this loop: it must live
+                backoff = self._went_wrong(exc, backoff)
+            except Exception as exc:  # the worker's every outcome goes through this loop: it must live
                 logger.exception(Event.TURN_FAILED)
-                backoff = self._rest(backoff)
+                backoff = self._went_wrong(exc, backoff)
+
+    def _went_well(self) -> None:
+        self._turn_began = None
+        refused = next((one.reason for one in self._work.aside if one.reason), None)
+        if refused is None:
+            self._failing = None
+        elif self._failing is None:
+            self._failing = time.monotonic(), refused
+
+    def _went_wrong(self, error: Exception, backoff: float) -> float:
+        self._turn_began = None
+        since = time.monotonic() if self._failing is None else self._failing[0]
+        self._failing = since, f"{kind(error)}: {said(error)}"
+        return self._rest(backoff)
 
     def _rest(self, backoff: float) -> float:
         self._closing.wait(backoff) if not self._closing.is_set() else time.sleep(backoff)
@@ -137,20 +172,34 @@ class LedgerThread:
 
     def _gather(self) -> None:
         """Wait until there is something to do, then take what there is."""
-        # close() wakes it once, perhaps before its last turn.
-        if not self._due() and not self._closing.is_set():
-            self._idle = True
-            self._take(self._inbox.get())
-            self._idle = False
+        if not self._due():
+            self._wait()
         self._drain()
         pause = self._claim_ahead.pause(self._book.unfinished(), children=self._concurrency())
         if self._claiming and pause:
             time.sleep(pause)  # every child has work: more outcomes may share this turn
             self._drain()
 
+    def _wait(self) -> None:
+        """Wait until there is something to do."""
+        if self._closing.is_set():  # close() wakes it once, perhaps before its last turn
+            time.sleep(_TICK if self._work.aside else 0)
+            return
+        due = min((one.due for one in self._work.aside), default=None)
+        self._idle = True
+        with suppress(queue.Empty):
+            self._take(self._inbox.get(timeout=None if due is None else max(0.0, due - time.monotonic())))
+        self._idle = False
+
     def _due(self) -> bool:
         work = self._work
-        return bool(work.reports or work.unsure or (work.arrived and self._free()))
+        if work.reports or work.unsure or (work.arrived and self._free()):
+            return True
+        return bool(work.aside) and min(one.due for one in work.aside) <= time.monotonic()
+
+    def _waits(self) -> bool:
+        """Whether a thread that ends waits on for locked rows."""
+        return bool(self._work.aside) and time.monotonic() - self._closed_at < _LOCKED
 
     def _free(self) -> int:
         """How many more jobs may be claimed."""

@@ -7,6 +7,7 @@ one means success.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from celery.worker.request import Request
 from celeriac.broker import signing
 from celeriac.broker.body import uncompressed
 from celeriac.broker.wire import STAMP
+from celeriac.events import Event
+from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.outcomes import Failure, Outcome
@@ -28,6 +31,9 @@ from celeriac.task.task import JobRetry, Replaced
 
 if TYPE_CHECKING:
     from celeriac.worker.gate.ledger_thread import LedgerThread
+
+
+logger = logging.getLogger(__name__)
 
 
 class JobRequest(Request):
@@ -140,9 +146,12 @@ class JobRequest(Request):
 
     def _another(self, failure: Failure, again: NewJob | None = None, tries: int | None = None) -> Outcome:
         if again is None:
-            delay = self._task.backoff(self.attempt - self._before)
             return Outcome(
-                id=self.job, attempt=self.attempt, state=JobState.ERROR, failure=failure, delay=delay
+                id=self.job,
+                attempt=self.attempt,
+                state=JobState.ERROR,
+                failure=failure,
+                delay=self._backoff(),
             )
         return Outcome(
             id=self.job,
@@ -153,6 +162,14 @@ class JobRequest(Request):
             max_tries=None if tries is None else min(self._before + tries, ENDLESS),
             message=again if self._differs(again) else None,
         )
+
+    def _backoff(self) -> float:
+        """Seconds; whatever an author's ``backoff`` answers or raises, the attempt has an outcome."""
+        try:
+            return bounded(float(self._task.backoff(self.attempt - self._before)))
+        except Exception as exc:
+            logger.warning(Event.BACKOFF_FAILED, {"task": self.name, "error": type(exc).__name__})
+            return bounded(float(self._app.settings.retry_base))
 
     def _ended(self, state: JobState, failure: Failure) -> Outcome:
         return Outcome(id=self.job, attempt=self.attempt, state=state, failure=failure)
@@ -182,7 +199,7 @@ class JobRequest(Request):
     def _try_again(self, exc_info: Any, kind: AttemptKind) -> None:
         """A lost child or a hard limit with tries left: nobody but the ledger hears of a failure."""
         failure = failures.failure_of(exc_info.exception, str(exc_info.traceback), kind=kind)
-        delay = 0.0 if kind is AttemptKind.LOST else self._task.backoff(self.attempt - self._before)
+        delay = 0.0 if kind is AttemptKind.LOST else self._backoff()
         self._say(
             Outcome(id=self.job, attempt=self.attempt, state=JobState.ERROR, failure=failure, delay=delay)
         )

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.error_kinds import ascii_of, is_of_values, kind, said
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
@@ -28,7 +29,8 @@ from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.deliveries import Delivery
-from celeriac.worker.gate.turn_input import AttemptReport, TurnInput
+from celeriac.worker.gate.narrowing import Refused, one_by_one
+from celeriac.worker.gate.turn_input import Aside, AttemptReport, TurnInput
 from celeriac.worker.watermarks import Watermarks
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Answer:
     """What the transaction of one turn came to."""
 
     accepted: dict[UUID, JobState] = field(default_factory=dict)
+    locked: set[UUID] = field(default_factory=set)  # outcomes for a later turn
     won: dict[UUID, Claimed] = field(default_factory=dict)
     rows: dict[UUID, Message] = field(default_factory=dict)
 
@@ -99,13 +102,31 @@ class Turn:
         self._meter = meter
         self._signs = signs
         self._suspect: UUID | None = None  # the one job in hand that was lost more than once
+        self._rested: dict[UUID, float] = {}  # seconds that the outcomes in hand were set aside
 
     def take(self, work: TurnInput, *, room: int) -> TurnInput:
         """Do ``work``, claiming at most ``room`` jobs; return what is left of it.
 
         Raises:
-            Exception: nothing was committed, as far as is known; ``work`` stays to be done.
+            Exception: ``work`` is what stays to be done. Nothing of it was committed, as far as is known.
         """
+        self._recall(work)
+        try:
+            return self._at_once(work, room)
+        except Refused as exc:
+            logger.warning(Event.TURN_NARROWED, {"error": f"{kind(exc.why)}: {said(exc.why)}"})
+        return one_by_one(work, room=room, take=self._at_once, bury=self._bury)
+
+    def _recall(self, work: TurnInput) -> None:
+        """Take up again what was set aside and is due."""
+        now = time.monotonic()
+        due = [one for one in work.aside if one.due <= now]
+        work.aside = [one for one in work.aside if one.due > now]
+        self._rested = {one.reports.outcome.id: one.rest for one in due}
+        work.reports += [one.reports for one in due]
+
+    def _at_once(self, work: TurnInput, room: int) -> TurnInput:
+        """Do ``work`` in one transaction."""
         began = time.monotonic()
         reports = self._with_results(work.reports)
         taken, later = work.arrived[:room], work.arrived[room:]
@@ -120,14 +141,16 @@ class Turn:
                 with self._database.transaction() as connection:
                     self._release_unsure(connection, work)
                     answer = self._transact(connection, reports, unreadable, known, unknown)
-                self._settle(reports, answer)
+                work.aside += self._settle(reports, answer)
             else:
                 answer = self._exchange(reports, known)
-                self._settle(reports, answer)
+                work.aside += self._settle(reports, answer)
                 work.reports = []
                 self._look_after(known, answer)
-        except BaseException:
+        except BaseException as exc:
             self._forget(work, mine)
+            if is_of_values(exc):
+                raise Refused from exc
             raise
         self._meter.took_turn(time.monotonic() - began, jobs=len(reports) + len(taken))
         dropped = self._deliver(known, unknown, answer)
@@ -137,7 +160,21 @@ class Turn:
         ]
         if dropped:
             self._callbacks.drop(dropped)
-        return TurnInput(arrived=later)
+        return TurnInput(arrived=later, aside=work.aside)
+
+    def _bury(self, message: Any, reason: str) -> None:
+        """Make a dead letter of a delivery that the database refuses; all of it in ASCII."""
+        letter = deliveries.unreadable(message, reason)
+        plain = replace(
+            letter,
+            queue=ascii_of(letter.queue),
+            task=ascii_of(letter.task),
+            content_type=ascii_of(letter.content_type),
+        )
+        logger.error(Event.DELIVERY_REFUSED, {"job": letter.id, "error": reason})
+        with self._database.transaction() as connection:
+            quarantine.bury(connection, [plain])
+        self._callbacks.drop([message])
 
     def finish(self, work: TurnInput) -> None:
         """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted."""
@@ -153,6 +190,8 @@ class Turn:
                 dispatch.unmark(connection, [delivery.job for delivery in waiting])
             quarantine.bury(connection, [found for found in read if isinstance(found, Unreadable)])
             worker_rows.sign_off(connection, self._worker)
+        if work.aside:
+            logger.error(Event.OUTCOMES_LEFT, {"jobs": len(work.aside)})
         for job, _ in open_attempts:
             self._book.leave(job)
         if open_attempts:
@@ -171,6 +210,7 @@ class Turn:
             answer.accepted = outcomes.record(
                 connection, [item.outcome for item in reports], worker=self._worker
             )
+            answer.locked = self._locked(connection, reports, answer.accepted)
         if unreadable:
             quarantine.bury(connection, unreadable)
         adopted = [delivery.adopted for delivery in (*known, *unknown) if delivery.adopted]
@@ -189,7 +229,18 @@ class Turn:
         completed = [item.outcome for item in reports]
         ids = [delivery.job for delivery in known]
         accepted, won = exchange(self._database, completed, ids, worker=self._worker)
-        return Answer(accepted=accepted, won=won)
+        answer = Answer(accepted=accepted, won=won)
+        if len(accepted) < len(reports):
+            with self._database.statement() as connection:
+                answer.locked = self._locked(connection, reports, accepted)
+        return answer
+
+    def _locked(
+        self, connection: Connection, reports: Sequence[AttemptReport], accepted: Mapping[UUID, JobState]
+    ) -> set[UUID]:
+        """Which outcomes were not accepted because another transaction has their rows."""
+        missing = [item.outcome for item in reports if item.outcome.id not in accepted]
+        return outcomes.locked(connection, missing, worker=self._worker) if missing else set()
 
     def _look_after(self, known: Sequence[Delivery], answer: Answer) -> None:
         """What follows an exchange: it stands alone as well, and is seldom needed."""
@@ -230,8 +281,15 @@ class Turn:
             (mine if self._book.enter(delivery.job) else copies).append(delivery)
         return mine, copies
 
-    def _settle(self, reports: Sequence[AttemptReport], answer: Answer) -> None:
+    def _settle(self, reports: Sequence[AttemptReport], answer: Answer) -> list[Aside]:
+        """Leave the book with what was told; return what is set aside, since its row is locked."""
         changed = False
+        aside = [
+            Aside.locked(item, rested=self._rested.get(item.outcome.id, 0.0))
+            for item in reports
+            if item.outcome.id in answer.locked
+        ]
+        reports = [item for item in reports if item.outcome.id not in answer.locked]
         self._meter.ended(reports, answer.accepted)
         for item in reports:
             state = answer.accepted.get(item.outcome.id)
@@ -243,6 +301,7 @@ class Turn:
                 self._suspect = None
         if changed:
             self._callbacks.on_change()
+        return aside
 
     def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> list[Any]:
         """Hand over what was won; return the messages of what was not."""

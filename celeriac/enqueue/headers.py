@@ -1,0 +1,65 @@
+"""The headers of a message: whether the row can keep them as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from celeriac.enqueue.arguments import MAX_BITS
+from celeriac.errors import BadArgument
+
+#: Nesting that is accepted. A worker pickles headers for its children, by recursion.
+MAX_DEPTH = 32
+
+_PLAIN = frozenset({str, int, bool, type(None)})
+_SMALL = 2**63  # integers below need no look at their length
+
+
+def check(headers: Mapping[Any, Any]) -> None:
+    """Raise BadArgument for a header that is no JSON, or nested too deep. The row keeps headers as JSON."""
+    for name, value in headers.items():
+        if type(value) is str or value is None or value is True or value is False:
+            continue
+        _check(f"headers[{name!r}]", value, 0)
+    for name in headers:
+        if type(name) is not str:
+            raise BadArgument("headers", f"JSON has only text as keys, found {name!r}")
+
+
+def _check(path: str, value: Any, depth: int) -> None:
+    kind = type(value)
+    if kind is int and -_SMALL < value < _SMALL:
+        return
+    if kind in _PLAIN and kind is not int:
+        return
+    if isinstance(value, dict | list | tuple):
+        if depth >= MAX_DEPTH:
+            raise BadArgument(path[:80], f"nested deeper than {MAX_DEPTH} levels, or it contains itself")
+        _check_children(path, value, depth)
+    else:
+        _check_leaf(path, value)
+
+
+def _check_children(path: str, value: Any, depth: int) -> None:
+    if isinstance(value, dict):
+        for key, child in value.items():
+            if not isinstance(key, str):
+                raise BadArgument(path[:80], f"JSON has only text as keys, found {key!r}")
+            _check(f"{path}[{key!r}]", child, depth + 1)
+    else:
+        for number, child in enumerate(value):
+            _check(f"{path}[{number}]", child, depth + 1)
+
+
+def _check_leaf(path: str, value: Any) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise BadArgument(path[:80], f"JSON has no {value!r}")
+    elif isinstance(value, int):
+        if value.bit_length() > MAX_BITS:
+            raise BadArgument(
+                path[:80], f"an integer of {value.bit_length()} bits cannot be read back from JSON"
+            )
+    elif not isinstance(value, str):
+        raise BadArgument(path[:80], f"{type(value).__name__} is not JSON")

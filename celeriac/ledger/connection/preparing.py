@@ -1,0 +1,177 @@
+"""A new connection to PostgreSQL: made in time, set as is relied on, refused if the server cannot serve.
+
+Settings of a session are made where the session is ours alone. Behind a PgBouncer in transaction mode it is
+not: there each BEGIN says what is relied on, and what cannot be said so is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from celeriac.errors import LedgerUnfit
+
+_ENCODING = "UTF8"
+_ISOLATION = "read committed"
+
+#: Seconds that a statement waits for a row or a table that another transaction has locked.
+LOCK_PATIENCE = 5.0
+
+#: Seconds after which the server ends a transaction whose client has fallen silent in its middle.
+_IDLE_LIMIT = 60.0
+
+#: Of PostgreSQL. A plan for each execution takes as long as the execution, when it is of a few rows.
+_PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+_ASKED = """
+    SELECT extract(epoch FROM clock_timestamp())::float8, pg_backend_pid(), pg_is_in_recovery(),
+        current_setting('server_encoding'), current_setting('default_transaction_read_only'),
+        current_setting('default_transaction_isolation')
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a server says of itself when a connection is made.
+
+    Attributes:
+        pooled: whether a pooler stands in between, which hands the session on to others.
+    """
+
+    standby: bool
+    encoding: str
+    read_only: bool
+    isolation: str
+    pooled: bool
+
+
+def unfit(found: Found) -> str | None:
+    """Why the server cannot keep the ledger, with the remedy; None: it can."""
+    if found.encoding != _ENCODING:
+        return (
+            f"its encoding is {found.encoding}, wanted {_ENCODING}: make a new one with "
+            f"CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and name it in DATABASE_URL"
+        )
+    if found.standby:
+        return "it is a standby, which takes no writes: name the primary in DATABASE_URL"
+    if found.read_only:
+        return (
+            "it is read-only (default_transaction_read_only is on): set that off for this role and database"
+        )
+    if found.pooled and found.isolation != _ISOLATION:
+        return (
+            f"behind the pooler a statement would be {found.isolation}, wanted {_ISOLATION}: "
+            f"ALTER ROLE … SET default_transaction_isolation = '{_ISOLATION}'"
+        )
+    return None
+
+
+def prepare(driver: Any, info: Any, *, longest: float | None, by_key: bool) -> Any:
+    """Read the clock, look at the server, set the session; return ``driver``, which is closed if it fails.
+
+    Args:
+        driver: a new connection of psycopg.
+        info: takes what is known of it.
+        longest: seconds that a statement may take.
+        by_key: whether statements are planned once, through the key.
+
+    Raises:
+        LedgerUnfit: with the reason and the remedy.
+    """
+    try:
+        with driver.cursor() as cursor:
+            _look(driver, cursor, info)
+            if not info["pooled"]:
+                _set(cursor, _settings(longest, by_key))
+            elif not driver.info.parameter_status("DateStyle").startswith("ISO"):
+                _set(cursor, {"datestyle": "ISO"})  # which PgBouncer keeps for each of its clients
+        driver.commit()
+    except BaseException:
+        driver.close()
+        raise
+    return driver
+
+
+def _look(driver: Any, cursor: Any, info: Any) -> None:
+    before = time.monotonic()
+    cursor.execute(_ASKED)
+    clock, pid, standby, encoding, read_only, isolation = cursor.fetchall()[0]
+    info["clock"] = clock - (before + time.monotonic()) / 2
+    info["pooled"] = pooled = pid != driver.info.backend_pid
+    found = Found(
+        standby=standby, encoding=encoding, read_only=read_only == "on", isolation=isolation, pooled=pooled
+    )
+    if (reason := unfit(found)) is not None:
+        raise LedgerUnfit(reason)
+
+
+def _set(cursor: Any, settings: Mapping[str, str]) -> None:
+    """All of them with one round trip."""
+    calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
+    cursor.execute(f"SELECT {calls}", [text for pair in settings.items() for text in pair], prepare=False)
+
+
+def _settings(longest: float | None, by_key: bool) -> dict[str, str]:
+    return {
+        "datestyle": "ISO",
+        "default_transaction_isolation": _ISOLATION,
+        "idle_in_transaction_session_timeout": _milliseconds(_IDLE_LIMIT),
+        **bounds(longest),
+        **(_PLANS if by_key else {}),
+    }
+
+
+def bounds(longest: float | None) -> dict[str, str]:
+    """How long a statement may take and wait for a lock, as PostgreSQL wants it; whatever its role says."""
+    return {
+        "statement_timeout": _milliseconds(longest or 0),
+        "lock_timeout": _milliseconds(min(longest or 0, LOCK_PATIENCE)),
+    }
+
+
+def begin(longest: float | None) -> str:
+    """A BEGIN that says what is relied on, for a session that is not ours."""
+    local = "".join(f"; SET LOCAL {name} = {value}" for name, value in bounds(longest).items())
+    return f"BEGIN ISOLATION LEVEL {_ISOLATION.upper()}{local}"
+
+
+def at_most(seconds: float) -> str:
+    """The statement that gives the next ones of a transaction so long."""
+    return f"SET LOCAL statement_timeout = {_milliseconds(seconds)}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
+def within(patience: float, connect: Callable[[], Any], failure: Callable[[str], Exception]) -> Any:
+    """What ``connect`` returns. libpq takes at least two seconds to give up on a server that stays silent."""
+    outcome: list[Any] = []
+    gave_up = threading.Event()
+    done = threading.Event()
+
+    def attempt() -> None:
+        try:
+            made = connect()
+            if gave_up.is_set():
+                made.close()
+            outcome.append(made)
+        except BaseException as exc:  # handed to the caller, whatever it is
+            outcome.append(exc)
+        done.set()
+
+    threading.Thread(target=attempt, name="ledger-connect", daemon=True).start()
+    if not done.wait(patience):
+        gave_up.set()
+        raise failure(f"no connection within {patience:g} seconds")
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
