@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "events", "tether"}),
     frozenset({"settings", "wire", "certificates"}),
-    frozenset({"pulse", "exposure", "signing", "tracing"}),
+    frozenset({"pulse", "exposure", "signing", "tracing", "time_limits"}),
     frozenset({"probes"}),
     frozenset({"ledger"}),
     frozenset(
@@ -34,7 +34,7 @@ ROWS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"job", "task", "control", "transactions", "retention"}),
-    frozenset({"listing", "adoption"}),
+    frozenset({"listing", "adoption", "depth"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),
     frozenset({"explain", "metrics"}),
     frozenset({"likeness"}),

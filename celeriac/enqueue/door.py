@@ -21,7 +21,8 @@ from kombu.utils.objects import cached_property
 
 from celeriac.broker import sending, signing
 from celeriac.broker.wire import STAMP
-from celeriac.enqueue import arguments, pending
+from celeriac.enqueue import arguments, pending, time_limits
+from celeriac.enqueue.depth import check_depth
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.ids import optional_id, parse_id
 from celeriac.ledger.schema.columns import LATEST, PARKED
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 #: Header that carries a call's relative times from the call to the door; never leaves the process.
 _CALL = "celeriac_call"
-
-#: Limits of a time limit that is given in seconds.
-_LONGEST = 366 * 86_400
 
 
 class AMQP(CeleryAMQP):
@@ -218,6 +216,7 @@ class Door:
         if chord is not None:
             headers[sending.CHORD] = chord
         headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
+        check_depth(headers, "headers")
         queue = arguments.check_text("queue", options["routing_key"], length=NAME_LENGTH)
         payload, content_type, encoding = self._payload(headers, body, options)
         eta, expires = headers.get("eta"), headers.get("expires")
@@ -342,14 +341,11 @@ def _moment(name: str, value: Any, app: Celeriac) -> datetime | None:
 
 def _time_limits(headers: dict[str, Any], timeout: Any, settings: Any) -> float | None:
     """Settle the message's time limits; return the soft one in seconds."""
-    hard, soft = headers.get("timelimit") or (None, None)
+    hard, soft = time_limits.pair(headers.get("timelimit"))
     if timeout is not None and soft is None and hard == settings.hard_limit:
         hard = None  # which is the default of jobs that say nothing
-    for name, value in (("timeout", timeout), ("soft_time_limit", soft), ("time_limit", hard)):
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST
-        ):
-            raise BadArgument(name, f"wanted seconds above 0 and up to {_LONGEST:,}, found {value!r}")
+    timeout = time_limits.checked("timeout", timeout)
+    soft, hard = time_limits.checked("soft_time_limit", soft), time_limits.checked("time_limit", hard)
     if timeout is not None and hard is None and soft is None:
         hard, soft = timeout + settings.timeout_grace, timeout
         headers["timelimit"] = [hard, soft]
