@@ -42,6 +42,7 @@ from celeriac.worker.duties.workflows import Workflows
 from celeriac.worker.gate import prefork, timers
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
+from celeriac.worker.gate.places import Places, forget
 from celeriac.worker.gate.turn import Turn, TurnCallbacks
 from celeriac.worker.watermarks import Watermarks
 
@@ -66,6 +67,7 @@ class Consumer(CeleryConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.on_task_request = Places(self, self._refused).take
         self._hand_over: Callable[[Any], Any] | None = None
         self._reconnecting = False
         self._stopping = False
@@ -204,6 +206,8 @@ class Consumer(CeleryConsumer):
                     signing.check(message.body, message.content_type, message.headers)
                 self._hand_over(message)
             except Exception as exc:  # a delivery must never end a worker
+                if request := state.requests.get(message.headers.get("id")):
+                    forget(self.pool, request)
                 self._invalid(message, exc)
         if self._solo and self.hub:  # they have run; what they acknowledged counts in the loop's next turn
             self.hub.call_later(_NEXT_TURN, noop)
@@ -224,9 +228,13 @@ class Consumer(CeleryConsumer):
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
         self._invalid(message, exc)
 
+    def _refused(self, request: Any, exc: Exception) -> None:
+        self._invalid(request.message, exc)
+
     def _invalid(self, message: Any, exc: BaseException) -> None:
         """A job was won that Celery cannot take: it is a dead letter, with what was wrong."""
-        message.ack()
+        if not message.acknowledged:
+            message.ack()
         stamp = message.headers.get(STAMP)
         if not isinstance(stamp, dict) or "attempt" not in stamp:
             return
