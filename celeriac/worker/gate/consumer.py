@@ -69,6 +69,7 @@ class Consumer(CeleryConsumer):
         super().__init__(*args, **kwargs)
         self.on_task_request = Places(self, self._refused).take
         self._hand_over: Callable[[Any], Any] | None = None
+        self._ended_by: str | None = None  # the exception that ended the event loop
         self._reconnecting = False
         self._stopping = False
         self._won: deque[Any] = deque()  # on their way from the ledger thread to the pool
@@ -161,12 +162,17 @@ class Consumer(CeleryConsumer):
         self.timer.call_repeatedly(1.0, self.pulse.turned)
         self.pulse.start()
         self._probes = probes.serve(self.app.settings, self.pulse, meter=self._meter.registry)
-        super().start()
+        try:
+            super().start()
+        except Exception as exc:
+            reports = failures.failure_of(exc)
+            self._ended_by = f"{reports.exception_type}: {reports.exception}"
+            raise
 
     def shutdown(self) -> None:
         """The pool has ended: write every outcome, release what is left, sign off."""
         self.keeper.stop(within=_PATIENCE)
-        if not self.ledger.close(within=_PATIENCE):
+        if not self.ledger.close(within=_PATIENCE, ended_by=self._ended_by):
             logger.error(Event.LEFT_BEHIND)
         if self._probes is not None:
             self._probes.stop()
