@@ -526,6 +526,22 @@ def test_a_job_that_waits_for_a_rate_limit_is_cancelled(stand: Stand) -> None:
 
 
 @fully
+def test_jobs_that_wait_for_a_rate_limit_hold_nobody_up(stand: Stand) -> None:
+    """Those that begin soon wait in Celery's bucket, the others in the ledger; neither holds a child."""
+    limited = [stand.send("seldom") for _ in range(12)]
+    stand.waits_until(
+        lambda: sum(stand.job(id).next_attempt_after > stand.job(id).queued for id in limited) > 6,
+        "most of them were given back",
+    )
+    for number in range(2 * CHILDREN):
+        assert stand.ended(stand.send("echo", number, priority="critical")).state is COMPLETED
+    assert {stand.job(id).try_count for id in limited if stand.job(id).state is PENDING} == {0}
+    for id in limited:
+        cancel(id, hard=True, app=stand.app)
+    assert CANCELLED in {stand.ended(id).state for id in limited}, "they would all have run first"
+
+
+@fully
 def test_a_running_job_is_terminated(stand: Stand) -> None:
     """Also one that has tries left, and for good."""
     path = stand.directory / "terminated"

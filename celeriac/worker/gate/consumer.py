@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -39,10 +40,11 @@ from celeriac.worker.duties.lost_message_finder import GRACE, LostMessageFinder
 from celeriac.worker.duties.reconciler import Reconciler
 from celeriac.worker.duties.rescuer import Rescuer
 from celeriac.worker.duties.workflows import Workflows
-from celeriac.worker.gate import prefork, timers
+from celeriac.worker.gate import prefetch, prefork, timers
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
 from celeriac.worker.gate.places import Places, forget
+from celeriac.worker.gate.rate_limits import Rates
 from celeriac.worker.gate.turn import Turn, TurnCallbacks
 from celeriac.worker.watermarks import Watermarks
 
@@ -55,8 +57,6 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 10.0
 
 _NEXT_TURN = 0.0005  # seconds; nothing sooner keeps the loop from sleeping until something happens
-
-_ADAPT = 0.2  # seconds between two looks at how many messages to hold
 
 #: So many messages of a job may turn out damaged before its row is held to be.
 _COPIES = 3
@@ -78,6 +78,7 @@ class Consumer(CeleryConsumer):
         app, settings = self.app, self.app.settings
         watermarks = Watermarks(GRACE)
         self._book = ClaimBook()
+        self._rates = Rates()
         self._meter = meter = Meter()
         turn = Turn(
             app.database.by_key(),
@@ -98,7 +99,7 @@ class Consumer(CeleryConsumer):
         self.ledger = LedgerThread(
             turn,
             book=self._book,
-            concurrency=self._concurrency,
+            concurrency=self.concurrency,
             pool_queues=lambda: not self.pool.is_green,
         )
         app.ledger_thread = self.ledger
@@ -143,7 +144,7 @@ class Consumer(CeleryConsumer):
                 Duty("reconcile", self.reconciler.compare, 5.0),
                 Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0),
                 Duty("strands", self.lost_messages_finder.sweep, 2.0),
-                Duty("prefetch", self._adapt_prefetch, _ADAPT),
+                Duty("prefetch", lambda: prefetch.adapt(self), prefetch.EVERY),
             ],
             longest_rest=settings.worker_timeout / 4,
         )
@@ -210,13 +211,32 @@ class Consumer(CeleryConsumer):
                 state.revoked.discard(message.headers["id"])  # cancelled once, and replayed since
                 if self.app.settings.signs:
                     signing.check(message.body, message.content_type, message.headers)
-                self._hand_over(message)
+                if not self._gives_back(message):
+                    self._hand_over(message)
             except Exception as exc:  # a delivery must never end a worker
                 if request := state.requests.get(message.headers.get("id")):
                     forget(self.pool, request)
                 self._invalid(message, exc)
         if self._solo and self.hub:  # they have run; what they acknowledged counts in the loop's next turn
             self.hub.call_later(_NEXT_TURN, noop)
+
+    def _gives_back(self, message: Any) -> bool:
+        """Whether the job goes back to the ledger until its task's rate limit lets it begin soon."""
+        bucket = self.task_buckets.get(message.headers["task"])
+        if bucket is None or self.disable_rate_limits:
+            return False
+        job, attempt = UUID(message.headers["id"]), message.headers[STAMP]["attempt"]
+        wait = self._rates.wait(message.headers["task"], bucket, now=time.monotonic())
+        if wait:
+            message.ack()
+            self.ledger.report(Outcome(id=job, attempt=attempt, state=JobState.PENDING, delay=wait))
+        else:
+            self.ledger.limited(job, True)
+        return bool(wait)
+
+    def _limit_move_to_pool(self, request: Any) -> None:
+        self.ledger.limited(request.job, False)
+        super()._limit_move_to_pool(request)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
         if isinstance(message.headers, dict) and STAMP in message.headers:
@@ -303,26 +323,16 @@ class Consumer(CeleryConsumer):
         self.rescuer.beat_written()
         self.pulse.asked_ledger()
 
-    def _adapt_prefetch(self) -> None:
-        """Hold as many messages as the length of jobs asks for, unless the number is set."""
-        # Neither exists before the first connection, and the consumer is away between two of them.
-        qos, consumer = getattr(self, "qos", None), getattr(self, "task_consumer", None)
-        if qos is None or consumer is None or self.app.settings.prefetch is not None:
-            return
-        consumer.channel.qos.least = self.ledger.least()
-        change = self.ledger.prefetch() - qos.value
-        if change > 0:
-            qos.increment_eventually(change)
-        elif change < 0:
-            qos.decrement_eventually(-change)
-
     # ---- facts
 
     def _queues(self) -> list[str]:
         return list(self.app.amqp.queues.consume_from)
 
-    def _concurrency(self) -> int:
-        return int(getattr(self.pool, "num_processes", None) or 1)
+    def concurrency(self) -> int:
+        """How many jobs the pool runs at once, or would: Celery's autoscaler looks at what it was given."""
+        scaler = getattr(self.controller, "autoscaler", None)
+        grown = scaler.max_concurrency if scaler and hasattr(self.pool, "grow") else 0
+        return max(1, grown, int(getattr(self.pool, "num_processes", None) or 1))
 
     def _card(self) -> WorkerStart:
         names = "\n".join(sorted(self.app.tasks))
@@ -331,7 +341,7 @@ class Consumer(CeleryConsumer):
             hostname=self.hostname,
             pid=os.getpid(),
             pool=type(self.pool).__module__.rpartition(".")[2],
-            concurrency=self._concurrency(),
+            concurrency=self.concurrency(),
             queues=self._queues(),
             tasks=hashlib.sha256(names.encode()).hexdigest(),
             version=__version__,
