@@ -45,6 +45,7 @@ from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
 from celeriac.worker.gate.places import Places, forget
 from celeriac.worker.gate.rate_limits import Rates
+from celeriac.worker.gate.reconnect import Pace, pass_time
 from celeriac.worker.gate.turn import Turn, TurnCallbacks
 from celeriac.worker.watermarks import Watermarks
 
@@ -79,6 +80,7 @@ class Consumer(CeleryConsumer):
         watermarks = Watermarks(GRACE)
         self._book = ClaimBook()
         self._rates = Rates()
+        self._pace = Pace()
         self._meter = meter = Meter()
         turn = Turn(
             app.database.by_key(),
@@ -181,6 +183,10 @@ class Consumer(CeleryConsumer):
         super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Celery asks for it when it begins to draw: the broker is there, and took what was said to it."""
+        self.app.broker_state.worked()  # or the dispatcher would leave it alone for some seconds more
+        self._poke()
+        prefork.watch_again(getattr(self.pool, "_pool", None))  # the loop takes the pool in next
         self._hand_over = super().create_task_handler(*args, **kwargs)
         return self.ledger.receive
 
@@ -285,6 +291,17 @@ class Consumer(CeleryConsumer):
         self._reconnecting = True
         super().on_connection_error_after_connected(exc)
 
+    def connect(self) -> Any:
+        pass_time(self, self._pace.pause())
+        connection = super().connect()
+        self._pace.connected(time.monotonic())
+        return connection
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """As Celery's, which sleeps while the broker is away: jobs that run need the pool to be served."""
+        conn.wait = lambda seconds: pass_time(self, seconds)
+        return super().ensure_connected(conn)
+
     def on_close(self) -> None:
         """The connection was lost, or the worker stops.
 
@@ -294,6 +311,7 @@ class Consumer(CeleryConsumer):
         lost, self._reconnecting = self._reconnecting, False
         pool = getattr(self.pool, "_pool", None)
         if lost:
+            self._pace.lost(time.monotonic())
             prefork.finish_writes(pool)
             return
         self._stopping = True
