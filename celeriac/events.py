@@ -23,10 +23,12 @@ class Event(StrEnum):
     NO_MESSAGE = "job %(job)s has a row that no message can be made of"
     NOT_UNMARKED = "could not clear the mark of %(jobs)d unsent rows; they are found as strands"
     STRANDED = "%(jobs)d messages were lost by the broker, they are sent again"
+    NOT_BOUND = "the broker is full: replies to remote control may not reach %(queue)s: %(error)s"
     ONE_AT_A_TIME = "the broker gives one message at a time: %(error)s"
 
     # attempts
     RELEASED = "released %(jobs)d jobs that were not finished"
+    LOST_WITH_WORKER = "%(jobs)d jobs are lost with this worker, which was ended by %(error)s"
     LATE_OUTCOME = "late outcome refused: job %(job)s, attempt %(attempt)d"
     INVALID_JOB = "job %(job)s cannot be run: %(error)s"
     NOT_TRACED = "jobs are not traced in this process: %(error)s"

@@ -200,8 +200,56 @@ HOOKS = [
     Hook(
         "kombu.asynchronous.semaphore:LaxBoundedSemaphore.clear", "", "a worker that stops still begins jobs"
     ),
+    Hook(
+        "celery.worker.consumer:Consumer._limit_move_to_pool",
+        "request",
+        "a job that its rate limit lets go on counts as one that waits for it",
+    ),
+    Hook("celery.worker.consumer:Consumer.disable_rate_limits", None, "a limit that is off holds jobs back"),
+    Hook("kombu.utils.limits:TokenBucket.expected_time", "tokens", "rate-limited jobs hold every place"),
+    Hook("kombu.utils.limits:TokenBucket.contents", None, "rate-limited jobs hold every place"),
+    Hook("kombu.utils.limits:TokenBucket.fill_rate", None, "rate-limited jobs hold every place"),
+    Hook(
+        "celery.worker.consumer:Consumer.on_task_request",
+        None,
+        "a job that cannot be handed to the pool keeps its place for ever",
+    ),
+    Hook("celery.worker.request:Request.execute_using_pool", "pool", "no job is handed to the pool"),
+    Hook(
+        "celery.worker.worker:WorkController.pool_putlocks", None, "more jobs begin than there are children"
+    ),
+    Hook("celery.worker.worker:WorkController.semaphore", None, "more jobs begin than there are children"),
+    Hook("celery.concurrency.base:BasePool.uses_semaphore", None, "more jobs begin than there are children"),
+    Hook(
+        "kombu.asynchronous.semaphore:LaxBoundedSemaphore.acquire",
+        "callback",
+        "more jobs begin than there are children",
+    ),
+    Hook(
+        "kombu.asynchronous.semaphore:LaxBoundedSemaphore.release",
+        "",
+        "a job that cannot be handed to the pool keeps its place for ever",
+    ),
+    Hook("celery.worker.state:task_ready", "request", "a job that never began is shown as reserved"),
+    Hook("celery.worker.autoscale:Autoscaler.max_concurrency", None, "an autoscaled pool never grows"),
+    Hook("celery.worker.consumer:Consumer.connect", "", "a broker that refuses is asked without a pause"),
+    Hook(
+        "celery.worker.consumer:Consumer.ensure_connected",
+        "conn",
+        "while the broker is away no outcome is told and no time limit fires",
+    ),
+    Hook(
+        "celery.worker.consumer:Consumer.timer_entries_before_start",
+        None,
+        "time limits that were set while the broker was away are forgotten with the next connection",
+    ),
     Hook("kombu.utils.limits:TokenBucket.clear_pending", "", "rate limits keep jobs that are released"),
     Hook("kombu.asynchronous.hub:Hub.call_soon", "callback, *args", "winners never reach the pool"),
+    Hook("kombu.asynchronous.hub:Hub.call_later", "delay, callback, *args", "no pause has an end"),
+    Hook("kombu.asynchronous.hub:Hub.create_loop", None, "the pool is not served while the broker is away"),
+    Hook("kombu.asynchronous.hub:Hub.on_tick", None, "each lost connection leaves something in the loop"),
+    Hook("kombu.asynchronous.timer:Timer.cancel", "tref", "each lost connection leaves timers of the pool"),
+    Hook("kombu.asynchronous.timer:Timer.queue", None, "a lost connection takes time limits along"),
     Hook("kombu.asynchronous.hub:Hub._ready_lock", None, "the ledger thread breaks the event loop's list"),
     Hook("kombu.asynchronous.hub:Hub._waker", None, "winners wait a second for the event loop"),
     # Prefork's pool, when a connection is lost or a worker stops
@@ -216,6 +264,17 @@ HOOKS = [
         "half-written jobs break the pipes",
     ),
     Hook("celery.concurrency.asynpool:AsynPool.outbound_buffer", None, "released jobs are given to children"),
+    Hook(
+        "celery.concurrency.base:BasePool.register_with_event_loop",
+        "loop",
+        "the pool is not served while the broker is away",
+    ),
+    Hook("celery.concurrency.base:BasePool.maintain_pool", None, "a dead child is not replaced meanwhile"),
+    Hook(
+        "celery.concurrency.asynpool:AsynPool._track_child_process", "proc, hub", "a reconnect ends a worker"
+    ),
+    Hook("billiard.pool:Pool._pool", None, "a child that just ended makes the next reconnect end the worker"),
+    Hook("billiard.pool:ApplyResult.correlation_id", None, "a job that cannot be pickled stays in the pool"),
     Hook("billiard.pool:Pool._cache", None, "half-written jobs break the children's pipes"),
     Hook(
         "celery.concurrency.asynpool:_get_job_writer", "job", "half-written jobs break the children's pipes"
@@ -301,6 +360,11 @@ HOOKS = [
     Hook(
         "kombu.transport.redis:Channel._disconnect_pools", "", "a forked child uses its parent's connection"
     ),
+    Hook(
+        "kombu.transport.redis:Channel._queue_bind",
+        "exchange, routing_key, pattern, queue",
+        "nobody draws from a full broker any more, once its workers were started anew",
+    ),
     Hook("kombu.transport.redis:Channel._brpop_start", "timeout", "messages are drawn one by one"),
     Hook("kombu.transport.redis:Channel.brpop_timeout", None, "a lost connection is not noticed"),
     Hook("kombu.transport.redis:Channel.global_keyprefix", None, "queues are drawn without their prefix"),
@@ -313,6 +377,22 @@ HOOKS = [
     ),
     Hook("kombu.transport.redis:Channel._size", "queue", "strands in an empty queue are not found"),
     Hook("kombu.transport.redis:Channel.sep", None, "a message's queue is not known"),
+    Hook(
+        "kombu.transport.redis:Transport.connection_errors",
+        None,
+        "a broker that answers and refuses (READONLY, MISCONF) ends every worker",
+    ),
+    Hook(
+        "kombu.transport.redis:Transport.register_with_event_loop",
+        "connection, loop",
+        "each lost connection leaves something in the loop",
+    ),
+    Hook(
+        "kombu.transport.virtual.base:Transport.close_connection",
+        "connection",
+        "each lost connection leaves something in the loop",
+    ),
+    Hook("kombu.connection:Connection.completes_cycle", "retries", "a list of brokers is tried in a rush"),
     Hook("kombu.transport.redis:Transport.Channel", None, "our channel is not used"),
     Hook(
         "kombu.transport.virtual.base:Transport._deliver", "message, queue", "no message reaches the consumer"
@@ -623,6 +703,14 @@ def test_a_pool_says_what_it_writes_for_whom() -> None:
     source = inspect.getsource(AsynPool._create_write_handlers)
     assert "job._writer = ref(cor)" in source, "half-written jobs break the children's pipes"
     assert "job._write_to = proc" in source, "half-written jobs break the children's pipes"
+
+
+def test_a_pool_forgets_how_to_watch_a_child_that_ended() -> None:
+    assert "proc._sentinel_poll = None" in inspect.getsource(AsynPool._untrack_child_process)
+    source = inspect.getsource(AsynPool._track_child_process)
+    assert "except AttributeError" in source, (
+        "a child that just ended makes the next reconnect end the worker"
+    )
 
 
 def test_a_pool_shows_whole_messages_in_the_line_that_we_know() -> None:

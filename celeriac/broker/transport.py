@@ -7,10 +7,11 @@ visibility timeout, and nothing is restored at shutdown.
 from __future__ import annotations
 
 import base64
+import itertools
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty
 from typing import Any
 
@@ -19,7 +20,7 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from celeriac.events import Event
 from celeriac.priorities import QUEUES, priority_of
@@ -129,6 +130,15 @@ class Channel(redis.Channel):
         if isinstance(self._queue_cycle, PriorityCycle):
             self._queue_cycle.share = self.low_share
 
+    def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
+        """As kombu's; a full server refuses even this, and only who draws from it makes room."""
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except ResponseError as exc:
+            if "maxmemory" not in str(exc):
+                raise
+            logger.warning(Event.NOT_BOUND, {"queue": queue, "error": exc})
+
     def put(self, queue: str, texts: Sequence[str]) -> None:
         """Push messages that are written already (``wire.py``), the first of them to be drawn first."""
         if self._line is None or self._line_of != os.getpid():
@@ -191,11 +201,9 @@ class Channel(redis.Channel):
         try:
             try:
                 reply = client.parse_response(client.connection, "BRPOP", **options)
-            except self.connection_errors:
-                client.connection.disconnect()  # the next turn of the loop connects anew
-                raise
-            except ResponseError as exc:
-                if not self._in_bulk:
+            except self.connection_errors as exc:
+                if not (self._in_bulk and _is_no_bulk(exc)):
+                    client.connection.disconnect()  # the next turn of the loop connects anew
                     raise
                 logger.info(Event.ONE_AT_A_TIME, {"error": exc})
                 self.connection.one_at_a_time = True
@@ -216,10 +224,29 @@ class Channel(redis.Channel):
 class Connection(kombu.Connection):
     """A connection whose address names the broker, not the class that speaks to it: Flower reads it."""
 
-    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+    #: Lets so many seconds pass between two tries; None: it sleeps.
+    wait: Callable[[float], None] | None = None
+
+    def ensure_connection(self, errback: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Celery waits two seconds longer after each try; a worker must be back soon after its broker."""
-        quick = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
-        return super().ensure_connection(*args, **(quick | kwargs))
+        if self.wait is None:
+            quick = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
+            return super().ensure_connection(errback, *args, **(quick | kwargs))
+        at_once = {"interval_start": 0, "interval_step": 0, "interval_max": 0}
+        return super().ensure_connection(self._told_and_waits(errback, self.wait), *args, **kwargs, **at_once)
+
+    def _told_and_waits(self, errback: Any, wait: Callable[[float], None]) -> Callable[..., None]:
+        tries = itertools.count()
+
+        def failed(exc: BaseException, _: float) -> None:
+            number = next(tries)  # of several addresses each is tried before there is a pause
+            seconds = min(0.2 * (number + 1), 1.0) if self.completes_cycle(number) else 0.0
+            if errback:
+                errback(exc, seconds)
+            if seconds:
+                wait(seconds)
+
+        return failed
 
     def as_uri(self, *args: Any, **kwargs: Any) -> str:
         uri: str = super().as_uri(*args, **kwargs)
@@ -227,8 +254,36 @@ class Connection(kombu.Connection):
 
 
 class Transport(redis.Transport):
+    """kombu's, for which a server that answers with a refusal is one that is away.
+
+    One that was demoted (READONLY), cannot save (MISCONF), is full (OOM) or has lost its replicas is mended
+    by others: a worker that ended for it would have to be started by hand.
+    """
+
     Channel = Channel
     one_at_a_time = False  # whether its server knows no BLMPOP, or must not be asked
+    connection_errors = (*redis.Transport.connection_errors, ResponseError)
+    _ticks: Any = None  # what is called at each turn of an event loop
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        before = set(loop.on_tick)
+        super().register_with_event_loop(connection, loop)
+        self._ticks = loop.on_tick, loop.on_tick - before
+
+    def close_connection(self, connection: Any) -> None:
+        """kombu leaves in the loop what it calls there: one more for each time that the broker was lost."""
+        if self._ticks is not None:
+            of_loop, mine = self._ticks
+            of_loop.difference_update(mine)
+        super().close_connection(connection)
+
+
+def _is_no_bulk(error: BaseException) -> bool:
+    """Whether a server says that it knows no BLMPOP, or may not do it; other refusals begin with a code."""
+    if type(error) not in (ResponseError, NoPermissionError):
+        return False
+    code = str(error).partition(" ")[0]
+    return not (code.isalpha() and code.isupper())
 
 
 def _decoded(item: bytes, queue: str) -> Any:

@@ -23,7 +23,8 @@ from kombu.utils.objects import cached_property
 from celeriac import names
 from celeriac.broker import sending, signing
 from celeriac.broker.wire import STAMP
-from celeriac.enqueue import arguments, pending
+from celeriac.enqueue import arguments, pending, time_limits
+from celeriac.enqueue.depth import check_depth
 from celeriac.enqueue.headers import check as check_headers
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.ids import optional_id, parse_id
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 #: Header that carries a call's relative times from the call to the door; never leaves the process.
 _CALL = "celeriac_call"
-
-#: Limits of a time limit that is given in seconds.
-_LONGEST = 366 * 86_400
 
 #: Seconds before now that are counted at most, which is overdue enough; Celery counts in 32 bits.
 LONGEST_PAST = 60 * 366 * 86_400.0
@@ -232,6 +230,7 @@ class Door:
         if chord is not None:
             headers[sending.CHORD] = chord
         headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
+        check_depth(headers, "headers")
         queue = names.check_text("queue", options["routing_key"], length=NAME_LENGTH)
         payload, content_type, encoding = self._payload(headers, body, options)
         eta, expires = headers.get("eta"), headers.get("expires")
@@ -360,17 +359,11 @@ def _moment(name: str, value: Any, app: Celeriac) -> datetime | None:
 
 def _time_limits(headers: dict[str, Any], timeout: Any, settings: Any) -> float | None:
     """Settle the message's time limits; return the soft one in seconds."""
-    limits = headers.get("timelimit") or (None, None)
-    if not isinstance(limits, list | tuple) or len(limits) != 2:
-        raise BadArgument("headers['timelimit']", "wanted [hard, soft], in seconds or null")
-    hard, soft = limits
+    hard, soft = time_limits.pair(headers.get("timelimit"))
     if timeout is not None and soft is None and hard == settings.hard_limit:
         hard = None  # which is the default of jobs that say nothing
-    for name, value in (("timeout", timeout), ("soft_time_limit", soft), ("time_limit", hard)):
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST
-        ):
-            raise BadArgument(name, f"wanted seconds above 0 and up to {_LONGEST:,}, found {value!r}")
+    timeout = time_limits.checked("timeout", timeout)
+    soft, hard = time_limits.checked("soft_time_limit", soft), time_limits.checked("time_limit", hard)
     if timeout is not None and hard is None and soft is None:
         hard, soft = timeout + settings.timeout_grace, timeout
         headers["timelimit"] = [hard, soft]

@@ -12,7 +12,7 @@ import pickle
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -526,6 +526,22 @@ def test_a_job_that_waits_for_a_rate_limit_is_cancelled(stand: Stand) -> None:
 
 
 @fully
+def test_jobs_that_wait_for_a_rate_limit_hold_nobody_up(stand: Stand) -> None:
+    """Those that begin soon wait in Celery's bucket, the others in the ledger; neither holds a child."""
+    limited = [stand.send("seldom") for _ in range(12)]
+    stand.waits_until(
+        lambda: sum(stand.job(id).next_attempt_after > stand.job(id).queued for id in limited) > 6,
+        "most of them were given back",
+    )
+    for number in range(2 * CHILDREN):
+        assert stand.ended(stand.send("echo", number, priority="critical")).state is COMPLETED
+    assert {stand.job(id).try_count for id in limited if stand.job(id).state is PENDING} == {0}
+    for id in limited:
+        cancel(id, hard=True, app=stand.app)
+    assert CANCELLED in {stand.ended(id).state for id in limited}, "they would all have run first"
+
+
+@fully
 def test_a_running_job_is_terminated(stand: Stand) -> None:
     """Also one that has tries left, and for good."""
     path = stand.directory / "terminated"
@@ -681,6 +697,34 @@ def test_a_damaged_copy_of_our_own_message_runs_from_its_row(stand: Stand) -> No
     assert [stand.ended(str(row.id)).result for row in made] == [1, 2, 3, 4]
 
 
+@fully
+@pytest.mark.parametrize("waiting", [False, True], ids=["for a free child", "behind busy children"])
+def test_a_job_that_the_pool_cannot_be_given_costs_no_place(stand: Stand, waiting: bool) -> None:
+    """More of them than there are children: rows of another version, for the door refuses such headers."""
+    deep: list[Any] = []
+    for _ in range(900):
+        deep = [deep]
+    odd = [{"tenant": deep}] * (CHILDREN + 1) + [{"timelimit": [1]}, {"timelimit": ["soon", None]}]
+    for id in [stand.send("noop") for _ in range(20)]:  # so that jobs are claimed ahead of free children
+        stand.ended(id)
+    with collecting() as made:
+        for _ in odd:
+            stand.send("add", 1, 1)
+    rows = [replace(job, headers=dict(job.headers) | headers) for job, headers in zip(made, odd, strict=True)]
+    if waiting:
+        for _ in range(CHILDREN):
+            stand.send("sleep", 1)
+    with stand.app.database.transaction() as connection:
+        ledger_jobs.enqueue(connection, [row.unsent() for row in rows])
+    for row in rows:
+        found = stand.ended(str(row.id))
+        assert (found.state, found.attempts[-1].kind) == (FAILED, AttemptKind.INVALID)
+    for id in [stand.send("add", number, 1) for number in range(2 * CHILDREN)]:
+        assert stand.ended(id).state is COMPLETED
+    reserved = stand.app.control.inspect(timeout=2).reserved() or {}
+    assert [job["id"] for jobs in reserved.values() for job in jobs] == []
+
+
 def test_a_message_without_a_row_is_dropped(stand: Stand) -> None:
     """It was pruned, or rolled back; what is stamped is never adopted."""
     lost = message(headers={"celeriac": {"dispatch": 1}})
@@ -738,6 +782,18 @@ def test_wrong_arguments_of_a_plain_producer_are_an_error(stand: Stand, plain: C
     assert found.state is FAILED
     assert {attempt.kind for attempt in found.attempts} == {_ERROR}
     assert found.attempts[-1].exception_type == "TypeError"
+
+
+@fully
+def test_a_plain_producers_time_limit_that_is_no_number_ends_no_worker(stand: Stand, plain: Celery) -> None:
+    id = plain.send_task("tests.add", (1, 2), queue="normal", time_limit="soon").id
+    stand.waits_until(lambda: _exists(stand, id), "it has a row")
+    found = stand.ended(id)
+    assert (found.state, found.try_count) == (FAILED, 0)
+    assert "time_limit: wanted seconds" in (found.failure_info or "")
+    id = plain.send_task("tests.add", (1, 2), queue="normal", time_limit=0, soft_time_limit=0).id
+    stand.waits_until(lambda: _exists(stand, id), "it has a row")
+    assert stand.ended(id).result == 3
 
 
 def test_an_unknown_task_waits_for_a_worker_that_knows_it(stand: Stand, plain: Celery) -> None:

@@ -18,14 +18,15 @@ from tests.workers import Worker
 LONG = 60.0  # seconds: more than anything here takes, on a busy machine
 
 
-def test_while_jobs_are_long_the_most_important_is_next(
+def test_while_jobs_are_long_an_autoscaled_pool_grows_and_the_most_important_is_next(
     producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
 ) -> None:
     witness, task = Witness(tmp_path / "witness"), producer.tasks["tests.witness"]
-    start_worker(redis_url, postgres_url).ready()
+    start_worker(redis_url, postgres_url, options=["--autoscale=2,1"]).ready()
     for _ in range(6):
         task.delay(witness.path, 3)
     wait_until(lambda: len(witness.starts()) == 2, within=LONG, saying="both children have work")
+    assert len({mark.pid for mark in witness.marks()}) == 2, "it has grown, and not gone on with one child"
     with closing(redis.Redis.from_url(redis_url)) as client:
         assert client.llen("normal") == 4
         urgent = task.apply_async((witness.path, 0), priority="critical").id

@@ -16,8 +16,8 @@ from sqlalchemy import make_url
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
 from celeriac.factory import build
-from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.operate.job import Job, jobs
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.operate.job import Job, job, jobs
 from celeriac.settings import Settings
 from tests.servers import ValkeyServer, connect
 from tests.support import wait_until
@@ -122,6 +122,24 @@ def test_a_warm_shutdown_keeps_what_a_plain_producer_sent(
         start_worker(redis_url, postgres_url, pool="threads", concurrency=10).ready()
         all_completed(app, len(ids))
         exactly_once(witness, ids)
+
+
+def test_what_a_worker_held_whose_loop_died_is_lost_and_counted(
+    redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    """Any of them may be the cause. What ran ends, as in a warm shutdown; what had not begun is an error."""
+    with producing(redis_url, postgres_url) as app:
+        worker = start_worker(redis_url, postgres_url, include="tests.dying_loop")
+        _, second = (str(app.tasks["tests.seldom"].delay().id) for _ in range(2))
+        wait_until(
+            lambda: job(second, app=app).state is JobState.RUNNING, within=LONG, saying="it waits in a bucket"
+        )
+        last = str(app.tasks["tests.sleep"].delay(1).id)
+        assert worker.wait(LONG) == 1
+        ran, held = job(last, app=app), job(second, app=app)
+        assert ran.state is JobState.COMPLETED
+        assert (held.state, held.try_count, held.attempts[0].kind) == (JobState.ERROR, 1, AttemptKind.LOST)
+        assert "AssertionError: on purpose" in (held.failure_info or "")
 
 
 def test_broker_connections_that_are_cut_cost_nothing(

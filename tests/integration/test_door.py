@@ -291,6 +291,8 @@ REFUSED: dict[str, tuple[str, Mapping[str, Any]]] = {
     "a timeout in words": ("timeout", {"timeout": "long"}),
     "a negative soft limit": ("soft_time_limit", {"soft_time_limit": -1}),
     "a negative hard limit": ("time_limit", {"time_limit": -1}),
+    "one time limit": ("timelimit", {"headers": {"timelimit": [1]}}),
+    "headers that are nested too deep": ("headers['tenant']", {"headers": {"tenant": _deep(900)}}),
     "a countdown that is no number": ("countdown", {"countdown": math.nan}),
     "a countdown in words": ("countdown", {"countdown": "soon"}),
     "a countdown of ages": ("countdown", {"countdown": 1e12}),

@@ -46,12 +46,7 @@ def delivery(job: UUID) -> Any:
     )
 
 
-def test_every_outcome_is_written_at_the_end_however_many_messages_wait(database: Database) -> None:
-    ran, waiting = [[new_job(id=UUID(new_id())) for _ in range(count)] for count in (3, 700)]
-    with database.transaction() as connection:
-        worker_rows.sign_on(connection, ME)
-        enqueue(connection, ran + waiting)
-        claims.claim(connection, [job.id for job in ran], worker=WORKER)
+def worker(database: Database) -> tuple[LedgerThread, ClaimBook]:
     book = ClaimBook()
     turn = Turn(
         database,
@@ -65,7 +60,45 @@ def test_every_outcome_is_written_at_the_end_however_many_messages_wait(database
         ),
         meter=Meter(),
     )
-    thread = LedgerThread(turn, book=book, concurrency=lambda: 100, pool_queues=lambda: True)
+    return LedgerThread(turn, book=book, concurrency=lambda: 100, pool_queues=lambda: True), book
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "states", "tries"),
+    [(None, [JobState.PENDING] * 2, [0, 0]), ("TypeError: odd", [JobState.ERROR, JobState.FAILED], [1, 1])],
+    ids=["by an operator", "by an exception"],
+)
+def test_what_a_worker_held_when_an_exception_ended_it_is_lost_and_counted(
+    database: Database, ended_by: str | None, states: list[JobState], tries: list[int]
+) -> None:
+    """Or a job that ends its worker each time would do so without end."""
+    jobs = [new_job(id=UUID(new_id()), max_tries=most) for most in (2, 1)]
+    with database.transaction() as connection:
+        worker_rows.sign_on(connection, ME)
+        enqueue(connection, jobs)
+        claims.claim(connection, [job.id for job in jobs], worker=WORKER)
+    thread, book = worker(database)
+    for job in jobs:
+        book.enter(job.id)
+        book.won(job.id, 1)
+    thread.start()
+    assert thread.close(within=30, ended_by=ended_by)
+    with database.reading() as connection:
+        found = [job_rows.find(connection, job.id) for job in jobs]
+    assert [row.state for row in found if row] == states
+    assert [row.try_count for row in found if row] == tries
+    assert {row.failure_info for row in found if row} == {
+        ended_by and f"lost: WorkerLost: its worker was ended by {ended_by}"
+    }
+
+
+def test_every_outcome_is_written_at_the_end_however_many_messages_wait(database: Database) -> None:
+    ran, waiting = [[new_job(id=UUID(new_id())) for _ in range(count)] for count in (3, 700)]
+    with database.transaction() as connection:
+        worker_rows.sign_on(connection, ME)
+        enqueue(connection, ran + waiting)
+        claims.claim(connection, [job.id for job in ran], worker=WORKER)
+    thread, _ = worker(database)
     thread.stop_claiming()
     for job in waiting:
         thread.receive(delivery(job.id))

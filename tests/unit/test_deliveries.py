@@ -64,6 +64,13 @@ def letter(
     return plain | fields
 
 
+def nested(levels: int) -> list[Any]:
+    made: list[Any] = []
+    for _ in range(levels):
+        made = [made]
+    return made
+
+
 @cache
 def channel() -> Any:
     """A channel that decodes as every channel does."""
@@ -158,6 +165,15 @@ def test_the_times_of_a_foreign_message_move_into_the_row() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "limits"),
+    [([30, 20.5], [30, 20.5]), ([0, 0], [None, None]), ([None, 5], [None, 5]), (None, [None, None])],
+)
+def test_the_time_limits_of_a_foreign_message_are_kept(given: object, limits: list[object]) -> None:
+    """0 is none, as in Celery."""
+    assert adopted(letter(headers={"timelimit": given})).headers["timelimit"] == limits
+
+
+@pytest.mark.parametrize(
     ("given", "priority"),
     [(None, 20), (0, 20), (25, 25), ("low", 0), (7.5, 20), (1000, 20), ([1], 20), ({}, 20)],
 )
@@ -207,6 +223,19 @@ UNREADABLE: dict[str, tuple[Any, str]] = {
     "a body that is an object": (letter(properties={"body_encoding": None}, body={"a": 1}), "Error"),
     "a body of lone surrogates": (letter(properties={"body_encoding": None}, body="\ud800"), "Error"),
     "a body that cannot be unpacked": (letter(body="%%%"), "not [args, kwargs, options]"),
+    "a time limit in words": (letter(headers={"timelimit": ["soon", None]}), "time_limit: wanted seconds"),
+    "a soft limit in words": (letter(headers={"timelimit": [None, "soon"]}), "soft_time_limit: wanted"),
+    "a time limit of digits": (letter(headers={"timelimit": ["30", None]}), "found '30'"),
+    "a negative time limit": (letter(headers={"timelimit": [-5, None]}), "found -5"),
+    "a time limit that is a truth": (letter(headers={"timelimit": [True, None]}), "found True"),
+    "an endless time limit": (letter(headers={"timelimit": [10**30, None]}), "time_limit: wanted seconds"),
+    "a nested time limit": (letter(headers={"timelimit": [[1], {}]}), "time_limit: wanted seconds"),
+    "a time limit that is no number": (letter(headers={"timelimit": [float("nan"), 1]}), "not JSON"),
+    "one time limit": (letter(headers={"timelimit": [1]}), "wanted two limits"),
+    "time limits that are no list": (letter(headers={"timelimit": 7}), "wanted two limits"),
+    "another name of another kind": (letter(headers={"shadow": {"a": 1}}), "shadow: wanted text, found dict"),
+    "deep headers": (letter(headers={"tenant": nested(101)}), "headers['tenant']: nested deeper than 100"),
+    "deep arguments": (letter(json.dumps([[1], {"to": nested(900)}, {}])), "nested deeper than 100"),
     "a compression that it is not": (letter(headers={"compression": "application/x-gzip"}), "error"),
     "an unknown compression": (letter(headers={"compression": "x"}), "Error"),
     "a time of another kind": (letter(headers={"eta": 7}), "Error"),

@@ -61,9 +61,25 @@ def test_an_attempt_that_was_won_is_open_until_its_outcome_is_told() -> None:
     assert book.jobs() == [TWO]
 
 
+def test_a_job_that_waits_for_its_rate_limit_waits_for_no_child() -> None:
+    book = ClaimBook()
+    for job in (ONE, TWO):
+        book.enter(job)
+        book.won(job, 1)
+    book.limit(ONE, True)
+    assert (book.unfinished(), book.limited()) == (1, 1)
+    assert book.open() == [(ONE, 1), (TWO, 1)]
+    book.limit(ONE, False)
+    assert (book.unfinished(), book.limited()) == (2, 0)
+    book.limit(TWO, True)
+    book.ended(TWO)
+    assert (book.unfinished(), book.limited()) == (1, 0)
+
+
 def test_what_is_said_of_a_job_that_was_left_enters_nothing() -> None:
     book = ClaimBook()
     book.started(ONE)
+    book.limit(ONE, True)
     book.ended(ONE)
     assert len(book) == 0
 

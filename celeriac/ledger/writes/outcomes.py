@@ -62,7 +62,7 @@ class Outcome:
     """What one attempt came to.
 
     Attributes:
-        state: completed, error, failed or cancelled; pending when the task replaced itself.
+        state: completed, error, failed or cancelled; pending when the task replaced itself, or did not begin.
             ``error`` becomes ``failed`` where no try is left; both become ``cancelled`` where that was asked.
         result: JSON of the return value; None where there is none or it is ignored.
         delay: seconds from the database's now to the next attempt.
@@ -178,7 +178,7 @@ def _record_replaced(connection: Connection, outcome: Outcome, worker: UUID) -> 
         "attempt": outcome.attempt,
         "worker": worker,
         "parked": outcome.parked,
-        "delay": bounded(outcome.message.delay) if outcome.message else 0.0,
+        "delay": bounded(outcome.message.delay if outcome.message else outcome.delay),
     }
     state = connection.execute(_replaced(), parameters).scalar()
     if state is None or state == JobState.CANCELLED:

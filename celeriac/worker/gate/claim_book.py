@@ -15,11 +15,13 @@ class Holding:
         attempt: 0 while the claim's answer is not known.
         started: whether a pool child has begun with it.
         ended: whether its outcome is told and waits to be committed.
+        limited: whether it waits for its task's rate limit, and so for no child.
     """
 
     attempt: int = 0
     started: bool = False
     ended: bool = False
+    limited: bool = False
 
 
 class ClaimBook:
@@ -57,6 +59,12 @@ class ClaimBook:
             if holding := self._book.get(job):
                 holding.ended = True
 
+    def limit(self, job: UUID, waits: bool) -> None:
+        """Note whether a job waits for its task's rate limit."""
+        with self._lock:
+            if holding := self._book.get(job):
+                holding.limited = waits
+
     def leave(self, job: UUID) -> None:
         with self._lock:
             self._book.pop(job, None)
@@ -78,4 +86,9 @@ class ClaimBook:
     def unfinished(self) -> int:
         """How many jobs wait for a child or run in one."""
         with self._lock:
-            return sum(1 for holding in self._book.values() if holding.attempt and not holding.ended)
+            return sum(1 for h in self._book.values() if h.attempt and not h.ended and not h.limited)
+
+    def limited(self) -> int:
+        """How many jobs wait for their task's rate limit."""
+        with self._lock:
+            return sum(1 for h in self._book.values() if h.limited and not h.ended)

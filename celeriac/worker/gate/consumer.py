@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -39,9 +40,12 @@ from celeriac.worker.duties.lost_message_finder import GRACE, LostMessageFinder
 from celeriac.worker.duties.reconciler import Reconciler
 from celeriac.worker.duties.rescuer import Rescuer
 from celeriac.worker.duties.workflows import Workflows
-from celeriac.worker.gate import prefork, timers
+from celeriac.worker.gate import prefetch, prefork, timers
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
+from celeriac.worker.gate.places import Places, forget
+from celeriac.worker.gate.rate_limits import Rates
+from celeriac.worker.gate.reconnect import Pace, pass_time
 from celeriac.worker.gate.turn import Turn, TurnCallbacks
 from celeriac.worker.watermarks import Watermarks
 
@@ -58,8 +62,6 @@ _SHARE = 0.6
 
 _NEXT_TURN = 0.0005  # seconds; nothing sooner keeps the loop from sleeping until something happens
 
-_ADAPT = 0.2  # seconds between two looks at how many messages to hold
-
 #: So many messages of a job may turn out damaged before its row is held to be.
 _COPIES = 3
 
@@ -69,7 +71,9 @@ class Consumer(CeleryConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.on_task_request = Places(self, self._refused).take
         self._hand_over: Callable[[Any], Any] | None = None
+        self._ended_by: str | None = None  # the exception that ended the event loop
         self._reconnecting = False
         self._stopping = False
         self._told_trouble: str | None = None
@@ -80,6 +84,8 @@ class Consumer(CeleryConsumer):
         app.database.longest = settings.worker_timeout * _SHARE
         watermarks = Watermarks(GRACE)
         self._book = ClaimBook()
+        self._rates = Rates()
+        self._pace = Pace()
         self._meter = meter = Meter()
         turn = Turn(
             app.database.by_key(),
@@ -100,7 +106,7 @@ class Consumer(CeleryConsumer):
         self.ledger = LedgerThread(
             turn,
             book=self._book,
-            concurrency=self._concurrency,
+            concurrency=self.concurrency,
             pool_queues=lambda: not self.pool.is_green,
         )
         app.ledger_thread = self.ledger
@@ -146,7 +152,7 @@ class Consumer(CeleryConsumer):
                 Duty("reconcile", self.reconciler.compare, 5.0),
                 Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0),
                 Duty("strands", self.lost_messages_finder.sweep, 2.0),
-                Duty("prefetch", self._adapt_prefetch, _ADAPT),
+                Duty("prefetch", lambda: prefetch.adapt(self), prefetch.EVERY),
                 Duty("trouble", self._tell_trouble, settings.heartbeat),
             ],
             longest_rest=settings.worker_timeout / 4,
@@ -167,12 +173,17 @@ class Consumer(CeleryConsumer):
         self.timer.call_repeatedly(1.0, self.pulse.turned)
         self.pulse.start()
         self._probes = probes.serve(self.app.settings, self.pulse, meter=self._meter.registry)
-        super().start()
+        try:
+            super().start()
+        except Exception as exc:
+            reports = failures.failure_of(exc)
+            self._ended_by = f"{reports.exception_type}: {reports.exception}"
+            raise
 
     def shutdown(self) -> None:
         """The pool has ended: write every outcome, release what is left, sign off."""
         self.keeper.stop(within=_PATIENCE)
-        if not self.ledger.close(within=_PATIENCE):
+        if not self.ledger.close(within=_PATIENCE, ended_by=self._ended_by):
             logger.error(Event.LEFT_BEHIND)
         if self._probes is not None:
             self._probes.stop()
@@ -180,6 +191,10 @@ class Consumer(CeleryConsumer):
         super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Celery asks for it when it begins to draw: the broker is there, and took what was said to it."""
+        self.app.broker_state.worked()  # or the dispatcher would leave it alone for some seconds more
+        self._poke()
+        prefork.watch_again(getattr(self.pool, "_pool", None))  # the loop takes the pool in next
         self._hand_over = super().create_task_handler(*args, **kwargs)
         return self.ledger.receive
 
@@ -210,11 +225,32 @@ class Consumer(CeleryConsumer):
                 state.revoked.discard(message.headers["id"])  # cancelled once, and replayed since
                 if self.app.settings.signs:
                     signing.check(message.body, message.content_type, message.headers)
-                self._hand_over(message)
+                if not self._gives_back(message):
+                    self._hand_over(message)
             except Exception as exc:  # a delivery must never end a worker
+                if request := state.requests.get(message.headers.get("id")):
+                    forget(self.pool, request)
                 self._invalid(message, exc)
         if self._solo and self.hub:  # they have run; what they acknowledged counts in the loop's next turn
             self.hub.call_later(_NEXT_TURN, noop)
+
+    def _gives_back(self, message: Any) -> bool:
+        """Whether the job goes back to the ledger until its task's rate limit lets it begin soon."""
+        bucket = self.task_buckets.get(message.headers["task"])
+        if bucket is None or self.disable_rate_limits:
+            return False
+        job, attempt = UUID(message.headers["id"]), message.headers[STAMP]["attempt"]
+        wait = self._rates.wait(message.headers["task"], bucket, now=time.monotonic())
+        if wait:
+            message.ack()
+            self.ledger.report(Outcome(id=job, attempt=attempt, state=JobState.PENDING, delay=wait))
+        else:
+            self.ledger.limited(job, True)
+        return bool(wait)
+
+    def _limit_move_to_pool(self, request: Any) -> None:
+        self.ledger.limited(request.job, False)
+        super()._limit_move_to_pool(request)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
         if isinstance(message.headers, dict) and STAMP in message.headers:
@@ -232,9 +268,13 @@ class Consumer(CeleryConsumer):
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
         self._invalid(message, exc)
 
+    def _refused(self, request: Any, exc: Exception) -> None:
+        self._invalid(request.message, exc)
+
     def _invalid(self, message: Any, exc: BaseException) -> None:
         """A job was won that Celery cannot take: it is a dead letter, with what was wrong."""
-        message.ack()
+        if not message.acknowledged:
+            message.ack()
         stamp = message.headers.get(STAMP)
         if not isinstance(stamp, dict) or "attempt" not in stamp:
             return
@@ -259,6 +299,17 @@ class Consumer(CeleryConsumer):
         self._reconnecting = True
         super().on_connection_error_after_connected(exc)
 
+    def connect(self) -> Any:
+        pass_time(self, self._pace.pause())
+        connection = super().connect()
+        self._pace.connected(time.monotonic())
+        return connection
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """As Celery's, which sleeps while the broker is away: jobs that run need the pool to be served."""
+        conn.wait = lambda seconds: pass_time(self, seconds)
+        return super().ensure_connected(conn)
+
     def on_close(self) -> None:
         """The connection was lost, or the worker stops.
 
@@ -268,6 +319,7 @@ class Consumer(CeleryConsumer):
         lost, self._reconnecting = self._reconnecting, False
         pool = getattr(self.pool, "_pool", None)
         if lost:
+            self._pace.lost(time.monotonic())
             prefork.finish_writes(pool)
             return
         self._stopping = True
@@ -305,26 +357,16 @@ class Consumer(CeleryConsumer):
                 worker_rows.tell_trouble(connection, self._worker_id, trouble)
             self._told_trouble = trouble
 
-    def _adapt_prefetch(self) -> None:
-        """Hold as many messages as the length of jobs asks for, unless the number is set."""
-        # Neither exists before the first connection, and the consumer is away between two of them.
-        qos, consumer = getattr(self, "qos", None), getattr(self, "task_consumer", None)
-        if qos is None or consumer is None or self.app.settings.prefetch is not None:
-            return
-        consumer.channel.qos.least = self.ledger.least()
-        change = self.ledger.prefetch() - qos.value
-        if change > 0:
-            qos.increment_eventually(change)
-        elif change < 0:
-            qos.decrement_eventually(-change)
-
     # ---- facts
 
     def _queues(self) -> list[str]:
         return list(self.app.amqp.queues.consume_from)
 
-    def _concurrency(self) -> int:
-        return int(getattr(self.pool, "num_processes", None) or 1)
+    def concurrency(self) -> int:
+        """How many jobs the pool runs at once, or would: Celery's autoscaler looks at what it was given."""
+        scaler = getattr(self.controller, "autoscaler", None)
+        grown = scaler.max_concurrency if scaler and hasattr(self.pool, "grow") else 0
+        return max(1, grown, int(getattr(self.pool, "num_processes", None) or 1))
 
     def _card(self) -> WorkerStart:
         names = "\n".join(sorted(self.app.tasks))
@@ -333,7 +375,7 @@ class Consumer(CeleryConsumer):
             hostname=self.hostname,
             pid=os.getpid(),
             pool=type(self.pool).__module__.rpartition(".")[2],
-            concurrency=self._concurrency(),
+            concurrency=self.concurrency(),
             queues=self._queues(),
             tasks=hashlib.sha256(names.encode()).hexdigest(),
             version=__version__,

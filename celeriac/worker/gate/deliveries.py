@@ -12,6 +12,8 @@ from uuid import UUID
 
 from celeriac.broker import signing
 from celeriac.broker.wire import STAMP
+from celeriac.enqueue import time_limits
+from celeriac.enqueue.depth import check_depth
 from celeriac.errors import BadArgument, NotSigned
 from celeriac.ids import new_id, optional_id
 from celeriac.ledger.schema.columns import LATEST
@@ -77,6 +79,7 @@ def _read(message: Any, tasks: Container[str], max_tries: int, signs: bool) -> D
         return unreadable(message, "its body is not [args, kwargs, options]", job=job)
     if signs and signing.OWNER in (body[2] or ()):
         return unreadable(message, "it is a copy of a message of this platform, without its stamp", job=job)
+    check_depth({"args": body[0], "kwargs": body[1]}, "body")
     return Delivery(message, job, None, task in tasks, _adopted(message, headers, job, task, max_tries))
 
 
@@ -93,6 +96,7 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
     kept = {
         key: value for key, value in headers.items() if key not in ("eta", "expires", "compression", STAMP)
     }
+    _check_headers(kept)
     return NewJob(
         id=job,
         job_type=check_text("task", task, length=NAME_LENGTH),
@@ -101,7 +105,13 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
         payload=body.encode("utf-8") if isinstance(body, str) else bytes(body),
         content_type=check_text("content type", message.content_type, length=NAME_LENGTH),
         content_encoding=check_text("encoding", message.content_encoding or "utf-8", length=NAME_LENGTH),
-        headers=_storable(kept) | {"eta": None, "expires": None, "retries": 0},
+        headers=_storable(kept)
+        | {
+            "timelimit": list(time_limits.read(kept.get("timelimit"))),
+            "eta": None,
+            "expires": None,
+            "retries": 0,
+        },
         max_tries=max_tries,
         not_before=_moment(headers.get("eta")),
         expires=_moment(headers.get("expires")),
@@ -109,6 +119,18 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
         parent_id=optional_id(headers.get("parent_id")),
         group_id=optional_id(headers.get("group")),
     )
+
+
+#: Headers that are shown, counted by or written into logs; a worker's main process takes them for text.
+_TEXTS = ("shadow", "argsrepr", "kwargsrepr", "origin", "lang", "meth")
+
+
+def _check_headers(headers: dict[str, Any]) -> None:
+    """What the door has checked of its own messages, as far as a foreign one can be otherwise."""
+    check_depth(headers, "headers")
+    for name in _TEXTS:
+        if not isinstance(value := headers.get(name), str | None):
+            raise BadArgument(name, f"wanted text, found {type(value).__name__}")
 
 
 def unreadable(message: Any, reason: str, *, job: UUID | None = None) -> Unreadable:

@@ -64,6 +64,7 @@ class LedgerThread:
         self._closing = threading.Event()
         self._claiming = True
         self._closed_at = 0.0
+        self._ended_by: str | None = None
         self._idle = False  # whether the thread waits for something to do
         self._turn_began: float | None = None
         self._failing: tuple[float, str] | None = None  # since when, and why the last turn failed
@@ -104,6 +105,20 @@ class LedgerThread:
     def started(self, job: UUID) -> None:
         self._book.started(job)
 
+    def limited(self, job: UUID, waits: bool) -> None:
+        """Take it that a job waits for its task's rate limit, or does so no longer."""
+        self._book.limit(job, waits)
+        if waits:
+            self.look_again()  # there is room for another
+
+    def in_buckets(self) -> int:
+        """How many jobs wait for their task's rate limit."""
+        return self._book.limited()
+
+    def look_again(self) -> None:
+        """See whether deliveries may be claimed that had to wait for room."""
+        self._inbox.put(None)
+
     def attempt_of(self, job: UUID) -> int | None:
         """Which attempt of a job this worker holds."""
         return self._book.attempt_of(job)
@@ -120,10 +135,15 @@ class LedgerThread:
     def stop_claiming(self) -> None:
         self._claiming = False
 
-    def close(self, *, within: float) -> bool:
-        """Write every outcome, release the rest uncounted, end; False when that took too long."""
+    def close(self, *, within: float, ended_by: str | None = None) -> bool:
+        """Write every outcome, release the rest uncounted, end; False when that took too long.
+
+        Args:
+            ended_by: the exception that ended the worker; the rest is lost with it then.
+        """
         self._claiming = False
         self._closed_at = time.monotonic()
+        self._ended_by = ended_by
         self._closing.set()
         self._inbox.put(None)
         if self._thread.is_alive():
@@ -138,7 +158,7 @@ class LedgerThread:
             self._gather()
             try:
                 if self._closing.is_set() and not self._work.reports and not self._waits():
-                    self._turn.finish(self._work)
+                    self._turn.finish(self._work, ended_by=self._ended_by)
                     return
                 if self._due():
                     self._turn_began = time.monotonic()

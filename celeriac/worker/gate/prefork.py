@@ -25,3 +25,21 @@ def drop_unwritten(pool: Any) -> None:
     buffer = getattr(pool, "outbound_buffer", None)
     while buffer:
         buffer.popleft().discard()
+
+
+def discard(pool: Any, id: str) -> None:
+    """Forget a job that could not be written; it is in the pool's book before it is pickled."""
+    for job in list(getattr(pool, "_cache", {}).values()):
+        if getattr(job, "correlation_id", None) == id:
+            job.discard()
+
+
+def watch_again(pool: Any) -> None:
+    """Let the event loop watch each child when it takes the pool in again.
+
+    Celery (5.7) forgets how to watch a child when it hears of its end; where the child is not reaped yet, the
+    next connection to the broker would end the worker.
+    """
+    for child in getattr(pool, "_pool", ()):
+        if getattr(child, "_sentinel_poll", pool) is None:
+            del child._sentinel_poll

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from billiard.einfo import ExceptionInfo
-from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import (
+    Ignore,
+    InvalidTaskError,
+    Reject,
+    Retry,
+    Terminated,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
 from celery.utils.saferepr import saferepr
 from celery.worker import state
 from celery.worker.request import Request
@@ -20,6 +28,8 @@ from celery.worker.request import Request
 from celeriac.broker import signing
 from celeriac.broker.body import uncompressed
 from celeriac.broker.wire import STAMP
+from celeriac.enqueue import time_limits
+from celeriac.errors import BadArgument
 from celeriac.events import Event
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
@@ -44,6 +54,7 @@ class JobRequest(Request):
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
+        self._check()
         stamp = self._request_dict[STAMP]
         self.job = UUID(self.id)
         self.attempt = int(stamp["attempt"])
@@ -222,6 +233,18 @@ class JobRequest(Request):
     def _lost(error: BaseException) -> bool:
         # Celery turns an exit of the child that billiard reports into WorkerLostError itself.
         return isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt)
+
+    def _check(self) -> None:
+        """Refuse what would end the worker's main process later, where nobody catches it.
+
+        Door and adoption let none of it in; a row of an older version, or a forged copy, may have it.
+        """
+        try:
+            self.time_limits = time_limits.read(self._request_dict.get("timelimit"))
+        except BadArgument as exc:
+            raise InvalidTaskError(str(exc)) from exc
+        if not isinstance(self.name, str):
+            raise InvalidTaskError(f"its name is to be shown as {type(self.name).__name__}, wanted text")
 
     @property
     def _before(self) -> int:

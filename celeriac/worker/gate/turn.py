@@ -19,11 +19,12 @@ from sqlalchemy import Connection
 from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import ascii_of, is_of_values, kind, said
-from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
 from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.complete_and_claim import exchange
+from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
@@ -176,14 +177,22 @@ class Turn:
             quarantine.bury(connection, [plain])
         self._callbacks.drop([message])
 
-    def finish(self, work: TurnInput) -> None:
-        """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted."""
+    def finish(self, work: TurnInput, *, ended_by: str | None = None) -> None:
+        """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted.
+
+        Args:
+            ended_by: the exception that ended the worker. Any of its jobs may be the cause, so they are
+                counted as lost with it: one that ends its worker each time must not do so without end.
+        """
         open_attempts = self._book.open()
         read = self._read(work.arrived)
         waiting = [found for found in read if isinstance(found, Delivery)]
         with self._database.transaction() as connection:
             self._release_unsure(connection, work)
-            if open_attempts:
+            if open_attempts and ended_by:
+                lost = [_lost(job, attempt, ended_by) for job, attempt in open_attempts]
+                outcomes.record(connection, lost, worker=self._worker)
+            elif open_attempts:
                 claims.release(connection, open_attempts, worker=self._worker)
             if waiting:
                 new_jobs.enqueue(connection, [d.adopted for d in waiting if d.adopted] or [])
@@ -194,7 +203,9 @@ class Turn:
             logger.error(Event.OUTCOMES_LEFT, {"jobs": len(work.aside)})
         for job, _ in open_attempts:
             self._book.leave(job)
-        if open_attempts:
+        if open_attempts and ended_by:
+            logger.error(Event.LOST_WITH_WORKER, {"jobs": len(open_attempts), "error": ended_by})
+        elif open_attempts:
             logger.info(Event.RELEASED, {"jobs": len(open_attempts)})
 
     def _transact(
@@ -360,6 +371,11 @@ class Turn:
         return [
             deliveries.read(m, self._tasks, max_tries=self._max_tries, signs=self._signs) for m in messages
         ]
+
+
+def _lost(job: UUID, attempt: int, why: str) -> Outcome:
+    failure = Failure(AttemptKind.LOST, "WorkerLost", f"its worker was ended by {why}")
+    return Outcome(id=job, attempt=attempt, state=JobState.ERROR, failure=failure)
 
 
 def _is_exchange(reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> bool:

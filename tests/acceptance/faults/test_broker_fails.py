@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Callable
 
 import pytest
 
+from celeriac.ledger.schema.lifecycle import JobState
 from tests.acceptance.faults.drill import RESUMED, Drill
+from tests.servers import ValkeyServer
 from tests.support import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -104,9 +108,94 @@ def test_broker_memory_full(drill: Drill) -> None:
     drill.ends(resumed=RESUMED)
 
 
-def test_result_store_dead_while_jobs_end(drill: Drill) -> None:
-    from tests.servers import ValkeyServer
+def demoted(broker: ValkeyServer, fails: bool) -> None:
+    """A failover elsewhere: it is a replica of a master that is away."""
+    with broker.client() as client:
+        client.execute_command("REPLICAOF", *(("127.0.0.1", "1") if fails else ("NO", "ONE")))
 
+
+def without_its_replicas(broker: ValkeyServer, fails: bool) -> None:
+    broker.configure(min_replicas_to_write=int(fails))
+
+
+def unable_to_save(broker: ValkeyServer, fails: bool) -> None:
+    if not fails:
+        broker.configure(save="", stop_writes_on_bgsave_error="no")
+        return
+    broker.configure(save="3600 1000000", stop_writes_on_bgsave_error="yes")
+    shutil.rmtree(broker.home / "data")  # where it works
+    with broker.client() as client:
+        client.bgsave()
+        wait_until(
+            lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err",
+            within=10,
+            saying="it could not save",
+        )
+
+
+def full(broker: ValkeyServer, fails: bool) -> None:
+    broker.configure(maxmemory=int(fails))
+
+
+REFUSALS = [demoted, without_its_replicas, unable_to_save, full]
+
+
+@pytest.mark.parametrize("fault", REFUSALS, ids=lambda fault: fault.__name__)
+def test_broker_answers_and_refuses(fault: Callable[[ValkeyServer, bool], None], drill: Drill) -> None:
+    """READONLY, NOREPLICAS, MISCONF, OOM; connections are cut as well, so that all begins anew with it."""
+    broker = drill.house.broker
+    workers = drill.house.man(2)
+    with drill.load(lasting=2):
+        drill.flows()
+        long = drill.enqueue(2, seconds=6)
+        wait_until(lambda: drill.witness.starts().keys() >= {*long}, within=30, saying="the long ones run")
+        fault(broker, True)
+        with broker.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        _for(8)
+        assert all(drill.rows()[id].state is JobState.COMPLETED for id in long), "ended while it refused"
+        fault(broker, False)
+        drill.over()
+    drill.ends(resumed=RESUMED)
+    assert all(worker.running for worker in workers)
+
+
+def test_waiting_workers_are_thrown_out_by_the_broker(drill: Drill) -> None:
+    """UNBLOCKED, as at the moment of a failover; it is no sign that the server knows no BLMPOP."""
+    (worker,) = drill.house.man(1)
+    with drill.house.broker.client() as client:
+        blocked = [one["id"] for one in client.client_list() if one["cmd"] == "blmpop"]
+        assert blocked
+        for id in blocked:
+            client.execute_command("CLIENT", "UNBLOCK", id, "ERROR")
+    drill.over()
+    drill.enqueue(20)
+    drill.ends(resumed=RESUMED)
+    assert worker.running
+    assert "one message at a time" not in worker.log
+
+
+def test_jobs_end_and_limits_fire_while_the_broker_is_away(drill: Drill) -> None:
+    """Also what was claimed and had not begun: the broker is not needed for it."""
+    (worker,) = drill.house.man(1)
+    (short,) = drill.enqueue(1, seconds=3)
+    (hung,) = drill.enqueue(1, seconds=600, time_limit=5, max_tries=1)
+    drill.failing.add(hung)
+    drill.begun(2)
+    drill.house.broker.kill()
+    wait_until(
+        lambda: drill.rows()[short].state is JobState.COMPLETED, within=30, saying="its result is read"
+    )
+    wait_until(lambda: drill.rows()[hung].state is JobState.FAILED, within=30, saying="its limit has fired")
+    assert drill.rows()[hung].failure.startswith("timeout")  # type: ignore[union-attr]
+    drill.house.broker.restart()
+    drill.over()
+    drill.enqueue(20)
+    drill.ends(resumed=RESUMED)
+    assert worker.running
+
+
+def test_result_store_dead_while_jobs_end(drill: Drill) -> None:
     with ValkeyServer() as results:
         drill.house.settings["CELERY_RESULT_BACKEND"] = results.url()
         drill.house.man(2)

@@ -6,8 +6,10 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from celeriac.enqueue.transactions import enqueue_in
+from celeriac.ledger.schema.lifecycle import JobState
 from tests.acceptance.faults.drill import RESUMED, Drill
 from tests.acceptance.faults.house import until_reachable
+from tests.support import wait_until
 
 CHILD = 5.0  # seconds until the death of a child is answered
 
@@ -20,6 +22,24 @@ def test_broker_connections_cut_under_load(quick: Drill) -> None:
                 client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         quick.over()
     quick.ends(resumed=RESUMED)
+
+
+def test_the_broker_is_a_replica_for_a_while(quick: Drill) -> None:
+    """It answers and refuses; what runs meanwhile ends, and its outcome is written."""
+    long = quick.enqueue(2, seconds=1.5)
+    quick.begun(2)
+    with quick.house.broker.client() as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        wait_until(
+            lambda: all(quick.rows()[id].state is JobState.COMPLETED for id in long),
+            within=30,
+            saying="they have ended",
+        )
+        client.execute_command("REPLICAOF", "NO", "ONE")
+    quick.over()
+    quick.enqueue(20)
+    quick.ends()
+    assert all(worker.running for worker in quick.house.workers)
 
 
 def test_a_child_is_killed(quick: Drill) -> None:

@@ -1,0 +1,98 @@
+"""Between two connections to the broker: the pool goes on, and a broker that refuses is not asked in a rush.
+
+Celery sleeps there. But children end their jobs meanwhile, hang, or die: results wait to be read, and hard
+time limits have to fire.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.functional import noop
+from celery.worker import state
+
+from celeriac.worker.gate import prefork
+
+if TYPE_CHECKING:
+    from celery.worker.consumer import Consumer
+
+#: Seconds. A connection that lasted less has come to nothing.
+_SHORT = 10.0
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0  # seconds
+
+
+class Pace:
+    """How long to wait before the next connection: longer each time that one breaks soon after it was made.
+
+    A broker that cannot be written to can be connected to, and refuses what comes then.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None  # when the connection was made, on the monotonic clock
+        self._pause = 0.0
+
+    def pause(self) -> float:
+        """Seconds to wait before the next connection."""
+        return self._pause
+
+    def connected(self, now: float) -> None:
+        self._since = now
+
+    def lost(self, now: float) -> None:
+        since, self._since = self._since, None
+        if since is None:
+            return  # there was none: what waits for the broker has waited
+        short = now - since < _SHORT
+        self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE) if short else 0.0
+
+
+def pass_time(consumer: Consumer, seconds: float) -> None:
+    """Let ``seconds`` pass, in which the event loop does what the pool needs.
+
+    Raises:
+        SystemExit: the worker shall stop.
+    """
+    end = time.monotonic() + seconds
+    hub = consumer.hub
+    if hub is None or not seconds:  # other pools' jobs need no event loop
+        time.sleep(seconds)
+        state.maybe_shutdown()
+        return
+    with _pool_in(hub, consumer):
+        hub.call_later(0, consumer.pool.maintain_pool)  # whose own timer is a matter of five seconds
+        hub.call_later(seconds, noop)  # or it would sleep longer
+        loop = hub.create_loop()
+        while time.monotonic() < end:
+            state.maybe_shutdown()
+            try:
+                next(loop)
+            except StopIteration:  # as in Celery's own loop: its poller was closed
+                loop = hub.create_loop()
+
+
+@contextmanager
+def _pool_in(hub: Any, consumer: Consumer) -> Iterator[None]:
+    """Have the pool in the event loop, which forgot it when the connection was lost.
+
+    Celery cancels, with the next connection that is lost, all timers that were set since this one was asked
+    for. Those of jobs must stay.
+    """
+    before = _entries(hub)
+    prefork.watch_again(getattr(consumer.pool, "_pool", None))
+    consumer.pool.register_with_event_loop(hub)
+    of_pool = _entries(hub) - before
+    try:
+        yield
+    finally:
+        for entry in of_pool:
+            hub.timer.cancel(entry)
+        if consumer.timer_entries_before_start is not None:
+            consumer.timer_entries_before_start |= _entries(hub) - before - of_pool
+
+
+def _entries(hub: Any) -> set[Any]:
+    return {scheduled.entry for scheduled in hub.timer.queue}
