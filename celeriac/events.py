@@ -39,7 +39,7 @@ class Event(StrEnum):
 
     # workers
     WORKER_DEAD = "worker %(worker)s is dead, %(jobs)d jobs of it are given back"
-    DECLARED_DEAD = "this worker was declared dead while it was silent; late outcomes are refused"
+    DECLARED_DEAD = "the ledger held this worker to be dead: it signs on again; late outcomes are refused"
     LEDGER_AWAY = "ledger away, outcomes are kept: %(error)s"
     TURN_FAILED = "turn failed, it is tried again"
     DUTY_WAITS = "keeper: %(duty)s waits, the ledger is away: %(error)s"

@@ -28,7 +28,7 @@ LOOKS: dict[str, Callable[[Connection], object]] = {
     "levels": dispatch.levels,
     "dispatch": lambda c: dispatch.take_due(c, 10, limit=500),
     "parked": lambda c: parked.parked(c, limit=200, old=3600),
-    "the dead": lambda c: rescue.dead_workers(c, silence=12),
+    "the dead": rescue.sightings,
     "strands of an empty queue": lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=None),
     "strands": lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=datetime.now(UTC)),
     "prune": lambda c: prune.prune(c, JobState.COMPLETED, age=60, limit=500),

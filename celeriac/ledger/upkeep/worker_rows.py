@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema.columns import after, now
 from celeriac.ledger.schema.models import JOBS, WORKERS
@@ -45,7 +46,7 @@ class WorkerSeen:
 
 
 def sign_on(connection: Connection, start: WorkerStart) -> None:
-    """Write the row of a worker that starts."""
+    """Write the row of a worker that starts, or of one that lives although its row says otherwise."""
     values = {
         "id": start.id,
         "hostname": start.hostname,
@@ -56,16 +57,19 @@ def sign_on(connection: Connection, start: WorkerStart) -> None:
         "tasks": start.tasks,
         "version": start.version,
     }
-    connection.execute(insert(WORKERS).values(**values, started=now(), heartbeat=now()))
+    into = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    row = into(WORKERS).values(**values, started=now(), heartbeat=now())
+    alive = {"heartbeat": now(), "stopped": None}
+    connection.execute(row.on_conflict_do_update(index_elements=["id"], set_=alive))
 
 
 def beat(connection: Connection, worker: UUID) -> bool:
-    """Write that a worker lives; False when others had declared it dead."""
-    mine = update(WORKERS).where(WORKERS.c.id == worker)
-    if connection.execute(mine.where(WORKERS.c.stopped.is_(None)).values(heartbeat=now())).rowcount:
-        return True
-    connection.execute(mine.values(heartbeat=now(), stopped=None))
-    return False
+    """Write that a worker lives; False when its row says that it is dead, or is gone.
+
+    It has to sign on again then: its database may have been restored to older data.
+    """
+    mine = update(WORKERS).where(WORKERS.c.id == worker, WORKERS.c.stopped.is_(None))
+    return bool(connection.execute(mine.values(heartbeat=now())).rowcount)
 
 
 def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:

@@ -132,13 +132,13 @@ class Consumer(CeleryConsumer):
         meter.watch("held", "jobs that it has claimed", self._book.unfinished)
         meter.watch("prefetch", "messages that it holds at most", lambda: self.qos.value if self.qos else 0)
         self.keeper = Keeper(
+            [Duty("heartbeat", self._beat, settings.heartbeat)],
+            [Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0)],
             [
-                Duty("heartbeat", self._beat, settings.heartbeat),
                 Duty("dispatch", self.dispatcher.run, 1.0, on_poke=True),
                 Duty("cancel", self.canceller.pass_on, 1.0),
                 Duty("rescue", self.rescuer.rescue_dead, 1.0),
                 Duty("reconcile", self.reconciler.compare, 5.0),
-                Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0),
                 Duty("strands", self.lost_messages_finder.sweep, 2.0),
                 Duty("prefetch", self._adapt_prefetch, _ADAPT),
             ],
@@ -283,6 +283,8 @@ class Consumer(CeleryConsumer):
     def _beat(self) -> None:
         with self.app.database.statement() as connection:
             known = worker_rows.beat(connection, self._worker_id)
+            if not known:
+                worker_rows.sign_on(connection, self._card())
         if not known:
             logger.warning(Event.DECLARED_DEAD)
             self.reconciler.compare()
