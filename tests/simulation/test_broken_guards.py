@@ -29,7 +29,7 @@ from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.worker.duties.judge import Judge
 from tests.broken import VARIABLE
 from tests.simulation.ledger import SILENCE, Ledger
-from tests.simulation.world import BAD_LINE, FROST, STORM, Rates, SimulationFailed, World
+from tests.simulation.world import BAD_LINE, CHILL, STORM, Rates, SimulationFailed, World
 from tests.simulation.world import STEPS as CLOCK_STEPS
 from tests.workers import ROOT
 
@@ -156,11 +156,6 @@ def seen_only_with_a_row(connection: Connection) -> list[Sighting]:
     return [seen for seen in rescue.sightings(connection) if seen.heartbeat is not None]
 
 
-def dead_only_once(connection: Connection) -> list[Sighting]:
-    """Forgets whom it buried, whatever they claim when they thaw."""
-    return [seen for seen in rescue.sightings(connection) if seen.stopped is None]
-
-
 def bury_without_rescue(connection: Connection, workers: Sequence[UUID]) -> list[Any]:
     """Sees nothing in the hands of the dead."""
     return []
@@ -192,7 +187,7 @@ BROKEN: dict[str, tuple[Ledger, str, Rates]] = {
     "release that counts": (Ledger(release=release_counted), "never ran was counted|tries changed", STORM),
     "cancel that is forgotten": (Ledger(cancel=cancel_that_is_forgotten), "was left by cancel", Rates()),
     "replay of what is done": (Ledger(replay=replay_of_anything), "was left by replay|a replay of", Rates()),
-    "judge after an outage": (Ledger(judge=JudgeAfterAnOutage), "rescued from, by itself", FROST),
+    "judge after an outage": (Ledger(judge=JudgeAfterAnOutage), "rescued from, by itself", CHILL),
     "judge by the database's clock": (
         Ledger(judge=JudgeByTheRow, sightings=silent_on_the_database_s_clock),
         "buried alive|rescued from, by itself",
@@ -200,7 +195,6 @@ BROKEN: dict[str, tuple[Ledger, str, Rates]] = {
     ),
     "holders without a row": (Ledger(sightings=seen_only_with_a_row), "never ended", CLOCK_STEPS),
     "no strand detection": (Ledger(mark_unsent=unstrand_nothing), "never ended", STORM),
-    "burial that is final": (Ledger(sightings=dead_only_once), "never ended", FROST),
     "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM),
 }
 

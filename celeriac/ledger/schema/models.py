@@ -110,9 +110,9 @@ class BackgroundJob(Base):
         _partial("background_jobs_held", "worker_id", rows="worker_id IS NOT NULL"),
         # What strand detection looks for: sent, and not claimed since.
         _partial("background_jobs_sent", "queue", "dispatched", rows=f"state IN ({_listed(WAITING)})"),
-        # Only jobs of workflows are in these.
-        _partial("background_jobs_group", "group_id", rows="group_id IS NOT NULL"),
-        _partial("background_jobs_root", "root_id", rows="root_id <> id"),
+        # Only jobs of workflows are in these. Whether one of them is to be done takes one search.
+        _partial("background_jobs_by_group", "group_id", "finished", rows="group_id IS NOT NULL"),
+        _partial("background_jobs_by_root", "root_id", "finished", rows="root_id <> id"),
         Index("background_jobs_listing", "queued", "id"),
         Index("background_jobs_by_state", "state", "queued"),
         # What a listing walks along, by its filter or its order.
