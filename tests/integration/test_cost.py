@@ -13,6 +13,7 @@ from sqlalchemy import Connection, event, make_url, text
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import dispatch, lost_messages, parked, prune, rescue
+from celeriac.ledger.writes import quarantine
 
 WAITING = 30_000
 PAGES = 100  # that a look may read; the index of what waits alone has more
@@ -37,6 +38,7 @@ LOOKS: dict[str, Callable[[Connection], object]] = {
     "parked": lambda c: parked.parked(c, beyond=parked.FIRST, limit=200, old=3600),
     "members to be done": lambda c: parked.with_open_members(c, [(UUID(int=1), UUID(int=7))] * 9),
     "jobs of a workflow to be done": lambda c: parked.with_open_jobs(c, [(UUID(int=1), UUID(int=7))] * 9),
+    "collect": lambda c: quarantine.collect(c, tasks=["mail.send"], queues=["normal"], limit=500),
     "the dead": rescue.sightings,
     "strands of an empty queue": lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=None),
     "strands": lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=datetime.now(UTC)),

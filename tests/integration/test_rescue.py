@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, delete, make_url, select, update
 
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.reads import health
 from celeriac.ledger.schema.columns import after, now
-from celeriac.ledger.schema.models import WORKERS
+from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.ledger.upkeep import rescue, worker_rows
 from celeriac.ledger.upkeep.rescue import Sighting
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import claims, new_jobs
+from celeriac.worker.counters import Meter
+from celeriac.worker.duties.rescuer import Rescuer
 from tests.new_jobs import new_job
+from tests.support import wait_until
 
 ME = WorkerStart(
     id=UUID(int=1), hostname="here", pid=1, pool="solo", concurrency=1, queues=["low"], tasks="", version="1"
@@ -127,3 +132,32 @@ def test_a_worker_that_was_buried_is_told_so_and_signs_on_again(connection: Conn
     worker_rows.sign_on(connection, ME)
     row = connection.execute(select(WORKERS.c.stopped, WORKERS.c.heartbeat >= after(-5.0))).one()
     assert tuple(row) == (None, True)
+
+
+def test_what_a_worker_without_a_row_holds_is_given_back(database_url: str) -> None:
+    """The ledger was restored to older data: nobody knows the holder any more."""
+    database = Database(make_url(database_url))
+    with database.statement() as connection:
+        job = hold(connection, worker=UUID(int=9))
+        worker_rows.sign_on(connection, ME)
+    rescuer = Rescuer(
+        database,
+        worker=ME.id,
+        silence=0.3,
+        stored_results=lambda jobs: {},
+        on_change=lambda: None,
+        meter=Meter(),
+    )
+
+    def given_back() -> bool:
+        rescuer.beat_written()
+        rescuer.rescue_dead()
+        with database.statement() as connection:
+            found = connection.execute(select(JOBS.c.state, JOBS.c.worker_id).where(JOBS.c.id == job)).one()
+            assert found.state == "error" or health.orphans(connection, silence=timedelta(minutes=1)) == 1
+            return bool(found.state == "error" and found.worker_id is None)
+
+    wait_until(given_back, within=30, saying="it is given back")
+    with database.statement() as connection:
+        assert health.orphans(connection, silence=timedelta(0)) == 0  # what doctor looks at
+    database.close()

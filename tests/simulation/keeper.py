@@ -54,6 +54,7 @@ class Keeper:
         self._duties: dict[str, tuple[Callable[[], Iterator[None]], float]] = {
             "beat": (self._beat, 3.0),
             "dispatch": (self._dispatch, 1.0),
+            "collect": (self._collect, 1.0),
             "cancel": (self._cancel, 1.0),
             "rescue": (self._rescue, 1.0),
             "unknown claims": (self._release_unknown, 5.0),
@@ -128,6 +129,20 @@ class Keeper:
                 self.world.ledger.unmark(connection, [message.id for message in messages])
         else:
             self.poke()
+
+    def _collect(self) -> Iterator[None]:
+        """What others put back, past the broker."""
+        worker = self.worker
+        if worker.stopping or not worker.spare():
+            return
+        with self.world.driver.transaction(worker.id, "collect") as connection:
+            found = self.world.ledger.collect(
+                connection, tasks=sorted(worker.tasks), queues=QUEUES, limit=worker.spare()
+            )
+        yield
+        for message in found:
+            self.world.note(worker, "collected", message.id)
+            worker.arrived.append(broker.Message(message.id, message.job_type, message.queue))
 
     def _cancel(self) -> Iterator[None]:
         if not self.worker.executions:

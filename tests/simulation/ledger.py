@@ -29,6 +29,7 @@ class Ledger:
     expire: Callable[..., Any] = claims.expire
     record: Callable[..., Any] = outcomes.record
     postpone: Callable[..., Any] = quarantine.postpone
+    collect: Callable[..., Any] = quarantine.collect
     levels: Callable[..., Any] = dispatch.levels
     take_due: Callable[..., Any] = dispatch.take_due
     unmark: Callable[..., Any] = dispatch.unmark

@@ -187,6 +187,10 @@ class Worker:
         except StopIteration:
             self._turning = None
 
+    def spare(self) -> int:
+        """How many deliveries it may take that did not come from the broker."""
+        return PREFETCH + CHILDREN - len(self.arrived)
+
     def _room(self) -> int:
         return CHILDREN + 1 - self.held.unfinished()
 

@@ -245,8 +245,9 @@ class World:
             pool="prefork",
             concurrency=2,
             queues=list(QUEUES),
-            tasks="",
+            tasks="all" if tasks is TASKS else "old",
             version="0",
+            names=sorted(tasks),
         )
         try:
             with self.driver.transaction(id, "sign on") as connection:

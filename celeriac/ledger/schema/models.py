@@ -122,6 +122,8 @@ class BackgroundJob(Base):
         _partial("background_jobs_by_schedule", "schedule", "queued", "id", rows="schedule IS NOT NULL"),
         _partial("background_jobs_failing", "queued", "id", rows="failure_info IS NOT NULL"),
         _partial("background_jobs_due", "next_attempt_after", "id", rows=f"state IN ({_listed(WAITING)})"),
+        # Those that were put back by workers that do not know their task: hardly ever any.
+        _partial("background_jobs_unknown", "job_type", rows="unknown_since IS NOT NULL"),
         # How many jobs ended lately.
         _partial("background_jobs_finished", "finished", rows="finished IS NOT NULL"),
     )
@@ -164,6 +166,15 @@ class Worker(Base):
     stopped: Mapped[datetime | None]  # null: alive, or died without a word
 
     __table_args__ = (Index("workers_by_heartbeat", "heartbeat"),)
+
+
+class WorkerTask(Base):
+    """A task that workers know: once for all workers that know the same tasks."""
+
+    __tablename__ = "worker_tasks"
+
+    tasks: Mapped[str] = mapped_column(String(64), primary_key=True)  # as in their rows
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
 
 
 class Schedule(Base):
@@ -233,4 +244,5 @@ class Schedule(Base):
 JOBS = cast(Table, BackgroundJob.__table__)
 FAILURES = cast(Table, FailedAttempt.__table__)
 WORKERS = cast(Table, Worker.__table__)
+WORKER_TASKS = cast(Table, WorkerTask.__table__)
 SCHEDULES = cast(Table, Schedule.__table__)

@@ -212,7 +212,7 @@ def _body() -> Select[Any]:
 def _open_members(dialect: str) -> Select[Any]:
     row, c = batch.relation(dialect, _AWAITED), JOBS.c
     mine = and_(c.group_id == row.c.awaited, c.finished.is_(None), c.id != row.c.id)
-    return select(row.c.id).where(_any(mine, row))
+    return select(row.c.id).where(_any(mine, row, c.finished))
 
 
 @lru_cache
@@ -221,12 +221,17 @@ def _open_jobs(dialect: str) -> Select[Any]:
     unfinished = and_(c.finished.is_(None), c.id != row.c.id)
     later = and_(c.root_id == row.c.awaited, c.root_id != c.id, unfinished)
     root = and_(c.id == row.c.awaited, unfinished)
-    return select(row.c.id).where(or_(_any(later, row), _any(root, row)))
+    return select(row.c.id).where(or_(_any(later, row, c.finished), _any(root, row)))
 
 
-def _any(condition: Any, row: Any) -> Any:
-    """Whether there is such a job; PostgreSQL has no way but to look for one, for each row."""
-    one: Any = select(literal_column("1")).select_from(JOBS).where(condition).limit(1)
+def _any(condition: Any, row: Any, *along: Any) -> Any:
+    """Whether there is such a job.
+
+    Args:
+        along: what the jobs are sorted by in the index to be searched: PostgreSQL would rather walk
+            through the table, if it thinks that many are of the group.
+    """
+    one: Any = select(literal_column("1")).select_from(JOBS).where(condition).order_by(*along).limit(1)
     return one.correlate(row).scalar_subquery().is_not(None)
 
 

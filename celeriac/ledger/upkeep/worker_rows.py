@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema.columns import after, now
-from celeriac.ledger.schema.models import JOBS, WORKERS
+from celeriac.ledger.schema.models import JOBS, NAME_LENGTH, WORKER_TASKS, WORKERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class WorkerStart:
     queues: Sequence[str]
     tasks: str  # hash of the names of the tasks it knows
     version: str
+    names: Sequence[str] = ()  # of these tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,9 @@ def sign_on(connection: Connection, start: WorkerStart) -> None:
     row = into(WORKERS).values(**values, started=now(), heartbeat=now())
     alive = {"heartbeat": now(), "stopped": None}
     connection.execute(row.on_conflict_do_update(index_elements=["id"], set_=alive))
+    known = [{"tasks": start.tasks, "name": name} for name in start.names if len(name) <= NAME_LENGTH]
+    if known:
+        connection.execute(into(WORKER_TASKS).on_conflict_do_nothing(), known)
 
 
 def beat(connection: Connection, worker: UUID) -> bool:

@@ -33,6 +33,7 @@ from celeriac.observe.probes import ProbeServer
 from celeriac.task import failures
 from celeriac.worker.counters import Meter
 from celeriac.worker.duties.canceller import Canceller
+from celeriac.worker.duties.collector import Collector
 from celeriac.worker.duties.dispatcher import Dispatcher
 from celeriac.worker.duties.keeper import Duty, Keeper
 from celeriac.worker.duties.lost_message_finder import GRACE, LostMessageFinder
@@ -129,6 +130,13 @@ class Consumer(CeleryConsumer):
         self.canceller = Canceller(
             app.database, worker=self._worker_id, pool=lambda: self.pool, in_event_loop=self._soon
         )
+        self.collector = Collector(
+            app.database,
+            tasks=lambda: self.strategies,
+            queues=self._queues,
+            room=self.ledger.spare,
+            receive=self.ledger.receive,
+        )
         meter.watch("held", "jobs that it has claimed", self._book.unfinished)
         meter.watch("prefetch", "messages that it holds at most", lambda: self.qos.value if self.qos else 0)
         self.keeper = Keeper(
@@ -136,6 +144,7 @@ class Consumer(CeleryConsumer):
             [Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0)],
             [
                 Duty("dispatch", self.dispatcher.run, 1.0, on_poke=True),
+                Duty("collect", self.collector.run, 1.0),
                 Duty("cancel", self.canceller.pass_on, 1.0),
                 Duty("rescue", self.rescuer.rescue_dead, 1.0),
                 Duty("reconcile", self.reconciler.compare, 5.0),
@@ -313,7 +322,7 @@ class Consumer(CeleryConsumer):
         return int(getattr(self.pool, "num_processes", None) or 1)
 
     def _card(self) -> WorkerStart:
-        names = "\n".join(sorted(self.app.tasks))
+        names = sorted(self.app.tasks)
         return WorkerStart(
             id=self._worker_id,
             hostname=self.hostname,
@@ -321,6 +330,7 @@ class Consumer(CeleryConsumer):
             pool=type(self.pool).__module__.rpartition(".")[2],
             concurrency=self._concurrency(),
             queues=self._queues(),
-            tasks=hashlib.sha256(names.encode()).hexdigest(),
+            tasks=hashlib.sha256("\n".join(names).encode()).hexdigest(),
             version=__version__,
+            names=names,
         )

@@ -1,4 +1,7 @@
-"""Whether a workflow has jobs that are to be done is answered by one search of an index."""
+"""What a keeper asks takes one search of an index; which tasks the workers know, by name.
+
+Whether a workflow has jobs that are to be done; which rows were put back for an unknown task.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,9 +24,17 @@ def upgrade() -> None:
     for name, column, rows, former in _INDEXES:
         _create(name, [column, "finished"], rows)
         op.drop_index(former, table_name=_TABLE)
+    _create("background_jobs_unknown", ["job_type"], "unknown_since IS NOT NULL")
+    op.create_table(
+        "worker_tasks",
+        sa.Column("tasks", sa.String(64), primary_key=True),
+        sa.Column("name", sa.String(255), primary_key=True),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("worker_tasks")
+    op.drop_index("background_jobs_unknown", table_name=_TABLE)
     for name, column, rows, former in _INDEXES:
         _create(former, [column], rows)
         op.drop_index(name, table_name=_TABLE)
