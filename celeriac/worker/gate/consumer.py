@@ -139,6 +139,7 @@ class Consumer(CeleryConsumer):
         )
         meter.watch("held", "jobs that it has claimed", self._book.unfinished)
         meter.watch("prefetch", "messages that it holds at most", lambda: self.qos.value if self.qos else 0)
+        self._reconcile = Duty("reconcile", self.reconciler.compare, 5.0)
         self.keeper = Keeper(
             [Duty("heartbeat", self._beat, settings.heartbeat)],
             [Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0)],
@@ -147,7 +148,7 @@ class Consumer(CeleryConsumer):
                 Duty("collect", self.collector.run, 1.0),
                 Duty("cancel", self.canceller.pass_on, 1.0),
                 Duty("rescue", self.rescuer.rescue_dead, 1.0),
-                Duty("reconcile", self.reconciler.compare, 5.0),
+                self._reconcile,
                 Duty("strands", self.lost_messages_finder.sweep, 2.0),
                 Duty("prefetch", self._adapt_prefetch, _ADAPT),
             ],
@@ -296,7 +297,8 @@ class Consumer(CeleryConsumer):
                 worker_rows.sign_on(connection, self._card())
         if not known:
             logger.warning(Event.DECLARED_DEAD)
-            self.reconciler.compare()
+            self._reconcile.due = 0.0  # in the keeper's own time: the heart does nothing else
+            self._poke()
         self.rescuer.beat_written()
         self.pulse.asked_ledger()
 
