@@ -34,7 +34,15 @@ class Watermarks:
 
     def claimed(self, jobs: Iterable[Claimed]) -> None:
         for job in jobs:
+            self._forget_after(job.dispatched + job.waited)
             self._seen[job.queue].append((self._clock.seconds, job.dispatched))
+
+    def _forget_after(self, clock: datetime) -> None:
+        """The database's clock may have been set back."""
+        self._reached = {queue: moment for queue, moment in self._reached.items() if moment <= clock}
+        for seen in self._seen.values():
+            while seen and seen[-1][1] > clock:
+                seen.pop()
 
     def reached(self, queue: str) -> datetime | None:
         seen = self._seen[queue]

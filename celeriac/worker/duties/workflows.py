@@ -168,10 +168,8 @@ class Workflows:
             broken = parked.not_completed(connection, group, but=row)
             return verdict, f"dependency {broken[0]} is {broken[1]}" if broken else "a dependency is not done"
         if verdict is Verdict.LOST:
-            return (
-                verdict,
-                f"the result of dependency {parked.without_result(connection, group, but=row)} is lost",
-            )
+            lost = parked.without_result(connection, group, but=row)
+            return verdict, f"the result of dependency {lost} is lost"
         if verdict is Verdict.INCOMPLETE:
             return verdict, f"{found.count} of {awaited.size} dependencies were enqueued"
         if verdict is Verdict.LARGE:
@@ -180,33 +178,30 @@ class Workflows:
 
     def _fire(self, awaited: Awaited, body: Body) -> bool:
         """Let it run with the results of its members in front of its arguments, as Celery passes them."""
-        plain = uncompressed(body)
-        signed = body.content_type == signing.CONTENT_TYPE
-        if signed:
-            signing.check(plain, body.content_type, body.headers)
-        with self._database.transaction() as connection:
-            if awaited.immutable:
+        if awaited.immutable:
+            _verified(body)
+            with self._database.transaction() as connection:
                 return parked.fire(connection, body.id, payload=body.payload)
-            args, kwargs, options = loads(signing.text(plain, body.content_type), object_hook=dict)
-            before, behind = around([args, kwargs, options])
-            if not signed and not body.headers.get("compression"):
-                return parked.fire_with_results(
-                    connection, body.id, group=awaited.of, before=before, behind=behind
-                )
-            text = before + parked.results(connection, awaited.of, but=body.id) + behind
-            payload = signing.sealed(json.loads(text)) if signed else text.encode("utf-8")
-            return parked.fire(connection, body.id, payload=compressed_as(body, payload))
+        of, row = awaited.of, body.id
+        if body.content_type == signing.CONTENT_TYPE or body.headers.get("compression"):
+            with self._database.reading() as connection:
+                payload = with_results(body, parked.results(connection, of, but=row))
+            with self._database.transaction() as connection:
+                return parked.fire(connection, row, payload=payload)
+        before, behind = around(_parts(body))
+        with self._database.transaction() as connection:
+            return parked.fire_with_results(connection, row, group=of, before=before, behind=behind)
 
 
 def _awaited(row: Parked) -> Awaited | None:
     """What a row waits for; None when it does not say so."""
     chord = row.headers.get(CHORD)
     try:
-        group = optional_id(chord["group"]) if chord else None
-        if chord and group is not None:
+        group = optional_id(chord["group"])
+        if group is not None:
             return Awaited(row.id, group, row.old, int(chord["size"]), bool(chord.get("immutable")))
-    except (TypeError, KeyError, ValueError):  # anybody's header
-        return None
+    except (TypeError, KeyError, ValueError):  # it has none, or anybody's
+        pass
     return Awaited(row.id, row.root_id, row.old) if row.root_id is not None else None
 
 
@@ -239,3 +234,28 @@ def around(body: Sequence[Any]) -> tuple[str, str]:
     """
     text = json.dumps(list(body))  # [[…], {…}, {…}]
     return "[[[", ("], " if body[0] else "]") + text[2:]
+
+
+def with_results(body: Body, results: str) -> bytes:
+    """The body's message with ``results``, as they stand in a JSON list, signed and compressed as it was.
+
+    Raises:
+        NotSigned: its own signature does not hold.
+    """
+    before, behind = around(_parts(body))
+    text = before + results + behind
+    signed = body.content_type == signing.CONTENT_TYPE
+    return compressed_as(body, signing.sealed(json.loads(text)) if signed else text.encode("utf-8"))
+
+
+def _parts(body: Body) -> list[Any]:
+    args, kwargs, options = loads(signing.text(_verified(body), body.content_type), object_hook=dict)
+    return [args, kwargs, options]
+
+
+def _verified(body: Body) -> bytes:
+    """The payload, uncompressed, whose signature holds, if it is signed."""
+    plain = uncompressed(body)
+    if body.content_type == signing.CONTENT_TYPE:
+        signing.check(plain, body.content_type, body.headers)
+    return plain
