@@ -195,7 +195,7 @@ class Workflows:
 
 def _awaited(row: Parked) -> Awaited | None:
     """What a row waits for; None when it does not say so."""
-    chord = row.headers.get(CHORD)
+    chord: Any = row.headers.get(CHORD)
     try:
         group = optional_id(chord["group"])
         if group is not None:
