@@ -21,8 +21,9 @@ SEEDS = tuple(map(int, os.environ["SIMULATION_SEED"].split())) if "SIMULATION_SE
 WEATHER = {"usual": Rates(), "storm": STORM, "bad line": BAD_LINE, "frost": FROST, "clock steps": CLOCK_STEPS}
 
 
-@pytest.mark.parametrize("weather", WEATHER)
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("seed", "weather"), [(s, w) for s in SEEDS for w in WEATHER if w != "clock steps" or s == SEEDS[0]]
+)
 def test_nothing_is_lost_and_nothing_runs_twice(seed: int, weather: str) -> None:
     with World(seed, rates=WEATHER[weather]) as world:
         world.run(STEPS)
