@@ -41,7 +41,7 @@ class Event(StrEnum):
 
     # workers
     WORKER_DEAD = "worker %(worker)s is dead, %(jobs)d jobs of it are given back"
-    DECLARED_DEAD = "this worker was declared dead while it was silent; late outcomes are refused"
+    DECLARED_DEAD = "the ledger held this worker to be dead: it signs on again; late outcomes are refused"
     LEDGER_IS_NEWER = "this version wants revision %(wanted)s and works with the newer %(revision)s"
     LEDGER_AWAY = "ledger away, outcomes are kept: %(error)s"
     LEDGER_NOT_READ = "the ledger cannot be read for the metrics: %(error)s"

@@ -91,7 +91,7 @@ def test_the_migrations_make_what_the_models_say(bare_database_url: str, databas
     with database.transaction() as connection:
         Base.metadata.create_all(connection)
         assert migrated == described(connection)
-    assert set(migrated) == {"background_jobs", "failed_attempts", "schedules", "workers"}
+    assert set(migrated) == {"background_jobs", "failed_attempts", "schedules", "workers", "worker_tasks"}
     assert all(each["columns"] for each in migrated.values())
     assert {name for name, _ in migrated["background_jobs"]["checks"]} >= {
         "finished_iff_terminal",

@@ -127,7 +127,8 @@ def _if_held_back(facts: Facts) -> _Found | None:
     if job.unknown_since is not None:
         since = length(moment - job.unknown_since)
         text = f"no worker that saw it in the last {since} knows the task {job.job_type!r}"
-        return Reason.UNKNOWN_TASK, text, "start a worker of a version that has the task; it fails in an hour"
+        remedy = "start a worker of a version that has the task, unless one is busy; else it fails in an hour"
+        return Reason.UNKNOWN_TASK, text, remedy
     if job.next_attempt_after > moment:
         wait = length(job.next_attempt_after - moment)
         why = f" after attempt {job.try_count} failed: {job.failure_info}" if job.try_count else ""

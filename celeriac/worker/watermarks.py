@@ -32,14 +32,27 @@ class Watermarks:
         """Note what was claimed now."""
         now = time.monotonic()
         latest: dict[str, datetime] = {}
+        clock: datetime | None = None  # the database's
         for job in jobs:
             latest[job.queue] = max(latest.get(job.queue, job.dispatched), job.dispatched)
+            clock = job.dispatched + job.waited
         with self._lock:
+            if clock is not None:
+                self._forget_after(clock)
             for queue, moment in latest.items():
                 seen = self._seen[queue]
                 # One entry a second is enough, and keeps the book small under any load.
                 if not seen or now - seen[-1][0] >= 1:
                     seen.append((now, moment))
+
+    def _forget_after(self, clock: datetime) -> None:
+        """Drop moments that are still to come: the database's clock was set back."""
+        for queue, moment in list(self._reached.items()):
+            if moment > clock:
+                del self._reached[queue]
+        for seen in self._seen.values():
+            while seen and seen[-1][1] > clock:
+                seen.pop()
 
     def reached(self, queue: str) -> datetime | None:
         """The moment before which every message of ``queue`` was delivered a grace ago; None: not known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, event, make_url, text
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, event, make_url, text
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import dispatch, lost_messages, parked, prune, rescue
+from celeriac.ledger.writes import quarantine
 
 WAITING = 30_000
 PAGES = 100  # that a look may read; the index of what waits alone has more
@@ -24,11 +26,20 @@ FILL = """
     FROM generate_series(1, :count) AS number, CAST(:dispatched AS timestamptz) AS dispatched
 """
 
+#: All that have ended were one chord.
+GROUP = f"""
+    UPDATE background_jobs SET group_id = '{UUID(int=7)}', root_id = '{UUID(int=7)}'
+    WHERE finished IS NOT NULL
+"""
+
 LOOKS: dict[str, Callable[[Connection], object]] = {
     "levels": dispatch.levels,
     "dispatch": lambda c: dispatch.take_due(c, 10, limit=500),
-    "parked": lambda c: parked.parked(c, limit=200, old=3600),
-    "the dead": lambda c: rescue.dead_workers(c, silence=12),
+    "parked": lambda c: parked.parked(c, beyond=parked.FIRST, limit=200, old=3600),
+    "members to be done": lambda c: parked.with_open_members(c, [(UUID(int=1), UUID(int=7))] * 9),
+    "jobs of a workflow to be done": lambda c: parked.with_open_jobs(c, [(UUID(int=1), UUID(int=7))] * 9),
+    "collect": lambda c: quarantine.collect(c, tasks=["mail.send"], queues=["normal"], limit=500),
+    "the dead": rescue.sightings,
     "strands of an empty queue": lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=None),
     "strands": lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=datetime.now(UTC)),
     "prune": lambda c: prune.prune(c, JobState.COMPLETED, age=60, limit=500),
@@ -47,6 +58,7 @@ def full(postgres: str, _postgres_template: str) -> Iterator[Database]:
             for state, dispatched in (("pending", None), ("completed", datetime.now(UTC))):
                 row = {"state": state, "dispatched": dispatched, "count": WAITING}
                 connection.execute(text(FILL), row)
+            connection.exec_driver_sql(GROUP)
             connection.exec_driver_sql("VACUUM ANALYZE background_jobs")
         yield database
         database.close()

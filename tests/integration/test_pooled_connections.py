@@ -70,7 +70,7 @@ STEPS: list[Callable[[Connection], object]] = [
     lambda c: claims.claim(c, [JOB], worker=WORKER),
     lambda c: worker_rows.beat(c, WORKER),
     lambda c: rescue.held_by(c, [WORKER]),
-    lambda c: rescue.dead_workers(c, silence=12),
+    lambda c: rescue.sightings(c),
     lambda c: cancel.cancel(c, [JOB], mode=cancel.Mode.SOFT),
     lambda c: outcomes.record(c, [Outcome(id=JOB, attempt=1, state=JobState.COMPLETED)], worker=WORKER),
     lambda c: worker_rows.sign_off(c, WORKER),

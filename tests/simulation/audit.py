@@ -18,6 +18,7 @@ COLUMNS = (
     "next_attempt_after",
     "expires",
     "cancel_requested",
+    "dispatched",
 )
 
 # Written out here and not taken from the ledger's own table, which is what is being judged.
@@ -41,6 +42,7 @@ class Row:
     due: int
     expires: int | None
     cancel: str | None
+    dispatched: int | None
     claim: int = 0
 
     def values(self) -> tuple[Any, ...]:
@@ -53,6 +55,7 @@ class Row:
             self.due,
             self.expires,
             self.cancel,
+            self.dispatched,
         )
 
 
@@ -178,7 +181,8 @@ class Audit:
     def _claimed(self, job: UUID, old: Row, new: Row) -> None:
         now = self._now()
         self._require(old.cancel is None, job, "a cancelled job was started again")
-        self._require(old.due <= now, job, "claimed before it was due")
+        due = old.due <= now or (old.dispatched is not None and old.due <= old.dispatched)
+        self._require(due, job, "claimed before it was due")
         self._require(old.expires is None or old.expires > now, job, "claimed after it had expired")
         self._require(new.worker == self._actor and self._doing == "turn", job, "claimed for another")
         self._require(new.tries == old.tries + 1, job, "a claim did not count")

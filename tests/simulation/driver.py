@@ -10,10 +10,10 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, delete, event, make_url
 
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.schema.models import Base
+from celeriac.ledger.schema.models import WORKERS, Base
 from tests.simulation.audit import COLUMNS, Audit
 
 #: Where files are memory: the simulation makes a transaction in most of its steps.
@@ -32,9 +32,19 @@ class Clock:
 
     def __init__(self) -> None:
         self.us = BEGIN * 1_000_000
+        self._ahead = 0  # microseconds that the database's clock is ahead
+
+    @property
+    def database_us(self) -> int:
+        """What the database's clock shows, which may be set."""
+        return self.us + self._ahead
+
+    def step(self, seconds: float) -> None:
+        self._ahead += int(seconds * 1_000_000)
 
     @property
     def seconds(self) -> float:
+        """The clock that nobody sets."""
         return self.us / 1_000_000 - BEGIN
 
     def advance(self, seconds: float) -> None:
@@ -90,6 +100,10 @@ class Driver:
         with self._database.reading() as connection:
             yield connection
 
+    def forget_worker(self, worker: UUID) -> None:
+        with self._database.statement() as connection:
+            connection.execute(delete(WORKERS).where(WORKERS.c.id == worker))
+
     def table(self) -> set[tuple[Any, ...]]:
         """The rows as they are, to be compared with what the audit saw."""
         with self._database.reading() as connection:
@@ -107,7 +121,7 @@ def memory() -> str | None:
 
 
 def _prepare(connection: Any, clock: Clock, audit: Audit) -> None:
-    connection.create_function("clock_us", 0, lambda: clock.us)
+    connection.create_function("clock_us", 0, lambda: clock.database_us)
     connection.create_function("witness", -1, audit.witness)
     connection.execute("PRAGMA synchronous=OFF").close()
 

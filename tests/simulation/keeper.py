@@ -34,7 +34,15 @@ class Watermarks:
 
     def claimed(self, jobs: Iterable[Claimed]) -> None:
         for job in jobs:
+            self._forget_after(job.dispatched + job.waited)
             self._seen[job.queue].append((self._clock.seconds, job.dispatched))
+
+    def _forget_after(self, clock: datetime) -> None:
+        """The database's clock may have been set back."""
+        self._reached = {queue: moment for queue, moment in self._reached.items() if moment <= clock}
+        for seen in self._seen.values():
+            while seen and seen[-1][1] > clock:
+                seen.pop()
 
     def reached(self, queue: str) -> datetime | None:
         seen = self._seen[queue]
@@ -54,6 +62,7 @@ class Keeper:
         self._duties: dict[str, tuple[Callable[[], Iterator[None]], float]] = {
             "beat": (self._beat, 3.0),
             "dispatch": (self._dispatch, 1.0),
+            "collect": (self._collect, 1.0),
             "cancel": (self._cancel, 1.0),
             "rescue": (self._rescue, 1.0),
             "unknown claims": (self._release_unknown, 5.0),
@@ -62,8 +71,8 @@ class Keeper:
         self._due = dict.fromkeys(self._duties, self.world.clock.seconds)
         self._doing: tuple[str, Iterator[None]] | None = None
         self._stopped = False
-        self._steady_since: float | None = None
-        self._last_beat = 0.0
+        self._judge = self.world.ledger.judge(SILENCE)
+        self.last_beat = 0.0
         self._strange: set[tuple[UUID, int]] = set()
 
     def ready(self, now: float) -> bool:
@@ -100,11 +109,10 @@ class Keeper:
 
     def _beat(self) -> Iterator[None]:
         with self.world.driver.transaction(self.worker.id, "beat") as connection:
-            self.world.ledger.beat(connection, self.worker.id)
-        now = self.world.clock.seconds
-        if self._steady_since is None or now - self._last_beat > SILENCE / 2:
-            self._steady_since = now
-        self._last_beat = now
+            if not self.world.ledger.beat(connection, self.worker.id):
+                self.world.ledger.sign_on(connection, self.worker.start)
+        self.last_beat = self.world.clock.seconds
+        self._judge.beat_written(self.last_beat)
         yield from ()
 
     def _dispatch(self) -> Iterator[None]:
@@ -130,6 +138,20 @@ class Keeper:
         else:
             self.poke()
 
+    def _collect(self) -> Iterator[None]:
+        """What others put back, past the broker."""
+        worker = self.worker
+        if worker.stopping or not worker.spare():
+            return
+        with self.world.driver.transaction(worker.id, "collect") as connection:
+            found = self.world.ledger.collect(
+                connection, tasks=sorted(worker.tasks), queues=QUEUES, limit=worker.spare()
+            )
+        yield
+        for message in found:
+            self.world.note(worker, "collected", message.id)
+            worker.arrived.append(broker.Message(message.id, message.job_type, message.queue))
+
     def _cancel(self) -> Iterator[None]:
         if not self.worker.executions:
             return
@@ -143,31 +165,22 @@ class Keeper:
                 execution.revoked = True
 
     def _rescue(self) -> Iterator[None]:
-        if self._steady_since is None:
-            return
-        since, beat = self._steady_since, self._last_beat
-        if not self.world.ledger.may_judge(self.world.clock.seconds, steady_since=since, last_beat=beat):
-            return
         with self.world.driver.reading() as connection:
-            dead = self.world.ledger.dead_workers(connection, silence=SILENCE)
-        for worker in dead:
+            seen = self.world.ledger.sightings(connection)
+        for dead in self._judge.dead(seen, self.world.clock.seconds):  # never itself: that is a rule, too
             yield
             with self.world.driver.reading() as connection:
-                held = self.world.ledger.held_by(connection, [worker])
+                held = self.world.ledger.held_by(connection, [dead.worker])
             yield
-            if held:
-                told = [self._lost(attempt) for attempt in held]
-                attempts = {attempt.id: attempt.attempt for attempt in held}
-                with self.world.driver.transaction(
-                    self.worker.id, "rescue", presenting=attempts
-                ) as connection:
-                    accepted = self.world.ledger.record(connection, told, worker=worker)
-                self.world.note(self.worker, f"rescued from {worker.hex[:4]}", *accepted)
-                self.poke()
-                yield
-            with self.world.driver.transaction(self.worker.id, "bury") as connection:
-                buried = self.world.ledger.bury_worker(connection, worker, silence=SILENCE)
-            self.world.note(self.worker, f"buried {worker.hex[:4]}: {buried}")
+            told = [self._lost(attempt) for attempt in held]
+            attempts = {attempt.id: attempt.attempt for attempt in held}
+            with self.world.driver.transaction(self.worker.id, "rescue", presenting=attempts) as connection:
+                if not self.world.ledger.bury(connection, dead):
+                    continue
+                accepted = self.world.ledger.record(connection, told, worker=dead.worker)
+            self.world.buried(dead.worker)
+            self.world.note(self.worker, f"rescued from {dead.worker.hex[:4]}", *accepted)
+            self.poke()
 
     def _lost(self, attempt: HeldAttempt) -> Outcome:
         if attempt.id in self.world.results:

@@ -11,14 +11,10 @@ from celeriac.ledger.upkeep import prune as retention
 from celeriac.ledger.writes import cancel as cancels
 from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
 from celeriac.ledger.writes import replay as replays
+from celeriac.worker.duties.judge import Judge
 
 #: Seconds after which a worker is dead.
 SILENCE = 12.0
-
-
-def may_judge(now: float, *, steady_since: float, last_beat: float) -> bool:
-    """Whether a worker's own heartbeats were written without a gap for a full timeout, until now."""
-    return last_beat - steady_since >= SILENCE and now - last_beat <= SILENCE / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +29,14 @@ class Ledger:
     expire: Callable[..., Any] = claims.expire
     record: Callable[..., Any] = outcomes.record
     postpone: Callable[..., Any] = quarantine.postpone
+    collect: Callable[..., Any] = quarantine.collect
     levels: Callable[..., Any] = dispatch.levels
     take_due: Callable[..., Any] = dispatch.take_due
     unmark: Callable[..., Any] = dispatch.unmark
     mark_unsent: Callable[..., Any] = lost_messages.mark_unsent
-    dead_workers: Callable[..., Any] = rescue.dead_workers
+    sightings: Callable[..., Any] = rescue.sightings
     held_by: Callable[..., Any] = rescue.held_by
-    bury_worker: Callable[..., Any] = rescue.bury_worker
+    bury: Callable[..., Any] = rescue.bury
     cancel: Callable[..., Any] = cancels.cancel
     replay: Callable[..., Any] = replays.replay
     prune: Callable[..., Any] = retention.prune
@@ -47,4 +44,4 @@ class Ledger:
     sign_on: Callable[..., Any] = worker_rows.sign_on
     beat: Callable[..., Any] = worker_rows.beat
     sign_off: Callable[..., Any] = worker_rows.sign_off
-    may_judge: Callable[..., bool] = may_judge  # the one rule that is not SQL
+    judge: Callable[[float], Judge] = Judge  # the one rule that is not SQL

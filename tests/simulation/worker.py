@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes.claims import Claimed
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.worker.gate.claim_book import ClaimBook
@@ -57,9 +58,10 @@ class Worker:
         slowness: what its children take, as a multiple of what others take.
     """
 
-    def __init__(self, world: World, id: UUID, *, tasks: frozenset[str], slowness: float) -> None:
+    def __init__(self, world: World, start: WorkerStart, *, tasks: frozenset[str], slowness: float) -> None:
         self.world = world
-        self.id = id
+        self.start = start
+        self.id = start.id
         self.tasks = tasks
         self.slowness = slowness
         self.held = ClaimBook()
@@ -184,6 +186,10 @@ class Worker:
             next(self._turning)
         except StopIteration:
             self._turning = None
+
+    def spare(self) -> int:
+        """How many deliveries it may take that did not come from the broker."""
+        return PREFETCH + CHILDREN - len(self.arrived)
 
     def _room(self) -> int:
         return CHILDREN + 1 - self.held.unfinished()

@@ -23,7 +23,7 @@ from celeriac.ledger.writes.new_jobs import NewJob
 from tests.simulation.audit import Audit, Violation
 from tests.simulation.broker import QUEUES, Broker, BrokerFault, Message
 from tests.simulation.driver import Clock, Driver, DriverFault, memory
-from tests.simulation.ledger import Ledger
+from tests.simulation.ledger import SILENCE, Ledger
 from tests.simulation.worker import Worker
 
 TASKS = frozenset({"mail.send", "report.build"})
@@ -51,6 +51,8 @@ class Rates:
     outage: float = 0.0005
     driver: float = 0.03
     broker: float = 0.12
+    step: float = 0.0  # of the database's clock
+    restore: float = 0.0  # of rows of workers, gone as after a failover to older data
 
 
 #: Much of everything at once, so that faults meet each other.
@@ -61,6 +63,12 @@ BAD_LINE = Rates(crash=0.0003, freeze=0.0005, stop=0.0005, flush=0.0, outage=0.0
 
 #: Workers that freeze again and again, some of them while they rescue others.
 FROST = Rates(crash=0.0005, freeze=0.02, stop=0.0005, flush=0.0, outage=0.0, driver=0.05, broker=0.05)
+
+#: Workers that freeze, and beat long enough in between to judge others.
+CHILL = Rates(crash=0.0005, freeze=0.008, stop=0.0005, flush=0.0, outage=0.0, driver=0.05, broker=0.05)
+
+#: A database whose clock is set forward and back, and whose table of workers is lost now and then.
+STEPS = Rates(crash=0.001, freeze=0.001, step=0.004, restore=0.002)
 
 
 class SimulationFailed(AssertionError):
@@ -95,7 +103,7 @@ class World:
         self._patience = patience
         self.random = Random(seed)
         self.clock = Clock()
-        self.audit = Audit(lambda: self.clock.us)
+        self.audit = Audit(lambda: self.clock.database_us)
         self.broker = Broker(self.random, self.clock, self.rates.broker)
         self.results: dict[UUID, str] = {}  # the result store
         self.accepted: set[UUID] = set()
@@ -220,6 +228,8 @@ class World:
             (rates.stop, self._stop),
             (rates.flush, self._flush),
             (rates.outage, self._outage),
+            (rates.step, self._step_of_the_clock),
+            (rates.restore, self._restore),
             (0.02 if len(self._workers) < WORKERS else 0.0, self._start_worker),
         ):
             if chance < rate:
@@ -239,15 +249,16 @@ class World:
             pool="prefork",
             concurrency=2,
             queues=list(QUEUES),
-            tasks="",
+            tasks="all" if tasks is TASKS else "old",
             version="0",
+            names=sorted(tasks),
         )
         try:
             with self.driver.transaction(id, "sign on") as connection:
                 self.ledger.sign_on(connection, start)
         except DriverFault:
             return
-        self._workers.append(Worker(self, id, tasks=tasks, slowness=slowness))
+        self._workers.append(Worker(self, start, tasks=tasks, slowness=slowness))
         self.note(self._workers[-1], "started")
 
     def _crash(self, worker: Worker | None = None) -> None:
@@ -271,6 +282,25 @@ class World:
         self._outage_until = self.clock.seconds + self.random.uniform(1, 15)
         self.driver.faults = 0.8
         self.note("database", f"out until {self._outage_until:.3f}")
+
+    def _step_of_the_clock(self) -> None:
+        """The database's clock is set; a resumed machine, a failover, an administrator."""
+        seconds = self.random.choice((-60.0, -15.0, -2.0, 2.0, 15.0, 60.0))
+        self.clock.step(seconds)
+        self.note("database", f"its clock steps by {seconds:g} s")
+
+    def _restore(self) -> None:
+        """The row of a worker is gone, as after a failover to older data."""
+        if self._workers:
+            worker = self.random.choice(self._workers)
+            self.driver.forget_worker(worker.id)
+            self.note(worker, "has no row")
+
+    def buried(self, id: UUID) -> None:
+        """Somebody says that a worker is dead: not before it was silent for long enough."""
+        for worker in self._workers:
+            if worker.id == id and self.clock.seconds - worker.keeper.last_beat < SILENCE:
+                raise Violation(f"{worker} was buried alive")
 
     def _stop(self) -> None:
         if self._workers:

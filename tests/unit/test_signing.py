@@ -17,9 +17,9 @@ from celeriac.broker import certificates, signing
 from celeriac.broker.sending import CHORD
 from celeriac.errors import NotSigned, SettingsError
 from celeriac.ledger.schema.columns import LATEST
-from celeriac.ledger.upkeep.parked import Parked
+from celeriac.ledger.upkeep.parked import Body
 from celeriac.settings import Settings
-from celeriac.worker.duties.workflows import _with_results
+from celeriac.worker.duties.workflows import with_results
 from tests.new_jobs import new_job
 from tests.signers import PEM, Signer, own_serializers, signer
 
@@ -105,20 +105,19 @@ def test_a_producer_outside_signs_for_no_job_of_ours(ours: Signer) -> None:
 # A chord's body, which a keeper writes anew
 
 
-def parked(payload: bytes) -> Parked:
-    job = new_job()
-    return Parked(job.id, job.id, payload, KIND, HEADERS | {CHORD: {"size": 2}}, False)
+def parked(payload: bytes) -> Body:
+    return Body(new_job().id, payload, KIND, HEADERS | {CHORD: {"size": 2}})
 
 
 def test_a_chords_body_is_signed_anew_with_its_results(ours: Signer) -> None:
-    payload = _with_results(parked(signing.sealed(signing.owned(BODY, HEADERS))), ["1", '"b"'])
+    payload = with_results(parked(signing.sealed(signing.owned(BODY, HEADERS))), '1, "b"')
     assert signing.opened(payload, KIND)[0] == [[1, "b"], *BODY[0]]
     signing.check(payload, KIND, HEADERS)
 
 
 def test_a_forged_chords_body_is_not_signed(ours: Signer, stranger: Signer) -> None:
     with pytest.raises(NotSigned):
-        _with_results(parked(stranger.sign(BODY)), ["1"])
+        with_results(parked(stranger.sign(BODY)), "1")
 
 
 # The files

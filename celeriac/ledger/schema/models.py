@@ -115,9 +115,9 @@ class BackgroundJob(Base):
         _partial("background_jobs_held", "worker_id", rows="worker_id IS NOT NULL"),
         # What strand detection looks for: sent, and not claimed since.
         _partial("background_jobs_sent", "queue", "dispatched", rows=f"state IN ({_listed(WAITING)})"),
-        # Only jobs of workflows are in these.
-        _partial("background_jobs_group", "group_id", rows="group_id IS NOT NULL"),
-        _partial("background_jobs_root", "root_id", rows="root_id <> id"),
+        # Only jobs of workflows are in these. Whether one of them is to be done takes one search.
+        _partial("background_jobs_by_group", "group_id", "finished", rows="group_id IS NOT NULL"),
+        _partial("background_jobs_by_root", "root_id", "finished", rows="root_id <> id"),
         Index("background_jobs_listing", "queued", "id"),
         Index("background_jobs_by_state", "state", "queued"),
         # What a listing walks along, by its filter or its order.
@@ -127,6 +127,8 @@ class BackgroundJob(Base):
         _partial("background_jobs_by_schedule", "schedule", "queued", "id", rows="schedule IS NOT NULL"),
         _partial("background_jobs_failing", "queued", "id", rows="failure_info IS NOT NULL"),
         _partial("background_jobs_due", "next_attempt_after", "id", rows=f"state IN ({_listed(WAITING)})"),
+        # Those that were put back by workers that do not know their task: hardly ever any.
+        _partial("background_jobs_unknown", "job_type", rows="unknown_since IS NOT NULL"),
         # How many jobs ended lately.
         _partial("background_jobs_finished", "finished", rows="finished IS NOT NULL"),
     )
@@ -170,6 +172,15 @@ class Worker(Base):
     trouble: Mapped[str | None] = mapped_column(Text)  # why it cannot record outcomes; null: it can
 
     __table_args__ = (Index("workers_by_heartbeat", "heartbeat"),)
+
+
+class WorkerTask(Base):
+    """A task that workers know: once for all workers that know the same tasks."""
+
+    __tablename__ = "worker_tasks"
+
+    tasks: Mapped[str] = mapped_column(String(64), primary_key=True)  # as in their rows
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
 
 
 class Schedule(Base):
@@ -239,4 +250,5 @@ class Schedule(Base):
 JOBS = cast(Table, BackgroundJob.__table__)
 FAILURES = cast(Table, FailedAttempt.__table__)
 WORKERS = cast(Table, Worker.__table__)
+WORKER_TASKS = cast(Table, WorkerTask.__table__)
 SCHEDULES = cast(Table, Schedule.__table__)

@@ -12,57 +12,127 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Insert, Select, Update, and_, bindparam, case, func, select, update
+from sqlalchemy import (
+    Connection,
+    Insert,
+    LargeBinary,
+    Select,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Integer
 
+from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Seconds, after, now
-from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
+from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
-from celeriac.ledger.upkeep.dispatch import unsent_priorities
+
+#: Before every id.
+FIRST = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A parked row and what its message is made of."""
+    """A parked row, without its message's body."""
 
     id: UUID
     root_id: UUID | None
-    payload: bytes
-    content_type: str
     headers: dict[str, Any]
     old: bool  # whether it has waited for longer than any producer takes
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A job that a parked one waits for."""
+class Body:
+    """What the message of a parked row is made of."""
 
     id: UUID
-    state: JobState
-    result: str | None
+    payload: bytes
+    content_type: str
     headers: dict[str, Any]
-    settled: bool  # terminal, and for long enough that its successors must have been sent
 
 
-def parked(connection: Connection, *, limit: int, old: float) -> list[Parked]:
-    """Parked rows; ``old`` is how many seconds make one old."""
-    return [Parked(*row) for row in connection.execute(_parked(), {"most": limit, "old": -old})]
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The members of a group, counted by the database: there may be a million of them."""
+
+    count: int
+    completed: int
+    with_result: int  # completed, and the result is known
+    characters: int  # of their results together
 
 
-def members(connection: Connection, group: UUID, *, but: UUID, grace: float) -> list[Member]:
+def parked(connection: Connection, *, beyond: UUID, limit: int, old: float) -> list[Parked]:
+    """Parked rows by id, those ``beyond`` one; ``old`` is how many seconds make one old."""
+    parameters = {"beyond": beyond, "most": limit, "old": -old}
+    return [Parked(*row) for row in connection.execute(_parked(), parameters)]
+
+
+def body(connection: Connection, job: UUID) -> Body | None:
+    """The message of a parked row; None when it is not parked any more."""
+    row = connection.execute(_body(), {"job": job}).first()
+    return None if row is None else Body(*row)
+
+
+def with_open_members(connection: Connection, groups: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
+    """Of parked jobs and the groups that they wait for: those whose group has members to be done.
+
+    One search of an index for each, however many members there are.
+    """
+    return _waiting(connection, _open_members(connection.dialect.name), groups)
+
+
+def with_open_jobs(connection: Connection, roots: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
+    """The same, of parked jobs and the first jobs of the workflows that they belong to."""
+    return _waiting(connection, _open_jobs(connection.dialect.name), roots)
+
+
+def members(connection: Connection, group: UUID, *, but: UUID) -> Members:
     """The jobs of a group, but the parked one."""
-    rows = connection.execute(_of_group(), {"of": group, "but": but, "grace": -grace})
-    return [Member(row.id, JobState(row.state), *row[2:]) for row in rows]
+    return Members(*connection.execute(_count(), {"of": group, "but": but}).one())
 
 
-def unfinished_of_root(connection: Connection, root: UUID, *, but: UUID, grace: float) -> int:
-    """How many other jobs of a workflow are not terminal, or only just."""
-    return int(connection.execute(_of_root(), {"of": root, "but": but, "grace": -grace}).scalar_one())
+def not_completed(connection: Connection, group: UUID, *, but: UUID) -> tuple[UUID, JobState] | None:
+    """A member that is not completed, and what it is."""
+    row = connection.execute(_not_completed(), {"of": group, "but": but}).first()
+    return None if row is None else (row.id, JobState(row.state))
+
+
+def without_result(connection: Connection, group: UUID, *, but: UUID) -> UUID | None:
+    """A member whose result is not known."""
+    found: UUID | None = connection.execute(_without_result(), {"of": group, "but": but}).scalar()
+    return found
+
+
+def results(connection: Connection, group: UUID, *, but: UUID) -> str:
+    """The results of a group in the order of its members, as they stand in a JSON list."""
+    asked = _results(connection.dialect.name)
+    return str(connection.execute(select(asked), {"of": group, "but": but}).scalar() or "")
 
 
 def fire(connection: Connection, job: UUID, *, payload: bytes) -> bool:
     """Let a parked job run, with ``payload``; False when somebody was first."""
     return bool(connection.execute(_fire(), {"job": job, "to_payload": payload}).rowcount)
+
+
+def fire_with_results(connection: Connection, job: UUID, *, group: UUID, before: str, behind: str) -> bool:
+    """Let a parked job run, with the results of ``group`` between two texts; they stay in the database."""
+    parameters = {"job": job, "of": group, "but": job, "before": before, "behind": behind}
+    return bool(connection.execute(_fire_with_results(connection.dialect.name), parameters).rowcount)
 
 
 def fail_parked(connection: Connection, ids: Sequence[UUID], *, reason: str) -> set[UUID]:
@@ -77,46 +147,145 @@ def fail_parked(connection: Connection, ids: Sequence[UUID], *, reason: str) -> 
     return failed
 
 
+class group_index(FunctionElement[int]):
+    """The place of a member in its group, of its headers."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(group_index, "postgresql")
+def _group_index_postgresql(element: group_index, compiler: SQLCompiler, **kw: Any) -> str:
+    headers = compiler.process(element.clauses, **kw)
+    # PostgreSQL gives up on JSON with an escaped NUL or half a character, wherever it stands in it.
+    number = f"""CASE WHEN strpos(CAST({headers} AS TEXT), '\\u') = 0 THEN {headers} ->> 'group_index'
+        ELSE substring(CAST({headers} AS TEXT) FROM '"group_index": ?([0-9]+)') END"""
+    return f"CAST(substring({number} FROM '^[0-9]{{1,9}}$') AS INTEGER)"
+
+
+@compiles(group_index, "sqlite")
+def _group_index_sqlite(element: group_index, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST(json_extract({compiler.process(element.clauses, **kw)}, '$.group_index') AS INTEGER)"
+
+
+def _waiting(connection: Connection, asked: Select[Any], awaited: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
+    if not awaited:
+        return set()
+    rows = [{"id": job, "awaited": of} for job, of in awaited]
+    parameters = batch.values(connection.dialect.name, _AWAITED, rows)
+    return set(connection.execute(asked, parameters).scalars())
+
+
+_AWAITED: dict[str, Any] = {"id": JOBS.c.id.type, "awaited": JOBS.c.group_id.type}
+
+
 def _is_parked() -> Any:
     c = JOBS.c
     return and_(c.state == JobState.PENDING, c.next_attempt_after == PARKED, c.dispatched.is_(None))
 
 
-def _settled() -> Any:
-    return and_(
-        JOBS.c.state.in_(sorted(TERMINAL)), JOBS.c.finished < after(bindparam("grace", type_=Seconds))
-    )
+def _of_group() -> Any:
+    c = JOBS.c
+    mine = c.group_id == bindparam("of", type_=c.group_id.type)
+    return and_(mine, c.id != bindparam("but", type_=c.id.type))
 
 
 @lru_cache
 def _parked() -> Select[Any]:
     c = JOBS.c
     old = case((c.queued < after(bindparam("old", type_=Seconds)), 1), else_=0)
-    columns = (c.id, c.root_id, c.payload, c.content_type, c.headers, old)
-    level = unsent_priorities()  # or every delayed job would be looked at
-    return (
-        select(*columns)
-        .join(level, level.c.priority == c.priority)
-        .where(_is_parked())
-        .limit(bindparam("most"))
+    # Spelled as the index of what is due spells it, which both databases then walk along.
+    waits = c.state.in_([literal_column(f"'{state}'") for state in sorted(WAITING)])
+    beyond = c.id > bindparam("beyond", type_=c.id.type)
+    chosen = select(c.id, c.root_id, c.headers, old).where(waits, _is_parked(), beyond)
+    return chosen.order_by(c.id).limit(bindparam("most"))
+
+
+@lru_cache
+def _body() -> Select[Any]:
+    c = JOBS.c
+    mine = c.id == bindparam("job", type_=c.id.type)
+    return select(c.id, c.payload, c.content_type, c.headers).where(mine, _is_parked())
+
+
+@lru_cache
+def _open_members(dialect: str) -> Select[Any]:
+    row, c = batch.relation(dialect, _AWAITED), JOBS.c
+    mine = and_(c.group_id == row.c.awaited, c.finished.is_(None), c.id != row.c.id)
+    return select(row.c.id).where(_any(mine, row, c.finished))
+
+
+@lru_cache
+def _open_jobs(dialect: str) -> Select[Any]:
+    row, c = batch.relation(dialect, _AWAITED), JOBS.c
+    unfinished = and_(c.finished.is_(None), c.id != row.c.id)
+    later = and_(c.root_id == row.c.awaited, c.root_id != c.id, unfinished)
+    root = and_(c.id == row.c.awaited, unfinished)
+    return select(row.c.id).where(or_(_any(later, row, c.finished), _any(root, row)))
+
+
+def _any(condition: Any, row: Any, *along: Any) -> Any:
+    """Whether there is such a job.
+
+    Args:
+        along: what the jobs are sorted by in the index to be searched: PostgreSQL would rather walk
+            through the table, if it thinks that many are of the group.
+    """
+    one: Any = select(literal_column("1")).select_from(JOBS).where(condition).order_by(*along).limit(1)
+    return one.correlate(row).scalar_subquery().is_not(None)
+
+
+@lru_cache
+def _count() -> Select[Any]:
+    c = JOBS.c
+    completed = c.state == JobState.COMPLETED
+    known = and_(completed, c.result.is_not(None))
+    return select(
+        func.count(),
+        func.count().filter(completed),
+        func.count().filter(known),
+        func.coalesce(func.sum(func.length(c.result)), 0),
+    ).where(_of_group())
+
+
+@lru_cache
+def _not_completed() -> Select[Any]:
+    c = JOBS.c
+    return select(c.id, c.state).where(_of_group(), c.state != JobState.COMPLETED).order_by(c.id).limit(1)
+
+
+@lru_cache
+def _without_result() -> Select[Any]:
+    c = JOBS.c
+    return select(c.id).where(_of_group(), c.result.is_(None)).order_by(c.id).limit(1)
+
+
+@lru_cache
+def _results(dialect: str) -> Any:
+    member = JOBS.alias("member")
+    c = member.c
+    mine = and_(
+        c.group_id == bindparam("of", type_=c.group_id.type), c.id != bindparam("but", type_=c.id.type)
     )
+    index, told = func.coalesce(group_index(c.headers), 0), func.coalesce(c.result, "null")
+    if dialect == "postgresql":
+        together = func.string_agg(told, aggregate_order_by(literal(", "), index, c.id))
+        return select(together).where(mine).scalar_subquery()
+    ordered = select(told.label("told")).where(mine).order_by(index, c.id).subquery("ordered")
+    return select(func.group_concat(ordered.c.told, ", ")).scalar_subquery()
 
 
 @lru_cache
-def _of_group() -> Select[Any]:
+def _fire_with_results(dialect: str) -> Update:
     c = JOBS.c
-    settled = case((_settled(), 1), else_=0)
-    mine = c.group_id == bindparam("of", type_=c.group_id.type)
-    others = c.id != bindparam("but", type_=c.id.type)
-    return select(c.id, c.state, c.result, c.headers, settled).where(mine, others)
-
-
-@lru_cache
-def _of_root() -> Select[Any]:
-    c = JOBS.c
-    mine = c.root_id == bindparam("of", type_=c.root_id.type)
-    others = c.id != bindparam("but", type_=c.id.type)
-    return select(func.count()).where(mine, others, ~_settled())
+    before, behind = bindparam("before", type_=Text()), bindparam("behind", type_=Text())
+    text = cast(before, Text()) + _results(dialect) + cast(behind, Text())
+    payload = func.convert_to(text, "UTF8") if dialect == "postgresql" else cast(text, LargeBinary)
+    return (
+        update(JOBS)
+        .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
+        .values(payload=payload, next_attempt_after=now())
+    )
 
 
 @lru_cache

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exis
 
 from celeriac.ledger.schema.columns import Seconds, after, once
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
-from celeriac.ledger.schema.models import JOBS, WORKERS
+from celeriac.ledger.schema.models import JOBS, WORKER_TASKS, WORKERS
 
 
 def prune(
@@ -50,7 +50,11 @@ def prune_workers(connection: Connection, *, age: float) -> int:
     """
     old = WORKERS.c.stopped < after(bindparam("age", type_=Seconds))
     holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # which only a rescue may end
-    return connection.execute(delete(WORKERS).where(old, ~holds), {"age": -age}).rowcount
+    pruned = connection.execute(delete(WORKERS).where(old, ~holds), {"age": -age}).rowcount
+    if pruned:
+        of_nobody = ~exists().where(WORKERS.c.tasks == WORKER_TASKS.c.tasks)
+        connection.execute(delete(WORKER_TASKS).where(of_nobody))
+    return pruned
 
 
 @lru_cache

@@ -4,19 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, exists, or_, select, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import Seconds, after, now
+from celeriac.ledger.schema.columns import Instant, now
 from celeriac.ledger.schema.lifecycle import TERMINAL
 from celeriac.ledger.schema.models import JOBS, WORKERS
 
 #: Attempts of one sweep; the next one goes on.
 MOST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a worker's row says at one look.
+
+    Attributes:
+        heartbeat: None of a worker that has no row.
+        stopped: when it was buried or signed off; None of one that lives, or died without a word.
+    """
+
+    worker: UUID
+    heartbeat: datetime | None
+    stopped: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +60,28 @@ class HeldAttempt:
     cancel_requested: str | None
 
 
-def dead_workers(connection: Connection, *, silence: float) -> list[UUID]:
-    """Workers that have been silent for ``silence`` seconds and were not buried yet, or hold jobs again.
+def sightings(connection: Connection) -> list[Sighting]:
+    """The workers that may be dead: those that did not sign off, and those that hold jobs all the same.
 
-    A worker that was frozen, buried and thawed may claim before it learns that it is dead.
+    A worker that was frozen, buried and thawed may claim before it learns that it is dead. One that holds
+    jobs and has no row is of a database that was restored to older data.
     """
-    return list(connection.execute(_dead_ones(), {"silence": -silence}).scalars())
+    return [Sighting(*row) for row in connection.execute(_sightings())]
 
 
-def bury_worker(connection: Connection, worker: UUID, *, silence: float) -> bool:
-    """Write that a silent worker is dead; False when it was heard of again or others were first.
+def bury(connection: Connection, seen: Sighting) -> bool:
+    """Write that a worker is dead; False when it was heard of since it was ``seen``, or others were first.
 
     To be followed, in the same transaction, by the rescue of what it held.
     """
-    return bool(connection.execute(_bury(), {"worker": worker, "silence": -silence}).rowcount)
+    if seen.heartbeat is None:
+        return connection.execute(_row(), {"worker": seen.worker}).first() is None
+    parameters = {
+        "worker": seen.worker,
+        "seen_heartbeat": seen.heartbeat,
+        "seen_stopped": seen.stopped,
+    }
+    return bool(connection.execute(_bury(), parameters).rowcount)
 
 
 def held_by(connection: Connection, workers: Sequence[UUID]) -> list[HeldAttempt]:
@@ -57,22 +96,48 @@ def unfinished(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
     return set(connection.execute(_unfinished(dialect), batch.ids(dialect, ids)).scalars())
 
 
-def _dead() -> Any:
-    long_ago = after(bindparam("silence", type_=Seconds))
-    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)
-    again = and_(WORKERS.c.stopped < long_ago, holds)
-    return and_(WORKERS.c.heartbeat < long_ago, or_(WORKERS.c.stopped.is_(None), again))
+@lru_cache
+def _sightings() -> CompoundSelect[Any]:
+    c = WORKERS.c
+    holds = exists().where(JOBS.c.worker_id == c.id)
+    known = select(c.id, c.heartbeat, c.stopped).where(or_(c.stopped.is_(None), holds))
+    holder = _holders()
+    never = cast(null(), Instant)
+    without_row = select(holder.c.worker, never, never).where(
+        holder.c.worker.is_not(None), ~exists().where(c.id == holder.c.worker)
+    )
+    return union_all(known, without_row)
+
+
+def _holders() -> CTE:
+    """Who holds jobs, each found by one search of the index. The last is null."""
+    first = select(_next_holder().label("worker")).cte("holder", recursive=True)
+    following = _next_holder(first.c.worker).label("worker")
+    return first.union_all(select(following).where(first.c.worker.is_not(None)))
+
+
+def _next_holder(before: ColumnElement[UUID] | None = None) -> Any:
+    c = JOBS.c.worker_id
+    found = select(c).where(c.is_not(None), *([] if before is None else [c > before]))
+    return found.order_by(c).limit(1).scalar_subquery()
 
 
 @lru_cache
-def _dead_ones() -> Select[Any]:
-    return select(WORKERS.c.id).where(_dead())
+def _row() -> Select[Any]:
+    return select(WORKERS.c.id).where(WORKERS.c.id == _worker())
 
 
 @lru_cache
 def _bury() -> Update:
-    mine = WORKERS.c.id == bindparam("worker", type_=WORKERS.c.id.type)
-    return update(WORKERS).where(mine, _dead()).values(stopped=now())
+    c = WORKERS.c
+    stopped: Any = bindparam("seen_stopped", type_=Instant)
+    same = or_(c.stopped == stopped, and_(c.stopped.is_(None), stopped.is_(None)))
+    heartbeat = c.heartbeat == bindparam("seen_heartbeat", type_=Instant)
+    return update(WORKERS).where(c.id == _worker(), heartbeat, same).values(stopped=now())
+
+
+def _worker() -> Any:
+    return bindparam("worker", type_=WORKERS.c.id.type)
 
 
 @lru_cache

@@ -8,11 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import after, now
-from celeriac.ledger.schema.models import JOBS, WORKERS
+from celeriac.ledger.schema.models import JOBS, WORKER_TASKS, WORKERS
+from celeriac.names import NAME_LENGTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class WorkerStart:
     queues: Sequence[str]
     tasks: str  # hash of the names of the tasks it knows
     version: str
+    names: Sequence[str] = ()  # of these tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,7 @@ class RunningAttempt:
 
 
 def sign_on(connection: Connection, start: WorkerStart) -> None:
-    """Write the row of a worker that starts."""
+    """Write the row of a worker that starts, or of one that lives although its row says otherwise."""
     values = {
         "id": start.id,
         "hostname": start.hostname,
@@ -68,16 +71,22 @@ def sign_on(connection: Connection, start: WorkerStart) -> None:
         "tasks": start.tasks,
         "version": start.version,
     }
-    connection.execute(insert(WORKERS).values(**values, started=now(), heartbeat=now()))
+    into = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    row = into(WORKERS).values(**values, started=now(), heartbeat=now())
+    alive = {"heartbeat": now(), "stopped": None}
+    connection.execute(row.on_conflict_do_update(index_elements=["id"], set_=alive))
+    known = [{"tasks": start.tasks, "name": name} for name in start.names if len(name) <= NAME_LENGTH]
+    if known:
+        connection.execute(into(WORKER_TASKS).on_conflict_do_nothing(), known)
 
 
 def beat(connection: Connection, worker: UUID) -> bool:
-    """Write that a worker lives; False when others had declared it dead."""
-    mine = update(WORKERS).where(WORKERS.c.id == worker)
-    if connection.execute(mine.where(WORKERS.c.stopped.is_(None)).values(heartbeat=now())).rowcount:
-        return True
-    connection.execute(mine.values(heartbeat=now(), stopped=None))
-    return False
+    """Write that a worker lives; False when its row says that it is dead, or is gone.
+
+    It has to sign on again then: its database may have been restored to older data.
+    """
+    mine = update(WORKERS).where(WORKERS.c.id == worker, WORKERS.c.stopped.is_(None))
+    return bool(connection.execute(mine.values(heartbeat=now())).rowcount)
 
 
 def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:

@@ -149,7 +149,8 @@ def claiming(dialect: str) -> Update:
     due = and_(
         batch.among(dialect, JOBS.c.id),
         or_(*(unindexed(JOBS.c.state) == state for state in sorted(WAITING))),
-        JOBS.c.next_attempt_after <= now(),
+        # What was due when its message was sent is due, wherever the database's clock has been set since.
+        or_(JOBS.c.next_attempt_after <= now(), JOBS.c.next_attempt_after <= JOBS.c.dispatched),
         or_(JOBS.c.expires.is_(None), JOBS.c.expires > now()),
         JOBS.c.try_count < JOBS.c.max_tries,
     )

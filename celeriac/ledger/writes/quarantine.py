@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Insert, Update, and_, bindparam, case, func, literal, null, update
+from sqlalchemy import (
+    Connection,
+    Insert,
+    Update,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Seconds, after, now, unindexed
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
-from celeriac.ledger.schema.models import FAILURES, JOBS, BackgroundJob
+from celeriac.ledger.schema.models import FAILURES, JOBS, WORKER_TASKS, WORKERS, BackgroundJob
+from celeriac.ledger.writes.claims import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +62,66 @@ def bury(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
             connection.execute(_note(dialect), {"job_id": delivery.id, "exception": delivery.reason})
 
 
-def postpone(connection: Connection, ids: Sequence[UUID], *, delay: float, limit: float) -> None:
-    """Put back waiting jobs whose task this worker does not know; another may.
+def postpone(
+    connection: Connection, ids: Sequence[UUID], *, delay: float, limit: float, left: float = 300.0
+) -> None:
+    """Put back waiting jobs whose task this worker does not know; another may, and collects them at once.
 
     Args:
         delay: seconds before they are sent again.
         limit: seconds after which a job whose task nobody knew is failed.
+        left: in place of ``delay``, where a living worker knows the task and draws from the queue.
     """
     dialect = connection.dialect.name
-    parameters = batch.ids(dialect, ids) | {"delay": delay, "limit": -limit}
+    parameters = batch.ids(dialect, ids) | {"delay": delay, "limit": -limit, "left": left}
     for row in connection.execute(_postpone(dialect), parameters).all():
         if row.state == JobState.FAILED:
             connection.execute(
                 _note(dialect), {"job_id": row.id, "exception": "its task is unknown to every worker"}
             )
+
+
+def collect(
+    connection: Connection, *, tasks: Sequence[str], queues: Sequence[str], limit: int
+) -> list[Message]:
+    """Take up to ``limit`` jobs that others put back, and whose task is one of ``tasks``; their messages.
+
+    They are marked as dispatched: to be committed before they are delivered, like any dispatch.
+    """
+    dialect = connection.dialect.name
+    parameters = batch.values(dialect, _TASKS, [{"task": name} for name in tasks], name="known")
+    parameters |= batch.values(dialect, _QUEUES, [{"of": name} for name in queues], name="drawn")
+    return [Message(*row) for row in connection.execute(_collect(dialect), parameters | {"most": limit})]
+
+
+_TASKS: dict[str, Any] = {"task": JOBS.c.job_type.type}
+_QUEUES: dict[str, Any] = {"of": JOBS.c.queue.type}
+
+
+@lru_cache
+def _collect(dialect: str) -> Update:
+    c = JOBS.c
+    known = batch.relation(dialect, _TASKS, name="known")
+    drawn = batch.relation(dialect, _QUEUES, name="drawn")
+    chosen = (
+        select(c.id)
+        .where(
+            c.unknown_since.is_not(None),
+            c.dispatched.is_(None),
+            c.job_type.in_(select(known.c.task)),
+            c.queue.in_(select(drawn.c.of)),
+        )
+        .order_by(c.priority.desc(), c.unknown_since)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+    message = (c[field.name] for field in fields(Message))
+    return (
+        update(JOBS)
+        .where(c.id.in_(chosen))
+        .values(next_attempt_after=now(), dispatched=now(), dispatch_count=c.dispatch_count + 1)
+        .returning(*message)
+    )
 
 
 @lru_cache
@@ -89,7 +150,11 @@ def _bury(dialect: str) -> Insert:
 @lru_cache
 def _postpone(dialect: str) -> Update:
     c = JOBS.c
-    too_long = and_(c.unknown_since.is_not(None), c.unknown_since <= after(bindparam("limit", type_=Seconds)))
+    known = _known_to_others(dialect)
+    since = func.coalesce(c.unknown_since, now())
+    too_long = and_(~known, since <= after(bindparam("limit", type_=Seconds)))
+    wait = case((known, bindparam("left", type_=Seconds)), else_=bindparam("delay", type_=Seconds))
+    unknown = literal(f"{AttemptKind.INVALID}: its task is unknown to the workers that saw it")
     waiting = (
         batch.among(dialect, c.id),
         unindexed(c.state).in_(sorted(WAITING)),
@@ -99,14 +164,27 @@ def _postpone(dialect: str) -> Update:
         update(JOBS)
         .where(c.id.in_(in_order(*waiting, skip=True)))
         .values(
-            unknown_since=func.coalesce(c.unknown_since, now()),
+            unknown_since=case((known, now()), else_=since),
             state=case((too_long, literal(JobState.FAILED.value)), else_=c.state),
             finished=case((too_long, now())),
-            next_attempt_after=after(bindparam("delay", type_=Seconds)),
+            next_attempt_after=after(wait),
             dispatched=case((too_long, c.dispatched), else_=null()),
-            failure_info=literal(f"{AttemptKind.INVALID}: its task is unknown to the workers that saw it"),
+            failure_info=case((known, c.failure_info), else_=unknown),
         )
         .returning(c.id, c.state)
+    )
+
+
+def _known_to_others(dialect: str) -> Any:
+    """Whether a living worker knows the job's task and draws from its queue."""
+    each = func.json_array_elements_text if dialect == "postgresql" else func.json_each
+    queue = each(WORKERS.c.queues).table_valued("value", name="queue")
+    return (
+        exists()
+        .where(WORKERS.c.tasks == WORKER_TASKS.c.tasks)
+        .where(WORKERS.c.stopped.is_(None), WORKER_TASKS.c.name == JOBS.c.job_type)
+        .where(queue.c.value == JOBS.c.queue)
+        .correlate(JOBS)
     )
 
 

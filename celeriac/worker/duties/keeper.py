@@ -1,4 +1,4 @@
-"""The worker's care of the ledger, in a thread of its own. No leader: guarded updates make it safe."""
+"""The worker's care of the ledger, in threads of its own. No leader: guarded updates make it safe."""
 
 from __future__ import annotations
 
@@ -39,39 +39,52 @@ class Keeper:
     """Sleeps until the next duty; poked when its own worker made something due.
 
     Args:
+        rounds: duties that are done one after the other; each round has a thread of its own, so that what
+            takes long in one does not hold up another.
         longest_rest: seconds; the back-off of a failing duty stays below a third of the silence
             after which a worker is dead, or the end of an outage would be noticed too late.
     """
 
-    def __init__(self, duties: list[Duty], *, longest_rest: float) -> None:
-        self._duties = duties
-        self._longest_rest = longest_rest
-        self._poked = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+    def __init__(self, *rounds: list[Duty], longest_rest: float) -> None:
+        self._rounds = [_Round(duties, longest_rest) for duties in rounds]
 
     def start(self) -> None:
-        self._thread.start()
+        for each in self._rounds:
+            each.thread.start()
 
     def poke(self) -> None:
         """Look at once for what is due."""
-        self._poked.set()
+        for each in self._rounds:
+            each.poked.set()
 
     def stop(self, *, within: float) -> None:
-        self._stopping = True
-        self._poked.set()
-        if self._thread.is_alive():
-            self._thread.join(within)
+        """End; wait for what is being done, for so many seconds at most."""
+        end = time.monotonic() + within
+        for each in self._rounds:
+            each.stopping = True
+            each.poked.set()
+        for each in self._rounds:
+            if each.thread.is_alive():
+                each.thread.join(max(0.0, end - time.monotonic()))
+
+
+class _Round:
+    def __init__(self, duties: list[Duty], longest_rest: float) -> None:
+        self._duties = duties
+        self._longest_rest = longest_rest
+        self.poked = threading.Event()
+        self.stopping = False
+        self.thread = threading.Thread(target=self._run, name=f"keeper-{duties[0].name}", daemon=True)
 
     def _run(self) -> None:
-        while not self._stopping:
-            poked = self._poked.is_set()
-            self._poked.clear()
+        while not self.stopping:
+            poked = self.poked.is_set()
+            self.poked.clear()
             for duty in self._duties:
                 if duty.due <= time.monotonic() or (poked and duty.on_poke and not duty.rest):
                     self._do(duty)
             wait = min(duty.due for duty in self._duties) - time.monotonic()
-            self._poked.wait(max(0.0, min(wait, _LONGEST_SLEEP)))
+            self.poked.wait(max(0.0, min(wait, _LONGEST_SLEEP)))
 
     def _do(self, duty: Duty) -> None:
         try:

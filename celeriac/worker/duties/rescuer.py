@@ -11,19 +11,17 @@ from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import rescue
-from celeriac.ledger.upkeep.rescue import HeldAttempt
+from celeriac.ledger.upkeep.rescue import HeldAttempt, Sighting
 from celeriac.ledger.writes import outcomes
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.worker.counters import Meter
+from celeriac.worker.duties.judge import Judge
 
 logger = logging.getLogger(__name__)
 
 
 class Rescuer:
-    """Only a worker whose own heartbeats were written without a gap may declare others dead.
-
-    An outage of the database must not look like the death of all.
-
+    """
     Args:
         silence: seconds after which a worker is dead.
         stored_results: reads results from the result store; a success that is there is the outcome.
@@ -42,53 +40,39 @@ class Rescuer:
     ) -> None:
         self._database = database
         self._worker = worker
-        self._silence = silence
+        self._judge = Judge(silence)
         self._stored_results = stored_results
         self._on_change = on_change
-        self._steady_since: float | None = None
-        self._last_beat = 0.0
         self._meter = meter
 
     def beat_written(self) -> None:
         """A heartbeat of this worker was committed now."""
-        now = time.monotonic()
-        if self._steady_since is None or now - self._last_beat > self._silence / 2:
-            self._steady_since = now
-        self._last_beat = now
-
-    @property
-    def may_judge(self) -> bool:
-        """Whether this worker's own heartbeats were written without a gap, up to now, for long enough."""
-        if self._steady_since is None or time.monotonic() - self._last_beat > self._silence / 2:
-            return False
-        return self._last_beat - self._steady_since >= self._silence
+        self._judge.beat_written(time.monotonic())
 
     def rescue_dead(self) -> None:
         """Give back what silent workers held."""
-        if not self.may_judge:
-            return
         with self._database.reading() as connection:
-            dead = rescue.dead_workers(connection, silence=self._silence)
-        for worker in dead:
-            if worker != self._worker:
-                self._rescue(worker)
+            seen = rescue.sightings(connection)
+        for dead in self._judge.dead(seen, time.monotonic()):
+            if dead.worker != self._worker:
+                self._rescue(dead)
 
-    def _rescue(self, worker: UUID) -> None:
+    def _rescue(self, dead: Sighting) -> None:
         with self._database.reading() as connection:
-            held = rescue.held_by(connection, [worker])
+            held = rescue.held_by(connection, [dead.worker])
         stored = self._stored_results([attempt.id for attempt in held]) if held else {}
         accepted = 0
         with self._database.transaction() as connection:
-            if not rescue.bury_worker(connection, worker, silence=self._silence):
+            if not rescue.bury(connection, dead):
                 return
-            while held := rescue.held_by(connection, [worker]):
+            while held := rescue.held_by(connection, [dead.worker]):
                 reports = [_outcome(attempt, stored) for attempt in held]
-                done = outcomes.record(connection, reports, worker=worker)
+                done = outcomes.record(connection, reports, worker=dead.worker)
                 accepted += len(done)
                 if not done:
                     break
         self._meter.rescued.inc(accepted)
-        logger.warning(Event.WORKER_DEAD, {"worker": worker, "jobs": accepted})
+        logger.warning(Event.WORKER_DEAD, {"worker": dead.worker, "jobs": accepted})
         self._on_change()
 
 

@@ -1,10 +1,18 @@
-"""Workflows: parked jobs whose awaited ones have ended without releasing them are fired or failed."""
+"""Workflows: parked jobs whose awaited ones have ended without releasing them are fired or failed.
+
+The awaited ones are counted and put together by the database: a chord may have a million members.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+from uuid import UUID
 
 from kombu.utils.json import loads
 
@@ -14,100 +22,240 @@ from celeriac.broker.sending import CHORD
 from celeriac.errors import NotSigned
 from celeriac.events import Event
 from celeriac.ids import optional_id
-from celeriac.ledger.connection.database import Database
-from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.connection.database import UNREACHABLE, Database
 from celeriac.ledger.upkeep import parked
-from celeriac.ledger.upkeep.parked import Member, Parked
+from celeriac.ledger.upkeep.parked import Body, Members, Parked
 
 logger = logging.getLogger(__name__)
 
-#: Seconds since the last awaited job has ended. A child counts its part in Redis, and sends what follows,
-#: before its outcome is told: whoever was to release the job has done so by then, or never will.
+#: Seconds since all awaited jobs were seen to have ended. A child counts its part in Redis, and sends what
+#: follows, before its outcome is told: whoever was to release the job has done so by then, or never will.
 _GRACE = 2.0
 _OLD = 3600.0  # seconds after which nobody is still enqueuing the members of a chord
-_MOST = 200
+
+_PAGE = 200  # parked rows of one look
+_SPAN = 0.3  # seconds of looking, and as many of deciding, before the next sweep
+_LATER = 60.0  # seconds until one that cannot be decided yet is looked at again
+_MOST = 1_000  # that are waited for a grace at a time
+
+#: Characters of all results together that a message may be made of; Redis takes 512 MiB.
+_LARGEST = 256 * 1024 * 1024
+
+
+class Verdict(Enum):
+    """What becomes of a chord's body whose members have ended."""
+
+    RUN = auto()
+    WAIT = auto()
+    BROKEN = auto()  # a member was given up
+    INCOMPLETE = auto()  # members were never enqueued
+    LOST = auto()  # a result is not known
+    LARGE = auto()  # no message can hold the results
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """What a parked row waits for: the ``size`` members of a group, or the other jobs of its workflow."""
+
+    row: UUID
+    of: UUID
+    old: bool
+    size: int | None = None
+    immutable: bool = False
 
 
 class Workflows:
-    def __init__(self, database: Database, *, on_change: Callable[[], None]) -> None:
-        self._database = database
-        self._on_change = on_change
-
-    def sweep(self) -> None:
-        """Decide about every parked row."""
-        with self._database.reading() as connection:
-            rows = parked.parked(connection, limit=_MOST, old=_OLD)
-        for row in rows:
-            self._decide(row)
-
-    def _decide(self, row: Parked) -> None:
-        chord = row.headers.get(CHORD)
-        group = optional_id(chord.get("group")) if chord else None
-        if chord is not None and group is not None:
-            with self._database.reading() as connection:
-                found = parked.members(connection, group, but=row.id, grace=_GRACE)
-            size, immutable = int(chord["size"]), bool(chord.get("immutable"))
-            self._act(row, *decide_chord(found, size=size, old=row.old, immutable=immutable))
-        elif row.root_id is not None:
-            with self._database.reading() as connection:
-                left = parked.unfinished_of_root(connection, row.root_id, but=row.id, grace=_GRACE)
-            if not left:
-                self._act(row, None, "what replaced it ended without sending it again")
-
-    def _act(self, row: Parked, results: Sequence[str] | None, reason: str | None) -> None:
-        if results is None and reason is None:
-            return
-        payload = b""
-        if reason is None:
-            try:
-                payload = _with_results(row, results or ())
-            except NotSigned as exc:
-                reason = str(exc)
-            except Exception as exc:  # one that cannot be read must not hold up the others
-                reason = (
-                    f"its message, {row.content_type[:80]}, cannot be given results: {type(exc).__name__}"
-                )
-        with self._database.transaction() as connection:
-            if reason is not None:
-                done = bool(parked.fail_parked(connection, [row.id], reason=reason))
-            else:
-                done = parked.fire(connection, row.id, payload=payload)
-        if done:
-            became = "failed" if reason else "sent"
-            logger.warning(Event.WORKFLOW_MENDED, {"job": row.id, "became": became})
-            self._on_change()
-
-
-def decide_chord(
-    members: Sequence[Member], *, size: int, old: bool, immutable: bool = False
-) -> tuple[Sequence[str] | None, str | None]:
-    """What becomes of a chord's body: run with these results, fail for this reason, or wait on.
+    """All parked rows are looked at, one page after the other, however many they are.
 
     Args:
+        grace: seconds; see ``_GRACE``.
+    """
+
+    def __init__(self, database: Database, *, on_change: Callable[[], None], grace: float = _GRACE) -> None:
+        self._database = database
+        self._on_change = on_change
+        self._grace = grace
+        self._beyond = parked.FIRST  # up to which row this round has come
+        self._ripe: dict[UUID, tuple[Awaited, float]] = {}  # nothing is to be done any more, and since when
+        self._later: dict[UUID, float] = {}  # when to look at those that could not be decided
+
+    def sweep(self) -> None:
+        """Go on with the round of the parked rows, then decide about those whose time has come."""
+        end = time.monotonic() + _SPAN
+        while len(self._ripe) < _MOST and self._look() and time.monotonic() < end:
+            pass
+        end = time.monotonic() + _SPAN
+        ripe = [awaited for awaited, since in self._ripe.values() if since + self._grace <= time.monotonic()]
+        for awaited in ripe:
+            if time.monotonic() >= end:
+                return
+            self._decide(awaited)
+
+    def _look(self) -> bool:
+        """Look at the next page; False when it was the last one."""
+        with self._database.reading() as connection:
+            page = parked.parked(connection, beyond=self._beyond, limit=_PAGE, old=_OLD)
+            now = time.monotonic()
+            due = [row for row in page if self._later.get(row.id, now) <= now]
+            wanted = [each for row in due if (each := _awaited(row))]
+            waiting = self._waiting(connection, wanted)
+        for each in wanted:
+            if each.row in waiting:
+                self._ripe.pop(each.row, None)
+            else:
+                since = self._ripe[each.row][1] if each.row in self._ripe else now
+                self._ripe[each.row] = each, since
+        full = len(page) == _PAGE
+        self._beyond = page[-1].id if full else parked.FIRST
+        if not full:
+            self._later = {row: at for row, at in self._later.items() if at > now}
+        return full
+
+    def _waiting(self, connection: Any, rows: Sequence[Awaited]) -> set[UUID]:
+        """Those of ``rows`` for which something is to be done."""
+        groups = [(each.row, each.of) for each in rows if each.size is not None]
+        roots = [(each.row, each.of) for each in rows if each.size is None]
+        return parked.with_open_members(connection, groups) | parked.with_open_jobs(connection, roots)
+
+    def _decide(self, awaited: Awaited) -> None:
+        del self._ripe[awaited.row]
+        self._later[awaited.row] = time.monotonic() + _LATER  # if it fails, and holds up no other
+        try:
+            done = self._act(awaited)
+        except UNREACHABLE:
+            del self._later[awaited.row]
+            raise
+        except Exception:
+            logger.exception(Event.DUTY_FAILED, {"duty": f"workflow of {awaited.row}"})
+            return
+        if done:
+            del self._later[awaited.row]
+
+    def _act(self, awaited: Awaited) -> bool:
+        """Fire or fail it; False when it has to wait on."""
+        with self._database.reading() as connection:
+            body = parked.body(connection, awaited.row)
+            if body is None or self._waiting(connection, [awaited]):
+                return True  # somebody released it; or more is to be done, and it is looked at in its turn
+            verdict, reason = self._verdict(connection, awaited)
+        if verdict is Verdict.WAIT:
+            return False
+        try:
+            done = reason is None and self._fire(awaited, body)
+        except NotSigned as exc:
+            reason = str(exc)
+        except UNREACHABLE:
+            raise
+        except Exception as exc:  # one that cannot be read must not hold up the others
+            kind = body.content_type[:80]
+            reason = f"its message, {kind}, cannot be given results: {type(exc).__name__}"
+        if reason is not None:
+            with self._database.transaction() as connection:
+                done = bool(parked.fail_parked(connection, [awaited.row], reason=reason))
+        if done:
+            became = "failed" if reason else "sent"
+            logger.warning(Event.WORKFLOW_MENDED, {"job": awaited.row, "became": became})
+            self._on_change()
+        return True
+
+    def _verdict(self, connection: Any, awaited: Awaited) -> tuple[Verdict, str | None]:
+        if awaited.size is None:
+            return Verdict.BROKEN, "what replaced it ended without sending it again"
+        group, row = awaited.of, awaited.row
+        found = parked.members(connection, group, but=row)
+        verdict = decide(found, size=awaited.size, old=awaited.old, immutable=awaited.immutable)
+        if verdict is Verdict.BROKEN:
+            broken = parked.not_completed(connection, group, but=row)
+            return verdict, f"dependency {broken[0]} is {broken[1]}" if broken else "a dependency is not done"
+        if verdict is Verdict.LOST:
+            lost = parked.without_result(connection, group, but=row)
+            return verdict, f"the result of dependency {lost} is lost"
+        if verdict is Verdict.INCOMPLETE:
+            return verdict, f"{found.count} of {awaited.size} dependencies were enqueued"
+        if verdict is Verdict.LARGE:
+            return verdict, f"the results of its dependencies are {found.characters:,} characters together"
+        return verdict, None
+
+    def _fire(self, awaited: Awaited, body: Body) -> bool:
+        """Let it run with the results of its members in front of its arguments, as Celery passes them."""
+        if awaited.immutable:
+            _verified(body)
+            with self._database.transaction() as connection:
+                return parked.fire(connection, body.id, payload=body.payload)
+        of, row = awaited.of, body.id
+        if body.content_type == signing.CONTENT_TYPE or body.headers.get("compression"):
+            with self._database.reading() as connection:
+                payload = with_results(body, parked.results(connection, of, but=row))
+            with self._database.transaction() as connection:
+                return parked.fire(connection, row, payload=payload)
+        before, behind = around(_parts(body))
+        with self._database.transaction() as connection:
+            return parked.fire_with_results(connection, row, group=of, before=before, behind=behind)
+
+
+def _awaited(row: Parked) -> Awaited | None:
+    """What a row waits for; None when it does not say so."""
+    chord: Any = row.headers.get(CHORD)
+    try:
+        group = optional_id(chord["group"])
+        if group is not None:
+            return Awaited(row.id, group, row.old, int(chord["size"]), bool(chord.get("immutable")))
+    except (TypeError, KeyError, ValueError):  # it has none, or anybody's
+        pass
+    return Awaited(row.id, row.root_id, row.old) if row.root_id is not None else None
+
+
+def decide(members: Members, *, size: int, old: bool, immutable: bool = False) -> Verdict:
+    """What becomes of a chord's body whose ``members`` have all ended.
+
+    Args:
+        size: how many it waits for; one that was added by a member counts beside them.
+        old: whether nobody is enqueuing members any more.
         immutable: whether the body takes no results; then none can be missing.
     """
-    if any(not member.settled for member in members):
-        return None, None
-    broken = [member for member in members if member.state is not JobState.COMPLETED]
-    if broken:
-        return None, f"dependency {broken[0].id} is {broken[0].state}"
-    if len(members) < size:  # one that was added by a member counts beside them
-        return None, f"{len(members)} of {size} dependencies were enqueued" if old else None
-    ordered = sorted(members, key=lambda member: member.headers.get("group_index") or 0)
-    missing = [member for member in ordered if member.result is None and not immutable]
-    if missing:
-        return None, f"the result of dependency {missing[0].id} is lost"
-    return [member.result or "null" for member in ordered], None
+    if members.completed < members.count:
+        return Verdict.BROKEN
+    if members.count < size:
+        return Verdict.INCOMPLETE if old else Verdict.WAIT
+    if immutable:
+        return Verdict.RUN
+    if members.with_result < members.count:
+        return Verdict.LOST
+    return Verdict.LARGE if members.characters > _LARGEST else Verdict.RUN
 
 
-def _with_results(row: Parked, results: Sequence[str]) -> bytes:
-    """The body's message with its members' results in front, as Celery passes them."""
-    plain = uncompressed(row)
-    signed = row.content_type == signing.CONTENT_TYPE
-    if signed:
-        signing.check(plain, row.content_type, row.headers)
-    if row.headers[CHORD].get("immutable"):
-        return row.payload
-    args, kwargs, options = loads(signing.text(plain, row.content_type), object_hook=dict)
-    body = [[[json.loads(result) for result in results], *args], kwargs, options]
-    return compressed_as(row, signing.sealed(body) if signed else json.dumps(body).encode("utf-8"))
+def around(body: Sequence[Any]) -> tuple[str, str]:
+    """A message's body as JSON, in two texts: a list in between them is its first argument.
+
+    >>> around([["own"], {}, {}])
+    ('[[[', '], "own"], {}, {}]')
+    >>> around([[], {}, {}])
+    ('[[[', ']], {}, {}]')
+    """
+    text = json.dumps(list(body))  # [[…], {…}, {…}]
+    return "[[[", ("], " if body[0] else "]") + text[2:]
+
+
+def with_results(body: Body, results: str) -> bytes:
+    """The body's message with ``results``, as they stand in a JSON list, signed and compressed as it was.
+
+    Raises:
+        NotSigned: its own signature does not hold.
+    """
+    before, behind = around(_parts(body))
+    text = before + results + behind
+    signed = body.content_type == signing.CONTENT_TYPE
+    return compressed_as(body, signing.sealed(json.loads(text)) if signed else text.encode("utf-8"))
+
+
+def _parts(body: Body) -> list[Any]:
+    args, kwargs, options = loads(signing.text(_verified(body), body.content_type), object_hook=dict)
+    return [args, kwargs, options]
+
+
+def _verified(body: Body) -> bytes:
+    """The payload, uncompressed, whose signature holds, if it is signed."""
+    plain = uncompressed(body)
+    if body.content_type == signing.CONTENT_TYPE:
+        signing.check(plain, body.content_type, body.headers)
+    return plain

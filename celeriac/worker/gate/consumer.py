@@ -34,6 +34,7 @@ from celeriac.observe.probes import ProbeServer
 from celeriac.task import failures
 from celeriac.worker.counters import Meter
 from celeriac.worker.duties.canceller import Canceller
+from celeriac.worker.duties.collector import Collector
 from celeriac.worker.duties.dispatcher import Dispatcher
 from celeriac.worker.duties.keeper import Duty, Keeper
 from celeriac.worker.duties.lost_message_finder import GRACE, LostMessageFinder
@@ -141,16 +142,25 @@ class Consumer(CeleryConsumer):
         self.canceller = Canceller(
             app.database, worker=self._worker_id, pool=lambda: self.pool, in_event_loop=self._soon
         )
+        self.collector = Collector(
+            app.database,
+            tasks=lambda: self.strategies,
+            queues=self._queues,
+            room=self.ledger.spare,
+            receive=self.ledger.receive,
+        )
         meter.watch("held", "jobs that it has claimed", self._book.unfinished)
         meter.watch("prefetch", "messages that it holds at most", lambda: self.qos.value if self.qos else 0)
+        self._reconcile = Duty("reconcile", self.reconciler.compare, 5.0)
         self.keeper = Keeper(
+            [Duty("heartbeat", self._beat, settings.heartbeat)],
+            [Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0)],
             [
-                Duty("heartbeat", self._beat, settings.heartbeat),
                 Duty("dispatch", self.dispatcher.run, 1.0, on_poke=True),
+                Duty("collect", self.collector.run, 1.0),
                 Duty("cancel", self.canceller.pass_on, 1.0),
                 Duty("rescue", self.rescuer.rescue_dead, 1.0),
-                Duty("reconcile", self.reconciler.compare, 5.0),
-                Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0),
+                self._reconcile,
                 Duty("strands", self.lost_messages_finder.sweep, 2.0),
                 Duty("prefetch", lambda: prefetch.adapt(self), prefetch.EVERY),
                 Duty("trouble", self._tell_trouble, settings.heartbeat),
@@ -343,9 +353,12 @@ class Consumer(CeleryConsumer):
     def _beat(self) -> None:
         with self.app.database.statement() as connection:
             known = worker_rows.beat(connection, self._worker_id)
+            if not known:
+                worker_rows.sign_on(connection, self._card())
         if not known:
             logger.warning(Event.DECLARED_DEAD)
-            self.reconciler.compare()
+            self._reconcile.due = 0.0  # in the keeper's own time: the heart does nothing else
+            self._poke()
         self.rescuer.beat_written()
         self.pulse.asked_ledger()
 
@@ -369,7 +382,7 @@ class Consumer(CeleryConsumer):
         return max(1, grown, int(getattr(self.pool, "num_processes", None) or 1))
 
     def _card(self) -> WorkerStart:
-        names = "\n".join(sorted(self.app.tasks))
+        names = sorted(self.app.tasks)
         return WorkerStart(
             id=self._worker_id,
             hostname=self.hostname,
@@ -377,6 +390,7 @@ class Consumer(CeleryConsumer):
             pool=type(self.pool).__module__.rpartition(".")[2],
             concurrency=self.concurrency(),
             queues=self._queues(),
-            tasks=hashlib.sha256(names.encode()).hexdigest(),
+            tasks=hashlib.sha256("\n".join(names).encode()).hexdigest(),
             version=__version__,
+            names=names,
         )

@@ -94,6 +94,13 @@ class LedgerThread:
         """How many messages this worker should hold, as long as its jobs take what they took."""
         return self._claim_ahead.prefetch(children=self._concurrency(), queues=self._pool_queues())
 
+    def spare(self) -> int:
+        """How many deliveries may be received that did not come from the broker."""
+        if not self._claiming:
+            return 0
+        waiting = self._inbox.qsize() + len(self._work.arrived)
+        return max(0, self.prefetch() + self._concurrency() - waiting)
+
     def least(self) -> int:
         """For how many messages there should be room before more are asked for."""
         return self._claim_ahead.least(children=self._concurrency(), queues=self._pool_queues())

@@ -1,0 +1,76 @@
+"""Collect jobs that other workers put back because they do not know their task, and this one does.
+
+While a new version is rolled out, older workers draw messages of its new tasks as well. What they put
+back is taken here from the ledger, past the broker, where the older ones would draw it again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from celeriac.broker import wire
+from celeriac.broker.transport import Message
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.writes import quarantine
+
+_SOON = 0.05  # seconds until the next look after some were found
+_MOST = 500  # of one look
+
+
+class Collector:
+    """
+    Args:
+        tasks: the names of the tasks that this worker knows.
+        queues: those that it draws from.
+        room: how many deliveries it may take now.
+        receive: takes a delivery, as one that came from the broker.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        tasks: Callable[[], Iterable[str]],
+        queues: Callable[[], Iterable[str]],
+        room: Callable[[], int],
+        receive: Callable[[Any], None],
+    ) -> None:
+        self._database = database
+        self._tasks = tasks
+        self._queues = queues
+        self._claim_ahead = room
+        self._receive = receive
+
+    def run(self) -> float | None:
+        """Take what there is room for; return the seconds until the next look, None for the usual."""
+        room = min(self._claim_ahead(), _MOST)
+        if room <= 0:
+            return None
+        with self._database.transaction() as connection:
+            found = quarantine.collect(
+                connection, tasks=list(self._tasks()), queues=list(self._queues()), limit=room
+            )
+        for job in found:
+            self._receive(Message(json.loads(wire.write(job)), channel=_Nowhere()))
+        return _SOON if found else None
+
+
+class _Nowhere:
+    """The channel of a delivery that came from no broker: there is nothing to acknowledge."""
+
+    body_encoding = None
+    no_ack_consumers = None
+
+    def basic_ack(self, *_: Any, **__: Any) -> None: ...
+
+    def basic_reject(self, *_: Any, **__: Any) -> None: ...
+
+    def message_to_python(self, message: Any) -> Any:
+        return message
+
+    @staticmethod
+    def decode_body(body: str, encoding: str | None = None) -> bytes:
+        return base64.b64decode(body)

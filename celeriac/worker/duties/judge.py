@@ -1,0 +1,52 @@
+"""Decide which workers are dead: those whose heartbeat this worker has seen unchanged for a full timeout.
+
+By this worker's own monotonic clock. The database's clock may step, and says nothing about who lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from celeriac.ledger.upkeep.rescue import Sighting
+
+
+class Judge:
+    """Only a worker whose own heartbeats were written without a gap may declare others dead.
+
+    An outage of the database must not look like the death of all. Every moment is an argument, in
+    seconds of the monotonic clock.
+
+    Args:
+        silence: seconds after which a worker is dead.
+    """
+
+    def __init__(self, silence: float) -> None:
+        self._silence = silence
+        self._steady_since: float | None = None
+        self._last_beat = 0.0
+        self._watched: dict[UUID, tuple[Sighting, float]] = {}
+
+    def beat_written(self, now: float) -> None:
+        """A heartbeat of this worker was committed ``now``."""
+        if self._steady_since is None or now - self._last_beat > self._silence / 2:
+            self._steady_since = now
+        self._last_beat = now
+
+    def dead(self, sightings: Iterable[Sighting], now: float) -> list[Sighting]:
+        """Which of the workers seen ``now`` are dead. To be told all that may be, again and again."""
+        watched: dict[UUID, tuple[Sighting, float]] = {}
+        for seen in sightings:
+            before = self._watched.get(seen.worker)
+            watched[seen.worker] = before if before and before[0] == seen else (seen, now)
+        self._watched = watched
+        if not self.may_judge(now):
+            return []
+        steady = self._steady_since or 0.0
+        return [seen for seen, since in watched.values() if now - max(since, steady) >= self._silence]
+
+    def may_judge(self, now: float) -> bool:
+        """Whether this worker's own heartbeats were written without a gap, up to ``now``, for long enough."""
+        if self._steady_since is None or now - self._last_beat > self._silence / 2:
+            return False
+        return self._last_beat - self._steady_since >= self._silence
