@@ -17,6 +17,7 @@ from celeriac.current import meant
 from celeriac.enqueue.arguments import check_text
 from celeriac.errors import BadArgument, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
+from celeriac.task.task_classes import refuse_coroutine
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -38,12 +39,27 @@ class Celeriac(Celery):
     broker_errors: ClassVar = (OperationalError, OSError, LimitExceeded, RedisError)
     ledger_thread: LedgerThread  # in a worker's main process
     tracing: Tracing | None = None
+    registry_cls = "celeriac.task.registration:Registry"
     #: A result store in place of the configured one; see ``celeriac.testing``.
     private_backend: Any = None
 
     @property
     def backend(self) -> Any:
         return self.private_backend or super().backend
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Celery's decorator.
+
+        Raises:
+            BadArgument: it is put on an ``async def``.
+        """
+
+        def decorate(function: Any) -> Any:
+            refuse_coroutine(str(options.get("name") or getattr(function, "__name__", "task")), function)
+            return make(function) if make else super(Celeriac, self).task(function)
+
+        make = None if args else super().task(**options)
+        return decorate(*args) if args else decorate
 
     def send_task(
         self,

@@ -11,11 +11,13 @@ import resource
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, NoReturn
 
 from celery import Task, chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.worker.request import Request
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -104,6 +106,45 @@ def limited(seconds: float) -> float:
     """A task whose decorator sets every option that the platform adds to Celery's."""
     time.sleep(seconds)
     return seconds
+
+
+# Classes that know nothing of the platform
+
+
+class FlaskTask(Task[Any, Any]):
+    """Celery's documented pattern for Flask: ``__call__`` ends in ``run``, inside of a context."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with nullcontext():
+            return self.run(*args, **kwargs)
+
+
+class OwnRequest(Request):
+    """Says something, and leaves the rest to Celery."""
+
+    def on_retry(self, exc_info: Any) -> None:
+        self.heard = "retry"
+        super().on_retry(exc_info)
+
+
+class WithRequest(Task[Any, Any]):
+    Request = OwnRequest
+
+
+@shared_task(name="tests.flask", base=FlaskTask, bind=True, retry_base=0.05)
+def flask(self: Task[Any, Any], failures: int) -> int:
+    """As ``flaky``."""
+    return self.request.retries if self.request.retries >= failures else _refuse()
+
+
+@shared_task(name="tests.own_request", base=WithRequest, bind=True, retry_base=0.05)
+def own_request(self: Task[Any, Any], failures: int) -> int:
+    """As ``flaky``."""
+    return self.request.retries if self.request.retries >= failures else _refuse()
+
+
+def _refuse() -> NoReturn:
+    raise ConnectionError("an attempt that fails")
 
 
 # What raises

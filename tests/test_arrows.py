@@ -31,10 +31,11 @@ ROWS: tuple[frozenset[str], ...] = (
             "sending",
             "embedded",
             "display",
+            "task_classes",
         }
     ),
     frozenset({"job", "task", "control", "transactions", "retention"}),
-    frozenset({"listing", "adoption"}),
+    frozenset({"listing", "adoption", "registration"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),
     frozenset({"explain", "metrics"}),
     frozenset({"likeness"}),

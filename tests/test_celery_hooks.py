@@ -127,6 +127,14 @@ HOOKS = [
     Hook("celery.app.task:Task._dump_pydantic_arguments", None, "enqueue_many sends models that are no JSON"),
     Hook("celery.app.task:Task._get_app", "", "enqueue_many does not know its app"),
     # A task
+    Hook("celery.app.base:Celery.registry_cls", None, "a task on a base of its author's own is none of ours"),
+    Hook("celery.app.base:Celery.task", "*args, **opts", "an async def is a task that never runs"),
+    Hook(
+        "celery.app.task:Task.start_strategy",
+        "app, consumer",
+        "an own Request tells no outcome",
+    ),
+    Hook("celery.app.task:Task.bind", "app", "a class that another app has bound acknowledges too early"),
     Hook("celery.app.task:Task.__call__", "*args, **kwargs", "exceptions are final: nothing is retried"),
     Hook("celery.app.trace:task_has_custom", "task, attr", "Celery calls run() and passes by our __call__"),
     Hook("celery.app.task:Context._protected", None, "a call of a task from inside of a task is an attempt"),
