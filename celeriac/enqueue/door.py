@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from kombu.utils.objects import cached_property
 
 from celeriac.broker import sending, signing
 from celeriac.broker.wire import STAMP
-from celeriac.enqueue import arguments, pending
+from celeriac.enqueue import arguments, message_properties, pending
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.ids import optional_id, parse_id
 from celeriac.ledger.schema.columns import LATEST, PARKED
@@ -150,6 +151,8 @@ class Door:
         job = self._job(body, options)
         attempt = self._app.current_worker_task
         its_own = attempt is not None and attempt.request.id == str(job.id)
+        if its_own:  # the row has its user; a retry or a replacement may name another
+            job = replace(job, user_id=_text("user_id", options.get("user_id")))
         if its_own and job.headers["retries"] > attempt.request.retries:
             pending.leave_retry(attempt.request, job)
             return
@@ -217,6 +220,7 @@ class Door:
         headers.pop(sending.CHORD, None)
         if chord is not None:
             headers[sending.CHORD] = chord
+        message_properties.carry(headers, options, reply_to=self._app.thread_oid)
         headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
         queue = arguments.check_text("queue", options["routing_key"], length=NAME_LENGTH)
         payload, content_type, encoding = self._payload(headers, body, options)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from kombu.utils.json import JSONEncoder
 
+from celeriac.broker.wire import PROPERTIES
 from celeriac.enqueue import arguments, pending
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.ids import derived_id, new_ids
@@ -131,6 +132,7 @@ class Maker:
         if (
             job.content_type != _JSON
             or "compression" in job.headers
+            or PROPERTIES in job.headers
             or self.task._dump_pydantic_arguments is not None
             or task.apply_async is not Task.apply_async
             or task.shadow_name is not Task.shadow_name

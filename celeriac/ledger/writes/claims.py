@@ -48,6 +48,7 @@ class Claimed:
     failed_before: bool  # whether an attempt of it was not successful
     waited: timedelta  # from the sending of its message
     expires_in: timedelta | None = None  # from the claim on
+    redelivered: bool = False  # whether the last attempt rejected its message
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _claimed(
     dispatch_count: int,
     queue: str,
     dispatched: datetime,
-    failed_before: bool,
+    last_failure: str | None,
     expires: datetime | None,
     started: datetime,
 ) -> Claimed:
@@ -100,9 +101,10 @@ def _claimed(
         dispatch_count,
         queue,
         dispatched.astimezone(UTC),
-        failed_before,
+        last_failure is not None,
         started - dispatched,
         None if expires is None else expires - started,
+        last_failure == AttemptKind.REJECTED,
     )
 
 
@@ -172,7 +174,7 @@ def claiming(dialect: str) -> Update:
             JOBS.c.dispatch_count,
             JOBS.c.queue,
             JOBS.c.dispatched,
-            JOBS.c.failure_info.is_not(None).label("failed_before"),
+            func.substr(JOBS.c.failure_info, 1, len(AttemptKind.REJECTED)).label("last_failure"),
             JOBS.c.expires,
             JOBS.c.started,
         )

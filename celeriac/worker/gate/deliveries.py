@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from celeriac.broker import signing
-from celeriac.broker.wire import STAMP
+from celeriac.broker.wire import STAMP, carried
 from celeriac.enqueue.arguments import check_text
 from celeriac.errors import BadArgument, NotSigned
 from celeriac.ids import new_id, optional_id
@@ -145,13 +145,15 @@ def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID
     }
     if row is None:
         message.headers = headers
+        message.delivery_info["redelivered"] = claimed.redelivered
         return message
     properties = dict(raw.get("properties") or {}) | {
         "body_encoding": "base64",
         "delivery_tag": message.delivery_tag,
-        "delivery_info": {"exchange": "", "routing_key": row.queue},
+        "delivery_info": {"exchange": "", "routing_key": row.queue, "redelivered": claimed.redelivered},
         "correlation_id": str(row.id),
         "priority": row.priority,
+        **carried(headers),
     }
     body = base64.b64encode(row.payload).decode("ascii")
     raw |= {

@@ -52,15 +52,14 @@ class JobRequest(Request):
 
     def on_retry(self, exc_info: Any) -> None:
         error = failures.unwrapped(exc_info.exception)
-        failure, again, tries = None, None, None
-        if isinstance(error, JobRetry):
-            failure, again, tries = error.failure, error.again, error.tries
+        asked = error if isinstance(error, JobRetry) else None
+        failure = asked.failure if asked else None
         if failure is None:
             cause = getattr(error, "exc", None)
             failure = failures.failure_of(
                 cause if isinstance(cause, BaseException) else error, str(exc_info.traceback)
             )
-        self._say(self._another(failure, again, tries))
+        self._say(self._another(failure, asked))
         super().on_retry(exc_info)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
@@ -138,8 +137,9 @@ class JobRequest(Request):
         if self._word is None:
             self._word = outcome
 
-    def _another(self, failure: Failure, again: NewJob | None = None, tries: int | None = None) -> Outcome:
-        if again is None:
+    def _another(self, failure: Failure, asked: JobRetry | None = None) -> Outcome:
+        again = asked.again if asked else None
+        if asked is None or again is None:
             delay = self._task.backoff(self.attempt - self._before)
             return Outcome(
                 id=self.job, attempt=self.attempt, state=JobState.ERROR, failure=failure, delay=delay
@@ -150,8 +150,9 @@ class JobRequest(Request):
             state=JobState.ERROR,
             failure=failure,
             delay=again.delay,
-            max_tries=None if tries is None else min(self._before + tries, ENDLESS),
-            message=again if self._differs(again) else None,
+            max_tries=None if asked.tries is None else min(self._before + asked.tries, ENDLESS),
+            message=again if asked.options or self._differs(again) else None,
+            expiry="expires" in asked.options,
         )
 
     def _ended(self, state: JobState, failure: Failure) -> Outcome:
@@ -175,6 +176,7 @@ class JobRequest(Request):
             attempt=self.attempt,
             state=JobState.PENDING,
             message=error.replacement,
+            expiry=error.replacement is not None and error.replacement.has_expiry,
             parked=error.replacement is None,
             successors=error.successors,
         )
