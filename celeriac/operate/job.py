@@ -19,6 +19,7 @@ from celeriac.ids import parse_id
 from celeriac.ledger.reads import job_pages, job_rows
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.writes.cancel import Answer, Mode
 from celeriac.ledger.writes.cancel import cancel as request_cancel
 
@@ -77,6 +78,7 @@ class Job:
     result: Any
     failure_info: str | None
     attempts: tuple[Attempt, ...] = ()
+    result_lost: bool = False  # it returned something that neither store has
 
     @property
     def is_terminal(self) -> bool:
@@ -254,6 +256,7 @@ def _job(row: Any, attempts: Sequence[Any]) -> Job:
         parent_id=_text(row.parent_id),
         group_id=_text(row.group_id),
         result=_result(row.result),
+        result_lost=row.result == LOST,
         failure_info=row.failure_info,
         attempts=tuple(_attempt(attempt) for attempt in attempts),
     )
@@ -261,7 +264,7 @@ def _job(row: Any, attempts: Sequence[Any]) -> Job:
 
 def _result(text: str | None) -> Any:
     try:
-        return None if text is None else decode(text)
+        return None if text is None or text == LOST else decode(text)
     except Exception:  # a value that looks like another type and is none: as plain JSON
         return json.loads(text or "null")
 

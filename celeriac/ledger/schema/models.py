@@ -26,6 +26,9 @@ from celeriac.ledger.schema.columns import Instant, Seconds, Word, now
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 
 #: The longest task name, queue name, user id, idempotency key or schedule name, in characters.
+#: ``result`` of a job that returned something which neither store has; no JSON, so it is no value either.
+LOST = "lost"
+
 NAME_LENGTH = 255
 
 
@@ -78,7 +81,7 @@ class BackgroundJob(Base):
     finished: Mapped[datetime | None]  # when it became terminal
     cancel_requested: Mapped[str | None] = mapped_column(String(4))  # soft or hard, of a running job
     unknown_since: Mapped[datetime | None]  # since when its task is unknown to the workers that see it
-    result: Mapped[str | None] = mapped_column(Text)  # JSON; null: none, ignored, or lost by the store
+    result: Mapped[str | None] = mapped_column(Text)  # JSON; null: none or ignored; or LOST
     failure_info: Mapped[str | None] = mapped_column(Text)  # the last failure in one line
 
     @hybrid_property

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema.columns import PARKED, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
-from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
 from celeriac.ledger.upkeep.dispatch import unsent_priorities
 
 
@@ -52,7 +52,10 @@ def parked(connection: Connection, *, limit: int, old: float) -> list[Parked]:
 def members(connection: Connection, group: UUID, *, but: UUID, grace: float) -> list[Member]:
     """The jobs of a group, but the parked one."""
     rows = connection.execute(_of_group(), {"of": group, "but": but, "grace": -grace})
-    return [Member(row.id, JobState(row.state), *row[2:]) for row in rows]
+    return [
+        Member(row.id, JobState(row.state), None if row.result == LOST else row.result, *row[3:])
+        for row in rows
+    ]
 
 
 def unfinished_of_root(connection: Connection, root: UUID, *, but: UUID, grace: float) -> int:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
 from celeriac.ledger.writes.claims import Claimed, Message
@@ -276,7 +277,7 @@ class Turn:
             return list(reports)
         found = self._callbacks.fetch_results(wanting)
         return [
-            replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id)))
+            replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id, _missing(item))))
             if item.wants_result
             else item
             for item in reports
@@ -301,6 +302,10 @@ class Turn:
         return [
             deliveries.read(m, self._tasks, max_tries=self._max_tries, signs=self._signs) for m in messages
         ]
+
+
+def _missing(reports: AttemptReport) -> str | None:
+    return LOST if reports.returned else None
 
 
 def _is_exchange(reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> bool:
