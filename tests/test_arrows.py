@@ -34,6 +34,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "task_classes",
         }
     ),
+    frozenset({"message_properties", "retry_options"}),
     frozenset({"job", "task", "control", "transactions", "retention"}),
     frozenset({"listing", "adoption", "registration"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.outcomes import Failure
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.priorities import parse as parse_priority
-from celeriac.task import failures, task_classes
+from celeriac.task import failures, retry_options, task_classes
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -50,12 +51,14 @@ class JobRetry(Retry):
         again: NewJob | None = None,
         failure: Failure | None = None,
         tries: int | None = None,
+        options: frozenset[str] = frozenset(),
         **kwargs: Any,
     ) -> None:
         super().__init__(message, exc, when, **kwargs)
         self.again = again
         self.failure = failure
         self.tries = tries  # a limit that this call of retry() set
+        self.options = options  # the names of those that it was given
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (
@@ -65,6 +68,7 @@ class JobRetry(Retry):
             self.again,
             self.failure,
             self.tries,
+            self.options,
         )
 
 
@@ -295,11 +299,26 @@ class Task(CeleryTask):
         max_retries: int | None = None,
         **options: Any,
     ) -> Any:
-        """Celery's ``retry``; without ``countdown`` or ``eta`` it waits for the task's backoff."""
+        """Celery's ``retry``; without ``countdown`` or ``eta`` it waits for the task's backoff.
+
+        The next attempt, and those that follow it, have the options that are given: those of Celery, and
+        ``priority`` (with its queue), ``timeout``, ``max_tries``, ``user_id``.
+
+        Raises:
+            BadArgument: an option that is of the job itself, as its ``task_id`` and ``idempotency_key``.
+        """
         request = self.request
-        options |= {"eta": eta, "countdown": countdown, "max_retries": max_retries}
         if request.called_directly or request.is_eager:
+            options |= {"eta": eta, "countdown": countdown, "max_retries": max_retries}
             return super().retry(args, kwargs, exc=exc, throw=throw, **options)
+        given = frozenset(options)
+        try:
+            options, max_retries = retry_options.settled(options, max_retries, request)
+        except BadArgument:
+            request.celeriac_final = True  # another attempt would ask for the same
+            raise
+        request.celeriac_asked = (None if max_retries is None else max_retries + 1, given)
+        options |= {"eta": eta, "countdown": countdown, "max_retries": max_retries}
         if eta is None and countdown is None:
             wait = self.default_retry_delay
             options["countdown"] = self.backoff(request.retries + 1) if wait is None else wait
@@ -312,7 +331,6 @@ class Task(CeleryTask):
         if again is None:  # a task class that sends its retry elsewhere
             raise retry
         made = self._job_retry(again, exc, when=retry.when)
-        made.tries = None if max_retries is None else int(max_retries) + 1
         if throw:
             raise made
         request.celeriac_retry = again
@@ -337,7 +355,10 @@ class Task(CeleryTask):
 
     def _job_retry(self, again: NewJob, exc: BaseException | None, *, when: Any) -> JobRetry:
         failure = failures.failure_of(exc) if isinstance(exc, BaseException) else None
-        return JobRetry(None, exc, again.delay if when is None else when, again, failure)
+        tries, options = self.request.get("celeriac_asked") or (None, frozenset())
+        if "expires" not in options:  # Celery hands on what is left of the job's own
+            again = replace(again, expires=None, expires_in=None)
+        return JobRetry(None, exc, again.delay if when is None else when, again, failure, tries, options)
 
     def on_replace(self, sig: Any) -> Any:
         request = self.request
