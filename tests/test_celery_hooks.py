@@ -24,6 +24,7 @@ import pytest
 from celery import Celery
 from celery.app import trace
 from celery.app.defaults import NAMESPACES, flatten
+from celery.backends.base import Backend
 from celery.backends.redis import RedisBackend
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.base import BasePool
@@ -656,6 +657,7 @@ def test_what_celery_is_told_is_known_to_it() -> None:
     """A setting that Celery does not know is ignored without a word."""
     known = {name for name, _ in flatten(NAMESPACES)}
     known |= set(re.findall(r"_get\('(redis_backend_\w+)'\)", inspect.getsource(RedisBackend.__init__)))
+    known |= set(re.findall(r"conf\.get\('(result_backend_\w+)'", inspect.getsource(Backend.__init__)))
     told = configuration(Settings(broker_url="redis://127.0.0.1:1/0"))
     assert {name for name in told if name not in known and not name.startswith("redbeat_")} == set()
 

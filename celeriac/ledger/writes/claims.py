@@ -12,12 +12,14 @@ from uuid import UUID
 from sqlalchemy import (
     Connection,
     Select,
+    String,
     Update,
     and_,
     bindparam,
     case,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -174,11 +176,18 @@ def claiming(dialect: str) -> Update:
             JOBS.c.dispatch_count,
             JOBS.c.queue,
             JOBS.c.dispatched,
-            func.substr(JOBS.c.failure_info, 1, len(AttemptKind.REJECTED)).label("last_failure"),
+            _last_failure(),
             JOBS.c.expires,
             JOBS.c.started,
         )
     )
+
+
+def _last_failure() -> Any:
+    """The beginning of the last failure, as long as the one kind that a claim looks for."""
+    start: Any = literal_column("1")
+    length: Any = literal_column(str(len(AttemptKind.REJECTED)))
+    return func.substr(JOBS.c.failure_info, start, length, type_=String()).label("last_failure")
 
 
 @lru_cache

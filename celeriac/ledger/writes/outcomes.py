@@ -30,7 +30,7 @@ from sqlalchemy import (
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now, unindexed
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
-from celeriac.ledger.schema.models import FAILURES, JOBS, NAME_LENGTH
+from celeriac.ledger.schema.models import FAILURES, JOBS, LOST, NAME_LENGTH
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
 
 
@@ -57,7 +57,8 @@ class Outcome:
     Attributes:
         state: completed, error, failed or cancelled; pending when the task replaced itself.
             ``error`` becomes ``failed`` where no try is left and ``cancelled`` where that was asked.
-        result: JSON of the return value; None where there is none or it is ignored.
+        result: JSON of the return value; None where there is none or it is ignored; LOST where the
+            result store does not have it: what ``keep_result`` wrote before is then kept.
         delay: seconds from the database's now to the next attempt.
         max_tries: raises the job's own limit when it is larger.
         message: what the next attempt runs, when that differs from what this one ran.
@@ -95,6 +96,12 @@ def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID)
     for outcome in replaced:
         accepted |= _record_replaced(connection, outcome, worker)
     return accepted
+
+
+def keep_result(connection: Connection, job: UUID, attempt: int, result: str, *, worker: UUID) -> bool:
+    """Write what a running attempt returned, ahead of its outcome; False when it is not this worker's."""
+    values = {"job": job, "attempt": attempt, "worker": worker, "to_result": result}
+    return bool(connection.execute(_keep_result(), values).rowcount)
 
 
 _COMPLETED: Mapping[str, Any] = {"id": JOBS.c.id.type, "attempt": JOBS.c.try_count.type, "result": Text()}
@@ -233,11 +240,19 @@ def completing(dialect: str) -> Update:
             state=JobState.COMPLETED,
             finished=now(),
             worker_id=null(),
-            result=given.c.result,
+            result=case(
+                (given.c.result == LOST, func.coalesce(JOBS.c.result, given.c.result)), else_=given.c.result
+            ),
             cancel_requested=null(),
         )
         .returning(JOBS.c.id)
     )
+
+
+@lru_cache
+def _keep_result() -> Update:
+    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"))
+    return update(JOBS).where(mine).values(result=bindparam("to_result", type_=Text))
 
 
 @lru_cache

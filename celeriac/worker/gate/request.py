@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from billiard.einfo import ExceptionInfo
+from celery.app.task import Task as CeleryTask
 from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.saferepr import saferepr
 from celery.worker import state
@@ -35,6 +36,8 @@ class JobRequest(Request):
 
     _word: Outcome | None = None
     _reported = False
+    #: Whether the function returned, where it completes: its value must then be in the result store.
+    returned = True
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
@@ -43,6 +46,7 @@ class JobRequest(Request):
         self.attempt = int(stamp["attempt"])
         self.tries_left = int(stamp["tries"]) - int(stamp["try"])
         self.ledger: LedgerThread = self._app.ledger_thread
+        self.returned = self.task.Strategy == CeleryTask.Strategy  # another one stores what it likes
 
     # ---- what Celery says
 
@@ -129,7 +133,8 @@ class JobRequest(Request):
             told = Failure(AttemptKind.CANCELLED, None, "terminated on request")
             self._say(self._ended(JobState.CANCELLED, told))
         elif isinstance(error, Ignore | Retry) or (self._lost(error) and self._success_was_stored()):
-            pass  # Celery acknowledges: the work is done, or goes on elsewhere
+            # Celery acknowledges: the work is done, or goes on elsewhere.
+            self.returned = self._lost(error)
         else:
             self._say(self._failed(error, exc_info))
 
