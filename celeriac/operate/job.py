@@ -78,7 +78,7 @@ class Job:
     result: Any
     failure_info: str | None
     attempts: tuple[Attempt, ...] = ()
-    result_lost: bool = False  # it returned something that neither store has
+    result_lost: bool = False  # it returned something of which the ledger has no copy
 
     @property
     def is_terminal(self) -> bool:

@@ -44,7 +44,7 @@ def show(ctx: click.Context, app: Celeriac, id: str, *, reveal: bool, as_json: b
         print_attempt(console, attempt)
     if found.result_lost:
         console.print(Text("\nresult", "bold"))
-        console.print(Text("lost: neither the result store nor the ledger has it"))
+        console.print(Text("the ledger has no copy of it"))
     if found.result is not None:
         console.print(Text("\nresult", "bold"))
         console.print(Text(safe(_json(shown["result"]))), soft_wrap=True)

@@ -26,7 +26,7 @@ from celeriac.ledger.schema.columns import Instant, Seconds, Word, now
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 
 #: The longest task name, queue name, user id, idempotency key or schedule name, in characters.
-#: ``result`` of a job that returned something which neither store has; no JSON, so it is no value either.
+#: ``result`` of a job that returned something of which there is no copy here; no JSON, so it is no value.
 LOST = "lost"
 
 NAME_LENGTH = 255
