@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from celeriac.broker.wire import CARRIED, PROPERTIES, carried
 from celeriac.enqueue.arguments import check_text
@@ -27,3 +28,14 @@ def carry(headers: dict[str, Any], options: Mapping[str, Any], *, reply_to: str)
     }
     if given or PROPERTIES in headers:
         headers[PROPERTIES] = carried(headers) | given
+
+
+def foreign(properties: Mapping[str, Any], job: UUID) -> dict[str, Any]:
+    """The header that keeps what a foreign message has of them; none where it has nothing."""
+    told = {name: properties.get(name) for name in CARRIED}
+    found = {
+        name: value
+        for name, value in told.items()
+        if isinstance(value, str) and 0 < len(value) <= NAME_LENGTH and value != str(job)
+    }
+    return {PROPERTIES: found} if found else {}

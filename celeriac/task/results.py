@@ -6,9 +6,9 @@ answered from the ledger; in a worker nothing here may fail a job that has done 
 
 from __future__ import annotations
 
-import builtins
 import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -295,9 +295,13 @@ def _exception(line: str) -> Exception:
     """The exception that a row's failure tells of (``kind: type: text``), as far as it can be rebuilt."""
     _, _, told = line.partition(": ")
     name, _, text = told.partition(": ")
-    known = getattr(builtins, name, None) or getattr(celery.exceptions, name.rpartition(".")[2], None)
+    module, _, own = name.rpartition(".")
+    known = getattr(sys.modules.get(module or "builtins"), own, None) or getattr(celery.exceptions, own, None)
     if isinstance(known, type) and issubclass(known, Exception):
-        return known(text)
+        try:
+            return known(text)
+        except Exception:  # it wants other arguments; an error here would leave the caller waiting
+            return UnreadableError(name, text)
     return UnreadableError(name or "failed", text)
 
 

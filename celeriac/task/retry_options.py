@@ -26,19 +26,25 @@ def settled(
         if options.get(name) is not None and str(options[name]) != request.id:
             raise BadArgument(name, "is of the job, and a retry is the same job: it cannot change it")
     found = {name: value for name, value in options.items() if name not in (*_FIXED, "max_tries")}
-    found |= _place(found) | _limits(found, request)
+    found |= _place(found, request.delivery_info or {}) | _limits(found, request)
     if found.get("headers") is not None and request.get(PROPERTIES):
         found["headers"] = {PROPERTIES: request.get(PROPERTIES), **found["headers"]}
     return found, _retries(options.get("max_tries"), max_retries)
 
 
-def _place(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Priority and queue follow from each other, where the retry names one of them."""
+def _place(options: Mapping[str, Any], place: Mapping[str, Any]) -> dict[str, Any]:
+    """Priority and queue follow from each other, where the retry names one of them.
+
+    Args:
+        place: where the attempt's message lay; Celery takes it where the retry names none.
+    """
     priority, queue = options.get("priority"), options.get("queue")
     if priority is not None and queue is None:
         return {"queue": queue_of(parse(priority))}
     if queue is not None and priority is None:
         return {"priority": priority_of(str(getattr(queue, "name", queue)))}
+    if queue is None and not place.get("priority"):  # a foreign message says 0 of any queue
+        return {"priority": priority_of(str(place.get("routing_key")))}
     return {}
 
 

@@ -15,7 +15,7 @@ from celery.exceptions import Ignore
 from celery.result import AsyncResult, ResultSet
 
 from celeriac.application import Celeriac
-from celeriac.errors import ResultLost
+from celeriac.errors import ResultLost, UnreadableError
 from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate import retention
@@ -32,6 +32,15 @@ class OrderRefused(Exception):  # as authors call theirs
     """An exception of the author's own."""
 
 
+class Picky(Exception):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one, two)
+
+
+class Raises:
+    error: Exception
+
+
 @contextmanager
 def furnished(store: str, database: str) -> Iterator[Celeriac]:
     settings: dict[str, Any] = {"broker_url": store, "database_url": database, "task_modules": ()}
@@ -45,6 +54,10 @@ def furnished(store: str, database: str) -> Iterator[Celeriac]:
     @app.task(name="tests.refuse", shared=False)
     def refuse(text: str) -> NoReturn:
         raise OrderRefused(text)
+
+    @app.task(name="tests.raises", shared=False)
+    def raises() -> NoReturn:
+        raise Raises.error
 
     @app.task(name="tests.nothing_to_say", shared=False)
     def nothing_to_say() -> NoReturn:
@@ -173,6 +186,25 @@ def test_a_members_own_exception_is_raised(app: Celeriac, kind: str, asked: bool
         app.backend.result_consumer.drain_events(timeout=0.01)
     with pytest.raises(OrderRefused, match="no money"):
         result.get(timeout=SOON)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OrderRefused("no money"), OrderRefused),
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "no money"), UnreadableError),
+        (Picky("no", "money"), UnreadableError),
+    ],
+    ids=["its own class", "a class that wants more", "a class of ours that wants more"],
+)
+def test_an_exception_that_the_store_lacks_is_rebuilt_where_it_can_be(
+    small_app: Celeriac, error: Exception, kind: type[Exception]
+) -> None:
+    Raises.error = error
+    result = run(small_app, "tests.raises")
+    flush(small_app)
+    with pytest.raises(kind, match="money"):
+        small_app.AsyncResult(result.id).get(timeout=SOON)
 
 
 def test_what_the_store_lacks_of_a_group_is_answered_from_the_ledger(app: Celeriac) -> None:

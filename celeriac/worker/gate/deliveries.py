@@ -13,6 +13,7 @@ from uuid import UUID
 from celeriac.broker import signing
 from celeriac.broker.wire import STAMP, carried
 from celeriac.enqueue.arguments import check_text
+from celeriac.enqueue.message_properties import foreign
 from celeriac.errors import BadArgument, NotSigned
 from celeriac.ids import new_id, optional_id
 from celeriac.ledger.schema.columns import LATEST
@@ -94,6 +95,7 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
     kept = {
         key: value for key, value in headers.items() if key not in ("eta", "expires", "compression", STAMP)
     }
+    kept |= foreign(message.properties, job)
     return NewJob(
         id=job,
         job_type=check_text("task", task, length=NAME_LENGTH),
