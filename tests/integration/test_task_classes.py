@@ -162,6 +162,16 @@ def test_a_call_of_the_authors_own_on_our_class_is_inside_the_attempt(celeriac: 
     assert (drained(celeriac).state, drained(celeriac).result) == (JobState.COMPLETED, 3)
 
 
+def test_a_class_that_is_given_to_the_app_is_the_base_of_its_tasks(celeriac: Kit) -> None:
+    """Celery's documented pattern for Flask: ``Celery(task_cls=FlaskTask)``."""
+    celeriac.app.task_cls = Flask
+    celeriac.app.__dict__.pop("Task", None)  # made at its first use
+    Flask.entered.clear()
+    celeriac.app.task(name="tests.made", bind=True, shared=False, max_tries=2)(fails_once).delay(6)
+    assert (drained(celeriac).state, drained(celeriac).result) == (JobState.COMPLETED, 6)
+    assert Flask.entered == ["tests.made", "tests.made"]
+
+
 def test_a_plain_call_of_such_a_task_is_a_plain_call(celeriac: Kit) -> None:
     Flask.entered.clear()
     task = celeriac.app.task(name="tests.plain", base=Flask, shared=False)(four)
