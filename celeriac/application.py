@@ -18,6 +18,7 @@ from celeriac.broker_state import BrokerState
 from celeriac.errors import BadArgument, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
 from celeriac.names import check_text
+from celeriac.task.task_classes import refuse_coroutine
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -38,12 +39,27 @@ class Celeriac(Celery):
     ledger_thread: Any
     #: What traces jobs, a ``celeriac.observe.traces``; None: nothing does.
     tracing: Any = None
+    registry_cls = "celeriac.task.registration:Registry"
     #: A result store in place of the configured one; see ``celeriac.testing``.
     private_backend: Any = None
 
     @property
     def backend(self) -> Any:
         return self.private_backend or super().backend
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Celery's decorator.
+
+        Raises:
+            BadArgument: it is put on an ``async def``.
+        """
+
+        def decorate(function: Any) -> Any:
+            refuse_coroutine(str(options.get("name") or getattr(function, "__name__", "task")), function)
+            return make(function) if make else super(Celeriac, self).task(function)
+
+        make = None if args else super().task(**options)
+        return decorate(*args) if args else decorate
 
     def send_task(
         self,

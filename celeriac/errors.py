@@ -129,6 +129,19 @@ class AnotherDatabase(CeleriacError, ValueError):
         return f"the session's database is not the ledger's (DATABASE_URL), found {self.args[0]}"
 
 
+class ResultLost(CeleriacError):
+    """The job is completed, and what its function returned is in neither store."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.args[0]} is completed and its return value is lost: "
+            "the result store does not have it, and the ledger has no copy"
+        )
+
+
 class AttemptTaken(CeleriacError):
     """The attempt does not belong to this worker any more: what it did must be rolled back."""
 

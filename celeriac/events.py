@@ -60,6 +60,7 @@ class Event(StrEnum):
 
     # results
     RESULTS_AWAY = "the result store is away: asking the ledger"
+    RESULT_NOT_KEPT = "result of job %(job)s is lost: %(error)s"
     RESULT_NOT_STORED = "result of job %(job)s not stored: %(error)s"
     FAILURE_NOT_STORED = "failure of job %(job)s not stored: %(error)s"
     CHORD_PART_LOST = "chord part of job %(job)s not counted: %(error)s"

@@ -81,6 +81,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_track_started": False,
         "result_expires": timedelta(seconds=settings.result_ttl),
         "result_backend_always_retry": False,
+        "result_backend_thread_safe": True,  # or a group's results belong to the thread that enqueued it
         "redis_socket_timeout": 2.0,
         "redis_socket_connect_timeout": 1.0,
         "redis_backend_health_check_interval": 25,

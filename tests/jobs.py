@@ -11,11 +11,14 @@ import resource
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, NoReturn
 
 from celery import Task, chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.worker.request import Request, create_request_cls
+from kombu.utils.imports import symbol_by_name
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -104,6 +107,77 @@ def limited(seconds: float) -> float:
     """A task whose decorator sets every option that the platform adds to Celery's."""
     time.sleep(seconds)
     return seconds
+
+
+# Classes that know nothing of the platform
+
+
+class FlaskTask(Task[Any, Any]):
+    """Celery's documented pattern for Flask: ``__call__`` ends in ``run``, inside of a context."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with nullcontext():
+            return self.run(*args, **kwargs)
+
+
+class OwnRequest(Request):
+    """Says something, and leaves the rest to Celery."""
+
+    def on_retry(self, exc_info: Any) -> None:
+        self.heard = "retry"
+        super().on_retry(exc_info)
+
+
+class WithRequest(Task[Any, Any]):
+    Request = OwnRequest
+
+
+@shared_task(name="tests.flask", base=FlaskTask, bind=True, retry_base=0.05)
+def flask(self: Task[Any, Any], failures: int) -> int:
+    """As ``flaky``."""
+    return self.request.retries if self.request.retries >= failures else _refuse()
+
+
+@shared_task(name="tests.own_request", base=WithRequest, bind=True, retry_base=0.05)
+def own_request(self: Task[Any, Any], failures: int) -> int:
+    """As ``flaky``."""
+    return self.request.retries if self.request.retries >= failures else _refuse()
+
+
+class Batches(Task[Any, Any]):
+    """The shape of celery-batches: requests are gathered, and run by one call."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Any] = []
+
+    def Strategy(self, task: Any, app: Any, consumer: Any) -> Any:  # noqa: N802  # Celery's name for it
+        made = create_request_cls(symbol_by_name(task.Request), task, consumer.pool, "batches", None, app=app)
+
+        def take(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **options: Any) -> None:
+            known = {"on_ack": ack, "on_reject": reject, "app": app, "task": task, "hostname": "batches"}
+            self.waiting.append(made(message, **known))
+            consumer.timer.call_after(0.1, flush)
+
+        def flush() -> None:
+            batch, self.waiting = self.waiting, []
+            consumer.pool.apply_async(
+                sum, ([request.args[0] for request in batch],), callback=lambda _: acknowledge(batch)
+            )
+
+        def acknowledge(batch: list[Any]) -> None:
+            for request in batch:
+                request.acknowledge()
+
+        return take
+
+
+@shared_task(name="tests.batches", base=Batches)
+def batches(number: int) -> None:
+    """Runs in batches."""
+
+
+def _refuse() -> NoReturn:
+    raise ConnectionError("an attempt that fails")
 
 
 # What raises

@@ -24,6 +24,7 @@ import pytest
 from celery import Celery
 from celery.app import trace
 from celery.app.defaults import NAMESPACES, flatten
+from celery.backends.base import Backend
 from celery.backends.redis import RedisBackend
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.base import BasePool
@@ -126,6 +127,14 @@ HOOKS = [
     Hook("celery.app.task:Task._dump_pydantic_arguments", None, "enqueue_many sends models that are no JSON"),
     Hook("celery.app.task:Task._get_app", "", "enqueue_many does not know its app"),
     # A task
+    Hook("celery.app.base:Celery.registry_cls", None, "a task on a base of its author's own is none of ours"),
+    Hook("celery.app.base:Celery.task", "*args, **opts", "an async def is a task that never runs"),
+    Hook(
+        "celery.app.task:Task.start_strategy",
+        "app, consumer",
+        "an own Request tells no outcome",
+    ),
+    Hook("celery.app.task:Task.bind", "app", "a class that another app has bound acknowledges too early"),
     Hook("celery.app.task:Task.__call__", "*args, **kwargs", "exceptions are final: nothing is retried"),
     Hook("celery.app.trace:task_has_custom", "task, attr", "Celery calls run() and passes by our __call__"),
     Hook("celery.app.task:Context._protected", None, "a call of a task from inside of a task is an attempt"),
@@ -735,6 +744,7 @@ def test_what_celery_is_told_is_known_to_it() -> None:
     """A setting that Celery does not know is ignored without a word."""
     known = {name for name, _ in flatten(NAMESPACES)}
     known |= set(re.findall(r"_get\('(redis_backend_\w+)'\)", inspect.getsource(RedisBackend.__init__)))
+    known |= set(re.findall(r"conf\.get\('(result_backend_\w+)'", inspect.getsource(Backend.__init__)))
     told = configuration(Settings(broker_url="redis://127.0.0.1:1/0"))
     assert {name for name in told if name not in known and not name.startswith("redbeat_")} == set()
 

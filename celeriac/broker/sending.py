@@ -132,7 +132,7 @@ def _publish_elsewhere(producer: Producer, job: Sendable) -> None:
         content_encoding=job.content_encoding,
         headers={**job.headers, wire.STAMP: {"dispatch": job.dispatch_count}},
         priority=job.priority,
-        correlation_id=str(job.id),
+        **{"correlation_id": str(job.id), **wire.carried(job.headers)},
         delivery_mode=wire.PERSISTENT,
         retry=False,
     )

@@ -16,6 +16,12 @@ from uuid import UUID
 #: The header that carries what the ledger says of a message's attempt.
 STAMP = "celeriac"
 
+#: The header that carries properties of a message, which a row has no other place for.
+PROPERTIES = "celeriac_properties"
+
+#: Those that a call may give.
+CARRIED = ("app_id", "correlation_id", "message_id", "reply_to")
+
 #: AMQP's delivery mode of a message that outlives the broker's process.
 PERSISTENT = 2
 
@@ -41,6 +47,12 @@ class Sendable(Protocol):
     def headers(self) -> Mapping[str, Any]: ...
     @property
     def dispatch_count(self) -> int: ...
+
+
+def carried(headers: Mapping[str, Any]) -> dict[str, str]:
+    """The properties that ``headers`` carry."""
+    found = headers.get(PROPERTIES)
+    return {name: found[name] for name in CARRIED if name in found} if isinstance(found, dict) else {}
 
 
 def write(job: Sendable) -> str:
@@ -90,6 +102,7 @@ def _message(job: Sendable, body: str, headers: Mapping[str, Any], id: str, tag:
             "priority": job.priority,
             "body_encoding": "base64",
             "delivery_tag": tag,
+            **carried(headers),
         },
     }
 

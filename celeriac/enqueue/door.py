@@ -10,6 +10,7 @@ import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from kombu.utils.objects import cached_property
 from celeriac import names
 from celeriac.broker import sending, signing
 from celeriac.broker.wire import STAMP
-from celeriac.enqueue import arguments, pending, time_limits
+from celeriac.enqueue import arguments, message_properties, pending, time_limits
 from celeriac.enqueue.depth import check_depth
 from celeriac.enqueue.headers import check as check_headers
 from celeriac.errors import BadArgument, PayloadTooLarge
@@ -162,6 +163,8 @@ class Door:
         job = self._job(body, options)
         attempt = self._app.current_worker_task
         its_own = attempt is not None and attempt.request.id == str(job.id)
+        if its_own:  # the row has its user; a retry or a replacement may name another
+            job = replace(job, user_id=_text("user_id", options.get("user_id")))
         if its_own and job.headers["retries"] > attempt.request.retries:
             pending.leave_retry(attempt.request, job)
             return
@@ -229,6 +232,7 @@ class Door:
         headers.pop(sending.CHORD, None)
         if chord is not None:
             headers[sending.CHORD] = chord
+        message_properties.carry(headers, options, reply_to=self._app.thread_oid)
         headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
         check_depth(headers, "headers")
         queue = names.check_text("queue", options["routing_key"], length=NAME_LENGTH)

@@ -13,6 +13,7 @@ from uuid import UUID
 from kombu.utils.json import JSONEncoder
 
 from celeriac import names
+from celeriac.broker.wire import PROPERTIES
 from celeriac.enqueue import arguments, pending
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.ids import derived_id, new_ids
@@ -130,6 +131,7 @@ class Maker:
         if (
             job.content_type != _JSON
             or "compression" in job.headers
+            or PROPERTIES in job.headers
             or self.task._dump_pydantic_arguments is not None
             or not self.task.makes_plain_jobs()
             or self.options.keys() & {"argsrepr", "kwargsrepr"}

@@ -24,6 +24,7 @@ from celeriac.enqueue import arguments, pending
 from celeriac.errors import AttemptTaken, BadArgument
 from celeriac.ledger.connection.sessions import connection_of
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.writes import outcomes
 from celeriac.ledger.writes.bulk_insert import enqueue_all, first_of_each
 from celeriac.ledger.writes.new_jobs import NewJob
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from celeriac.application import Celeriac
+
+_UNSAID: Any = object()
 
 _UNSENT = "celeriac_unsent"  # session.info: what leaves after the commit
 
@@ -80,11 +83,14 @@ class enqueue_in:
             await session.run_sync(lambda sync: write_all(app, sync, self._collected))
 
 
-def complete_in(session: Session, result: Any = None, *, app: Celeriac | None = None) -> None:
+def complete_in(session: Session, result: Any = _UNSAID, *, app: Celeriac | None = None) -> None:
     """Complete the job that is running here in the transaction of ``session``.
 
     Call it last in the task, then commit. When the commit is lost, so is the completion, and the
     job runs again; when it is done, the job is completed whatever happens to the worker.
+
+    Args:
+        result: what the ledger keeps as its return value; what the task returns is in the result store alone.
 
     Raises:
         BadArgument: not inside of a job, or its result is no JSON.
@@ -102,16 +108,25 @@ def complete_in(session: Session, result: Any = None, *, app: Celeriac | None = 
             "complete_in",
             "the job has successors (a chain, callbacks or a chord), which cannot be in this transaction",
         )
-    arguments.check((result,), {})
+    if result is not _UNSAID:
+        arguments.check((result,), {})
     connection = connection_of(session, platform.database)
     done = Outcome(
         id=UUID(request.id),
         attempt=stamp["attempt"],
         state=JobState.COMPLETED,
-        result=None if result is None else json.dumps(result),
+        result=_kept(result, task),
     )
     if not outcomes.record(connection, [done], worker=UUID(stamp["worker"])):
         raise AttemptTaken(request.id, stamp["attempt"])
+
+
+def _kept(result: Any, task: Any) -> str | None:
+    if result is not _UNSAID:
+        return json.dumps(result)
+    given = task.request.__dict__.get("ignore_result")  # the call's word on it, if there is one
+    ignored = task.ignore_result if given is None else given
+    return None if ignored else LOST
 
 
 class SessionWriter:

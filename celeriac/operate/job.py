@@ -21,6 +21,7 @@ from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_pages, job_rows
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.writes.cancel import Answer, Mode, cancel_fitting
 from celeriac.ledger.writes.cancel import cancel as request_cancel
@@ -87,6 +88,7 @@ class Job:
     attempts: tuple[Attempt, ...] = ()
     last_worker_id: str | None = None  # who claimed it last, also when it has ended
     worker: str | None = None  # that worker's node name; None: nobody claimed it, or its row is pruned
+    result_lost: bool = False  # it returned something of which the ledger has no copy
 
     def __repr__(self) -> str:
         """Which job, where it is: no arguments, since one of them could be a secret."""
@@ -289,6 +291,7 @@ def _job(row: Any, attempts: Sequence[Any], names: Mapping[UUID, str]) -> Job:
         parent_id=_text(row.parent_id),
         group_id=_text(row.group_id),
         result=_result(row.result),
+        result_lost=row.result == LOST,
         failure_info=row.failure_info,
         attempts=tuple(_attempt(attempt, names) for attempt in attempts),
         last_worker_id=_text(row.last_worker_id or row.worker_id),
@@ -298,7 +301,7 @@ def _job(row: Any, attempts: Sequence[Any], names: Mapping[UUID, str]) -> Job:
 
 def _result(text: str | None) -> Any:
     try:
-        return None if text is None else decode(text)
+        return None if text is None or text == LOST else decode(text)
     except Exception:  # a value that looks like another type and is none: as plain JSON
         return json.loads(text or "null")
 

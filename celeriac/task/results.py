@@ -6,9 +6,10 @@ answered from the ledger; in a worker nothing here may fail a job that has done 
 
 from __future__ import annotations
 
-import builtins
 import json
 import logging
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -20,19 +21,22 @@ from celery import states
 from celery.backends.redis import RedisBackend
 from celery.backends.redis import ResultConsumer as RedisResultConsumer
 from celery.exceptions import TaskRevokedError
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
 from kombu.utils.objects import cached_property
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 
-from celeriac.errors import UnreadableError
+from celeriac.broker.wire import STAMP
+from celeriac.errors import ResultLost, UnreadableError
 from celeriac.events import Event
 from celeriac.ids import optional_id
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads.job_rows import Ending
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.upkeep.parked import fail_parked
+from celeriac.ledger.writes.outcomes import keep_result
 from celeriac.task import failures
 from celeriac.task.store_rest import Rest
 
@@ -66,6 +70,11 @@ class ResultConsumer(RedisResultConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._wanted: set[str] = set()
+        self._subscribing = threading.Lock()
+
+    def on_after_fork(self) -> None:
+        self._subscribing = threading.Lock()  # its holder did not come along
+        super().on_after_fork()
 
     def drain_events(self, timeout: float | None = None) -> None:
         try:
@@ -78,11 +87,24 @@ class ResultConsumer(RedisResultConsumer):
 
     def on_wait_for_pending(self, result: Any, **kwargs: Any) -> None:
         try:
-            while self._wanted:
-                super().consume_from(self._wanted.pop())
+            self._subscribe()
             super().on_wait_for_pending(result, **kwargs)
         except _AWAY:
             logger.warning(Event.RESULTS_AWAY)
+
+    def _subscribe(self) -> None:
+        """To all that anybody wants; who finds another thread at it waits: its own may be among them."""
+        with self._subscribing:
+            while True:
+                try:
+                    task_id = self._wanted.pop()
+                except KeyError:
+                    return
+                try:
+                    super().consume_from(task_id)
+                except BaseException:
+                    self._wanted.add(task_id)
+                    raise
 
     def consume_from(self, task_id: str) -> None:
         """Note it; subscribed to when somebody waits. A group is enqueued without the result store."""
@@ -98,9 +120,9 @@ class ResultConsumer(RedisResultConsumer):
 
     def _ask_ledger(self) -> None:
         waiting = [task_id for pending in self._pending_results for task_id in list(pending)]
-        for meta in self.backend.from_ledger(waiting):
-            if meta["status"] in states.READY_STATES:
-                self.on_state_change(meta, None)
+        ended = [meta for meta in self.backend.from_ledger(waiting) if _final(meta)]
+        for meta in self.backend.stored_rather(ended):
+            self.on_state_change(meta, None)
 
 
 class ResultBackend(RedisBackend):
@@ -129,6 +151,8 @@ class ResultBackend(RedisBackend):
         except _AWAY as exc:
             self._rest.failed()
             logger.warning(Event.RESULT_NOT_STORED, {"job": task_id, "error": type(exc).__name__})
+            if state == states.SUCCESS:
+                self._keep(task_id, result, kwargs.get("request"))
         except Exception as exc:
             if not isinstance(result, BaseException):
                 raise  # a return value that is no JSON: an ordinary failure of the job
@@ -136,6 +160,18 @@ class ResultBackend(RedisBackend):
             stand_in = UnreadableError(failures.type_name(result), told.exception or "")
             return self._store_stand_in(task_id, stand_in, state, *args, **kwargs)
         return result
+
+    def _keep(self, task_id: str, result: Any, request: Any) -> None:
+        """Write a return value into the job's row, when the result store does not take it."""
+        stamp, job = request and request.get(STAMP), optional_id(task_id)
+        if not stamp or job is None:
+            return
+        text = dumps(self.encode_result(result, states.SUCCESS))
+        try:
+            with self.app.database.statement() as connection:
+                keep_result(connection, job, stamp["attempt"], text, worker=UUID(stamp["worker"]))
+        except Exception as exc:  # neither store: whoever asks is told that it is lost
+            logger.warning(Event.RESULT_NOT_KEPT, {"job": task_id, "error": type(exc).__name__})
 
     def _store_stand_in(self, task_id: str, error: Exception, state: str, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -227,6 +263,19 @@ class ResultBackend(RedisBackend):
         told = found[0]
         return meta if meta["status"] not in (states.PENDING, states.STARTED) and not _final(told) else told
 
+    def stored_rather(self, metas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What the result store says of the same jobs, where it has it: a row has but an exception's text."""
+        if not metas:
+            return []
+        try:
+            found = self.mget([self.get_key_for_task(meta["task_id"]) for meta in metas])
+            stored = [self.decode_result(raw) if raw else None for raw in found]
+        except _AWAY:
+            return list(metas)
+        return [
+            theirs if theirs and _final(theirs) else ours for ours, theirs in zip(metas, stored, strict=True)
+        ]
+
     def from_ledger(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
         """What the ledger says of ``task_ids``, as Celery's result meta; those without a row are missing."""
         wanted = [job for job in map(optional_id, task_ids) if job is not None]
@@ -259,16 +308,22 @@ def _exception(line: str) -> Exception:
     """The exception that a row's failure tells of (``kind: type: text``), as far as it can be rebuilt."""
     _, _, told = line.partition(": ")
     name, _, text = told.partition(": ")
-    known = getattr(builtins, name, None) or getattr(celery.exceptions, name.rpartition(".")[2], None)
+    module, _, own = name.rpartition(".")
+    known = getattr(sys.modules.get(module or "builtins"), own, None) or getattr(celery.exceptions, own, None)
     if isinstance(known, type) and issubclass(known, Exception):
-        return known(text)
+        try:
+            return known(text)
+        except Exception:  # it wants other arguments; an error here would leave the caller waiting
+            return UnreadableError(name, text)
     return UnreadableError(name or "failed", text)
 
 
 def _meta(ending: Ending) -> dict[str, Any]:
     status = STATUS[ending.state]
     result: Any = None
-    if ending.state is JobState.COMPLETED and ending.result is not None:
+    if ending.result == LOST:  # Celery has no state for it: .get() raises in this one
+        status, result = states.FAILURE, ResultLost(str(ending.id))
+    elif ending.state is JobState.COMPLETED and ending.result is not None:
         result = loads(ending.result)
     elif ending.state is JobState.FAILED:
         result = _exception(ending.failure_info or "failed")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.outcomes import Failure
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.priorities import parse as parse_priority
-from celeriac.task import failures
+from celeriac.task import failures, retry_options, task_classes
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -52,12 +53,14 @@ class JobRetry(Retry):
         again: NewJob | None = None,
         failure: Failure | None = None,
         tries: int | None = None,
+        options: frozenset[str] = frozenset(),
         **kwargs: Any,
     ) -> None:
         super().__init__(message, exc, when, **kwargs)
         self.again = again
         self.failure = failure
         self.tries = tries  # a limit that this call of retry() set
+        self.options = options  # the names of those that it was given
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (
@@ -67,6 +70,7 @@ class JobRetry(Retry):
             self.again,
             self.failure,
             self.tries,
+            self.options,
         )
 
 
@@ -114,21 +118,35 @@ class Task(CeleryTask):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        own = cls.__dict__
-        if "max_retries" in own and not isinstance(own["max_retries"], property):
-            cls._declared_retries = own["max_retries"]
-            del cls.max_retries  # or it would hide the property, which knows the running job's limit
-        if own.get("priority") is not None:  # which Celery 5.7 warns of as an attribute
-            cls._own_priority = parse_priority(own["priority"])
-            del cls.priority
-        if own.get("acks_late") is False:
+        retries = task_classes.declared(cls, "max_retries", below=Task, kept_as="_declared_retries")
+        if retries is not task_classes.ABSENT and not isinstance(retries, property):
+            cls._declared_retries = retries
+            # Or it would hide the property, which knows the running job's limit.
+            setattr(cls, "max_retries", Task.__dict__["max_retries"])  # noqa: B010  # mypy knows it as a value
+        priority = task_classes.declared(cls, "priority", below=Task, kept_as="_own_priority")
+        if priority is not task_classes.ABSENT and priority is not None:
+            cls._own_priority = parse_priority(priority)
+            if "priority" in cls.__dict__:
+                del cls.priority  # which Celery 5.7 warns of as an attribute
+        if task_classes.refuses_late_acknowledgement(cls, below=Task):
             raise BadArgument(
                 "acks_late", f"{cls.__name__}: the ledger needs late acknowledgement, found False"
             )
+        call = task_classes.declared(cls, "__call__", below=Task)
+        if call is not task_classes.ABSENT and not task_classes.records(call):
+            setattr(cls, "__call__", task_classes.recording(call))  # noqa: B010
         _check_option("max_tries", cls.max_tries, least=1)
         _check_option("timeout", cls.timeout, least=0.001)
         for name in ("retry_base", "retry_max"):
             _check_option(name, getattr(cls, name), least=0)
+
+    def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
+        self.Request = task_classes.request_class(self.Request, Task.Request)
+        return super().start_strategy(app, consumer, **kwargs)
+
+    @staticmethod
+    def __header__(*args: Any, **kwargs: Any) -> None:
+        """As in Celery, arguments of a task that is a class are not checked at the call."""
 
     def _get_exec_options(self) -> dict[str, Any]:
         if self._exec_options is None:
@@ -230,13 +248,15 @@ class Task(CeleryTask):
         if request is None or request.called_directly or request._protected:
             return super().__call__(*args, **kwargs)
         request._protected = 1  # as Celery's own guard does: a call from inside is a plain call
-        if request.is_eager:
+        if request.is_eager or task_classes.inside(request):
             return self.run(*args, **kwargs)
-        return self._attempt(request, args, kwargs)
+        return self._attempt(request, self.run, args, kwargs)
 
-    def _attempt(self, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def _attempt(
+        self, request: Any, run: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
         try:
-            result = self.run(*args, **kwargs)
+            result = run(*args, **kwargs)
         except (*_OWN_WORDS, *_FOR_THE_WORKER):
             raise
         except BaseException as exc:
@@ -288,11 +308,26 @@ class Task(CeleryTask):
         max_retries: int | None = None,
         **options: Any,
     ) -> Any:
-        """Celery's ``retry``; without ``countdown`` or ``eta`` it waits for the task's backoff."""
+        """Celery's ``retry``; without ``countdown`` or ``eta`` it waits for the task's backoff.
+
+        The next attempt, and those that follow it, have the options that are given: those of Celery, and
+        ``priority`` (with its queue), ``timeout``, ``max_tries``, ``user_id``.
+
+        Raises:
+            BadArgument: an option that is of the job itself, as its ``task_id`` and ``idempotency_key``.
+        """
         request = self.request
-        options |= {"eta": eta, "countdown": countdown, "max_retries": max_retries}
         if request.called_directly or request.is_eager:
+            options |= {"eta": eta, "countdown": countdown, "max_retries": max_retries}
             return super().retry(args, kwargs, exc=exc, throw=throw, **options)
+        given = frozenset(options)
+        try:
+            options, max_retries = retry_options.settled(options, max_retries, request)
+        except BadArgument:
+            request.celeriac_final = True  # another attempt would ask for the same
+            raise
+        request.celeriac_asked = (None if max_retries is None else max_retries + 1, given)
+        options |= {"eta": eta, "countdown": countdown, "max_retries": max_retries}
         if eta is None and countdown is None:
             wait = self.default_retry_delay
             options["countdown"] = self.backoff(request.retries + 1) if wait is None else wait
@@ -305,7 +340,6 @@ class Task(CeleryTask):
         if again is None:  # a task class that sends its retry elsewhere
             raise retry
         made = self._job_retry(again, exc, when=retry.when)
-        made.tries = None if max_retries is None else int(max_retries) + 1
         if throw:
             raise made
         request.celeriac_retry = again
@@ -333,7 +367,10 @@ class Task(CeleryTask):
 
     def _job_retry(self, again: NewJob, exc: BaseException | None, *, when: Any) -> JobRetry:
         failure = failures.failure_of(exc) if isinstance(exc, BaseException) else None
-        return JobRetry(None, exc, again.delay if when is None else when, again, failure)
+        tries, options = self.request.get("celeriac_asked") or (None, frozenset())
+        if "expires" not in options:  # Celery hands on what is left of the job's own
+            again = replace(again, expires=None, expires_in=None)
+        return JobRetry(None, exc, again.delay if when is None else when, again, failure, tries, options)
 
     def on_replace(self, sig: Any) -> Any:
         request = self.request

@@ -14,6 +14,7 @@ from celeriac.ids import new_uuid
 from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.task.task_classes import request_class
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.request import JobRequest
@@ -95,7 +96,8 @@ class Drain:
     def _attempt(self, messages: list[Any]) -> None:
         for message in messages:
             task = self._app.tasks[message.headers["task"]]
-            request = JobRequest(message, app=self._app, task=task, hostname="drain", on_ack=_nothing)
+            kind = request_class(task.Request, JobRequest)
+            request = kind(message, app=self._app, task=task, hostname="drain", on_ack=_nothing)
             self._ended.add(request.id)
             request.execute_using_pool(self._pool)
 

@@ -209,6 +209,9 @@ CASES = {
         error=("ConnectionError", "attempt 1 of 2 that fail"),
         frame="jobs.py:flaky",
     ),
+    "a task on a class of its own": Case(task="flask", args=(1,), result=1, kinds=[_ERROR]),
+    "a task with a request of its own": Case(task="own_request", args=(1,), result=1, kinds=[_ERROR]),
+    "a task with a strategy of its own": Case(task="batches", args=(1,), everywhere=False),
     "the last try fails": Case(
         task="fail",
         args=("no luck",),

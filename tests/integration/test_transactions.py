@@ -324,6 +324,20 @@ def test_a_job_is_completed_with_its_own_writes(platform: Celeriac, engine: Engi
     assert orders(engine) == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "ignored", "kept"),
+    [([], False, "lost"), ([], True, None), ([None], False, "null")],
+    ids=["unsaid", "ignored", "None"],
+)
+def test_a_return_value_that_the_ledger_was_not_told_is_none_that_it_has(
+    platform: Celeriac, engine: Engine, given: list[Any], ignored: bool, kept: str | None
+) -> None:
+    with attempt(platform, ignore_result=ignored) as (job, _), Session(engine) as session:
+        complete_in(session, *given, app=platform)
+        session.commit()
+    assert rows(platform)[str(job)].result == kept
+
+
 def test_a_rollback_leaves_the_job_running_and_nothing_written(platform: Celeriac, engine: Engine) -> None:
     with attempt(platform) as (job, worker), Session(engine) as session:
         order(session)

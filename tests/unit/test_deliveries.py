@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from kombu import Connection
 
 from celeriac.broker import signing
 from celeriac.broker.transport import Message, _decoded
-from celeriac.broker.wire import STAMP
+from celeriac.broker.wire import PROPERTIES, STAMP
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes.claims import Claimed
 from celeriac.ledger.writes.claims import Message as Row
@@ -382,6 +383,13 @@ def test_whatever_arrives_is_read_without_raising_and_can_be_written(item: Any) 
     assert can_be_written(read(message, TASKS, max_tries=5))
 
 
+def test_properties_of_a_foreign_message_are_kept() -> None:
+    given = {"reply_to": "me", "app_id": "shop", "correlation_id": str(JOB), "message_id": 7}
+    job = adopted(letter(properties=given))
+    assert job.headers[PROPERTIES] == {"reply_to": "me", "app_id": "shop"}
+    assert PROPERTIES not in adopted(letter()).headers
+
+
 # Won
 
 
@@ -399,6 +407,17 @@ def claimed(
         failed_before=False,
         waited=timedelta(),
     )
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["its own message", "what its row says"])
+def test_a_winner_whose_message_was_rejected_is_redelivered(old: bool) -> None:
+    headers = {"id": str(JOB), "task": "a.b", PROPERTIES: {"reply_to": "me"}}
+    row = Row(JOB, "a.b", "high", 20, b"[[], {}, {}]", "application/json", "utf-8", headers, 4)
+    for redelivered in (False, True):
+        won = replace(claimed(), redelivered=redelivered)
+        made = stamped(arrived(letter(headers=DISPATCH)), won, row if old else None, worker=WORKER, now=NOW)
+        assert made.delivery_info["redelivered"] is redelivered
+        assert made.properties.get("reply_to") == ("me" if old else None)
 
 
 def test_a_winner_carries_its_attempt() -> None:

@@ -44,6 +44,9 @@ def show(ctx: click.Context, app: Celeriac, id: str, *, reveal: bool, as_json: b
     _print_timeline(console, found)
     for attempt in found.attempts:
         print_attempt(console, attempt)
+    if found.result_lost:
+        console.print(Text("\nresult", "bold"))
+        console.print(Text("the ledger has no copy of it"))
     if found.result is not None:
         console.print(Text("\nresult", "bold"))
         console.print(Text(safe(_json(shown["result"]))), soft_wrap=True)

@@ -26,6 +26,9 @@ from celeriac.ledger.schema.columns import Instant, Seconds, Word, now
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 from celeriac.names import NAME_LENGTH
 
+#: ``result`` of a job that returned something of which there is no copy here; no JSON, so it is no value.
+LOST = "lost"
+
 
 def _listed(states: frozenset[JobState] | type[JobState]) -> str:
     return ", ".join(f"'{state}'" for state in sorted(states))
@@ -77,7 +80,7 @@ class BackgroundJob(Base):
     finished: Mapped[datetime | None]  # when it became terminal
     cancel_requested: Mapped[str | None] = mapped_column(String(4))  # soft or hard, of a running job
     unknown_since: Mapped[datetime | None]  # since when its task is unknown to the workers that see it
-    result: Mapped[str | None] = mapped_column(Text)  # JSON; null: none, ignored, or lost by the store
+    result: Mapped[str | None] = mapped_column(Text)  # JSON; null: none or ignored; or LOST
     failure_info: Mapped[str | None] = mapped_column(Text)  # the last failure in one line
 
     def __repr__(self) -> str:

@@ -40,7 +40,7 @@ from sqlalchemy.types import Integer
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
-from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
 
 #: Before every id.
 FIRST = UUID(int=0)
@@ -239,7 +239,7 @@ def _any(condition: Any, row: Any, *along: Any) -> Any:
 def _count() -> Select[Any]:
     c = JOBS.c
     completed = c.state == JobState.COMPLETED
-    known = and_(completed, c.result.is_not(None))
+    known = and_(completed, c.result.is_not(None), c.result != LOST)
     return select(
         func.count(),
         func.count().filter(completed),
@@ -257,7 +257,8 @@ def _not_completed() -> Select[Any]:
 @lru_cache
 def _without_result() -> Select[Any]:
     c = JOBS.c
-    return select(c.id).where(_of_group(), c.result.is_(None)).order_by(c.id).limit(1)
+    lost = or_(c.result.is_(None), c.result == LOST)
+    return select(c.id).where(_of_group(), lost).order_by(c.id).limit(1)
 
 
 @lru_cache

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exists, null, select, update
+from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exists, select, update
 
 from celeriac.ledger.schema.columns import Seconds, after, once
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
-from celeriac.ledger.schema.models import JOBS, WORKER_TASKS, WORKERS
+from celeriac.ledger.schema.models import JOBS, LOST, WORKER_TASKS, WORKERS
 
 
 def prune(
@@ -83,8 +83,8 @@ def _forget() -> Update:
     cutoff = once(after(bindparam("age", type_=Seconds)))
     chosen = (
         select(c.id)
-        .where(c.state == JobState.COMPLETED, c.queued < cutoff, c.finished < cutoff, c.result.is_not(None))
+        .where(c.state == JobState.COMPLETED, c.queued < cutoff, c.finished < cutoff, c.result != LOST)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
-    return update(JOBS).where(JOBS.c.id.in_(chosen)).values(result=null())
+    return update(JOBS).where(JOBS.c.id.in_(chosen)).values(result=LOST)

@@ -12,12 +12,14 @@ from uuid import UUID
 from sqlalchemy import (
     Connection,
     Select,
+    String,
     Update,
     and_,
     bindparam,
     case,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -49,6 +51,7 @@ class Claimed:
     failed_before: bool  # whether an attempt of it was not successful
     waited: timedelta  # from the sending of its message
     expires_in: timedelta | None = None  # from the claim on
+    redelivered: bool = False  # whether the last attempt rejected its message
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def _claimed(
     dispatch_count: int,
     queue: str,
     dispatched: datetime,
-    failed_before: bool,
+    last_failure: str | None,
     expires: datetime | None,
     started: datetime,
 ) -> Claimed:
@@ -101,9 +104,10 @@ def _claimed(
         dispatch_count,
         queue,
         dispatched.astimezone(UTC),
-        failed_before,
+        last_failure is not None,
         started - dispatched,
         None if expires is None else expires - started,
+        last_failure == AttemptKind.REJECTED,
     )
 
 
@@ -176,11 +180,18 @@ def claiming(dialect: str) -> Update:
             JOBS.c.dispatch_count,
             JOBS.c.queue,
             JOBS.c.dispatched,
-            JOBS.c.failure_info.is_not(None).label("failed_before"),
+            _last_failure(),
             JOBS.c.expires,
             JOBS.c.started,
         )
     )
+
+
+def _last_failure() -> Any:
+    """The beginning of the last failure, as long as the one kind that a claim looks for."""
+    start: Any = literal_column("1")
+    length: Any = literal_column(str(len(AttemptKind.REJECTED)))
+    return func.substr(JOBS.c.failure_info, start, length, type_=String()).label("last_failure")
 
 
 @lru_cache

@@ -73,6 +73,10 @@ class NewJob:
     def due_at_once(self) -> bool:
         return self.not_before is None and self.delay <= 0
 
+    @property
+    def has_expiry(self) -> bool:
+        return self.expires is not None or self.expires_in is not None
+
     def unsent(self) -> NewJob:
         return replace(self, send=False)
 

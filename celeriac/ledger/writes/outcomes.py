@@ -36,7 +36,7 @@ from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now,
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
-from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
 from celeriac.names import NAME_LENGTH
 
@@ -64,10 +64,12 @@ class Outcome:
     Attributes:
         state: completed, error, failed or cancelled; pending when the task replaced itself, or did not begin.
             ``error`` becomes ``failed`` where no try is left; both become ``cancelled`` where that was asked.
-        result: JSON of the return value; None where there is none or it is ignored.
+        result: JSON of the return value; None where there is none or it is ignored; LOST where the
+            result store does not have it: what ``keep_result`` wrote before is then kept.
         delay: seconds from the database's now to the next attempt.
         max_tries: raises the job's own limit when it is larger.
         message: what the next attempt runs, when that differs from what this one ran.
+        expiry: whether the expiry of ``message`` takes the place of the row's, or it would be kept.
         parked: the row waits for a message of the same id that its replacement sends later.
         successors: jobs that exist if and only if this outcome is accepted.
     """
@@ -80,6 +82,7 @@ class Outcome:
     delay: float = 0.0
     max_tries: int | None = None
     message: NewJob | None = None
+    expiry: bool = False
     parked: bool = False
     successors: tuple[NewJob, ...] = ()
 
@@ -109,6 +112,12 @@ def locked(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID)
     parameters = batch.ids(dialect, [o.id for o in outcomes], name="given") | {"worker": worker}
     held = {(row.id, row.try_count) for row in connection.execute(_still_held(dialect), parameters)}
     return {o.id for o in outcomes if (o.id, o.attempt) in held}
+
+
+def keep_result(connection: Connection, job: UUID, attempt: int, result: str, *, worker: UUID) -> bool:
+    """Write what a running attempt returned, ahead of its outcome; False when it is not this worker's."""
+    values = {"job": job, "attempt": attempt, "worker": worker, "to_result": result}
+    return bool(connection.execute(_keep_result(), values).rowcount)
 
 
 _COMPLETED: Mapping[str, Any] = {"id": JOBS.c.id.type, "attempt": JOBS.c.try_count.type, "result": Text()}
@@ -168,7 +177,7 @@ def _record_unsuccessful(
     _write_failures(connection, won, worker, {job: started for job, (_, started) in accepted.items()})
     for outcome in won:
         if outcome.message and accepted[outcome.id][0] is JobState.ERROR:
-            connection.execute(_rewrite(), _message_values(outcome.message) | {"job": outcome.id})
+            _rewrite_row(connection, outcome, outcome.message)
     return {job: state for job, (state, _) in accepted.items()}
 
 
@@ -184,10 +193,16 @@ def _record_replaced(connection: Connection, outcome: Outcome, worker: UUID) -> 
     if state is None or state == JobState.CANCELLED:
         return {} if state is None else {outcome.id: JobState.CANCELLED}
     if outcome.message:
-        connection.execute(_rewrite(), _message_values(outcome.message) | {"job": outcome.id})
+        _rewrite_row(connection, outcome, outcome.message)
     if outcome.successors:
         enqueue(connection, [job.unsent() for job in outcome.successors])
     return {outcome.id: JobState.PENDING}
+
+
+def _rewrite_row(connection: Connection, outcome: Outcome, message: NewJob) -> None:
+    values = {f"to_{name}": getattr(message, name) for name in (*_REWRITTEN, *_COUNTED)}
+    values |= {"to_headers": dict(message.headers), "renews": outcome.expiry, "job": outcome.id}
+    connection.execute(_rewrite(), values)
 
 
 def _write_failures(
@@ -255,11 +270,19 @@ def completing(dialect: str) -> Update:
             state=JobState.COMPLETED,
             finished=now(),
             worker_id=null(),
-            result=given.c.result,
+            result=case(
+                (given.c.result == LOST, func.coalesce(JOBS.c.result, given.c.result)), else_=given.c.result
+            ),
             cancel_requested=null(),
         )
         .returning(JOBS.c.id)
     )
+
+
+@lru_cache
+def _keep_result() -> Update:
+    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"))
+    return update(JOBS).where(mine).values(result=bindparam("to_result", type_=Text))
 
 
 @lru_cache
@@ -332,23 +355,27 @@ _REWRITTEN = (
 )
 
 
+#: What the row keeps unless the message says otherwise, and what the database's clock decides.
+_COUNTED: Mapping[str, Any] = {
+    "user_id": JOBS.c.user_id.type,
+    "not_before": Instant(),
+    "expires": Instant(),
+    "expires_in": Seconds(),
+}
+
+
 @lru_cache
 def _rewrite() -> Update:
     """Give a waiting row another message; its not-before, when it has one, wins over the delay."""
     fields: dict[str, Any] = {name: bindparam(f"to_{name}", type_=JOBS.c[name].type) for name in _REWRITTEN}
-    not_before = bindparam("to_not_before", type_=Instant)
-    return (
-        update(JOBS)
-        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type))
-        .values(fields | {"next_attempt_after": func.coalesce(not_before, JOBS.c.next_attempt_after)})
-    )
-
-
-def _message_values(job: NewJob) -> dict[str, Any]:
-    return {f"to_{name}": getattr(job, name) for name in _REWRITTEN} | {
-        "to_headers": dict(job.headers),
-        "to_not_before": job.not_before,
+    given = {name: bindparam(f"to_{name}", type_=kind) for name, kind in _COUNTED.items()}
+    renewed = func.coalesce(given["expires"], after(given["expires_in"]))  # null seconds give null
+    fields |= {
+        "user_id": func.coalesce(given["user_id"], JOBS.c.user_id),
+        "next_attempt_after": func.coalesce(given["not_before"], JOBS.c.next_attempt_after),
+        "expires": case((bindparam("renews", type_=Boolean), renewed), else_=JOBS.c.expires),
     }
+    return update(JOBS).where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type)).values(fields)
 
 
 @lru_cache

@@ -11,9 +11,10 @@ from typing import Any
 from uuid import UUID
 
 from celeriac.broker import signing
-from celeriac.broker.wire import STAMP
+from celeriac.broker.wire import STAMP, carried
 from celeriac.enqueue import time_limits
 from celeriac.enqueue.depth import check_depth
+from celeriac.enqueue.message_properties import foreign
 from celeriac.errors import BadArgument, NotSigned
 from celeriac.ids import new_id, optional_id
 from celeriac.ledger.schema.columns import LATEST
@@ -96,6 +97,7 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
     kept = {
         key: value for key, value in headers.items() if key not in ("eta", "expires", "compression", STAMP)
     }
+    kept |= foreign(message.properties, job)
     _check_headers(kept)
     return NewJob(
         id=job,
@@ -166,13 +168,15 @@ def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID
     }
     if row is None:
         message.headers = headers
+        message.delivery_info["redelivered"] = claimed.redelivered
         return message
     properties = dict(raw.get("properties") or {}) | {
         "body_encoding": "base64",
         "delivery_tag": message.delivery_tag,
-        "delivery_info": {"exchange": "", "routing_key": row.queue},
+        "delivery_info": {"exchange": "", "routing_key": row.queue, "redelivered": claimed.redelivered},
         "correlation_id": str(row.id),
         "priority": row.priority,
+        **carried(headers),
     }
     body = base64.b64encode(row.payload).decode("ascii")
     raw |= {

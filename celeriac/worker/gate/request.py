@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from billiard.einfo import ExceptionInfo
+from celery.app.task import Task as CeleryTask
 from celery.exceptions import (
     Ignore,
     InvalidTaskError,
@@ -51,6 +52,8 @@ class JobRequest(Request):
 
     _word: Outcome | None = None
     _reported = False
+    #: Whether the function returned, where it completes: its value must then be in the result store.
+    returned = True
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
@@ -60,6 +63,7 @@ class JobRequest(Request):
         self.attempt = int(stamp["attempt"])
         self.tries_left = int(stamp["tries"]) - int(stamp["try"])
         self.ledger: LedgerThread = self._app.ledger_thread
+        self.returned = self.task.Strategy == CeleryTask.Strategy  # another one stores what it likes
 
     # ---- what Celery says
 
@@ -69,15 +73,14 @@ class JobRequest(Request):
 
     def on_retry(self, exc_info: Any) -> None:
         error = failures.unwrapped(exc_info.exception)
-        failure, again, tries = None, None, None
-        if isinstance(error, JobRetry):
-            failure, again, tries = error.failure, error.again, error.tries
+        asked = error if isinstance(error, JobRetry) else None
+        failure = asked.failure if asked else None
         if failure is None:
             cause = getattr(error, "exc", None)
             failure = failures.failure_of(
                 cause if isinstance(cause, BaseException) else error, str(exc_info.traceback)
             )
-        self._say(self._another(failure, again, tries))
+        self._say(self._another(failure, asked))
         super().on_retry(exc_info)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
@@ -147,7 +150,8 @@ class JobRequest(Request):
             told = Failure(AttemptKind.CANCELLED, None, "terminated on request")
             self._say(self._ended(JobState.CANCELLED, told))
         elif isinstance(error, Ignore | Retry) or (self._lost(error) and self._success_was_stored()):
-            pass  # Celery acknowledges: the work is done, or goes on elsewhere
+            # Celery acknowledges: the work is done, or goes on elsewhere.
+            self.returned = self._lost(error)
         else:
             self._say(self._failed(error, exc_info))
 
@@ -155,8 +159,9 @@ class JobRequest(Request):
         if self._word is None:
             self._word = outcome
 
-    def _another(self, failure: Failure, again: NewJob | None = None, tries: int | None = None) -> Outcome:
-        if again is None:
+    def _another(self, failure: Failure, asked: JobRetry | None = None) -> Outcome:
+        again = asked.again if asked else None
+        if asked is None or again is None:
             return Outcome(
                 id=self.job,
                 attempt=self.attempt,
@@ -170,8 +175,9 @@ class JobRequest(Request):
             state=JobState.ERROR,
             failure=failure,
             delay=again.delay,
-            max_tries=None if tries is None else min(self._before + tries, ENDLESS),
-            message=again if self._differs(again) else None,
+            max_tries=None if asked.tries is None else min(self._before + asked.tries, ENDLESS),
+            message=again if asked.options or self._differs(again) else None,
+            expiry="expires" in asked.options,
         )
 
     def _backoff(self) -> float:
@@ -203,6 +209,7 @@ class JobRequest(Request):
             attempt=self.attempt,
             state=JobState.PENDING,
             message=error.replacement,
+            expiry=error.replacement is not None and error.replacement.has_expiry,
             parked=error.replacement is None,
             successors=error.successors,
         )

@@ -20,6 +20,7 @@ from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import ascii_of, is_of_values, kind, said
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
 from celeriac.ledger.writes.claims import Claimed, Message
@@ -346,7 +347,7 @@ class Turn:
             return list(reports)
         found = self._callbacks.fetch_results(wanting)
         return [
-            replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id)))
+            replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id, _missing(item))))
             if item.wants_result
             else item
             for item in reports
@@ -376,6 +377,10 @@ class Turn:
 def _lost(job: UUID, attempt: int, why: str) -> Outcome:
     failure = Failure(AttemptKind.LOST, "WorkerLost", f"its worker was ended by {why}")
     return Outcome(id=job, attempt=attempt, state=JobState.ERROR, failure=failure)
+
+
+def _missing(report: AttemptReport) -> str | None:
+    return LOST if report.returned else None
 
 
 def _is_exchange(reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> bool:

@@ -20,12 +20,14 @@ class AttemptReport:
 
     Attributes:
         wants_result: whether its return value is to be copied from the result store.
+        returned: whether there must be one: where it is missing, it is lost.
         task: its name; None of a delivery that Celery could not take.
         took: seconds that it ran; None when it never began.
     """
 
     outcome: Outcome
     wants_result: bool = False
+    returned: bool = False
     task: str | None = None
     took: float | None = None
 
@@ -33,9 +35,11 @@ class AttemptReport:
     def by(cls, request: JobRequest | None, outcome: Outcome) -> AttemptReport:
         if request is None:
             return cls(outcome=outcome)
+        wants = outcome.state is JobState.COMPLETED and not request.ignore_result
         return cls(
             outcome=outcome,
-            wants_result=outcome.state is JobState.COMPLETED and not request.ignore_result,
+            wants_result=wants,
+            returned=wants and request.returned,
             task=request.name,
             took=max(0.0, time.time() - request.time_start) if request.time_start else None,
         )
