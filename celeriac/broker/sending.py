@@ -150,7 +150,7 @@ def _publish_elsewhere(producer: Producer, job: Sendable) -> None:
         routing_key=job.queue,
         content_type=job.content_type,
         content_encoding=job.content_encoding,
-        headers={**job.headers, wire.STAMP: {"dispatch": job.dispatch_count}},
+        headers={**job.headers, wire.STAMP: wire.stamp(job)},
         priority=job.priority,
         correlation_id=str(job.id),
         delivery_mode=wire.PERSISTENT,

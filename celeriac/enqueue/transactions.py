@@ -143,7 +143,8 @@ def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> int:
 def _send(app: Celeriac, session: Session) -> None:
     if session.in_nested_transaction():
         return  # a savepoint's end, which SQLAlchemy tells in the same way: the rows are not committed yet
-    waiting, session.info[_UNSENT] = session.info[_UNSENT], []
+    # The last of an id: those before it went with a savepoint, or it would not have been new.
+    waiting, session.info[_UNSENT] = list({job.id: job for job in session.info[_UNSENT]}.values()), []
     if not waiting:
         return
     if session.get_bind().dialect.is_async:  # an event loop must not wait for the broker

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Insert, Select, Update, and_, bindparam, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from celeriac.broker.wire import new_tag
 from celeriac.ledger.schema.columns import PARKED, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
@@ -62,7 +63,8 @@ def unfinished_of_root(connection: Connection, root: UUID, *, but: UUID, grace: 
 
 def fire(connection: Connection, job: UUID, *, payload: bytes) -> bool:
     """Let a parked job run, with ``payload``; False when somebody was first."""
-    return bool(connection.execute(_fire(), {"job": job, "to_payload": payload}).rowcount)
+    values = {"job": job, "to_payload": payload, "to_tag": new_tag()}
+    return bool(connection.execute(_fire(), values).rowcount)
 
 
 def fail_parked(connection: Connection, ids: Sequence[UUID], *, reason: str) -> set[UUID]:
@@ -125,7 +127,11 @@ def _fire() -> Update:
     return (
         update(JOBS)
         .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
-        .values(payload=bindparam("to_payload", type_=c.payload.type), next_attempt_after=now())
+        .values(
+            payload=bindparam("to_payload", type_=c.payload.type),
+            message_tag=bindparam("to_tag", type_=c.message_tag.type),
+            next_attempt_after=now(),
+        )
     )
 
 

@@ -48,6 +48,7 @@ class Claimed:
     failed_before: bool  # whether an attempt of it was not successful
     waited: timedelta  # from the sending of its message
     expires_in: timedelta | None = None  # from the claim on
+    message_tag: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Message:
     content_encoding: str
     headers: dict[str, Any]
     dispatch_count: int
+    message_tag: int | None = None
 
 
 def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
@@ -91,6 +93,7 @@ def _claimed(
     failed_before: bool,
     expires: datetime | None,
     started: datetime,
+    message_tag: int | None,
 ) -> Claimed:
     return Claimed(
         job,
@@ -103,6 +106,7 @@ def _claimed(
         failed_before,
         started - dispatched,
         None if expires is None else expires - started,
+        message_tag,
     )
 
 
@@ -175,6 +179,7 @@ def claiming(dialect: str) -> Update:
             JOBS.c.failure_info.is_not(None).label("failed_before"),
             JOBS.c.expires,
             JOBS.c.started,
+            JOBS.c.message_tag,
         )
     )
 
@@ -218,6 +223,7 @@ def _messages(dialect: str) -> Select[Any]:
         c.content_encoding,
         c.headers,
         c.dispatch_count,
+        c.message_tag,
     ).where(batch.among(dialect, c.id))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from celeriac.broker.wire import new_tag
 from celeriac.ledger.connection.compiled_statement import Straight
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import JobState
@@ -45,6 +46,7 @@ class NewJob:
         expires_in: seconds from the database's now; ``expires`` wins over it.
         send: whether its message leaves as soon as the row is committed. False when the message
             is left to the dispatcher.
+        message_tag: what its row and its message have in common, and no other row or message of its id.
     """
 
     id: UUID
@@ -68,6 +70,7 @@ class NewJob:
     expires_in: float | None = None
     expires: datetime | None = None
     send: bool = True
+    message_tag: int = field(default_factory=new_tag, compare=False)
 
     @property
     def due_at_once(self) -> bool:
@@ -91,6 +94,7 @@ COPIED = (
     "content_type",
     "content_encoding",
     "headers",
+    "message_tag",
     "max_tries",
     "timeout",
     "user_id",

@@ -291,6 +291,7 @@ _REWRITTEN = (
     "content_type",
     "content_encoding",
     "headers",
+    "message_tag",
     "timeout",
     "group_id",
 )
