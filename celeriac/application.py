@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from celeriac.broker.sending import Broker
 from celeriac.current import meant
 from celeriac.enqueue.arguments import check_text
-from celeriac.errors import BadArgument, UnknownTask
+from celeriac.errors import BadArgument, PayloadTooLarge, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
 
 if TYPE_CHECKING:
@@ -83,9 +83,15 @@ class Celeriac(Celery):
         from celeriac.enqueue.pending import Gatherer  # which knows the ORM, slow to import: not for a probe
 
         with super().producer_or_acquire() as producer:
-            gatherer = Gatherer(producer, self.amqp.door.write_many)
-            yield gatherer
-            gatherer.write()
+            door = self.amqp.door
+            gatherer = Gatherer(producer, door.write_many)
+            try:
+                yield gatherer
+                gatherer.write()
+            except (BadArgument, PayloadTooLarge, UnknownTask, TypeError) as exc:
+                if gatherer.awaited_by is not None:
+                    door.give_up(gatherer.awaited_by, exc)
+                raise
 
     def enqueue_by_name(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], **options: Any

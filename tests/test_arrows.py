@@ -33,6 +33,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "display",
         }
     ),
+    frozenset({"again", "successors"}),
     frozenset({"job", "task", "control", "transactions", "retention"}),
     frozenset({"listing", "adoption"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),

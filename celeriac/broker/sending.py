@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The header of a parked row that is the body of a chord: how many members it waits for.
-CHORD = "celeriac_chord"
+CHORD = wire.CHORD
 
 _FIRST_REST, _LONGEST_REST = 1.0, 10.0  # seconds that a failing broker is left alone
 _PORTION = 4 * 1024 * 1024  # characters of one command

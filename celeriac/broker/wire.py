@@ -16,6 +16,9 @@ from uuid import UUID
 #: The header that carries what the ledger says of a message's attempt.
 STAMP = "celeriac"
 
+#: The header of a row that is the body of a chord and was not given results: how many members it waits for.
+CHORD = "celeriac_chord"
+
 #: AMQP's delivery mode of a message that outlives the broker's process.
 PERSISTENT = 2
 

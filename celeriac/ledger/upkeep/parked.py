@@ -6,18 +6,33 @@ by several waits for the last of them to send it again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Insert, Select, Update, and_, bindparam, case, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
-from celeriac.broker.wire import new_tag
+from celeriac.broker.wire import CHORD, new_tag
 from celeriac.ledger.schema.columns import PARKED, Seconds, after, now
-from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
+from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.upkeep.dispatch import unsent_priorities
 
@@ -61,9 +76,14 @@ def unfinished_of_root(connection: Connection, root: UUID, *, but: UUID, grace: 
     return int(connection.execute(_of_root(), {"of": root, "but": but, "grace": -grace}).scalar_one())
 
 
-def fire(connection: Connection, job: UUID, *, payload: bytes) -> bool:
-    """Let a parked job run, with ``payload``; False when somebody was first."""
+def fire(connection: Connection, job: UUID, *, payload: bytes, headers: Mapping[str, Any]) -> bool:
+    """Let a parked job run, with ``payload``; False when somebody was first.
+
+    Args:
+        headers: those that it has. It is a chord's body no more: a replay runs it with the same results.
+    """
     values = {"job": job, "to_payload": payload, "to_tag": new_tag()}
+    values["to_headers"] = {name: value for name, value in headers.items() if name != CHORD}
     return bool(connection.execute(_fire(), values).rowcount)
 
 
@@ -79,8 +99,20 @@ def fail_parked(connection: Connection, ids: Sequence[UUID], *, reason: str) -> 
     return failed
 
 
-def _is_parked() -> Any:
-    c = JOBS.c
+def is_waited_for(dialect: str) -> ColumnElement[bool]:
+    """Whether a row is of the group whose results the body of a chord still waits for."""
+    c = JOBS.alias("body").c
+    group = c.headers[(CHORD, "group")].as_string()
+    # In the words of the index that leads to them; a CTE would take the count of a DELETE away on SQLite.
+    waits = c.state.in_([literal_column(f"'{state}'") for state in sorted(WAITING)])
+    awaited = select(group if dialect == "postgresql" else func.replace(group, "-", "")).where(
+        waits, _is_parked(c), group.is_not(None)
+    )
+    # As text: what a header says need not be a UUID, and the server would refuse to read it.
+    return and_(JOBS.c.group_id.is_not(None), cast(JOBS.c.group_id, Text).in_(awaited))
+
+
+def _is_parked(c: Any = JOBS.c) -> Any:
     return and_(c.state == JobState.PENDING, c.next_attempt_after == PARKED, c.dispatched.is_(None))
 
 
@@ -129,6 +161,7 @@ def _fire() -> Update:
         .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
         .values(
             payload=bindparam("to_payload", type_=c.payload.type),
+            headers=bindparam("to_headers", type_=c.headers.type),
             message_tag=bindparam("to_tag", type_=c.message_tag.type),
             next_attempt_after=now(),
         )

@@ -71,7 +71,7 @@ class Workflows:
             if reason is not None:
                 done = bool(parked.fail_parked(connection, [row.id], reason=reason))
             else:
-                done = parked.fire(connection, row.id, payload=payload)
+                done = parked.fire(connection, row.id, payload=payload, headers=row.headers)
         if done:
             became = "failed" if reason else "sent"
             logger.warning(Event.WORKFLOW_MENDED, {"job": row.id, "became": became})
