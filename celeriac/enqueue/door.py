@@ -160,21 +160,18 @@ class Door:
         if isinstance(producer, pending.Gatherer) and not elsewhere:
             producer.awaited_by = successors.awaiting(body)
         job = self._job(body, options)
-        if not self._may_be_refused(job, body):
+        if job.idempotency_key is None and not any((body[2] or {}).values()):
+            self._accept(job, producer, options)
+            return
+        caller = Caller.of(self._app)
+        if not caller.checks or caller.job == job.id:  # looked at by the call that applied it
             self._accept(job, producer, options)
             return
         successors.refuse_key_of_another(job)
         successors.refuse_keys(body[2])
-        self._chains.check(job.id, body)
+        self._chains.check(job.id, body, parent=caller.job)
         self._accept(job, producer, options)
-        self._chains.remember(job.id, body)
-
-    def _may_be_refused(self, job: NewJob, body: Any) -> bool:
-        """Whether it has a key or successors that were not looked at yet: by the call that applied them."""
-        if job.idempotency_key is None and not any((body[2] or {}).values()):
-            return False
-        caller = Caller.of(self._app)
-        return caller.checks and caller.job != job.id
+        self._chains.remember(job.id, body, parent=caller.job)
 
     def _accept(self, job: NewJob, producer: Any, options: Mapping[str, Any]) -> None:
         attempt = self._app.current_worker_task

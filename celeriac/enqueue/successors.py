@@ -60,29 +60,35 @@ class LastSteps:
 
     def __init__(self, most: int = 10_000) -> None:
         self._most = most
-        self._first: OrderedDict[str, UUID] = OrderedDict()  # by the last one's id, the first one's
+        # By the last one's id: the first one's, and the job in which the chain was applied.
+        self._known: OrderedDict[str, tuple[UUID, UUID | None]] = OrderedDict()
 
-    def check(self, first: UUID, body: Any) -> None:
+    def check(self, first: UUID, body: Any, *, parent: UUID | None) -> None:
         """Refuse a chain whose last step is that of another.
+
+        Args:
+            parent: the job that applies it; a later attempt of it repeats what an earlier one did.
 
         Raises:
             BadArgument: it is.
         """
         last = _last_step(body)
-        if last is not None and self._first.get(last, first) != first:
-            raise BadArgument(
-                "chain",
-                f"it was applied before, and would end in the same job, {last}; make a new one, or apply a "
-                "clone() of it each time",
-            )
+        known = self._known.get(last) if last is not None else None
+        if known is None or known[0] == first or (parent is not None and known[1] == parent):
+            return
+        raise BadArgument(
+            "chain",
+            f"it was applied before, and would end in the same job, {last}; make a new one, or apply a "
+            "clone() of it each time",
+        )
 
-    def remember(self, first: UUID, body: Any) -> None:
+    def remember(self, first: UUID, body: Any, *, parent: UUID | None) -> None:
         """Note a chain that was applied."""
         last = _last_step(body)
         if last is not None:
-            self._first[last] = first
-            if len(self._first) > self._most:
-                self._first.popitem(last=False)
+            self._known[last] = first, parent
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
 
 
 def _last_step(body: Any) -> str | None:

@@ -21,6 +21,7 @@ from celeriac.broker import sending
 from celeriac.broker.wire import STAMP
 from celeriac.current import meant
 from celeriac.enqueue import arguments, pending
+from celeriac.enqueue.reused_id import Caller, settle
 from celeriac.errors import AttemptTaken, BadArgument
 from celeriac.ledger.connection.sessions import connection_of, plain
 from celeriac.ledger.schema.lifecycle import JobState
@@ -91,7 +92,8 @@ class enqueue_in:
         self._collecting.__exit__(None, None, None)
         if kind is None and self._collected:
             app = meant(self._app)
-            await self._session.run_sync(lambda sync: write_all(app, sync, self._collected))
+            caller = Caller.of(app)  # which another greenlet is not
+            await self._session.run_sync(lambda sync: write_all(app, sync, self._collected, caller=caller))
 
 
 def complete_in(session: AnySession, result: Any = None, *, app: Celeriac | None = None) -> None:
@@ -140,19 +142,31 @@ class SessionWriter:
         return write_all(self._app, self._session, new)
 
 
-def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> int:
-    """Write rows through ``session``; their messages leave after its commit. Return how many are new."""
+def write_all(app: Celeriac, session: Session, new: Sequence[NewJob], *, caller: Caller | None = None) -> int:
+    """Write rows through ``session``; their messages leave after its commit. Return how many are new.
+
+    Args:
+        caller: who enqueues, where that is another thread's.
+    """
     session = plain(session)
     if isinstance(session.get_bind(), Connection):
         # Whose transaction may be another's, and last beyond the session's: the dispatcher sees its commit.
         new = [job.unsent() for job in new]
-    accepted = enqueue_all(connection_of(session, app.database), new)
+    connection = connection_of(session, app.database)
+    accepted = enqueue_all(connection, new)
+    _send_later(app, session, [job for job in first_of_each(new) if job.id in accepted])
+    known = [job for job in new if job.id not in accepted]
+    _send_later(app, session, settle(connection, known, caller or Caller.of(app)))
+    return len(accepted)
+
+
+def _send_later(app: Celeriac, session: Session, jobs: Sequence[NewJob]) -> None:
+    """Send the messages of ``jobs`` after the commit of ``session``."""
     if _UNSENT not in session.info:
         session.info[_UNSENT] = []
         event.listen(session, "after_commit", lambda done: _send(app, done))
         event.listen(session, "after_transaction_end", _forget)
-    session.info[_UNSENT] += [job for job in first_of_each(new) if job.dispatch_count and job.id in accepted]
-    return len(accepted)
+    session.info[_UNSENT] += [job for job in jobs if job.dispatch_count]
 
 
 def _send(app: Celeriac, session: Session) -> None:

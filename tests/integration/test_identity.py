@@ -459,3 +459,12 @@ def test_the_steps_of_a_chain_may_send_its_last_one_again(app: Celeriac, echo: A
     with attempt(echo, runs=True, id=first.id), collecting() as again:
         echo.apply_async((1,), task_id=first.id, chain=rest)  # and the first is retried here
     assert [str(found.id) for found in again] == [first.id]
+
+
+def test_a_later_attempt_replaces_itself_by_a_chain_again(app: Celeriac, echo: Any) -> None:
+    id = str(uuid4())
+    for _ in range(2):
+        with attempt(echo, runs=True, id=id), collecting():
+            chain(echo.s(1), echo.s(2)).apply_async(task_id=id)
+    with attempt(echo, runs=True), collecting(), pytest.raises(BadArgument, match="applied before"):
+        chain(echo.s(1), echo.s(2)).apply_async(task_id=id)
