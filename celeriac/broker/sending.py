@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The header of a parked row that is the body of a chord: how many members it waits for.
-CHORD = "celeriac_chord"
+CHORD = wire.CHORD
 
 _PORTION = 4 * 1024 * 1024  # characters of one command
 _QUICK = 0.5  # seconds within which a failed publish may be tried again: its connection was merely old
@@ -130,7 +129,7 @@ def _publish_elsewhere(producer: Producer, job: Sendable) -> None:
         routing_key=job.queue,
         content_type=job.content_type,
         content_encoding=job.content_encoding,
-        headers={**job.headers, wire.STAMP: {"dispatch": job.dispatch_count}},
+        headers={**job.headers, wire.STAMP: wire.stamp(job)},
         priority=job.priority,
         **{"correlation_id": str(job.id), **wire.carried(job.headers)},
         delivery_mode=wire.PERSISTENT,

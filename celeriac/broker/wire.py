@@ -21,6 +21,8 @@ PROPERTIES = "celeriac_properties"
 
 #: Those that a call may give.
 CARRIED = ("app_id", "correlation_id", "message_id", "reply_to")
+#: The header of a row that is the body of a chord and was not given results: how many members it waits for.
+CHORD = "celeriac_chord"
 
 #: AMQP's delivery mode of a message that outlives the broker's process.
 PERSISTENT = 2
@@ -47,6 +49,19 @@ class Sendable(Protocol):
     def headers(self) -> Mapping[str, Any]: ...
     @property
     def dispatch_count(self) -> int: ...
+    @property
+    def message_tag(self) -> int | None: ...
+
+
+def new_tag() -> int:
+    """A message tag: what tells one message of a job from every other that a row of its id has or had."""
+    return getrandbits(63)
+
+
+def stamp(job: Sendable) -> dict[str, int]:
+    """What a message says of its row: how often it was sent, and which of the row's messages it is."""
+    tag = {} if job.message_tag is None else {"tag": job.message_tag}
+    return {"dispatch": job.dispatch_count, **tag}
 
 
 def carried(headers: Mapping[str, Any]) -> dict[str, str]:
@@ -56,12 +71,12 @@ def carried(headers: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write(job: Sendable) -> str:
-    """The message of ``job``, stamped with its dispatch count.
+    """The message of ``job``, stamped.
 
     Raises:
         TypeError: its headers are no JSON.
     """
-    headers = {**job.headers, STAMP: {"dispatch": job.dispatch_count}}
+    headers = {**job.headers, STAMP: stamp(job)}
     return _encode(_message(job, b64encode(job.payload).decode(), headers, str(job.id), _tag()))
 
 
@@ -77,7 +92,7 @@ def write_similar(
     Raises:
         TypeError: the headers are no JSON.
     """
-    common = {**headers, STAMP: {"dispatch": model.dispatch_count}, _GAP: 0}
+    common = {**headers, STAMP: stamp(model), _GAP: 0}
     text = _encode(_message(model, _GAP, common, _GAP, _GAP))
     start, middle, before_id, before_tag, end = text.replace(f'"{_GAP}":0', _GAP).split(_GAP)
     for id, payload, own in rows:

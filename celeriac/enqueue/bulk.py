@@ -16,6 +16,7 @@ from celeriac.application import current_app
 from celeriac.broker import sending, wire
 from celeriac.enqueue import pending
 from celeriac.enqueue.pending import CHUNK
+from celeriac.enqueue.reused_id import Caller, settle
 from celeriac.enqueue.template import Call as Call
 from celeriac.enqueue.template import Chunk, Maker, call_of
 from celeriac.enqueue.transactions import write_all
@@ -96,7 +97,7 @@ def _behind(app: Celeriac, background: Executor, chunks: Iterable[Chunk]) -> Ite
 def _begun(app: Celeriac, chunk: Chunk) -> Callable[[], int]:
     """Begin to write a chunk; return what ends it, and says how many of it are new."""
     if chunk.similar is None or app.database.dialect != "postgresql":
-        return partial(app.amqp.door.write_many, chunk.jobs())
+        return partial(app.amqp.door.write_many, chunk.jobs(), caller=Caller.of(app))
     similar = chunk.similar.unsent() if app.broker_state.resting else chunk.similar
     texts = (
         list(wire.write_similar(similar.model, similar.headers(), similar.rows))
@@ -108,21 +109,24 @@ def _begun(app: Celeriac, chunk: Chunk) -> Callable[[], int]:
         with ExitStack() as stack:
             connection = stack.enter_context(app.database.transaction(within=within))
             stack.enter_context(copying(connection, similar))
-            return partial(_end, app, similar, texts, stack.pop_all())
+            return partial(_end, app, similar, texts, stack.pop_all(), Caller.of(app))
     except _lost(app) as exc:
         raise LedgerUnavailable(type(exc).__name__) from exc
 
 
-def _end(app: Celeriac, similar: SimilarJobs, texts: Sequence[str], written: ExitStack) -> int:
+def _end(
+    app: Celeriac, similar: SimilarJobs, texts: Sequence[str], written: ExitStack, caller: Caller
+) -> int:
     """Commit, then send the messages."""
     try:
         written.close()
     except app.database.errors.IntegrityError:  # an id that exists: somebody makes ids of his own
-        return int(app.amqp.door.write_many(similar.jobs()))
+        return int(app.amqp.door.write_many(similar.jobs(), caller=caller))
     except _lost(app):
         all_of_it = similar.jobs()
         new = {job.id for job in all_of_it}
-        accept_again(app.database, all_of_it, new, within=app.settings.enqueue_timeout)
+        within = app.settings.enqueue_timeout
+        accept_again(app.database, all_of_it, new, within=within, settle=partial(settle, caller=caller))
     if texts:
         sending.send_similar(app, similar, texts)
     return len(similar.rows)

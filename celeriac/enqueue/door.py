@@ -7,12 +7,15 @@ headers are final, after every ``before_task_publish`` receiver, and the body is
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from celery.app.amqp import AMQP as CeleryAMQP
 from kombu.compression import compress
@@ -24,23 +27,28 @@ from kombu.utils.objects import cached_property
 from celeriac import names
 from celeriac.broker import sending, signing
 from celeriac.broker.wire import STAMP
-from celeriac.enqueue import arguments, message_properties, pending, time_limits
+from celeriac.enqueue import arguments, message_properties, pending, successors, time_limits
 from celeriac.enqueue.depth import check_depth
 from celeriac.enqueue.headers import check as check_headers
-from celeriac.errors import BadArgument, PayloadTooLarge
+from celeriac.enqueue.reused_id import Caller, settle
+from celeriac.errors import BadArgument, PayloadTooLarge, UnknownTask
+from celeriac.events import Event
 from celeriac.ids import optional_id, parse_id
 from celeriac.ledger.schema.columns import LATEST, PARKED
-from celeriac.ledger.writes import new_jobs
-from celeriac.ledger.writes.acceptance import accept, accept_all
+from celeriac.ledger.upkeep.parked import fail_parked
+from celeriac.ledger.writes.acceptance import Settle, accept, accept_all, accept_known
 from celeriac.ledger.writes.bulk_insert import first_of_each
 from celeriac.ledger.writes.new_jobs import NewJob
-from celeriac.ledger.writes.replay import ENDLESS, replay
+from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.names import NAME_LENGTH
 from celeriac.priorities import parse as parse_priority
 from celeriac.priorities import priority_of
+from celeriac.task import failures
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
 
 #: Header that carries a call's relative times from the call to the door; never leaves the process.
 _CALL = "celeriac_call"
@@ -109,8 +117,13 @@ class AMQP(CeleryAMQP):
     def gathering(self, producer: Any) -> Iterator[pending.Gatherer]:
         """A producer for members of a group: their rows are written together when the block ends."""
         gatherer = pending.Gatherer(producer, self.door.write_many)
-        yield gatherer
-        gatherer.write()
+        try:
+            yield gatherer
+            gatherer.write()
+        except (BadArgument, PayloadTooLarge, UnknownTask, TypeError) as exc:
+            if gatherer.awaited_by is not None:
+                self.door.give_up(gatherer.awaited_by, exc)
+            raise
 
     def _create_task_sender(self) -> Any:
         send = super()._create_task_sender()
@@ -154,13 +167,31 @@ class Entrance:
 class Door:
     def __init__(self, app: Celeriac) -> None:
         self._app = app
+        self._chains = successors.LastSteps()
         self._accepted = frozenset(app.conf.accept_content)
         self._signs = app.settings.signs
         self._serializer = signing.SERIALIZER if self._signs else "json"
 
     def enter(self, body: Any, producer: Any, options: dict[str, Any]) -> None:
         """Accept one message: hand it over, or write its row and send it."""
+        elsewhere = options.get("session") is not None or pending.is_elsewhere()
+        if isinstance(producer, pending.Gatherer) and not elsewhere:
+            producer.awaited_by = successors.awaiting(body)
         job = self._job(body, options)
+        if job.idempotency_key is None and not any((body[2] or {}).values()):
+            self._accept(job, producer, options)
+            return
+        caller = Caller.of(self._app)
+        if not caller.checks or caller.job == job.id:  # looked at by the call that applied it
+            self._accept(job, producer, options)
+            return
+        successors.refuse_key_of_another(job)
+        successors.refuse_keys(body[2])
+        self._chains.check(job.id, body, parent=caller.job)
+        self._accept(job, producer, options)
+        self._chains.remember(job.id, body, parent=caller.job)
+
+    def _accept(self, job: NewJob, producer: Any, options: Mapping[str, Any]) -> None:
         attempt = self._app.current_worker_task
         its_own = attempt is not None and attempt.request.id == str(job.id)
         if its_own:  # the row has its user; a retry or a replacement may name another
@@ -183,17 +214,23 @@ class Door:
         app = self._app
         if app.broker_state.resting:
             job = job.unsent()
-        new = accept(app.database, job, within=app.settings.enqueue_timeout)
+        within = app.settings.enqueue_timeout
+        new = accept(app.database, job, within=within)
+        unsent = [job] if job.dispatch_count else []
         if not new:
-            self.met_again(job, producer)
-        elif job.dispatch_count:
-            sending.send(app, [job], producer=producer)
+            unsent = accept_known(app.database, job, within=within, settle=self._settling())
+        if unsent:
+            sending.send(app, unsent, producer=producer)
         return new
 
-    def write_many(self, new: Sequence[NewJob], producer: Any = None) -> int:
+    def write_many(self, new: Sequence[NewJob], producer: Any = None, *, caller: Caller | None = None) -> int:
         """Rows, then messages; return how many are new.
 
+        Args:
+            caller: who enqueues, where that is another thread's.
+
         Raises:
+            BadArgument: an id is used again for something else; none of them was written.
             LedgerUnavailable: the database cannot be reached.
             EnqueueUncertain: it fell silent inside the commit.
         """
@@ -202,27 +239,26 @@ class Door:
             return int(self.write(new[0], producer))
         if app.broker_state.resting:
             new = [job.unsent() for job in new]
-        ids = accept_all(app.database, new, within=app.settings.enqueue_timeout)
+        ids, again = accept_all(
+            app.database, new, within=app.settings.enqueue_timeout, settle=self._settling(caller)
+        )
         fresh = first_of_each([job for job in new if job.id in ids])
-        if unsent := [job for job in fresh if job.dispatch_count]:
+        if unsent := [*(job for job in fresh if job.dispatch_count), *again]:
             sending.send(app, unsent, producer=producer)
-        for job in new:
-            if job.id not in ids:
-                self.met_again(job)
         return len(fresh)
 
-    def met_again(self, job: NewJob, producer: Any = None) -> None:
-        """A row of this id exists: a re-send that it waits for, a key that is used again, or nothing new."""
-        app = self._app
-        with app.database.transaction(within=app.settings.enqueue_timeout) as connection:
-            if new_jobs.unpark(connection, job):
-                again = job
-            elif job.idempotency_key and replay(connection, [job.id]):
-                return  # the dispatcher sends the message of the row that there is
-            else:
-                return
-        if again.dispatch_count:
-            sending.send(app, [again], producer=producer)
+    def give_up(self, body: UUID, error: Exception) -> None:
+        """Fail the body of a chord, one of whose members was refused: it would wait for it in vain."""
+        told = failures.clean(f"a dependency was refused: {error}", failures.TEXT_LIMIT)
+        try:
+            with self._app.database.transaction(within=self._app.settings.enqueue_timeout) as connection:
+                fail_parked(connection, [body], reason=told)
+        except Exception as exc:  # the keeper fails it later
+            logger.warning(Event.BODY_NOT_FAILED, {"job": body, "error": type(exc).__name__})
+
+    def _settling(self, caller: Caller | None = None) -> Settle:
+        """What decides about jobs whose rows exist."""
+        return partial(settle, caller=caller or Caller.of(self._app))
 
     def _job(self, body: Any, options: dict[str, Any]) -> NewJob:
         headers = dict(options["headers"])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from celeriac.ledger.writes.new_jobs import NewJob
 
@@ -63,13 +64,23 @@ def writer() -> Writer | None:
     return _writer.get()
 
 
+def is_elsewhere() -> bool:
+    """Whether rows are collected, or written in a transaction of the caller's."""
+    return is_collecting() or writer() is not None
+
+
 class Gatherer:
     """The producer of a group, which Celery passes from member to member: they are written together.
 
     Args:
         producer: what publishes all the rest.
         write: rows, then messages, with that producer.
+
+    Attributes:
+        awaited_by: the body of their chord, whose row is there before theirs.
     """
+
+    awaited_by: UUID | None = None
 
     def __init__(self, producer: Any, write: Callable[[list[NewJob], Any], object]) -> None:
         self._producer = producer

@@ -13,7 +13,7 @@ from uuid import UUID
 from kombu.utils.json import JSONEncoder
 
 from celeriac import names
-from celeriac.broker.wire import PROPERTIES
+from celeriac.broker.wire import PROPERTIES, new_tag
 from celeriac.enqueue import arguments, pending
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.ids import derived_id, new_ids
@@ -171,7 +171,13 @@ class _Template:
             key = names.check_text("idempotency_key", key, length=NAME_LENGTH)
             id = derived_id(self._maker.task.name, key)
         headers = {**self.model.headers, "id": id, "argsrepr": argsrepr, "kwargsrepr": kwargsrepr}
-        own: dict[str, Any] = {"id": UUID(id), "payload": payload, "headers": headers}
+        # A key may come twice in a chunk, with other arguments.
+        own: dict[str, Any] = {
+            "id": UUID(id),
+            "payload": payload,
+            "headers": headers,
+            "message_tag": new_tag(),
+        }
         if self._root:
             headers["root_id"] = id
             own["root_id"] = own["id"]

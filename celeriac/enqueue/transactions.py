@@ -11,7 +11,7 @@ import json
 import threading
 from collections.abc import Sequence
 from contextvars import Token
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection, event
@@ -21,8 +21,9 @@ from celeriac.application import current_app
 from celeriac.broker import sending
 from celeriac.broker.wire import STAMP
 from celeriac.enqueue import arguments, pending
+from celeriac.enqueue.reused_id import Caller, settle
 from celeriac.errors import AttemptTaken, BadArgument
-from celeriac.ledger.connection.sessions import connection_of
+from celeriac.ledger.connection.sessions import connection_of, plain
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.writes import outcomes
@@ -31,11 +32,16 @@ from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+    from sqlalchemy.orm import scoped_session
 
     from celeriac.application import Celeriac
 
 _UNSAID: Any = object()
+
+AnySession: TypeAlias = (
+    "Session | scoped_session[Session] | AsyncSession | async_scoped_session[AsyncSession]"
+)
 
 _UNSENT = "celeriac_unsent"  # session.info: what leaves after the commit
 
@@ -46,23 +52,29 @@ class enqueue_in:
     With a ``Session`` in a ``with`` block each row is written at its call; with an ``AsyncSession``
     in an ``async with`` block all of them are written when the block ends. Savepoints count. The
     AsyncResult and its id are known at once. Messages leave after the outermost commit; those of a
-    session that is bound to a connection, whose commit cannot be seen, a moment later.
+    session that is bound to a connection, whose commit cannot be seen, a moment later. What was added to
+    the session before is flushed, so that it has its keys; what is added in the block has none yet.
+
+    Args:
+        session: or a ``scoped_session``, such as Flask-SQLAlchemy's ``db.session``.
 
     Raises:
         AnotherDatabase: the session speaks to another database than the ledger.
     """
 
-    def __init__(self, session: Session | AsyncSession, *, app: Celeriac | None = None) -> None:
-        self._session = session
+    def __init__(self, session: AnySession, *, app: Celeriac | None = None) -> None:
+        self._session: Any = session
         self._app = app
         self._token: Token[Any] | None = None
         self._collecting: Any = None
         self._collected: list[NewJob] = []
 
     def __enter__(self) -> Self:
-        if not isinstance(self._session, Session):
+        session = plain(self._session)
+        if not isinstance(session, Session):
             raise BadArgument("session", "an AsyncSession wants `async with enqueue_in(session):`")
-        writer = SessionWriter(current_app(self._app), self._session)
+        writer = SessionWriter(current_app(self._app), session)
+        session.flush()
         self._token = pending.through(writer.write)
         return self
 
@@ -71,6 +83,10 @@ class enqueue_in:
         pending.through_no_more(self._token)
 
     async def __aenter__(self) -> Self:
+        self._session = plain(self._session)
+        if isinstance(self._session, Session):
+            raise BadArgument("session", "a Session wants `with enqueue_in(session):`")
+        await self._session.flush()
         self._collecting = pending.collecting()
         self._collected = self._collecting.__enter__()
         return self
@@ -79,11 +95,11 @@ class enqueue_in:
         self._collecting.__exit__(None, None, None)
         if kind is None and self._collected:
             app = current_app(self._app)
-            session: Any = self._session
-            await session.run_sync(lambda sync: write_all(app, sync, self._collected))
+            caller = Caller.of(app)  # which another greenlet is not
+            await self._session.run_sync(lambda sync: write_all(app, sync, self._collected, caller=caller))
 
 
-def complete_in(session: Session, result: Any = _UNSAID, *, app: Celeriac | None = None) -> None:
+def complete_in(session: AnySession, result: Any = _UNSAID, *, app: Celeriac | None = None) -> None:
     """Complete the job that is running here in the transaction of ``session``.
 
     Call it last in the task, then commit. When the commit is lost, so is the completion, and the
@@ -110,7 +126,7 @@ def complete_in(session: Session, result: Any = _UNSAID, *, app: Celeriac | None
         )
     if result is not _UNSAID:
         arguments.check((result,), {})
-    connection = connection_of(session, platform.database)
+    connection = connection_of(plain(session), platform.database)
     done = Outcome(
         id=UUID(request.id),
         attempt=stamp["attempt"],
@@ -132,33 +148,47 @@ def _kept(result: Any, task: Any) -> str | None:
 class SessionWriter:
     """The door's way through a caller's session."""
 
-    def __init__(self, app: Celeriac, session: Session) -> None:
-        connection_of(session, app.database)
+    def __init__(self, app: Celeriac, session: AnySession) -> None:
         self._app = app
-        self._session = session
+        self._session: Session = plain(session)
+        connection_of(self._session, app.database)
 
     def write(self, new: Sequence[NewJob]) -> int:
         return write_all(self._app, self._session, new)
 
 
-def write_all(app: Celeriac, session: Session, new: Sequence[NewJob]) -> int:
-    """Write rows through ``session``; their messages leave after its commit. Return how many are new."""
+def write_all(app: Celeriac, session: Session, new: Sequence[NewJob], *, caller: Caller | None = None) -> int:
+    """Write rows through ``session``; their messages leave after its commit. Return how many are new.
+
+    Args:
+        caller: who enqueues, where that is another thread's.
+    """
+    session = plain(session)
     if isinstance(session.get_bind(), Connection):
         # Whose transaction may be another's, and last beyond the session's: the dispatcher sees its commit.
         new = [job.unsent() for job in new]
-    accepted = enqueue_all(connection_of(session, app.database), new)
+    connection = connection_of(session, app.database)
+    accepted = enqueue_all(connection, new)
+    _send_later(app, session, [job for job in first_of_each(new) if job.id in accepted])
+    known = [job for job in new if job.id not in accepted]
+    _send_later(app, session, settle(connection, known, caller or Caller.of(app)))
+    return len(accepted)
+
+
+def _send_later(app: Celeriac, session: Session, jobs: Sequence[NewJob]) -> None:
+    """Send the messages of ``jobs`` after the commit of ``session``."""
     if _UNSENT not in session.info:
         session.info[_UNSENT] = []
         event.listen(session, "after_commit", lambda done: _send(app, done))
         event.listen(session, "after_transaction_end", _forget)
-    session.info[_UNSENT] += [job for job in first_of_each(new) if job.dispatch_count and job.id in accepted]
-    return len(accepted)
+    session.info[_UNSENT] += [job for job in jobs if job.dispatch_count]
 
 
 def _send(app: Celeriac, session: Session) -> None:
     if session.in_nested_transaction():
         return  # a savepoint's end, which SQLAlchemy tells in the same way: the rows are not committed yet
-    waiting, session.info[_UNSENT] = session.info[_UNSENT], []
+    # The last of an id: those before it went with a savepoint, or it would not have been new.
+    waiting, session.info[_UNSENT] = list({job.id: job for job in session.info[_UNSENT]}.values()), []
     if not waiting:
         return
     if session.get_bind().dialect.is_async:  # an event loop must not wait for the broker

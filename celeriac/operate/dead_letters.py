@@ -15,6 +15,7 @@ from kombu.serialization import dumps
 from celeriac.application import current_app
 from celeriac.broker import signing
 from celeriac.broker.body import decoded, uncompressed
+from celeriac.broker.wire import CHORD
 from celeriac.enqueue import arguments
 from celeriac.errors import BadArgument, GroupNotFound, JobNotFound, NotSigned, UnknownTask
 from celeriac.ids import parse_id
@@ -216,7 +217,8 @@ def _edited(
         raise JobNotFound(str(wanted))
     payload = _payload(app, row, (new_args, new_kwargs, _options(row)))
     shown = {"argsrepr": arguments.represent(new_args), "kwargsrepr": arguments.represent(new_kwargs)}
-    headers = {key: value for key, value in row.headers.items() if key != "compression"}
+    dropped = ("compression", CHORD)  # whoever gives a chord's body its arguments waits for no results
+    headers = {key: value for key, value in row.headers.items() if key not in dropped}
     return payload, headers | shown
 
 

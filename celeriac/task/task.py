@@ -23,6 +23,7 @@ from celery.utils.time import get_exponential_backoff_interval
 
 from celeriac.broker.wire import STAMP
 from celeriac.enqueue.pending import collecting, take_retry
+from celeriac.enqueue.reused_id import RUNS
 from celeriac.errors import BadArgument, TaskExited
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.cancel import is_requested
@@ -256,7 +257,7 @@ class Task(CeleryTask):
         self, request: Any, run: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
         try:
-            result = run(*args, **kwargs)
+            result = self._run(request, run, args, kwargs)
         except (*_OWN_WORDS, *_FOR_THE_WORKER):
             raise
         except BaseException as exc:
@@ -267,6 +268,15 @@ class Task(CeleryTask):
         if again is not None:  # self.retry(throw=False): the attempt asked for another and went on
             raise self._job_retry(again, None, when=None)
         return result
+
+    def _run(
+        self, request: Any, run: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        request.__dict__[RUNS] = True
+        try:
+            return run(*args, **kwargs)
+        finally:
+            request.__dict__[RUNS] = False
 
     def _fail(self, request: Any, exc: BaseException) -> NoReturn:
         error = exc if isinstance(exc, Exception) else TaskExited(type(exc).__name__, failures.text_of(exc))

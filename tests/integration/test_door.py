@@ -250,9 +250,9 @@ def _finish(house: House, state: JobState) -> None:
         )
 
 
-def test_a_task_id_that_is_used_again_is_no_op(house: House) -> None:
+def test_a_task_id_that_is_used_again_for_the_same_is_no_op(house: House) -> None:
     id = str(uuid4())
-    assert [house.send("add", 1, y, task_id=id).id for y in (1, 2)] == [id, id]
+    assert [house.send("add", 1, 1, task_id=id).id for _ in range(2)] == [id, id]
     (found,) = house.jobs()
     assert found.args == [1, 1]
     assert len(house.messages()["normal"]) == 1

@@ -17,6 +17,7 @@ from celeriac.ledger.schema.lifecycle import ENTERED_FROM, TERMINAL, WAITING, Jo
 from celeriac.ledger.upkeep import dispatch, lost_messages, parked
 from celeriac.ledger.upkeep.prune import prune
 from celeriac.ledger.writes import cancel, claims, quarantine
+from celeriac.ledger.writes.existing import renew
 from celeriac.ledger.writes.new_jobs import enqueue, unpark
 from celeriac.ledger.writes.replay import replay
 from tests.integration.test_ledger import HOUR, WORKER, Ledger, new_job
@@ -93,6 +94,11 @@ MOVES: dict[str, Move] = {
         to=FAILED, leaves=frozenset({PENDING}), make=give_up_parked, given={"next_attempt_after": PARKED}
     ),
     "replay": Move(to=PENDING, leaves=frozenset({FAILED, CANCELLED}), make=on_ids(replay)),
+    "make anew": Move(
+        to=PENDING,
+        leaves=frozenset({FAILED, CANCELLED}),
+        make=lambda ledger, job: ledger.do(renew, new_job(id=job)),
+    ),
 }
 
 #: What is done to a job without moving it.
@@ -105,7 +111,9 @@ OTHERS: dict[str, Callable[[Ledger, UUID], object]] = {
     "give back a claim without an answer": lambda ledger, job: ledger.do(
         claims.release_unsure, [job], worker=UUID(int=9)
     ),
-    "let a parked one run": lambda ledger, job: ledger.do(parked.fire, job, payload=b"[[], {}, {}]"),
+    "let a parked one run": lambda ledger, job: ledger.do(
+        parked.fire, job, payload=b"[[], {}, {}]", headers={}
+    ),
     "edit a dead letter": lambda ledger, job: ledger.do(
         dead_letter_groups.edit, job, payload=b"", headers={}
     ),
@@ -172,7 +180,7 @@ def test_the_moves_are_those_of_the_table(state: JobState) -> None:
 
 def test_what_is_terminal_is_left_by_a_replay_only() -> None:
     for name, move in MOVES.items():
-        assert name == "replay" or not move.leaves & TERMINAL
+        assert name in ("replay", "make anew") or not move.leaves & TERMINAL
     assert COMPLETED not in frozenset().union(*ENTERED_FROM.values())
 
 

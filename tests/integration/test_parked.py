@@ -19,8 +19,10 @@ from celeriac.factory import build
 from celeriac.ids import new_id
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.upkeep.prune import prune
 from celeriac.ledger.writes.claims import messages
-from celeriac.operate.job import Job, job
+from celeriac.operate import dead_letters
+from celeriac.operate.job import Job, job, jobs
 from celeriac.settings import Settings
 from celeriac.worker.duties import workflows
 from celeriac.worker.duties.workflows import Workflows
@@ -98,6 +100,79 @@ def test_one_that_cannot_be_read_is_a_dead_letter_and_holds_up_nobody(app: Celer
     assert found.state is JobState.FAILED
     assert payload(app, damaged) == b"\xff{"
     assert released(job(whole, app=app))
+
+
+def one_fails(app: Celeriac, body: str) -> str:
+    """The first of its two members is a dead letter, and so is the body; return the member's id."""
+    member = next(found.id for found in jobs(app=app) if found.args == [1])
+    with app.database.transaction() as connection:
+        failed = {"state": JobState.FAILED, "result": None}
+        connection.execute(update(JOBS).where(JOBS.c.id == UUID(member)).values(failed))
+    sweep(app)
+    assert job(body, app=app).state is JobState.FAILED
+    return member
+
+
+def test_one_that_is_replayed_waits_for_its_members_again(app: Celeriac) -> None:
+    body = enqueue(app, app.tasks["tests.echo"].s("own"))
+    member = one_fails(app, body)
+    assert dead_letters.replay(dead_letters.Cause(), app=app) == 2
+    sweep(app)
+    found = job(body, app=app)
+    assert (found.state, found.next_attempt_after.year) == (JobState.PENDING, 9999)
+    with app.database.transaction() as connection:
+        ended = datetime.now(UTC) - AWHILE
+        again = {"state": JobState.COMPLETED, "result": "1", "finished": ended, "dispatched": ended}
+        connection.execute(update(JOBS).where(JOBS.c.id == UUID(member)).values(again))
+    sweep(app)
+    assert released(job(body, app=app))
+    assert job(body, app=app).args == [[1, 2], "own"]
+
+
+def test_one_that_is_replayed_without_its_members_is_a_dead_letter_again(app: Celeriac) -> None:
+    body = enqueue(app, app.tasks["tests.echo"].s())
+    one_fails(app, body)
+    assert dead_letters.replay_one(body, app=app)
+    sweep(app)
+    assert job(body, app=app).state is JobState.FAILED
+
+
+def test_one_that_had_its_results_is_replayed_with_them(app: Celeriac) -> None:
+    body = enqueue(app, app.tasks["tests.echo"].s("own"))
+    sweep(app)
+    with app.database.transaction() as connection:
+        failed = {"state": JobState.FAILED, "finished": datetime.now(UTC), "dispatched": datetime.now(UTC)}
+        connection.execute(update(JOBS).where(JOBS.c.id == UUID(body)).values(failed))
+    assert dead_letters.replay_one(body, app=app)
+    found = job(body, app=app)
+    assert released(found)
+    assert found.args == [[1, 2], "own"]
+
+
+def test_one_that_is_replayed_with_other_arguments_waits_for_nothing(app: Celeriac) -> None:
+    body = enqueue(app, app.tasks["tests.echo"].s())
+    one_fails(app, body)
+    assert dead_letters.replay_one(body, args=[[7, 8]], app=app)
+    found = job(body, app=app)
+    assert released(found)
+    assert found.args == [[7, 8]]
+
+
+def test_members_that_are_waited_for_are_not_pruned(app: Celeriac) -> None:
+    body = enqueue(app, app.tasks["tests.echo"].s())
+    lonely = app.tasks["tests.echo"].delay().id
+    with app.database.transaction() as connection:
+        ended = {"state": JobState.COMPLETED, "finished": datetime.now(UTC)}
+        connection.execute(update(JOBS).where(JOBS.c.id == UUID(lonely)).values(ended))
+
+    def pruned() -> int:
+        with app.database.transaction() as connection:
+            return prune(connection, JobState.COMPLETED, age=-3600, limit=9)
+
+    assert pruned() == 1  # the one that nobody waits for
+    sweep(app)
+    assert released(job(body, app=app))
+    assert pruned() == 2
 
 
 def payload(app: Celeriac, id: str) -> bytes:

@@ -12,11 +12,17 @@ import pytest
 import redis
 from celery._state import pop_current_task, push_current_task
 from sqlalchemy import Engine, create_engine, select, text
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import (
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from celeriac.application import Celeriac
 from celeriac.broker.wire import STAMP
+from celeriac.enqueue.bulk import enqueue_many
 from celeriac.enqueue.transactions import complete_in, enqueue_in
 from celeriac.errors import AnotherDatabase, AttemptTaken, BadArgument
 from celeriac.factory import build
@@ -24,6 +30,7 @@ from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import BackgroundJob
 from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.outcomes import Failure, Outcome
+from celeriac.operate.job import job
 from celeriac.settings import Settings
 from tests.support import wait_until
 
@@ -189,6 +196,50 @@ def test_an_async_session_wants_an_async_block(platform: Celeriac) -> None:
         enqueue_in(object(), app=platform).__enter__()  # type: ignore[arg-type]
 
 
+def test_a_plain_session_wants_a_plain_block(platform: Celeriac, engine: Engine) -> None:
+    async def block() -> None:
+        with Session(engine) as session:
+            async with enqueue_in(session, app=platform):
+                pass
+
+    with pytest.raises(BadArgument, match="a Session wants `with"):
+        asyncio.run(block())
+
+
+def test_a_scoped_session_is_the_session_of_its_thread(
+    platform: Celeriac, engine: Engine, redis_url: str
+) -> None:
+    """As Flask-SQLAlchemy's ``db.session`` is one."""
+    session = scoped_session(sessionmaker(engine))
+    task = platform.tasks["tests.order"]
+    with enqueue_in(session, app=platform):
+        task.delay(1)
+    task.apply_async((2,), session=session)
+    assert enqueue_many(task, [[3]], session=session) == 1
+    assert rows(platform) == {}
+    session.commit()
+    session.remove()
+    assert len(rows(platform)) == 3
+    assert waiting(platform, redis_url) == 3
+
+
+def test_what_was_added_before_the_block_has_its_keys_in_it(platform: Celeriac, engine: Engine) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Order(Base):
+        __tablename__ = "orders"
+        id: Mapped[int] = mapped_column(primary_key=True, default=lambda: 7)  # given by the flush
+
+    with Session(engine) as session, session.begin():
+        order = Order()
+        session.add(order)
+        with enqueue_in(session, app=platform):
+            id = platform.tasks["tests.order"].delay(order.id).id
+        assert order.id is not None
+    assert job(id, app=platform).args == [7]
+
+
 def test_completing_outside_of_a_job_is_refused(platform: Celeriac, engine: Engine) -> None:
     with Session(engine) as session, pytest.raises(BadArgument, match="no running job"):
         complete_in(session, app=platform)
@@ -271,6 +322,18 @@ def test_an_async_savepoint_takes_only_its_own_jobs_back(on_postgresql: Celeriac
 
     kept = in_event_loop(on_postgresql, steps)
     assert set(rows(on_postgresql)) == {kept}
+
+
+def test_a_scoped_session_of_an_event_loop_is_taken(on_postgresql: Celeriac, redis_url: str) -> None:
+    async def steps(session: AsyncSession) -> None:
+        scoped = async_scoped_session(async_sessionmaker(session.bind), scopefunc=asyncio.current_task)
+        async with enqueue_in(scoped, app=on_postgresql):
+            on_postgresql.tasks["tests.order"].delay(1)
+        await scoped.commit()
+        await scoped.remove()
+
+    in_event_loop(on_postgresql, steps)
+    assert len(rows(on_postgresql)) == 1
 
 
 def test_an_error_in_an_async_block_writes_nothing(on_postgresql: Celeriac) -> None:

@@ -15,6 +15,12 @@ from celeriac.ledger.connection.database import Database
 _same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
 
+def plain(session: Any) -> Any:
+    """The session itself, where ``session`` is a registry of sessions, as Flask-SQLAlchemy's is."""
+    # Told by its registry: an async_scoped_session is slow to import.
+    return session() if callable(session) and hasattr(session, "registry") else session
+
+
 def connection_of(session: Session, database: Database) -> Connection:
     """The connection of ``session``'s transaction, on which the ledger's statements may run.
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Delete, Select, Update, and_, bindparam, delete, func, select, update
 
+from celeriac.broker.wire import new_tag
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import unindexed
 from celeriac.ledger.schema.lifecycle import JobState
@@ -71,7 +72,7 @@ def discard(connection: Connection, ids: Sequence[UUID]) -> int:
 
 def edit(connection: Connection, job: UUID, *, payload: bytes, headers: dict[str, Any]) -> bool:
     """Give a dead letter another message; False when it is none any more."""
-    values = {"job": job, "to_payload": payload, "to_headers": headers}
+    values = {"job": job, "to_payload": payload, "to_headers": headers, "to_tag": new_tag()}
     return bool(connection.execute(_edit(), values).rowcount)
 
 
@@ -113,5 +114,6 @@ def _edit() -> Update:
         .values(
             payload=bindparam("to_payload", type_=JOBS.c.payload.type),
             headers=bindparam("to_headers", type_=JOBS.c.headers.type),
+            message_tag=bindparam("to_tag", type_=JOBS.c.message_tag.type),
         )
     )

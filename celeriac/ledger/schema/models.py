@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     ColumnElement,
     ForeignKey,
@@ -56,6 +57,8 @@ class BackgroundJob(Base):
     content_type: Mapped[str] = mapped_column(String(NAME_LENGTH))
     content_encoding: Mapped[str] = mapped_column(String(NAME_LENGTH))
     headers: Mapped[dict[str, Any]]  # the message's headers as sent
+    # random, anew with each payload that the row is given; stamped on its message; null: an older version's
+    message_tag: Mapped[int | None] = mapped_column(BigInteger)
     user_id: Mapped[str | None] = mapped_column(String(NAME_LENGTH))  # for whom; null: nobody in particular
     queued: Mapped[datetime]  # when it was accepted
     max_tries: Mapped[int]

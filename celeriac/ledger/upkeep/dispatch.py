@@ -106,6 +106,7 @@ def _take_due() -> Update:
             c.content_encoding,
             c.headers,
             c.dispatch_count,
+            c.message_tag,
             c.next_attempt_after,
         )
     )

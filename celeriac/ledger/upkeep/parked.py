@@ -6,13 +6,14 @@ by several waits for the last of them to send it again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Insert,
     LargeBinary,
@@ -37,6 +38,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Integer
 
+from celeriac.broker.wire import CHORD, new_tag
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
@@ -124,14 +126,26 @@ def results(connection: Connection, group: UUID, *, but: UUID) -> str:
     return str(connection.execute(select(asked), {"of": group, "but": but}).scalar() or "")
 
 
-def fire(connection: Connection, job: UUID, *, payload: bytes) -> bool:
-    """Let a parked job run, with ``payload``; False when somebody was first."""
-    return bool(connection.execute(_fire(), {"job": job, "to_payload": payload}).rowcount)
+def fire(connection: Connection, job: UUID, *, payload: bytes, headers: Mapping[str, Any]) -> bool:
+    """Let a parked job run, with ``payload``; False when somebody was first.
+
+    Args:
+        headers: those that it has. It is a chord's body no more: a replay runs it with the same results.
+    """
+    return bool(connection.execute(_fire(), {"job": job, "to_payload": payload} | _given(headers)).rowcount)
 
 
-def fire_with_results(connection: Connection, job: UUID, *, group: UUID, before: str, behind: str) -> bool:
-    """Let a parked job run, with the results of ``group`` between two texts; they stay in the database."""
-    parameters = {"job": job, "of": group, "but": job, "before": before, "behind": behind}
+def fire_with_results(
+    connection: Connection,
+    job: UUID,
+    *,
+    headers: Mapping[str, Any],
+    group: UUID,
+    before: str,
+    behind: str,
+) -> bool:
+    """As ``fire``, with the results of ``group`` between two texts; they stay in the database."""
+    parameters = {"job": job, "of": group, "but": job, "before": before, "behind": behind} | _given(headers)
     return bool(connection.execute(_fire_with_results(connection.dialect.name), parameters).rowcount)
 
 
@@ -179,8 +193,20 @@ def _waiting(connection: Connection, asked: Select[Any], awaited: Sequence[tuple
 _AWAITED: dict[str, Any] = {"id": JOBS.c.id.type, "awaited": JOBS.c.group_id.type}
 
 
-def _is_parked() -> Any:
-    c = JOBS.c
+def is_waited_for(dialect: str) -> ColumnElement[bool]:
+    """Whether a row is of the group whose results the body of a chord still waits for."""
+    c = JOBS.alias("body").c
+    group = c.headers[(CHORD, "group")].as_string()
+    # In the words of the index that leads to them; a CTE would take the count of a DELETE away on SQLite.
+    waits = c.state.in_([literal_column(f"'{state}'") for state in sorted(WAITING)])
+    awaited = select(group if dialect == "postgresql" else func.replace(group, "-", "")).where(
+        waits, _is_parked(c), group.is_not(None)
+    )
+    # As text: what a header says need not be a UUID, and the server would refuse to read it.
+    return and_(JOBS.c.group_id.is_not(None), cast(JOBS.c.group_id, Text).in_(awaited))
+
+
+def _is_parked(c: Any = JOBS.c) -> Any:
     return and_(c.state == JobState.PENDING, c.next_attempt_after == PARKED, c.dispatched.is_(None))
 
 
@@ -285,7 +311,7 @@ def _fire_with_results(dialect: str) -> Update:
     return (
         update(JOBS)
         .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
-        .values(payload=payload, next_attempt_after=now())
+        .values({"payload": payload, **_new_message(), "next_attempt_after": now()})
     )
 
 
@@ -295,8 +321,28 @@ def _fire() -> Update:
     return (
         update(JOBS)
         .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
-        .values(payload=bindparam("to_payload", type_=c.payload.type), next_attempt_after=now())
+        .values(
+            {
+                "payload": bindparam("to_payload", type_=c.payload.type),
+                **_new_message(),
+                "next_attempt_after": now(),
+            }
+        )
     )
+
+
+def _new_message() -> dict[str, Any]:
+    """Headers and tag of a message that the row did not have before; ``_given`` has the parameters."""
+    c = JOBS.c
+    return {
+        "headers": bindparam("to_headers", type_=c.headers.type),
+        "message_tag": bindparam("to_tag", type_=c.message_tag.type),
+    }
+
+
+def _given(headers: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in headers.items() if name != CHORD}
+    return {"to_headers": kept, "to_tag": new_tag()}
 
 
 @lru_cache

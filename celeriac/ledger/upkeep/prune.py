@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exists, not_, select, update
 
 from celeriac.ledger.schema.columns import Seconds, after, once
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.schema.models import JOBS, LOST, WORKER_TASKS, WORKERS
+from celeriac.ledger.upkeep.parked import is_waited_for
 
 
 def prune(
@@ -24,6 +25,8 @@ def prune(
 ) -> int:
     """Delete up to ``limit`` jobs that ended in ``state`` more than ``age`` seconds ago; return how many.
 
+    The members of a chord whose body still waits for their results stay.
+
     Args:
         task: only jobs of this task.
         but: not jobs of these tasks, which have an age of their own.
@@ -35,7 +38,8 @@ def prune(
         parameters["only"] = task
     if but:
         parameters["but"] = list(but)
-    return connection.execute(_prune(task is not None, bool(but)), parameters).rowcount
+    statement = _prune(connection.dialect.name, task is not None, bool(but))
+    return connection.execute(statement, parameters).rowcount
 
 
 def forget_results(connection: Connection, *, age: float, limit: int) -> int:
@@ -58,11 +62,12 @@ def prune_workers(connection: Connection, *, age: float) -> int:
 
 
 @lru_cache
-def _prune(one_task: bool, but: bool) -> Delete:
+def _prune(dialect: str, one_task: bool, but: bool) -> Delete:
     c = JOBS.c
     cutoff = once(after(bindparam("age", type_=Seconds)))
     # Queued before it ended: the condition on queued is implied, and lets the index be used.
     conditions = [c.state == bindparam("ended"), c.queued < cutoff, c.finished < cutoff]
+    conditions.append(not_(is_waited_for(dialect)))
     if one_task:
         conditions.append(c.job_type == bindparam("only"))
     if but:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 from uuid import UUID
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from celeriac.errors import EnqueueUncertain, LedgerUnavailable, LedgerUnfit
@@ -53,11 +54,23 @@ def accept(database: Database, job: NewJob, *, within: float) -> bool:
             _refuse(exc)
 
 
-def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float) -> set[UUID]:
-    """Write the rows of ``jobs`` in one transaction; return the ids that are new.
+#: Decides about jobs whose rows exist, in the transaction; returns those whose messages must be sent.
+Settle: TypeAlias = Callable[[Connection, Sequence[NewJob]], list[NewJob]]
+
+
+class Accepted(NamedTuple):
+    """The ids that are new, and the jobs that were not and whose messages must be sent."""
+
+    new: set[UUID]
+    again: list[NewJob]
+
+
+def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float, settle: Settle) -> Accepted:
+    """Write the rows of ``jobs`` in one transaction.
 
     Args:
         within: seconds for one job; many have more (``patience``).
+        settle: what it raises takes back everything.
 
     Raises:
         LedgerUnavailable: the database cannot be reached; all were refused.
@@ -66,22 +79,24 @@ def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float) -> 
     left = _TRIES
     while True:
         left -= 1
-        new: set[UUID] | None = None
+        done: Accepted | None = None
         try:
             with database.transaction(
                 within=patience((len(job.payload) for job in jobs), within)
             ) as connection:
-                new = enqueue_all(connection, jobs)
+                done = _write(connection, jobs, set(), settle)
         except (*UNREACHABLE, DBAPIError) as exc:
-            if new is not None:
-                return accept_again(database, jobs, new, within=within)
+            if done is not None:
+                return accept_again(database, jobs, done.new, within=within, settle=settle)
             if not (left and is_conflict(exc)):
                 _refuse(exc)
         else:
-            return new
+            return done
 
 
-def accept_again(database: Database, jobs: Sequence[NewJob], new: set[UUID], *, within: float) -> set[UUID]:
+def accept_again(
+    database: Database, jobs: Sequence[NewJob], new: set[UUID], *, within: float, settle: Settle
+) -> Accepted:
     """The same, after a commit whose end was not heard of: the ids decide.
 
     Args:
@@ -89,11 +104,29 @@ def accept_again(database: Database, jobs: Sequence[NewJob], new: set[UUID], *, 
     """
     try:
         with database.transaction(within=patience((len(job.payload) for job in jobs), within)) as connection:
-            return new | enqueue_all(connection, jobs)
+            return _write(connection, jobs, new, settle)
     except UNREACHABLE as exc:
         uncertain = EnqueueUncertain(str(jobs[0].id))
         uncertain.add_note(f"and {len(jobs) - 1:,} others of the same transaction")
         raise uncertain from exc
+
+
+def accept_known(database: Database, job: NewJob, *, within: float, settle: Settle) -> list[NewJob]:
+    """Decide about ``job``, whose row exists; return it if its message must be sent.
+
+    Raises:
+        EnqueueUncertain: the database was lost.
+    """
+    try:
+        with database.transaction(within=within) as connection:
+            return settle(connection, [job])
+    except UNREACHABLE as exc:
+        raise EnqueueUncertain(str(job.id)) from exc
+
+
+def _write(connection: Connection, jobs: Sequence[NewJob], new: set[UUID], settle: Settle) -> Accepted:
+    new = new | enqueue_all(connection, jobs)
+    return Accepted(new, settle(connection, [job for job in jobs if job.id not in new]))
 
 
 def _refuse(error: Exception) -> NoReturn:

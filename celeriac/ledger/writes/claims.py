@@ -52,6 +52,7 @@ class Claimed:
     waited: timedelta  # from the sending of its message
     expires_in: timedelta | None = None  # from the claim on
     redelivered: bool = False  # whether the last attempt rejected its message
+    message_tag: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Message:
     content_encoding: str
     headers: dict[str, Any]
     dispatch_count: int
+    message_tag: int | None = None
 
 
 def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
@@ -95,6 +97,7 @@ def _claimed(
     last_failure: str | None,
     expires: datetime | None,
     started: datetime,
+    message_tag: int | None,
 ) -> Claimed:
     return Claimed(
         job,
@@ -108,6 +111,7 @@ def _claimed(
         started - dispatched,
         None if expires is None else expires - started,
         last_failure == AttemptKind.REJECTED,
+        message_tag,
     )
 
 
@@ -183,6 +187,7 @@ def claiming(dialect: str) -> Update:
             _last_failure(),
             JOBS.c.expires,
             JOBS.c.started,
+            JOBS.c.message_tag,
         )
     )
 
@@ -240,6 +245,7 @@ def _messages(dialect: str) -> Select[Any]:
         c.content_encoding,
         c.headers,
         c.dispatch_count,
+        c.message_tag,
     ).where(batch.among(dialect, c.id))
 
 

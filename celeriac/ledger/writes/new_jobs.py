@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from celeriac.broker.wire import new_tag
 from celeriac.ledger.connection.compiled_statement import Straight
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import JobState
@@ -45,6 +46,7 @@ class NewJob:
         expires_in: seconds from the database's now; ``expires`` wins over it.
         send: whether its message leaves as soon as the row is committed. False when the message
             is left to the dispatcher.
+        message_tag: what its row and its message have in common, and no other row or message of its id.
     """
 
     id: UUID
@@ -68,6 +70,7 @@ class NewJob:
     expires_in: float | None = None
     expires: datetime | None = None
     send: bool = True
+    message_tag: int = field(default_factory=new_tag, compare=False)
 
     @property
     def due_at_once(self) -> bool:
@@ -95,6 +98,7 @@ COPIED = (
     "content_type",
     "content_encoding",
     "headers",
+    "message_tag",
     "max_tries",
     "timeout",
     "user_id",
@@ -139,7 +143,7 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
     if not jobs:
         return 0
     statement = _insert(connection.dialect.name, deadline is not None)
-    rows = [_values(job, deadline) for job in jobs]
+    rows = [parameters(job, deadline) for job in jobs]
     # Of an INSERT, SQLAlchemy keeps the count only when asked to.
     connection = connection.execution_options(preserve_rowcount=True)
     result = connection.execute(statement, rows[0] if len(rows) == 1 else rows)
@@ -151,7 +155,7 @@ def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime) -> bool:
 
     The row's values alone: ``celeriac.ledger.connection.compiled_statement``.
     """
-    values = _values(job, deadline)
+    values = parameters(job, deadline)
     values["new_headers"] = _encode(values["new_headers"])
     return bool(_enqueue_one().run(driver, values).rowcount)
 
@@ -173,7 +177,7 @@ def _exists() -> Straight:
 
 def unpark(connection: Connection, job: NewJob) -> bool:
     """Give a parked row its re-send: the message that it was waiting for. Return whether it was parked."""
-    result = connection.execute(_unpark(), _values(job, None) | {"job": job.id})
+    result = connection.execute(_unpark(), parameters(job) | {"job": job.id})
     return bool(result.rowcount)
 
 
@@ -198,16 +202,15 @@ def _unpark() -> Update:
         JOBS.c.state == JobState.PENDING,
         JOBS.c.next_attempt_after == PARKED,
     )
-    fields = dict(zip(COPIED, _given(), strict=True)) | dict(
-        zip(
-            ("queued", "next_attempt_after", "expires", "dispatched", "dispatch_count"),
-            computed(_parameter),
-            strict=True,
-        )
-    )
     kept = ("id", "queued", "idempotency_key", "user_id", "schedule", "dispatch_count")
-    changed = {name: value for name, value in fields.items() if name not in kept}
+    changed = {name: value for name, value in message_columns().items() if name not in kept}
     return update(JOBS).where(waiting).values(changed | {"dispatch_count": JOBS.c.dispatch_count + 1})
+
+
+def message_columns() -> dict[str, Any]:
+    """What a row is made of, by column, for a statement whose parameters are ``parameters``."""
+    clocked = ("queued", "next_attempt_after", "expires", "dispatched", "dispatch_count")
+    return dict(zip(COPIED, _given(), strict=True)) | dict(zip(clocked, computed(_parameter), strict=True))
 
 
 def _given() -> list[Any]:
@@ -230,7 +233,7 @@ def computed(source: Callable[[str, Any], Any]) -> list[Any]:
     ]
 
 
-def _values(job: NewJob, deadline: datetime | None) -> dict[str, Any]:
+def parameters(job: NewJob, deadline: datetime | None = None) -> dict[str, Any]:
     row = dict(zip(_NEW, _copied(job), strict=True))
     row["new_headers"] = dict(job.headers)
     row["new_delay"] = job.delay

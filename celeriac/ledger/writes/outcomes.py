@@ -350,6 +350,7 @@ _REWRITTEN = (
     "content_type",
     "content_encoding",
     "headers",
+    "message_tag",
     "timeout",
     "group_id",
 )

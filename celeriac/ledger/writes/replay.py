@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from uuid import UUID
 
-from sqlalchemy import Connection, Update, case, null, update
+from sqlalchemy import Connection, Update, and_, case, literal, null, update
 
+from celeriac.broker.wire import CHORD
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import now, unindexed
+from celeriac.ledger.schema.columns import PARKED, Instant, now, unindexed
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
@@ -21,7 +22,8 @@ ENDLESS = 2**31 - 1
 def replay(connection: Connection, ids: Sequence[UUID], *, dead_only: bool = False) -> set[UUID]:
     """Set failed and cancelled jobs back to pending, due now; return those that were.
 
-    Attempts go on counting, so that a late outcome of an old one is still refused.
+    Attempts go on counting, so that a late outcome of an old one is still refused. The body of a chord that
+    was never given the results of its members is parked: it waits for them again.
 
     Args:
         dead_only: leave those alone that were cancelled.
@@ -34,6 +36,7 @@ def replay(connection: Connection, ids: Sequence[UUID], *, dead_only: bool = Fal
 def _replay(dialect: str, dead_only: bool) -> Update:
     c = JOBS.c
     tries = c.max_tries - c.tries_before
+    waits = and_(c.headers[CHORD].as_string().is_not(None), c.try_count == 0)
     again = unindexed(c.state).in_([JobState.FAILED] if dead_only else [JobState.FAILED, JobState.CANCELLED])
     return (
         update(JOBS)
@@ -42,7 +45,7 @@ def _replay(dialect: str, dead_only: bool) -> Update:
             state=JobState.PENDING,
             max_tries=case((tries > ENDLESS - c.try_count, ENDLESS), else_=tries + c.try_count),
             tries_before=c.try_count,
-            next_attempt_after=now(),
+            next_attempt_after=case((waits, literal(PARKED, Instant)), else_=now()),
             dispatched=null(),
             finished=null(),
             expires=null(),

@@ -181,16 +181,18 @@ class Workflows:
         if awaited.immutable:
             _verified(body)
             with self._database.transaction() as connection:
-                return parked.fire(connection, body.id, payload=body.payload)
+                return parked.fire(connection, body.id, payload=body.payload, headers=body.headers)
         of, row = awaited.of, body.id
         if body.content_type == signing.CONTENT_TYPE or body.headers.get("compression"):
             with self._database.reading() as connection:
                 payload = with_results(body, parked.results(connection, of, but=row))
             with self._database.transaction() as connection:
-                return parked.fire(connection, row, payload=payload)
+                return parked.fire(connection, row, payload=payload, headers=body.headers)
         before, behind = around(_parts(body))
         with self._database.transaction() as connection:
-            return parked.fire_with_results(connection, row, group=of, before=before, behind=behind)
+            return parked.fire_with_results(
+                connection, row, headers=body.headers, group=of, before=before, behind=behind
+            )
 
 
 def _awaited(row: Parked) -> Awaited | None:

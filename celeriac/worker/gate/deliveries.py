@@ -33,6 +33,7 @@ class Delivery:
 
     Attributes:
         dispatch: the dispatch count that its message was stamped with; None on a foreign message.
+        tag: the message tag; None on a foreign one, and on one that an older version sent.
         known: whether this worker knows its task.
         adopted: the row to write first, of a foreign message.
     """
@@ -42,6 +43,15 @@ class Delivery:
     dispatch: int | None
     known: bool
     adopted: NewJob | None = None
+    tag: Any = None
+
+    def is_of(self, claimed: Claimed) -> bool:
+        """Whether its message is the one that the row has now.
+
+        The count alone would take the message of a row that was rolled back or deleted for that of another
+        row of the same id.
+        """
+        return (self.dispatch, self.tag) == (claimed.dispatch_count, claimed.message_tag)
 
 
 def read(
@@ -63,12 +73,12 @@ def read(
 def _read(message: Any, tasks: Container[str], max_tries: int, signs: bool) -> Delivery | Unreadable:
     headers = message.headers if isinstance(message.headers, dict) else {}
     job, task, stamp = optional_id(headers.get("id")), headers.get("task"), headers.get(STAMP)
-    dispatch = stamp.get("dispatch") if isinstance(stamp, dict) else None
+    dispatch, tag = (stamp.get("dispatch"), stamp.get("tag")) if isinstance(stamp, dict) else (None, None)
     if job is not None and isinstance(dispatch, int):
         # A damaged copy of ours counts as an old one: its row has the true message. Where messages are
         # signed every copy does, for a signature does not cover the headers.
         old = signs or getattr(message, "damage", None) is not None
-        return Delivery(message, job, -1 if old else dispatch, task in tasks)
+        return Delivery(message, job, -1 if old else dispatch, task in tasks, tag=tag)
     if getattr(message, "damage", None) is not None:
         return unreadable(message, message.damage)
     if job is None:

@@ -265,7 +265,7 @@ class Turn:
         won = answer.won
         if failed := [job for job, claimed in won.items() if claimed.failed_before]:
             self._keep_apart(connection, sorted(claims.lost_often(connection, failed)), won)
-        if old := [d.job for d in known if d.job in won and d.dispatch != won[d.job].dispatch_count]:
+        if old := [d.job for d in known if d.job in won and not d.is_of(won[d.job])]:
             answer.rows = claims.messages(connection, old)
         if len(won) < len(known):
             claims.expire(connection, [d.job for d in known if d.job not in won])
@@ -393,4 +393,4 @@ def _is_exchange(reports: Sequence[AttemptReport], known: Sequence[Delivery]) ->
 def _deserves_a_look(known: Sequence[Delivery], won: Mapping[UUID, Claimed]) -> bool:
     if len(won) < len(known):
         return True
-    return any(won[d.job].failed_before or d.dispatch != won[d.job].dispatch_count for d in known)
+    return any(won[d.job].failed_before or not d.is_of(won[d.job]) for d in known)

@@ -1,0 +1,102 @@
+"""Rows whose ids are enqueued again: what they are, and a fresh start with another message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, Update, bindparam, case, null, select, update
+
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.writes.new_jobs import NewJob, message_columns, parameters
+from celeriac.ledger.writes.replay import ENDLESS
+
+#: States that a call with the job's key again ends.
+GIVEN_UP = frozenset({JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A row, as far as it matters to a job of the same id."""
+
+    id: UUID
+    job_type: str
+    state: JobState
+    parked: bool  # whether it waits for a message of its id
+    sent: bool  # whether its message was sent, or is about to be
+    parent_id: UUID | None
+    message_tag: int | None
+    payload: bytes
+    content_type: str
+    headers: dict[str, Any]
+
+
+def existing(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Existing]:
+    """The rows of ``ids``; those that have none are missing."""
+    dialect = connection.dialect.name
+    return {row.id: _existing(row) for row in connection.execute(_find(dialect), batch.ids(dialect, ids))}
+
+
+def _existing(row: Any) -> Existing:
+    state = JobState(row.state)
+    return Existing(
+        row.id,
+        row.job_type,
+        state,
+        state is JobState.PENDING and row.next_attempt_after == PARKED,
+        row.dispatched is not None,
+        row.parent_id,
+        row.message_tag,
+        bytes(row.payload),
+        row.content_type,
+        row.headers,
+    )
+
+
+def renew(connection: Connection, job: NewJob) -> bool:
+    """Set a failed or cancelled row back to pending with the message and the options of ``job``.
+
+    Its tries are fresh and its history stays, as after a replay; the dispatcher sends it when it is due.
+    False: the row is neither.
+    """
+    values = parameters(job.unsent()) | {"job": job.id}
+    return bool(connection.execute(_renew(), values).rowcount)
+
+
+@lru_cache
+def _find(dialect: str) -> Select[Any]:
+    c = JOBS.c
+    columns = (c.next_attempt_after, c.dispatched, c.parent_id, c.message_tag, c.payload)
+    return select(c.id, c.job_type, c.state, *columns, c.content_type, c.headers).where(
+        batch.among(dialect, c.id)
+    )
+
+
+@lru_cache
+def _renew() -> Update:
+    c = JOBS.c
+    changed = message_columns()
+    tries = changed["max_tries"]
+    for name in ("id", "idempotency_key", "queued", "dispatch_count"):
+        del changed[name]
+    return (
+        update(JOBS)
+        .where(c.id == bindparam("job", type_=c.id.type), c.state.in_(sorted(GIVEN_UP)))
+        .values(
+            changed
+            | {
+                "state": JobState.PENDING,
+                "max_tries": case((tries > ENDLESS - c.try_count, ENDLESS), else_=tries + c.try_count),
+                "tries_before": c.try_count,
+                "finished": null(),
+                "cancel_requested": null(),
+                "unknown_since": null(),
+            }
+        )
+    )
