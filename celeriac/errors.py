@@ -29,8 +29,32 @@ class SettingsError(CeleriacError):
         return "\n".join([f"{head}:", *(f"  - {problem}" for problem in self.problems)])
 
 
+class BadAddress(CeleriacError, ValueError):
+    """An address of Redis says something that would be ignored, or that no client understands."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class EnqueueError(CeleriacError):
     """A job was not accepted; nothing was written and nothing was sent."""
+
+
+class VersionsDoNotFit(EnqueueError):
+    """The libraries that speak to the broker cannot be used together: no message would ever leave."""
+
+    def __init__(self, kombu: str, redis: str, reason: str) -> None:
+        super().__init__(kombu, redis, reason)
+
+    def __str__(self) -> str:
+        kombu, redis, reason = self.args
+        return (
+            f"kombu {kombu} and redis-py {redis} do not fit together ({reason}): nothing could be sent; "
+            "run `pip install --upgrade 'kombu[redis]'`"
+        )
 
 
 class BadArgument(EnqueueError, ValueError):

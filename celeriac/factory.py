@@ -91,7 +91,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "beat_scheduler": "celeriac.schedules.scheduler:Scheduler",
         "beat_max_loop_interval": 1,
         "redbeat_redis_url": settings.schedules_store,
-        "redbeat_redis_options": redbeat_options(),
+        "redbeat_redis_options": redbeat_options(settings),
         "redbeat_lock_timeout": 6,  # seconds after which another beat leads when this one is gone
         "redbeat_key_prefix": "celeriac:redbeat:",
         "beat_schedule": static_schedule(settings.schedule_module),
@@ -107,14 +107,13 @@ def static_schedule(module: str) -> dict[str, Any]:
     return dict(importlib.import_module(module).SCHEDULE)
 
 
-def redbeat_options() -> dict[str, Any]:
+def redbeat_options(settings: Settings) -> dict[str, Any]:
     """Options of redbeat's Redis client; a beat fires without Redis rather than wait for it."""
+    over_network = {"socket_connect_timeout": 1.0, "socket_keepalive": True}
     return {
         "socket_timeout": 1.0,
-        "socket_connect_timeout": 1.0,
-        "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 1),  # a connection that was merely old
-    }
+    } | (over_network if settings.brokers[0].path is None else {})
 
 
 def transport_options(settings: Settings) -> dict[str, Any]:

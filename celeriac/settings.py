@@ -11,16 +11,15 @@ import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from celeriac import addresses
 from celeriac.errors import SettingsError
 
-_REDIS_SCHEMES = frozenset({"redis", "rediss", "redis+socket"})
 _DATABASES = frozenset({"postgresql", "sqlite"})
 
 
@@ -100,15 +99,18 @@ class Settings(BaseSettings):
             else value
         )
 
-    @field_validator("broker_url", "result_backend")
+    @field_validator("broker_url")
     @classmethod
-    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+    def _brokers(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            scheme = urlsplit(value.get_secret_value()).scheme
-            if scheme not in _REDIS_SCHEMES:
-                raise ValueError(
-                    f"wanted a redis://, rediss:// or redis+socket:// URL, found the scheme {scheme!r}"
-                )
+            addresses.parse_list(value.get_secret_value())
+        return value
+
+    @field_validator("result_backend")
+    @classmethod
+    def _result_store(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            addresses.parse(value.get_secret_value())
         return value
 
     @field_validator("database_url")
@@ -157,25 +159,30 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        """The broker's URL, with its password."""
+        """The broker's URL as kombu reads it, with its password; a list of them where several are named."""
         if self.broker_url is not None:
-            return self.broker_url.get_secret_value()
+            return addresses.for_broker(self.broker_url.get_secret_value())
         return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/0"
 
     @property
+    def brokers(self) -> tuple[addresses.Address, ...]:
+        """The broker's addresses: the one that is spoken to first, then those that stand by."""
+        return addresses.parse_list(self.broker)
+
+    @property
     def results(self) -> str:
-        """The result store's URL, with its password; the broker's server unless it is set."""
+        """The result store's URL, with its password; unless it is set, the (first) broker's server."""
         if self.result_backend is not None:
-            return self.result_backend.get_secret_value()
+            return addresses.parse(self.result_backend.get_secret_value()).for_results
         if self.broker_url is not None:
-            return self.broker
+            return self.brokers[0].for_results
         return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/1"
 
     @property
     def schedules_store(self) -> str:
-        """Where redbeat keeps its projection; the broker's server, another database when it is ours."""
+        """Where redbeat keeps its projection; the first broker's server, another database when it is ours."""
         if self.broker_url is not None:
-            return self.broker
+            return self.brokers[0].for_redbeat
         return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/2"
 
     @property

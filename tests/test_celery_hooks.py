@@ -76,6 +76,18 @@ HOOKS = [
     Hook(
         "kombu.connection:Connection.as_uri", "include_password, mask", "Flower's broker page names our class"
     ),
+    Hook("kombu.connection:Connection.__init__", "hostname, userid, password", "addresses are read by kombu"),
+    Hook("kombu.connection:Connection._init_params", "hostname", "the second broker of a list is kombu's"),
+    Hook(
+        "kombu.connection:Connection._ensure_connection",
+        "errback, max_retries",
+        "no producer ever asks the second broker of a list",
+    ),
+    Hook("kombu.connection:Connection._info", "resolve", "a pool cannot make connections of ours"),
+    Hook("kombu.connection:Connection.Pool", "limit", "a producer's connections are kombu's, not ours"),
+    Hook("kombu.connection:ConnectionPool.new", "", "a producer's connections are kombu's, not ours"),
+    Hook("kombu.connection:PooledConnection._pool", None, "a producer's connections are kombu's, not ours"),
+    Hook("kombu.transport.redis:Channel._get_client", "", "libraries that do not fit are found out too late"),
     Hook(
         "kombu.connection:Connection.ensure_connection",
         "*args, **kwargs",

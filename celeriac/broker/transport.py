@@ -12,21 +12,27 @@ import os
 import time
 from collections.abc import Sequence
 from queue import Empty
+from types import SimpleNamespace
 from typing import Any
 
 import kombu
+from kombu import connection as of_kombu
+from kombu.exceptions import VersionMismatch
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import ResponseError
 
+from celeriac import addresses
+from celeriac.errors import VersionsDoNotFit
 from celeriac.events import Event
 from celeriac.priorities import QUEUES, priority_of
 
 logger = logging.getLogger(__name__)
 
 _MOST = 200  # messages of one command
+_QUICK = 0.5  # seconds within which a producer may try the next address of its brokers
 
 #: What a body that cannot be understood is kept as.
 DAMAGED = "application/x-celeriac-damaged"
@@ -137,10 +143,12 @@ class Channel(redis.Channel):
         line = self._line
         try:
             line.lpush(queue, *texts)
-        except BaseException:  # an answer that was not read would be taken for the next one's
+        except BaseException as exc:  # an answer that was not read would be taken for the next one's
             self._line = None
             line.connection.disconnect()
             line.close()
+            if isinstance(exc, self.connection_errors) and self.connection:
+                self.connection.client.maybe_switch_next()  # this channel is closed where there is a next one
             raise
 
     def _create_client(self, asynchronous: bool = False) -> Any:
@@ -203,21 +211,81 @@ class Channel(redis.Channel):
 
 
 class Connection(kombu.Connection):
-    """A connection whose address names the broker, not the class that speaks to it: Flower reads it."""
+    """A connection of our transport, to whichever of its addresses answers."""
+
+    def __init__(self, hostname: Any = "localhost", *args: Any, **kwargs: Any) -> None:
+        require_versions()
+        if addresses.is_ours(hostname):
+            hostname = addresses.for_broker(hostname)
+        kombu.Connection.__init__(self, hostname, *args, **kwargs)
+
+    def _init_params(self, *args: Any, **params: Any) -> None:
+        # kombu takes the class from the scheme: of a socket, and of each address of a list but the first.
+        if params.get("transport") in addresses.SCHEMES:
+            params["transport"] = TRANSPORT
+        super()._init_params(*args, **params)
+
+    def _ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """As kombu's, which never looks at the next address for a producer, who has no time to try again."""
+        began = time.monotonic()
+        for left in reversed(range(len(self.alt) or 1)):
+            try:
+                return super()._ensure_connection(*args, **kwargs)
+            except Exception:
+                self.maybe_switch_next()
+                if not left or time.monotonic() - began > _QUICK:
+                    raise
+        raise AssertionError("no address was tried")
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Celery waits two seconds longer after each try; a worker must be back soon after its broker."""
         quick = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
         return super().ensure_connection(*args, **(quick | kwargs))
 
+    def Pool(self, limit: int | None = None, **kwargs: Any) -> Any:  # noqa: N802  # kombu's name for it
+        """A pool of connections of this kind: kombu's own would hand out its own."""
+        return ConnectionPool(self, limit, **kwargs)
+
     def as_uri(self, *args: Any, **kwargs: Any) -> str:
+        """Its address, which names the broker, not the class that speaks to it: Flower reads it."""
         uri: str = super().as_uri(*args, **kwargs)
-        return uri.replace(f"{Transport.__module__}:{Transport.__name__}", "redis", 1)
+        return uri.replace(TRANSPORT, "rediss" if self.ssl else "redis", 1)
+
+
+class PooledConnection(Connection, of_kombu.PooledConnection):
+    def __init__(self, pool: Any, **kwargs: Any) -> None:
+        self._pool = pool
+        super().__init__(**kwargs)
+
+
+class ConnectionPool(of_kombu.ConnectionPool):
+    def new(self) -> PooledConnection:
+        return PooledConnection(self, **dict(self.connection._info(resolve=False)))
 
 
 class Transport(redis.Transport):
     Channel = Channel
     one_at_a_time = False  # whether its server knows no BLMPOP, or must not be asked
+
+
+#: Its name for kombu.
+TRANSPORT = f"{Transport.__module__}:{Transport.__name__}"
+
+
+def require_versions() -> None:
+    """Refuse libraries with which every job would be written and no message ever leave.
+
+    Raises:
+        VersionsDoNotFit: kombu says that it cannot use this redis-py.
+    """
+    try:
+        redis.Channel._get_client(_NO_PREFIX)
+    except VersionMismatch as exc:
+        raise VersionsDoNotFit(kombu.__version__, redis.redis.__version__, str(exc)) from None
+
+
+#: What kombu looks at in a channel when it chooses its client.
+_NO_PREFIX = SimpleNamespace(global_keyprefix="")
 
 
 def _decoded(item: bytes, queue: str) -> Any:

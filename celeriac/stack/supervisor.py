@@ -109,7 +109,7 @@ class Stack:
             spec = services.valkey(self._data_dir)
             self._repoint()
             started = self._launch(spec)
-        self.urls["broker"] = maybe_sanitize_url(settings.broker)
+        self.urls["broker"] = ", ".join(maybe_sanitize_url(each.for_broker) for each in settings.brokers)
         return started
 
     def _repoint(self) -> None:

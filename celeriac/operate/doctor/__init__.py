@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac.display import safe
-from celeriac.errors import CeleriacError
+from celeriac.errors import CeleriacError, VersionsDoNotFit
 from celeriac.operate.doctor import beat, broker, database, ledger, schedules, settings, workers
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, status
 
@@ -41,6 +41,8 @@ def examine(app: Celeriac) -> list[Finding]:
 def _examined(app: Celeriac, area: Area, check: _Check) -> list[Finding]:
     try:
         return check(app)
+    except VersionsDoNotFit as exc:
+        return [fail(area, "versions", str(exc), remedy="pip install --upgrade 'kombu[redis]'")]
     except (SQLAlchemyError, CeleriacError) as exc:
         remedy = "see DATABASE_URL, and `celery -A app db upgrade`"
         return [fail(area, "ledger", f"the ledger cannot be asked: {reason(exc)}", remedy=remedy)]
