@@ -17,6 +17,7 @@ from celeriac.current import meant
 from celeriac.enqueue.arguments import check_text
 from celeriac.errors import BadArgument, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
+from celeriac.priorities import QUEUES
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -110,7 +111,7 @@ class Celeriac(Celery):
         """What Celery would answer with an error that names nothing."""
         queue = options.get("queue")
         if isinstance(queue, str) and queue not in self.amqp.queues:
-            known = ", ".join(self.amqp.queues)
+            known = ", ".join(QUEUES)
             raise BadArgument("queue", f"wanted one of {known}, found {queue!r}")
         if options.get("exchange"):
             raise BadArgument(

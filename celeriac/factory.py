@@ -16,7 +16,7 @@ from celeriac.broker import signing
 from celeriac.broker.sending import Broker
 from celeriac.ledger.connection.database import Database
 from celeriac.observe import traces
-from celeriac.priorities import QUEUES, Priority
+from celeriac.priorities import FOREIGN, QUEUES, Priority
 from celeriac.settings import Settings
 
 
@@ -63,7 +63,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_pool_acquire_timeout": 1.0,
         "broker_pool_limit": 100,  # at most; one of a producing thread is held while its row is written
         "imports": list(settings.task_modules),
-        "task_queues": [Queue(queue, routing_key=queue) for queue in QUEUES],
+        "task_queues": [Queue(queue, routing_key=queue) for queue in (*QUEUES, FOREIGN)],
         "task_default_queue": Priority.NORMAL.queue,
         "task_routes": ["celeriac.priorities:route"],
         "task_create_missing_queues": False,  # a typo would make a queue that nobody reads

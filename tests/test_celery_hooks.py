@@ -72,6 +72,8 @@ HOOKS = [
         "task_id, name, args, kwargs, countdown, eta, group_id, group_index, expires, retries",
         "arguments are not checked and secrets stand in the headers",
     ),
+    Hook("celery.app.amqp:AMQP.queues_cls", None, "nobody draws what apps send that know no ledger"),
+    Hook("celery.app.amqp:Queues.select", "include", "a worker with -Q draws nothing for adoption"),
     Hook("celery.app.amqp:AMQP.Connection", None, "Flower's broker page names our class as the broker"),
     Hook(
         "kombu.connection:Connection.as_uri", "include_password, mask", "Flower's broker page names our class"

@@ -27,7 +27,7 @@ from redis.exceptions import ResponseError
 from celeriac import addresses
 from celeriac.errors import VersionsDoNotFit
 from celeriac.events import Event
-from celeriac.priorities import QUEUES, priority_of
+from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES, priority_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +53,20 @@ class PriorityCycle(priority_cycle):
         self._owed = 0.0
 
     def update(self, it: Any) -> None:
-        super().update(sorted(it, key=_importance))
+        queues = sorted(it, key=_importance)
+        super().update([each for queue in queues for each in _lists(queue)])
 
     def consume(self, n: int) -> list[str]:
+        """All of them; ``n`` counts queues, of which one may have several lists."""
         self._owed += self.share
         if self._owed < 1:
-            return list(self.items[:n])
+            return list(self.items)
         self._owed -= 1
-        return list(reversed(self.items[:n]))
+        return list(reversed(self.items))
+
+
+def _lists(queue: str) -> tuple[str, ...]:
+    return FOREIGN_LISTS if queue == FOREIGN else (queue,)
 
 
 def _importance(queue: str) -> tuple[int, int]:

@@ -13,9 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery.app.amqp import AMQP as CeleryAMQP
+from celery.app.amqp import Queues as CeleryQueues
 from kombu.compression import compress
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
+from kombu.utils.functional import maybe_list
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
@@ -31,8 +33,8 @@ from celeriac.ledger.writes.acceptance import accept, accept_all
 from celeriac.ledger.writes.bulk_insert import first_of_each
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.replay import ENDLESS, replay
+from celeriac.priorities import FOREIGN, Priority, priority_of
 from celeriac.priorities import parse as parse_priority
-from celeriac.priorities import priority_of
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -44,10 +46,19 @@ _CALL = "celeriac_call"
 _LONGEST = 366 * 86_400
 
 
+class Queues(CeleryQueues):
+    """The queues of an app; who draws from the normal one draws for adoption, too."""
+
+    def select(self, include: Any) -> None:
+        chosen = maybe_list(include) or []
+        super().select([*chosen, FOREIGN] if Priority.NORMAL.queue in chosen else chosen)
+
+
 class AMQP(CeleryAMQP):
     """Celery's message factory, with the door at its end."""
 
     app: Celeriac
+    queues_cls = Queues
 
     @cached_property
     def Connection(self) -> Any:  # noqa: N802  # Celery's name for it

@@ -1,4 +1,4 @@
-"""Whether a task is unknown is judged by the row; what a message says of itself may be false."""
+"""What a turn believes of a message: whether its task is unknown, how old it is. The row decides."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class Gate:
     won: list[Any] = field(default_factory=list)
     dropped: list[Any] = field(default_factory=list)
     book: ClaimBook = field(default_factory=ClaimBook)
+    watermarks: Watermarks = field(default_factory=lambda: Watermarks(0.0))
 
     def __post_init__(self) -> None:
         with self.database.transaction() as connection:
@@ -56,7 +57,7 @@ class Gate:
             book=self.book,
             tasks={KNOWN},
             max_tries=1,
-            watermarks=Watermarks(10.0),
+            watermarks=self.watermarks,
             callbacks=TurnCallbacks(
                 hand_over=self.won.extend,
                 drop=self.dropped.extend,
@@ -75,14 +76,14 @@ class Gate:
             enqueue(connection, [job])
         return job.id
 
-    def arrives(self, job: UUID, *, saying: str) -> None:
-        """A delivery of ``job`` that says that its task is ``saying``."""
+    def arrives(self, job: UUID, *, saying: str, **stamp: Any) -> None:
+        """A delivery of ``job`` that says that its task is ``saying``; foreign without a ``dispatch``."""
         properties = {"body_encoding": "base64", "delivery_tag": new_id(), "delivery_info": {}}
         raw = {
             "body": base64.b64encode(b"[[], {}, {}]").decode(),
             "content-type": "application/json",
             "content-encoding": "utf-8",
-            "headers": {"id": str(job), "task": saying, STAMP: {"dispatch": 1}},
+            "headers": {"id": str(job), "task": saying, STAMP: stamp},
             "properties": properties,
         }
         message = Message(_decoded(json.dumps(raw).encode(), "normal"), channel=_channel)
@@ -106,7 +107,7 @@ def gate(database_url: str, request: pytest.FixtureRequest) -> Iterator[Gate]:
 
 def test_a_copy_that_names_an_unknown_task_does_not_postpone_its_row(gate: Gate) -> None:
     job = gate.row(KNOWN)
-    gate.arrives(job, saying=UNKNOWN)
+    gate.arrives(job, saying=UNKNOWN, dispatch=1)
     found = gate.found(job)
     assert (found.state, found.failure_info) == (JobState.RUNNING, None)
     (won,) = gate.won  # with the row's own message
@@ -115,7 +116,7 @@ def test_a_copy_that_names_an_unknown_task_does_not_postpone_its_row(gate: Gate)
 
 def test_a_row_of_an_unknown_task_waits_for_a_worker_that_knows_it(gate: Gate) -> None:
     job = gate.row(UNKNOWN)
-    gate.arrives(job, saying=UNKNOWN)
+    gate.arrives(job, saying=UNKNOWN, dispatch=1)
     assert (gate.found(job).state, gate.won, len(gate.dropped)) == (JobState.PENDING, [], 1)
 
 
@@ -123,7 +124,16 @@ def test_a_row_of_an_unknown_task_waits_for_a_worker_that_knows_it(gate: Gate) -
 def test_a_copy_that_names_a_known_task_does_not_fail_its_row(gate: Gate) -> None:
     """What was won under a false name is given back, uncounted."""
     job = gate.row(UNKNOWN)
-    gate.arrives(job, saying=KNOWN)
+    gate.arrives(job, saying=KNOWN, dispatch=1)
     found = gate.found(job)
     assert (found.state, found.try_count, gate.won, len(gate.dropped)) == (JobState.PENDING, 0, [], 1)
     assert job not in gate.book
+
+
+@pytest.mark.parametrize("gate", [False], ids=["unsigned"], indirect=True)
+def test_an_adopted_message_says_nothing_of_those_before_it(gate: Gate) -> None:
+    """Its row is dispatched when it is adopted: a backlog behind it would be taken for lost."""
+    gate.arrives(UUID(new_id()), saying=KNOWN)
+    assert (len(gate.won), gate.watermarks.reached("normal")) == (1, None)
+    gate.arrives(gate.row(KNOWN), saying=KNOWN, dispatch=1)
+    assert gate.watermarks.reached("normal") is not None

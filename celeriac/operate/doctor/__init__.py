@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac.display import safe
 from celeriac.errors import CeleriacError, VersionsDoNotFit
-from celeriac.operate.doctor import beat, broker, database, ledger, schedules, settings, workers
+from celeriac.operate.doctor import beat, broker, database, ledger, neighbours, schedules, settings, workers
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, status
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _Check = Callable[["Celeriac"], list[Finding]]
 _CHECKS: Sequence[tuple[Area, _Check]] = (
     (Area.SETTINGS, lambda app: settings.judge(settings.read(app))),
     (Area.BROKER, lambda app: broker.judge(broker.read(app))),
+    (Area.BROKER, lambda app: neighbours.judge(neighbours.read(app))),
     (Area.DATABASE, lambda app: database.judge(database.read(app))),
     (Area.WORKERS, lambda app: workers.judge(workers.read(app))),
     (Area.BEAT, lambda app: beat.judge(beat.read(app))),

@@ -27,7 +27,7 @@ from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes.outcomes import Failure, Outcome
-from celeriac.observe import probes
+from celeriac.observe import presence, probes
 from celeriac.observe.liveness import Pulse
 from celeriac.observe.probes import ProbeServer
 from celeriac.task import failures
@@ -140,6 +140,7 @@ class Consumer(CeleryConsumer):
                 Duty("reconcile", self.reconciler.compare, 5.0),
                 Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0),
                 Duty("strands", self.lost_messages_finder.sweep, 2.0),
+                Duty("presence", self._be_seen, 10.0),
                 Duty("prefetch", self._adapt_prefetch, _ADAPT),
             ],
             longest_rest=settings.worker_timeout / 4,
@@ -288,6 +289,15 @@ class Consumer(CeleryConsumer):
             self.reconciler.compare()
         self.rescuer.beat_written()
         self.pulse.asked_ledger()
+
+    def _be_seen(self) -> None:
+        """Let doctor see whose workers draw from this broker."""
+        try:
+            if not self.app.broker_state.resting:
+                with self.app.connection_or_acquire() as connection:
+                    presence.leave(connection.default_channel.client, self._worker_id, self.hostname)
+        except self.app.broker_errors:
+            return  # it is away, or an ACL does not allow it: nobody needs this but doctor
 
     def _adapt_prefetch(self) -> None:
         """Hold as many messages as the length of jobs asks for, unless the number is set."""

@@ -20,8 +20,8 @@ from celeriac.ledger.schema.models import NAME_LENGTH
 from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.quarantine import Unreadable
+from celeriac.priorities import FOREIGN, priority_of
 from celeriac.priorities import parse as parse_priority
-from celeriac.priorities import priority_of
 from celeriac.task.failures import clean
 
 
@@ -186,7 +186,7 @@ def _storable(headers: dict[str, Any]) -> dict[str, Any]:
 
 def _priority(value: Any, queue: str) -> int:
     try:
-        return priority_of(queue) if not value else parse_priority(value)
+        return priority_of(queue) if not value or queue == FOREIGN else parse_priority(value)
     except Exception:  # a foreign producer's numbers mean what they like
         return priority_of(queue)
 

@@ -268,7 +268,9 @@ class Turn:
     def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> list[Any]:
         """Hand over what was won; return the messages of what was not."""
         winners, dropped = [], [delivery.message for delivery in unknown]
-        self._watermarks.claimed(answer.won.values())
+        # Not by what was adopted: it is dispatched at this moment, however old its message is.
+        ours = (answer.won[d.job] for d in known if d.job in answer.won and not d.adopted)
+        self._watermarks.claimed(ours)
         self._meter.claimed(answer.won.values())
         for delivery in known:
             claimed = answer.won.get(delivery.job)
