@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from celery import current_app
 from kombu.utils.imports import symbol_by_name
 
+from celeriac.no_app import stand_in
+
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
@@ -23,3 +25,8 @@ def meant(app: Celeriac | None = None) -> Celeriac:
     if not hasattr(found, "database"):  # Celery's own, which stands in until an app is made
         found = symbol_by_name("app.celery:app")
     return found
+
+
+# Here, because whatever of the platform needs an app asks for it here. From now on, a task that is called
+# where no app was made is refused: Celery would make one up, and the job would have no row.
+stand_in()

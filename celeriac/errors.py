@@ -90,6 +90,19 @@ class PayloadTooLarge(EnqueueError, ValueError):
         )
 
 
+class NoAppMade(EnqueueError):
+    """A task was called in a process in which nobody made the app: there is no ledger for its job."""
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.args[0]} cannot be enqueued: no app was made in this process; let the package of the task"
+            " import it first: `from app.celery import app as celery_app` in its __init__.py"
+        )
+
+
 class UnknownTask(EnqueueError, LookupError):
     """No task of that name is registered with this app."""
 

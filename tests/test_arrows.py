@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The rooms of ``app``, each row above those that it may import from; a room may always import from itself.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "events", "tether"}),
-    frozenset({"addresses"}),
+    frozenset({"addresses", "no_app"}),
     frozenset({"settings", "wire", "certificates"}),
     frozenset({"pulse", "exposure", "signing", "tracing"}),
     frozenset({"probes"}),

@@ -101,6 +101,8 @@ HOOKS = [
         "task_id, result, request, store_result, state",
         "a test's job has no result in its row",
     ),
+    Hook("celery._state:default_app", None, "a job of a process without the app has no row"),
+    Hook("celery.app.base:Celery.set_default", "", "a job of a process without the app has no row"),
     Hook("celery.app.base:Celery._tasks", None, "the door does not find a task's own options"),
     Hook("celery.app.base:Celery.current_worker_task", None, "a retry cannot be told from a new job"),
     Hook(
