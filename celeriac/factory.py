@@ -16,6 +16,7 @@ from celeriac.broker import signing
 from celeriac.broker.sending import Broker
 from celeriac.ledger.connection.database import Database
 from celeriac.observe import traces
+from celeriac.operate import maintenance
 from celeriac.priorities import FOREIGN, QUEUES, Priority
 from celeriac.settings import Settings
 
@@ -46,6 +47,7 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
         patience=settings.enqueue_timeout * 0.8,
     )
     app.conf.update(configuration(settings))
+    maintenance.register(app)
     signing.set_up(app, settings)
     traces.set_up(app, settings)
     return app

@@ -35,7 +35,7 @@ ROWS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"job", "task", "control", "transactions", "retention"}),
-    frozenset({"listing", "adoption", "broker_lists", "presence"}),
+    frozenset({"listing", "adoption", "broker_lists", "maintenance", "presence"}),
     frozenset({"enqueue", "results", "dead_letters", "report", "overview"}),
     frozenset({"explain", "metrics"}),
     frozenset({"likeness"}),

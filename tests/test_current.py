@@ -16,10 +16,10 @@ from tests.workers import ROOT, environment
 
 _IN_A_THREAD = """
 from concurrent.futures import ThreadPoolExecutor
-from tasks.maintenance import prune
+from tasks.reports import daily
 from celeriac.operate.job import job
 with ThreadPoolExecutor(1) as thread:
-    id = thread.submit(lambda: prune.delay().id).result()
+    id = thread.submit(lambda: daily.delay().id).result()
     print(thread.submit(lambda: job(id).task).result())
 """
 _IN_A_FUNCTION = """
@@ -69,7 +69,7 @@ def printed(redis_url: str, database_url: str, tmp_path: Path) -> Callable[[str]
 
 
 def test_a_thread_that_did_not_import_the_app_enqueues_with_it(printed: Callable[[str], str]) -> None:
-    assert printed(_IN_A_THREAD) == "maintenance.prune\n"
+    assert printed(_IN_A_THREAD) == "reports.daily\n"
 
 
 @pytest.mark.parametrize("lines", [_IN_A_FUNCTION, _BESIDE_ANOTHER], ids=["none", "another"])

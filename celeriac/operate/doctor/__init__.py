@@ -12,7 +12,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac.display import safe
 from celeriac.errors import CeleriacError, VersionsDoNotFit
-from celeriac.operate.doctor import beat, broker, database, ledger, neighbours, schedules, settings, workers
+from celeriac.operate.doctor import (
+    beat,
+    broker,
+    database,
+    ledger,
+    neighbours,
+    retention,
+    schedules,
+    settings,
+    workers,
+)
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, status
 
 if TYPE_CHECKING:
@@ -30,6 +40,7 @@ _CHECKS: Sequence[tuple[Area, _Check]] = (
     (Area.WORKERS, lambda app: workers.judge(workers.read(app))),
     (Area.BEAT, lambda app: beat.judge(beat.read(app))),
     (Area.LEDGER, lambda app: ledger.judge(ledger.read(app))),
+    (Area.LEDGER, lambda app: retention.judge(retention.read(app))),
     (Area.SCHEDULES, lambda app: schedules.judge(schedules.read(app))),
 )
 
