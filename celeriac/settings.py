@@ -5,12 +5,15 @@ What Celery itself is told from these is decided in ``celeriac/factory.py``.
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import secrets
 import socket
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -18,8 +21,12 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from celeriac import addresses
+from celeriac.broker import certificates
 from celeriac.errors import SettingsError
 
+_PREFIX = "CELERIAC_"
+_PREFACE = "Value error, "  # of pydantic, before what a validator says
+_SIGNING = ("signing_key", "signing_certificate", "signing_cert_store")
 _DATABASES = frozenset({"postgresql", "sqlite"})
 
 
@@ -128,24 +135,23 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _pairs(self) -> Self:
+    def _together(self) -> Self:
+        if found := list(self._contradictions()):
+            raise ValueError("\n".join(found))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
         if self.heartbeat * 3 > self.worker_timeout:
-            raise ValueError(
+            yield (
                 "CELERIAC_HEARTBEAT must be at most a third of CELERIAC_WORKER_TIMEOUT, found "
                 f"{self.heartbeat:g} and {self.worker_timeout:g} seconds"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _signing(self) -> Self:
-        names = ("signing_key", "signing_certificate", "signing_cert_store")
-        missing = [f"CELERIAC_{name.upper()}" for name in names if getattr(self, name) is None]
+        missing = [_variable(name) for name in _SIGNING if getattr(self, name) is None]
         if missing and self.signs:
-            raise ValueError(
-                f"messages are signed with all of CELERIAC_SIGNING_KEY, CELERIAC_SIGNING_CERTIFICATE and "
+            yield (
+                "messages are signed with all of CELERIAC_SIGNING_KEY, CELERIAC_SIGNING_CERTIFICATE and "
                 f"CELERIAC_SIGNING_CERT_STORE or with none; missing: {', '.join(missing)}"
             )
-        return self
 
     @property
     def signs(self) -> bool:
@@ -272,17 +278,65 @@ def read_settings() -> Settings:
     Raises:
         SettingsError: with every problem at once.
     """
+    problems = _unknown(os.environ)
     try:
-        return Settings()  # type: ignore[call-arg]  # the environment gives them
+        settings = Settings()  # type: ignore[call-arg]  # the environment gives them
     except ValidationError as exc:
-        raise SettingsError([_problem(tuple(e["loc"]), e["msg"]) for e in exc.errors()]) from None
+        raise SettingsError([*problems, *_all_of(exc)]) from None
+    if problems or (settings.signs and (problems := certificates.problems(settings))):
+        raise SettingsError(problems)
+    return settings
+
+
+def _all_of(error: ValidationError) -> list[str]:
+    """Its problems, and those that pydantic does not look for while a field is wrong."""
+    found = [(tuple(each["loc"]), str(each["msg"])) for each in error.errors()]
+    bad = {_field(location) for location, _ in found if location}
+    lines = [(location, line) for location, text in found for line in text.removeprefix(_PREFACE).split("\n")]
+    problems = [_problem(location, line) for location, line in lines]
+    if bad:
+        default = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in bad}
+        problems += _problems_beside(default)
+    return problems
+
+
+def _problems_beside(replaced: dict[str, Any]) -> list[str]:
+    """What is wrong with the others, once the values of some fields are set aside."""
+    aside = [_variable(name) for name in replaced]
+    try:
+        settings = Settings(**replaced)
+    except ValidationError as exc:
+        lines = [line for each in exc.errors() for line in each["msg"].removeprefix(_PREFACE).split("\n")]
+        return [line for line in lines if not any(variable in line for variable in aside)]
+    return certificates.problems(settings) if settings.signs else []
+
+
+def _unknown(environment: Mapping[str, str]) -> list[str]:
+    known = [_variable(name) for name in Settings.model_fields]
+    names = sorted(name for name in environment if name.upper().startswith(_PREFIX))
+    return [_unknown_name(name, known) for name in names if name.upper() not in known]
+
+
+def _unknown_name(name: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name.upper(), known, n=1)
+    return f"{name}: there is no such setting{f'; did you mean {nearest[0]}?' if nearest else ''}"
+
+
+def _variable(field: str) -> str:
+    return str(Settings.model_fields[field].validation_alias or f"{_PREFIX}{field.upper()}")
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """The field that pydantic's location is about: its name, or its variable's."""
+    said = str(location[0]).upper()
+    return next(name for name in Settings.model_fields if said in (name.upper(), _variable(name)))
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
     name = ".".join(str(part) for part in location).upper()
     if name and name not in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "DATABASE_URL"):
         name = name if name.startswith("CELERIAC_") else f"CELERIAC_{name}"
-    text = message.removeprefix("Value error, ")
+    text = message.removeprefix(_PREFACE)
     return f"{name}: {text}" if name else text
 
 

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The rooms of ``app``, each row above those that it may import from; a room may always import from itself.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "events", "tether"}),
-    frozenset({"addresses", "no_app"}),
-    frozenset({"settings", "wire", "certificates"}),
+    frozenset({"addresses", "no_app", "certificates"}),
+    frozenset({"settings", "wire"}),
     frozenset({"pulse", "exposure", "signing", "tracing"}),
     frozenset({"probes"}),
     frozenset({"ledger"}),
