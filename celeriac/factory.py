@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from celeriac.application import Celeriac
-from celeriac.broker import signing
+from celeriac.broker import compression, signing
 from celeriac.broker.sending import Broker
 from celeriac.ledger.connection.database import Database
 from celeriac.observe import traces
@@ -123,6 +123,7 @@ def transport_options(settings: Settings) -> dict[str, Any]:
     return {
         "queue_order_strategy": "celeriac.broker.transport:PriorityCycle",
         "low_share": settings.low_share,
+        "unpack_limit": settings.payload_limit * compression.TIMES,
         "priority_steps": [0],  # each priority has a queue of its own
         "socket_timeout": 0.8,
         "socket_connect_timeout": 1.0,

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from celeriac import addresses
+from celeriac import addresses, private_files
 from celeriac.broker import certificates
 from celeriac.errors import SettingsError
 
@@ -92,12 +92,19 @@ class Settings(BaseSettings):
     # probes
     health_port: Annotated[int, Field(ge=1, le=65_535)] | None = None  # of /live and /ready; unset: none
     health_address: str = "127.0.0.1"  # on which they listen; 0.0.0.0 for an orchestrator's probes
+    # names with a dot under which they may be asked, as in an orchestrator's DNS; an address may be always
+    health_hosts: Annotated[tuple[str, ...], NoDecode] = ()
 
     # front ends
     flower_port: Annotated[int, Field(ge=0, le=65_535)] = 5555
     log_format: str = "text"  # text or json
 
-    @field_validator("task_modules", mode="before")
+    @field_validator("health_hosts")
+    @classmethod
+    def _lower(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.lower() for name in value)
+
+    @field_validator("task_modules", "health_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -241,7 +248,7 @@ class EmbeddedAddress:
 
     def write(self, path: Path, *, replace: bool = False) -> None:
         """Write the file whole or not at all; an existing one stays unless ``replace``."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # payloads are not for other users
+        private_files.make_directory(path.parent)  # payloads are not for other users
         draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         draft.touch(mode=0o600)
         draft.write_text(json.dumps({"port": self.port, "password": self.password}))

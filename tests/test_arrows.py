@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The rooms of ``app``, each row above those that it may import from; a room may always import from itself.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "events", "tether"}),
-    frozenset({"addresses", "no_app", "certificates"}),
+    frozenset({"addresses", "no_app", "certificates", "private", "compression"}),
     frozenset({"settings", "wire"}),
     frozenset({"pulse", "exposure", "signing", "tracing"}),
     frozenset({"probes"}),

@@ -657,7 +657,8 @@ def test_the_redis_channel_reads_with_our_method() -> None:
 def test_what_the_channel_is_told_is_known_to_it() -> None:
     told = set(transport_options(Settings(broker_url="redis://127.0.0.1:1/0")))
     of_the_connection = {"max_retries", "interval_start"}  # kombu.Connection's own policy
-    assert told - of_the_connection - {"low_share"} <= set(redis.Channel.from_transport_options)
+    ours = {"low_share", "unpack_limit"}
+    assert told - of_the_connection - ours <= set(redis.Channel.from_transport_options)
 
 
 def test_what_celery_is_told_is_known_to_it() -> None:

@@ -25,6 +25,7 @@ from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import ResponseError
 
 from celeriac import addresses
+from celeriac.broker import compression
 from celeriac.errors import VersionsDoNotFit
 from celeriac.events import Event
 from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES, priority_of
@@ -84,12 +85,18 @@ class Message(virtual.Message):
 
     damage: str | None = None
     raw: bytes = b""
+    body: Any
     errors: list[Any]
     delivery_tag: Any
 
     def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
         try:
-            super().__init__(payload, channel=channel, **kwargs)
+            packed, plain = _unmarked(payload)
+            super().__init__(plain, channel=channel, **kwargs)
+            if packed:
+                most = getattr(channel, "unpack_limit", Channel.unpack_limit)
+                self.body = compression.unpacked(self.body, packed, most=most)
+                self.headers, self._raw = payload["headers"], payload
         except Exception as exc:  # anybody can push anything into a queue
             properties = _known(payload)
             super().__init__(_stand_in(properties), channel=channel, **kwargs)
@@ -97,7 +104,7 @@ class Message(virtual.Message):
             self.headers = _headers(payload)
             if isinstance(payload, dict) and "damage" in payload:
                 self.damage = str(payload["damage"])
-        if self.errors:  # kombu keeps what it could not decompress for later
+        if self.errors:  # kombu keeps what it could not understand for later
             error = self.errors[0][1]
             self.damage, self.raw = f"{type(error).__name__}: {error}", _raw(payload)
             self.errors = []
@@ -128,12 +135,13 @@ class Channel(redis.Channel):
     ack_emulation = False
     do_restore = False
     low_share = 0.0
+    unpack_limit = 32_000_000  # bytes that a compressed body may unpack to
     _publisher: Any = None
     _line: Any = None  # a client with a connection of its own, which need not be checked out for each message
     _in_bulk = False  # whether the pending command is BLMPOP
     _line_of = 0  # its process: a fork must not write into its parent's connection
 
-    from_transport_options = (*redis.Channel.from_transport_options, "low_share")
+    from_transport_options = (*redis.Channel.from_transport_options, "low_share", "unpack_limit")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -303,6 +311,15 @@ def _decoded(item: bytes, queue: str) -> Any:
         found["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}  # where it was found
         return found
     return {"damage": "not a message", "raw": item, "queue": queue}
+
+
+def _unmarked(payload: Any) -> tuple[str | None, Any]:
+    """The compression of a message, and the message without it: kombu would unpack without a bound."""
+    headers = _headers(payload)
+    packed = headers.get("compression")
+    if not packed:
+        return None, payload
+    return packed, payload | {"headers": {key: headers[key] for key in headers if key != "compression"}}
 
 
 def _known(payload: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from kombu.utils.functional import maybe_list
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
-from celeriac.broker import sending, signing
+from celeriac.broker import compression, sending, signing
 from celeriac.broker.wire import STAMP
 from celeriac.enqueue import arguments, pending
 from celeriac.errors import BadArgument, PayloadTooLarge
@@ -274,6 +274,9 @@ class Door:
             raise BadArgument("arguments", f"cannot be written as {serializer}: {exc}") from exc
         payload = text.encode("utf-8") if isinstance(text, str) else text
         if options.get("compression"):
+            most = self._app.settings.payload_limit * compression.TIMES
+            if len(payload) > most:  # no worker would unpack it
+                raise PayloadTooLarge(headers["task"], len(payload), most)
             payload, headers["compression"] = _compressed(payload, options["compression"])
         limit = self._app.settings.payload_limit
         if len(payload) > limit:
@@ -300,10 +303,10 @@ def _writer_of(app: Celeriac, session: Any) -> pending.Writer | None:
 
 def _compressed(payload: bytes, method: str) -> tuple[bytes, str]:
     try:
-        body, content_type = compress(payload, method)
+        content_type = compression.content_type(method)
     except KeyError:
-        raise BadArgument("compression", f"wanted a method that kombu knows, found {method!r}") from None
-    return body, content_type
+        raise BadArgument("compression", f"wanted gzip, bzip2 or lzma, found {method!r}") from None
+    return compress(payload, content_type)[0], content_type
 
 
 def _chosen(options: Mapping[str, Any], task: Any, name: str, default: Any) -> Any:

@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, func, inspect, select, text
 from sqlalchemy.engine import make_url
 
+from celeriac import private_files
 from celeriac.errors import MigrationNeeded
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.models import Base
@@ -24,7 +25,7 @@ def upgrade(url: URL | str) -> str:
     """Migrate the database to the newest revision, which is returned. Safe to run from many at once."""
     target = make_url(url)
     if target.get_backend_name() == "sqlite" and target.database:
-        Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+        private_files.make_directory(Path(target.database).parent)
     database = Database(target, pool=1, patience=30)
     with database.transaction() as connection:
         if database.dialect == "postgresql":

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -19,6 +20,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from celeriac import private_files
 from celeriac.ledger.connection.watchdog import WATCHDOG
 
 #: Errors that say that the database cannot be reached now, and nothing of the statement.
@@ -217,6 +219,7 @@ def _create(database: Database) -> Engine:
         connect_args=_sqlite_arguments(database) if sqlite else _postgresql_arguments(database),
     )
     if sqlite:
+        private_files.make_file(Path(str(database.url.database)))  # its other files follow its mode
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
     patience = database._patience

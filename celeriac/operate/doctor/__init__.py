@@ -16,6 +16,7 @@ from celeriac.operate.doctor import (
     beat,
     broker,
     database,
+    files,
     ledger,
     neighbours,
     retention,
@@ -34,6 +35,7 @@ _Check = Callable[["Celeriac"], list[Finding]]
 
 _CHECKS: Sequence[tuple[Area, _Check]] = (
     (Area.SETTINGS, lambda app: settings.judge(settings.read(app))),
+    (Area.SETTINGS, lambda app: files.judge(files.read(app))),
     (Area.BROKER, lambda app: broker.judge(broker.read(app))),
     (Area.BROKER, lambda app: neighbours.judge(neighbours.read(app))),
     (Area.DATABASE, lambda app: database.judge(database.read(app))),
