@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Celery
 from celery import current_app as celery_app
 from kombu.exceptions import LimitExceeded, OperationalError
-from kombu.utils.imports import symbol_by_name
 from redis.exceptions import RedisError
 
 from celeriac.broker_state import BrokerState
-from celeriac.errors import BadArgument, UnknownTask
+from celeriac.errors import BadArgument, NoAppMade, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
 from celeriac.names import check_text
+from celeriac.no_app import stand_in
+from celeriac.priorities import QUEUES
 from celeriac.task.task_classes import refuse_coroutine
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Celeriac(Celery):
         """What Celery would answer with an error that names nothing."""
         queue = options.get("queue")
         if isinstance(queue, str) and queue not in self.amqp.queues:
-            known = ", ".join(self.amqp.queues)
+            known = ", ".join(QUEUES)
             raise BadArgument("queue", f"wanted one of {known}, found {queue!r}")
         if options.get("exchange"):
             raise BadArgument(
@@ -146,14 +147,19 @@ class Celeriac(Celery):
 
 
 def current_app(app: Celeriac | None = None) -> Celeriac:
-    """``app``; or else the current one, as Celery finds it; or else the one that ``celery -A app`` finds.
+    """``app``; or else the current one, as Celery finds it.
 
     Raises:
-        SettingsError: there was none yet, and its settings are wrong.
+        NoAppMade: this process has made none, or the current one is another Celery app.
     """
     if app is not None:
         return app
-    found: Celeriac = celery_app._get_current_object()
-    if not hasattr(found, "database"):  # Celery's own, which stands in until an app is made
-        found = symbol_by_name("app.celery:app")
+    found = celery_app._get_current_object()
+    if not isinstance(found, Celeriac):  # the one that stands in until an app is made, or somebody else's
+        raise NoAppMade()
     return found
+
+
+# From now on a task that is called where no app was made is refused: Celery would make up an app, and the job
+# would have no row. Here, because whatever of the platform needs an app asks for it here.
+stand_in()

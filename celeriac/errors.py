@@ -29,8 +29,32 @@ class SettingsError(CeleriacError):
         return "\n".join([f"{head}:", *(f"  - {problem}" for problem in self.problems)])
 
 
+class BadAddress(CeleriacError, ValueError):
+    """An address of Redis says something that would be ignored, or that no client understands."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class EnqueueError(CeleriacError):
     """A job was not accepted; nothing was written and nothing was sent."""
+
+
+class VersionsDoNotFit(EnqueueError):
+    """The libraries that speak to the broker cannot be used together: no message would ever leave."""
+
+    def __init__(self, kombu: str, redis: str, reason: str) -> None:
+        super().__init__(kombu, redis, reason)
+
+    def __str__(self) -> str:
+        kombu, redis, reason = self.args
+        return (
+            f"kombu {kombu} and redis-py {redis} do not fit together ({reason}): nothing could be sent; "
+            "run `pip install --upgrade 'kombu[redis]'`"
+        )
 
 
 class BadArgument(EnqueueError, ValueError):
@@ -63,6 +87,20 @@ class PayloadTooLarge(EnqueueError, ValueError):
         return (
             f"the arguments of {task} take {size:,} bytes, the limit is {limit:,}; "
             "send a reference to the data instead, or raise CELERIAC_PAYLOAD_LIMIT"
+        )
+
+
+class NoAppMade(EnqueueError):
+    """The ledger was asked for in a process in which nobody made an app: there is none."""
+
+    def __init__(self, task: str | None = None) -> None:
+        super().__init__(task)
+
+    def __str__(self) -> str:
+        what = f"{self.args[0]} cannot be enqueued: " if self.args[0] else ""
+        return (
+            f"{what}no app was made in this process; import the module that makes it first, in __init__.py of"
+            " the package that has the tasks: `from proj.celery import app as celery_app`"
         )
 
 

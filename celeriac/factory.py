@@ -12,11 +12,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from celeriac.application import Celeriac
-from celeriac.broker import signing
+from celeriac.broker import compression, signing
 from celeriac.broker_state import BrokerState
 from celeriac.ledger.connection.database import Database
 from celeriac.observe import traces
-from celeriac.priorities import QUEUES, Priority
+from celeriac.operate import maintenance
+from celeriac.priorities import FOREIGN, QUEUES, Priority
 from celeriac.settings import Settings
 
 #: Seconds that a statement of an operator's command or of a producer may take; a worker's may take less.
@@ -50,6 +51,7 @@ def build(settings: Settings, *, name: str = "app", set_as_current: bool = True)
         longest=_LONGEST_STATEMENT,
     )
     app.conf.update(configuration(settings))
+    maintenance.register(app)
     signing.set_up(app, settings)
     traces.set_up(app, settings)
     return app
@@ -67,7 +69,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_pool_acquire_timeout": 1.0,
         "broker_pool_limit": 100,  # at most; one of a producing thread is held while its row is written
         "imports": list(settings.task_modules),
-        "task_queues": [Queue(queue, routing_key=queue) for queue in QUEUES],
+        "task_queues": [Queue(queue, routing_key=queue) for queue in (*QUEUES, FOREIGN)],
         "task_default_queue": Priority.NORMAL.queue,
         "task_routes": ["celeriac.priorities:route"],
         "task_create_missing_queues": False,  # a typo would make a queue that nobody reads
@@ -96,7 +98,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "beat_scheduler": "celeriac.schedules.scheduler:Scheduler",
         "beat_max_loop_interval": 1,
         "redbeat_redis_url": settings.schedules_store,
-        "redbeat_redis_options": redbeat_options(),
+        "redbeat_redis_options": redbeat_options(settings),
         "redbeat_lock_timeout": 6,  # seconds after which another beat leads when this one is gone
         "redbeat_key_prefix": "celeriac:redbeat:",
         "beat_schedule": static_schedule(settings.schedule_module),
@@ -112,14 +114,13 @@ def static_schedule(module: str) -> dict[str, Any]:
     return dict(importlib.import_module(module).SCHEDULE)
 
 
-def redbeat_options() -> dict[str, Any]:
+def redbeat_options(settings: Settings) -> dict[str, Any]:
     """Options of redbeat's Redis client; a beat fires without Redis rather than wait for it."""
+    over_network = {"socket_connect_timeout": 1.0, "socket_keepalive": True}
     return {
         "socket_timeout": 1.0,
-        "socket_connect_timeout": 1.0,
-        "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 1),  # a connection that was merely old
-    }
+    } | (over_network if settings.brokers[0].path is None else {})
 
 
 def transport_options(settings: Settings) -> dict[str, Any]:
@@ -127,6 +128,7 @@ def transport_options(settings: Settings) -> dict[str, Any]:
     return {
         "queue_order_strategy": "celeriac.broker.transport:PriorityCycle",
         "low_share": settings.low_share,
+        "unpack_limit": settings.payload_limit * compression.TIMES,
         "priority_steps": [0],  # each priority has a queue of its own
         "socket_timeout": 0.8,
         "socket_connect_timeout": 1.0,

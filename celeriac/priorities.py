@@ -27,6 +27,12 @@ class Priority(IntEnum):
 #: The queues, most important first: the order in which a worker draws.
 QUEUES = tuple(level.queue for level in sorted(Priority, reverse=True))
 
+#: Celery's own default queue, to which apps send that do not know the ledger. What lies in it is adopted.
+FOREIGN = "celery"
+
+#: The lists of that queue: kombu has one for each of its steps of priority.
+FOREIGN_LISTS = (FOREIGN, *(f"{FOREIGN}\x06\x16{step}" for step in (3, 6, 9)))
+
 _BY_NAME = {level.queue: level for level in Priority}
 
 

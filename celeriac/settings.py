@@ -5,22 +5,28 @@ What Celery itself is told from these is decided in ``celeriac/factory.py``.
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import secrets
 import socket
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from celeriac import addresses, private_files
+from celeriac.broker import certificates
 from celeriac.errors import SettingsError
 
-_REDIS_SCHEMES = frozenset({"redis", "rediss", "redis+socket"})
+_PREFIX = "CELERIAC_"
+_PREFACE = "Value error, "  # of pydantic, before what a validator says
+_SIGNING = ("signing_key", "signing_certificate", "signing_cert_store")
 _DATABASES = frozenset({"postgresql", "sqlite"})
 
 
@@ -86,12 +92,19 @@ class Settings(BaseSettings):
     # probes
     health_port: Annotated[int, Field(ge=1, le=65_535)] | None = None  # of /live and /ready; unset: none
     health_address: str = "127.0.0.1"  # on which they listen; 0.0.0.0 for an orchestrator's probes
+    # names with a dot under which they may be asked, as in an orchestrator's DNS; an address may be always
+    health_hosts: Annotated[tuple[str, ...], NoDecode] = ()
 
     # front ends
     flower_port: Annotated[int, Field(ge=0, le=65_535)] = 5555
     log_format: str = "text"  # text or json
 
-    @field_validator("task_modules", mode="before")
+    @field_validator("health_hosts")
+    @classmethod
+    def _lower(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.lower() for name in value)
+
+    @field_validator("task_modules", "health_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -100,15 +113,18 @@ class Settings(BaseSettings):
             else value
         )
 
-    @field_validator("broker_url", "result_backend")
+    @field_validator("broker_url")
     @classmethod
-    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+    def _brokers(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            scheme = urlsplit(value.get_secret_value()).scheme
-            if scheme not in _REDIS_SCHEMES:
-                raise ValueError(
-                    f"wanted a redis://, rediss:// or redis+socket:// URL, found the scheme {scheme!r}"
-                )
+            addresses.parse_list(value.get_secret_value())
+        return value
+
+    @field_validator("result_backend")
+    @classmethod
+    def _result_store(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            addresses.parse(value.get_secret_value())
         return value
 
     @field_validator("database_url")
@@ -126,24 +142,23 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _pairs(self) -> Self:
+    def _together(self) -> Self:
+        if found := list(self._contradictions()):
+            raise ValueError("\n".join(found))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
         if self.heartbeat * 3 > self.worker_timeout:
-            raise ValueError(
+            yield (
                 "CELERIAC_HEARTBEAT must be at most a third of CELERIAC_WORKER_TIMEOUT, found "
                 f"{self.heartbeat:g} and {self.worker_timeout:g} seconds"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _signing(self) -> Self:
-        names = ("signing_key", "signing_certificate", "signing_cert_store")
-        missing = [f"CELERIAC_{name.upper()}" for name in names if getattr(self, name) is None]
+        missing = [_variable(name) for name in _SIGNING if getattr(self, name) is None]
         if missing and self.signs:
-            raise ValueError(
-                f"messages are signed with all of CELERIAC_SIGNING_KEY, CELERIAC_SIGNING_CERTIFICATE and "
+            yield (
+                "messages are signed with all of CELERIAC_SIGNING_KEY, CELERIAC_SIGNING_CERTIFICATE and "
                 f"CELERIAC_SIGNING_CERT_STORE or with none; missing: {', '.join(missing)}"
             )
-        return self
 
     @property
     def signs(self) -> bool:
@@ -157,25 +172,30 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        """The broker's URL, with its password."""
+        """The broker's URL as kombu reads it, with its password; a list of them where several are named."""
         if self.broker_url is not None:
-            return self.broker_url.get_secret_value()
+            return addresses.for_broker(self.broker_url.get_secret_value())
         return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/0"
 
     @property
+    def brokers(self) -> tuple[addresses.Address, ...]:
+        """The broker's addresses: the one that is spoken to first, then those that stand by."""
+        return addresses.parse_list(self.broker)
+
+    @property
     def results(self) -> str:
-        """The result store's URL, with its password; the broker's server unless it is set."""
+        """The result store's URL, with its password; unless it is set, the (first) broker's server."""
         if self.result_backend is not None:
-            return self.result_backend.get_secret_value()
+            return addresses.parse(self.result_backend.get_secret_value()).for_results
         if self.broker_url is not None:
-            return self.broker
+            return self.brokers[0].for_results
         return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/1"
 
     @property
     def schedules_store(self) -> str:
-        """Where redbeat keeps its projection; the broker's server, another database when it is ours."""
+        """Where redbeat keeps its projection; the first broker's server, another database when it is ours."""
         if self.broker_url is not None:
-            return self.broker
+            return self.brokers[0].for_redbeat
         return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/2"
 
     @property
@@ -228,7 +248,7 @@ class EmbeddedAddress:
 
     def write(self, path: Path, *, replace: bool = False) -> None:
         """Write the file whole or not at all; an existing one stays unless ``replace``."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # payloads are not for other users
+        private_files.make_directory(path.parent)  # payloads are not for other users
         draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         draft.touch(mode=0o600)
         draft.write_text(json.dumps({"port": self.port, "password": self.password}))
@@ -265,17 +285,65 @@ def read_settings() -> Settings:
     Raises:
         SettingsError: with every problem at once.
     """
+    problems = _unknown(os.environ)
     try:
-        return Settings()  # type: ignore[call-arg]  # the environment gives them
+        settings = Settings()  # type: ignore[call-arg]  # the environment gives them
     except ValidationError as exc:
-        raise SettingsError([_problem(tuple(e["loc"]), e["msg"]) for e in exc.errors()]) from None
+        raise SettingsError([*problems, *_all_of(exc)]) from None
+    if problems or (settings.signs and (problems := certificates.problems(settings))):
+        raise SettingsError(problems)
+    return settings
+
+
+def _all_of(error: ValidationError) -> list[str]:
+    """Its problems, and those that pydantic does not look for while a field is wrong."""
+    found = [(tuple(each["loc"]), str(each["msg"])) for each in error.errors()]
+    bad = {_field(location) for location, _ in found if location}
+    lines = [(location, line) for location, text in found for line in text.removeprefix(_PREFACE).split("\n")]
+    problems = [_problem(location, line) for location, line in lines]
+    if bad:
+        default = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in bad}
+        problems += _problems_beside(default)
+    return problems
+
+
+def _problems_beside(replaced: dict[str, Any]) -> list[str]:
+    """What is wrong with the others, once the values of some fields are set aside."""
+    aside = [_variable(name) for name in replaced]
+    try:
+        settings = Settings(**replaced)
+    except ValidationError as exc:
+        lines = [line for each in exc.errors() for line in each["msg"].removeprefix(_PREFACE).split("\n")]
+        return [line for line in lines if not any(variable in line for variable in aside)]
+    return certificates.problems(settings) if settings.signs else []
+
+
+def _unknown(environment: Mapping[str, str]) -> list[str]:
+    known = [_variable(name) for name in Settings.model_fields]
+    names = sorted(name for name in environment if name.upper().startswith(_PREFIX))
+    return [_unknown_name(name, known) for name in names if name.upper() not in known]
+
+
+def _unknown_name(name: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name.upper(), known, n=1)
+    return f"{name}: there is no such setting{f'; did you mean {nearest[0]}?' if nearest else ''}"
+
+
+def _variable(field: str) -> str:
+    return str(Settings.model_fields[field].validation_alias or f"{_PREFIX}{field.upper()}")
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """The field that pydantic's location is about: its name, or its variable's."""
+    said = str(location[0]).upper()
+    return next(name for name in Settings.model_fields if said in (name.upper(), _variable(name)))
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
     name = ".".join(str(part) for part in location).upper()
     if name and name not in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "DATABASE_URL"):
         name = name if name.startswith("CELERIAC_") else f"CELERIAC_{name}"
-    text = message.removeprefix("Value error, ")
+    text = message.removeprefix(_PREFACE)
     return f"{name}: {text}" if name else text
 
 

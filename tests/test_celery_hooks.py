@@ -73,10 +73,24 @@ HOOKS = [
         "task_id, name, args, kwargs, countdown, eta, group_id, group_index, expires, retries",
         "arguments are not checked and secrets stand in the headers",
     ),
+    Hook("celery.app.amqp:AMQP.queues_cls", None, "nobody draws what apps send that know no ledger"),
+    Hook("celery.app.amqp:Queues.select", "include", "a worker with -Q draws nothing for adoption"),
     Hook("celery.app.amqp:AMQP.Connection", None, "Flower's broker page names our class as the broker"),
     Hook(
         "kombu.connection:Connection.as_uri", "include_password, mask", "Flower's broker page names our class"
     ),
+    Hook("kombu.connection:Connection.__init__", "hostname, userid, password", "addresses are read by kombu"),
+    Hook("kombu.connection:Connection._init_params", "hostname", "the second broker of a list is kombu's"),
+    Hook(
+        "kombu.connection:Connection._ensure_connection",
+        "errback, max_retries",
+        "no producer ever asks the second broker of a list",
+    ),
+    Hook("kombu.connection:Connection._info", "resolve", "a pool cannot make connections of ours"),
+    Hook("kombu.connection:Connection.Pool", "limit", "a producer's connections are kombu's, not ours"),
+    Hook("kombu.connection:ConnectionPool.new", "", "a producer's connections are kombu's, not ours"),
+    Hook("kombu.connection:PooledConnection._pool", None, "a producer's connections are kombu's, not ours"),
+    Hook("kombu.transport.redis:Channel._get_client", "", "libraries that do not fit are found out too late"),
     Hook(
         "kombu.connection:Connection.ensure_connection",
         "*args, **kwargs",
@@ -88,6 +102,8 @@ HOOKS = [
         "task_id, result, request, store_result, state",
         "a test's job has no result in its row",
     ),
+    Hook("celery._state:default_app", None, "a job of a process without the app has no row"),
+    Hook("celery.app.base:Celery.set_default", "", "a job of a process without the app has no row"),
     Hook("celery.app.base:Celery._tasks", None, "the door does not find a task's own options"),
     Hook("celery.app.base:Celery.current_worker_task", None, "a retry cannot be told from a new job"),
     Hook(
@@ -737,7 +753,8 @@ def test_the_redis_channel_reads_with_our_method() -> None:
 def test_what_the_channel_is_told_is_known_to_it() -> None:
     told = set(transport_options(Settings(broker_url="redis://127.0.0.1:1/0")))
     of_the_connection = {"max_retries", "interval_start"}  # kombu.Connection's own policy
-    assert told - of_the_connection - {"low_share"} <= set(redis.Channel.from_transport_options)
+    ours = {"low_share", "unpack_limit"}
+    assert told - of_the_connection - ours <= set(redis.Channel.from_transport_options)
 
 
 def test_what_celery_is_told_is_known_to_it() -> None:

@@ -22,9 +22,12 @@ JOB = "0192d3a4-0000-7000-8000-000000000001"
 EXAMPLES: list[CeleriacError] = [
     errors.CeleriacError("something of ours"),
     errors.SettingsError(["DATABASE_URL: wanted a database URL", "CELERIAC_MAX_TRIES: wanted at least 1"]),
+    errors.BadAddress("wanted the number of a database, found 'x'"),
     errors.EnqueueError("not accepted"),
+    errors.VersionsDoNotFit("5.7.0", "5.0.3", "Redis transport requires redis-py versions 6.1.0 or later"),
     errors.BadArgument("args[0]['to']", "set is not JSON"),
     errors.PayloadTooLarge("mail.send", 1_234_567, 1_000_000),
+    errors.NoAppMade("mail.send"),
     errors.UnknownTask("mail.sent", "mail.send"),
     errors.UnknownTask("mail.sent"),
     errors.LedgerUnavailable("connection refused"),
@@ -156,7 +159,9 @@ def test_a_refusal_is_told_from_an_uncertainty() -> None:
         errors.EnqueueError,
         errors.BadArgument,
         errors.PayloadTooLarge,
+        errors.NoAppMade,
         errors.UnknownTask,
         errors.LedgerUnavailable,
         errors.LedgerUnfit,
+        errors.VersionsDoNotFit,
     }

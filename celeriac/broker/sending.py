@@ -91,6 +91,7 @@ def _sent(
             except Exception:
                 if time.monotonic() - began > _QUICK:
                     raise
+                producer.revive(producer.connection)  # which may speak to the next broker of a list by now
                 push(producer)  # its connection was merely old
         broker.worked()
         return True

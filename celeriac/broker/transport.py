@@ -13,21 +13,28 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty
+from types import SimpleNamespace
 from typing import Any
 
 import kombu
+from kombu import connection as of_kombu
+from kombu.exceptions import VersionMismatch
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import NoPermissionError, ResponseError
 
+from celeriac import addresses
+from celeriac.broker import compression
+from celeriac.errors import VersionsDoNotFit
 from celeriac.events import Event
-from celeriac.priorities import QUEUES, priority_of
+from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES, priority_of
 
 logger = logging.getLogger(__name__)
 
 _MOST = 200  # messages of one command
+_QUICK = 0.5  # seconds within which a producer may try the next address of its brokers
 
 #: What a body that cannot be understood is kept as.
 DAMAGED = "application/x-celeriac-damaged"
@@ -48,14 +55,20 @@ class PriorityCycle(priority_cycle):
         self._owed = 0.0
 
     def update(self, it: Any) -> None:
-        super().update(sorted(it, key=_importance))
+        queues = sorted(it, key=_importance)
+        super().update([each for queue in queues for each in _lists(queue)])
 
     def consume(self, n: int) -> list[str]:
+        """All of them; ``n`` counts queues, of which one may have several lists."""
         self._owed += self.share
         if self._owed < 1:
-            return list(self.items[:n])
+            return list(self.items)
         self._owed -= 1
-        return list(reversed(self.items[:n]))
+        return list(reversed(self.items))
+
+
+def _lists(queue: str) -> tuple[str, ...]:
+    return FOREIGN_LISTS if queue == FOREIGN else (queue,)
 
 
 def _importance(queue: str) -> tuple[int, int]:
@@ -73,12 +86,18 @@ class Message(virtual.Message):
 
     damage: str | None = None
     raw: bytes = b""
+    body: Any
     errors: list[Any]
     delivery_tag: Any
 
     def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
         try:
-            super().__init__(payload, channel=channel, **kwargs)
+            packed, plain = _unmarked(payload)
+            super().__init__(plain, channel=channel, **kwargs)
+            if packed:
+                most = getattr(channel, "unpack_limit", Channel.unpack_limit)
+                self.body = compression.unpacked(self.body, packed, most=most)
+                self.headers, self._raw = payload["headers"], payload
         except Exception as exc:  # anybody can push anything into a queue
             properties = _known(payload)
             super().__init__(_stand_in(properties), channel=channel, **kwargs)
@@ -86,7 +105,7 @@ class Message(virtual.Message):
             self.headers = _headers(payload)
             if isinstance(payload, dict) and "damage" in payload:
                 self.damage = str(payload["damage"])
-        if self.errors:  # kombu keeps what it could not decompress for later
+        if self.errors:  # kombu keeps what it could not understand for later
             error = self.errors[0][1]
             self.damage, self.raw = f"{type(error).__name__}: {error}", _raw(payload)
             self.errors = []
@@ -117,12 +136,13 @@ class Channel(redis.Channel):
     ack_emulation = False
     do_restore = False
     low_share = 0.0
+    unpack_limit = 32_000_000  # bytes that a compressed body may unpack to
     _publisher: Any = None
     _line: Any = None  # a client with a connection of its own, which need not be checked out for each message
     _in_bulk = False  # whether the pending command is BLMPOP
     _line_of = 0  # its process: a fork must not write into its parent's connection
 
-    from_transport_options = (*redis.Channel.from_transport_options, "low_share")
+    from_transport_options = (*redis.Channel.from_transport_options, "low_share", "unpack_limit")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -147,10 +167,12 @@ class Channel(redis.Channel):
         line = self._line
         try:
             line.lpush(queue, *texts)
-        except BaseException:  # an answer that was not read would be taken for the next one's
+        except BaseException as exc:  # an answer that was not read would be taken for the next one's
             self._line = None
             line.connection.disconnect()
             line.close()
+            if isinstance(exc, self.connection_errors) and self.connection:
+                self.connection.client.maybe_switch_next()  # this channel is closed where there is a next one
             raise
 
     def queue_purge(self, queue: str, **kwargs: Any) -> int:
@@ -222,7 +244,31 @@ class Channel(redis.Channel):
 
 
 class Connection(kombu.Connection):
-    """A connection whose address names the broker, not the class that speaks to it: Flower reads it."""
+    """A connection of our transport, to whichever of its addresses answers."""
+
+    def __init__(self, hostname: Any = "localhost", *args: Any, **kwargs: Any) -> None:
+        require_versions()
+        if addresses.is_ours(hostname):
+            hostname = addresses.for_broker(hostname)
+        kombu.Connection.__init__(self, hostname, *args, **kwargs)
+
+    def _init_params(self, *args: Any, **params: Any) -> None:
+        # kombu takes the class from the scheme: of a socket, and of each address of a list but the first.
+        if params.get("transport") in addresses.SCHEMES:
+            params["transport"] = TRANSPORT
+        super()._init_params(*args, **params)
+
+    def _ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """As kombu's, which never looks at the next address for a producer, who has no time to try again."""
+        began = time.monotonic()
+        for left in reversed(range(len(self.alt) or 1)):
+            try:
+                return super()._ensure_connection(*args, **kwargs)
+            except Exception:
+                self.maybe_switch_next()
+                if not left or time.monotonic() - began > _QUICK:
+                    raise
+        raise AssertionError("no address was tried")
 
     #: Lets so many seconds pass between two tries; None: it sleeps.
     wait: Callable[[float], None] | None = None
@@ -248,9 +294,25 @@ class Connection(kombu.Connection):
 
         return failed
 
+    def Pool(self, limit: int | None = None, **kwargs: Any) -> Any:  # noqa: N802  # kombu's name for it
+        """A pool of connections of this kind: kombu's own would hand out its own."""
+        return ConnectionPool(self, limit, **kwargs)
+
     def as_uri(self, *args: Any, **kwargs: Any) -> str:
+        """Its address, which names the broker, not the class that speaks to it: Flower reads it."""
         uri: str = super().as_uri(*args, **kwargs)
-        return uri.replace(f"{Transport.__module__}:{Transport.__name__}", "redis", 1)
+        return uri.replace(TRANSPORT, "rediss" if self.ssl else "redis", 1)
+
+
+class PooledConnection(Connection, of_kombu.PooledConnection):
+    def __init__(self, pool: Any, **kwargs: Any) -> None:
+        self._pool = pool
+        super().__init__(**kwargs)
+
+
+class ConnectionPool(of_kombu.ConnectionPool):
+    def new(self) -> PooledConnection:
+        return PooledConnection(self, **dict(self.connection._info(resolve=False)))
 
 
 class Transport(redis.Transport):
@@ -286,6 +348,26 @@ def _is_no_bulk(error: BaseException) -> bool:
     return not (code.isalpha() and code.isupper())
 
 
+#: Its name for kombu.
+TRANSPORT = f"{Transport.__module__}:{Transport.__name__}"
+
+
+def require_versions() -> None:
+    """Refuse libraries with which every job would be written and no message ever leave.
+
+    Raises:
+        VersionsDoNotFit: kombu says that it cannot use this redis-py.
+    """
+    try:
+        redis.Channel._get_client(_NO_PREFIX)
+    except VersionMismatch as exc:
+        raise VersionsDoNotFit(kombu.__version__, redis.redis.__version__, str(exc)) from None
+
+
+#: What kombu looks at in a channel when it chooses its client.
+_NO_PREFIX = SimpleNamespace(global_keyprefix="")
+
+
 def _decoded(item: bytes, queue: str) -> Any:
     try:
         found = loads(bytes_to_str(item))
@@ -295,6 +377,15 @@ def _decoded(item: bytes, queue: str) -> Any:
         found["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}  # where it was found
         return found
     return {"damage": "not a message", "raw": item, "queue": queue}
+
+
+def _unmarked(payload: Any) -> tuple[str | None, Any]:
+    """The compression of a message, and the message without it: kombu would unpack without a bound."""
+    headers = _headers(payload)
+    packed = headers.get("compression")
+    if not packed:
+        return None, payload
+    return packed, payload | {"headers": {key: headers[key] for key in headers if key != "compression"}}
 
 
 def _known(payload: Any) -> dict[str, Any]:

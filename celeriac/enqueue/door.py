@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery.app.amqp import AMQP as CeleryAMQP
+from celery.app.amqp import Queues as CeleryQueues
 from kombu.compression import compress
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
+from kombu.utils.functional import maybe_list
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
 from celeriac import names
-from celeriac.broker import sending, signing
+from celeriac.broker import compression, sending, signing
 from celeriac.broker.wire import STAMP
 from celeriac.enqueue import arguments, message_properties, pending, successors, time_limits
 from celeriac.enqueue.depth import check_depth
@@ -41,8 +43,8 @@ from celeriac.ledger.writes.bulk_insert import first_of_each
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.names import NAME_LENGTH
+from celeriac.priorities import FOREIGN, Priority, priority_of
 from celeriac.priorities import parse as parse_priority
-from celeriac.priorities import priority_of
 from celeriac.task import failures
 
 if TYPE_CHECKING:
@@ -57,10 +59,19 @@ _CALL = "celeriac_call"
 LONGEST_PAST = 60 * 366 * 86_400.0
 
 
+class Queues(CeleryQueues):
+    """The queues of an app; who draws from the normal one draws for adoption, too."""
+
+    def select(self, include: Any) -> None:
+        chosen = maybe_list(include) or []
+        super().select([*chosen, FOREIGN] if Priority.NORMAL.queue in chosen else chosen)
+
+
 class AMQP(CeleryAMQP):
     """Celery's message factory, with the door at its end."""
 
     app: Celeriac
+    queues_cls = Queues
 
     @cached_property
     def Connection(self) -> Any:  # noqa: N802  # Celery's name for it
@@ -317,6 +328,9 @@ class Door:
             raise BadArgument("arguments", f"cannot be written as {serializer}: {exc}") from exc
         payload = text.encode("utf-8") if isinstance(text, str) else text
         if options.get("compression"):
+            most = self._app.settings.payload_limit * compression.TIMES
+            if len(payload) > most:  # no worker would unpack it
+                raise PayloadTooLarge(headers["task"], len(payload), most)
             payload, headers["compression"] = _compressed(payload, options["compression"])
         limit = self._app.settings.payload_limit
         if len(payload) > limit:
@@ -343,10 +357,10 @@ def _writer_of(app: Celeriac, session: Any) -> pending.Writer | None:
 
 def _compressed(payload: bytes, method: str) -> tuple[bytes, str]:
     try:
-        body, content_type = compress(payload, method)
+        content_type = compression.content_type(method)
     except KeyError:
-        raise BadArgument("compression", f"wanted a method that kombu knows, found {method!r}") from None
-    return body, content_type
+        raise BadArgument("compression", f"wanted gzip, bzip2 or lzma, found {method!r}") from None
+    return compress(payload, content_type)[0], content_type
 
 
 def _chosen(options: Mapping[str, Any], task: Any, name: str, default: Any) -> Any:

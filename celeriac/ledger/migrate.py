@@ -20,6 +20,7 @@ from sqlalchemy import URL, Connection, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
+from celeriac import private_files
 from celeriac.errors import LedgerTooNew, MigrationBlocked
 from celeriac.ledger import online
 from celeriac.ledger.connection.database import Database
@@ -32,7 +33,7 @@ _LOCK = 5_320_640_517
 _PATIENCE = 600.0  # seconds in which a lock must be had
 _PAUSE = 1.0  # seconds between two attempts, in which the others pass
 
-AttemptReport = Callable[[str], object]
+Tell = Callable[[str], object]
 
 
 def upgrade(
@@ -40,7 +41,7 @@ def upgrade(
     *,
     post: bool = False,
     revisions: Revisions = OURS,
-    told: AttemptReport = lambda sentence: None,
+    told: Tell = lambda sentence: None,
     patience: float = _PATIENCE,
 ) -> str:
     """Migrate the database to what this version wants; return its revision. Safe to run from many at once.
@@ -67,7 +68,7 @@ def downgrade(
     url: URL | str,
     *,
     revisions: Revisions = OURS,
-    told: AttemptReport = lambda sentence: None,
+    told: Tell = lambda sentence: None,
     patience: float = _PATIENCE,
 ) -> str | None:
     """Take back the newest migration; return the revision that is left, None when nothing is.
@@ -134,12 +135,12 @@ def _migrate(
     url: URL | str,
     move: Callable[[Config, str | None], None],
     revisions: Revisions,
-    told: AttemptReport,
+    told: Tell,
     patience: float,
 ) -> str | None:
     target = make_url(url)
     if target.get_backend_name() == "sqlite" and target.database:
-        Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+        private_files.make_directory(Path(target.database).parent)
     with closing(Database(target, pool=2, patience=30)) as database:
         one = _in_one_transaction if database.dialect == "sqlite" else _one_by_one
         return one(database, move, revisions, told, patience)
@@ -157,7 +158,7 @@ def _one_by_one(
     database: Database,
     move: Callable[[Config, str | None], None],
     revisions: Revisions,
-    told: AttemptReport,
+    told: Tell,
     patience: float,
 ) -> str | None:
     with _alone(database, told):
@@ -187,7 +188,7 @@ def _known(connection: Connection, revisions: Revisions) -> str | None:
 
 
 @contextmanager
-def _alone(database: Database, told: AttemptReport) -> Iterator[None]:
+def _alone(database: Database, told: Tell) -> Iterator[None]:
     """Keep other migrations out.
 
     By a transaction that holds no snapshot: a concurrent index waits until every older snapshot is gone. So

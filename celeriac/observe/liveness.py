@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from celeriac import private_files
 from celeriac.events import Event
 from celeriac.settings import Settings
 
@@ -177,7 +178,7 @@ def _exists(pid: int) -> bool:
 
 
 def _write(file: Path, vitals: Vitals) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_files.make_directory(file.parent)
     draft = file.with_suffix(".new")
     draft.write_text(json.dumps(asdict(vitals)))
     draft.replace(file)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
+from collections.abc import Container
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import cast
+from ipaddress import ip_address
+from typing import Any, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -17,18 +21,34 @@ from celeriac.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+#: Connections at a time; who connects beyond it takes the place of the oldest.
+MOST = 16
+
 
 class ProbeServer(ThreadingHTTPServer):
-    """Listens as soon as it is made, answers once it is started."""
+    """Listens as soon as it is made, answers once it is started.
+
+    Args:
+        hosts: names with a dot under which it may be asked, beside this machine's own.
+    """
 
     daemon_threads = True
 
     def __init__(
-        self, address: str, port: int, pulse: Pulse, *, meter: CollectorRegistry | None = None
+        self,
+        address: str,
+        port: int,
+        pulse: Pulse,
+        *,
+        meter: CollectorRegistry | None = None,
+        hosts: Container[str] = (),
     ) -> None:
         super().__init__((address, port), _Handler)
         self.pulse = pulse
         self.meter = meter
+        self._hosts = hosts
+        self._open: list[socket.socket] = []  # the oldest first
+        self._lock = threading.Lock()
 
     def start(self) -> None:
         threading.Thread(target=self.serve_forever, name="probes", daemon=True).start()
@@ -36,6 +56,29 @@ class ProbeServer(ThreadingHTTPServer):
     def stop(self) -> None:
         self.shutdown()
         self.server_close()
+
+    def knows(self, host: str | None) -> bool:
+        """Whether a request may name ``host``: a page that somebody browses must not read this.
+
+        Such a page has a name of its own, with a dot, that was made to lead here. An address or a plain name
+        cannot be one. Who says nothing is no browser.
+        """
+        name = _name(host or "")
+        return not name or "." not in name or _is_address(name) or name in self._hosts or name == _ours()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open.append(request)
+            surplus = self._open.pop(0) if len(self._open) > MOST else None
+        if surplus is not None:
+            with suppress(OSError):  # it has ended by itself
+                surplus.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock, suppress(ValueError):  # it was pushed out
+            self._open.remove(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing: who asked has hung up."""
@@ -50,7 +93,9 @@ def serve(settings: Settings, pulse: Pulse, *, meter: CollectorRegistry | None =
     if settings.health_port is None:
         return None
     try:
-        server = ProbeServer(settings.health_address, settings.health_port, pulse, meter=meter)
+        server = ProbeServer(
+            settings.health_address, settings.health_port, pulse, meter=meter, hosts=settings.health_hosts
+        )
     except OSError as exc:
         logger.error(Event.NO_PROBES, {"port": settings.health_port, "error": exc})
         return None
@@ -63,6 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         server = cast(ProbeServer, self.server)
+        if not server.knows(self.headers.get("Host")):
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "name this host in CELERIAC_HEALTH_HOSTS")
+            return
         if self.path == "/metrics" and server.meter is not None:
             self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(server.meter))
             return
@@ -84,3 +132,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: a probe every few seconds is no news."""
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port.
+
+    >>> _name("Worker-1:8080"), _name("[::1]:8080"), _name("127.0.0.1")
+    ('worker-1', '::1', '127.0.0.1')
+    """
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower().rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _ours() -> str:
+    return socket.gethostname().lower()

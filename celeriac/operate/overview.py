@@ -15,6 +15,8 @@ from celeriac.ledger.reads.queue_counts import Depth
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import RunningAttempt, WorkerSeen
+from celeriac.operate import broker_lists
+from celeriac.operate.broker_lists import Undrawn
 from celeriac.priorities import QUEUES
 
 if TYPE_CHECKING:
@@ -176,6 +178,16 @@ def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str
             return {name: int(channel._size(name)) for name in names}
     except platform.broker_errors:
         return {}
+
+
+def undrawn(*, app: Celeriac | None = None) -> list[Undrawn]:
+    """Lists with messages in the broker that nobody draws from; none when it cannot be asked."""
+    platform = current_app(app)
+    drawn = {queue for worker in live_workers(app=platform) for queue in worker.queues}
+    try:
+        return broker_lists.undrawn(platform, drawn=drawn)
+    except platform.broker_errors:
+        return []
 
 
 def _living(app: Celeriac, connection: Any) -> list[WorkerSeen]:

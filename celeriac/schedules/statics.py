@@ -13,6 +13,7 @@ from celery.schedules import crontab, schedule
 from celeriac.errors import InvalidSchedule
 from celeriac.events import Event
 from celeriac.ledger.writes import schedule_rows as ledger
+from celeriac.operate.maintenance import with_ours
 from celeriac.schedules.proposal import OF_ITS_JOBS, Proposal, of_its_jobs
 from celeriac.schedules.registry import put
 
@@ -47,7 +48,7 @@ def sync(app: Celeriac) -> None:
     What was disabled stays disabled; what is not there any more is retired. An entry that cannot work is
     logged, and its row, if there is one, goes on as it was.
     """
-    entries = dict(app.conf.beat_schedule or {})
+    entries = with_ours(app.conf.beat_schedule or {})
     with app.database.transaction() as connection:
         for name in sorted(entries, key=str):
             try:

@@ -23,6 +23,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from celeriac import private_files
 from celeriac.errors import EmbeddedServerError
 from celeriac.settings import EmbeddedAddress, free_port
 
@@ -58,7 +59,7 @@ def prepare(data_dir: Path) -> tuple[str, ...]:
     server = choose(candidates())
     address = claim_address(data_dir)
     file = configuration_file(data_dir)
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # payloads are not for other users
+    private_files.make_directory(file.parent)  # payloads are not for other users
     _write_secret(file, configuration(address, file.parent))
     return str(server), str(file)
 

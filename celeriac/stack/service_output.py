@@ -10,6 +10,8 @@ from typing import Self, TextIO
 
 import click
 
+from celeriac import private_files
+
 #: Takes a service's name and one line of it; called from many threads.
 Voice = Callable[[str, str], None]
 
@@ -35,7 +37,7 @@ class Files:
     def __call__(self, service: str, line: str) -> None:
         with self._lock:
             if service not in self._open:
-                self.directory.mkdir(parents=True, exist_ok=True)
+                private_files.make_directory(self.directory)
                 file = (self.directory / f"{service}.log").open("w", buffering=1)
                 self._open[service] = self._closing.enter_context(file)
             self._open[service].write(f"{line}\n")

@@ -14,6 +14,7 @@ from alembic.util import CommandError
 from kombu.utils.url import maybe_sanitize_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from celeriac import private_files
 from celeriac.errors import LedgerUnavailable, ServiceFailed, StackRunning
 from celeriac.factory import configuration
 from celeriac.ledger import migrate
@@ -109,7 +110,7 @@ class Stack:
             spec = services.valkey(self._data_dir)
             self._repoint()
             started = self._launch(spec)
-        self.urls["broker"] = maybe_sanitize_url(settings.broker)
+        self.urls["broker"] = ", ".join(maybe_sanitize_url(each.for_broker) for each in settings.brokers)
         return started
 
     def _repoint(self) -> None:
@@ -153,7 +154,7 @@ class Stack:
 @contextmanager
 def _alone(data_dir: Path) -> Iterator[None]:
     """Hold the lock of ``data_dir``, which the kernel gives back when this process ends."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_files.make_directory(data_dir)
     with (data_dir / "stack.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

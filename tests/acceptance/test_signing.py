@@ -171,6 +171,22 @@ def test_a_producer_outside_signs_with_its_own_key(stand: Stand) -> None:
     assert stand.result(stand.push(stand.outside.sign([[1], {}, {}]))) == [[1], {}]
 
 
+def refused(stand: Stand, pushed: str) -> str:
+    """The dead letter of what is not authenticated: it has an id of its own, and says whose it named."""
+    found: list[Job] = []
+
+    def look() -> bool:
+        assert stand.worker.running, "the worker has ended"
+        failed = jobs(state=JobState.FAILED, app=stand.app)
+        found[:] = [each for each in failed if f"it names the job {pushed}" in str(each.failure_info)]
+        return bool(found)
+
+    wait_until(look, within=LONG, saying=f"a dead letter that names job {pushed}")
+    with pytest.raises(JobNotFound):
+        job(pushed, app=stand.app)
+    return found[0].id
+
+
 def dead_letter_of(stand: Stand, id: str, payload: bytes) -> str:
     """Why it was refused."""
     found = stand.ended(id)
@@ -198,7 +214,7 @@ def test_a_forged_message_is_a_dead_letter(
     stand: Stand, forge: Callable[[Stand], bytes], kind: str, reason: str
 ) -> None:
     payload = forge(stand)
-    assert reason in dead_letter_of(stand, stand.push(payload, kind=kind), payload)
+    assert reason in dead_letter_of(stand, refused(stand, stand.push(payload, kind=kind)), payload)
     assert stand.result(stand.send("add", 1, 2)) == 3
 
 

@@ -61,7 +61,7 @@ PLACE = (Place("a.py", 1, "x"),)
         ({"tasks": [task(acks_late=False)]}, "acks_late", Kind.RISK),
         ({"tasks": [task(time_limit=None)]}, "time limit", Kind.CHANGE),
         ({"reject_on_worker_lost": True}, "worker lost", Kind.NOTE),
-        ({"queues": ["celery"]}, "queues", Kind.RISK),
+        ({"queues": ["gpu"]}, "queues", Kind.RISK),
         ({"routes": {"mail.*": "mails"}}, "routes", Kind.RISK),
         ({"uses": Uses(delays=PLACE)}, "delays", Kind.CHANGE),
         ({"uses": Uses(priorities=PLACE)}, "priority", Kind.RISK),

@@ -496,7 +496,8 @@ def test_a_signed_foreign_message_is_adopted(ours: Signer) -> None:
 def test_an_unsigned_foreign_message_is_refused_with_its_bytes(ours: Signer) -> None:
     what = found_where_signed(letter())
     assert isinstance(what, Unreadable)
-    assert (what.raw, what.reason) == (BODY.encode(), "its body is not signed but application/json")
+    assert what.raw == BODY.encode()
+    assert what.reason == f"its body is not signed but application/json; it names the job {JOB}"
 
 
 def test_a_forged_foreign_message_is_refused_with_its_bytes(ours: Signer, tmp_path: Path) -> None:
@@ -512,4 +513,31 @@ def test_a_copy_of_ours_is_not_taken_for_a_producers_outside(ours: Signer) -> No
     owned = signing.owned(json.loads(BODY), {"id": str(JOB), "task": "mail.send"})
     what = found_where_signed(signed(signing.sealed(owned), id=str(OTHER)))
     assert isinstance(what, Unreadable)
-    assert what.reason == "it is a copy of a message of this platform, without its stamp"
+    assert what.reason.startswith("it is a copy of a message of this platform, without its stamp")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        letter(),
+        letter(body=[7]),
+        letter(headers={"task": None}),
+        signed(b"rubbish"),
+        signed(b"rubbish", compression="x"),
+        signed(b""),
+    ],
+    ids=["unsigned", "damaged", "no task", "rubbish", "rubbish that is compressed", "empty"],
+)
+def test_what_is_not_authenticated_takes_no_jobs_id(ours: Signer, item: Any) -> None:
+    """The id may be that of a schedule's next due time, or of a key that is not used yet."""
+    what = found_where_signed(item)
+    assert isinstance(what, Unreadable)
+    assert (what.id != JOB, what.id.version) == (True, 7)
+    assert what.reason.endswith(f"it names the job {JOB}")
+
+
+def test_what_is_signed_and_cannot_be_read_takes_no_jobs_id(ours: Signer) -> None:
+    """A signature does not cover the headers, in which the id stands."""
+    what = found_where_signed(signed(ours.sign({})))
+    assert isinstance(what, Unreadable)
+    assert what.id != JOB

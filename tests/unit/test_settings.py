@@ -111,6 +111,75 @@ def test_all_problems_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> 
     assert str(caught.value).startswith("the settings have 3 problems:\n")
 
 
+def test_contradictions_are_told_with_the_other_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError) as caught:
+        given(
+            monkeypatch,
+            CELERIAC_MAX_TRIES="none",
+            CELERY_BROKER_URL="amqp://host",
+            CELERIAC_HEARTBEAT="20",
+            CELERIAC_SIGNING_KEY="k",
+            CELERIAC_HAERTBEAT="3",
+        )
+    told = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 5, told
+    for part in (
+        "CELERIAC_HAERTBEAT",
+        "MAX_TRIES",
+        "BROKER_URL",
+        "a third of",
+        "missing: CELERIAC_SIGNING_C",
+    ):
+        assert part in told
+
+
+def test_contradictions_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError) as caught:
+        given(monkeypatch, CELERIAC_HEARTBEAT="20", CELERIAC_SIGNING_KEY="k")
+    assert len(caught.value.problems) == 2
+
+
+def test_nothing_is_said_of_a_bad_value_and_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in its place is not what was asked for."""
+    with pytest.raises(SettingsError) as caught:
+        given(monkeypatch, CELERIAC_HEARTBEAT="x", CELERIAC_WORKER_TIMEOUT="4")
+    assert len(caught.value.problems) == 1
+
+
+def test_files_that_cannot_be_read_are_told_with_the_other_problems(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = {f"CELERIAC_SIGNING_{name}": tmp_path / "none" for name in ("KEY", "CERTIFICATE", "CERT_STORE")}
+    with pytest.raises(SettingsError) as caught:
+        given(monkeypatch, CELERIAC_MAX_TRIES="none", **files)
+    told = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert told == ["CELERIAC_MAX_TRIES", *files]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("CELERIAC_HAERTBEAT", "did you mean CELERIAC_HEARTBEAT?"),
+        ("CELERIAC_BROKER_URL", "did you mean CELERY_BROKER_URL?"),
+        ("celeriac_max_trys", "did you mean CELERIAC_MAX_TRIES?"),
+        ("CELERIAC_XYZ", "there is no such setting"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        given(monkeypatch, **{name: "redis://host"})
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{name}: there is no such setting")
+    assert said in problem
+
+
+def test_every_setting_of_ours_is_a_known_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {name for name, field in Settings.model_fields.items() if field.validation_alias is None}
+    given(monkeypatch, **{f"CELERIAC_{name.upper()}": "" for name in names}, OTHER_HEARTBEAT="x")
+
+
 def test_a_password_is_never_in_the_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError) as caught:
         given(

@@ -16,10 +16,10 @@ from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.command import text
 from celeriac.cli.rows import Rows
-from celeriac.display import ago, duration_text, length
+from celeriac.display import ago, counted, duration_text, length
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.listing import Filter
-from celeriac.operate.overview import LATELY, Line, QueueSeen, Seen, queues, stats, workers_of
+from celeriac.operate.overview import LATELY, Line, QueueSeen, Seen, queues, stats, undrawn, workers_of
 
 _ALIVE = {"alive": "green", "silent": "red", "stopped": "dim"}
 
@@ -40,10 +40,10 @@ class TaskStats:
 
 
 def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
-    found = queues(app=app)
+    found, lists = queues(app=app), undrawn(app=app)
     if as_json:
         shapes = [output.plain(queue) | {"drift": queue.drift} for queue in found]
-        output.emit("queues", window=LATELY, queues=shapes)
+        output.emit("queues", window=LATELY, queues=shapes, undrawn=[output.plain(each) for each in lists])
         return
     columns = [
         "queue",
@@ -66,6 +66,9 @@ def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
     for queue in found:
         if queue.due and not queue.consumers:
             output.say(ctx, f"no live worker draws from {queue.name}: celery -A app worker -Q {queue.name}")
+    for each in lists:
+        messages = counted(each.messages, "message")
+        output.say(ctx, f"nobody draws from the list {each.name}: {messages}, the oldest of {each.task}")
 
 
 def show_workers(ctx: click.Context, app: Celeriac, *, within: timedelta, as_json: bool) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -20,6 +21,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from celeriac import private_files
 from celeriac.errors import LedgerUnfit
 from celeriac.ledger.connection import preparing
 from celeriac.ledger.connection.error_kinds import is_conflict
@@ -260,6 +262,7 @@ def _create(database: Database) -> Engine:
         connect_args=_sqlite_arguments(database) if sqlite else _postgresql_arguments(database),
     )
     if sqlite:
+        private_files.make_file(Path(str(database.url.database)))  # its other files follow its mode
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
     patience = database._patience

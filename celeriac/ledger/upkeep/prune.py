@@ -47,6 +47,24 @@ def forget_results(connection: Connection, *, age: float, limit: int) -> int:
     return connection.execute(_forget(), {"age": -age, "most": limit}).rowcount
 
 
+def is_late(connection: Connection, *, age: float, but: Sequence[str] = ()) -> bool:
+    """Whether a completed or cancelled job is left that ended more than ``age`` seconds ago.
+
+    Args:
+        but: not jobs of these tasks, which have an age of their own.
+    """
+    c = JOBS.c
+    cutoff = once(after(bindparam("age", type_=Seconds)))
+    query = select(c.id).where(
+        c.state.in_([JobState.COMPLETED, JobState.CANCELLED]),
+        c.queued < cutoff,
+        c.finished < cutoff,
+        c.job_type.not_in(bindparam("but", expanding=True)),
+    )
+    found = connection.execute(query.limit(1), {"age": -age, "but": list(but)})
+    return found.first() is not None
+
+
 def prune_workers(connection: Connection, *, age: float) -> int:
     """Delete the rows of workers that ended more than ``age`` seconds ago.
 

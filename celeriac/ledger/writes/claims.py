@@ -142,6 +142,13 @@ def messages(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Message]
     return {row.id: Message(*row) for row in connection.execute(_messages(dialect), batch.ids(dialect, ids))}
 
 
+def tasks(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The tasks of the rows ``ids``."""
+    dialect = connection.dialect.name
+    query = select(JOBS.c.id, JOBS.c.job_type).where(batch.among(dialect, JOBS.c.id))
+    return {row.id: row.job_type for row in connection.execute(query, batch.ids(dialect, ids))}
+
+
 def lost_often(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
     """Those of ``ids`` that were lost with their child or worker more than once: they may be the cause."""
     dialect = connection.dialect.name

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from celeriac.operate.adoption.facts import Facts
-from celeriac.priorities import QUEUES
+from celeriac.priorities import FOREIGN, QUEUES
 
 _SHOWN = 5  # names or places
 
@@ -85,7 +85,7 @@ def _tasks(facts: Facts) -> Iterator[Note]:
 
 
 def _queues(facts: Facts) -> Iterator[Note]:
-    own = [queue for queue in facts.queues if queue not in QUEUES]
+    own = [queue for queue in facts.queues if queue not in (*QUEUES, FOREIGN)]
     if own:
         sentence = f"its queues {_some(own)} are not here: there is one for each of {', '.join(QUEUES)}"
         yield _risk("queues", sentence, "say priority= on the tasks, and let the old queues drain")

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac.display import safe
-from celeriac.errors import CeleriacError, LedgerUnfit
+from celeriac.errors import CeleriacError, LedgerUnfit, VersionsDoNotFit
 from celeriac.operate.doctor import (
     beat,
     broker,
     causes,
     database,
+    files,
     ledger,
+    neighbours,
+    retention,
     schedules,
     settings,
     turns,
@@ -34,12 +37,15 @@ _Check = Callable[["Celeriac"], list[Finding]]
 
 _CHECKS: Sequence[tuple[Area, _Check]] = (
     (Area.SETTINGS, lambda app: settings.judge(settings.read(app))),
+    (Area.SETTINGS, lambda app: files.judge(files.read(app))),
     (Area.BROKER, lambda app: broker.judge(broker.read(app))),
+    (Area.BROKER, lambda app: neighbours.judge(neighbours.read(app))),
     (Area.DATABASE, lambda app: database.judge(database.read(app))),
     (Area.WORKERS, lambda app: workers.judge(workers.read(app))),
     (Area.WORKERS, lambda app: turns.judge(turns.read(app))),
     (Area.BEAT, lambda app: beat.judge(beat.read(app))),
     (Area.LEDGER, lambda app: ledger.judge(ledger.read(app))),
+    (Area.LEDGER, lambda app: retention.judge(retention.read(app))),
     (Area.SCHEDULES, lambda app: schedules.judge(schedules.read(app))),
 )
 
@@ -55,6 +61,8 @@ def _examined(app: Celeriac, area: Area, check: _Check) -> list[Finding]:
     except LedgerUnfit as exc:
         remedy = "see docs/operations.md, what the database must be"
         return [fail(area, "ledger", safe(str(exc), length=300), remedy=remedy)]
+    except VersionsDoNotFit as exc:
+        return [fail(area, "versions", str(exc), remedy="pip install --upgrade 'kombu[redis]'")]
     except (SQLAlchemyError, CeleriacError) as exc:
         remedy = "see DATABASE_URL, and `celery -A app db upgrade`"
         return [fail(area, "ledger", f"the ledger cannot be asked: {reason(exc)}", remedy=remedy)]

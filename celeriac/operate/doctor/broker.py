@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import NoPermissionError
+
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
 from celeriac.stack.embedded import OLDEST
 
@@ -18,7 +20,7 @@ _FULL, _BURSTING = 0.8, 0.95  # of its memory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    version: str
+    version: str | None  # None: its user may not ask
     policy: str | None  # what happens when its memory is full; None: it does not say
     used: int  # bytes
     most: int  # bytes; 0: no limit of its own
@@ -32,11 +34,22 @@ def read(app: Celeriac) -> Facts:
         OSError, OperationalError, RedisError: the broker cannot be reached.
     """
     with app.connection_or_acquire() as connection:
-        told = connection.default_channel.client.info()
+        told = _told(connection.default_channel.client)
     return _facts(told, results=_results(app))
 
 
-def _facts(told: Mapping[str, Any], *, results: str | None) -> Facts:
+def _told(client: Any) -> Mapping[str, Any] | None:
+    """What INFO says; None where the user's ACL does not allow it, which no work needs."""
+    try:
+        found: Mapping[str, Any] = client.info()
+    except NoPermissionError:
+        return None
+    return found
+
+
+def _facts(told: Mapping[str, Any] | None, *, results: str | None) -> Facts:
+    if told is None:
+        return Facts(version=None, policy=None, used=0, most=0, results=results)
     return Facts(
         version=str(told.get("redis_version", "0")),  # which Valkey tells too, of the Redis it stands for
         policy=told.get("maxmemory_policy"),
@@ -55,15 +68,29 @@ def _results(app: Celeriac) -> str | None:
 
 
 def judge(facts: Facts) -> list[Finding]:
-    return [_version(facts), _policy(facts), _memory(facts), *_store(facts)]
+    server = [_silent()] if facts.version is None else [*_server(facts, facts.version)]
+    return [*server, *_store(facts)]
 
 
-def _version(facts: Facts) -> Finding:
+def _silent() -> Finding:
+    sentence = (
+        f"it answers; its user may not ask INFO, so version, memory and eviction ({_KEEPS}) are not known"
+    )
+    return ok(Area.BROKER, "version", sentence)
+
+
+def _server(facts: Facts, version: str) -> Iterator[Finding]:
+    yield _version(version)
+    yield _policy(facts)
+    yield _memory(facts)
+
+
+def _version(version: str) -> Finding:
     wanted = ".".join(map(str, OLDEST))
-    if _numbers(facts.version) < OLDEST:
-        sentence = f"version {facts.version}, wanted {wanted} or newer"
+    if _numbers(version) < OLDEST:
+        sentence = f"version {version}, wanted {wanted} or newer"
         return fail(Area.BROKER, "version", sentence, remedy="upgrade to Valkey 8 or Redis 7")
-    return ok(Area.BROKER, "version", f"speaks Redis {facts.version}")
+    return ok(Area.BROKER, "version", f"speaks Redis {version}")
 
 
 def _policy(facts: Facts) -> Finding:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from celeriac import addresses
 from celeriac.broker import certificates
 from celeriac.operate.doctor.finding import Area, Finding, ok, warn
 from celeriac.settings import Settings
@@ -104,7 +104,7 @@ def _size(settings: Settings) -> Iterator[Finding]:
 def _reach(settings: Settings) -> Iterator[Finding]:
     """Whether the parts can be reached from the same machines."""
     sqlite = settings.database.get_backend_name() == "sqlite"
-    if sqlite and urlsplit(settings.broker).hostname not in _LOCAL:
+    if sqlite and any(broker.host not in _LOCAL for broker in settings.brokers):
         yield _odd(
             "reach",
             "the ledger is a SQLite file of this machine, the broker is on another: workers of other "
@@ -121,12 +121,11 @@ def _reach(settings: Settings) -> Iterator[Finding]:
 
 
 def _passwords(settings: Settings) -> Iterator[Finding]:
-    for variable, url in (
-        ("CELERY_BROKER_URL", settings.broker),
-        ("CELERY_RESULT_BACKEND", settings.results),
-    ):
-        parts = urlsplit(url)
-        if parts.hostname not in _LOCAL and not parts.password:
+    stores = [settings.result_backend] if settings.result_backend else []
+    places = [("CELERY_BROKER_URL", broker) for broker in settings.brokers]
+    places += [("CELERY_RESULT_BACKEND", addresses.parse(store.get_secret_value())) for store in stores]
+    for variable, place in places:
+        if place.host not in _LOCAL and not place.password:
             yield _odd(
                 "password", f"the Redis of {variable} is on another machine, without a password", _SECURE
             )

@@ -28,7 +28,7 @@ from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes.outcomes import Failure, Outcome
-from celeriac.observe import probes
+from celeriac.observe import presence, probes
 from celeriac.observe.liveness import Pulse
 from celeriac.observe.probes import ProbeServer
 from celeriac.task import failures
@@ -163,6 +163,7 @@ class Consumer(CeleryConsumer):
                 self._reconcile,
                 Duty("strands", self.lost_messages_finder.sweep, 2.0),
                 Duty("prefetch", lambda: prefetch.adapt(self), prefetch.EVERY),
+                Duty("presence", self._be_seen, 10.0),
                 Duty("trouble", self._tell_trouble, settings.heartbeat),
             ],
             longest_rest=settings.worker_timeout / 4,
@@ -369,6 +370,15 @@ class Consumer(CeleryConsumer):
             with self.app.database.statement() as connection:
                 worker_rows.tell_trouble(connection, self._worker_id, trouble)
             self._told_trouble = trouble
+
+    def _be_seen(self) -> None:
+        """Let doctor see whose workers draw from this broker."""
+        try:
+            if not self.app.broker_state.resting:
+                with self.app.connection_or_acquire() as connection:
+                    presence.leave(connection.default_channel.client, self._worker_id, self.hostname)
+        except self.app.broker_errors:
+            return  # it is away, or an ACL does not allow it: nobody needs this but doctor
 
     # ---- facts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -22,8 +22,8 @@ from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.names import NAME_LENGTH, check_text
+from celeriac.priorities import FOREIGN, priority_of
 from celeriac.priorities import parse as parse_priority
-from celeriac.priorities import priority_of
 from celeriac.task.failures import clean
 
 
@@ -34,7 +34,7 @@ class Delivery:
     Attributes:
         dispatch: the dispatch count that its message was stamped with; None on a foreign message.
         tag: the message tag; None on a foreign one, and on one that an older version sent.
-        known: whether this worker knows its task.
+        known: whether this worker knows its task, as the message says; where it does not, the row is asked.
         adopted: the row to write first, of a foreign message.
     """
 
@@ -63,11 +63,17 @@ def read(
         signs: whether only signed messages are taken.
     """
     try:
-        return _read(message, tasks, max_tries, signs)
+        found = _read(message, tasks, max_tries, signs)
     except NotSigned as exc:
-        return unreadable(message, str(exc))
+        found = unreadable(message, str(exc))
     except Exception as exc:  # a delivery must never end a worker
-        return unreadable(message, f"{type(exc).__name__}: {exc}")
+        found = unreadable(message, f"{type(exc).__name__}: {exc}")
+    return _apart(found) if signs and isinstance(found, Unreadable) else found
+
+
+def _apart(found: Unreadable) -> Unreadable:
+    """``found`` under an id of its own: the one that it names is anybody's word, maybe a future job's."""
+    return replace(found, id=UUID(new_id()), reason=f"{found.reason}; it names the job {found.id}")
 
 
 def _read(message: Any, tasks: Container[str], max_tries: int, signs: bool) -> Delivery | Unreadable:
@@ -215,7 +221,7 @@ def _storable(headers: dict[str, Any]) -> dict[str, Any]:
 
 def _priority(value: Any, queue: str) -> int:
     try:
-        return priority_of(queue) if not value else parse_priority(value)
+        return priority_of(queue) if not value or queue == FOREIGN else parse_priority(value)
     except Exception:  # a foreign producer's numbers mean what they like
         return priority_of(queue)
 

@@ -136,9 +136,8 @@ class Turn:
         work.unsure = {job for job in work.unsure if job not in self._book}
         unreadable = [found for found in read if isinstance(found, Unreadable)]
         mine, copies = self._enter([found for found in read if isinstance(found, Delivery)])
-        known = [delivery for delivery in mine if delivery.known]
-        unknown = [delivery for delivery in mine if not delivery.known]
         try:
+            known, unknown = self._by_row(mine)
             if work.unsure or unreadable or unknown or not _is_exchange(reports, known):
                 with self._database.transaction() as connection:
                     self._release_unsure(connection, work)
@@ -267,8 +266,17 @@ class Turn:
             self._keep_apart(connection, sorted(claims.lost_often(connection, failed)), won)
         if old := [d.job for d in known if d.job in won and not d.is_of(won[d.job])]:
             answer.rows = claims.messages(connection, old)
+            self._leave_unknown(connection, answer)
         if len(won) < len(known):
             claims.expire(connection, [d.job for d in known if d.job not in won])
+
+    def _leave_unknown(self, connection: Connection, answer: Answer) -> None:
+        """Give back what was won under another task's name, when the row's own task is unknown here."""
+        strange = [job for job, row in answer.rows.items() if row.job_type not in self._tasks]
+        if strange:
+            attempts = [(job, answer.won.pop(job).attempt) for job in strange]
+            claims.release(connection, attempts, worker=self._worker, delay=UNKNOWN_DELAY)
+            self._callbacks.on_change()
 
     def _keep_apart(self, connection: Connection, suspects: Sequence[UUID], won: dict[UUID, Claimed]) -> None:
         """Hold at most one job that was lost more than once.
@@ -292,6 +300,19 @@ class Turn:
         for delivery in found:
             (mine if self._book.enter(delivery.job) else copies).append(delivery)
         return mine, copies
+
+    def _by_row(self, mine: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+        """Those whose task is known here, and the others; the row has the last word, not the message.
+
+        A false or damaged copy must not postpone a row whose task this worker knows.
+        """
+        doubted = [delivery.job for delivery in mine if not delivery.known and delivery.dispatch is not None]
+        if doubted:
+            with self._database.reading() as connection:
+                tasks = claims.tasks(connection, doubted)
+            good = {job for job, task in tasks.items() if task in self._tasks}
+            mine = [replace(d, known=True, dispatch=-1) if d.job in good else d for d in mine]
+        return [d for d in mine if d.known], [d for d in mine if not d.known]
 
     def _settle(self, reports: Sequence[AttemptReport], answer: Answer) -> list[Aside]:
         """Leave the book with what was told; return what is set aside, since its row is locked."""
@@ -318,7 +339,9 @@ class Turn:
     def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> list[Any]:
         """Hand over what was won; return the messages of what was not."""
         winners, dropped = [], [delivery.message for delivery in unknown]
-        self._watermarks.claimed(answer.won.values())
+        # Not by what was adopted: it is dispatched at this moment, however old its message is.
+        ours = (answer.won[d.job] for d in known if d.job in answer.won and not d.adopted)
+        self._watermarks.claimed(ours)
         self._meter.claimed(answer.won.values())
         for delivery in known:
             claimed = answer.won.get(delivery.job)

@@ -1,0 +1,176 @@
+"""Addresses of Redis: what one may say, and how each of the three clients wants it said.
+
+kombu, Celery's result store and redbeat read the same URL in three ways; each drops or dies of what the
+others understand. So an address is read once, here, and written anew for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from celeriac.errors import BadAddress
+
+PLAIN, TLS, SOCKET = "redis", "rediss", "redis+socket"
+SCHEMES = frozenset({PLAIN, TLS, SOCKET})
+
+#: Between the addresses of a list, as kombu has it.
+SEPARATOR = ";"
+
+_PORT = 6379
+_TLS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_DATABASE = ("db", "virtual_host")
+_ENCODE = "wanted a URL such as redis://host:6379/0; percent-encode what is no letter or digit in a password"
+_CHECKS = {"required", "optional", "none"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """One server and one of its databases.
+
+    Attributes:
+        host: None where ``path`` is.
+        path: of a Unix socket; None where it is reached over the network.
+        tls: the parameters of TLS; with ``rediss`` it always says whether the certificate is checked.
+    """
+
+    scheme: str
+    user: str | None
+    password: str | None
+    host: str | None
+    port: int
+    path: str | None
+    database: int
+    tls: Mapping[str, str]
+
+    @property
+    def for_broker(self) -> str:
+        """As kombu reads it. What is not named, kombu takes from the address before: all is named."""
+        if self.path is not None:
+            return f"{SOCKET}://{self._login}{quote(self.path)}?virtual_host={self.database}"
+        return self._url
+
+    @property
+    def for_results(self) -> str:
+        """As Celery's result store reads it."""
+        if self.path is not None:
+            return f"socket://{self._login}{quote(self.path)}?virtual_host={self.database}"
+        return self._url
+
+    @property
+    def for_redbeat(self) -> str:
+        """As redis-py reads it."""
+        if self.path is not None:
+            return f"unix://{self._login}{quote(self.path)}?db={self.database}"
+        return self._url
+
+    @property
+    def _login(self) -> str:
+        if self.user is None and self.password is None:
+            return ""
+        return f"{quote(self.user or '', safe='')}:{quote(self.password or '', safe='')}@"
+
+    @property
+    def _url(self) -> str:
+        host = f"[{self.host}]" if ":" in str(self.host) else quote(str(self.host), safe="")
+        query = f"?{urlencode(self.tls, quote_via=quote)}" if self.tls else ""
+        return f"{self.scheme}://{self._login}{host}:{self.port}/{self.database}{query}"
+
+
+def parse(text: str) -> Address:
+    """The one address that ``text`` is.
+
+    >>> parse("redis://host?db=9").for_broker
+    'redis://host:6379/9'
+
+    Raises:
+        BadAddress: it is none, or says something that would be ignored; never with its password.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:  # whose text may hold a piece of the password
+        raise BadAddress(f"its host and port cannot be read; {_ENCODE}") from None
+    if parts.scheme not in SCHEMES:
+        wanted = "wanted a redis://, rediss:// or redis+socket:// URL"
+        raise BadAddress(f"{wanted}, found the scheme {parts.scheme!r}")
+    if "@" in parts.path + parts.query or parts.fragment:
+        raise BadAddress(f"its password cannot be told from what follows it; {_ENCODE}")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    _known(query, parts.scheme)
+    path = unquote(parts.path) if parts.scheme == SOCKET else None
+    if path is not None and (parts.hostname or len(path) < 2):
+        raise BadAddress("wanted the whole path of a socket, such as redis+socket:///run/valkey.sock")
+    return Address(
+        scheme=parts.scheme,
+        user=_said(parts.username),
+        password=_said(parts.password),
+        host=None if path else unquote(parts.hostname or "127.0.0.1"),
+        port=port or _PORT,
+        path=path,
+        database=_database(None if path else parts.path.strip("/"), query),
+        tls=_tls(query) if parts.scheme == TLS else {},
+    )
+
+
+def parse_list(text: str) -> tuple[Address, ...]:
+    """The addresses in ``text``, of which one is spoken to and the others stand by.
+
+    Raises:
+        BadAddress: one of them is wrong, or they do not fit together.
+    """
+    found = tuple(parse(each) for each in text.split(SEPARATOR) if each)
+    if not found:
+        raise BadAddress("wanted a URL such as redis://host:6379/0, found nothing")
+    if len(found) > 1 and (any(each.path for each in found) or len({each.scheme for each in found}) > 1):
+        raise BadAddress("wanted a list whose addresses are all redis:// or all rediss://")
+    return found
+
+
+def for_broker(text: str) -> str:
+    """``text``, an address or a list of them, as kombu reads it.
+
+    Raises:
+        BadAddress: it is none.
+    """
+    return SEPARATOR.join(each.for_broker for each in parse_list(text))
+
+
+def is_ours(text: object) -> bool:
+    """Whether ``text`` is meant to be an address of Redis.
+
+    >>> is_ours("redis://host"), is_ours("host"), is_ours("memory://")
+    (True, False, False)
+    """
+    return isinstance(text, str) and text.partition("://")[0] in SCHEMES
+
+
+def _said(text: str | None) -> str | None:
+    return unquote(text) if text else None
+
+
+def _known(query: Mapping[str, str], scheme: str) -> None:
+    known = (*_DATABASE, *(_TLS if scheme == TLS else ()))
+    if unknown := sorted(query.keys() - {*known}):
+        hint = "; TLS is asked for with rediss://" if {*unknown} & {*_TLS} else ""
+        wanted = f"wanted no other parameters than {', '.join(known)}"
+        raise BadAddress(f"{wanted}, found {', '.join(unknown)}{hint}")
+
+
+def _database(path: str | None, query: Mapping[str, str]) -> int:
+    said = {value.strip("/") for value in (path, *(query.get(name) for name in _DATABASE)) if value}
+    if len(said) > 1:
+        raise BadAddress(f"it names several databases: {', '.join(sorted(said))}")
+    number = said.pop() if said else "0"
+    if not (number.isascii() and number.isdigit()):
+        raise BadAddress(f"wanted the number of a database, found {number[:20]!r}")
+    return int(number)
+
+
+def _tls(query: Mapping[str, str]) -> dict[str, str]:
+    said = {name: query[name] for name in _TLS if query.get(name)}
+    check = said.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    if check not in _CHECKS:
+        raise BadAddress(f"ssl_cert_reqs: wanted required, optional or none, found {check[:20]!r}")
+    return said | {"ssl_cert_reqs": check}

@@ -1,0 +1,54 @@
+"""Who else uses the same servers: workers that this ledger does not know, jobs that came in from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.columns import after
+from celeriac.ledger.schema.models import JOBS, WORKERS
+
+_c = JOBS.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """A job whose message came from a producer that does not know the ledger.
+
+    Attributes:
+        origin: the process that sent it, as Celery writes it; None when it does not say.
+    """
+
+    task: str
+    origin: str | None
+    queued: datetime
+
+
+def known_workers(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of ``ids`` that have signed on to this ledger and were not pruned."""
+    dialect = connection.dialect.name
+    query = select(WORKERS.c.id).where(batch.among(dialect, WORKERS.c.id))
+    return {row.id for row in connection.execute(query, batch.ids(dialect, ids))}
+
+
+def adopted(connection: Connection, queue: str, *, within: timedelta, limit: int) -> list[Adopted]:
+    """The newest jobs of ``queue``, at most ``limit`` of them."""
+    since = select(after(-within.total_seconds())).scalar_subquery()
+    query = (
+        select(_c.job_type, _c.headers, _c.queued)
+        .where(_c.queue == queue, _c.queued >= since)
+        .order_by(_c.queued.desc())
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    return [Adopted(task=row.job_type, origin=_origin(row.headers), queued=row.queued) for row in rows]
+
+
+def _origin(headers: object) -> str | None:
+    found = headers.get("origin") if isinstance(headers, dict) else None
+    return None if found is None else str(found)

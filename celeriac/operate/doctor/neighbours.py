@@ -1,0 +1,113 @@
+"""Who else uses the broker: another installation, lists that nobody draws from, apps that know no ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from redis.exceptions import NoPermissionError
+
+from celeriac.display import counted, safe
+from celeriac.ledger.reads import neighbours
+from celeriac.ledger.reads.neighbours import Adopted
+from celeriac.observe import presence
+from celeriac.operate import broker_lists, overview
+from celeriac.operate.broker_lists import Undrawn
+from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
+from celeriac.priorities import FOREIGN
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+_LATELY = timedelta(days=1)
+_MOST = 1000  # adopted jobs that are looked at
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    strangers: Mapping[UUID, str]  # workers that draw from this database and are not in this ledger
+    lists: Sequence[Undrawn]  # with messages, and nobody draws from them
+    adopted: Sequence[Adopted]  # the newest of the last day
+
+
+def read(app: Celeriac) -> Facts:
+    """Ask the broker and the ledger.
+
+    Raises:
+        OSError, OperationalError, RedisError: the broker cannot be reached.
+    """
+    drawn = {queue for worker in overview.live_workers(app=app) for queue in worker.queues}
+    present = _present(app)
+    with app.database.reading() as connection:
+        known = neighbours.known_workers(connection, list(present))
+        adopted = neighbours.adopted(connection, FOREIGN, within=_LATELY, limit=_MOST)
+    return Facts(
+        strangers={id: host for id, host in present.items() if id not in known},
+        lists=_lists(app, drawn),
+        adopted=adopted,
+    )
+
+
+def _present(app: Celeriac) -> dict[UUID, str]:
+    with app.connection_or_acquire() as connection:
+        client: Any = connection.default_channel.client
+        try:
+            return presence.seen(client, within=presence.FRESH)
+        except NoPermissionError:  # the user of an ACL need not be allowed what only doctor asks
+            return {}
+
+
+def _lists(app: Celeriac, drawn: set[str]) -> list[Undrawn]:
+    try:
+        return broker_lists.undrawn(app, drawn=drawn)
+    except NoPermissionError:
+        return []
+
+
+def judge(facts: Facts) -> list[Finding]:
+    found = [*_strangers(facts), *_undrawn(facts), *_adopted(facts)]
+    return found or [ok(Area.BROKER, "neighbours", "every message in it is this ledger's to draw")]
+
+
+def _strangers(facts: Facts) -> Iterator[Finding]:
+    if facts.strangers:
+        some = ", ".join(sorted(safe(host, length=80) for host in facts.strangers.values())[:_SHOWN])
+        sentence = (
+            f"{counted(len(facts.strangers), 'worker')} of another ledger on this Redis database ({some}): "
+            "each installation takes messages of the other"
+        )
+        remedy = "give each installation a Redis database of its own, or the same DATABASE_URL"
+        yield fail(Area.BROKER, "installations", sentence, remedy=remedy)
+
+
+def _undrawn(facts: Facts) -> Iterator[Finding]:
+    for each in facts.lists:
+        whose = f" from {each.origin}" if each.origin else ""
+        sentence = (
+            f"nobody draws from the list {each.name}: {counted(each.messages, 'message')}, "
+            f"the oldest of {each.task}{whose}"
+        )
+        remedy = "let its sender enqueue through the app, see docs/operations.md"
+        yield warn(Area.BROKER, "lists", sentence, remedy=remedy)
+
+
+def _adopted(facts: Facts) -> Iterator[Finding]:
+    if facts.adopted:
+        count = len(facts.adopted)
+        whose = Counter((job.task, _host(job.origin)) for job in facts.adopted)
+        shown = whose.most_common(_SHOWN)
+        some = ", ".join(f"{safe(task, length=80)} from {host} ({n})" for (task, host), n in shown)
+        many = f"{'at least ' if count == _MOST else ''}{counted(count, 'job')} of the last day"
+        sentence = f"{many} came from apps that do not know the ledger: {some}"
+        remedy = "import the app in the package of these tasks, see docs/operations.md"
+        yield warn(Area.BROKER, "adopted", sentence, remedy=remedy)
+
+
+def _host(origin: str | None) -> str:
+    """The machine in "gen7@host": one process after another is of no use to a reader."""
+    return safe((origin or "an unknown process").rpartition("@")[2], length=80)

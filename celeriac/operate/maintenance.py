@@ -1,0 +1,41 @@
+"""The platform's own task and its schedule. Every app has both, whatever its settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+#: The task that deletes rows whose time is over.
+PRUNE = "maintenance.prune"
+
+_SCHEDULE: Mapping[str, Any] = {
+    "prune the ledger": {"task": PRUNE, "schedule": 86_400.0, "options": {"priority": "low"}},
+}
+
+
+def register(app: Celeriac) -> None:
+    """Give ``app`` the task."""
+    app.task(name=PRUNE, max_tries=2, time_limit=3600, shared=False)(prune)
+
+
+def prune() -> dict[str, int]:
+    """Delete terminal rows that are older than their retention; returns how many went, by kind."""
+    from celeriac.operate.retention import (
+        prune as prune_ledger,  # which knows the ORM, slow to import: not for a probe
+    )
+
+    return prune_ledger()
+
+
+def with_ours(entries: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Static schedules with the platform's own; one of the team's for the same task takes its place."""
+    theirs = {_task(entry) for entry in entries.values()}
+    ours = {name: entry for name, entry in _SCHEDULE.items() if entry["task"] not in theirs}
+    return {**ours, **entries}
+
+
+def _task(entry: Any) -> object:
+    return entry.get("task") if isinstance(entry, Mapping) else getattr(entry, "task", None)

@@ -1,0 +1,146 @@
+"""Who else uses the broker: another installation is seen, and lists that nobody draws from are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+from celery import Celery
+from sqlalchemy import insert
+
+from celeriac import __version__
+from celeriac.application import Celeriac
+from celeriac.broker.transport import PriorityCycle
+from celeriac.factory import build
+from celeriac.ids import new_id
+from celeriac.ledger.schema.models import JOBS, WORKERS
+from celeriac.observe import presence
+from celeriac.operate.doctor import Finding, Level, examine
+from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES, Priority
+from celeriac.settings import Settings
+from tests import stock
+from tests.commands import call
+from tests.stock import before
+
+ORIGIN = "gen7@web-1"
+
+
+@pytest.fixture
+def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
+    settings = Settings(database_url=database_url, broker_url=redis_url, schedule_module="none")
+    made = build(settings, name="neighbours", set_as_current=False)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        yield client
+
+
+def finding(app: Celeriac, check: str) -> Finding | None:
+    return next((one for one in examine(app) if (one.area, one.check) == ("broker", check)), None)
+
+
+def send_as_plain_celery(
+    broker: str, *, task: str = "shop.charge", queue: str = FOREIGN, **options: Any
+) -> None:
+    """As a process does that never imported the app."""
+    with closing(Celery("shop", broker=broker, set_as_current=False)) as plain:
+        plain.send_task(task, [1], queue=queue, **options)
+
+
+def a_worker(app: Celeriac, *queues: str) -> UUID:
+    made = stock.worker(id=UUID(new_id()), queues=list(queues), version=__version__, heartbeat=before(0))
+    with app.database.transaction() as connection:
+        connection.execute(insert(WORKERS), [made])
+    return UUID(str(made["id"]))
+
+
+def test_a_worker_of_another_ledger_on_this_database_is_found(app: Celeriac, client: redis.Redis) -> None:
+    """Each would take messages of the other, and drop them for want of a row."""
+    presence.leave(client, a_worker(app, *QUEUES), "celery@mine")
+    assert finding(app, "installations") is None
+    presence.leave(client, uuid4(), "celery@other")
+    found = finding(app, "installations")
+    assert found is not None
+    assert (found.level, "1 worker of another ledger" in found.sentence) == (Level.FAIL, True)
+    assert "celery@other" in found.sentence
+    assert "mine" not in found.sentence
+
+
+def test_what_workers_leave_is_forgotten_with_them(client: redis.Redis) -> None:
+    presence.leave(client, UUID(new_id()), "celery@here")
+    assert 0 < client.ttl(presence.KEY) <= 3600
+
+
+def test_a_list_that_nobody_draws_from_is_named_with_its_sender(app: Celeriac, redis_url: str) -> None:
+    a_worker(app, *QUEUES, FOREIGN)
+    send_as_plain_celery(redis_url, queue="gpu")
+    found = finding(app, "lists")
+    assert found is not None
+    assert found.level is Level.WARN
+    assert "nobody draws from the list gpu: 1 message, the oldest of shop.charge from gen" in found.sentence
+    told = call(app, "queues")
+    assert "nobody draws from the list gpu: 1 message, the oldest of shop.charge" in told.output
+    (undrawn,) = json.loads(call(app, "queues", "--json").stdout)["undrawn"]
+    assert (undrawn["name"], undrawn["messages"], undrawn["task"]) == ("gpu", 1, "shop.charge")
+
+
+def test_celerys_default_queue_is_named_only_where_nobody_draws_from_it(
+    app: Celeriac, redis_url: str
+) -> None:
+    send_as_plain_celery(redis_url)
+    send_as_plain_celery(redis_url, priority=5)
+    a_worker(app, Priority.LOW.queue)
+    assert "the list celery: 1 message" in str(finding(app, "lists"))
+    a_worker(app, Priority.NORMAL.queue, FOREIGN)
+    assert finding(app, "lists") is None
+
+
+def test_what_holds_no_messages_of_tasks_is_not_named(app: Celeriac, client: redis.Redis) -> None:
+    client.lpush("somebody's own", "7", "x")
+    client.lpush("numbers", "[1]")
+    client.lpush("7.reply.celery.pidbox", json.dumps({"headers": {"task": "x"}}))
+    client.set("celery-task-meta-1", "{}")
+    assert finding(app, "lists") is None
+
+
+def test_doctor_says_whose_jobs_came_in_through_celerys_default_queue(app: Celeriac) -> None:
+    jobs = [
+        stock.pending(queue=FOREIGN, job_type="shop.charge", headers={"origin": ORIGIN}) for _ in range(2)
+    ]
+    with app.database.transaction() as connection:
+        connection.execute(insert(JOBS), jobs)
+    found = finding(app, "adopted")
+    assert found is not None
+    assert found.level is Level.WARN
+    assert (
+        "2 jobs of the last day came from apps that do not know the ledger: shop.charge from web-1 (2)"
+        in (found.sentence)
+    )
+
+
+def test_who_draws_from_the_normal_queue_draws_for_adoption(app: Celeriac) -> None:
+    def drawn(*chosen: str) -> list[str]:
+        app.amqp.queues.select(chosen)
+        return list(app.amqp.queues.consume_from)
+
+    assert list(app.amqp.queues.consume_from) == [*QUEUES, FOREIGN]
+    assert drawn("low") == ["low"]
+    assert drawn("high", "normal") == ["high", "normal", FOREIGN]
+    assert drawn(FOREIGN) == [FOREIGN]
+    app.amqp.queues.deselect(FOREIGN)
+    assert FOREIGN not in app.amqp.queues.consume_from
+
+
+def test_celerys_default_queue_is_drawn_after_the_normal_one_with_all_its_lists() -> None:
+    cycle = PriorityCycle()
+    cycle.update([FOREIGN, *reversed(QUEUES)])
+    assert cycle.consume(len(QUEUES) + 1) == ["critical", "high", "normal", *FOREIGN_LISTS, "low"]
