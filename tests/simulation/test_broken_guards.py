@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,19 +18,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, func, literal, null, select, update
 
-from celeriac.ledger.schema.columns import after, now
+from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.ledger.schema.models import JOBS, WORKERS
-from celeriac.ledger.upkeep import rescue
-from celeriac.ledger.upkeep.rescue import Sighting
+from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.claims import Claimed
 from celeriac.ledger.writes.outcomes import Outcome
-from celeriac.worker.duties.judge import Judge
 from tests.broken import VARIABLE
-from tests.simulation.ledger import SILENCE, Ledger
-from tests.simulation.world import BAD_LINE, CHILL, STORM, Rates, SimulationFailed, World
-from tests.simulation.world import STEPS as CLOCK_STEPS
+from tests.simulation.ledger import Ledger
+from tests.simulation.world import BAD_LINE, STORM, Rates, SimulationFailed, World
 from tests.workers import ROOT
 
 _c = JOBS.c
@@ -131,31 +127,6 @@ def unstrand_nothing(*args: Any, **options: Any) -> int:
     return 0
 
 
-class JudgeAfterAnOutage(Judge):
-    """Trusts heartbeats of long ago, its own among them."""
-
-    def may_judge(self, now: float) -> bool:
-        return self._steady_since is not None and self._last_beat - self._steady_since >= SILENCE
-
-
-class JudgeByTheRow(Judge):
-    """Believes what a row says of when its worker was heard of."""
-
-    def dead(self, sightings: Iterable[Sighting], now: float) -> list[Sighting]:
-        return list(sightings) if self.may_judge(now) else []
-
-
-def silent_on_the_database_s_clock(connection: Connection) -> list[Sighting]:
-    late = select(WORKERS.c.id).where(WORKERS.c.heartbeat < after(-SILENCE))
-    silent = set(connection.execute(late).scalars())
-    return [seen for seen in rescue.sightings(connection) if seen.worker in silent]
-
-
-def seen_only_with_a_row(connection: Connection) -> list[Sighting]:
-    """Does not see who holds jobs, and is in no table."""
-    return [seen for seen in rescue.sightings(connection) if seen.heartbeat is not None]
-
-
 def bury_without_rescue(connection: Connection, workers: Sequence[UUID]) -> list[Any]:
     """Sees nothing in the hands of the dead."""
     return []
@@ -197,14 +168,6 @@ BROKEN: dict[str, tuple[Ledger, str, Rates, int]] = {
         Rates(),
         1,
     ),
-    "judge after an outage": (Ledger(judge=JudgeAfterAnOutage), "rescued from, by itself", CHILL, 1),
-    "judge by the database's clock": (
-        Ledger(judge=JudgeByTheRow, sightings=silent_on_the_database_s_clock),
-        "buried alive|rescued from, by itself",
-        CLOCK_STEPS,
-        1,
-    ),
-    "holders without a row": (Ledger(sightings=seen_only_with_a_row), "never ended", CLOCK_STEPS, 1),
     "no strand detection": (Ledger(mark_unsent=unstrand_nothing), "never ended", STORM, 1),
     "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM, 1),
 }

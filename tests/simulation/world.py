@@ -64,9 +64,6 @@ BAD_LINE = Rates(crash=0.0003, freeze=0.0005, stop=0.0005, flush=0.0, outage=0.0
 #: Workers that freeze again and again, some of them while they rescue others.
 FROST = Rates(crash=0.0005, freeze=0.02, stop=0.0005, flush=0.0, outage=0.0, driver=0.05, broker=0.05)
 
-#: Workers that freeze, and beat long enough in between to judge others.
-CHILL = Rates(crash=0.0005, freeze=0.008, stop=0.0005, flush=0.0, outage=0.0, driver=0.05, broker=0.05)
-
 #: A database whose clock is set forward and back, and whose table of workers is lost now and then.
 STEPS = Rates(crash=0.001, freeze=0.001, step=0.004, restore=0.002)
 
