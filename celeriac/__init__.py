@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from celeriac.operate.report import Line as Line
     from celeriac.operate.report import Summary as Summary
     from celeriac.operate.report import summarise as summarise
-    from celeriac.operate.retention import prune as prune
+    from celeriac.retention import prune as prune
     from celeriac.schedules.registry import register as register
     from celeriac.task.task import Task as Task
 
@@ -71,7 +71,7 @@ _PLACES = {
     "explain": "operate.explain",
     "job": "operate.job",
     "jobs": "operate.job",
-    "prune": "operate.retention",
+    "prune": "retention",
     "register": "schedules.registry",
     "summarise": "operate.report",
 }

@@ -14,12 +14,12 @@ from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
 from celeriac.broker_state import BrokerState
+from celeriac.coroutines import refuse_coroutine
 from celeriac.errors import BadArgument, NoAppMade, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
 from celeriac.names import check_text
 from celeriac.no_app import stand_in
 from celeriac.priorities import QUEUES
-from celeriac.task.task_classes import refuse_coroutine
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult

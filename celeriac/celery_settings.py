@@ -243,7 +243,7 @@ _WORKER = (
     | _own("threads and connections are made after the fork", _one_of("fork"), "worker_pool_start_method")
     | _own(
         "the platform's consumer claims a job before Celery sees it",
-        _text_of("celeriac.worker.gate.consumer:Consumer", "celery.worker.consumer:Consumer"),
+        _text_of("celeriac.worker.consumer:Consumer", "celery.worker.consumer:Consumer"),
         "worker_consumer",
     )
     | _own("a queue of one worker's own has no levels", _one_of(False), "worker_direct")

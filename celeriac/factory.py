@@ -11,12 +11,12 @@ from kombu import Queue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from celeriac import maintenance
 from celeriac.application import Celeriac
 from celeriac.broker import compression, signing
 from celeriac.broker_state import BrokerState
 from celeriac.ledger.connection.database import Database
 from celeriac.observe import traces
-from celeriac.operate import maintenance
 from celeriac.priorities import FOREIGN, QUEUES, Priority
 from celeriac.settings import Settings
 
@@ -88,7 +88,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "redis_socket_connect_timeout": 1.0,
         "redis_backend_health_check_interval": 25,
         "task_time_limit": settings.hard_limit,  # or jobs that hang would hold every child for ever
-        "worker_consumer": "celeriac.worker.gate.consumer:Consumer",
+        "worker_consumer": "celeriac.worker.consumer:Consumer",
         "worker_prefetch_multiplier": settings.prefetch or 1,
         "worker_lost_wait": 2.0,  # seconds; a dead child's result may still be on its way
         "worker_cancel_long_running_tasks_on_connection_loss": False,

@@ -20,8 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from celeriac import addresses, private_files
-from celeriac.broker import certificates
+from celeriac import addresses, certificates, private_files
 from celeriac.errors import SettingsError
 
 _PREFIX = "CELERIAC_"

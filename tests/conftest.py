@@ -69,11 +69,19 @@ def _or_fail(config: pytest.Config) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """A test that leaves a thread or a process behind fails, not the one that suffers from it."""
-    before = leaks.threads(), leaks.children()
+def _no_thread_is_left() -> Iterator[None]:
+    """A test that leaves a thread behind fails, not the one that suffers from it."""
+    before = leaks.threads()
     yield
-    leaks.check(before)
+    leaks.check_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_process_is_left() -> Iterator[None]:
+    """The same for processes, when the module ends: its tests may share some."""
+    before = leaks.children()
+    yield
+    leaks.check_children(before)
 
 
 @pytest.fixture(scope="session")

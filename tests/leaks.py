@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable
 from contextlib import closing
@@ -47,14 +46,14 @@ def allow_children() -> None:
     _session.update(children())
 
 
-def check(before: tuple[set[threading.Thread], set[int]]) -> None:
-    """Fail when something is left that was not there before."""
-    wait_until(lambda: not (threads() - before[0]), within=10, saying=f"threads end: {threads() - before[0]}")
-    wait_until(
-        lambda: not (children() - before[1] - _session),
-        within=10,
-        saying=f"children of {os.getpid()} end: {children() - before[1] - _session}",
-    )
+def check_threads(before: set[threading.Thread]) -> None:
+    """Fail when a thread is left that was not there before."""
+    wait_until(lambda: not (threads() - before), within=5, saying="the threads of a test end")
+
+
+def check_children(before: set[int]) -> None:
+    """Fail when a process is left that was not there before, and is not of the whole session."""
+    wait_until(lambda: not (children() - before - _session), within=5, saying="the processes of a module end")
 
 
 def keys_without_an_end(client: Any) -> Iterable[str]:

@@ -23,29 +23,44 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"task"}),
     frozenset({"enqueue"}),
     frozenset({"observe"}),
-    frozenset({"broker"}),
+    frozenset({"broker", "maintenance"}),
+    frozenset({"retention"}),
     frozenset({"application"}),
     frozenset({"ledger"}),
-    frozenset({"settings", "priorities"}),
-    frozenset({"ids", "names", "broker_state", "celery_settings"}),
-    frozenset({"errors", "events", "display"}),
+    frozenset({"settings"}),
+    frozenset({"priorities", "ids", "names", "addresses", "certificates", "coroutines", "no_app"}),
+    frozenset({"broker_state", "celery_settings", "display", "headers", "private_files", "texts"}),
+    frozenset({"errors", "events"}),
 )
 
 #: The same inside the rooms that have rooms of their own.
 INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
     "ledger": (
-        frozenset({"migrate", "migrations"}),
+        frozenset({"migrate"}),
+        frozenset({"migrations"}),
+        frozenset({"online", "revisions"}),
         frozenset({"upkeep"}),
-        frozenset({"writes", "reads"}),
+        frozenset({"writes"}),
+        frozenset({"reads"}),
         frozenset({"connection"}),
         frozenset({"schema"}),
+    ),
+    "worker": (
+        frozenset({"consumer"}),
+        frozenset({"assembly"}),
+        frozenset({"duties"}),
+        frozenset({"pool"}),
+        frozenset({"gate"}),
+        frozenset({"counters", "watermarks"}),
+        frozenset({"attempt_report"}),
     ),
     "cli": (
         frozenset({"entry"}),
         frozenset({"commands"}),
         frozenset({"views"}),
+        frozenset({"rows", "upstream"}),
         frozenset({"command", "context", "output", "progress"}),
-        frozenset({"errors"}),
+        frozenset({"errors", "flower_api"}),
     ),
 }
 

@@ -37,7 +37,7 @@ import celeriac
 from celeriac.factory import build, configuration, transport_options
 from celeriac.observe import logs
 from celeriac.settings import Settings
-from celeriac.worker.gate.request import JobRequest
+from celeriac.worker.pool.request import JobRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM = frozenset({"celery", "kombu", "billiard", "redbeat", "vine"})

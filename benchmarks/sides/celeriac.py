@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from app.celery import app
 from benchmarks.celery_peer import register, run
+from celeriac import retention
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.ledger.migrate import upgrade
-from celeriac.operate import retention
 
 register(app, ignore_result=True)
 

@@ -10,8 +10,8 @@ from benchmarks.catalogue import CELERIAC
 from benchmarks.figures import Figures, Measure
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
-from celeriac.operate import retention
-from celeriac.operate.retention import Retention
+from celeriac import retention
+from celeriac.retention import Retention
 
 _SIZES = """
     SELECT pg_table_size('background_jobs'), pg_indexes_size('background_jobs'),

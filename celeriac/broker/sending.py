@@ -19,6 +19,7 @@ from uuid import UUID
 from celeriac.broker import wire
 from celeriac.broker.wire import Sendable
 from celeriac.events import Event
+from celeriac.headers import STAMP, carried
 
 if TYPE_CHECKING:
     from kombu import Producer
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHORD = wire.CHORD
 
 _PORTION = 4 * 1024 * 1024  # characters of one command
 _QUICK = 0.5  # seconds within which a failed publish may be tried again: its connection was merely old
@@ -130,9 +130,9 @@ def _publish_elsewhere(producer: Producer, job: Sendable) -> None:
         routing_key=job.queue,
         content_type=job.content_type,
         content_encoding=job.content_encoding,
-        headers={**job.headers, wire.STAMP: wire.stamp(job)},
+        headers={**job.headers, STAMP: wire.stamp(job)},
         priority=job.priority,
-        **{"correlation_id": str(job.id), **wire.carried(job.headers)},
+        **{"correlation_id": str(job.id), **carried(job.headers)},
         delivery_mode=wire.PERSISTENT,
         retry=False,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import dumps, loads
 
-from celeriac.broker import certificates
+from celeriac import certificates
 from celeriac.errors import NotSigned, SettingsError
 
 if TYPE_CHECKING:

@@ -180,11 +180,7 @@ class Channel(redis.Channel):
         app = getattr(self.connection.client, "app", None)
         if app is None:
             return int(super().queue_purge(queue, **kwargs))
-        from celeriac.operate.purging import (
-            purge,  # which knows the ledger, and that is slow to import: not for a probe
-        )
-
-        return purge(app, self, [queue])
+        return int(app.control.purge_queues(self, [queue]))
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         # kombu makes a client for every message that is published: about a third of its cost.

@@ -13,16 +13,7 @@ from random import getrandbits
 from typing import Any, Protocol
 from uuid import UUID
 
-#: The header that carries what the ledger says of a message's attempt.
-STAMP = "celeriac"
-
-#: The header that carries properties of a message, which a row has no other place for.
-PROPERTIES = "celeriac_properties"
-
-#: Those that a call may give.
-CARRIED = ("app_id", "correlation_id", "message_id", "reply_to")
-#: The header of a row that is the body of a chord and was not given results: how many members it waits for.
-CHORD = "celeriac_chord"
+from celeriac.headers import STAMP, carried
 
 #: AMQP's delivery mode of a message that outlives the broker's process.
 PERSISTENT = 2
@@ -53,21 +44,10 @@ class Sendable(Protocol):
     def message_tag(self) -> int | None: ...
 
 
-def new_tag() -> int:
-    """A message tag: what tells one message of a job from every other that a row of its id has or had."""
-    return getrandbits(63)
-
-
 def stamp(job: Sendable) -> dict[str, int]:
     """What a message says of its row: how often it was sent, and which of the row's messages it is."""
     tag = {} if job.message_tag is None else {"tag": job.message_tag}
     return {"dispatch": job.dispatch_count, **tag}
-
-
-def carried(headers: Mapping[str, Any]) -> dict[str, str]:
-    """The properties that ``headers`` carry."""
-    found = headers.get(PROPERTIES)
-    return {name: found[name] for name in CARRIED if name in found} if isinstance(found, dict) else {}
 
 
 def write(job: Sendable) -> str:

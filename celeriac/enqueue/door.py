@@ -26,15 +26,15 @@ from kombu.utils.functional import maybe_list
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
-from celeriac import names
+from celeriac import names, texts
 from celeriac.broker import compression, sending, signing
-from celeriac.broker.wire import STAMP
 from celeriac.enqueue import arguments, message_properties, pending, successors, time_limits
 from celeriac.enqueue.depth import check_depth
 from celeriac.enqueue.headers import check as check_headers
 from celeriac.enqueue.reused_id import Caller, settle
 from celeriac.errors import BadArgument, PayloadTooLarge, UnknownTask
 from celeriac.events import Event
+from celeriac.headers import CHORD, STAMP
 from celeriac.ids import optional_id, parse_id
 from celeriac.ledger.schema.columns import LATEST, PARKED
 from celeriac.ledger.upkeep.parked import fail_parked
@@ -45,7 +45,6 @@ from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.names import NAME_LENGTH
 from celeriac.priorities import FOREIGN, Priority, priority_of
 from celeriac.priorities import parse as parse_priority
-from celeriac.task import failures
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -260,7 +259,7 @@ class Door:
 
     def give_up(self, body: UUID, error: Exception) -> None:
         """Fail the body of a chord, one of whose members was refused: it would wait for it in vain."""
-        told = failures.clean(f"a dependency was refused: {error}", failures.TEXT_LIMIT)
+        told = texts.clean(f"a dependency was refused: {error}", texts.TEXT_LIMIT)
         try:
             with self._app.database.transaction(within=self._app.settings.enqueue_timeout) as connection:
                 fail_parked(connection, [body], reason=told)
@@ -276,9 +275,9 @@ class Door:
         task = self._app._tasks.get(headers["task"])
         call = headers.pop(_CALL, None) or {}
         chord = options.get("celeriac_chord")
-        headers.pop(sending.CHORD, None)
+        headers.pop(CHORD, None)
         if chord is not None:
-            headers[sending.CHORD] = chord
+            headers[CHORD] = chord
         message_properties.carry(headers, options, reply_to=self._app.thread_oid)
         headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
         check_depth(headers, "headers")

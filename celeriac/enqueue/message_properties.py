@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from celeriac.broker.wire import CARRIED, PROPERTIES, carried
+from celeriac.headers import CARRIED, PROPERTIES, carried
 from celeriac.names import NAME_LENGTH, check_text
 
 

@@ -13,9 +13,9 @@ from uuid import UUID
 from kombu.utils.json import JSONEncoder
 
 from celeriac import names
-from celeriac.broker.wire import PROPERTIES, new_tag
 from celeriac.enqueue import arguments, pending
 from celeriac.errors import BadArgument, PayloadTooLarge
+from celeriac.headers import PROPERTIES, new_tag
 from celeriac.ids import derived_id, new_ids
 from celeriac.ledger.writes.copy_in import SimilarJobs, is_root, own_headers
 from celeriac.ledger.writes.new_jobs import NewJob

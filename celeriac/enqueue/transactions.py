@@ -19,10 +19,10 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from celeriac.application import current_app
 from celeriac.broker import sending
-from celeriac.broker.wire import STAMP
 from celeriac.enqueue import arguments, pending
 from celeriac.enqueue.reused_id import Caller, settle
 from celeriac.errors import AttemptTaken, BadArgument
+from celeriac.headers import STAMP
 from celeriac.ledger.connection.sessions import connection_of, plain
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import LOST

@@ -20,9 +20,9 @@ from celery.worker import state
 from structlog.processors import EventRenamer, JSONRenderer, LogfmtRenderer, TimeStamper, format_exc_info
 from structlog.stdlib import ProcessorFormatter
 
-from celeriac.broker.wire import STAMP
 from celeriac.display import safe, safe_lines
 from celeriac.events import Event
+from celeriac.headers import STAMP
 from celeriac.ids import optional_id
 
 if TYPE_CHECKING:

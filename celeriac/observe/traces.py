@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 
 from celeriac import __version__
-from celeriac.broker.wire import STAMP
 from celeriac.errors import SettingsError
 from celeriac.events import Event
+from celeriac.headers import STAMP
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

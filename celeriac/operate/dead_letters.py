@@ -15,14 +15,14 @@ from kombu.serialization import dumps
 from celeriac.application import current_app
 from celeriac.broker import signing
 from celeriac.broker.body import decoded, uncompressed
-from celeriac.broker.wire import CHORD
 from celeriac.enqueue import arguments
 from celeriac.errors import BadArgument, GroupNotFound, JobNotFound, NotSigned, UnknownTask
+from celeriac.headers import CHORD
 from celeriac.ids import parse_id
-from celeriac.ledger.reads import dead_letter_groups as ledger
 from celeriac.ledger.reads import job_rows
-from celeriac.ledger.reads.dead_letter_groups import Group
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes import dead_letters as ledger
+from celeriac.ledger.writes.dead_letters import Group
 from celeriac.ledger.writes.replay import replay as replay_rows
 from celeriac.operate.job import job as read_job
 

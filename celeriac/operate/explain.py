@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celeriac.application import current_app
-from celeriac.broker.sending import CHORD
 from celeriac.display import length, stamp
 from celeriac.errors import JobNotFound
+from celeriac.headers import CHORD
 from celeriac.ids import parse_id
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_rows, position

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
-from celeriac.broker import wire
+from celeriac.headers import STAMP
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.writes import purge as ledger
 
@@ -53,6 +53,6 @@ def _dropped(client: Any, queue: str) -> int:
 def _is_foreign(item: bytes) -> bool:
     """Whether no row was written for a message: its producer is no part of this platform."""
     try:
-        return wire.STAMP not in loads(bytes_to_str(item))["headers"]
+        return STAMP not in loads(bytes_to_str(item))["headers"]
     except Exception:  # no message at all: anybody can push anything into a queue
         return True

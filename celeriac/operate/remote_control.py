@@ -7,7 +7,7 @@ which the ledger would send again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -47,7 +47,11 @@ class Control(CeleryControl):
             How many jobs that were, and messages of foreign producers.
         """
         with self.app.connection_or_acquire(connection) as found:
-            return purge(self.app, found.default_channel, list(self.app.amqp.queues.consume_from))
+            return self.purge_queues(found.default_channel, list(self.app.amqp.queues.consume_from))
+
+    def purge_queues(self, channel: Any, queues: Iterable[str]) -> int:
+        """The same, of these queues; ``channel`` is of the broker that holds their messages."""
+        return purge(self.app, channel, queues)
 
     discard_all = purge
 

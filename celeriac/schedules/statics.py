@@ -13,7 +13,7 @@ from celery.schedules import crontab, schedule
 from celeriac.errors import InvalidSchedule
 from celeriac.events import Event
 from celeriac.ledger.writes import schedule_rows as ledger
-from celeriac.operate.maintenance import with_ours
+from celeriac.maintenance import with_ours
 from celeriac.schedules.proposal import OF_ITS_JOBS, Proposal, of_its_jobs
 from celeriac.schedules.registry import put
 

@@ -14,11 +14,10 @@ from celery.utils.serialization import UnpickleableExceptionWrapper, get_picklea
 from celeriac.errors import UnreadableError
 from celeriac.ledger.schema.lifecycle import AttemptKind
 from celeriac.ledger.writes.outcomes import Failure
-
-TEXT_LIMIT, TRACEBACK_LIMIT = 4_000, 40_000  # characters
+from celeriac.texts import TEXT_LIMIT, TRACEBACK_LIMIT, clean
 
 _FRAME = re.compile(r'^  File "([^"]+)", line \d+, in (.+)$', re.MULTILINE)
-_OURS = re.compile(r"[/\\](celery|billiard|app|site-packages|lib[/\\]python[\d.]+)[/\\]")
+_OURS = re.compile(r"[/\\](celery|billiard|celeriac|site-packages|lib[/\\]python[\d.]+)[/\\]")
 
 
 def failure_of(error: BaseException, trace: str | None = None, *, kind: AttemptKind | None = None) -> Failure:
@@ -82,20 +81,6 @@ def text_of(error: BaseException) -> str:
         return str(error)
     except BaseException as broken:  # even sys.exit() in a __str__
         return f"(its text cannot be read: __str__ raised {type(broken).__name__})"
-
-
-def clean(text: str, limit: int) -> str:
-    """Text that both databases keep: no NUL, no lone surrogate, at most ``limit`` characters.
-
-    The end is kept too: of a traceback it is what matters.
-
-    >>> clean("a\\x00b", 10)
-    'a\\ufffdb'
-    """
-    if len(text) > limit:
-        half = (limit - 20) // 2
-        text = f"{text[:half]}\n… {len(text) - 2 * half} more …\n{text[-half:]}"[:limit]
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def frame_of(trace: str) -> str | None:

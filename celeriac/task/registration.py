@@ -10,8 +10,8 @@ from typing import Any
 
 from celery.app.registry import TaskRegistry
 
+from celeriac.coroutines import refuse_coroutine
 from celeriac.errors import BadArgument
-from celeriac.task.task_classes import refuse_coroutine
 
 
 class Registry(TaskRegistry):

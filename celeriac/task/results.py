@@ -27,9 +27,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 
-from celeriac.broker.wire import STAMP
+from celeriac import texts
 from celeriac.errors import ResultLost, UnreadableError
 from celeriac.events import Event
+from celeriac.headers import STAMP
 from celeriac.ids import optional_id
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads.job_rows import Ending
@@ -203,7 +204,7 @@ class ResultBackend(RedisBackend):
         body = optional_id(callback.options.get("task_id") or getattr(callback, "id", None))
         if body is not None:
             try:
-                reason = failures.clean(str(exc), failures.TEXT_LIMIT)
+                reason = texts.clean(str(exc), texts.TEXT_LIMIT)
                 self.app.database.again(partial(fail_parked, ids=[body], reason=reason))
             except Exception as error:  # the keeper sees it too
                 logger.warning(Event.BODY_NOT_FAILED, {"job": body, "error": type(error).__name__})

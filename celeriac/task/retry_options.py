@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from celeriac.broker.wire import PROPERTIES
 from celeriac.errors import BadArgument
+from celeriac.headers import PROPERTIES
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.priorities import parse, priority_of, queue_of
 

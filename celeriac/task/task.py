@@ -21,10 +21,10 @@ from celery.app.task import Task as CeleryTask
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
 from celery.utils.time import get_exponential_backoff_interval
 
-from celeriac.broker.wire import STAMP
 from celeriac.enqueue.pending import collecting, take_retry
 from celeriac.enqueue.reused_id import RUNS
 from celeriac.errors import BadArgument, TaskExited
+from celeriac.headers import STAMP
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.cancel import is_requested
 from celeriac.ledger.writes.new_jobs import NewJob
@@ -102,7 +102,7 @@ class Task(CeleryTask):
         keep_days: days that its finished jobs are kept, unless they are dead letters.
     """
 
-    Request = "celeriac.worker.gate.request:JobRequest"
+    Request = "celeriac.worker.pool.request:JobRequest"
 
     max_tries: int | None = None
     timeout: float | None = None

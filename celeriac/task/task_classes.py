@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
@@ -16,14 +15,6 @@ ABSENT = object()
 
 #: Marks a ``__call__`` around which the attempt is recorded already.
 _RECORDS = "celeriac_records"
-
-
-def refuse_coroutine(name: str, function: Any) -> None:
-    """Raise BadArgument for an ``async def``: a worker would make its coroutine and never run it."""
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise BadArgument(
-            name, "an `async def` cannot be a task: make it a plain function that calls asyncio.run()"
-        )
 
 
 def declared(kind: type, name: str, *, below: type, kept_as: str = "") -> Any:

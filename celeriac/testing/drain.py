@@ -15,11 +15,12 @@ from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.task.task_classes import request_class
+from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate.claim_book import ClaimBook
-from celeriac.worker.gate.request import JobRequest
 from celeriac.worker.gate.turn import Turn, TurnCallbacks
-from celeriac.worker.gate.turn_input import AttemptReport, TurnInput
+from celeriac.worker.gate.turn_input import TurnInput
+from celeriac.worker.pool.request import JobRequest
 from celeriac.worker.watermarks import Watermarks
 
 if TYPE_CHECKING:

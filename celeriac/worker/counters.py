@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.claims import Claimed
-from celeriac.worker.gate.turn_input import AttemptReport
+from celeriac.worker.attempt_report import AttemptReport
 
 #: Seconds; a job's wait and run are of any length.
 _OF_JOBS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)

@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session
 
 import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
-from celeriac.broker.wire import STAMP
 from celeriac.enqueue.bulk import CHUNK, Call, enqueue_many, enqueue_together
 from celeriac.enqueue.transactions import enqueue_in
 from celeriac.errors import BadArgument, EnqueueUncertain, LedgerUnavailable, PayloadTooLarge
 from celeriac.factory import build
+from celeriac.headers import STAMP
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS

@@ -18,13 +18,13 @@ from sqlalchemy.orm import Session
 import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
 from celeriac.broker.transport import Message, _decoded
-from celeriac.broker.wire import STAMP
 from celeriac.enqueue.bulk import Call, enqueue_many, enqueue_together
 from celeriac.enqueue.pending import collecting
 from celeriac.enqueue.reused_id import RUNS
 from celeriac.enqueue.transactions import enqueue_in
 from celeriac.errors import BadArgument
 from celeriac.factory import build
+from celeriac.headers import STAMP
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import JOBS

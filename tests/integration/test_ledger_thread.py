@@ -11,7 +11,7 @@ import pytest
 from kombu.message import Message
 from sqlalchemy import make_url
 
-from celeriac.broker.wire import STAMP
+from celeriac.headers import STAMP
 from celeriac.ids import new_id
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.reads import job_rows

@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy import make_url
 
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.reads import dead_letter_groups, job_rows
+from celeriac.ledger.reads import job_rows
 from celeriac.ledger.schema.columns import PARKED, after, now
 from celeriac.ledger.schema.lifecycle import ENTERED_FROM, TERMINAL, WAITING, JobState
 from celeriac.ledger.upkeep import dispatch, lost_messages, parked
 from celeriac.ledger.upkeep.prune import prune
 from celeriac.ledger.writes import cancel, claims, quarantine
+from celeriac.ledger.writes import dead_letters as dead_letter_groups
 from celeriac.ledger.writes.existing import renew
 from celeriac.ledger.writes.new_jobs import enqueue, unpark
 from celeriac.ledger.writes.replay import replay

@@ -12,7 +12,7 @@ import pytest
 from kombu.message import Message
 from sqlalchemy import make_url, select, text
 
-from celeriac.broker.wire import STAMP
+from celeriac.headers import STAMP
 from celeriac.ids import new_id
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.reads import job_rows
@@ -23,11 +23,12 @@ from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import claims
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
 from celeriac.ledger.writes.outcomes import Failure, Outcome
+from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
 from celeriac.worker.gate.turn import Turn, TurnCallbacks
-from celeriac.worker.gate.turn_input import AttemptReport, TurnInput
+from celeriac.worker.gate.turn_input import TurnInput
 from celeriac.worker.watermarks import Watermarks
 from tests.new_jobs import new_job
 from tests.support import wait_until

@@ -14,11 +14,11 @@ from celery import group
 from celery.exceptions import Ignore
 from celery.result import AsyncResult, ResultSet
 
+from celeriac import retention
 from celeriac.application import Celeriac
 from celeriac.errors import ResultLost, UnreadableError
 from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.operate import retention
 from celeriac.operate.job import Job, job
 from celeriac.settings import Settings
 from celeriac.testing.drain import Drain

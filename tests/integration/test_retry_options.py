@@ -15,6 +15,7 @@ from celeriac.application import Celeriac
 from celeriac.broker import wire
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.factory import build
+from celeriac.headers import PROPERTIES
 from celeriac.ids import parse_id
 from celeriac.ledger.reads.job_rows import find
 from celeriac.ledger.schema.lifecycle import JobState
@@ -264,7 +265,7 @@ def test_properties_of_a_call_are_in_its_message(celeriac: Kit, many: bool) -> N
 def test_a_call_without_properties_has_none_in_its_headers(celeriac: Kit) -> None:
     celeriac.app.send_task("tests.flaky")
     (job,) = celeriac.jobs()
-    assert wire.PROPERTIES not in row(celeriac, job).headers
+    assert PROPERTIES not in row(celeriac, job).headers
     assert Celery(set_as_current=False).thread_oid  # which Celery would have given as reply_to
 
 

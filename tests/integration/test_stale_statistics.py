@@ -13,10 +13,10 @@ from sqlalchemy import Connection, make_url, text
 
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.migrate import upgrade
-from celeriac.ledger.reads import dead_letter_groups
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import dispatch
 from celeriac.ledger.writes import cancel, claims, outcomes, quarantine, replay
+from celeriac.ledger.writes import dead_letters as dead_letter_groups
 from celeriac.ledger.writes.complete_and_claim import exchange
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from tests.servers import create_database, drop_database

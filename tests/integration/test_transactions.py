@@ -21,11 +21,11 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from celeriac.application import Celeriac
-from celeriac.broker.wire import STAMP
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.enqueue.transactions import complete_in, enqueue_in
 from celeriac.errors import AnotherDatabase, AttemptTaken, BadArgument
 from celeriac.factory import build
+from celeriac.headers import STAMP
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import BackgroundJob
 from celeriac.ledger.writes import claims, outcomes

@@ -15,7 +15,7 @@ from kombu import Connection
 from sqlalchemy import make_url
 
 from celeriac.broker.transport import Message, _decoded
-from celeriac.broker.wire import STAMP
+from celeriac.headers import STAMP
 from celeriac.ids import new_id
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.reads import job_rows

@@ -13,6 +13,7 @@ import pytest
 from celeriac.application import Celeriac
 from celeriac.broker import sending, wire
 from celeriac.factory import build
+from celeriac.headers import STAMP
 from celeriac.ids import new_id
 from celeriac.ledger.writes.copy_in import SimilarJobs, own_headers
 from celeriac.ledger.writes.new_jobs import NewJob
@@ -49,7 +50,7 @@ def test_it_is_the_message_that_kombu_would_have_sent(platform: Celeriac) -> Non
         sending.publish(connection.Producer(), [job])
     theirs, ours = drawn(platform, job.queue)
     assert without_tag(ours) == without_tag(theirs)
-    assert ours["headers"][wire.STAMP] == {"dispatch": 1, "tag": job.message_tag}
+    assert ours["headers"][STAMP] == {"dispatch": 1, "tag": job.message_tag}
 
 
 def test_many_are_drawn_in_the_order_in_which_they_were_sent(

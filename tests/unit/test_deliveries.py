@@ -20,7 +20,7 @@ from kombu import Connection
 
 from celeriac.broker import signing
 from celeriac.broker.transport import Message, _decoded
-from celeriac.broker.wire import PROPERTIES, STAMP
+from celeriac.headers import PROPERTIES, STAMP
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes.claims import Claimed
 from celeriac.ledger.writes.claims import Message as Row

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from celeriac.broker.sending import CHORD
+from celeriac.headers import CHORD
 from celeriac.ledger.reads.position import MOST_AHEAD, Position
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen

@@ -263,7 +263,7 @@ def trace_of(*frames: tuple[str, str]) -> str:
             "mail.py:send",
         ),
         (trace_of(("/srv/tasks/mail.py", "send"), ("/srv/tasks/mail.py", "<lambda>")), "mail.py:<lambda>"),
-        (trace_of(("/srv/tasks/mail.py", "send"), ("/srv/app/task.py", "retry")), "mail.py:send"),
+        (trace_of(("/srv/tasks/mail.py", "send"), ("/srv/celeriac/task.py", "retry")), "mail.py:send"),
         (trace_of(("/lib/celery/app/trace.py", "trace_task")), "trace.py:trace_task"),
         ("no frame at all", None),
         ("", None),

@@ -16,9 +16,9 @@ import structlog
 from celery.app import trace
 from structlog.stdlib import ProcessorFormatter
 
-from celeriac.broker.wire import STAMP
 from celeriac.events import Event
 from celeriac.factory import build
+from celeriac.headers import STAMP
 from celeriac.ids import new_id
 from celeriac.observe.logs import POOL_APPLIES, formatter
 from celeriac.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kombu.utils.limits import TokenBucket
 
-from celeriac.worker.gate.rate_limits import Rates
+from celeriac.worker.pool.rate_limits import Rates
 
 NOW = 1_000.0
 TASK = "mail.send"

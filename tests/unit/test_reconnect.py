@@ -10,7 +10,7 @@ from redis import exceptions
 from redis.exceptions import ResponseError
 
 from celeriac.broker.transport import Connection, Transport, _is_no_bulk
-from celeriac.worker.gate.reconnect import Pace
+from celeriac.worker.pool.reconnect import Pace
 
 
 def lost_after(*seconds: float) -> Pace:

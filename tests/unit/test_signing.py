@@ -13,9 +13,10 @@ from celery import Celery
 from cryptography.hazmat.primitives import serialization
 from kombu.utils.json import dumps, loads
 
-from celeriac.broker import certificates, signing
-from celeriac.broker.sending import CHORD
+from celeriac import certificates
+from celeriac.broker import signing
 from celeriac.errors import NotSigned, SettingsError
+from celeriac.headers import CHORD
 from celeriac.ledger.schema.columns import LATEST
 from celeriac.ledger.upkeep.parked import Body
 from celeriac.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kombu.asynchronous.timer import Timer
 
-from celeriac.worker.gate.timers import forget_cancelled
+from celeriac.worker.pool.timers import forget_cancelled
 
 HOUR = 3_600
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kombu.asynchronous import Hub
 
-from celeriac.worker.gate.consumer import Consumer
+from celeriac.worker.consumer import Consumer
 
 
 def test_two_turns_before_the_event_loop_looks_are_handed_on_in_their_order(

@@ -13,7 +13,7 @@ from celeriac.cli import output
 from celeriac.cli.rows import Rows
 from celeriac.cli.views import job_details
 from celeriac.display import ago, safe
-from celeriac.ledger.reads.dead_letter_groups import Group
+from celeriac.ledger.writes.dead_letters import Group
 from celeriac.operate import dead_letters
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import job

@@ -38,7 +38,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Integer
 
-from celeriac.broker.wire import CHORD, new_tag
+from celeriac.headers import CHORD, new_tag
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState

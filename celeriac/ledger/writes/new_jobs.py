@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from celeriac.broker.wire import new_tag
+from celeriac.headers import new_tag
 from celeriac.ledger.connection.compiled_statement import Straight
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import JobState

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Update, and_, case, literal, null, update
 
-from celeriac.broker.wire import CHORD
+from celeriac.headers import CHORD
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Instant, now, unindexed
 from celeriac.ledger.schema.lifecycle import JobState

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from celeriac.display import length
 from celeriac.ledger.upkeep import prune
 from celeriac.operate.doctor.finding import Area, Finding, ok, warn
-from celeriac.operate.retention import Retention
+from celeriac.retention import Retention
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from celeriac import addresses
-from celeriac.broker import certificates
+from celeriac import addresses, certificates
 from celeriac.operate.doctor.finding import Area, Finding, ok, warn
 from celeriac.settings import Settings
 

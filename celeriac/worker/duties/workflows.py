@@ -18,9 +18,9 @@ from kombu.utils.json import loads
 
 from celeriac.broker import signing
 from celeriac.broker.body import compressed_as, uncompressed
-from celeriac.broker.sending import CHORD
 from celeriac.errors import NotSigned
 from celeriac.events import Event
+from celeriac.headers import CHORD
 from celeriac.ids import optional_id
 from celeriac.ledger.connection.database import UNREACHABLE, Database
 from celeriac.ledger.upkeep import parked

@@ -11,11 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from celeriac.broker import signing
-from celeriac.broker.wire import STAMP, carried
 from celeriac.enqueue import time_limits
 from celeriac.enqueue.depth import check_depth
 from celeriac.enqueue.message_properties import foreign
 from celeriac.errors import BadArgument, NotSigned
+from celeriac.headers import STAMP, carried
 from celeriac.ids import new_id, optional_id
 from celeriac.ledger.schema.columns import LATEST
 from celeriac.ledger.writes.claims import Claimed, Message
@@ -24,7 +24,7 @@ from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.names import NAME_LENGTH, check_text
 from celeriac.priorities import FOREIGN, priority_of
 from celeriac.priorities import parse as parse_priority
-from celeriac.task.failures import clean
+from celeriac.texts import clean
 
 
 @dataclass(frozen=True, slots=True, eq=False)

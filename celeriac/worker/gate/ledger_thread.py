@@ -12,20 +12,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from celeriac.events import Event
 from celeriac.ledger.connection.database import UNREACHABLE
 from celeriac.ledger.connection.error_kinds import kind, said
 from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.worker.attempt_report import AttemptReport, Reporting
 from celeriac.worker.gate.claim_ahead import ClaimAhead
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.turn import Turn
-from celeriac.worker.gate.turn_input import AttemptReport, TurnInput
-
-if TYPE_CHECKING:
-    from celeriac.worker.gate.request import JobRequest
+from celeriac.worker.gate.turn_input import TurnInput
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +80,7 @@ class LedgerThread:
         if idle:
             time.sleep(_YIELD)  # or the thread would not run before the event loop waits for its next event
 
-    def report(self, outcome: Outcome, request: JobRequest | None = None) -> None:
+    def report(self, outcome: Outcome, request: Reporting | None = None) -> None:
         """Take what an attempt came to."""
         self._book.ended(outcome.id)
         reports = AttemptReport.by(request, outcome)

@@ -16,7 +16,8 @@ from celeriac.events import Event
 from celeriac.ledger.connection.error_kinds import kind, said
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.writes.outcomes import Failure, Outcome
-from celeriac.worker.gate.turn_input import Aside, AttemptReport, TurnInput
+from celeriac.worker.attempt_report import AttemptReport
+from celeriac.worker.gate.turn_input import Aside, TurnInput
 
 logger = logging.getLogger(__name__)
 

@@ -27,12 +27,13 @@ from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.complete_and_claim import exchange
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.quarantine import Unreadable
+from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.deliveries import Delivery
 from celeriac.worker.gate.narrowing import Refused, one_by_one
-from celeriac.worker.gate.turn_input import Aside, AttemptReport, TurnInput
+from celeriac.worker.gate.turn_input import Aside, TurnInput
 from celeriac.worker.watermarks import Watermarks
 
 logger = logging.getLogger(__name__)
@@ -124,8 +125,8 @@ class Turn:
         now = time.monotonic()
         due = [one for one in work.aside if one.due <= now]
         work.aside = [one for one in work.aside if one.due > now]
-        self._rested = {one.reports.outcome.id: one.rest for one in due}
-        work.reports += [one.reports for one in due]
+        self._rested = {one.report.outcome.id: one.rest for one in due}
+        work.reports += [one.report for one in due]
 
     def _at_once(self, work: TurnInput, room: int) -> TurnInput:
         """Do ``work`` in one transaction."""

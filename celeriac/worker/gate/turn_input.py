@@ -4,46 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.ledger.writes.outcomes import Outcome
-
-if TYPE_CHECKING:
-    from celeriac.worker.gate.request import JobRequest
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class AttemptReport:
-    """What an attempt came to.
-
-    Attributes:
-        wants_result: whether its return value is to be copied from the result store.
-        returned: whether there must be one: where it is missing, it is lost.
-        task: its name; None of a delivery that Celery could not take.
-        took: seconds that it ran; None when it never began.
-    """
-
-    outcome: Outcome
-    wants_result: bool = False
-    returned: bool = False
-    task: str | None = None
-    took: float | None = None
-
-    @classmethod
-    def by(cls, request: JobRequest | None, outcome: Outcome) -> AttemptReport:
-        if request is None:
-            return cls(outcome=outcome)
-        wants = outcome.state is JobState.COMPLETED and not request.ignore_result
-        return cls(
-            outcome=outcome,
-            wants_result=wants,
-            returned=wants and request.returned,
-            task=request.name,
-            took=max(0.0, time.time() - request.time_start) if request.time_start else None,
-        )
-
+from celeriac.worker.attempt_report import AttemptReport
 
 _FIRST_REST, _LONGEST_REST = 0.05, 1.0  # seconds until a locked row is looked at again
 _REFUSED_REST = 10.0  # the same, of what the database refuses
@@ -59,19 +23,19 @@ class Aside:
         reason: why the database refuses it; None: its row is locked by another transaction.
     """
 
-    reports: AttemptReport
+    report: AttemptReport
     due: float
     rest: float
     reason: str | None = None
 
     @classmethod
-    def locked(cls, reports: AttemptReport, *, rested: float) -> Aside:
+    def locked(cls, report: AttemptReport, *, rested: float) -> Aside:
         rest = min(max(rested * 2, _FIRST_REST), _LONGEST_REST)
-        return cls(reports=reports, due=time.monotonic() + rest, rest=rest)
+        return cls(report=report, due=time.monotonic() + rest, rest=rest)
 
     @classmethod
-    def refused(cls, reports: AttemptReport, reason: str) -> Aside:
-        return cls(reports=reports, due=time.monotonic() + _REFUSED_REST, rest=_REFUSED_REST, reason=reason)
+    def refused(cls, report: AttemptReport, reason: str) -> Aside:
+        return cls(report=report, due=time.monotonic() + _REFUSED_REST, rest=_REFUSED_REST, reason=reason)
 
 
 @dataclass(slots=True)

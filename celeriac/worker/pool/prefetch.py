@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from celeriac.worker.gate.consumer import Consumer
+from typing import Any
 
 EVERY = 0.2  # seconds between two looks
 
 
-def adapt(consumer: Consumer) -> None:
+def adapt(consumer: Any) -> None:
     """Hold as many messages as the length of jobs asks for, or as is set.
 
     Those of jobs that wait for their task's rate limit are held beside: they would keep out all others.

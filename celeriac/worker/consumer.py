@@ -20,35 +20,20 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 
 from celeriac import __version__
 from celeriac.broker import signing
-from celeriac.broker.wire import STAMP
 from celeriac.events import Event
-from celeriac.ids import new_id
+from celeriac.headers import STAMP
 from celeriac.ledger import migrate
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
-from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes.outcomes import Failure, Outcome
-from celeriac.observe import presence, probes
-from celeriac.observe.liveness import Pulse
+from celeriac.observe import probes
 from celeriac.observe.probes import ProbeServer
 from celeriac.task import failures
-from celeriac.worker.counters import Meter
-from celeriac.worker.duties.canceller import Canceller
-from celeriac.worker.duties.collector import Collector
-from celeriac.worker.duties.dispatcher import Dispatcher
-from celeriac.worker.duties.keeper import Duty, Keeper
-from celeriac.worker.duties.lost_message_finder import GRACE, LostMessageFinder
-from celeriac.worker.duties.reconciler import Reconciler
-from celeriac.worker.duties.rescuer import Rescuer
-from celeriac.worker.duties.workflows import Workflows
-from celeriac.worker.gate import prefetch, prefork, timers
-from celeriac.worker.gate.claim_book import ClaimBook
-from celeriac.worker.gate.ledger_thread import LedgerThread
-from celeriac.worker.gate.places import Places, forget
-from celeriac.worker.gate.rate_limits import Rates
-from celeriac.worker.gate.reconnect import Pace, pass_time
-from celeriac.worker.gate.turn import Turn, TurnCallbacks
-from celeriac.worker.watermarks import Watermarks
+from celeriac.worker.assembly import ConsumerView, assemble
+from celeriac.worker.pool import prefork, timers
+from celeriac.worker.pool.places import Places, forget
+from celeriac.worker.pool.rate_limits import Rates
+from celeriac.worker.pool.reconnect import Pace, pass_time
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -57,9 +42,6 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that a shutdown waits for the ledger; what is not written then is rescued by others.
 _PATIENCE = 10.0
-
-#: Share of the silence after which a worker is dead that it waits for an answer of the database.
-_SHARE = 0.6
 
 _NEXT_TURN = 0.0005  # seconds; nothing sooner keeps the loop from sleeping until something happens
 
@@ -77,96 +59,25 @@ class Consumer(CeleryConsumer):
         self._ended_by: str | None = None  # the exception that ended the event loop
         self._reconnecting = False
         self._stopping = False
-        self._told_trouble: str | None = None
         self._won: deque[Any] = deque()  # on their way from the ledger thread to the pool
-        self._worker_id = UUID(new_id())
         self._solo = type(self.pool).__module__.endswith(".solo")
-        app, settings = self.app, self.app.settings
-        app.database.longest = settings.worker_timeout * _SHARE
-        watermarks = Watermarks(GRACE)
-        self._book = ClaimBook()
         self._rates = Rates()
         self._pace = Pace()
-        self._meter = meter = Meter()
-        turn = Turn(
-            app.database.by_key(),
-            worker=self._worker_id,
-            book=self._book,
-            tasks=self.strategies,
-            max_tries=settings.max_tries,
-            watermarks=watermarks,
-            callbacks=TurnCallbacks(
-                hand_over=self._winners,
-                drop=self._dropped,
-                fetch_results=app.backend.stored_results,
-                on_change=self._poke,
-            ),
-            meter=meter,
-            signs=settings.signs,
-        )
-        self.ledger = LedgerThread(
-            turn,
-            book=self._book,
-            concurrency=self.concurrency,
-            pool_queues=lambda: not self.pool.is_green,
-        )
-        app.ledger_thread = self.ledger
-        self.pulse = Pulse(
-            "worker",
-            settings,
-            connected=lambda: self.connection is not None,
-            busy=self._solo,
-            trouble=self.ledger.trouble,
-        )
         self._probes: ProbeServer | None = None
-        self.dispatcher = Dispatcher(app, app.database, meter=meter)
-        self.lost_messages_finder = LostMessageFinder(
-            app, app.database, watermarks, queues=self._queues, on_change=self._poke, meter=meter
-        )
-        self.rescuer = Rescuer(
-            app.database,
-            worker=self._worker_id,
-            silence=settings.worker_timeout,
-            stored_results=app.backend.stored_results,
-            on_change=self._poke,
-            meter=meter,
-        )
-        self.reconciler = Reconciler(
-            app.database,
-            worker=self._worker_id,
-            book=self._book,
-            release_unknown=self.ledger.release_unknown,
-            pool=lambda: self.pool,
-            in_event_loop=self._soon,
-        )
-        self.canceller = Canceller(
-            app.database, worker=self._worker_id, pool=lambda: self.pool, in_event_loop=self._soon
-        )
-        self.collector = Collector(
-            app.database,
+        self.parts = assemble(self.app, self._view(), solo=self._solo)
+        self.ledger = self.app.ledger_thread = self.parts.ledger
+
+    def _view(self) -> ConsumerView:
+        return ConsumerView(
+            consumer=self,
+            hostname=self.hostname,
             tasks=lambda: self.strategies,
             queues=self._queues,
-            room=self.ledger.spare,
-            receive=self.ledger.receive,
-        )
-        meter.watch("held", "jobs that it has claimed", self._book.unfinished)
-        meter.watch("prefetch", "messages that it holds at most", lambda: self.qos.value if self.qos else 0)
-        self._reconcile = Duty("reconcile", self.reconciler.compare, 5.0)
-        self.keeper = Keeper(
-            [Duty("heartbeat", self._beat, settings.heartbeat)],
-            [Duty("workflows", Workflows(app.database, on_change=self._poke).sweep, 1.0)],
-            [
-                Duty("dispatch", self.dispatcher.run, 1.0, on_poke=True),
-                Duty("collect", self.collector.run, 1.0),
-                Duty("cancel", self.canceller.pass_on, 1.0),
-                Duty("rescue", self.rescuer.rescue_dead, 1.0),
-                self._reconcile,
-                Duty("strands", self.lost_messages_finder.sweep, 2.0),
-                Duty("prefetch", lambda: prefetch.adapt(self), prefetch.EVERY),
-                Duty("presence", self._be_seen, 10.0),
-                Duty("trouble", self._tell_trouble, settings.heartbeat),
-            ],
-            longest_rest=settings.worker_timeout / 4,
+            concurrency=self.concurrency,
+            describe=self._describe,
+            hand_over=self._winners,
+            drop=self._dropped,
+            in_event_loop=self._soon,
         )
 
     # ---- life
@@ -175,36 +86,35 @@ class Consumer(CeleryConsumer):
         """Sign on, then run. The pool has forked by now: threads and connections may be made."""
         if (newer := migrate.require(self.app.database)) is not None:
             logger.warning(Event.LEDGER_IS_NEWER, {"revision": newer, "wanted": migrate.wanted()})
-        with self.app.database.transaction() as connection:
-            worker_rows.sign_on(connection, self._card())
+        self.parts.heartbeat.sign_on()
         self.ledger.start()
-        self.keeper.start()
+        self.parts.keeper.start()
         if self.hub:
             self.hub.timer.call_repeatedly(timers.EVERY, timers.forget_cancelled, (self.hub.timer,))
-        self.timer.call_repeatedly(1.0, self.pulse.turned)
-        self.pulse.start()
-        self._probes = probes.serve(self.app.settings, self.pulse, meter=self._meter.registry)
+        self.timer.call_repeatedly(1.0, self.parts.pulse.turned)
+        self.parts.pulse.start()
+        self._probes = probes.serve(self.app.settings, self.parts.pulse, meter=self.parts.meter.registry)
         try:
             super().start()
         except Exception as exc:
-            reports = failures.failure_of(exc)
-            self._ended_by = f"{reports.exception_type}: {reports.exception}"
+            failure = failures.failure_of(exc)
+            self._ended_by = f"{failure.exception_type}: {failure.exception}"
             raise
 
     def shutdown(self) -> None:
         """The pool has ended: write every outcome, release what is left, sign off."""
-        self.keeper.stop(within=_PATIENCE)
+        self.parts.keeper.stop(within=_PATIENCE)
         if not self.ledger.close(within=_PATIENCE, ended_by=self._ended_by):
             logger.error(Event.LEFT_BEHIND)
         if self._probes is not None:
             self._probes.stop()
-        self.pulse.stop()
+        self.parts.pulse.stop()
         super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Celery asks for it when it begins to draw: the broker is there, and took what was said to it."""
         self.app.broker_state.worked()  # or the dispatcher would leave it alone for some seconds more
-        self._poke()
+        self.parts.keeper.poke()
         prefork.watch_again(getattr(self.pool, "_pool", None))  # the loop takes the pool in next
         self._hand_over = super().create_task_handler(*args, **kwargs)
         return self.ledger.receive
@@ -289,8 +199,8 @@ class Consumer(CeleryConsumer):
         stamp = message.headers.get(STAMP)
         if not isinstance(stamp, dict) or "attempt" not in stamp:
             return
-        reports = failures.failure_of(exc, kind=AttemptKind.INVALID)
-        failure = Failure(AttemptKind.INVALID, reports.exception_type, reports.exception)
+        found = failures.failure_of(exc, kind=AttemptKind.INVALID)
+        failure = Failure(AttemptKind.INVALID, found.exception_type, found.exception)
         job = UUID(message.headers["id"])
         if 0 <= stamp.get("dispatch", -1) <= _COPIES:
             # The copy is damaged; the row's own message, which the dispatcher sends, may be good.
@@ -343,42 +253,8 @@ class Consumer(CeleryConsumer):
         prefork.finish_writes(pool)
         prefork.drop_unwritten(pool)
 
-    # ---- the keeper's needs
-
-    def _poke(self) -> None:
-        self.keeper.poke()
-
     def _soon(self, call: Callable[[], Any]) -> None:
         self.call_soon(call)
-
-    def _beat(self) -> None:
-        with self.app.database.statement() as connection:
-            known = worker_rows.beat(connection, self._worker_id)
-            if not known:
-                worker_rows.sign_on(connection, self._card())
-        if not known:
-            logger.warning(Event.DECLARED_DEAD)
-            self._reconcile.due = 0.0  # in the keeper's own time: the heart does nothing else
-            self._poke()
-        self.rescuer.beat_written()
-        self.pulse.asked_ledger()
-
-    def _tell_trouble(self) -> None:
-        """Tell the others why outcomes cannot be written here, for whoever looks from elsewhere."""
-        trouble = self.ledger.trouble()
-        if (trouble is None) != (self._told_trouble is None):
-            with self.app.database.statement() as connection:
-                worker_rows.tell_trouble(connection, self._worker_id, trouble)
-            self._told_trouble = trouble
-
-    def _be_seen(self) -> None:
-        """Let doctor see whose workers draw from this broker."""
-        try:
-            if not self.app.broker_state.resting:
-                with self.app.connection_or_acquire() as connection:
-                    presence.leave(connection.default_channel.client, self._worker_id, self.hostname)
-        except self.app.broker_errors:
-            return  # it is away, or an ACL does not allow it: nobody needs this but doctor
 
     # ---- facts
 
@@ -391,10 +267,10 @@ class Consumer(CeleryConsumer):
         grown = scaler.max_concurrency if scaler and hasattr(self.pool, "grow") else 0
         return max(1, grown, int(getattr(self.pool, "num_processes", None) or 1))
 
-    def _card(self) -> WorkerStart:
+    def _describe(self, worker: UUID) -> WorkerStart:
         names = sorted(self.app.tasks)
         return WorkerStart(
-            id=self._worker_id,
+            id=worker,
             hostname=self.hostname,
             pid=os.getpid(),
             pool=type(self.pool).__module__.rpartition(".")[2],

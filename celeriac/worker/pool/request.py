@@ -8,7 +8,7 @@ one means success.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from billiard.einfo import ExceptionInfo
@@ -28,10 +28,10 @@ from celery.worker.request import Request
 
 from celeriac.broker import signing
 from celeriac.broker.body import uncompressed
-from celeriac.broker.wire import STAMP
 from celeriac.enqueue import time_limits
 from celeriac.errors import BadArgument
 from celeriac.events import Event
+from celeriac.headers import STAMP
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.writes.new_jobs import NewJob
@@ -39,10 +39,7 @@ from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.task import failures
 from celeriac.task.task import JobRetry, Replaced
-
-if TYPE_CHECKING:
-    from celeriac.worker.gate.ledger_thread import LedgerThread
-
+from celeriac.worker.attempt_report import ReportTaker
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +59,7 @@ class JobRequest(Request):
         self.job = UUID(self.id)
         self.attempt = int(stamp["attempt"])
         self.tries_left = int(stamp["tries"]) - int(stamp["try"])
-        self.ledger: LedgerThread = self._app.ledger_thread
+        self.ledger: ReportTaker = self._app.ledger_thread
         self.returned = self.task.Strategy == CeleryTask.Strategy  # another one stores what it likes
 
     # ---- what Celery says

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Delete, Select, Update, and_, bindparam, delete, func, select, update
 
-from celeriac.broker.wire import new_tag
+from celeriac.headers import new_tag
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import unindexed
 from celeriac.ledger.schema.lifecycle import JobState

@@ -23,7 +23,7 @@ def register(app: Celeriac) -> None:
 
 def prune() -> dict[str, int]:
     """Delete terminal rows that are older than their retention; returns how many went, by kind."""
-    from celeriac.operate.retention import (
+    from celeriac.retention import (
         prune as prune_ledger,  # which knows the ORM, slow to import: not for a probe
     )
 

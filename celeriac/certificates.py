@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from celery.exceptions import ImproperlyConfigured, SecurityError
 
-if TYPE_CHECKING:
-    from celeriac.settings import Settings
+
+class SigningFiles(Protocol):
+    """The settings that name the files."""
+
+    @property
+    def signing_key(self) -> Path | None: ...
+    @property
+    def signing_certificate(self) -> Path | None: ...
+    @property
+    def signing_cert_store(self) -> Path | None: ...
 
 
-def problems(settings: Settings) -> list[str]:
+def problems(settings: SigningFiles) -> list[str]:
     """What is wrong with the files that the settings name, a sentence each."""
     try:
         from celery.security.certificate import Certificate, FSCertStore

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.functional import noop
 from celery.worker import state
 
-from celeriac.worker.gate import prefork
+from celeriac.worker.pool import prefork
 
 if TYPE_CHECKING:
     from celery.worker.consumer import Consumer

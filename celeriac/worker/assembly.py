@@ -1,0 +1,207 @@
+"""The parts of a worker's main process, made and tied together: the gate, the keeper and its duties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celeriac.ids import new_uuid
+from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.observe.liveness import Pulse
+from celeriac.worker.counters import Meter
+from celeriac.worker.duties.canceller import Canceller
+from celeriac.worker.duties.collector import Collector
+from celeriac.worker.duties.dispatcher import Dispatcher
+from celeriac.worker.duties.heartbeat import Heartbeat, be_seen
+from celeriac.worker.duties.keeper import Duty, Keeper
+from celeriac.worker.duties.lost_message_finder import GRACE, LostMessageFinder
+from celeriac.worker.duties.reconciler import Reconciler
+from celeriac.worker.duties.rescuer import Rescuer
+from celeriac.worker.duties.workflows import Workflows
+from celeriac.worker.gate.claim_book import ClaimBook
+from celeriac.worker.gate.ledger_thread import LedgerThread
+from celeriac.worker.gate.turn import Turn, TurnCallbacks
+from celeriac.worker.pool import prefetch
+from celeriac.worker.watermarks import Watermarks
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+#: Share of the silence after which a worker is dead that it waits for an answer of the database.
+_SHARE = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsumerView:
+    """What the parts ask of Celery's consumer, and give back to it.
+
+    Attributes:
+        tasks: what it can run, by name.
+        queues: what it draws from.
+        concurrency: how many jobs its pool runs at once.
+        describe: the worker's row, given its id.
+        hand_over: takes the messages of jobs that were won.
+        drop: takes the messages of those that were not.
+        in_event_loop: runs something in its event loop.
+    """
+
+    consumer: Any
+    hostname: str
+    tasks: Callable[[], Any]
+    queues: Callable[[], list[str]]
+    concurrency: Callable[[], int]
+    describe: Callable[[UUID], WorkerStart]
+    hand_over: Callable[[Sequence[Any]], None]
+    drop: Callable[[Sequence[Any]], None]
+    in_event_loop: Callable[[Callable[[], Any]], None]
+
+    def pool(self) -> Any:
+        return self.consumer.pool
+
+    def is_connected(self) -> bool:
+        return self.consumer.connection is not None
+
+    def prefetched(self) -> int:
+        return self.consumer.qos.value if self.consumer.qos else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a worker's main process is made of."""
+
+    meter: Meter
+    ledger: LedgerThread
+    pulse: Pulse
+    keeper: Keeper
+    heartbeat: Heartbeat
+
+
+def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
+    """Make the parts of a worker; none of them has begun yet: the pool is to fork first."""
+    worker = new_uuid()
+    app.database.longest = app.settings.worker_timeout * _SHARE
+    book, meter, watermarks = ClaimBook(), Meter(), Watermarks(GRACE)
+    poke: list[Keeper] = []  # the keeper, which the other parts poke, is made last
+
+    def on_change() -> None:
+        poke[0].poke()
+
+    ledger = _ledger_thread(app, view, worker, book, meter, watermarks, on_change)
+    pulse = Pulse("worker", app.settings, connected=view.is_connected, busy=solo, trouble=ledger.trouble)
+    rescuer = Rescuer(
+        app.database,
+        worker=worker,
+        silence=app.settings.worker_timeout,
+        stored_results=app.backend.stored_results,
+        on_change=on_change,
+        meter=meter,
+    )
+    reconcile = _reconcile(app, view, worker, book, ledger)
+
+    def on_beat() -> None:
+        rescuer.beat_written()
+        pulse.asked_ledger()
+
+    def on_declared_dead() -> None:
+        reconcile.due = 0.0  # in the keeper's own time: the heartbeat's thread does nothing else
+        on_change()
+
+    heartbeat = Heartbeat(
+        app.database,
+        worker=worker,
+        describe=partial(view.describe, worker),
+        trouble=ledger.trouble,
+        on_beat=on_beat,
+        on_declared_dead=on_declared_dead,
+    )
+    duties = _duties(app, view, worker, ledger, meter, watermarks, on_change)
+    duties += [Duty("rescue", rescuer.rescue_dead, 1.0), reconcile]
+    duties += [Duty("trouble", heartbeat.tell_trouble, app.settings.heartbeat)]
+    keeper = Keeper(
+        [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)],
+        [Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0)],
+        duties,
+        longest_rest=app.settings.worker_timeout / 4,
+    )
+    poke.append(keeper)
+    meter.watch("held", "jobs that it has claimed", book.unfinished)
+    meter.watch("prefetch", "messages that it holds at most", view.prefetched)
+    return Parts(meter=meter, ledger=ledger, pulse=pulse, keeper=keeper, heartbeat=heartbeat)
+
+
+def _ledger_thread(
+    app: Celeriac,
+    view: ConsumerView,
+    worker: UUID,
+    book: ClaimBook,
+    meter: Meter,
+    watermarks: Watermarks,
+    on_change: Callable[[], None],
+) -> LedgerThread:
+    turn = Turn(
+        app.database.by_key(),
+        worker=worker,
+        book=book,
+        tasks=view.tasks(),
+        max_tries=app.settings.max_tries,
+        watermarks=watermarks,
+        callbacks=TurnCallbacks(
+            hand_over=view.hand_over,
+            drop=view.drop,
+            fetch_results=app.backend.stored_results,
+            on_change=on_change,
+        ),
+        meter=meter,
+        signs=app.settings.signs,
+    )
+    return LedgerThread(
+        turn,
+        book=book,
+        concurrency=view.concurrency,
+        pool_queues=lambda: not view.pool().is_green,
+    )
+
+
+def _reconcile(
+    app: Celeriac, view: ConsumerView, worker: UUID, book: ClaimBook, ledger: LedgerThread
+) -> Duty:
+    reconciler = Reconciler(
+        app.database,
+        worker=worker,
+        book=book,
+        release_unknown=ledger.release_unknown,
+        pool=view.pool,
+        in_event_loop=view.in_event_loop,
+    )
+    return Duty("reconcile", reconciler.compare, 5.0)
+
+
+def _duties(
+    app: Celeriac,
+    view: ConsumerView,
+    worker: UUID,
+    ledger: LedgerThread,
+    meter: Meter,
+    watermarks: Watermarks,
+    on_change: Callable[[], None],
+) -> list[Duty]:
+    """Those that need nothing of each other."""
+    dispatcher = Dispatcher(app, app.database, meter=meter)
+    collector = Collector(
+        app.database, tasks=view.tasks, queues=view.queues, room=ledger.spare, receive=ledger.receive
+    )
+    canceller = Canceller(app.database, worker=worker, pool=view.pool, in_event_loop=view.in_event_loop)
+    finder = LostMessageFinder(
+        app, app.database, watermarks, queues=view.queues, on_change=on_change, meter=meter
+    )
+    return [
+        Duty("dispatch", dispatcher.run, 1.0, on_poke=True),
+        Duty("collect", collector.run, 1.0),
+        Duty("cancel", canceller.pass_on, 1.0),
+        Duty("lost messages", finder.sweep, 2.0),
+        Duty("prefetch", lambda: prefetch.adapt(view.consumer), prefetch.EVERY),
+        Duty("presence", lambda: be_seen(app, worker, view.hostname), 10.0),
+    ]

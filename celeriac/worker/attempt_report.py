@@ -1,0 +1,58 @@
+"""What an attempt came to, on its way from the pool to the ledger thread."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes.outcomes import Outcome
+
+
+class Reporting(Protocol):
+    """What a report asks of the request whose attempt has ended."""
+
+    name: str
+    ignore_result: bool
+    returned: bool
+    time_start: float | None
+
+
+class ReportTaker(Protocol):
+    """What a request tells of its attempt; the ledger thread, in a worker."""
+
+    def started(self, job: UUID) -> None: ...
+    def report(self, outcome: Outcome, request: Any = None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class AttemptReport:
+    """What an attempt came to.
+
+    Attributes:
+        wants_result: whether its return value is to be copied from the result store.
+        returned: whether there must be one: where it is missing, it is lost.
+        task: its name; None of a delivery that Celery could not take.
+        took: seconds that it ran; None when it never began.
+    """
+
+    outcome: Outcome
+    wants_result: bool = False
+    returned: bool = False
+    task: str | None = None
+    took: float | None = None
+
+    @classmethod
+    def by(cls, request: Reporting | None, outcome: Outcome) -> AttemptReport:
+        if request is None:
+            return cls(outcome=outcome)
+        wants = outcome.state is JobState.COMPLETED and not request.ignore_result
+        return cls(
+            outcome=outcome,
+            wants_result=wants,
+            returned=wants and request.returned,
+            task=request.name,
+            took=max(0.0, time.time() - request.time_start) if request.time_start else None,
+        )

@@ -1,0 +1,80 @@
+"""The heartbeat: the worker's sign of life in the ledger, and in the broker for whoever shares it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from celeriac.events import Event
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.upkeep import worker_rows
+from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.observe import presence
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """
+    Args:
+        describe: this worker's row, as it is when it signs on.
+        trouble: why outcomes cannot be written here; None while they can.
+        on_beat: called after each heartbeat that was written.
+        on_declared_dead: called when the row was gone or ended, before this worker did anything else.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        worker: UUID,
+        describe: Callable[[], WorkerStart],
+        trouble: Callable[[], str | None],
+        on_beat: Callable[[], None],
+        on_declared_dead: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._describe = describe
+        self._trouble = trouble
+        self._on_beat = on_beat
+        self._on_declared_dead = on_declared_dead
+        self._told_trouble: str | None = None
+
+    def sign_on(self) -> None:
+        with self._database.transaction() as connection:
+            worker_rows.sign_on(connection, self._describe())
+
+    def beat(self) -> None:
+        """Write a heartbeat; sign on again where the ledger does not know this worker any more."""
+        with self._database.statement() as connection:
+            known = worker_rows.beat(connection, self._worker)
+            if not known:
+                worker_rows.sign_on(connection, self._describe())
+        if not known:
+            logger.warning(Event.DECLARED_DEAD)
+            self._on_declared_dead()
+        self._on_beat()
+
+    def tell_trouble(self) -> None:
+        """Write why outcomes cannot be written here, for whoever looks from elsewhere."""
+        trouble = self._trouble()
+        if (trouble is None) != (self._told_trouble is None):
+            with self._database.statement() as connection:
+                worker_rows.tell_trouble(connection, self._worker, trouble)
+            self._told_trouble = trouble
+
+
+def be_seen(app: Celeriac, worker: UUID, hostname: str) -> None:
+    """Let doctor see whose workers draw from this broker."""
+    try:
+        if not app.broker_state.resting:
+            with app.connection_or_acquire() as connection:
+                presence.leave(connection.default_channel.client, worker, hostname)
+    except app.broker_errors:
+        return  # it is away, or an ACL does not allow it: nobody needs this but doctor

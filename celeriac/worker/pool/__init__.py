@@ -1,0 +1,1 @@
+"""The way into Celery's pool and back: one attempt, its place, its rate limit."""
