@@ -97,7 +97,6 @@ def valkey(pytestconfig: pytest.Config) -> Iterator[str]:
     with ExitStack() as stack:
         with _or_fail(pytestconfig):
             server = stack.enter_context(ValkeyServer(databases=_SESSION_DATABASES))
-        leaks.allow_children()
         yield server.url()
 
 
@@ -114,7 +113,6 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[str]:
     with ExitStack() as stack:
         with _or_fail(pytestconfig):
             server = stack.enter_context(PostgresServer())
-        leaks.allow_children()
         yield server.url()
 
 

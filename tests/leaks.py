@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable
 from contextlib import closing
@@ -15,6 +16,9 @@ _STAY = ("ledger-watchdog", "ledger-connect", "celeriac-send")
 
 #: Keys that live as long as the broker does: the lists of jobs, kombu's bindings, redbeat's projection.
 _KEPT = ("critical", "high", "normal", "low", "celery", "_kombu.binding.", "celeriac:")
+
+
+_SERVERS = re.compile(r"/(postgres|valkey-server) ")
 
 
 def threads() -> set[threading.Thread]:
@@ -38,14 +42,6 @@ def children() -> set[int]:
     return found
 
 
-_session: set[int] = set()
-
-
-def allow_children() -> None:
-    """Let the processes that run now stay: servers of the whole session."""
-    _session.update(children())
-
-
 def check_threads(before: set[threading.Thread]) -> None:
     """Fail when a thread is left that was not there before."""
     wait_until(lambda: not (threads() - before), within=5, saying="the threads of a test end")
@@ -53,7 +49,21 @@ def check_threads(before: set[threading.Thread]) -> None:
 
 def check_children(before: set[int]) -> None:
     """Fail when a process is left that was not there before, and is not of the whole session."""
-    wait_until(lambda: not (children() - before - _session), within=5, saying="the processes of a module end")
+    wait_until(lambda: not _left(before), within=5, saying=f"the processes of a module end: {_left(before)}")
+
+
+def _left(before: set[int]) -> list[str]:
+    """The commands of those processes that are left."""
+    found = []
+    for pid in children() - before:
+        try:
+            found.append(
+                Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
+        except FileNotFoundError:  # ended meanwhile
+            continue
+    # One without a command has ended, and is not waited for; servers belong to fixtures, and may be restarted.
+    return [command for command in found if command and not _SERVERS.search(command)]
 
 
 def keys_without_an_end(client: Any) -> Iterable[str]:
