@@ -15,7 +15,7 @@ from tests.support import wait_until
 _STAY = ("ledger-watchdog", "ledger-connect", "celeriac-send")
 
 #: Keys that live as long as the broker does: the lists of jobs, kombu's bindings, redbeat's projection.
-_KEPT = ("critical", "high", "normal", "low", "celery", "_kombu.binding.", "celeriac:")
+_KEPT = ("critical", "high", "normal", "low", "celery", "_kombu.binding", "celeriac:")
 
 
 _SERVERS = re.compile(r"/(postgres|valkey-server) ")
@@ -62,7 +62,7 @@ def _left(before: set[int]) -> list[str]:
             )
         except FileNotFoundError:  # ended meanwhile
             continue
-    # One without a command has ended, and is not waited for; servers belong to fixtures, and may be restarted.
+    # One without a command has ended. Servers belong to fixtures, and may be restarted.
     return [command for command in found if command and not _SERVERS.search(command)]
 
 
