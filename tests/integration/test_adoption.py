@@ -39,7 +39,7 @@ def test_a_plain_app_is_told_its_risks(tmp_path: Path) -> None:
     assert ended.returncode == 1, ended.stderr
     told = json.loads(ended.stdout)
     about = {note["about"]: note["sentence"] for note in told["notes"]}
-    risks = {"broker", "results", "serializer", "accept_content", "acks_late", "queues", "names"}
+    risks = {"broker", "results", "serializer", "accept_content", "acks_late", "names"}
     assert risks <= about.keys()
     assert "shop.bill" in about["acks_late"]
     assert "apply_async(countdown=…)" in about["delays"]

@@ -100,7 +100,12 @@ def test_broker_results_and_lock_are_reached_through_a_socket(tmp_path: Any, mak
     with ValkeyServer(config={"unixsocket": path}) as server:
         app = make(f"redis+socket://{path}?db=3")
         assert [send(app)] == waiting(server, 3)
-        assert findings(app, "broker") == {"version": Level.OK, "eviction": Level.OK, "memory": Level.OK}
+        assert findings(app, "broker") == {
+            "version": Level.OK,
+            "eviction": Level.OK,
+            "memory": Level.OK,
+            "neighbours": Level.OK,
+        }
         assert findings(app, "beat") == {"leader": Level.WARN}  # asked, and nobody leads
 
 
@@ -114,7 +119,7 @@ def test_a_user_who_may_not_ask_info_is_no_failure(private_valkey: ValkeyServer,
     with private_valkey.client() as client:
         client.execute_command("ACL", "SETUSER", "jobs", "on", ">pw", "~*", "&*", "+@all", "-info")
     app = make(f"redis://jobs:pw@{HOST}:{private_valkey.port}/0")
-    assert findings(app, "broker") == {"version": Level.OK}
+    assert findings(app, "broker") == {"version": Level.OK, "neighbours": Level.OK}
     assert [send(app)] == waiting(private_valkey)
 
 
