@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import Connection, make_url, text
 
 from celeriac.errors import LedgerUnfit
 from celeriac.factory import build
@@ -17,6 +17,7 @@ from celeriac.ledger.connection import clock, preparing
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.preparing import Found, unfit
 from celeriac.ledger.writes.acceptance import accept, accept_all
+from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.operate import doctor
 from celeriac.operate.doctor.finding import Level
 from celeriac.settings import Settings
@@ -44,6 +45,12 @@ SHOWN = ("client_encoding", "datestyle", "transaction_isolation", "statement_tim
 
 
 @pytest.fixture
+def nothing(connection: Connection, jobs: Sequence[NewJob]) -> list[NewJob]:
+    """What becomes of jobs whose rows exist: there are none."""
+    assert not jobs
+    return []
+
+
 def odd_url(postgres: str, _postgres_template: str) -> Iterator[str]:
     """A ledger in a database whose defaults are others than those that are relied on."""
     url = create_database(postgres, "celeriac_odd", template=_postgres_template)
@@ -101,7 +108,7 @@ def test_a_transaction_through_a_pooler_says_what_it_relies_on(own_postgres: Pos
                     "statement_timeout": "20s",
                     "lock_timeout": "5s",
                 }
-                assert accept_all(database, [new_job(), new_job()], within=5)
+                assert accept_all(database, [new_job(), new_job()], within=5, settle=nothing)
         session = Database(make_url(bouncer.url("pooled")), prepared=False)
         with closing(session), session.statement() as connection:  # which has served transactions before
             assert connection.execute(text("SHOW statement_timeout")).scalar() == "900ms"
@@ -153,7 +160,7 @@ def test_it_is_named_by_every_way_in(own_postgres: PostgresServer, tmp_path: Pat
         with pytest.raises(LedgerUnfit, match=kind):
             accept(app.database, new_job(), within=2)
         with pytest.raises(LedgerUnfit, match=kind):
-            accept_all(app.database, [new_job(), new_job()], within=2)
+            accept_all(app.database, [new_job(), new_job()], within=2, settle=nothing)
         found = doctor.examine(app)
     assert any(one.level is Level.FAIL and kind in one.sentence for one in found)
 
@@ -165,7 +172,7 @@ def test_one_that_becomes_read_only_later_is_named(postgres_url: str) -> None:
         with pytest.raises(LedgerUnfit, match="it takes no writes now"):
             accept(database, new_job(), within=5)
         with pytest.raises(LedgerUnfit, match="it takes no writes now"):
-            accept_all(database, [new_job(), new_job()], within=5)
+            accept_all(database, [new_job(), new_job()], within=5, settle=nothing)
 
 
 def test_tables_that_are_not_there_are_named(bare_database_url: str) -> None:
