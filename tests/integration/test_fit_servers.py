@@ -45,12 +45,6 @@ SHOWN = ("client_encoding", "datestyle", "transaction_isolation", "statement_tim
 
 
 @pytest.fixture
-def nothing(connection: Connection, jobs: Sequence[NewJob]) -> list[NewJob]:
-    """What becomes of jobs whose rows exist: there are none."""
-    assert not jobs
-    return []
-
-
 def odd_url(postgres: str, _postgres_template: str) -> Iterator[str]:
     """A ledger in a database whose defaults are others than those that are relied on."""
     url = create_database(postgres, "celeriac_odd", template=_postgres_template)
@@ -187,3 +181,9 @@ def test_bounds_are_what_postgresql_reads() -> None:
         "SET LOCAL statement_timeout = 7200; SET LOCAL lock_timeout = 5000"
     )
     assert preparing.bounds(None) == {"statement_timeout": "0", "lock_timeout": "0"}
+
+
+def nothing(connection: Connection, jobs: Sequence[NewJob]) -> list[NewJob]:
+    """What becomes of jobs whose rows exist: there are none."""
+    assert not jobs
+    return []
