@@ -8,7 +8,7 @@ the call names; the one named here keeps its job.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ class PreparingProducer:
 
     def __init__(self, app: Celeriac) -> None:
         self._app = app
-        self.connection = _NoConnection()
+        self.connection = _NoConnection
 
     def publish(self, body: Any, **options: Any) -> Any:
         """Publish what is no job: Celery's event of a job that was sent."""
@@ -78,6 +78,4 @@ class PreparingProducer:
 class _NoConnection:
     """What Celery asks of a producer's connection: to translate the broker's errors. There are none."""
 
-    @staticmethod
-    def _reraise_as_library_errors() -> AbstractContextManager[None]:
-        return nullcontext()
+    _reraise_as_library_errors = nullcontext
