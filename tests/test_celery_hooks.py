@@ -118,7 +118,7 @@ HOOKS = [
     ),
     Hook(
         "kombu.connection:Connection._reraise_as_library_errors",
-        "",
+        "ConnectionError, ChannelError",
         "no job can be prepared: a call asks more of a producer's connection",
     ),
     Hook(
