@@ -91,12 +91,12 @@ class Celeriac(Celery):
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """As Celery's. Members of a group that are published through it are written together."""
-        return self._gathering() if producer is None else super().producer_or_acquire(producer)
+        return self._group_producer() if producer is None else super().producer_or_acquire(producer)
 
     @contextmanager
-    def _gathering(self) -> Iterator[Any]:
-        with super().producer_or_acquire() as producer, self.amqp.gathering(producer) as gatherer:
-            yield gatherer
+    def _group_producer(self) -> Iterator[Any]:
+        with super().producer_or_acquire() as producer, self.amqp.group_producer(producer) as group:
+            yield group
 
     def enqueue_by_name(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], **options: Any

@@ -117,6 +117,11 @@ HOOKS = [
         "nothing is sent, no group is written together",
     ),
     Hook(
+        "kombu.connection:Connection._reraise_as_library_errors",
+        "ConnectionError, ChannelError",
+        "no job can be prepared: a call asks more of a producer's connection",
+    ),
+    Hook(
         "celery.app.base:Celery.connection_or_acquire", "connection", "nobody asks whether a queue is empty"
     ),
     Hook("celery.loaders.base:BaseLoader.import_default_modules", "", "a producer does not know the tasks"),

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celeriac.application import current_app
-from celeriac.broker import sending, wire
-from celeriac.enqueue import pending
-from celeriac.enqueue.pending import CHUNK
-from celeriac.enqueue.reused_id import Caller, settle
+from celeriac.enqueue import capture
+from celeriac.enqueue.copy_write import CopyWrite
+from celeriac.enqueue.door import CHUNK
+from celeriac.enqueue.reused_id import Caller
 from celeriac.enqueue.template import Call as Call
-from celeriac.enqueue.template import Chunk, Maker, call_of
-from celeriac.enqueue.transactions import write_all
+from celeriac.enqueue.template import Chunk, ChunkMaker, call_of
+from celeriac.enqueue.transactions import write_in
+from celeriac.enqueue.write import write
 from celeriac.errors import BadArgument, EnqueueUncertain, LedgerUnavailable
-from celeriac.ledger.connection.database import UNREACHABLE
-from celeriac.ledger.writes.acceptance import accept_again, patience
-from celeriac.ledger.writes.copy_in import SimilarJobs, copying
+from celeriac.ledger.writes.new_jobs import NewJob
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -65,12 +64,12 @@ def enqueue_many(
     app: Celeriac = task._get_app()
     if app.conf.task_always_eager:
         return sum(1 for call in map(call_of, calls) if task.apply_async(call.args, call.kwargs, **options))
-    chunks = Maker(task, options).chunks(calls, chunk)
-    write = _writer(app, session)
-    if write is not None:
-        return _told(((write(some.jobs()), some.size) for some in chunks), progress)
+    chunks = ChunkMaker(task, options).chunks(calls, chunk)
+    in_transaction = _writer(app, session)
+    if in_transaction is not None:
+        return _count(((in_transaction(some.jobs()), some.size) for some in chunks), progress)
     with ThreadPoolExecutor(1, "celeriac-bulk") as background:
-        return _told(_behind(app, background, chunks), progress)
+        return _count(_behind(app, background, chunks), progress)
 
 
 def _behind(app: Celeriac, background: Executor, chunks: Iterable[Chunk]) -> Iterator[tuple[int, int]]:
@@ -79,66 +78,29 @@ def _behind(app: Celeriac, background: Executor, chunks: Iterable[Chunk]) -> Ite
     While the next is made here, the database works on this one. What needs this process is done before, or
     the two would wait for each other at every step.
     """
-    pending: tuple[Future[int], int] | None = None
+    at_work: tuple[Future[int], int] | None = None
     try:
         for some in chunks:
-            if pending is not None:
-                before, pending = pending, None
+            if at_work is not None:
+                before, at_work = at_work, None
                 yield before[0].result(), before[1]
-            pending = background.submit(_begun(app, some)), some.size
+            at_work = background.submit(_begin(app, some)), some.size
     except Exception:  # of a chunk that cannot be made: the one before it is written, or its own error said
-        if pending is not None:
-            yield pending[0].result(), pending[1]
+        if at_work is not None:
+            yield at_work[0].result(), at_work[1]
         raise
-    if pending is not None:
-        yield pending[0].result(), pending[1]
+    if at_work is not None:
+        yield at_work[0].result(), at_work[1]
 
 
-def _begun(app: Celeriac, chunk: Chunk) -> Callable[[], int]:
-    """Begin to write a chunk; return what ends it, and says how many of it are new."""
+def _begin(app: Celeriac, chunk: Chunk) -> Callable[[], int]:
+    """Begin to write a chunk; return what ends it, in the other thread, and says how many of it are new."""
     if chunk.similar is None or app.database.dialect != "postgresql":
-        return partial(app.amqp.door.write_many, chunk.jobs(), caller=Caller.of(app))
-    similar = chunk.similar.unsent() if app.broker_state.resting else chunk.similar
-    texts = (
-        list(wire.write_similar(similar.model, similar.headers(), similar.rows))
-        if similar.model.dispatch_count
-        else []
-    )
-    within = patience((len(payload) for _, payload, _ in similar.rows), app.settings.enqueue_timeout)
-    try:
-        with ExitStack() as stack:
-            connection = stack.enter_context(app.database.transaction(within=within))
-            stack.enter_context(copying(connection, similar))
-            return partial(_end, app, similar, texts, stack.pop_all(), Caller.of(app))
-    except _lost(app) as exc:
-        raise LedgerUnavailable(type(exc).__name__) from exc
+        return partial(write, app, chunk.jobs(), caller=Caller.of(app))
+    return CopyWrite.begin(app, chunk.similar).finish
 
 
-def _end(
-    app: Celeriac, similar: SimilarJobs, texts: Sequence[str], written: ExitStack, caller: Caller
-) -> int:
-    """Commit, then send the messages."""
-    try:
-        written.close()
-    except app.database.errors.IntegrityError:  # an id that exists: somebody makes ids of his own
-        return int(app.amqp.door.write_many(similar.jobs(), caller=caller))
-    except _lost(app):
-        all_of_it = similar.jobs()
-        new = {job.id for job in all_of_it}
-        within = app.settings.enqueue_timeout
-        accept_again(app.database, all_of_it, new, within=within, settle=partial(settle, caller=caller))
-    if texts:
-        sending.send_similar(app, similar, texts)
-    return len(similar.rows)
-
-
-def _lost(app: Celeriac) -> tuple[type[Exception], ...]:
-    """Errors of a connection that was lost."""
-    errors = app.database.errors
-    return (*UNREACHABLE, errors.OperationalError, errors.InterfaceError)
-
-
-def _told(written: Iterable[tuple[int, int]], progress: Callable[[int], object] | None) -> int:
+def _count(written: Iterable[tuple[int, int]], progress: Callable[[int], object] | None) -> int:
     """Sum up, and tell how far it is."""
     new = seen = 0
     try:
@@ -156,18 +118,24 @@ def _told(written: Iterable[tuple[int, int]], progress: Callable[[int], object] 
 @contextmanager
 def enqueue_together(*, app: Celeriac | None = None, chunk: int = CHUNK) -> Iterator[None]:
     """What the block enqueues is written and sent when it ends, in chunks; nothing, if it raises."""
-    with pending.collecting() as found:
+    with capture.capture_jobs() as jobs:
         yield
     platform = current_app(app)
-    write = _writer(platform, None) or platform.amqp.door.write_many
-    for start in range(0, len(found), chunk):
-        write(found[start : start + chunk])
+    in_transaction = _writer(platform, None) or partial(write, platform)
+    for start in range(0, len(jobs), chunk):
+        in_transaction(jobs[start : start + chunk])
 
 
-def _writer(app: Celeriac, session: Session | None) -> pending.Writer | None:
-    """How a chunk is written in a transaction of the caller's, or collected; None when it is in neither."""
+def _writer(app: Celeriac, session: Session | None) -> capture.Writer | None:
+    """What writes a chunk where a block or a session says so; None where neither does."""
     if session is not None:
-        return lambda new: write_all(app, session, new)
-    if pending.is_collecting():
-        return lambda new: sum(map(pending.collect, new))
-    return pending.writer()
+        return partial(write_in, app, session)
+    captured = capture.captured_jobs()
+    if captured is None:
+        return capture.writer()
+
+    def add(jobs: Sequence[NewJob]) -> int:
+        captured.extend(jobs)
+        return len(jobs)
+
+    return add

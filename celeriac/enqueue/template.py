@@ -1,19 +1,21 @@
-"""Calls of one task, made into jobs: the first of a chunk through the door, the others in its likeness."""
+"""Build many jobs of one task from the first one of each chunk, which is prepared in full."""
 
 from __future__ import annotations
 
 import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from itertools import islice
-from typing import Any, TypeAlias
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 from kombu.utils.json import JSONEncoder
 
 from celeriac import names
-from celeriac.enqueue import arguments, pending
+from celeriac.enqueue import arguments
+from celeriac.enqueue.prepare import prepare
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.headers import PROPERTIES, new_tag
 from celeriac.ids import derived_id, new_ids
@@ -21,8 +23,17 @@ from celeriac.ledger.writes.copy_in import SimilarJobs, is_root, own_headers
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.names import NAME_LENGTH
 
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
 #: Of a job: its id, its payload, its own headers (``celeriac.ledger.writes.copy_in``).
 Row: TypeAlias = tuple[str, bytes, str]
+
+#: A call as it was given, behind its number.
+Numbered: TypeAlias = tuple[int, Any]
+
+#: What a call is refused with.
+REFUSALS = (BadArgument, PayloadTooLarge, TypeError)
 
 _JSON = "application/json"
 _encode = JSONEncoder(check_circular=False).encode
@@ -43,23 +54,28 @@ class Call:
     options: Mapping[str, Any] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
-    """Jobs that are written together: in the likeness of one, or each by itself."""
+    """Jobs that are written together: similar ones, or each by itself.
+
+    Attributes:
+        similar: all of them, where nothing but ids and arguments differs.
+        single: all of them, where there is more; empty otherwise.
+    """
 
     similar: SimilarJobs | None
-    others: list[NewJob]
+    single: Sequence[NewJob] = ()
 
     @property
     def size(self) -> int:
-        return len(self.others) if self.similar is None else len(self.similar.rows)
+        return len(self.single) if self.similar is None else len(self.similar.rows)
 
-    def jobs(self) -> list[NewJob]:
-        return self.others if self.similar is None else self.similar.jobs()
+    def jobs(self) -> Sequence[NewJob]:
+        return self.single if self.similar is None else self.similar.jobs()
 
 
-class Maker:
-    """Makes jobs of ``task``.
+class ChunkMaker:
+    """Makes jobs of ``task``, in chunks.
 
     Args:
         options: of ``apply_async``, for all of them.
@@ -68,8 +84,9 @@ class Maker:
     def __init__(self, task: Any, options: Mapping[str, Any]) -> None:
         # Not the proxy that a decorator leaves: it looks the task up at every touch.
         self.task = task._get_current_object() if hasattr(task, "_get_current_object") else task
+        self.app: Celeriac = task._get_app()
         self.options = dict(options)
-        self.limit: int = task._get_app().settings.payload_limit
+        self.limit: int = self.app.settings.payload_limit
         self.names = tuple(inspect.signature(task.run).parameters)
         self.hide = any(map(arguments.is_sensitive, self.names))
         self.ids = new_ids()
@@ -84,67 +101,67 @@ class Maker:
         while chunk := self._chunk(islice(numbered, size)):
             yield chunk
 
-    def _chunk(self, calls: Iterator[tuple[int, Any]]) -> Chunk | None:
-        """The next chunk; None behind the last."""
-        template: _Template | None = None
-        rows: list[Row] = []
-        others: list[NewJob] | None = None  # all of them, once there is one that is not like the others
-        for number, given in calls:
-            try:
-                if template is not None and others is None and type(given) in (tuple, list):
-                    rows.append(template.row(given, None))
-                    continue
-                call = call_of(given)
-                if template is None or call.options:
-                    job = self._through_the_door(call)
-                    if template is None and not call.options and self._can_be_imitated(call, job):
-                        template = _Template(self, job)
-                        if others is None and call.idempotency_key is None:
-                            rows.append(template.original())
-                            continue
-                elif others is None and call.idempotency_key is None:
-                    rows.append(template.row(call.args, call.kwargs))
-                    continue
-                else:
-                    job = template.job(call)
-            except (BadArgument, PayloadTooLarge, TypeError) as exc:
-                exc.add_note(f"in call {number}")
-                raise
-            if others is None:
-                others = SimilarJobs(template.model, rows).jobs() if template and rows else []
-            others.append(job)
-        if others is None and template is not None:
-            return Chunk(SimilarJobs(template.model, rows), [])
-        return Chunk(None, others) if others else None
+    def _chunk(self, calls: Iterator[Numbered]) -> Chunk | None:
+        """The next chunk; None behind the last.
 
-    def _through_the_door(self, call: Call) -> NewJob:
+        Its first job is prepared as a single one and is the template of those that follow. They stay rows as
+        long as each is a plain call; from the first that is not, all of the chunk are jobs of their own.
+        """
+        first = next(calls, None)
+        if first is None:
+            return None
+        with _saying_which(first[0]):
+            call = call_of(first[1])
+            job = self._prepare(call)
+        template = self._template(call, job)
+        if template is None or call.idempotency_key is not None:
+            return Chunk(None, [job, *self._single_jobs(calls, template)])
+        rows = [template.original()]
+        other = template.add_rows(rows, calls)
+        similar = SimilarJobs(template.model, rows)
+        if other is None:
+            return Chunk(similar)
+        return Chunk(None, [*similar.jobs(), *self._single_jobs(chain([other], calls), template)])
+
+    def _single_jobs(self, calls: Iterable[Numbered], template: _Template | None) -> Iterator[NewJob]:
+        """A job for each call: made of the template, or prepared where there is none or it has options."""
+        for number, given in calls:
+            with _saying_which(number):
+                call = call_of(given)
+                if template is not None and not call.options:
+                    job = template.job(call)
+                else:
+                    job = self._prepare(call)
+                    template = template or self._template(call, job)
+            yield job
+
+    def _prepare(self, call: Call) -> NewJob:
         options = {**self.options, **(call.options or {})}
         if call.idempotency_key is not None:
             options["idempotency_key"] = call.idempotency_key
-        with pending.collecting() as found:
-            self.task.apply_async(tuple(call.args), call.kwargs, **options)
-        (job,) = found
-        return job
+        return prepare(self.app, self.task, tuple(call.args), call.kwargs, options)
 
-    def _can_be_imitated(self, call: Call, job: NewJob) -> bool:
-        """Whether nothing but arguments and ids is different in the next one."""
+    def _template(self, call: Call, job: NewJob) -> _Template | None:
+        """``job`` as a template, if nothing but ids and arguments is different in the next one."""
         if (
-            job.content_type != _JSON
+            call.options
+            or job.content_type != _JSON
             or "compression" in job.headers
             or PROPERTIES in job.headers
             or self.task._dump_pydantic_arguments is not None
             or not self.task.makes_plain_jobs()
             or self.options.keys() & {"argsrepr", "kwargsrepr"}
         ):
-            return False
-        told = job.headers["argsrepr"], job.headers["kwargsrepr"]
-        return _Template(self, job).arguments(call.args, call.kwargs) == (job.payload, *told)
+            return None
+        template = _Template(self, job)
+        same = job.payload, job.headers["argsrepr"], job.headers["kwargsrepr"]
+        return template if template.arguments(call.args, call.kwargs) == same else None
 
 
 class _Template:
     """Makes jobs that differ from ``model`` in nothing but their ids and arguments."""
 
-    def __init__(self, maker: Maker, model: NewJob) -> None:
+    def __init__(self, maker: ChunkMaker, model: NewJob) -> None:
         self.model = model
         self._maker = maker
         self._fits = maker.task.__header__ if maker.task.typing else None
@@ -157,6 +174,22 @@ class _Template:
         told, id = self.model.headers, str(self.model.id)
         own = own_headers(id, told["argsrepr"], told["kwargsrepr"], root=self._root)
         return id, self.model.payload, own
+
+    def add_rows(self, rows: list[Row], calls: Iterator[Numbered]) -> Numbered | None:
+        """Add a row for each call, up to the first that has options or a key; return that one."""
+        for number, given in calls:
+            try:
+                if type(given) in (tuple, list):
+                    rows.append(self.row(given, None))
+                    continue
+                call = call_of(given)
+                if call.options or call.idempotency_key is not None:
+                    return number, given
+                rows.append(self.row(call.args, call.kwargs))
+            except REFUSALS as exc:
+                exc.add_note(f"in call {number}")
+                raise
+        return None
 
     def row(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Row:
         payload, argsrepr, kwargsrepr = self.arguments(args, kwargs)
@@ -195,6 +228,16 @@ class _Template:
             raise PayloadTooLarge(maker.task.name, len(payload), maker.limit)
         argsrepr = arguments.represent(args, names=maker.names, hide=hide)
         return payload, argsrepr, arguments.represent(kwargs, hide=hide) if kwargs else "{}"
+
+
+@contextmanager
+def _saying_which(number: int) -> Iterator[None]:
+    """Note at a refusal which call it was."""
+    try:
+        yield
+    except REFUSALS as exc:
+        exc.add_note(f"in call {number}")
+        raise
 
 
 def call_of(given: Any) -> Call:

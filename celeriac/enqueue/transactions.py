@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from contextvars import Token
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import UUID
 
@@ -19,7 +20,8 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from celeriac.application import current_app
 from celeriac.broker import sending
-from celeriac.enqueue import arguments, pending
+from celeriac.enqueue import arguments
+from celeriac.enqueue.capture import Writer, capture_jobs, write_with
 from celeriac.enqueue.reused_id import Caller, settle
 from celeriac.errors import AttemptTaken, BadArgument
 from celeriac.headers import STAMP
@@ -65,38 +67,36 @@ class enqueue_in:
     def __init__(self, session: AnySession, *, app: Celeriac | None = None) -> None:
         self._session: Any = session
         self._app = app
-        self._token: Token[Any] | None = None
-        self._collecting: Any = None
-        self._collected: list[NewJob] = []
+        self._block: AbstractContextManager[Any]
+        self._captured: list[NewJob] = []
 
     def __enter__(self) -> Self:
         session = plain(self._session)
         if not isinstance(session, Session):
             raise BadArgument("session", "an AsyncSession wants `async with enqueue_in(session):`")
-        writer = SessionWriter(current_app(self._app), session)
+        self._block = write_with(session_writer(current_app(self._app), session))
         session.flush()
-        self._token = pending.through(writer.write)
+        self._block.__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        assert self._token is not None
-        pending.through_no_more(self._token)
+        self._block.__exit__(None, None, None)
 
     async def __aenter__(self) -> Self:
         self._session = plain(self._session)
         if isinstance(self._session, Session):
             raise BadArgument("session", "a Session wants `with enqueue_in(session):`")
         await self._session.flush()
-        self._collecting = pending.collecting()
-        self._collected = self._collecting.__enter__()
+        self._block = capture_jobs()
+        self._captured = self._block.__enter__()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._collecting.__exit__(None, None, None)
-        if kind is None and self._collected:
+        self._block.__exit__(None, None, None)
+        if kind is None and self._captured:
             app = current_app(self._app)
             caller = Caller.of(app)  # which another greenlet is not
-            await self._session.run_sync(lambda sync: write_all(app, sync, self._collected, caller=caller))
+            await self._session.run_sync(lambda sync: write_in(app, sync, self._captured, caller=caller))
 
 
 def complete_in(session: AnySession, result: Any = _UNSAID, *, app: Celeriac | None = None) -> None:
@@ -145,19 +145,18 @@ def _kept(result: Any, task: Any) -> str | None:
     return None if ignored else LOST
 
 
-class SessionWriter:
-    """The door's way through a caller's session."""
+def session_writer(app: Celeriac, session: AnySession) -> Writer:
+    """What writes rows through a caller's session.
 
-    def __init__(self, app: Celeriac, session: AnySession) -> None:
-        self._app = app
-        self._session: Session = plain(session)
-        connection_of(self._session, app.database)
+    Raises:
+        AnotherDatabase: the session speaks to another database than the ledger.
+    """
+    own: Session = plain(session)
+    connection_of(own, app.database)
+    return partial(write_in, app, own)
 
-    def write(self, new: Sequence[NewJob]) -> int:
-        return write_all(self._app, self._session, new)
 
-
-def write_all(app: Celeriac, session: Session, new: Sequence[NewJob], *, caller: Caller | None = None) -> int:
+def write_in(app: Celeriac, session: Session, new: Sequence[NewJob], *, caller: Caller | None = None) -> int:
     """Write rows through ``session``; their messages leave after its commit. Return how many are new.
 
     Args:

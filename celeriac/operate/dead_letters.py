@@ -128,7 +128,8 @@ def replay(
         rate: jobs a second, at most.
         progress: told how many are done after each batch.
     """
-    return _each(current_app(app), cause, None if dry_run else _replay_batch, rate, progress)
+    platform = current_app(app)
+    return _count(platform, cause) if dry_run else _each(platform, cause, _replay_batch, rate, progress)
 
 
 def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
@@ -149,19 +150,23 @@ def discard(
     app: Celeriac | None = None,
 ) -> int:
     """Delete every dead letter of ``cause`` with its history; return how many."""
-    return _each(current_app(app), cause, None if dry_run else ledger.discard, None, progress)
+    platform = current_app(app)
+    return _count(platform, cause) if dry_run else _each(platform, cause, ledger.discard, None, progress)
 
 
 def _replay_batch(connection: Any, ids: Sequence[UUID]) -> int:
     return len(replay_rows(connection, ids, dead_only=True))
 
 
+def _count(app: Celeriac, cause: Cause) -> int:
+    """How many dead letters of ``cause`` there are."""
+    return sum(len(ids) for ids in _batches(app, cause, size=_BATCH))
+
+
 def _each(app: Celeriac, cause: Cause, act: Any, rate: float | None, progress: Any) -> int:
+    """Do ``act`` with every dead letter of ``cause``, in batches; return with how many it was done."""
     done = 0
     for ids in _batches(app, cause, size=min(_BATCH, max(1, int(rate or _BATCH)))):
-        if act is None:
-            done += len(ids)
-            continue
         count = app.database.again(partial(act, ids=ids))
         done += count
         if progress:

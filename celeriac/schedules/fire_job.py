@@ -1,15 +1,12 @@
-"""The job of one fire, made by the door in and written by whoever asked for it."""
+"""The job of one fire, prepared; it is written by whoever asked for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from celery import Celery
-
-from celeriac.enqueue import pending
+from celeriac.enqueue.prepare import prepare
 from celeriac.ledger.writes.new_jobs import NewJob
 
 if TYPE_CHECKING:
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 _MOST = 2**128
 
 
-def new_job(
+def prepare_fire(
     app: Celeriac,
     *,
     task: str,
@@ -29,17 +26,13 @@ def new_job(
     schedule: str | None = None,
     jitter: float = 0.0,
 ) -> NewJob:
-    """The job ``id`` as the door would write it.
+    """The job ``id`` of a schedule.
 
     A task that this process does not know is no obstacle: a worker of a newer version may.
 
     Args:
         jitter: seconds that it waits at most; how many follows from its id.
     """
-    known = app.tasks.get(task)
-    send = known.apply_async if known is not None else partial(Celery.send_task, app, task)
-    chosen = dict(options)
-    wait = float(chosen.pop("countdown", None) or 0) + jitter * (id.int / _MOST)
-    with pending.collecting() as made:
-        send(list(args), dict(kwargs), task_id=str(id), countdown=wait or None, schedule=schedule, **chosen)
-    return made[0]
+    wait = float(options.get("countdown") or 0) + jitter * (id.int / _MOST)
+    own = {"task_id": str(id), "countdown": wait or None, "schedule": schedule}
+    return prepare(app, task, list(args), dict(kwargs), {**options, **own})

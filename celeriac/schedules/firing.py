@@ -25,7 +25,7 @@ from celeriac.ledger.writes.bulk_insert import enqueue_all
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.schedule_rows import Advance
 from celeriac.schedules.definition import Schedule, of_row
-from celeriac.schedules.fire_job import new_job
+from celeriac.schedules.fire_job import prepare_fire
 from celeriac.schedules.policy import Decision, decide
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _fire(app: Celeriac, row: Any, now: datetime, busy: set[UUID]) -> _Fire:
 
 
 def _job(app: Celeriac, schedule: Schedule, due: datetime) -> NewJob:
-    job = new_job(
+    job = prepare_fire(
         app,
         task=schedule.task,
         args=schedule.args,

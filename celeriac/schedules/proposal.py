@@ -17,7 +17,7 @@ from celeriac.ledger.schema.columns import LATEST
 from celeriac.names import NAME_LENGTH
 from celeriac.schedules import cron
 from celeriac.schedules.definition import CatchUp, Overlap, encoded
-from celeriac.schedules.fire_job import new_job
+from celeriac.schedules.fire_job import prepare_fire
 from celeriac.schedules.times import Kind, Timing, instant, named_zone, zone
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _task(app: Celeriac, wanted: Proposal) -> Iterator[str]:
     try:  # what the door refuses would be refused at every fire
         id = fire_id(_shown(wanted.name), LATEST)
         options = wanted.options
-        new_job(app, task=wanted.task, args=wanted.args, kwargs=wanted.kwargs, options=options, id=id)
+        prepare_fire(app, task=wanted.task, args=wanted.args, kwargs=wanted.kwargs, options=options, id=id)
     except (CeleriacError, TypeError, ValueError) as exc:
         yield str(exc)[:200]
 

@@ -18,7 +18,7 @@ from celeriac.ids import new_id
 from celeriac.ledger.writes import new_jobs
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.schedules.definition import Schedule, of_row
-from celeriac.schedules.fire_job import new_job
+from celeriac.schedules.fire_job import prepare_fire
 from celeriac.schedules.proposal import Proposal, of_its_jobs, settle
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def run_now(name: str, *, app: Celeriac | None = None) -> str:
     platform = current_app(app)
     with platform.database.transaction() as connection:
         found = _found(connection, name, lock=True)
-        job = new_job(
+        job = prepare_fire(
             platform,
             task=found.task,
             args=found.args,

@@ -21,17 +21,18 @@ from celery.app.task import Task as CeleryTask
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
 from celery.utils.time import get_exponential_backoff_interval
 
-from celeriac.enqueue.pending import collecting, take_retry
+from celeriac.enqueue.capture import capture_jobs, keep_retry, take_retry
+from celeriac.enqueue.prepare import PreparingProducer, without_sending
 from celeriac.enqueue.reused_id import RUNS
 from celeriac.errors import BadArgument, TaskExited
 from celeriac.headers import STAMP
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.cancel import is_requested
 from celeriac.ledger.writes.new_jobs import NewJob
-from celeriac.ledger.writes.outcomes import Failure
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.priorities import parse as parse_priority
 from celeriac.task import failures, retry_options, task_classes
+from celeriac.task.retry_and_replace import JobRetry, Replaced
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -41,52 +42,6 @@ _CANCEL_PATIENCE = 5.0  # seconds that one of them may take
 
 _OWN_WORDS = (Retry, Ignore, Reject)
 _FOR_THE_WORKER = (WorkerShutdown, WorkerTerminate, KeyboardInterrupt)
-
-
-class JobRetry(Retry):
-    """A retry on its way from the attempt to the ledger thread; carries what the next attempt runs."""
-
-    def __init__(
-        self,
-        message: str | None = None,
-        exc: Any = None,
-        when: Any = None,
-        again: NewJob | None = None,
-        failure: Failure | None = None,
-        tries: int | None = None,
-        options: frozenset[str] = frozenset(),
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(message, exc, when, **kwargs)
-        self.again = again
-        self.failure = failure
-        self.tries = tries  # a limit that this call of retry() set
-        self.options = options  # the names of those that it was given
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (
-            self.message,
-            failures.portable(self.exc),
-            self.when,
-            self.again,
-            self.failure,
-            self.tries,
-            self.options,
-        )
-
-
-class Replaced(Ignore):
-    """A task that replaced itself, on its way to the ledger thread.
-
-    Args:
-        message: what runs under the same id now; None when that is sent later by another job.
-        successors: the jobs that are to exist if the replacement is accepted.
-    """
-
-    def __init__(self, message: NewJob | None, successors: tuple[NewJob, ...]) -> None:
-        super().__init__(message, successors)
-        self.replacement = message
-        self.successors = successors
 
 
 class Task(CeleryTask):
@@ -135,7 +90,7 @@ class Task(CeleryTask):
             )
         call = task_classes.declared(cls, "__call__", below=Task)
         if call is not task_classes.ABSENT and not task_classes.records(call):
-            setattr(cls, "__call__", task_classes.recording(call))  # noqa: B010
+            setattr(cls, "__call__", task_classes.recording(call))  # noqa: B010  # mypy knows it as a method
         _check_option("max_tries", cls.max_tries, least=1)
         _check_option("timeout", cls.timeout, least=0.001)
         for name in ("retry_base", "retry_max"):
@@ -337,22 +292,23 @@ class Task(CeleryTask):
             request.celeriac_final = True  # another attempt would ask for the same
             raise
         request.celeriac_asked = (None if max_retries is None else max_retries + 1, given)
-        options |= {"eta": eta, "countdown": countdown, "max_retries": max_retries}
+        options = without_sending(options) | {"eta": eta, "countdown": countdown, "max_retries": max_retries}
         if eta is None and countdown is None:
             wait = self.default_retry_delay
             options["countdown"] = self.backoff(request.retries + 1) if wait is None else wait
+        producer = PreparingProducer(self.app)
         try:
-            retry = super().retry(args, kwargs, exc=exc, throw=False, **options)
+            retry = super().retry(args, kwargs, exc=exc, throw=False, producer=producer, **options)
         except Exception:
             request.celeriac_final = True  # its limit is reached, or its message cannot be made
             raise
-        again = take_retry(request)
+        again = producer.job
         if again is None:  # a task class that sends its retry elsewhere
             raise retry
         made = self._job_retry(again, exc, when=retry.when)
         if throw:
             raise made
-        request.celeriac_retry = again
+        keep_retry(request, again)  # the attempt goes on, and is a retry when it ends
         return made
 
     def backoff(self, failed: int) -> float:
@@ -386,7 +342,8 @@ class Task(CeleryTask):
         request = self.request
         if request.called_directly or request.is_eager:
             return super().on_replace(sig)
-        with collecting() as jobs, suppress(Ignore):  # Celery's word for it; ours carries the messages
+        # Celery applies the signature, which may be a canvas of many jobs, and raises Ignore.
+        with capture_jobs() as jobs, suppress(Ignore):
             super().on_replace(sig)
         own = [job for job in jobs if str(job.id) == request.id]
         raise Replaced(own[0] if own else None, tuple(job for job in jobs if str(job.id) != request.id))

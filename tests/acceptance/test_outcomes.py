@@ -27,7 +27,7 @@ from sqlalchemy import text
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
-from celeriac.enqueue.pending import collecting
+from celeriac.enqueue.capture import capture_jobs
 from celeriac.errors import JobNotFound
 from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
@@ -689,7 +689,7 @@ def test_a_damaged_copy_of_our_own_message_runs_from_its_row(stand: Stand) -> No
         {"body": base64.b64encode(b"{not json").decode()},
         {"body": base64.b64encode(b"[[], {}]").decode()},
     ]
-    with collecting() as made:
+    with capture_jobs() as made:
         for number, _ in enumerate(damages):
             stand.send("add", number, 1)
     with stand.app.database.transaction() as connection:
@@ -710,7 +710,7 @@ def test_a_job_that_the_pool_cannot_be_given_costs_no_place(stand: Stand, waitin
     odd = [{"tenant": deep}] * (CHILDREN + 1) + [{"timelimit": [1]}, {"timelimit": ["soon", None]}]
     for id in [stand.send("noop") for _ in range(20)]:  # so that jobs are claimed ahead of free children
         stand.ended(id)
-    with collecting() as made:
+    with capture_jobs() as made:
         for _ in odd:
             stand.send("add", 1, 1)
     rows = [replace(job, headers=dict(job.headers) | headers) for job, headers in zip(made, odd, strict=True)]

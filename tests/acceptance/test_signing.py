@@ -21,7 +21,7 @@ import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
 from celeriac.broker import signing, wire
 from celeriac.enqueue.bulk import enqueue_many
-from celeriac.enqueue.pending import collecting
+from celeriac.enqueue.capture import capture_jobs
 from celeriac.errors import JobNotFound
 from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
@@ -220,7 +220,7 @@ def test_a_forged_message_is_a_dead_letter(
 
 def sent_with_changes(stand: Stand, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> list[str]:
     """Two jobs, whose messages in the broker are not what their rows say."""
-    with collecting() as made:
+    with capture_jobs() as made:
         ids = [stand.send("echo", n) for n in (1, 2)]
     with stand.app.database.transaction() as connection:
         ledger_jobs.enqueue(connection, made)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.exc import OperationalError
 
 from celeriac.ledger.connection.database import Database
@@ -73,3 +76,27 @@ def test_a_host_that_is_gone_is_given_up_in_seconds(database: Database) -> None:
     with database.statement() as connection:
         told = driver_of(connection).info.get_parameters()
     assert (told["tcp_user_timeout"], told["keepalives_idle"]) == ("11000", "5")
+
+
+def test_the_threads_of_a_forked_child_share_one_engine(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the connections of those that lost the race would be nobody's."""
+    made: list[Any] = []
+    another = threading.Event()
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        made.append(create_engine(*args, **options))
+        if len(made) > 2:
+            another.set()
+        if len(made) > 1:  # in the child, where another thread may come now
+            another.wait(0.5)
+        return made[-1]
+
+    monkeypatch.setattr("celeriac.ledger.connection.database.create_engine", slowly)
+    inherited = database.engine
+    database._pid = os.getppid()  # as in a child that was forked after the first use
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: database.engine, range(2)))
+    assert found[0] is found[1] is made[1] is not inherited
+    assert len(made) == 2

@@ -19,7 +19,7 @@ import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
 from celeriac.broker.transport import Message, _decoded
 from celeriac.enqueue.bulk import Call, enqueue_many, enqueue_together
-from celeriac.enqueue.pending import collecting
+from celeriac.enqueue.capture import capture_jobs
 from celeriac.enqueue.reused_id import RUNS
 from celeriac.enqueue.transactions import enqueue_in
 from celeriac.errors import BadArgument
@@ -178,7 +178,7 @@ def test_an_old_copy_does_not_run_what_a_retry_has_changed(app: Celeriac, echo: 
     id = UUID(echo.delay("before").id)
     copy = gate.drawn()
     assert gate.ran(copy) == [["before"]]
-    with collecting() as made:
+    with capture_jobs() as made:
         echo.apply_async(("after",), task_id=str(id))
     failure = Failure(AttemptKind.ERROR, "ValueError")
     outcome = Outcome(id=id, attempt=1, state=JobState.ERROR, failure=failure, message=made[0])
@@ -456,7 +456,7 @@ def test_the_steps_of_a_chain_may_send_its_last_one_again(app: Celeriac, echo: A
     rest = [echo.s(3).set(task_id=made.id)]
     with attempt(echo, runs=False):
         echo.apply_async((2,), chain=rest)  # Celery sends the next step
-    with attempt(echo, runs=True, id=first.id), collecting() as again:
+    with attempt(echo, runs=True, id=first.id), capture_jobs() as again:
         echo.apply_async((1,), task_id=first.id, chain=rest)  # and the first is retried here
     assert [str(found.id) for found in again] == [first.id]
 
@@ -464,7 +464,7 @@ def test_the_steps_of_a_chain_may_send_its_last_one_again(app: Celeriac, echo: A
 def test_a_later_attempt_replaces_itself_by_a_chain_again(app: Celeriac, echo: Any) -> None:
     id = str(uuid4())
     for _ in range(2):
-        with attempt(echo, runs=True, id=id), collecting():
+        with attempt(echo, runs=True, id=id), capture_jobs():
             chain(echo.s(1), echo.s(2)).apply_async(task_id=id)
-    with attempt(echo, runs=True), collecting(), pytest.raises(BadArgument, match="applied before"):
+    with attempt(echo, runs=True), capture_jobs(), pytest.raises(BadArgument, match="applied before"):
         chain(echo.s(1), echo.s(2)).apply_async(task_id=id)

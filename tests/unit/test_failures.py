@@ -30,7 +30,7 @@ from celeriac.task.failures import (
     type_name,
     unwrapped,
 )
-from celeriac.task.task import JobRetry
+from celeriac.task.retry_and_replace import JobRetry
 
 HUGE = 10_000_000  # characters
 

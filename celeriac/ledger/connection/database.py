@@ -77,7 +77,7 @@ class Database:
         self._patience = patience
         self._engine: Engine | None = None
         self._pid = 0
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
 
     def by_key(self) -> Database:
         """The same database, through one connection of its own, for statements that name rows by key."""
@@ -197,15 +197,16 @@ class Database:
             self._engine.dispose()
 
     def _make_for_this_process(self) -> None:
-        with self._lock if self._pid == 0 else threading.Lock():
-            if self._pid == os.getpid():
+        pid = os.getpid()
+        # Threads that come first at the same time make one engine. Each process has a lock of its own: one
+        # that came along by fork may be held by a thread that only the parent has.
+        with self._locks.setdefault(pid, threading.Lock()):
+            if self._pid == pid:
                 return
             if self._engine is not None:
-                # Inherited by fork: the sockets belong to the parent, and so does the lock's state.
-                self._engine.dispose(close=False)
-                self._lock = threading.Lock()
+                self._engine.dispose(close=False)  # its sockets belong to the parent
             self._engine = _create(self)
-            self._pid = os.getpid()
+            self._pid = pid
 
     def __repr__(self) -> str:
         return f"Database({self.url.render_as_string(hide_password=True)})"

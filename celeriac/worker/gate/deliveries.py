@@ -12,7 +12,7 @@ from uuid import UUID
 
 from celeriac.broker import signing
 from celeriac.enqueue import time_limits
-from celeriac.enqueue.depth import check_depth
+from celeriac.enqueue.arguments import check_depth
 from celeriac.enqueue.message_properties import foreign
 from celeriac.errors import BadArgument, NotSigned
 from celeriac.headers import STAMP, carried

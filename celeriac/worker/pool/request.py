@@ -38,7 +38,7 @@ from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.task import failures
-from celeriac.task.task import JobRetry, Replaced
+from celeriac.task.retry_and_replace import JobRetry, Replaced
 from celeriac.worker.attempt_report import ReportTaker
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,68 @@
+"""Capture the jobs of calls that are made by code which is not ours.
+
+A call of our own is made with ``prepare``, which returns its job. Three kinds of calls cannot be:
+
+- those in a block of ``enqueue_together`` or ``enqueue_in``: they are the user's;
+- those that Celery makes from inside, of a canvas and of ``Task.replace``: they hand on no producer of ours;
+- those of a task that sends itself again without ``retry``, or goes on after ``retry(throw=False)``.
+
+All of them end at the door, which finds here where their jobs are to go. Nothing else uses a context variable
+or an attribute of the request for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+from celeriac.ledger.writes.new_jobs import NewJob
+
+#: Writes the rows of jobs; returns how many are new.
+Writer: TypeAlias = Callable[[Sequence[NewJob]], int]
+
+_captured: ContextVar[list[NewJob] | None] = ContextVar("celeriac_captured", default=None)
+_writer: ContextVar[Writer | None] = ContextVar("celeriac_writer", default=None)
+
+
+@contextmanager
+def capture_jobs() -> Iterator[list[NewJob]]:
+    """Inside the block, jobs that would be enqueued are put into the list instead."""
+    jobs: list[NewJob] = []
+    token = _captured.set(jobs)
+    try:
+        yield jobs
+    finally:
+        _captured.reset(token)
+
+
+@contextmanager
+def write_with(write: Writer) -> Iterator[None]:
+    """Inside the block, rows are written by ``write``: in a transaction of the caller's."""
+    token = _writer.set(write)
+    try:
+        yield
+    finally:
+        _writer.reset(token)
+
+
+def captured_jobs() -> list[NewJob] | None:
+    """The list of the innermost ``capture_jobs`` block; None outside of one."""
+    return _captured.get()
+
+
+def writer() -> Writer | None:
+    """What the innermost ``write_with`` block writes with; None outside of one."""
+    return _writer.get()
+
+
+def keep_retry(request: Any, job: NewJob) -> None:
+    """Note with a running attempt what its next attempt shall run. It ends as a retry."""
+    request.celeriac_retry = job
+
+
+def take_retry(request: Any) -> NewJob | None:
+    """What ``keep_retry`` noted, once; None when there is nothing."""
+    found: NewJob | None = request.__dict__.pop("celeriac_retry", None)
+    return found

@@ -1,0 +1,199 @@
+"""Make a ``NewJob`` of a message that Celery has finished. Here it is validated; nothing is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from kombu.compression import compress
+from kombu.exceptions import EncodeError
+from kombu.serialization import dumps
+
+from celeriac import names
+from celeriac.broker import compression, signing
+from celeriac.enqueue import message_properties, time_limits
+from celeriac.enqueue.arguments import check_depth
+from celeriac.enqueue.headers import check as check_headers
+from celeriac.errors import BadArgument, PayloadTooLarge
+from celeriac.headers import CHORD, STAMP
+from celeriac.ids import optional_id, parse_id
+from celeriac.ledger.schema.columns import LATEST, PARKED
+from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.replay import ENDLESS
+from celeriac.names import NAME_LENGTH
+from celeriac.priorities import parse as parse_priority
+from celeriac.priorities import priority_of
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+#: Header that carries a call's relative times from the call to the row; never leaves the process.
+RELATIVE_TIMES = "celeriac_call"
+
+#: Seconds before now that are counted at most, which is overdue enough; Celery counts in 32 bits.
+LONGEST_PAST = 60 * 366 * 86_400.0
+
+
+class MessageReader:
+    """Reads the messages that one app is about to publish."""
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+        self._accepted = frozenset(app.conf.accept_content)
+        self._signs = app.settings.signs
+        self._serializer = signing.SERIALIZER if self._signs else "json"
+
+    def job(self, body: Any, options: Mapping[str, Any]) -> NewJob:
+        """The job of a message.
+
+        Args:
+            body: arguments, and what follows the job, as Celery's protocol 2 has them.
+            options: those of the producer's ``publish``, with the headers and the properties.
+
+        Raises:
+            BadArgument, PayloadTooLarge: it is refused.
+        """
+        headers = dict(options["headers"])
+        task = self._app._tasks.get(headers["task"])
+        call = headers.pop(RELATIVE_TIMES, None) or {}
+        chord = options.get("celeriac_chord")
+        headers.pop(CHORD, None)
+        if chord is not None:
+            headers[CHORD] = chord
+        message_properties.carry(headers, options, reply_to=self._app.thread_oid)
+        headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
+        check_depth(headers, "headers")
+        queue = names.check_text("queue", options["routing_key"], length=NAME_LENGTH)
+        payload, content_type, encoding = self._payload(headers, body, options)
+        eta, expires = headers.get("eta"), headers.get("expires")
+        headers["eta"] = headers["expires"] = None
+        timeout = _chosen(options, task, "timeout", self._app.settings.timeout)
+        timeout = _time_limits(headers, timeout, self._app.settings)
+        check_headers(headers)
+        priority = options.get("priority")
+        return NewJob(
+            id=parse_id(headers["id"]),
+            job_type=names.check_text("task name", headers["task"], length=NAME_LENGTH),
+            queue=queue,
+            priority=priority_of(queue) if priority is None else parse_priority(priority),
+            payload=payload,
+            content_type=content_type,
+            content_encoding=encoding,
+            headers=headers,
+            max_tries=self._tries(options, task),
+            timeout=timeout,
+            user_id=checked_text("user_id", _chosen(options, task, "user_id", None)),
+            idempotency_key=checked_text("idempotency_key", options.get("idempotency_key")),
+            schedule=checked_text("schedule", options.get("schedule")),
+            root_id=optional_id(headers.get("root_id")),
+            parent_id=optional_id(headers.get("parent_id")),
+            group_id=optional_id(headers.get("group")),
+            delay=call.get("countdown") or 0.0,
+            not_before=_not_before(call, eta, chord, self._app),
+            expires_in=call.get("expires"),
+            expires=None if call.get("expires") is not None else _moment("expires", expires, self._app),
+        )
+
+    def _payload(
+        self, headers: dict[str, Any], body: Any, options: Mapping[str, Any]
+    ) -> tuple[bytes, str, str]:
+        serializer = options.get("serializer") or self._serializer
+        if serializer not in self._accepted:
+            accepted = ", ".join(sorted(self._accepted))
+            raise BadArgument("serializer", f"wanted one of {accepted}, found {serializer!r}")
+        if self._signs:
+            body = signing.owned(body, headers)
+        try:
+            content_type, encoding, text = dumps(body, serializer=serializer)
+        except EncodeError as exc:
+            raise BadArgument("arguments", f"cannot be written as {serializer}: {exc}") from exc
+        payload = text.encode("utf-8") if isinstance(text, str) else text
+        if options.get("compression"):
+            most = self._app.settings.payload_limit * compression.TIMES
+            if len(payload) > most:  # no worker would unpack it
+                raise PayloadTooLarge(headers["task"], len(payload), most)
+            payload, headers["compression"] = _compressed(payload, options["compression"])
+        limit = self._app.settings.payload_limit
+        if len(payload) > limit:
+            raise PayloadTooLarge(headers["task"], len(payload), limit)
+        return payload, content_type, encoding
+
+    def _tries(self, options: Mapping[str, Any], task: Any) -> int:
+        tries = options.get("max_tries")
+        if tries is None:
+            return int(task.default_tries) if task is not None else int(self._app.settings.max_tries)
+        if isinstance(tries, bool) or not isinstance(tries, int) or not 1 <= tries <= ENDLESS:
+            raise BadArgument("max_tries", f"wanted an integer of at least 1, found {tries!r}")
+        return tries
+
+
+def _compressed(payload: bytes, method: str) -> tuple[bytes, str]:
+    try:
+        content_type = compression.content_type(method)
+    except KeyError:
+        raise BadArgument("compression", f"wanted gzip, bzip2 or lzma, found {method!r}") from None
+    return compress(payload, content_type)[0], content_type
+
+
+def _chosen(options: Mapping[str, Any], task: Any, name: str, default: Any) -> Any:
+    given = options.get(name)
+    if given is None:
+        given = getattr(task, name, None)
+    return default if given is None else given
+
+
+def checked_text(name: str, value: Any) -> str | None:
+    return None if value is None else names.check_text(name, value, length=NAME_LENGTH)
+
+
+def seconds(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadArgument(name, f"wanted a number of seconds, found {value!r}")
+    latest = (LATEST - datetime.now(UTC)).total_seconds()
+    if value > latest:
+        raise BadArgument(name, f"{value:g} seconds from now lie behind the year {LATEST.year - 1}")
+    return max(float(value), -LONGEST_PAST)  # long ago is long ago
+
+
+def _not_before(call: Mapping[str, Any], eta: Any, chord: Any, app: Celeriac) -> datetime | None:
+    if chord is not None:
+        return PARKED
+    return None if call.get("countdown") else _moment("eta", eta, app)
+
+
+def _moment(name: str, value: Any, app: Celeriac) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise BadArgument(name, f"wanted a datetime, found {value!r}") from None
+    if moment.tzinfo is None:  # as in Celery: a naive time is read in the app's time zone
+        moment = moment.replace(tzinfo=app.timezone)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise BadArgument(name, f"{moment} is no moment in UTC") from None
+    if moment >= LATEST:
+        raise BadArgument(name, f"{moment:%Y-%m-%d} lies behind the year {LATEST.year - 1}")
+    return moment
+
+
+def _time_limits(headers: dict[str, Any], timeout: Any, settings: Any) -> float | None:
+    """Settle the message's time limits; return the soft one in seconds."""
+    hard, soft = time_limits.pair(headers.get("timelimit"))
+    if timeout is not None and soft is None and hard == settings.hard_limit:
+        hard = None  # which is the default of jobs that say nothing
+    timeout = time_limits.checked("timeout", timeout)
+    soft, hard = time_limits.checked("soft_time_limit", soft), time_limits.checked("time_limit", hard)
+    if timeout is not None and hard is None and soft is None:
+        hard, soft = timeout + settings.timeout_grace, timeout
+        headers["timelimit"] = [hard, soft]
+    chosen = soft if soft is not None else hard
+    return None if chosen is None else float(chosen)

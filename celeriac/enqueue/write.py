@@ -1,0 +1,81 @@
+"""Write jobs that were prepared: their rows, then their messages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celeriac import texts
+from celeriac.broker import sending
+from celeriac.enqueue.reused_id import Caller, settle
+from celeriac.events import Event
+from celeriac.ledger.upkeep.parked import fail_parked
+from celeriac.ledger.writes.acceptance import Settle, accept, accept_all, accept_known
+from celeriac.ledger.writes.bulk_insert import first_of_each
+from celeriac.ledger.writes.new_jobs import NewJob
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+
+def write(
+    app: Celeriac, jobs: Sequence[NewJob], *, producer: Any = None, caller: Caller | None = None
+) -> int:
+    """Write the rows of ``jobs`` in one transaction, then send their messages; return how many are new.
+
+    Args:
+        producer: what sends the messages; one of the app's own unless it is given.
+        caller: who enqueues, where that is another thread's.
+
+    Raises:
+        BadArgument: an id is used again for something else; none of them was written.
+        LedgerUnavailable: the database cannot be reached.
+        EnqueueUncertain: it fell silent inside the commit.
+    """
+    if len(jobs) == 1:
+        return int(_write_one(app, jobs[0], producer, caller))
+    jobs = to_be_sent(app, jobs)
+    within = app.settings.enqueue_timeout
+    new, again = accept_all(app.database, jobs, within=within, settle=settling(app, caller))
+    fresh = first_of_each([job for job in jobs if job.id in new])
+    if unsent := [*(job for job in fresh if job.dispatch_count), *again]:
+        sending.send(app, unsent, producer=producer)
+    return len(fresh)
+
+
+def _write_one(app: Celeriac, job: NewJob, producer: Any, caller: Caller | None) -> bool:
+    """The same, for one: a single statement."""
+    (job,) = to_be_sent(app, [job])
+    within = app.settings.enqueue_timeout
+    new = accept(app.database, job, within=within)
+    unsent = [job] if job.dispatch_count else []
+    if not new:
+        unsent = accept_known(app.database, job, within=within, settle=settling(app, caller))
+    if unsent:
+        sending.send(app, unsent, producer=producer)
+    return new
+
+
+def to_be_sent(app: Celeriac, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
+    """``jobs``; while the broker is left alone, their messages are left to the dispatcher."""
+    return [job.unsent() for job in jobs] if app.broker_state.resting else jobs
+
+
+def settling(app: Celeriac, caller: Caller | None = None) -> Settle:
+    """What decides about jobs whose rows exist."""
+    return partial(settle, caller=caller or Caller.of(app))
+
+
+def fail_body(app: Celeriac, body: UUID, error: Exception) -> None:
+    """Fail the body of a chord, one of whose members was refused: it would wait for it in vain."""
+    reason = texts.clean(f"a dependency was refused: {error}", texts.TEXT_LIMIT)
+    try:
+        with app.database.transaction(within=app.settings.enqueue_timeout) as connection:
+            fail_parked(connection, [body], reason=reason)
+    except Exception as exc:  # the keeper fails it later
+        logger.warning(Event.BODY_NOT_FAILED, {"job": body, "error": type(exc).__name__})
