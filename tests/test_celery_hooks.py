@@ -34,10 +34,11 @@ from kombu.asynchronous.hub import Hub
 from kombu.transport import redis, virtual
 
 import celeriac
-from celeriac.factory import build, configuration, transport_options
+from celeriac.configuration import defaults, needed, transport_options
 from celeriac.observe import logs
 from celeriac.settings import Settings
 from celeriac.worker.pool.request import JobRequest
+from tests.apps import build
 
 ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM = frozenset({"celery", "kombu", "billiard", "redbeat", "vine"})
@@ -762,7 +763,8 @@ def test_what_celery_is_told_is_known_to_it() -> None:
     known = {name for name, _ in flatten(NAMESPACES)}
     known |= set(re.findall(r"_get\('(redis_backend_\w+)'\)", inspect.getsource(RedisBackend.__init__)))
     known |= set(re.findall(r"conf\.get\('(result_backend_\w+)'", inspect.getsource(Backend.__init__)))
-    told = configuration(Settings(broker_url="redis://127.0.0.1:1/0"))
+    settings = Settings(broker_url="redis://127.0.0.1:1/0")
+    told = needed(settings) | defaults(settings)
     assert {name for name in told if name not in known and not name.startswith("redbeat_")} == set()
 
 
