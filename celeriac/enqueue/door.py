@@ -274,6 +274,8 @@ class Door:
     def _job(self, body: Any, options: dict[str, Any]) -> NewJob:
         headers = dict(options["headers"])
         task = self._app._tasks.get(headers["task"])
+        if task is not None and task.refused:
+            raise BadArgument(task.name, task.refused)
         call = headers.pop(_CALL, None) or {}
         chord = options.get("celeriac_chord")
         headers.pop(CHORD, None)
