@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery, _state
@@ -97,7 +99,7 @@ class Celeriac(Celery):
         self.given_defaults = dict(defaults or {})
         self.given_settings = settings
         self.broker_state = BrokerState()
-        self._made_in = sys._getframe(1).f_globals.get("__name__", "")
+        self._made_in = _module_of(inspect.currentframe())
         self._lock = threading.RLock()
         super().__init__(main, *args, set_as_current=set_as_current, celeriac_database_url=ledger, **options)
         if set_as_current:
@@ -202,9 +204,7 @@ class Celeriac(Celery):
 
     def create_task_cls(self) -> Any:
         """The base class of its tasks: ours, joined with the team's own ``task_cls``."""
-        from celeriac.task.registration import base_of_tasks
-
-        own = base_of_tasks(self.task_cls)
+        own = symbol_by_name("celeriac.task.registration:base_of_tasks")(self.task_cls)
         return self.subclass_with_self(own, name="Task", attribute="_app", keep_reduce=True, abstract=True)
 
     def task(self, *args: Any, **options: Any) -> Any:
@@ -323,6 +323,12 @@ def current_app(app: Celeriac | None = None) -> Celeriac:
     if not isinstance(found, Celeriac):  # the one that stands in until an app is made, or somebody else's
         raise NoAppMade()
     return found
+
+
+def _module_of(frame: FrameType | None) -> str:
+    """The name of the module that called the function of ``frame``."""
+    caller = frame.f_back if frame is not None else None
+    return str(caller.f_globals.get("__name__", "")) if caller is not None else ""
 
 
 def unpickled(main: str | None, place: str | None) -> Celeriac:

@@ -45,7 +45,7 @@ def configure(app: Celeriac) -> Settings:
     """
     conf = app.conf
     theirs = of_the_team(conf)
-    problems = [*_foreign_parts(app), *_problems(conf, theirs)]
+    problems = [*_foreign_parts(app), *_problems(theirs)]
     try:
         settings = _settings(app, theirs)
     except SettingsError as exc:
@@ -70,7 +70,7 @@ def _settings(app: Celeriac, theirs: CelerySettings) -> Settings:
 def of_the_team(conf: Any) -> CelerySettings:
     """What somebody set: neither a default of Celery's nor a value of the platform's."""
     layers = [layer for layer in conf.defaults[:-1] if not isinstance(layer, Layer)]
-    return CelerySettings(conf.changes, layers, conf._keys, prefix=conf.prefix)
+    return CelerySettings(conf.changes, layers, vars(conf)["_keys"], prefix=conf.prefix)
 
 
 def put_around(conf: Any, theirs: CelerySettings, settings: Settings) -> None:
@@ -173,7 +173,7 @@ def transport_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _problems(conf: Any, theirs: CelerySettings) -> Iterator[str]:
+def _problems(theirs: CelerySettings) -> Iterator[str]:
     """What the team has set and the platform cannot obey."""
     yield from celery_settings.refusals(theirs)
     options = theirs.get("broker_transport_options")
@@ -183,9 +183,8 @@ def _problems(conf: Any, theirs: CelerySettings) -> Iterator[str]:
                 yield f"broker_transport_options: {told}"
     for name in ("broker_read_url", "broker_write_url"):
         # Asked as Celery asks, the environment first; never shown: there are passwords in it.
-        first = CelerySettings({}, [theirs], conf._keys, prefix=conf.prefix)
-        other = getattr(first, name)
-        if other is not None and other != first.broker_url:
+        other = getattr(theirs, name)
+        if other is not None and other != theirs.broker_url:
             yield f"{name}: {celery_settings.RULINGS[name].reason}"
 
 

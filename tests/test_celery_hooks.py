@@ -97,6 +97,22 @@ HOOKS = [
         "*args, **kwargs",
         "a worker comes back long after its broker",
     ),
+    # The app and its configuration
+    Hook("celery.app.base:Celery.__init__", "main, loader, backend", "an app is no app of ours"),
+    Hook("celery.app.base:Celery._load_config", "", "what a team configures is neither judged nor completed"),
+    Hook("celery.app.base:Celery._pending_defaults", None, "defaults are lost after a refused configuration"),
+    Hook("celery.app.base:Celery.add_defaults", "fun", "a team's defaults hide what the platform needs"),
+    Hook("celery.app.base:Celery.amqp_cls", None, "nothing that is sent goes through the door"),
+    Hook("celery.app.base:Celery.control_cls", None, "revoke does not reach the ledger"),
+    Hook("celery.app.base:Celery.log_cls", None, "log lines have Celery's form, and show results"),
+    Hook("celery.app.base:Celery._get_backend", "", "CELERY_RESULT_BACKEND brings a class of its own"),
+    Hook("celery.app.base:Celery.create_task_cls", "", "a team's task_cls is none of ours"),
+    Hook("celery.app.task:Task.annotate", "", "task_annotations take late acknowledgement away"),
+    Hook("celery.app.log:Logging.setup_logging_subsystem", "loglevel, logfile", "logs have Celery's form"),
+    Hook("celery._state:_get_active_apps", None, "an app that no module keeps cannot be unpickled"),
+    Hook(
+        "celery.utils.collections:ConfigurationView.__init__", "changes, defaults, keys, prefix", "no layers"
+    ),
     Hook("celery.app.base:Celery.backend", None, "a test's results go to Redis"),
     Hook(
         "celery.backends.base:Backend.mark_as_done",

@@ -87,6 +87,10 @@ def _no_module() -> Iterator[None]:
     sys.modules.pop("celeriac_of_a_test", None)
 
 
+def _work() -> None:
+    """Never run."""
+
+
 # ---- what is obeyed
 
 
@@ -121,14 +125,9 @@ def test_what_is_met_anyway_is_taken(source: Callable[..., Celeriac]) -> None:
 
 @every_source
 def test_transport_options_are_merged(source: Callable[..., Celeriac]) -> None:
-    options = source(broker_transport_options={"visibility_timeout": 9, "socket_timeout": 2}).conf[
-        "broker_transport_options"
-    ]
-    assert (options["visibility_timeout"], options["socket_timeout"], options["priority_steps"]) == (
-        9,
-        2,
-        [0],
-    )
+    app = source(broker_transport_options={"visibility_timeout": 9, "socket_timeout": 2})
+    expected = {"visibility_timeout": 9, "socket_timeout": 2, "priority_steps": [0]}
+    assert expected.items() <= app.conf.broker_transport_options.items()
 
 
 def test_a_transport_option_of_the_platforms_is_refused() -> None:
@@ -224,7 +223,7 @@ def test_nothing_is_read_or_written_before_the_first_use(
     monkeypatch.setenv("CELERIAC_MAX_TRIES", "none")
     app = Celeriac("shop", set_as_current=False)
     app.config_from_object("no.such.module", namespace="SHOP")
-    app.task(name="shop.t", shared=False)(lambda: None)
+    app.task(name="shop.t", shared=False)(_work)
     assert not app.configured
     assert list(tmp_path.iterdir()) == []
 
@@ -232,7 +231,7 @@ def test_nothing_is_read_or_written_before_the_first_use(
 def test_a_broker_that_is_named_in_the_code_alone_is_the_broker(tmp_path: Path) -> None:
     app = shop()
     assert app.settings.embedded_broker is False
-    assert app.connection_for_write().as_uri().startswith("redis://code:6379/1")
+    assert (app.connection_for_write().hostname, app.connection_for_write().virtual_host) == ("code", "1")
     assert app.settings.results == BROKER
     assert list(tmp_path.iterdir()) == []
 
@@ -242,7 +241,7 @@ def test_the_environment_goes_first_for_the_urls_of_celery(monkeypatch: pytest.M
     monkeypatch.setenv("CELERY_RESULT_BACKEND", "redis://env:6379/3")
     app = shop(backend="redis://code:6379/4")
     assert (app.settings.broker, app.settings.results) == ("redis://env:6379/2", "redis://env:6379/3")
-    assert app.connection_for_write().as_uri().startswith("redis://env:6379/2")
+    assert app.connection_for_write().hostname == "env"
 
 
 @pytest.mark.parametrize("name", ["broker_read_url", "broker_write_url"])
@@ -281,7 +280,7 @@ def test_defaults_of_an_app_hold_where_nothing_else_is_said(monkeypatch: pytest.
 
 
 def test_a_part_that_is_somebody_elses_is_refused() -> None:
-    with pytest.raises(SettingsError, match="amqp: wanted a subclass of celeriac.enqueue.door:AMQP"):
+    with pytest.raises(SettingsError, match=r"amqp: wanted a subclass of celeriac\.enqueue\.door:AMQP"):
         shop(amqp="celery.app.amqp:AMQP").settings  # noqa: B018
 
 
@@ -293,7 +292,7 @@ class FlaskTask(CeleryTask):  # type: ignore[type-arg]
 def test_a_task_class_of_the_team_is_joined_with_ours() -> None:
     for given in (FlaskTask, f"{__name__}:FlaskTask"):
         app = shop(task_cls=given)
-        task = app.task(name="shop.t", shared=False)(lambda: None)
+        task = app.task(name="shop.t", shared=False)(_work)
         assert isinstance(task, FlaskTask)
         assert (task.default_tries, task.refused) == (5, None)
     assert FlaskTask.__mro__[1] is CeleryTask, "the class itself is as it was"
