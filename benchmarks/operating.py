@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from benchmarks.trial import Trial
-from celeriac.application import Celeriac
-from celeriac.factory import build
+from celeriac import Celeriac
 from celeriac.settings import Settings
 
 
@@ -17,6 +16,6 @@ def app(trial: Trial) -> Iterator[Celeriac]:
     settings = Settings(
         database_url=trial.environment["DATABASE_URL"], broker_url=trial.environment["CELERY_BROKER_URL"]
     )
-    made = build(settings, name="operator", set_as_current=False)
+    made = Celeriac("operator", settings=settings, set_as_current=False)
     with closing(made.database):
         yield made

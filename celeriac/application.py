@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from celery import Celery
+from celery import Celery, _state
 from celery import current_app as celery_app
 from kombu.exceptions import LimitExceeded, OperationalError
+from kombu.utils.imports import symbol_by_name
 from redis.exceptions import RedisError
 
 from celeriac.broker_state import BrokerState
 from celeriac.coroutines import refuse_coroutine
-from celeriac.errors import BadArgument, NoAppMade, UnknownTask
+from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
 from celeriac.names import check_text
 from celeriac.no_app import stand_in
@@ -27,26 +32,180 @@ if TYPE_CHECKING:
     from celeriac.ledger.connection.database import Database
     from celeriac.settings import Settings
 
+#: What every app is given when it is made. By name, as Celery names its own parts: they build on the app.
+_GIVEN = (
+    "celeriac.maintenance:register",
+    "celeriac.observe.flower_guard:register",
+    "celeriac.cli.upstream:speak",
+)
+
+#: Seconds that a statement of an operator's command or of a producer may take; a worker's may take less.
+_LONGEST_STATEMENT = 300.0
+
 
 class Celeriac(Celery):
-    """Celery, whose every job is a row before it is a message."""
+    """Celery, whose every job is a row before it is a message. Made as a Celery app is made.
 
-    settings: Settings
-    database: Database
+    Nothing is read or connected before it is used: configuration, broker, database, keys for signing.
+
+        app = Celeriac("shop", broker="redis://localhost/0", ledger="postgresql://localhost/shop")
+
+    Args:
+        main: its name, with which the names of tasks begin in a script.
+        ledger: the URL of the ledger's database, PostgreSQL or SQLite; also ``celeriac_database_url``.
+        defaults: settings of the platform (``{"task_modules": ["tasks"]}``), which hold where neither the
+            configuration nor the environment says another.
+        settings: all of them, in place of the environment.
+        set_as_current: whether it is the current app of this thread, and of those that have none.
+        options: whatever ``Celery`` takes: ``broker``, ``backend``, ``include``, ``task_cls``, each setting
+            of Celery and of the platform (``celeriac_max_tries=3``).
+
+    Raises, when the configuration is first used:
+        SettingsError: with every problem of the configuration and the environment at once.
+    """
+
     broker_state: BrokerState
     #: What a broker that is away raises.
     broker_errors: ClassVar = (OperationalError, OSError, LimitExceeded, RedisError)
     #: What records outcomes: a ``celeriac.worker.gate.ledger_thread``, in a worker's main process only.
     ledger_thread: Any
-    #: What traces jobs, a ``celeriac.observe.traces``; None: nothing does.
+    #: What traces jobs, a ``celeriac.observe.traces``, from when the settings are read; None: nothing does.
     tracing: Any = None
+    amqp_cls = "celeriac.enqueue.door:AMQP"
+    control_cls = "celeriac.operate.remote_control:Control"
+    log_cls = "celeriac.observe.log_setup:Logging"
     registry_cls = "celeriac.task.registration:Registry"
     #: A result store in place of the configured one; see ``celeriac.testing``.
     private_backend: Any = None
 
+    # Celery's own, for the type checker.
+    _conf: Any
+    _pending_defaults: Any
+    _pending_periodic_tasks: Any
+
+    _settings: Settings | None = None
+    _database: Database | None = None
+
+    def __init__(
+        self,
+        main: str | None = None,
+        *args: Any,
+        ledger: str | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        settings: Settings | None = None,
+        set_as_current: bool = True,
+        **options: Any,
+    ) -> None:
+        self.given_defaults = dict(defaults or {})
+        self.given_settings = settings
+        self.broker_state = BrokerState()
+        self._made_in = _module_of(inspect.currentframe())
+        self._lock = threading.RLock()
+        super().__init__(main, *args, set_as_current=set_as_current, celeriac_database_url=ledger, **options)
+        if set_as_current:
+            self.set_default()  # of all threads: Celery's current app is that of the thread which made it
+        for part in _GIVEN:
+            symbol_by_name(part)(self)
+
+    # ---- its configuration
+
+    @property
+    def settings(self) -> Settings:
+        """The platform's settings, read with the rest of the configuration.
+
+        Raises:
+            SettingsError: with every problem at once.
+        """
+        if self._settings is None:
+            with self._lock:
+                self.conf.finalize()
+        assert self._settings is not None
+        return self._settings
+
+    @property
+    def database(self) -> Database:
+        """The ledger's database; nothing is connected yet."""
+        if self._database is None:
+            with self._lock:
+                self._database = self._database or self._make_database()
+        return self._database
+
+    @database.setter
+    def database(self, database: Database) -> None:
+        self._database = database
+
+    def _make_database(self) -> Database:
+        from celeriac.ledger.connection.database import Database  # with the ORM's engine, for who needs it
+
+        settings = self.settings
+        return Database(
+            settings.database,
+            pool=settings.database_pool,
+            prepared=settings.prepared_statements,
+            patience=settings.enqueue_timeout * 0.8,
+            longest=_LONGEST_STATEMENT,
+        )
+
+    def check_configuration(self) -> None:
+        """Read it again: somebody may have written to ``conf`` since. For when work begins.
+
+        Raises:
+            SettingsError: with every problem at once.
+        """
+        with self._lock:
+            known = self.settings
+            self._configure()
+            if self._database is not None and self._database.url == known.database != self.settings.database:
+                self._database.close()
+                self._database = None
+
+    def _configure(self) -> None:
+        self._settings = symbol_by_name("celeriac.configuration:configure")(self)
+
+    def _load_config(self) -> Any:
+        """As Celery's. Receivers of ``on_after_configure`` see what was checked, with our values."""
+        with self._lock:
+            pending = self._conf, dict(self._conf.__dict__ if self._conf is not None else {})
+            promised = self._pending_defaults.copy(), self._pending_periodic_tasks.copy()
+            self._settings = None
+            try:
+                with _held(self.on_after_configure):
+                    conf = super()._load_config()
+                    self._configure()
+            except BaseException as exc:
+                # Whoever asks next is told the same, and not given what was never checked.
+                self._conf, self.configured = pending[0], False
+                if self._conf is not None:
+                    self._conf.__dict__.update(pending[1])
+                self._pending_defaults, self._pending_periodic_tasks = promised
+                if isinstance(exc, SettingsError):
+                    symbol_by_name("celeriac.cli.upstream:end")(exc)
+                raise
+            self.on_after_configure.send(sender=self, source=conf)
+            return conf
+
+    def add_defaults(self, fun: Any) -> Any:
+        """As Celery's; what the platform needs stays above them."""
+        if not self.configured:
+            return super().add_defaults(fun)
+        self.conf.add_defaults(fun() if callable(fun) else fun)
+        return self._configure()
+
     @property
     def backend(self) -> Any:
         return self.private_backend or super().backend
+
+    def _get_backend(self) -> Any:
+        # Not by the URL: CELERY_RESULT_BACKEND, which Celery reads first, would bring its own class.
+        store: Any = symbol_by_name("celeriac.task.results:ResultBackend")
+        return store(app=self, url=self.settings.results)
+
+    # ---- its tasks
+
+    def create_task_cls(self) -> Any:
+        """The base class of its tasks: ours, joined with the team's own ``task_cls``."""
+        own = symbol_by_name("celeriac.task.registration:base_of_tasks")(self.task_cls)
+        return self.subclass_with_self(own, name="Task", attribute="_app", keep_reduce=True, abstract=True)
 
     def task(self, *args: Any, **options: Any) -> Any:
         """Celery's decorator.
@@ -75,6 +234,7 @@ class Celeriac(Celery):
         **options: Any,
     ) -> AsyncResult[Any]:
         """Enqueue a job by its task's name. Options as ``Task.apply_async``."""
+        _ = self.settings  # before anything of Celery's asks ``conf``: another thread may be reading it
         self._require(name)
         self._check(eta, options)
         if task_id is not None:
@@ -143,7 +303,12 @@ class Celeriac(Celery):
             raise UnknownTask(name, nearest[0] if nearest else None)
 
     def __reduce__(self) -> Any:
-        return current_app, ()
+        return unpickled, (self.main, self._place())
+
+    def _place(self) -> str | None:
+        """Where the module that made it keeps it (``proj.celery:app``); None: nowhere, or not yet."""
+        names = vars(sys.modules.get(self._made_in, sys)).items()
+        return next((f"{self._made_in}:{name}" for name, value in list(names) if value is self), None)
 
 
 def current_app(app: Celeriac | None = None) -> Celeriac:
@@ -158,6 +323,36 @@ def current_app(app: Celeriac | None = None) -> Celeriac:
     if not isinstance(found, Celeriac):  # the one that stands in until an app is made, or somebody else's
         raise NoAppMade()
     return found
+
+
+def _module_of(frame: FrameType | None) -> str:
+    """The name of the module that called the function of ``frame``."""
+    caller = frame.f_back if frame is not None else None
+    return str(caller.f_globals.get("__name__", "")) if caller is not None else ""
+
+
+def unpickled(main: str | None, place: str | None) -> Celeriac:
+    """The app that was pickled: the same one in this process, or the one that its module makes in another.
+
+    Raises:
+        NoAppMade: no app of that name is here, or more than one.
+    """
+    if place is not None and isinstance(found := symbol_by_name(place, default=place), Celeriac):
+        return found
+    alike = [app for app in _state._get_active_apps() if isinstance(app, Celeriac) and app.main == main]
+    if len(alike) != 1:
+        raise NoAppMade()
+    return alike[0]
+
+
+@contextmanager
+def _held(signal: Any) -> Iterator[None]:
+    """Nobody hears of ``signal`` while the block runs."""
+    signal.send = lambda **_: []
+    try:
+        yield
+    finally:
+        del signal.send
 
 
 # From now on a task that is called where no app was made is refused: Celery would make up an app, and the job

@@ -6,12 +6,16 @@ those of ``celery.app.defaults``, and those that Celery reads without having a d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
+
+from celery.app.defaults import SETTING_KEYS
+
+from celeriac.priorities import QUEUES
 
 
 class Verdict(StrEnum):
@@ -50,6 +54,12 @@ def _text_of(*values: str) -> Callable[[Any], bool]:
 def _has_json_alone(value: Any) -> bool:
     """Formats that an operator and another host can read: json, and what carries no objects of Python."""
     return value is None or ("json" in value and not {"pickle", "yaml", *_UNSAFE} & {*map(str, value)})
+
+
+def _are_ours(value: Any) -> bool:
+    """Whether queues are no others than the platform's, by name or as objects."""
+    names = {str(getattr(each, "name", each)) for each in value or ()}
+    return names <= {*QUEUES, "celery", "default"}
 
 
 _UNSAFE = frozenset({"application/x-python-serialize", "application/x-yaml", "application/yaml"})
@@ -201,10 +211,18 @@ _DELIVERY = (
         "a lost attempt is counted and tried again; max_tries=1 keeps a task from it",
         *("task_reject_on_worker_lost", "task_retry_on_worker_lost"),
     )
-    | _obeyed("task_queues", reason="names of queues, each with the four levels; direct exchanges only")
+    | _own("the queues are critical, high, normal, low: choose one with priority=", _are_ours, "task_queues")
     | _obeyed("task_routes", reason="asked before the platform's router, which adds the level")
-    | _obeyed("task_default_queue", reason="`celery` and `default` are the default queue")
-    | _obeyed("task_create_missing_queues")
+    | _own(
+        "jobs without a priority go to `normal`; `celery` and `default` are other names for it",
+        _one_of("normal", "celery", "default"),
+        "task_default_queue",
+    )
+    | _own(
+        "a queue that nobody reads must not come to be by a typing error",
+        _one_of(False),
+        "task_create_missing_queues",
+    )
     | _obeyed("task_inherit_parent_priority", "task_default_priority")
     | _own(
         "a queue is a list of Redis",
@@ -324,3 +342,25 @@ def refusal(name: str, value: Any, rulings: Mapping[str, Ruling] = RULINGS) -> s
     if found is None or found.takes is None or found.takes(value):
         return None
     return f"{name}: found {value!r}; {found.reason}"
+
+
+def refusals(configured: Mapping[str, Any]) -> Iterator[str]:
+    """Why values of ``configured`` cannot be obeyed, one sentence each.
+
+    Args:
+        configured: what somebody set; asked by the names of Celery's settings.
+    """
+    beginnings = tuple(name.removesuffix("*") for name in RULINGS if "*" in name)
+    prefix = (getattr(configured, "prefix", None) or "").lower()
+    keys = {str(key).lower().removeprefix(prefix) for key in configured}
+    found = {key for key in keys if key.startswith(beginnings)}
+    for name in sorted(SETTING_KEYS | found | {name for name in RULINGS if "*" not in name}):
+        if name in _COMPARED or name not in configured:
+            continue
+        told = refusal(name, configured[name])
+        if told is not None:
+            yield told
+
+
+#: Judged beside ``broker_url``, by the configuration.
+_COMPARED = frozenset({"broker_read_url", "broker_write_url"})

@@ -58,6 +58,8 @@ class Event(StrEnum):
     NO_PROBES = "no probes on port %(port)d: %(error)s"
     REVOKE_NOT_TOLD = "revoke is in the ledger, the workers were not told: %(error)s"
 
+    TASK_REFUSED = "jobs of task %(task)s are refused: %(error)s"
+
     # results
     RESULTS_AWAY = "the result store is away: asking the ledger"
     RESULT_NOT_KEPT = "result of job %(job)s is lost: %(error)s"

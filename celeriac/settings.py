@@ -1,6 +1,6 @@
-"""The environment, read once, checked whole, as one frozen object.
+"""The platform's settings, read once, checked whole, as one frozen object.
 
-What Celery itself is told from these is decided in ``celeriac/factory.py``.
+What Celery itself is told from these is decided in ``celeriac/configuration.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -27,6 +27,9 @@ _PREFIX = "CELERIAC_"
 _PREFACE = "Value error, "  # of pydantic, before what a validator says
 _SIGNING = ("signing_key", "signing_certificate", "signing_cert_store")
 _DATABASES = frozenset({"postgresql", "sqlite"})
+
+#: Variables that name the ledger's database: ours, or else the application's, if the ledger can live there.
+_LEDGER = ("CELERIAC_DATABASE_URL", "DATABASE_URL")
 
 
 def project_root() -> Path:
@@ -47,7 +50,7 @@ class Settings(BaseSettings):
 
     broker_url: SecretStr | None = Field(None, validation_alias="CELERY_BROKER_URL")
     result_backend: SecretStr | None = Field(None, validation_alias="CELERY_RESULT_BACKEND")
-    database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
+    database_url: SecretStr | None = Field(None, validation_alias=AliasChoices(*_LEDGER))
     data_dir: Path = Field(default_factory=lambda: project_root() / ".data")
 
     # what a job is given when neither its call nor its task says otherwise
@@ -67,7 +70,7 @@ class Settings(BaseSettings):
     keep_results_days: Annotated[float, Field(gt=0)] | None = None  # return values; unset: as their row
 
     # worker
-    task_modules: Annotated[tuple[str, ...], NoDecode] = ("tasks",)
+    task_modules: Annotated[tuple[str, ...], NoDecode] = ()
     low_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # share of draws that begin with the lowest queue
     prefetch: Annotated[int, Field(ge=1, le=1000)] | None = None  # messages per child; None: it adapts
     heartbeat: Annotated[float, Field(gt=0, le=60)] = 3.0  # seconds
@@ -76,7 +79,7 @@ class Settings(BaseSettings):
     # database
     database_pool: Annotated[int, Field(ge=1, le=1000)] = 5  # connections of one process, at most
     prepared_statements: bool = True  # off for a PgBouncer below 1.21 in transaction mode
-    schedule_module: str = "beat_schedule"
+    schedule_module: str | None = None  # the module with the static schedules; None: none
     misfire_grace: Annotated[float, Field(ge=0, le=3600)] = 30.0  # seconds a due time may be late, not missed
     enqueue_timeout: Annotated[float, Field(ge=0.2, le=60)] = 1.8  # seconds that .delay() may take
 
@@ -152,7 +155,7 @@ class Settings(BaseSettings):
                 "CELERIAC_HEARTBEAT must be at most a third of CELERIAC_WORKER_TIMEOUT, found "
                 f"{self.heartbeat:g} and {self.worker_timeout:g} seconds"
             )
-        missing = [_variable(name) for name in _SIGNING if getattr(self, name) is None]
+        missing = [variable(name) for name in _SIGNING if getattr(self, name) is None]
         if missing and self.signs:
             yield (
                 "messages are signed with all of CELERIAC_SIGNING_KEY, CELERIAC_SIGNING_CERTIFICATE and "
@@ -278,23 +281,27 @@ def free_port() -> int:
             return port
 
 
-def read_settings() -> Settings:
+def read_settings(given: Mapping[str, Any] | None = None) -> Settings:
     """The settings from the environment.
+
+    Args:
+        given: fields that are not asked of the environment.
 
     Raises:
         SettingsError: with every problem at once.
     """
+    given = dict(given or {})
     problems = _unknown(os.environ)
     try:
-        settings = Settings()  # type: ignore[call-arg]  # the environment gives them
+        settings = Settings(**given)
     except ValidationError as exc:
-        raise SettingsError([*problems, *_all_of(exc)]) from None
+        raise SettingsError([*problems, *_all_of(exc, given)]) from None
     if problems or (settings.signs and (problems := certificates.problems(settings))):
         raise SettingsError(problems)
     return settings
 
 
-def _all_of(error: ValidationError) -> list[str]:
+def _all_of(error: ValidationError, given: Mapping[str, Any]) -> list[str]:
     """Its problems, and those that pydantic does not look for while a field is wrong."""
     found = [(tuple(each["loc"]), str(each["msg"])) for each in error.errors()]
     bad = {_field(location) for location, _ in found if location}
@@ -302,23 +309,23 @@ def _all_of(error: ValidationError) -> list[str]:
     problems = [_problem(location, line) for location, line in lines]
     if bad:
         default = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in bad}
-        problems += _problems_beside(default)
+        problems += _problems_beside(default, given)
     return problems
 
 
-def _problems_beside(replaced: dict[str, Any]) -> list[str]:
+def _problems_beside(replaced: dict[str, Any], given: Mapping[str, Any]) -> list[str]:
     """What is wrong with the others, once the values of some fields are set aside."""
-    aside = [_variable(name) for name in replaced]
+    aside = [variable(name) for name in replaced]
     try:
-        settings = Settings(**replaced)
+        settings = Settings(**{**given, **replaced})
     except ValidationError as exc:
         lines = [line for each in exc.errors() for line in each["msg"].removeprefix(_PREFACE).split("\n")]
-        return [line for line in lines if not any(variable in line for variable in aside)]
+        return [line for line in lines if not any(each in line for each in aside)]
     return certificates.problems(settings) if settings.signs else []
 
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:
-    known = [_variable(name) for name in Settings.model_fields]
+    known = [variable(name) for name in Settings.model_fields]
     names = sorted(name for name in environment if name.upper().startswith(_PREFIX))
     return [_unknown_name(name, known) for name in names if name.upper() not in known]
 
@@ -328,22 +335,34 @@ def _unknown_name(name: str, known: Sequence[str]) -> str:
     return f"{name}: there is no such setting{f'; did you mean {nearest[0]}?' if nearest else ''}"
 
 
-def _variable(field: str) -> str:
-    return str(Settings.model_fields[field].validation_alias or f"{_PREFIX}{field.upper()}")
+def variable(field: str) -> str:
+    """The environment's variable for a field."""
+    alias = Settings.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return str(alias or f"{_PREFIX}{field.upper()}")
 
 
 def _field(location: tuple[int | str, ...]) -> str:
     """The field that pydantic's location is about: its name, or its variable's."""
     said = str(location[0]).upper()
-    return next(name for name in Settings.model_fields if said in (name.upper(), _variable(name)))
+    return next(name for name in Settings.model_fields if said in (name.upper(), variable(name)))
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
-    name = ".".join(str(part) for part in location).upper()
-    if name and name not in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "DATABASE_URL"):
-        name = name if name.startswith("CELERIAC_") else f"CELERIAC_{name}"
     text = message.removeprefix(_PREFACE)
-    return f"{name}: {text}" if name else text
+    if not location:
+        return text
+    field = _field(location)
+    if field == "database_url" and _of_the_application():
+        return f"DATABASE_URL: {text}; or name the ledger's own database with CELERIAC_DATABASE_URL"
+    return f"{'.'.join([variable(field), *map(str, location[1:])])}: {text}"
+
+
+def _of_the_application() -> bool:
+    """Whether the ledger's database is looked for in the application's variable."""
+    ours, applications = _LEDGER
+    return bool(os.environ.get(applications)) and not os.environ.get(ours)
 
 
 def _database(text: str) -> URL:

@@ -8,8 +8,8 @@ from typing import Any
 
 import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.settings import Settings
+from tests.apps import build
 
 
 @contextmanager

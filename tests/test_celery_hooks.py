@@ -34,10 +34,11 @@ from kombu.asynchronous.hub import Hub
 from kombu.transport import redis, virtual
 
 import celeriac
-from celeriac.factory import build, configuration, transport_options
+from celeriac.configuration import defaults, needed, transport_options
 from celeriac.observe import logs
 from celeriac.settings import Settings
 from celeriac.worker.pool.request import JobRequest
+from tests.apps import build
 
 ROOT = Path(__file__).resolve().parent.parent
 UPSTREAM = frozenset({"celery", "kombu", "billiard", "redbeat", "vine"})
@@ -95,6 +96,22 @@ HOOKS = [
         "kombu.connection:Connection.ensure_connection",
         "*args, **kwargs",
         "a worker comes back long after its broker",
+    ),
+    # The app and its configuration
+    Hook("celery.app.base:Celery.__init__", "main, loader, backend", "an app is no app of ours"),
+    Hook("celery.app.base:Celery._load_config", "", "what a team configures is neither judged nor completed"),
+    Hook("celery.app.base:Celery._pending_defaults", None, "defaults are lost after a refused configuration"),
+    Hook("celery.app.base:Celery.add_defaults", "fun", "a team's defaults hide what the platform needs"),
+    Hook("celery.app.base:Celery.amqp_cls", None, "nothing that is sent goes through the door"),
+    Hook("celery.app.base:Celery.control_cls", None, "revoke does not reach the ledger"),
+    Hook("celery.app.base:Celery.log_cls", None, "log lines have Celery's form, and show results"),
+    Hook("celery.app.base:Celery._get_backend", "", "CELERY_RESULT_BACKEND brings a class of its own"),
+    Hook("celery.app.base:Celery.create_task_cls", "", "a team's task_cls is none of ours"),
+    Hook("celery.app.task:Task.annotate", "", "task_annotations take late acknowledgement away"),
+    Hook("celery.app.log:Logging.setup_logging_subsystem", "loglevel, logfile", "logs have Celery's form"),
+    Hook("celery._state:_get_active_apps", None, "an app that no module keeps cannot be unpickled"),
+    Hook(
+        "celery.utils.collections:ConfigurationView.__init__", "changes, defaults, keys, prefix", "no layers"
     ),
     Hook("celery.app.base:Celery.backend", None, "a test's results go to Redis"),
     Hook(
@@ -767,7 +784,8 @@ def test_what_celery_is_told_is_known_to_it() -> None:
     known = {name for name, _ in flatten(NAMESPACES)}
     known |= set(re.findall(r"_get\('(redis_backend_\w+)'\)", inspect.getsource(RedisBackend.__init__)))
     known |= set(re.findall(r"conf\.get\('(result_backend_\w+)'", inspect.getsource(Backend.__init__)))
-    told = configuration(Settings(broker_url="redis://127.0.0.1:1/0"))
+    settings = Settings(broker_url="redis://127.0.0.1:1/0")
+    told = needed(settings) | defaults(settings)
     assert {name for name in told if name not in known and not name.startswith("redbeat_")} == set()
 
 

@@ -22,8 +22,8 @@ from celery.bin.celery import celery
 from sqlalchemy import make_url
 
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.documented import PAGES, ROOT, Block, Kind, blocks, spans
 from tests.workers import environment
 

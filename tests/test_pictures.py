@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.workloads import WORKLOADS
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.settings import Settings
 from docs.screenshots import DEMO, IMAGES, PICTURES, ROOT, Picture, Revealing, drawn, printed
+from tests.apps import build
 from tests.commands import call
 from tests.stock import Stock
 from tests.test_readme import PAGES

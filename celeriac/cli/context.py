@@ -22,3 +22,8 @@ def celeriac(ctx: click.Context) -> Celeriac:
     if not isinstance(app, Celeriac):
         raise click.UsageError("name the app: celery -A app …")
     return app
+
+
+def named_app(ctx: click.Context) -> str:
+    """What ``celery -A`` was called with, so that another process finds the same app."""
+    return str(ctx.find_root().params["app"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from celeriac.errors import CeleriacError
+from celeriac.errors import CeleriacError, SettingsError
 
 
 def speak(app: Any) -> None:
@@ -25,6 +25,16 @@ def speak(app: Any) -> None:
         from celeriac.cli import flower_api  # Flower and tornado are slow to import
 
         flower_api.answer()
+
+
+def end(error: SettingsError) -> None:
+    """End Celery's command line, if that is what reads the settings, with their problems.
+
+    Around whatever else is raised while it imports the app, it would print a traceback.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and _is_celerys(context.find_root().command):
+        raise SystemExit(f"celery: {error}") from None
 
 
 def _is_celerys(command: click.Command) -> bool:
@@ -48,6 +58,8 @@ class Refused(click.ClickException):
 def _told(app: Any) -> Iterator[None]:
     try:
         yield
+    except SettingsError as exc:  # of what was written to ``app.conf`` later
+        raise SystemExit(f"celery: {exc}") from None
     except CeleriacError as exc:
         from celeriac.cli.errors import mistake  # which knows the database: not for a probe
 

@@ -99,6 +99,7 @@ class AMQP(CeleryAMQP):
 
     @cached_property
     def door(self) -> Door:
+        self.app.check_configuration()  # what was written to ``conf`` since it was read
         return Door(self.app)
 
     @contextmanager

@@ -57,6 +57,8 @@ class MessageReader:
         """
         headers = dict(options["headers"])
         task = self._app._tasks.get(headers["task"])
+        if task is not None and task.refused:
+            raise BadArgument(task.name, task.refused)
         call = headers.pop(RELATIVE_TIMES, None) or {}
         chord = options.get("celeriac_chord")
         headers.pop(CHORD, None)

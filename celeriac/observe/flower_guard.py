@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from celery.signals import import_modules
 
 from celeriac.errors import Exposed
 
@@ -25,6 +26,11 @@ def listen_on(address: str, *, authenticated: bool) -> str:
     if address not in _LOOPBACK and not authenticated:
         raise Exposed(address)
     return address
+
+
+def register(app: Any) -> None:
+    """Guard Flower where it is started for ``app``."""
+    import_modules.connect(guard_flower, sender=app, weak=False)
 
 
 def guard_flower(**_: Any) -> None:

@@ -1,6 +1,6 @@
 """How log lines look: one line a record, ``key=value`` for people or JSON for machines, of every logger.
 
-Connected to Celery's ``setup_logging`` signal, so it holds for Celery's own loggers too. A line that is about
+Set up by ``log_setup.py`` in Celery's place, so it holds for Celery's own loggers too. A line that is about
 a job says which job, task and attempt. Arguments and results are in none; control characters are escaped.
 """
 

@@ -45,6 +45,7 @@ class Scheduler(RedBeatScheduler):
     max_interval: float
 
     def __init__(self, app: Celeriac, **options: Any) -> None:
+        app.check_configuration()  # what was written to ``conf`` since it was read
         self._synced = self._closed = False
         self._ask_lock_at = 0.0
         self._failures = 0

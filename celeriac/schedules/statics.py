@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
@@ -48,7 +50,7 @@ def sync(app: Celeriac) -> None:
     What was disabled stays disabled; what is not there any more is retired. An entry that cannot work is
     logged, and its row, if there is one, goes on as it was.
     """
-    entries = with_ours(app.conf.beat_schedule or {})
+    entries = with_ours(_entries(app))
     with app.database.transaction() as connection:
         for name in sorted(entries, key=str):
             try:
@@ -57,6 +59,24 @@ def sync(app: Celeriac) -> None:
                 logger.error(Event.STATIC_REFUSED, {"error": exc})
         for gone in ledger.retire(connection, [str(name) for name in entries]):
             logger.info(Event.SCHEDULE_RETIRED, {"schedule": gone})
+
+
+def _entries(app: Celeriac) -> dict[Any, Any]:
+    """Those of the app's configuration, and those of the project's own module with other names."""
+    configured, module = app.conf.beat_schedule or {}, app.settings.schedule_module
+    written = _module_entries(module)
+    for name in sorted(configured.keys() & written.keys(), key=str):
+        if configured[name] is not written[name]:
+            clash = [f"it stands in the configuration's beat_schedule and in {module}: keep one of them"]
+            logger.error(Event.STATIC_REFUSED, {"error": InvalidSchedule(str(name)[:80], clash)})
+    return {**written, **configured}
+
+
+def _module_entries(module: str | None) -> dict[str, Any]:
+    """The schedules that the project's own module holds as data; none where it has no such module."""
+    if not module or importlib.util.find_spec(module) is None:
+        return {}
+    return dict(importlib.import_module(module).SCHEDULE)
 
 
 def proposal(name: str, entry: Any) -> Proposal:

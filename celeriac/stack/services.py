@@ -31,12 +31,17 @@ _WORKER_FAREWELLS = (Farewell(signal.SIGTERM, None), Farewell(signal.SIGQUIT, 15
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What can be asked of the stack; ``concurrency`` is Celery's own default when it is None."""
+    """What can be asked of the stack; ``concurrency`` is Celery's own default when it is None.
+
+    Attributes:
+        app: of ``celery -A``, where each service finds the app.
+    """
 
     concurrency: int | None = None
     beat: bool = True
     flower: bool = True
     loglevel: str = "info"
+    app: str = "app"
 
 
 def valkey(data_dir: Path) -> Spec:
@@ -61,14 +66,16 @@ def worker(app: Celeriac, options: Options) -> Spec:
     node = nodename(_WORKER, gethostname())
     concurrency = () if options.concurrency is None else (f"--concurrency={options.concurrency}",)
     events = ("--task-events",) if options.flower else ()  # nobody else listens to them
-    argv = _celery("worker", f"--hostname={node}", f"--loglevel={options.loglevel}", *concurrency, *events)
+    argv = _celery(
+        options.app, "worker", f"--hostname={node}", f"--loglevel={options.loglevel}", *concurrency, *events
+    )
     return Spec("worker", argv, healthy=lambda: worker_answers(app, node), farewells=_WORKER_FAREWELLS)
 
 
 def beat(app: Celeriac, options: Options) -> Spec:
     return Spec(
         "beat",
-        _celery("beat", f"--loglevel={options.loglevel}", "--pidfile="),
+        _celery(options.app, "beat", f"--loglevel={options.loglevel}", "--pidfile="),
         healthy=lambda: somebody_beats(app),
     )
 
@@ -77,7 +84,7 @@ def flower(port: int, options: Options) -> Spec:
     level = "error" if options.loglevel == "critical" else options.loglevel  # tornado has no other name
     return Spec(
         "flower",
-        _celery("flower", f"--address={_HOST}", f"--port={port}", f"--logging={level}"),
+        _celery(options.app, "flower", f"--address={_HOST}", f"--port={port}", f"--logging={level}"),
         healthy=lambda: speaks_http(port),
     )
 
@@ -114,8 +121,8 @@ def speaks_http(port: int) -> bool:
             return False
 
 
-def _celery(*words: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "celery", "-A", "app", *words)
+def _celery(app: str, *words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-A", app, *words)
 
 
 def _free(port: int) -> bool:

@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac import private_files
 from celeriac.errors import LedgerUnavailable, ServiceFailed, StackRunning
-from celeriac.factory import configuration
 from celeriac.ledger import migrate
 from celeriac.stack import service_output, services
 from celeriac.stack.interrupts import Interrupts
@@ -115,9 +114,7 @@ class Stack:
 
     def _repoint(self) -> None:
         """The private Valkey may have moved since this process read its address."""
-        settings = self.app.settings
-        self.app.conf.update(configuration(settings))
-        self.app.backend_cls = f"celeriac.task.results:ResultBackend+{settings.results}"
+        self.app.check_configuration()
 
     def _migrate(self) -> bool:
         url = self.app.settings.database

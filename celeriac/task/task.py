@@ -8,6 +8,7 @@ needs a connection to it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from celeriac.enqueue.capture import capture_jobs, keep_retry, take_retry
 from celeriac.enqueue.prepare import PreparingProducer, without_sending
 from celeriac.enqueue.reused_id import RUNS
 from celeriac.errors import BadArgument, TaskExited
+from celeriac.events import Event
 from celeriac.headers import STAMP
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.cancel import is_requested
@@ -36,6 +38,8 @@ from celeriac.task.retry_and_replace import JobRetry, Replaced
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
+
+logger = logging.getLogger(__name__)
 
 _CANCEL_LOOK = 1.0  # seconds between two looks of a task for a cancel request
 _CANCEL_PATIENCE = 5.0  # seconds that one of them may take
@@ -68,6 +72,9 @@ class Task(CeleryTask):
     #: None: the ledger's backoff. Celery's own default is three minutes.
     default_retry_delay = None
 
+    #: Why jobs of this task are refused here, and of no other; None: they are not.
+    refused: str | None = None
+
     _declared_retries: int | str | None = "unset"
     _own_priority: int | None = None
     _exec_options: dict[str, Any] | None
@@ -85,9 +92,9 @@ class Task(CeleryTask):
             if "priority" in cls.__dict__:
                 del cls.priority  # which Celery 5.7 warns of as an attribute
         if task_classes.refuses_late_acknowledgement(cls, below=Task):
-            raise BadArgument(
-                "acks_late", f"{cls.__name__}: the ledger needs late acknowledgement, found False"
-            )
+            cls._refuse_early()
+        elif cls.__dict__.get("acks_late"):
+            cls.refused = None  # its base may have said otherwise
         call = task_classes.declared(cls, "__call__", below=Task)
         if call is not task_classes.ABSENT and not task_classes.records(call):
             setattr(cls, "__call__", task_classes.recording(call))  # noqa: B010  # mypy knows it as a method
@@ -96,8 +103,27 @@ class Task(CeleryTask):
         for name in ("retry_base", "retry_max"):
             _check_option(name, getattr(cls, name), least=0)
 
+    @classmethod
+    def _refuse_early(cls) -> None:
+        """Refuse the task's jobs, and no other's: what is delivered is still acknowledged late."""
+        cls.refused = "acks_late: the ledger needs late acknowledgement, found False"
+        setattr(cls, "acks_late", True)  # noqa: B010  # mypy knows it as an instance's
+
+    @classmethod
+    def annotate(cls) -> None:
+        super().annotate()
+        if cls.__dict__.get("acks_late") is False:  # said by task_annotations
+            cls._refuse_early()
+
     def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
-        self.Request = task_classes.request_class(self.Request, Task.Request)
+        try:
+            self.Request = task_classes.request_class(self.Request, Task.Request)
+        except BadArgument as exc:
+            self.Request, type(self).refused = Task.Request, str(exc)
+        if self.__dict__.pop("acks_late", None) is False:  # set on the task itself
+            self._refuse_early()
+        if self.refused:
+            logger.error(Event.TASK_REFUSED, {"task": self.name, "error": self.refused})
         return super().start_strategy(app, consumer, **kwargs)
 
     @staticmethod
@@ -211,6 +237,8 @@ class Task(CeleryTask):
     def _attempt(
         self, request: Any, run: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
+        if self.refused:
+            self._give_up(error := BadArgument(self.name, self.refused), error)
         try:
             result = self._run(request, run, args, kwargs)
         except (*_OWN_WORDS, *_FOR_THE_WORKER):

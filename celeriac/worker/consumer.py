@@ -54,6 +54,7 @@ class Consumer(CeleryConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.app.check_configuration()  # what was written to ``conf`` since it was read
         self.on_task_request = Places(self, self._refused).take
         self._hand_over: Callable[[Any], Any] | None = None
         self._ended_by: str | None = None  # the exception that ended the event loop

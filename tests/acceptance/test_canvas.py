@@ -19,10 +19,10 @@ from celery.exceptions import ChordError
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
 from celeriac.errors import JobNotFound
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.job import Job, job, jobs
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.conftest import _postgres_copy
 from tests.support import wait_until
 from tests.witness import Witness

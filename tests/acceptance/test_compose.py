@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import job
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.processes import Process
 from tests.servers import ValkeyServer, free_port
 from tests.support import wait_until

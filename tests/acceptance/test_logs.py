@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from celeriac.factory import build
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.support import wait_until
 from tests.workers import Worker
 

@@ -29,11 +29,11 @@ import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
 from celeriac.enqueue.capture import capture_jobs
 from celeriac.errors import JobNotFound
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.writes import new_jobs as ledger_jobs
 from celeriac.operate.job import Job, cancel, job, jobs
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.conftest import _postgres_copy
 from tests.processes import living
 from tests.support import wait_until

@@ -15,10 +15,10 @@ from sqlalchemy import make_url
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.operate.job import Job, job, jobs
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.servers import ValkeyServer, connect
 from tests.support import wait_until
 from tests.witness import Witness

@@ -23,13 +23,13 @@ from celeriac.broker import signing, wire
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.enqueue.capture import capture_jobs
 from celeriac.errors import JobNotFound
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.writes import new_jobs as ledger_jobs
 from celeriac.ledger.writes.claims import messages
 from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import Job, job, jobs
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.conftest import _postgres_copy
 from tests.signers import Signer, own_serializers, signer
 from tests.support import wait_until

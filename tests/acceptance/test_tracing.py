@@ -15,10 +15,10 @@ import pytest
 import redis
 
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.job import Job, job, jobs
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.conftest import _postgres_copy
 from tests.otlp import Collector, Span
 from tests.support import wait_until

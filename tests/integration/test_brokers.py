@@ -14,10 +14,10 @@ import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
 from celeriac.broker.transport import Transport
 from celeriac.errors import VersionsDoNotFit
-from celeriac.factory import build
 from celeriac.operate.doctor import Level, examine
 from celeriac.operate.job import jobs
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.servers import HOST, ValkeyServer, free_port
 
 Make = Callable[..., Celeriac]

@@ -21,7 +21,6 @@ from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import CHUNK, Call, enqueue_many, enqueue_together
 from celeriac.enqueue.transactions import enqueue_in
 from celeriac.errors import BadArgument, EnqueueUncertain, LedgerUnavailable, PayloadTooLarge
-from celeriac.factory import build
 from celeriac.headers import STAMP
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lifecycle import JobState
@@ -29,6 +28,7 @@ from celeriac.ledger.schema.models import JOBS
 from celeriac.operate.job import Job, cancel, job, jobs
 from celeriac.settings import Settings
 from celeriac.task.task import Task
+from tests.apps import build
 from tests.producers import producing
 from tests.servers import PostgresServer
 from tests.support import wait_until

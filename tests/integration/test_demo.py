@@ -15,11 +15,11 @@ from app.demo.demonstration import Run
 from app.demo.load import Planned, load
 from app.demo.receiver import Receiver
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ids import new_id
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
 from celeriac.settings import Settings
+from tests.apps import build
 
 COMPLETED, ERROR, FAILED = JobState.COMPLETED, JobState.ERROR, JobState.FAILED
 

@@ -13,13 +13,13 @@ from sqlalchemy import insert, make_url
 from celeriac import __version__
 from celeriac import schedules as registry
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.models import JOBS, SCHEDULES, WORKERS
 from celeriac.operate.doctor import Finding, Level, examine
 from celeriac.priorities import QUEUES
 from celeriac.settings import Settings
 from tests import stock
+from tests.apps import build
 from tests.commands import call, told
 from tests.servers import ValkeyServer
 from tests.stock import before

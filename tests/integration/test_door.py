@@ -25,11 +25,11 @@ import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
 from celeriac.enqueue.arguments import Secret
 from celeriac.errors import BadArgument, EnqueueUncertain, LedgerUnavailable, PayloadTooLarge, UnknownTask
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import Job, job, jobs
 from celeriac.priorities import QUEUES
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.servers import PostgresServer, ValkeyServer
 from tests.support import wait_until, waited_for_a_cpu
 

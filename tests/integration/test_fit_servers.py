@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import Connection, make_url, text
 
 from celeriac.errors import LedgerUnfit
-from celeriac.factory import build
 from celeriac.ledger import migrate
 from celeriac.ledger.connection import clock, preparing
 from celeriac.ledger.connection.database import Database
@@ -21,6 +20,7 @@ from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.operate import doctor
 from celeriac.operate.doctor.finding import Level
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.new_jobs import new_job
 from tests.servers import PgBouncerServer, PostgresServer, create_database, drop_database
 

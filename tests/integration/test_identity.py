@@ -23,7 +23,6 @@ from celeriac.enqueue.capture import capture_jobs
 from celeriac.enqueue.reused_id import RUNS
 from celeriac.enqueue.transactions import enqueue_in
 from celeriac.errors import BadArgument
-from celeriac.factory import build
 from celeriac.headers import STAMP
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
@@ -38,6 +37,7 @@ from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.turn import Turn, TurnCallbacks
 from celeriac.worker.gate.turn_input import TurnInput
 from celeriac.worker.watermarks import Watermarks
+from tests.apps import build
 
 WORKER = UUID(int=7)
 

@@ -16,11 +16,11 @@ import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.enqueue.transactions import enqueue_in
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import cancel
 from celeriac.settings import Settings
 from celeriac.testing import Kit
+from tests.apps import build
 
 COMPLETED, ERROR, FAILED, PENDING = (
     JobState.COMPLETED,

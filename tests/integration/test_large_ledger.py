@@ -13,7 +13,6 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.reads import job_pages
 from celeriac.ledger.reads.job_pages import Sort
@@ -22,6 +21,7 @@ from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate import dead_letters
 from celeriac.operate.listing import parse_moment, prefix
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.commands import call, told
 from tests.servers import create_database, drop_database
 

@@ -16,7 +16,6 @@ from sqlalchemy import CheckConstraint, Connection, Row, insert, make_url, selec
 from sqlalchemy.exc import IntegrityError
 
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ids import new_id
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.reads import job_pages, job_rows
@@ -34,6 +33,7 @@ from celeriac.operate.job import jobs as listed
 from celeriac.settings import Settings
 from celeriac.task.task import ENDLESS
 from celeriac.worker.gate import deliveries
+from tests.apps import build
 from tests.new_jobs import new_job
 from tests.unit.test_deliveries import FOREIGN, TASKS, UNREADABLE, arrived
 

@@ -12,13 +12,13 @@ from sqlalchemy import insert
 from celeriac import schedules
 from celeriac.application import Celeriac
 from celeriac.errors import ScheduleNotFound
-from celeriac.factory import build
 from celeriac.ledger.schema.models import JOBS
 from celeriac.operate.doctor import Level, examine
 from celeriac.operate.job import jobs
 from celeriac.schedules import statics
 from celeriac.settings import Settings
 from tests import stock
+from tests.apps import build
 
 DAY = timedelta(days=1)
 NAME = "prune the ledger"

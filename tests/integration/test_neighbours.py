@@ -16,7 +16,6 @@ from sqlalchemy import insert
 from celeriac import __version__
 from celeriac.application import Celeriac
 from celeriac.broker.transport import PriorityCycle
-from celeriac.factory import build
 from celeriac.ids import new_id
 from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.observe import presence
@@ -24,6 +23,7 @@ from celeriac.operate.doctor import Finding, Level, examine
 from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES, Priority
 from celeriac.settings import Settings
 from tests import stock
+from tests.apps import build
 from tests.commands import call
 from tests.stock import before
 

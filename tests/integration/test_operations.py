@@ -15,7 +15,6 @@ from sqlalchemy import event, text, update
 from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.errors import BadArgument
-from celeriac.factory import build
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import JOBS
@@ -29,6 +28,7 @@ from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import as_of_now, cancel, cancel_all, cancel_matching, job, jobs
 from celeriac.retention import Retention, prune
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.support import wait_until
 
 WORKER = uuid4()

@@ -13,13 +13,13 @@ import pytest
 from sqlalchemy import insert, make_url
 
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import job
 from celeriac.settings import Settings
 from tests import stock
+from tests.apps import build
 from tests.commands import call, told
 from tests.stock import SECOND, Stock, before
 

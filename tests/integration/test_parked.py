@@ -15,7 +15,6 @@ from sqlalchemy import event, update
 
 import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ids import new_id
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
@@ -26,6 +25,7 @@ from celeriac.operate.job import Job, job, jobs
 from celeriac.settings import Settings
 from celeriac.worker.duties import workflows
 from celeriac.worker.duties.workflows import Workflows
+from tests.apps import build
 from tests.signers import own_serializers, signer
 
 AWHILE = timedelta(minutes=1)

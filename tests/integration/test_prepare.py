@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celeriac.factory import build
 from celery.signals import before_task_publish
 
 import tests.jobs  # noqa: F401  # its tasks
@@ -14,7 +15,6 @@ from celeriac.enqueue.bulk import enqueue_together
 from celeriac.enqueue.prepare import prepare
 from celeriac.enqueue.write import write
 from celeriac.errors import BadArgument, UnknownTask
-from celeriac.factory import build
 from celeriac.operate.job import jobs
 from celeriac.settings import Settings
 from celeriac.task.task import Task

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from kombu import Consumer, Exchange, Queue
 
-from celeriac.factory import build
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.servers import ValkeyServer
 
 

@@ -17,7 +17,6 @@ from sqlalchemy import insert
 
 from celeriac.application import Celeriac
 from celeriac.errors import BadArgument
-from celeriac.factory import build
 from celeriac.ids import new_id
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads.job_rows import FAILURE_LINES, DaySummary, Line
@@ -25,6 +24,7 @@ from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.operate.report import summarise
 from celeriac.settings import Settings
+from tests.apps import build
 
 DAY = date(2025, 3, 30)
 MORNING = datetime.combine(DAY, time(), tzinfo=UTC)

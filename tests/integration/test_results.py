@@ -17,12 +17,12 @@ from celery.result import AsyncResult, ResultSet
 from celeriac import retention
 from celeriac.application import Celeriac
 from celeriac.errors import ResultLost, UnreadableError
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import Job, job
 from celeriac.settings import Settings
 from celeriac.testing.drain import Drain
 from celeriac.testing.kit import NoBroker
+from tests.apps import build
 from tests.servers import ValkeyServer
 
 SOON = 10  # seconds: far more than what is there already takes

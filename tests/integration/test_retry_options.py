@@ -14,7 +14,6 @@ from celery.exceptions import Reject
 from celeriac.application import Celeriac
 from celeriac.broker import wire
 from celeriac.enqueue.bulk import enqueue_many
-from celeriac.factory import build
 from celeriac.headers import PROPERTIES
 from celeriac.ids import parse_id
 from celeriac.ledger.reads.job_rows import find
@@ -23,6 +22,7 @@ from celeriac.ledger.writes import claims
 from celeriac.operate.job import Job
 from celeriac.settings import Settings
 from celeriac.testing import Kit
+from tests.apps import build
 
 ERROR = JobState.ERROR
 

@@ -14,12 +14,12 @@ from sqlalchemy import update
 import tests.jobs  # noqa: F401
 from celeriac import schedules
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.schema.models import SCHEDULES
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.schedules.scheduler import Scheduler
 from celeriac.settings import Settings
+from tests.apps import build
 
 STATIC = {"nightly": {"task": "tests.noop", "schedule": "0 3 * * *"}}
 

@@ -19,7 +19,6 @@ import tests.jobs  # noqa: F401
 from celeriac import schedules
 from celeriac.application import Celeriac
 from celeriac.errors import BadArgument, InvalidSchedule, ScheduleNotFound
-from celeriac.factory import build
 from celeriac.ids import fire_id
 from celeriac.ledger.schema.models import JOBS, SCHEDULES
 from celeriac.ledger.writes import schedule_rows as ledger
@@ -28,6 +27,7 @@ from celeriac.schedules import Schedule, statics
 from celeriac.schedules.firing import Turn, fire_due
 from celeriac.schedules.proposal import Proposal
 from celeriac.settings import Settings
+from tests.apps import build
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))
 

@@ -18,10 +18,10 @@ from sqlalchemy import update
 import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
 from celeriac.cli.commands.schedules import schedules
-from celeriac.factory import build
 from celeriac.ledger.schema.models import SCHEDULES
 from celeriac.operate.job import job
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.workers import environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -18,12 +18,12 @@ from sqlalchemy import func, insert, select
 
 import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ledger.schema.models import JOBS, SCHEDULES
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.schedules.projection import Projection
 from celeriac.schedules.scheduler import Scheduler
 from celeriac.settings import Settings
+from tests.apps import build
 
 MANY, DUE = 10_000, 1000
 TICK = 0.050  # seconds, when nothing is due

@@ -23,13 +23,13 @@ from celeriac.application import Celeriac
 from celeriac.broker import signing
 from celeriac.enqueue.bulk import Call, enqueue_many
 from celeriac.errors import BadArgument
-from celeriac.factory import build
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes.claims import Message, messages
 from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import Job, job, jobs
 from celeriac.schedules.firing import fire_due
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.commands import call
 from tests.signers import Signer, own_serializers, signer
 from tests.workers import ROOT, environment

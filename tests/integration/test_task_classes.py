@@ -15,11 +15,11 @@ from celery.worker.request import Request
 from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.errors import BadArgument
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import Job
 from celeriac.settings import Settings
 from celeriac.testing import Kit
+from tests.apps import build
 
 
 @pytest.fixture

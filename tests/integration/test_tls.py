@@ -21,11 +21,11 @@ from pathlib import Path
 import pytest
 
 from celeriac.errors import EnqueueError
-from celeriac.factory import build
 from celeriac.ledger.migrate import upgrade
 from celeriac.operate.doctor import Level, examine
 from celeriac.operate.job import job
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.servers import HOST, PostgresServer, ValkeyServer
 from tests.support import wait_until
 from tests.workers import ROOT, Worker, environment

@@ -23,7 +23,6 @@ from celeriac import schedules
 from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.errors import PayloadTooLarge, SettingsError
-from celeriac.factory import build
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes.claims import Message, messages
 from celeriac.observe.traces import _exporters
@@ -31,6 +30,7 @@ from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import job, jobs
 from celeriac.schedules.firing import fire_due
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.workers import ROOT
 
 

@@ -24,7 +24,6 @@ from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.enqueue.transactions import complete_in, enqueue_in
 from celeriac.errors import AnotherDatabase, AttemptTaken, BadArgument
-from celeriac.factory import build
 from celeriac.headers import STAMP
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import BackgroundJob
@@ -32,6 +31,7 @@ from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.operate.job import job
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.support import wait_until
 
 

@@ -14,12 +14,12 @@ from sqlalchemy import Connection, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import Engine
 
 from celeriac.errors import LedgerTooNew, MigrationBlocked, MigrationNeeded
-from celeriac.factory import build
 from celeriac.ledger import migrate
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.revisions import OURS, Revisions, Standing
 from celeriac.ledger.writes import new_jobs
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.commands import call
 from tests.new_jobs import new_job
 from tests.support import wait_until

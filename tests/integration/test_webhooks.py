@@ -21,12 +21,12 @@ import pytest
 
 from app.demo.receiver import TOLERANCE, Receiver, genuine
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.job import Job, job
 from celeriac.settings import Settings, free_port
 from tasks.exchange import ANSWER_LIMIT
 from tasks.webhooks import NotTaken, Refused, Unreachable, deliver
+from tests.apps import build
 from tests.support import wait_until
 from tests.workers import Worker
 

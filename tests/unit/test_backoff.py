@@ -9,10 +9,10 @@ import pytest
 
 from celeriac.application import Celeriac
 from celeriac.errors import BadArgument
-from celeriac.factory import build
 from celeriac.ledger.schema.delays import LONGEST
 from celeriac.settings import Settings
 from celeriac.task.task import Task
+from tests.apps import build
 
 DRAWS = 300
 

@@ -53,6 +53,9 @@ OTHER = {
     "worker_pool_start_method": "spawn",
     "worker_consumer": "proj.worker:Consumer",
     "worker_direct": True,
+    "task_queues": ["gpu"],
+    "task_default_queue": "gpu",
+    "task_create_missing_queues": True,
     "redbeat_*": "redis://elsewhere",
 }
 OWN = {name: each for name, each in RULINGS.items() if each.verdict is Verdict.OWN}
@@ -67,7 +70,7 @@ def test_another_value_of_the_platforms_own_is_refused_with_the_reason(name: str
 
 
 #: Where the platform's default is another than Celery's, and unset must not be refused.
-_UNSET = {"task_acks_late", "redbeat_*"}
+_UNSET = {"task_acks_late", "task_create_missing_queues", "redbeat_*"}
 
 
 @pytest.mark.parametrize("name", sorted(OWN.keys() & DEFAULTS.keys() - _UNSET))

@@ -17,11 +17,11 @@ from celery.app import trace
 from structlog.stdlib import ProcessorFormatter
 
 from celeriac.events import Event
-from celeriac.factory import build
 from celeriac.headers import STAMP
 from celeriac.ids import new_id
 from celeriac.observe.logs import POOL_APPLIES, formatter
 from celeriac.settings import Settings
+from tests.apps import build
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECRET = "hunter2"

@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import make_url
 
 from celeriac import private_files
-from celeriac.factory import build
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.migrate import upgrade
 from celeriac.observe.liveness import Pulse
 from celeriac.operate.doctor import Level, files
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.support import wait_until
 
 

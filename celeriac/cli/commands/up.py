@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from celery.bin.base import CeleryCommand
 
-from celeriac.cli.context import celeriac
+from celeriac.cli.context import celeriac, named_app
 from celeriac.errors import CeleriacError
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def up(ctx: click.Context, concurrency: int | None, no_beat: bool, no_flower: bo
     from celeriac.stack.services import Options
     from celeriac.stack.supervisor import Stack
 
-    options = Options(concurrency, beat=not no_beat, flower=not no_flower, loglevel=loglevel)
+    options = Options(
+        concurrency, beat=not no_beat, flower=not no_flower, loglevel=loglevel, app=named_app(ctx)
+    )
     try:
         with Stack(celeriac(ctx), options=options) as stack:
             if stack.start():

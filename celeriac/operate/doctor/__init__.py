@@ -37,6 +37,7 @@ _Check = Callable[["Celeriac"], list[Finding]]
 
 _CHECKS: Sequence[tuple[Area, _Check]] = (
     (Area.SETTINGS, lambda app: settings.judge(settings.read(app))),
+    (Area.SETTINGS, settings.refused_tasks),
     (Area.SETTINGS, lambda app: files.judge(files.read(app))),
     (Area.BROKER, lambda app: broker.judge(broker.read(app))),
     (Area.BROKER, lambda app: neighbours.judge(neighbours.read(app))),

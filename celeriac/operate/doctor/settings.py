@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from celeriac import addresses, certificates
-from celeriac.operate.doctor.finding import Area, Finding, ok, warn
+from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
 from celeriac.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,6 +21,20 @@ _RENEWAL = timedelta(days=30)  # before a certificate expires
 
 def read(app: Celeriac) -> Settings:
     return app.settings
+
+
+def refused_tasks(app: Celeriac) -> list[Finding]:
+    """A finding for each task whose declaration cannot be obeyed."""
+    return [
+        fail(
+            Area.SETTINGS,
+            "task",
+            f"jobs of {task.name} are refused: {task.refused}",
+            remedy="change how it is declared",
+        )
+        for task in app.tasks.values()
+        if task.refused
+    ]
 
 
 def judge(settings: Settings) -> list[Finding]:

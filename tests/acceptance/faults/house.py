@@ -15,11 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
-from celeriac.factory import build
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.schema.models import WORKERS
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.servers import PgBouncerServer, PostgresServer, ValkeyServer
 from tests.support import wait_until
 from tests.workers import Worker, environment

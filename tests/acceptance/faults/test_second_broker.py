@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 import tests.jobs  # noqa: F401
-from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import job
 from celeriac.settings import Settings
+from tests.apps import build
 from tests.servers import ValkeyServer
 from tests.support import wait_until
 from tests.workers import Worker

@@ -1,0 +1,204 @@
+"""What Celery is told: the team's configuration, judged and completed with what the platform needs.
+
+Layers of ``app.conf``, the first that has a setting wins: what the platform needs, ``conf.update`` and the
+constructor's, the team's object, the platform's defaults, Celery's. Nothing of the team's is overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from celery.app.utils import Settings as CelerySettings
+from kombu import Queue
+from kombu.utils.imports import symbol_by_name
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from celeriac import celery_settings, own_settings
+from celeriac.broker import compression, signing
+from celeriac.celery_settings import TRANSPORT_RULINGS
+from celeriac.errors import SettingsError
+from celeriac.observe import traces
+from celeriac.priorities import FOREIGN, QUEUES, Priority
+from celeriac.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+#: Parts of an app that cannot be somebody else's: the ledger stands in them.
+_PARTS = ("amqp_cls", "control_cls", "registry_cls")
+
+
+class Layer(dict[str, Any]):
+    """A layer of ``app.conf`` that is the platform's."""
+
+
+def configure(app: Celeriac) -> Settings:
+    """Judge what the team has configured, put the platform's layers around it, and return our settings.
+
+    Again whenever something was written to ``app.conf`` since.
+
+    Raises:
+        SettingsError: with every problem at once.
+    """
+    conf = app.conf
+    theirs = of_the_team(conf)
+    problems = [*_foreign_parts(app), *_problems(theirs)]
+    try:
+        settings = _settings(app, theirs)
+    except SettingsError as exc:
+        problems += exc.problems
+    if problems:
+        raise SettingsError(problems)
+    put_around(conf, theirs, settings)
+    signing.set_up(app, settings)
+    if app.tracing is None:
+        traces.set_up(app, settings)
+    return settings
+
+
+def _settings(app: Celeriac, theirs: CelerySettings) -> Settings:
+    known = app.given_settings
+    if known is None:
+        return read_settings(own_settings.given(theirs, app.given_defaults))
+    own = own_settings.given(theirs, {})
+    return read_settings(known.model_dump(include=known.model_fields_set) | own) if own else known
+
+
+def of_the_team(conf: Any) -> CelerySettings:
+    """What somebody set: neither a default of Celery's nor a value of the platform's."""
+    layers = [layer for layer in conf.defaults[:-1] if not isinstance(layer, Layer)]
+    return CelerySettings(conf.changes, layers, vars(conf)["_keys"], prefix=conf.prefix)
+
+
+def put_around(conf: Any, theirs: CelerySettings, settings: Settings) -> None:
+    """Put the platform's layers into ``conf``, in place of those that are there."""
+    user = [layer for layer in conf.defaults[:-1] if not isinstance(layer, Layer)]
+    options = theirs.get("broker_transport_options") or {}
+    conf.defaults[:] = [*user, Layer(defaults(settings, theirs)), conf.defaults[-1]]
+    conf.maps[:] = [Layer(needed(settings, options)), conf.changes, *conf.defaults]
+    if routes := theirs.get("task_routes"):
+        conf.maps[0]["task_routes"] = [*_listed(routes), *conf.maps[0]["task_routes"]]
+
+
+def needed(settings: Settings, transport: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What the platform does not work without, whatever is configured.
+
+    Args:
+        transport: the team's options of the broker's transport.
+    """
+    own = transport_options(settings)
+    kept = {name: own[name] for name in own if name in _TRANSPORT_NEEDED}
+    return {
+        "broker_url": settings.broker,
+        "broker_transport": "celeriac.broker.transport:Transport",
+        "broker_transport_options": {**own, **(transport or {}), **kept},
+        "task_queues": [Queue(queue, routing_key=queue) for queue in (*QUEUES, FOREIGN)],
+        "task_default_queue": Priority.NORMAL.queue,
+        "task_routes": ["celeriac.priorities:route"],  # the last one: it adds the level
+        "task_create_missing_queues": False,  # a typo would make a queue that nobody reads
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "task_publish_retry": False,  # the dispatcher is the retry
+        "task_acks_late": True,  # "done" is then the moment at which Celery acknowledges
+        "task_reject_on_worker_lost": None,
+        "result_backend_always_retry": False,
+        "worker_consumer": "celeriac.worker.consumer:Consumer",
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_enable_prefetch_count_reduction": False,
+        "beat_scheduler": "celeriac.schedules.scheduler:Scheduler",
+        "redbeat_redis_url": settings.schedules_store,
+        "redbeat_redis_options": redbeat_options(settings),
+        "redbeat_lock_timeout": 6,  # seconds after which another beat leads when this one is gone
+        "redbeat_key_prefix": "celeriac:redbeat:",
+    } | signing.configuration(settings)
+
+
+def defaults(settings: Settings, theirs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What holds unless the team sets another value, where the platform's default is not Celery's."""
+    found = {
+        "accept_content": ["json"],
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_connection_timeout": 1.0,
+        "broker_pool_acquire_timeout": 1.0,
+        "broker_pool_limit": 100,  # at most; one of a producing thread is held while its row is written
+        "imports": list(settings.task_modules),
+        "task_inherit_parent_priority": False,
+        "task_track_started": False,
+        "result_expires": timedelta(seconds=settings.result_ttl),
+        "result_backend_thread_safe": True,  # or a group's results belong to the thread that enqueued it
+        "redis_socket_timeout": 2.0,
+        "redis_socket_connect_timeout": 1.0,
+        "redis_backend_health_check_interval": 25,
+        "task_time_limit": settings.hard_limit,  # or jobs that hang would hold every child for ever
+        "worker_prefetch_multiplier": settings.prefetch or 1,
+        "worker_lost_wait": 2.0,  # seconds; a dead child's result may still be on its way
+        "worker_hijack_root_logger": True,
+        "worker_send_task_events": False,
+        "beat_max_loop_interval": 1,
+        "enable_utc": True,
+    }
+    # Celery looks at Django's TIME_ZONE where no time zone is set.
+    return found if theirs is not None and "TIME_ZONE" in theirs else found | {"timezone": "UTC"}
+
+
+def redbeat_options(settings: Settings) -> dict[str, Any]:
+    """Options of redbeat's Redis client; a beat fires without Redis rather than wait for it."""
+    over_network = {"socket_connect_timeout": 1.0, "socket_keepalive": True}
+    return {
+        "socket_timeout": 1.0,
+        "retry": Retry(NoBackoff(), 1),  # a connection that was merely old
+    } | (over_network if settings.brokers[0].path is None else {})
+
+
+#: Of these a team's value is refused, or asks for nothing else.
+_TRANSPORT_NEEDED = frozenset({"queue_order_strategy", "low_share", "unpack_limit", "priority_steps"})
+
+
+def transport_options(settings: Settings) -> dict[str, Any]:
+    """Options of the Redis transport; timeouts so that a producer answers within two seconds."""
+    return {
+        "queue_order_strategy": "celeriac.broker.transport:PriorityCycle",
+        "low_share": settings.low_share,
+        "unpack_limit": settings.payload_limit * compression.TIMES,
+        "priority_steps": [0],  # each priority has a queue of its own
+        "socket_timeout": 0.8,
+        "socket_connect_timeout": 1.0,
+        "socket_keepalive": True,
+        "max_retries": 0,
+        "interval_start": 0,
+    }
+
+
+def _problems(theirs: CelerySettings) -> Iterator[str]:
+    """What the team has set and the platform cannot obey."""
+    yield from celery_settings.refusals(theirs)
+    options = theirs.get("broker_transport_options")
+    if isinstance(options, Mapping):
+        for name, value in options.items():
+            if told := celery_settings.refusal(str(name), value, TRANSPORT_RULINGS):
+                yield f"broker_transport_options: {told}"
+    for name in ("broker_read_url", "broker_write_url"):
+        # Asked as Celery asks, the environment first; never shown: there are passwords in it.
+        other = getattr(theirs, name)
+        if other is not None and other != theirs.broker_url:
+            yield f"{name}: {celery_settings.RULINGS[name].reason}"
+
+
+def _foreign_parts(app: Celeriac) -> Iterator[str]:
+    for part in _PARTS:
+        ours = getattr(_class_of(app), part)
+        found = getattr(app, part)
+        if found != ours and not issubclass(symbol_by_name(found), symbol_by_name(ours)):
+            yield f"{part.removesuffix('_cls')}: wanted a subclass of {ours}, found {found!r}"
+
+
+def _class_of(app: Celeriac) -> Any:
+    return next(kind for kind in type(app).__mro__ if kind.__module__ == "celeriac.application")
+
+
+def _listed(routes: Any) -> list[Any]:
+    return list(routes) if isinstance(routes, list | tuple) else [routes]

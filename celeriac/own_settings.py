@@ -1,0 +1,78 @@
+"""The platform's settings in a Celery configuration: ``celeriac_x``, and what Celery has a name for."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from celeriac.errors import SettingsError
+from celeriac.settings import Settings, variable
+
+_PREFIX = "celeriac_"
+
+#: Fields that are set by Celery's own names, where the environment goes first, as in Celery.
+_OF_CELERY = {"broker_url": "broker_url", "result_backend": "result_backend"}
+
+#: Settings of Celery that say the same as one of ours.
+_ALIKE = {
+    "worker_prefetch_multiplier": "prefetch",
+    "security_key": "signing_key",
+    "security_certificate": "signing_certificate",
+    "security_cert_store": "signing_cert_store",
+}
+
+
+def given(theirs: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ``Settings`` that are not left to the environment.
+
+    Args:
+        theirs: what the team has set.
+        defaults: of this app, for where the environment says nothing.
+
+    Raises:
+        SettingsError: a name that there is not, or the same thing said twice.
+    """
+    problems = [*_unknown(theirs), *_said_twice(theirs)]
+    if problems:
+        raise SettingsError(problems)
+    found = {name: defaults[name] for name in defaults if not os.environ.get(variable(name))}
+    for name, field in _ALIKE.items():
+        if theirs.get(name) is not None:
+            found[field] = theirs[name]
+    for field in _own_fields():
+        if (value := theirs.get(_PREFIX + field)) is not None:
+            found[field] = value
+    for field, name in _OF_CELERY.items():
+        if not os.environ.get(variable(field)) and (value := _address(theirs, name)):
+            found[field] = value
+    return found
+
+
+def _address(theirs: Any, name: str) -> Any:
+    value = theirs.get(name)
+    if value is None and name == "broker_url":
+        value = theirs.get("broker_host")
+    return ";".join(value) if isinstance(value, list | tuple) else value
+
+
+def _own_fields() -> list[str]:
+    return [field for field in Settings.model_fields if field not in _OF_CELERY]
+
+
+def _unknown(theirs: Any) -> Iterator[str]:
+    prefix = (theirs.prefix or "").lower()
+    known = [_PREFIX + field for field in _own_fields()]
+    for key in sorted({str(key) for layer in theirs.maps for key in layer}):
+        name = key.lower().removeprefix(prefix)
+        if name.startswith(_PREFIX) and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            yield f"{key}: there is no such setting{f'; did you mean {nearest[0]}?' if nearest else ''}"
+
+
+def _said_twice(theirs: Any) -> Iterator[str]:
+    for name, field in {**_ALIKE, "result_expires": "result_ttl"}.items():
+        ours = theirs.get(_PREFIX + field)
+        if theirs.get(name) is not None and ours is not None and str(ours) != str(theirs[name]):
+            yield f"{name} and {_PREFIX}{field} are the same setting, and differ: keep one of them"

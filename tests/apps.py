@@ -1,0 +1,11 @@
+"""Apps of a test's own, with settings that are given and not read."""
+
+from __future__ import annotations
+
+from celeriac import Celeriac
+from celeriac.settings import Settings
+
+
+def build(settings: Settings, *, name: str = "app", set_as_current: bool = True) -> Celeriac:
+    """An app with ``settings``, whatever the environment says of them."""
+    return Celeriac(name, settings=settings, set_as_current=set_as_current)

@@ -1,0 +1,303 @@
+"""What an app obeys, from every source; nothing here connects to anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Task as CeleryTask
+
+from celeriac import Celeriac
+from celeriac.errors import SettingsError
+
+BROKER, LEDGER = "redis://code:6379/1", "sqlite:////nowhere/ledger.db"
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment that says nothing, in a directory that stays empty."""
+    for name in os.environ:
+        if name.startswith(("CELERY_", "CELERIAC_")) or name == "DATABASE_URL":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CELERIAC_DATA_DIR", str(tmp_path))
+
+
+def shop(**options: Any) -> Celeriac:
+    return Celeriac("shop", set_as_current=False, **{"broker": BROKER, "ledger": LEDGER, **options})
+
+
+def by_constructor(**values: Any) -> Celeriac:
+    return shop(**values)
+
+
+def by_update(**values: Any) -> Celeriac:
+    app = shop()
+    app.conf.update(values)
+    return app
+
+
+def by_update_at_once(**values: Any) -> Celeriac:
+    app = shop()
+    assert app.conf.enable_utc, "read"
+    app.conf.update(values)
+    app.check_configuration()
+    return app
+
+
+def by_object(**values: Any) -> Celeriac:
+    app = shop()
+    app.config_from_object(SimpleNamespace(**values))
+    return app
+
+
+def by_dict(**values: Any) -> Celeriac:
+    app = shop()
+    app.config_from_object(values)
+    return app
+
+
+def by_namespace(**values: Any) -> Celeriac:
+    app = shop()
+    named = {f"SHOP_{name.upper()}": value for name, value in values.items()}
+    app.config_from_object(SimpleNamespace(**named), namespace="SHOP")
+    return app
+
+
+def by_module(**values: Any) -> Celeriac:
+    module = ModuleType("celeriac_of_a_test")
+    vars(module).update(values)
+    sys.modules[module.__name__] = module
+    app = shop()
+    app.config_from_object(module.__name__)
+    return app
+
+
+SOURCES = (by_constructor, by_update, by_update_at_once, by_object, by_dict, by_namespace, by_module)
+every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__)
+
+
+@pytest.fixture(autouse=True)
+def _no_module() -> Iterator[None]:
+    yield
+    sys.modules.pop("celeriac_of_a_test", None)
+
+
+def _work() -> None:
+    """Never run."""
+
+
+# ---- what is obeyed
+
+
+@every_source
+def test_a_setting_of_celery_is_obeyed(source: Callable[..., Celeriac]) -> None:
+    conf = source(task_time_limit=77, broker_pool_limit=3, timezone="Europe/Rome").conf
+    assert (conf.task_time_limit, conf.broker_pool_limit, conf.timezone) == (77, 3, "Europe/Rome")
+
+
+@every_source
+def test_a_setting_of_ours_goes_before_the_environment(
+    source: Callable[..., Celeriac], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERIAC_MAX_TRIES", "2")
+    monkeypatch.setenv("CELERIAC_KEEP_DAYS", "3")
+    settings = source(celeriac_max_tries=9).settings
+    assert (settings.max_tries, settings.keep_days) == (9, 3)
+
+
+@every_source
+def test_the_platforms_own_is_refused_by_name_with_the_reason(source: Callable[..., Celeriac]) -> None:
+    with pytest.raises(SettingsError) as told:
+        source(task_acks_late=False, worker_direct=True).settings  # noqa: B018
+    assert [problem.split(":")[0] for problem in told.value.problems] == ["task_acks_late", "worker_direct"]
+
+
+@every_source
+def test_what_is_met_anyway_is_taken(source: Callable[..., Celeriac]) -> None:
+    conf = source(task_reject_on_worker_lost=True, task_publish_retry=True).conf
+    assert conf.task_publish_retry is False
+
+
+@every_source
+def test_transport_options_are_merged(source: Callable[..., Celeriac]) -> None:
+    app = source(broker_transport_options={"visibility_timeout": 9, "socket_timeout": 2})
+    expected = {"visibility_timeout": 9, "socket_timeout": 2, "priority_steps": [0]}
+    assert expected.items() <= app.conf.broker_transport_options.items()
+
+
+def test_a_transport_option_of_the_platforms_is_refused() -> None:
+    with pytest.raises(SettingsError, match="broker_transport_options: sep: found ':'"):
+        shop(broker_transport_options={"sep": ":"}).settings  # noqa: B018
+
+
+def test_routes_of_the_team_are_asked_first() -> None:
+    app = shop(task_routes={"shop.*": {"queue": "high"}})
+    assert app.conf.task_routes == [{"shop.*": {"queue": "high"}}, "celeriac.priorities:route"]
+
+
+def test_an_unknown_name_of_ours_is_refused_with_the_nearest() -> None:
+    app = shop()
+    app.config_from_object(SimpleNamespace(SHOP_CELERIAC_MAX_TRIE=3), namespace="SHOP")
+    with pytest.raises(
+        SettingsError,
+        match="SHOP_CELERIAC_MAX_TRIE: there is no such setting; did you mean celeriac_max_tries",
+    ):
+        app.settings  # noqa: B018
+
+
+def test_problems_of_all_sources_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERIAC_KEEP_DAYS", "none")
+    app = shop(task_serializer="pickle", celeriac_max_tries=0)
+    for _ in range(2):  # and again: what was refused is not in force at the second look
+        with pytest.raises(SettingsError) as told:
+            app.conf.task_serializer  # noqa: B018
+        assert sorted(problem.split(":")[0] for problem in told.value.problems) == [
+            "CELERIAC_KEEP_DAYS",
+            "CELERIAC_MAX_TRIES",
+            "task_serializer",
+        ]
+
+
+def test_the_same_setting_under_two_names_must_not_differ() -> None:
+    with pytest.raises(SettingsError, match="result_expires and celeriac_result_ttl are the same setting"):
+        shop(result_expires=60, celeriac_result_ttl=70).settings  # noqa: B018
+
+
+def test_a_receiver_sees_what_was_checked() -> None:
+    app, seen = shop(), []
+
+    def see(sender: Celeriac, **_: Any) -> None:
+        seen.append(sender.conf.beat_scheduler)
+
+    app.on_after_configure.connect(see)
+    assert app.settings.max_tries == 5
+    assert seen == ["celeriac.schedules.scheduler:Scheduler"]
+
+
+def test_defaults_of_the_team_do_not_hide_what_the_platform_needs() -> None:
+    app = shop()
+    assert app.conf.enable_utc
+    app.add_defaults({"worker_concurrency": 3, "worker_consumer": "celery.worker.consumer:Consumer"})
+    assert (app.conf.worker_concurrency, app.conf.worker_consumer) == (3, "celeriac.worker.consumer:Consumer")
+
+
+# ---- what is written later
+
+
+def test_a_late_write_is_not_in_force_and_refused_before_the_first_enqueue() -> None:
+    app = shop()
+    assert app.conf.task_acks_late
+    app.conf.task_acks_late = False
+    assert app.conf.task_acks_late
+    with pytest.raises(SettingsError, match="task_acks_late: found False"):
+        app.amqp.door  # noqa: B018
+
+
+def test_a_late_setting_of_ours_is_obeyed_when_work_begins() -> None:
+    app = shop()
+    assert app.settings.max_tries == 5
+    app.conf.celeriac_max_tries = 6
+    app.check_configuration()
+    assert app.settings.max_tries == 6
+
+
+def test_a_second_configuration_takes_the_place_of_the_first() -> None:
+    app = shop()
+    assert app.settings.max_tries == 5
+    app.config_from_object({"celeriac_max_tries": 7})
+    assert app.settings.max_tries == 7
+    assert app.conf.worker_consumer == "celeriac.worker.consumer:Consumer"
+
+
+# ---- addresses
+
+
+def test_nothing_is_read_or_written_before_the_first_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CELERIAC_MAX_TRIES", "none")
+    app = Celeriac("shop", set_as_current=False)
+    app.config_from_object("no.such.module", namespace="SHOP")
+    app.task(name="shop.t", shared=False)(_work)
+    assert not app.configured
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broker_that_is_named_in_the_code_alone_is_the_broker(tmp_path: Path) -> None:
+    app = shop()
+    assert app.settings.embedded_broker is False
+    assert (app.connection_for_write().hostname, app.connection_for_write().virtual_host) == ("code", "1")
+    assert app.settings.results == BROKER
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_environment_goes_first_for_the_urls_of_celery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://env:6379/2")
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", "redis://env:6379/3")
+    app = shop(backend="redis://code:6379/4")
+    assert (app.settings.broker, app.settings.results) == ("redis://env:6379/2", "redis://env:6379/3")
+    assert app.connection_for_write().hostname == "env"
+
+
+@pytest.mark.parametrize("name", ["broker_read_url", "broker_write_url"])
+def test_another_url_for_one_direction_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shop(**{name: BROKER}).settings.broker == BROKER
+    with pytest.raises(SettingsError, match=f"{name}: a row's message must be where workers read"):
+        shop(**{name: "redis://:hunter2@else/0"}).settings  # noqa: B018
+    monkeypatch.setenv(f"CELERY_{name.upper()}", "redis://:hunter2@else/0")
+    with pytest.raises(SettingsError, match="where workers read") as told:
+        shop().settings  # noqa: B018
+    assert "hunter2" not in str(told.value)
+
+
+def test_the_ledger_is_named_by_the_constructor_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://host/shop")
+    monkeypatch.setenv("CELERIAC_DATABASE_URL", "sqlite:////env/ledger.db")
+    assert shop().settings.database.database == "/nowhere/ledger.db"
+    assert shop(ledger=None).settings.database.database == "/env/ledger.db"
+    monkeypatch.delenv("CELERIAC_DATABASE_URL")
+    with pytest.raises(SettingsError, match=r"DATABASE_URL: .*CELERIAC_DATABASE_URL"):
+        shop(ledger=None).settings  # noqa: B018
+    assert shop().settings.database.database == "/nowhere/ledger.db", "it stops nothing"
+
+
+def test_defaults_of_an_app_hold_where_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def modules(**options: Any) -> tuple[str, ...]:
+        return shop(defaults={"task_modules": ("own",)}, **options).settings.task_modules
+
+    assert modules() == ("own",)
+    assert modules(celeriac_task_modules=("conf",)) == ("conf",)
+    monkeypatch.setenv("CELERIAC_TASK_MODULES", "env")
+    assert modules() == ("env",)
+
+
+# ---- parts
+
+
+def test_a_part_that_is_somebody_elses_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"amqp: wanted a subclass of celeriac\.enqueue\.door:AMQP"):
+        shop(amqp="celery.app.amqp:AMQP").settings  # noqa: B018
+
+
+class FlaskTask(CeleryTask):  # type: ignore[type-arg]
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*args, **kwargs)
+
+
+def test_a_task_class_of_the_team_is_joined_with_ours() -> None:
+    for given in (FlaskTask, f"{__name__}:FlaskTask"):
+        app = shop(task_cls=given)
+        task = app.task(name="shop.t", shared=False)(_work)
+        assert isinstance(task, FlaskTask)
+        assert (task.default_tries, task.refused) == (5, None)
+    assert FlaskTask.__mro__[1] is CeleryTask, "the class itself is as it was"
+
+
+def test_every_app_has_the_platforms_own_task_and_no_other() -> None:
+    app = shop()
+    assert [name for name in app.tasks if not name.startswith("celery.")] == ["maintenance.prune"]
