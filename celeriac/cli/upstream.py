@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -21,7 +22,7 @@ def speak(app: Any) -> None:
     if context is None or not _is_celerys(context.command):
         return
     context.with_resource(_told(app))
-    if context.invoked_subcommand == "flower":
+    if context.invoked_subcommand == "flower" and find_spec("flower") is not None:
         from celeriac.cli import flower_api  # Flower and tornado are slow to import
 
         flower_api.answer()
