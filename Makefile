@@ -1,13 +1,19 @@
-.PHONY: run test lint bench chaos screenshots clean
+.PHONY: run test test-oldest lint bench chaos screenshots clean
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+OLDEST := .venv-oldest
+# The lowest versions meet every decision, and whatever speaks to the broker, the database and the scheduler.
+OLDEST_TESTS := tests/unit $(patsubst %,tests/integration/test_%.py,door transactions scheduler services wire ledger)
 
 run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=--exit: stop when it is done)
 	@$(BIN)/python -m app.demo $(ARGS)
 
 test: $(READY)  ## every test, with real servers
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-oldest: $(OLDEST)/.ready  ## with the lowest versions that setup.cfg allows (ARGS="FILE …": these tests only)
+	@$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(or $(ARGS),$(OLDEST_TESTS))
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -29,5 +35,10 @@ $(READY): setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $(READY)
 
+$(OLDEST)/.ready: setup.cfg constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --editable '.[test-oldest]' --constraint constraints-oldest.txt
+	@touch $(OLDEST)/.ready
+
 clean:
-	rm -rf .venv .data build dist *.egg-info
+	rm -rf .venv .venv-oldest .data build dist *.egg-info

@@ -285,6 +285,13 @@ class Exposed(CeleriacError):
         )
 
 
+class FlowerMissing(CeleriacError):
+    """Flower is asked for and not installed: it is an extra."""
+
+    def __str__(self) -> str:
+        return "Flower is not installed: run `pip install 'celeriac[flower]'`"
+
+
 class MigrationNeeded(CeleriacError):
     """The database's tables are not those that this version wants."""
 

@@ -6,10 +6,15 @@ Exit codes: 0 done, 1 nothing was found or it was refused, 2 the command was typ
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from celery.bin.base import CeleryCommand
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # which cannot be subscripted before click 8.4
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -36,7 +41,7 @@ class Command(CeleryCommand):
             ctx.exit(told.code)
 
 
-class Moment(click.ParamType[Any]):
+class Moment(ParamType):
     """An ISO 8601 moment, or a span before now."""
 
     name = "moment"
@@ -50,7 +55,7 @@ class Moment(click.ParamType[Any]):
             self.fail(f"wanted 90s, 15m, 2h, 3d or an ISO 8601 moment, found {value!r}", param, ctx)
 
 
-class Level(click.ParamType[Any]):
+class Level(ParamType):
     """A priority, by its name or its number."""
 
     name = "level"
@@ -66,7 +71,7 @@ class Level(click.ParamType[Any]):
             self.fail(exc.args[1], param, ctx)
 
 
-class Json(click.ParamType[Any]):
+class Json(ParamType):
     """A value as JSON."""
 
     name = "json"

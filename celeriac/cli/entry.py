@@ -8,6 +8,7 @@ any other it says one sentence.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, cast
 
 import click
@@ -16,6 +17,7 @@ __all__ = [
     "db",
     "dead_letters",
     "doctor",
+    "flower",
     "health",
     "jobs",
     "metrics",
@@ -62,6 +64,26 @@ class CommandEntry(click.Command):
         return ctx.command.invoke(ctx)
 
 
+class FlowerEntry(click.Command):
+    """Stands in for Flower's own command: that command where Flower is installed, else a sentence.
+
+    Where Flower is installed, Celery finds both under the same name, and either may win.
+    """
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if find_spec("flower") is None:
+            from celeriac.errors import FlowerMissing
+
+            raise click.ClickException(str(FlowerMissing()))
+        command: click.Command = import_module("flower.command").flower
+        return command.make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return ctx.command.invoke(ctx)
+
+
 def _is_ours(app: object) -> bool:
     """Whether ``app`` is a Celeriac; asked without importing the class, which another app does not need."""
     return any(kind.__module__ == "celeriac.application" for kind in type(app).__mro__)
@@ -86,3 +108,6 @@ health = CommandEntry(
     "health", "health:health", "Whether this machine's worker or beat lives; for containers."
 )
 metrics = CommandEntry("metrics", "metrics:metrics", "Metrics of the ledger, for Prometheus.")
+flower = FlowerEntry(
+    "flower", short_help="Live workers on a page (the extra celeriac[flower]).", add_help_option=False
+)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -20,8 +19,8 @@ def speak(app: Any) -> None:
     context = click.get_current_context(silent=True)
     if context is None or not _is_celerys(context.command):
         return
-    context.with_resource(_told(app))
-    if context.invoked_subcommand == "flower":
+    context.with_resource(_Telling(app))
+    if context.invoked_subcommand == "flower" and find_spec("flower") is not None:
         from celeriac.cli import flower_api  # Flower and tornado are slow to import
 
         flower_api.answer()
@@ -54,16 +53,23 @@ class Refused(click.ClickException):
         click.secho(f"error: {self.message}", fg="red", err=True)
 
 
-@contextmanager
-def _told(app: Any) -> Iterator[None]:
-    try:
-        yield
-    except SettingsError as exc:  # of what was written to ``app.conf`` later
-        raise SystemExit(f"celery: {exc}") from None
-    except CeleriacError as exc:
+class _Telling:
+    """Turns a refusal that passes into Click's own kind of error."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        error = error or sys.exception()  # Click before 8.2 closes its resources without naming it
+        if not isinstance(error, CeleriacError):
+            return
+        if isinstance(error, SettingsError):  # of what was written to ``app.conf`` later
+            raise SystemExit(f"celery: {error}") from None
         from celeriac.cli.errors import mistake  # which knows the database: not for a probe
 
-        told = mistake(exc, app)
-        if told is None:
-            raise
-        raise Refused(told.sentence, told.code) from None
+        told = mistake(error, self._app)
+        if told is not None:
+            raise Refused(told.sentence, told.code) from None

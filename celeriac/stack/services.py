@@ -6,8 +6,9 @@ import signal
 import socket
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,11 @@ from celery.utils.nodenames import gethostname, nodename
 from redbeat.schedulers import RedBeatConfig, get_redis
 from redis.exceptions import RedisError
 
+from celeriac.errors import FlowerMissing
 from celeriac.settings import EmbeddedAddress, free_port
 from celeriac.stack import embedded
 from celeriac.stack.service import Farewell, Spec
+from celeriac.stack.service_output import Voice
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -42,6 +45,14 @@ class Options:
     flower: bool = True
     loglevel: str = "info"
     app: str = "app"
+
+
+def without_what_is_missing(options: Options, voice: Voice) -> Options:
+    """The options without Flower where it is not installed, which ``voice`` then says."""
+    if not options.flower or find_spec("flower") is not None:
+        return options
+    voice("up", f"{FlowerMissing()}; going on without it")
+    return replace(options, flower=False)
 
 
 def valkey(data_dir: Path) -> Spec:

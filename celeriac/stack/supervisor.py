@@ -73,6 +73,7 @@ class Stack:
             ServiceFailed: with the end of what the service printed.
             EmbeddedServerError: there is no Valkey to run.
         """
+        self.options = services.without_what_is_missing(self.options, self._voice)
         return self._start_broker() and self._migrate() and self._start_celery()
 
     def tend(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.wheels import ROOT, build
 
 #: What somebody else's project may well have, and must keep.
 PROJECT = {
@@ -78,29 +77,7 @@ _ALEMBIC = "import sys; from alembic.config import main; main(sys.argv[1:])"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy: a build leaves traces where it is done."""
-    home = tmp_path_factory.mktemp("wheel")
-    source = home / "source"
-    source.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "beat_schedule.py"):
-        shutil.copy(ROOT / name, source)
-    for name in ("celeriac", "app", "tasks"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    argv = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        home,
-        source,
-    ]
-    subprocess.run([str(word) for word in argv], check=True, capture_output=True, timeout=100)
-    (found,) = home.glob("*.whl")
-    return found
+    return build(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")

@@ -88,10 +88,43 @@ ours = [one for one in entry_points(group="celery.commands") if one.value.starts
 for one in ours:
     one.load()
 assert not {"rich", "sqlalchemy", "alembic"} & {name.split(".")[0] for name in sys.modules}
-print(len(ours), sorted({name for name in sys.modules if name.startswith("celeriac.cli.")}))
+print(bool(ours), sorted({name for name in sys.modules if name.startswith("celeriac.cli.")}))
 """
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert ended.stdout == "11 ['celeriac.cli.entry']\n", ended.stderr
+    assert ended.stdout == "True ['celeriac.cli.entry']\n", ended.stderr
+
+
+def test_flower_that_is_not_installed_is_one_sentence(sqlite_url: str) -> None:
+    code = """
+import sys
+sys.modules["flower"] = None
+from celery.bin.celery import celery, main
+from celeriac.cli.entry import flower
+celery.add_command(flower)
+sys.argv = ["celery", "-A", "app", "flower", "--port=0"]
+main()
+"""
+    env = environment("redis://127.0.0.1:1/0", sqlite_url)
+    argv = [sys.executable, "-c", code]
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr == "Error: Flower is not installed: run `pip install 'celeriac[flower]'`\n"
+
+
+def test_flower_that_is_installed_is_its_own_command(sqlite_url: str) -> None:
+    code = """
+import sys
+from celery.bin.celery import celery, main
+from celeriac.cli.entry import flower
+celery.add_command(flower)
+sys.argv = ["celery", "-A", "app", "flower", "--help"]
+main()
+"""
+    env = environment("redis://127.0.0.1:1/0", sqlite_url)
+    argv = [sys.executable, "-c", code]
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "TORNADO_ARGV" in ended.stdout
 
 
 @pytest.mark.parametrize(

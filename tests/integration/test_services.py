@@ -216,6 +216,15 @@ def test_flower_takes_another_port_when_its_own_is_taken() -> None:
     assert services.flower_port(0) > 0
 
 
+def test_flower_that_is_not_installed_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard()
+    assert services.without_what_is_missing(services.Options(), heard).flower
+    monkeypatch.setitem(sys.modules, "flower", None)
+    assert not services.without_what_is_missing(services.Options(), heard).flower
+    said = "Flower is not installed: run `pip install 'celeriac[flower]'`; going on without it"
+    assert heard == [("up", said)]
+
+
 def test_files_keep_each_service_apart(tmp_path: Path) -> None:
     (tmp_path / "beat.log").write_text("from the run before\n")
     with Files(tmp_path) as files:

@@ -82,14 +82,19 @@ def connection(text: str) -> Connection:
     return Connection(text, transport=TRANSPORT)
 
 
+def plain(one: Connection) -> str:
+    """Its address; kombu 5.7 shows stars for a password, also where there is none."""
+    return str(one.as_uri()).replace(":**@", "")
+
+
 def test_every_broker_of_a_list_is_spoken_to_with_our_transport() -> None:
     """kombu takes its own from the scheme, with its visibility timeout and without our quarantine."""
     both = connection("redis://a:1/3;redis://b")
     seen = []
     for _ in range(3):
-        seen.append((both.as_uri(), type(both.transport) is Transport, both.transport.Channel is Channel))
+        seen.append((plain(both), type(both.transport) is Transport, both.transport.Channel is Channel))
         both.maybe_switch_next()
-    first, second = ("redis://:**@a:1/3", True, True), ("redis://:**@b:6379/0", True, True)
+    first, second = ("redis://a:1/3", True, True), ("redis://b:6379/0", True, True)
     assert seen == [first, second, first]
 
 
@@ -98,7 +103,7 @@ def test_a_pools_connections_are_of_our_transport() -> None:
     made.maybe_switch_next()
     assert isinstance(made, Connection)
     assert type(made.transport) is Transport
-    assert made.as_uri() == "redis://:**@b:6379/0"
+    assert plain(made) == "redis://b:6379/0"
 
 
 def test_a_socket_is_spoken_to_with_our_transport() -> None:

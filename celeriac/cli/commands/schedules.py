@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from celeriac.cli.command import Command, Json, Level, as_json
+from celeriac.cli.command import Command, Json, Level, ParamType, as_json
 from celeriac.cli.context import celeriac
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class Seconds(click.ParamType[Any]):
+class Seconds(ParamType):
     """Seconds, as a number or with a unit."""
 
     name = "seconds"

@@ -253,7 +253,6 @@ def _create(database: Database) -> Engine:
         database.url,
         hide_parameters=True,  # or errors and logs would show rows
         isolation_level="AUTOCOMMIT",
-        skip_autocommit_rollback=True,
         pool_reset_on_return=None,
         pool_size=database._pool,
         max_overflow=0,
@@ -262,6 +261,7 @@ def _create(database: Database) -> Engine:
         pool_use_lifo=True,
         connect_args=_sqlite_arguments(database) if sqlite else _postgresql_arguments(database),
     )
+    _keep_rollbacks_out_of_autocommit(engine)
     if sqlite:
         private_files.make_file(Path(str(database.url.database)))  # its other files follow its mode
         event.listen(engine, "connect", _prepare_sqlite)
@@ -282,6 +282,21 @@ def _create(database: Database) -> Engine:
     event.listen(engine, "checkout", _refuse_if_closed)
     event.listen(engine, "checkin", _drop_if_busy)
     return engine
+
+
+def _keep_rollbacks_out_of_autocommit(engine: Engine) -> None:
+    """Let SQLAlchemy roll back only where it began a transaction: what we begin by hand, we end by hand.
+
+    ``create_engine(skip_autocommit_rollback=True)`` does the same, from SQLAlchemy 2.0.43 on.
+    """
+    plain = engine.dialect.do_rollback
+    sqlite = engine.dialect.name == "sqlite"
+
+    def do_rollback(dbapi_connection: Any) -> None:
+        if not (dbapi_connection.isolation_level is None if sqlite else dbapi_connection.autocommit):
+            plain(dbapi_connection)
+
+    engine.dialect.do_rollback = do_rollback  # type: ignore[method-assign]  # of this engine alone
 
 
 def _sqlite_arguments(database: Database) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def _partial(name: str, *columns: str, rows: str) -> Index:
 
 
 class Base(DeclarativeBase):
-    type_annotation_map: ClassVar = {datetime: Instant, float: Seconds, dict[str, Any]: JSON}
+    type_annotation_map: ClassVar = {datetime: Instant, float: Seconds}
 
 
 class BackgroundJob(Base):
@@ -56,7 +56,7 @@ class BackgroundJob(Base):
     payload: Mapped[bytes] = mapped_column(LargeBinary)  # the message's body as sent
     content_type: Mapped[str] = mapped_column(String(NAME_LENGTH))
     content_encoding: Mapped[str] = mapped_column(String(NAME_LENGTH))
-    headers: Mapped[dict[str, Any]]  # the message's headers as sent
+    headers: Mapped[dict[str, Any]] = mapped_column(JSON)  # the message's headers as sent
     # random, anew with each payload that the row is given; stamped on its message; null: an older version's
     message_tag: Mapped[int | None] = mapped_column(BigInteger)
     user_id: Mapped[str | None] = mapped_column(String(NAME_LENGTH))  # for whom; null: nobody in particular

@@ -1,0 +1,1 @@
+"""What public projects pin, and whether the wheel can be installed beside it."""
