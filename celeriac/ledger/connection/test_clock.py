@@ -7,8 +7,8 @@ from datetime import timedelta
 from sqlalchemy import BigInteger, Connection, type_coerce, update
 
 from celeriac.ledger.schema.columns import PARKED
-from celeriac.ledger.schema.lifecycle import WAITING
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_waiting
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -20,5 +20,5 @@ def travel(connection: Connection, span: timedelta) -> int:
         column: type_coerce(column, BigInteger) - span // _MICROSECOND
         for column in (c.queued, c.next_attempt_after, c.expires)
     }
-    waiting = c.state.in_(sorted(WAITING)) & (c.next_attempt_after != PARKED)
+    waiting = is_waiting() & (c.next_attempt_after != PARKED)
     return connection.execute(update(JOBS).where(waiting).values(earlier)).rowcount

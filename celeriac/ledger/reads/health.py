@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Select, and_, func, select, text
 
 from celeriac.ledger.schema.columns import after, now
-from celeriac.ledger.schema.lifecycle import WAITING, JobState
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, WORKERS
+from celeriac.ledger.schema.state_conditions import is_in, is_waiting
 
 _c, _w = JOBS.c, WORKERS.c
-_waits = _c.state.in_(sorted(WAITING))
+_waits = is_waiting()
 
 #: Rows are counted up to here.
 MOST = 10_000
@@ -82,7 +83,7 @@ def oldest_due(connection: Connection) -> datetime | None:
 def orphans(connection: Connection, *, silence: timedelta) -> int:
     """Running jobs whose worker has been silent for so long, has signed off, or is not known."""
     living = select(_w.id).where(_w.stopped.is_(None), _w.heartbeat >= _ago(silence))
-    held = and_(_c.state == JobState.RUNNING, _c.worker_id.not_in(living))
+    held = and_(is_in(JobState.RUNNING), _c.worker_id.not_in(living))
     return _count(connection, select(_c.id).where(held))
 
 
@@ -93,7 +94,7 @@ def running(connection: Connection) -> int:
 
 def failed(connection: Connection, *, within: timedelta) -> int:
     """Dead letters of that span."""
-    lately = and_(_c.state == JobState.FAILED, _c.finished >= _ago(within))
+    lately = and_(is_in(JobState.FAILED), _c.finished >= _ago(within))
     return _count(connection, select(_c.id).where(lately))
 
 

@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, se
 
 from celeriac.ledger.reads.job_rows import Filter, settled
 from celeriac.ledger.schema.columns import now
-from celeriac.ledger.schema.lifecycle import WAITING
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_waiting
 
 _c = JOBS.c
 
@@ -41,7 +41,7 @@ class _Order:
 _ORDERS = {
     Sort.NEWEST: _Order(_c.queued, True, None),
     Sort.OLDEST: _Order(_c.queued, False, None),
-    Sort.DUE: _Order(_c.next_attempt_after, False, _c.state.in_(sorted(WAITING))),
+    Sort.DUE: _Order(_c.next_attempt_after, False, is_waiting()),
     Sort.LONGEST: _Order(_c.started, False, _c.worker_id.is_not(None)),
 }
 

@@ -26,8 +26,9 @@ from sqlalchemy.types import TypeEngine
 
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.ledger.schema.state_conditions import is_unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,7 @@ def unfinished(
 ) -> list[UUID]:
     """Ids of jobs that are not terminal, in id order."""
     conditions = settled(connection, wanted).conditions()
-    statement = select(JOBS.c.id).where(*conditions, JOBS.c.state.not_in(sorted(TERMINAL)))
+    statement = select(JOBS.c.id).where(*conditions, is_unfinished())
     if beyond is not None:
         statement = statement.where(JOBS.c.id > beyond)
     return list(connection.execute(statement.order_by(JOBS.c.id).limit(limit)).scalars())

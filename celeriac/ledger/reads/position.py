@@ -10,11 +10,11 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
 from celeriac.ledger.schema.columns import now
-from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_unfinished, is_waiting
 
 _c = JOBS.c
-_waits = _c.state.in_(sorted(WAITING))
+_waits = is_waiting()
 
 #: Jobs ahead of another are counted up to here.
 MOST_AHEAD = 10_000
@@ -52,8 +52,7 @@ def position(connection: Connection, job: Row[Any], *, drawn_before: Sequence[st
 
 def members_left(connection: Connection, group: UUID, *, but: UUID) -> int:
     """How many jobs of a group are not terminal."""
-    unfinished = _c.state.not_in(sorted(TERMINAL))
-    return _count(connection, and_(_c.group_id == group, _c.id != but, unfinished))
+    return _count(connection, and_(_c.group_id == group, _c.id != but, is_unfinished()))
 
 
 def _count(connection: Connection, condition: Any) -> int:

@@ -8,8 +8,9 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, case, func, or_, select
 
 from celeriac.ledger.schema.columns import PARKED, now
-from celeriac.ledger.schema.lifecycle import WAITING, JobState
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_in, is_waiting
 
 _c = JOBS.c
 
@@ -41,9 +42,9 @@ def depths(connection: Connection) -> list[Depth]:
         "unsent": and_(due, _c.dispatched.is_(None)),
         "later": and_(~due, ~parked),
         "parked": parked,
-        "retrying": _c.state == JobState.ERROR,
+        "retrying": is_in(JobState.ERROR),
     }
-    waits = _c.state.in_(sorted(WAITING))
+    waits = is_waiting()
     counted = [func.count(case((and_(waits, kind), 1))).label(name) for name, kind in kinds.items()]
     oldest = func.min(case((and_(waits, due), _c.next_attempt_after))).label("oldest")
     running = func.count(_c.worker_id).label("running")

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, bindparam, select
 
-from celeriac.ledger.schema.lifecycle import TERMINAL
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_unfinished
 
 
 def stamped(
@@ -45,7 +45,7 @@ def _stamped() -> Select[Any]:
         select(c.id, names.label("names"), c.headers["stamps"].label("stamps"))
         .where(
             c.id > bindparam("beyond", type_=c.id.type),
-            c.state.not_in(sorted(TERMINAL)),
+            is_unfinished(),
             names.as_string().is_not(None),
         )
         .order_by(c.id)

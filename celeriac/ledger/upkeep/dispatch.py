@@ -12,10 +12,10 @@ from sqlalchemy import CTE, Connection, Select, Update, bindparam, func, null, s
 from sqlalchemy import cast as sql_cast
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import Instant, now, once, unindexed
-from celeriac.ledger.schema.lifecycle import WAITING
+from celeriac.ledger.schema.columns import Instant, now, once
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_waiting
 from celeriac.ledger.writes.claims import Message
 
 _UNSENT = JOBS.c.dispatched.is_(None)  # which a row can only be while it waits: a CHECK says so
@@ -114,5 +114,5 @@ def _take_due() -> Update:
 
 @lru_cache
 def _unmark(dialect: str) -> Update:
-    waiting = in_order(batch.among(dialect, JOBS.c.id), unindexed(JOBS.c.state).in_(sorted(WAITING)))
+    waiting = in_order(batch.among(dialect, JOBS.c.id), is_waiting(by_id=True))
     return update(JOBS).where(JOBS.c.id.in_(waiting)).values(dispatched=null())

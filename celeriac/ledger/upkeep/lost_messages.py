@@ -13,8 +13,8 @@ from functools import lru_cache
 from sqlalchemy import Connection, Update, bindparam, case, literal, null, select, update
 
 from celeriac.ledger.schema.columns import Instant, Seconds, after, now
-from celeriac.ledger.schema.lifecycle import WAITING
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_waiting
 
 #: Rows of one sweep; the next one goes on.
 _MOST = 1000
@@ -50,7 +50,7 @@ def _unstrand(bounded: bool) -> Update:
         select(c.id)
         .where(
             c.queue == bindparam("of_queue"),
-            c.state.in_(sorted(WAITING)),
+            is_waiting(),
             c.dispatched.is_not(None),
             c.next_attempt_after <= now(),
             late,

@@ -27,6 +27,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    not_,
     or_,
     select,
     update,
@@ -41,8 +42,9 @@ from sqlalchemy.types import Integer
 from celeriac.headers import CHORD, new_tag
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Seconds, after, now
-from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
+from celeriac.ledger.schema.state_conditions import is_in, is_waiting_as_indexed, may_enter
 
 #: Before every id.
 FIRST = UUID(int=0)
@@ -198,16 +200,18 @@ def is_waited_for(dialect: str) -> ColumnElement[bool]:
     c = JOBS.alias("body").c
     group = c.headers[(CHORD, "group")].as_string()
     # In the words of the index that leads to them; a CTE would take the count of a DELETE away on SQLite.
-    waits = c.state.in_([literal_column(f"'{state}'") for state in sorted(WAITING)])
+    waits = is_waiting_as_indexed(c)
     awaited = select(group if dialect == "postgresql" else func.replace(group, "-", "")).where(
-        waits, _is_parked(c), group.is_not(None)
+        waits, _is_parked(c=c), group.is_not(None)
     )
     # As text: what a header says need not be a UUID, and the server would refuse to read it.
     return and_(JOBS.c.group_id.is_not(None), cast(JOBS.c.group_id, Text).in_(awaited))
 
 
-def _is_parked(c: Any = JOBS.c) -> Any:
-    return and_(c.state == JobState.PENDING, c.next_attempt_after == PARKED, c.dispatched.is_(None))
+def _is_parked(state: Any = None, *, c: Any = JOBS.c) -> Any:
+    """Whether a row is parked, and fulfils ``state`` in place of being pending."""
+    pending = is_in(JobState.PENDING, c=c) if state is None else state
+    return and_(pending, c.next_attempt_after == PARKED, c.dispatched.is_(None))
 
 
 def _of_group() -> Any:
@@ -221,7 +225,7 @@ def _parked() -> Select[Any]:
     c = JOBS.c
     old = case((c.queued < after(bindparam("old", type_=Seconds)), 1), else_=0)
     # Spelled as the index of what is due spells it, which both databases then walk along.
-    waits = c.state.in_([literal_column(f"'{state}'") for state in sorted(WAITING)])
+    waits = is_waiting_as_indexed(c)
     beyond = c.id > bindparam("beyond", type_=c.id.type)
     chosen = select(c.id, c.root_id, c.headers, old).where(waits, _is_parked(), beyond)
     return chosen.order_by(c.id).limit(bindparam("most"))
@@ -264,7 +268,7 @@ def _any(condition: Any, row: Any, *along: Any) -> Any:
 @lru_cache
 def _count() -> Select[Any]:
     c = JOBS.c
-    completed = c.state == JobState.COMPLETED
+    completed = is_in(JobState.COMPLETED)
     known = and_(completed, c.result.is_not(None), c.result != LOST)
     return select(
         func.count(),
@@ -277,7 +281,7 @@ def _count() -> Select[Any]:
 @lru_cache
 def _not_completed() -> Select[Any]:
     c = JOBS.c
-    return select(c.id, c.state).where(_of_group(), c.state != JobState.COMPLETED).order_by(c.id).limit(1)
+    return select(c.id, c.state).where(_of_group(), not_(is_in(JobState.COMPLETED))).order_by(c.id).limit(1)
 
 
 @lru_cache
@@ -348,9 +352,10 @@ def _given(headers: Mapping[str, Any]) -> dict[str, Any]:
 @lru_cache
 def _fail() -> Update:
     c = JOBS.c
+    guard = may_enter(JobState.FAILED, of={JobState.PENDING})
     return (
         update(JOBS)
-        .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
+        .where(c.id == bindparam("job", type_=c.id.type), _is_parked(guard))
         .values(
             state=JobState.FAILED,
             finished=now(),

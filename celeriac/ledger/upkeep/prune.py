@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exis
 from celeriac.ledger.schema.columns import Seconds, after, once
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.schema.models import JOBS, LOST, WORKER_TASKS, WORKERS
+from celeriac.ledger.schema.state_conditions import is_in
 from celeriac.ledger.upkeep.parked import is_waited_for
 
 
@@ -56,7 +57,7 @@ def is_late(connection: Connection, *, age: float, but: Sequence[str] = ()) -> b
     c = JOBS.c
     cutoff = once(after(bindparam("age", type_=Seconds)))
     query = select(c.id).where(
-        c.state.in_([JobState.COMPLETED, JobState.CANCELLED]),
+        is_in(JobState.COMPLETED, JobState.CANCELLED),
         c.queued < cutoff,
         c.finished < cutoff,
         c.job_type.not_in(bindparam("but", expanding=True)),
@@ -84,7 +85,7 @@ def _prune(dialect: str, one_task: bool, but: bool) -> Delete:
     c = JOBS.c
     cutoff = once(after(bindparam("age", type_=Seconds)))
     # Queued before it ended: the condition on queued is implied, and lets the index be used.
-    conditions = [c.state == bindparam("ended"), c.queued < cutoff, c.finished < cutoff]
+    conditions = [is_in(bindparam("ended")), c.queued < cutoff, c.finished < cutoff]
     conditions.append(not_(is_waited_for(dialect)))
     if one_task:
         conditions.append(c.job_type == bindparam("only"))
@@ -106,7 +107,7 @@ def _forget() -> Update:
     cutoff = once(after(bindparam("age", type_=Seconds)))
     chosen = (
         select(c.id)
-        .where(c.state == JobState.COMPLETED, c.queued < cutoff, c.finished < cutoff, c.result != LOST)
+        .where(is_in(JobState.COMPLETED), c.queued < cutoff, c.finished < cutoff, c.result != LOST)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )

@@ -29,8 +29,8 @@ from sqlalchemy import (
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Instant, now
-from celeriac.ledger.schema.lifecycle import TERMINAL
 from celeriac.ledger.schema.models import JOBS, WORKERS
+from celeriac.ledger.schema.state_conditions import is_unfinished
 
 #: Attempts of one sweep; the next one goes on.
 MOST = 500
@@ -150,4 +150,4 @@ def _held_by(dialect: str) -> Select[Any]:
 @lru_cache
 def _unfinished(dialect: str) -> Select[Any]:
     c = JOBS.c
-    return select(c.id).where(batch.among(dialect, c.id), c.state.not_in(sorted(TERMINAL)))
+    return select(c.id).where(batch.among(dialect, c.id), is_unfinished())

@@ -24,9 +24,10 @@ from sqlalchemy import (
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import now
-from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_waiting, may_enter
 
 
 class Mode(StrEnum):
@@ -84,8 +85,7 @@ def cancel_fitting(
         wanted: ``settled``.
     """
     dialect = connection.dialect.name
-    open_ones = JOBS.c.state.not_in(sorted(TERMINAL))
-    statement = _cancelling(batch.among(dialect, JOBS.c.id), open_ones, *wanted.conditions())
+    statement = _cancelling(batch.among(dialect, JOBS.c.id), *wanted.conditions())
     return len(connection.execute(statement, batch.ids(dialect, ids) | {"mode": str(mode)}).all())
 
 
@@ -102,16 +102,17 @@ def _states(dialect: str) -> Select[Any]:
 
 @lru_cache
 def _cancel(dialect: str) -> Update:
-    return _cancelling(batch.among(dialect, JOBS.c.id), JOBS.c.state.not_in(sorted(TERMINAL)))
+    return _cancelling(batch.among(dialect, JOBS.c.id))
 
 
 def _cancelling(*which: ColumnElement[bool]) -> Update:
     c = JOBS.c
-    waits = c.state.in_(sorted(WAITING))
+    guard = may_enter(JobState.CANCELLED, by_id=True)
+    waits = is_waiting()
     mode = bindparam("mode", type_=c.cancel_requested.type)
     return (
         update(JOBS)
-        .where(c.id.in_(in_order(*which)))
+        .where(c.id.in_(in_order(*which, guard)))
         .values(
             state=case((waits, literal(JobState.CANCELLED.value)), else_=c.state),
             finished=case((waits, now())),

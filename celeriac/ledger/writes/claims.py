@@ -31,6 +31,7 @@ from celeriac.ledger.schema.columns import Seconds, after, now, unindexed
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.ledger.schema.state_conditions import may_enter
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ def claiming(dialect: str) -> Update:
     """The statement of ``claim``, with the parameters ``ids`` and ``worker``."""
     due = and_(
         batch.among(dialect, JOBS.c.id),
-        or_(*(unindexed(JOBS.c.state) == state for state in sorted(WAITING))),
+        may_enter(JobState.RUNNING, by_id=True),
         # What was due when its message was sent is due, wherever the database's clock has been set since.
         or_(JOBS.c.next_attempt_after <= now(), JOBS.c.next_attempt_after <= JOBS.c.dispatched),
         or_(JOBS.c.expires.is_(None), JOBS.c.expires > now()),
@@ -216,7 +217,7 @@ def _release(dialect: str) -> Update:
             batch.among(dialect, JOBS.c.id),  # or the key might be the last thing that is looked at
             JOBS.c.id == given.c.id,
             JOBS.c.try_count == given.c.attempt,
-            unindexed(JOBS.c.state) == JobState.RUNNING,
+            may_enter(JobState.PENDING, JobState.CANCELLED, by_id=True),
             unindexed(JOBS.c.worker_id) == bindparam("worker", type_=JOBS.c.worker_id.type),
         )
         .order_by(JOBS.c.id)
@@ -286,7 +287,11 @@ def _running_attempts(dialect: str) -> Select[Any]:
 @lru_cache
 def _expire(dialect: str) -> Update:
     c = JOBS.c
-    over = (batch.among(dialect, c.id), unindexed(c.state).in_(sorted(WAITING)), c.expires <= now())
+    over = (
+        batch.among(dialect, c.id),
+        may_enter(JobState.CANCELLED, of=WAITING, by_id=True),
+        c.expires <= now(),
+    )
     return (
         update(JOBS)
         .where(c.id.in_(in_order(*over, skip=True)))

@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Delete, Select, Update, and_, bindparam, dele
 
 from celeriac.headers import new_tag
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import unindexed
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.ledger.schema.state_conditions import is_in
 
 _EXAMPLE = 300  # characters
 
@@ -54,7 +54,7 @@ def members(
     Args:
         exactly: what is None is looked for: the members of one group.
     """
-    chosen = select(JOBS.c.id).select_from(_with_last_attempt()).where(JOBS.c.state == JobState.FAILED)
+    chosen = select(JOBS.c.id).select_from(_with_last_attempt()).where(is_in(JobState.FAILED))
     asked = {JOBS.c.job_type: task, FAILURES.c.exception_type: exception_type, FAILURES.c.frame: frame}
     for column, value in asked.items():
         if value is not None or exactly:
@@ -93,7 +93,7 @@ def _groups() -> Select[Any]:
     return (
         select(*keys, count, func.min(JOBS.c.finished), func.max(JOBS.c.finished), example)
         .select_from(_with_last_attempt())
-        .where(JOBS.c.state == JobState.FAILED)
+        .where(is_in(JobState.FAILED))
         .group_by(*keys)
         .order_by(count.desc())
         .limit(bindparam("most"))
@@ -102,7 +102,7 @@ def _groups() -> Select[Any]:
 
 @lru_cache
 def _discard(dialect: str) -> Delete:
-    dead = in_order(batch.among(dialect, JOBS.c.id), unindexed(JOBS.c.state) == JobState.FAILED)
+    dead = in_order(batch.among(dialect, JOBS.c.id), is_in(JobState.FAILED, by_id=True))
     return delete(JOBS).where(JOBS.c.id.in_(dead))
 
 
@@ -110,7 +110,7 @@ def _discard(dialect: str) -> Delete:
 def _edit() -> Update:
     return (
         update(JOBS)
-        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), JOBS.c.state == JobState.FAILED)
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), is_in(JobState.FAILED))
         .values(
             payload=bindparam("to_payload", type_=JOBS.c.payload.type),
             headers=bindparam("to_headers", type_=JOBS.c.headers.type),

@@ -12,13 +12,11 @@ from sqlalchemy import Connection, Select, Update, bindparam, case, null, select
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED
-from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.lifecycle import GIVEN_UP, JobState
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import may_enter
 from celeriac.ledger.writes.new_jobs import NewJob, message_columns, parameters
 from celeriac.ledger.writes.replay import ENDLESS
-
-#: States that a call with the job's key again ends.
-GIVEN_UP = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def _renew() -> Update:
         del changed[name]
     return (
         update(JOBS)
-        .where(c.id == bindparam("job", type_=c.id.type), c.state.in_(sorted(GIVEN_UP)))
+        .where(c.id == bindparam("job", type_=c.id.type), may_enter(JobState.PENDING, of=GIVEN_UP))
         .values(
             changed
             | {

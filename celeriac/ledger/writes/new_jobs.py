@@ -34,6 +34,7 @@ from celeriac.ledger.connection.compiled_statement import Straight
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, BackgroundJob
+from celeriac.ledger.schema.state_conditions import is_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +200,7 @@ def _insert(dialect: str, bounded: bool) -> Insert:
 def _unpark() -> Update:
     waiting = and_(
         JOBS.c.id == bindparam("job"),
-        JOBS.c.state == JobState.PENDING,
+        is_in(JobState.PENDING),
         JOBS.c.next_attempt_after == PARKED,
     )
     kept = ("id", "queued", "idempotency_key", "user_id", "schedule", "dispatch_count")

@@ -37,6 +37,7 @@ from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
+from celeriac.ledger.schema.state_conditions import is_in, may_enter
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
 from celeriac.names import NAME_LENGTH
 
@@ -121,6 +122,8 @@ def keep_result(connection: Connection, job: UUID, attempt: int, result: str, *,
 
 
 _COMPLETED: Mapping[str, Any] = {"id": JOBS.c.id.type, "attempt": JOBS.c.try_count.type, "result": Text()}
+#: Where the outcome of an attempt that was not successful may lead.
+_UNSUCCESSFUL = (JobState.ERROR, JobState.FAILED, JobState.CANCELLED)
 _OTHERS: Mapping[str, Any] = {
     "id": JOBS.c.id.type,
     "attempt": JOBS.c.try_count.type,
@@ -227,11 +230,12 @@ def _write_failures(
         connection.execute(_failed_attempt(), rows)
 
 
-def _held(worker: Any, job: Any, attempt: Any) -> Any:
+def _held(worker: Any, job: Any, attempt: Any, state: Any) -> Any:
+    """Whether a row is that attempt of that worker, and fulfils ``state``."""
     return and_(
         JOBS.c.id == job,
         JOBS.c.try_count == attempt,
-        unindexed(JOBS.c.state) == JobState.RUNNING,
+        state,
         unindexed(JOBS.c.worker_id) == worker,
     )
 
@@ -245,14 +249,16 @@ def _worker() -> Any:
     return bindparam("worker", type_=JOBS.c.worker_id.type)
 
 
-def _mine(dialect: str, given: FromClause) -> FromClause:
+def _mine(dialect: str, given: FromClause, *targets: JobState) -> FromClause:
     """What was told of the attempts that are this worker's, each row locked in the order of ids.
 
     One that another transaction has locked is left out: nobody's outcome waits for a stranger.
     """
     return (
         select(*given.c)
-        .where(_named(dialect), _held(_worker(), given.c.id, given.c.attempt))
+        .where(
+            _named(dialect), _held(_worker(), given.c.id, given.c.attempt, may_enter(*targets, by_id=True))
+        )
         .order_by(JOBS.c.id)
         .with_for_update(of=JOBS, skip_locked=True, key_share=True)
         .subquery("mine")
@@ -262,7 +268,7 @@ def _mine(dialect: str, given: FromClause) -> FromClause:
 @lru_cache
 def completing(dialect: str) -> Update:
     """The statement that records completed attempts; ``completions`` has its parameters."""
-    given = _mine(dialect, batch.relation(dialect, _COMPLETED))
+    given = _mine(dialect, batch.relation(dialect, _COMPLETED), JobState.COMPLETED)
     return (
         update(JOBS)
         .where(JOBS.c.id == given.c.id)
@@ -281,13 +287,14 @@ def completing(dialect: str) -> Update:
 
 @lru_cache
 def _keep_result() -> Update:
-    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"))
+    running = is_in(JobState.RUNNING, by_id=True)
+    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"), running)
     return update(JOBS).where(mine).values(result=bindparam("to_result", type_=Text))
 
 
 @lru_cache
 def _unsuccessful(dialect: str) -> Update:
-    given = _mine(dialect, batch.relation(dialect, _OTHERS))
+    given = _mine(dialect, batch.relation(dialect, _OTHERS), *_UNSUCCESSFUL)
     limit = case((given.c.max_tries > JOBS.c.max_tries, given.c.max_tries), else_=JOBS.c.max_tries)
     wanted = given.c.state
     given_up = or_(wanted == JobState.ERROR.value, wanted == JobState.FAILED.value)
@@ -316,7 +323,7 @@ def _unsuccessful(dialect: str) -> Update:
 
 @lru_cache
 def _still_held(dialect: str) -> Select[Any]:
-    mine = and_(unindexed(JOBS.c.state) == JobState.RUNNING, unindexed(JOBS.c.worker_id) == _worker())
+    mine = and_(is_in(JobState.RUNNING, by_id=True), unindexed(JOBS.c.worker_id) == _worker())
     return select(JOBS.c.id, JOBS.c.try_count).where(_named(dialect), mine)
 
 
@@ -325,7 +332,8 @@ def _replaced() -> Update:
     parked: Any = bindparam("parked", type_=Boolean)
     delay: Any = bindparam("delay", type_=Seconds)
     cancelled = JOBS.c.cancel_requested.is_not(None)
-    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"))
+    guard = may_enter(JobState.PENDING, JobState.CANCELLED, by_id=True)
+    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"), guard)
     return (
         update(JOBS)
         .where(JOBS.c.id.in_(in_order(mine, skip=True)))

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Update, bindparam, func, select, update
 from celeriac.ledger.schema.columns import Instant, now
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import may_enter
 
 
 def purge(connection: Connection, queue: str, *, before: datetime, limit: int) -> int:
@@ -32,7 +33,7 @@ def _purge() -> Update:
         select(c.id)
         .where(
             c.queue == bindparam("of"),
-            c.state.in_(sorted(WAITING)),
+            may_enter(JobState.CANCELLED, of=WAITING),
             c.queued <= bindparam("before", type_=Instant),
         )
         .limit(bindparam("most"))

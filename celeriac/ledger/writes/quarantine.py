@@ -25,10 +25,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import Seconds, after, now, unindexed
+from celeriac.ledger.schema.columns import Seconds, after, now
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKER_TASKS, WORKERS, BackgroundJob
+from celeriac.ledger.schema.state_conditions import may_enter
 from celeriac.ledger.writes.claims import Message
 
 
@@ -157,7 +158,7 @@ def _postpone(dialect: str) -> Update:
     unknown = literal(f"{AttemptKind.INVALID}: its task is unknown to the workers that saw it")
     waiting = (
         batch.among(dialect, c.id),
-        unindexed(c.state).in_(sorted(WAITING)),
+        may_enter(JobState.FAILED, of=WAITING, by_id=True),
         c.dispatched.is_not(None),
     )
     return (

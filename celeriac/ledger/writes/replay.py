@@ -10,10 +10,11 @@ from sqlalchemy import Connection, Update, and_, case, literal, null, update
 
 from celeriac.headers import CHORD
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import PARKED, Instant, now, unindexed
-from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.columns import PARKED, Instant, now
+from celeriac.ledger.schema.lifecycle import GIVEN_UP, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import may_enter
 
 #: Tries of a job that never gives up; as many as the column holds.
 ENDLESS = 2**31 - 1
@@ -37,7 +38,7 @@ def _replay(dialect: str, dead_only: bool) -> Update:
     c = JOBS.c
     tries = c.max_tries - c.tries_before
     waits = and_(c.headers[CHORD].as_string().is_not(None), c.try_count == 0)
-    again = unindexed(c.state).in_([JobState.FAILED] if dead_only else [JobState.FAILED, JobState.CANCELLED])
+    again = may_enter(JobState.PENDING, of={JobState.FAILED} if dead_only else GIVEN_UP, by_id=True)
     return (
         update(JOBS)
         .where(c.id.in_(in_order(batch.among(dialect, c.id), again)))

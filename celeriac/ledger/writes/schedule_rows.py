@@ -32,8 +32,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema.batch import among, ids
 from celeriac.ledger.schema.columns import Instant, now
-from celeriac.ledger.schema.lifecycle import TERMINAL
 from celeriac.ledger.schema.models import JOBS, SCHEDULES
+from celeriac.ledger.schema.state_conditions import is_unfinished
 
 _s = SCHEDULES.c
 
@@ -219,8 +219,7 @@ def complain(connection: Connection, name: str, reason: str) -> None:
 
 @lru_cache
 def _busy(dialect: str) -> Select[Any]:
-    terminal = [str(state) for state in TERMINAL]
-    return select(JOBS.c.id).where(among(dialect, JOBS.c.id), JOBS.c.state.not_in(terminal))
+    return select(JOBS.c.id).where(among(dialect, JOBS.c.id), is_unfinished())
 
 
 @lru_cache
