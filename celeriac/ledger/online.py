@@ -74,8 +74,10 @@ def holders(database: Database) -> str:
     """Whose transactions hold locks on the ledger's tables, the oldest first, in words."""
     with database.reading() as connection:
         found = connection.execute(text(_HOLDERS)).all()
-    told = [f"pid {row.pid} ({row.application_name or 'unnamed'}, {row.state}, {row.age} s)" for row in found]
-    return ", ".join(told) or "somebody who is gone by now"
+    found_holders = [
+        f"pid {row.pid} ({row.application_name or 'unnamed'}, {row.state}, {row.age} s)" for row in found
+    ]
+    return ", ".join(found_holders) or "somebody who is gone by now"
 
 
 def _bound(connection: Connection) -> None:

@@ -23,13 +23,13 @@ _OURS = re.compile(r"[/\\](celery|billiard|celeriac|site-packages|lib[/\\]python
 def failure_of(error: BaseException, trace: str | None = None, *, kind: AttemptKind | None = None) -> Failure:
     """What to keep of ``error``; never raises, whatever its ``__str__`` does."""
     error = unwrapped(error)
-    told = _traceback(error) if trace is None else trace
+    text = _traceback(error) if trace is None else trace
     return Failure(
         kind or kind_of(error),
         clean(type_name(error), 255),
         clean(text_of(error), TEXT_LIMIT),
-        frame_of(told),
-        clean(told, TRACEBACK_LIMIT),
+        frame_of(text),
+        clean(text, TRACEBACK_LIMIT),
     )
 
 

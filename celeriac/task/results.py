@@ -122,7 +122,7 @@ class ResultConsumer(RedisResultConsumer):
     def _ask_ledger(self) -> None:
         waiting = [task_id for pending in self._pending_results for task_id in list(pending)]
         ended = [meta for meta in self.backend.from_ledger(waiting) if _final(meta)]
-        for meta in self.backend.stored_rather(ended):
+        for meta in self.backend.preferably_stored(ended):
             self.on_state_change(meta, None)
 
 
@@ -157,8 +157,8 @@ class ResultBackend(RedisBackend):
         except Exception as exc:
             if not isinstance(result, BaseException):
                 raise  # a return value that is no JSON: an ordinary failure of the job
-            told = failures.failure_of(exc, "")
-            stand_in = UnreadableError(failures.type_name(result), told.exception or "")
+            failure = failures.failure_of(exc, "")
+            stand_in = UnreadableError(failures.type_name(result), failure.exception or "")
             return self._store_stand_in(task_id, stand_in, state, *args, **kwargs)
         return result
 
@@ -261,10 +261,11 @@ class ResultBackend(RedisBackend):
         found = self.from_ledger([task_id])
         if not found:
             return meta if meta["status"] != states.PENDING else {"status": UNKNOWN, "result": None}
-        told = found[0]
-        return meta if meta["status"] not in (states.PENDING, states.STARTED) and not _final(told) else told
+        in_ledger = found[0]
+        known = meta["status"] not in (states.PENDING, states.STARTED)
+        return meta if known and not _final(in_ledger) else in_ledger
 
-    def stored_rather(self, metas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def preferably_stored(self, metas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """What the result store says of the same jobs, where it has it: a row has but an exception's text."""
         if not metas:
             return []
@@ -307,8 +308,8 @@ def _value(raw: Any) -> str | None:
 
 def _exception(line: str) -> Exception:
     """The exception that a row's failure tells of (``kind: type: text``), as far as it can be rebuilt."""
-    _, _, told = line.partition(": ")
-    name, _, text = told.partition(": ")
+    _, _, described = line.partition(": ")
+    name, _, text = described.partition(": ")
     module, _, own = name.rpartition(".")
     known = getattr(sys.modules.get(module or "builtins"), own, None) or getattr(celery.exceptions, own, None)
     if isinstance(known, type) and issubclass(known, Exception):

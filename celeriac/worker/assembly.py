@@ -13,13 +13,13 @@ from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.observe.liveness import Pulse
 from celeriac.worker.counters import Meter
 from celeriac.worker.duties.canceller import Canceller
-from celeriac.worker.duties.collector import Collector
 from celeriac.worker.duties.dispatcher import Dispatcher
-from celeriac.worker.duties.heartbeat import Heartbeat, be_seen
+from celeriac.worker.duties.heartbeat import Heartbeat, announce_presence
 from celeriac.worker.duties.keeper import Duty, Keeper
 from celeriac.worker.duties.lost_message_finder import GRACE, LostMessageFinder
 from celeriac.worker.duties.reconciler import Reconciler
 from celeriac.worker.duties.rescuer import Rescuer
+from celeriac.worker.duties.unknown_task_collector import UnknownTaskCollector
 from celeriac.worker.duties.workflows import Workflows
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
@@ -119,7 +119,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     )
     duties = _duties(app, view, worker, ledger, meter, watermarks, on_change)
     duties += [Duty("rescue", rescuer.rescue_dead, 1.0), reconcile]
-    duties += [Duty("trouble", heartbeat.tell_trouble, app.settings.heartbeat)]
+    duties += [Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
     keeper = Keeper(
         [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)],
         [Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0)],
@@ -142,7 +142,7 @@ def _ledger_thread(
     on_change: Callable[[], None],
 ) -> LedgerThread:
     turn = Turn(
-        app.database.by_key(),
+        app.database.with_generic_plans(),
         worker=worker,
         book=book,
         tasks=view.tasks(),
@@ -190,8 +190,12 @@ def _duties(
 ) -> list[Duty]:
     """Those that need nothing of each other."""
     dispatcher = Dispatcher(app, app.database, meter=meter)
-    collector = Collector(
-        app.database, tasks=view.tasks, queues=view.queues, room=ledger.spare, receive=ledger.receive
+    collector = UnknownTaskCollector(
+        app.database,
+        tasks=view.tasks,
+        queues=view.queues,
+        capacity=ledger.delivery_capacity,
+        receive=ledger.receive,
     )
     canceller = Canceller(app.database, worker=worker, pool=view.pool, in_event_loop=view.in_event_loop)
     finder = LostMessageFinder(
@@ -203,5 +207,5 @@ def _duties(
         Duty("cancel", canceller.pass_on, 1.0),
         Duty("lost messages", finder.sweep, 2.0),
         Duty("prefetch", lambda: prefetch.adapt(view.consumer), prefetch.EVERY),
-        Duty("presence", lambda: be_seen(app, worker, view.hostname), 10.0),
+        Duty("presence", lambda: announce_presence(app, worker, view.hostname), 10.0),
     ]

@@ -35,17 +35,17 @@ class AttemptReport:
         wants_result: whether its return value is to be copied from the result store.
         returned: whether there must be one: where it is missing, it is lost.
         task: its name; None of a delivery that Celery could not take.
-        took: seconds that it ran; None when it never began.
+        run_seconds: seconds that it ran; None when it never began.
     """
 
     outcome: Outcome
     wants_result: bool = False
     returned: bool = False
     task: str | None = None
-    took: float | None = None
+    run_seconds: float | None = None
 
     @classmethod
-    def by(cls, request: Reporting | None, outcome: Outcome) -> AttemptReport:
+    def of(cls, request: Reporting | None, outcome: Outcome) -> AttemptReport:
         if request is None:
             return cls(outcome=outcome)
         wants = outcome.state is JobState.COMPLETED and not request.ignore_result
@@ -54,5 +54,5 @@ class AttemptReport:
             wants_result=wants,
             returned=wants and request.returned,
             task=request.name,
-            took=max(0.0, time.time() - request.time_start) if request.time_start else None,
+            run_seconds=max(0.0, time.time() - request.time_start) if request.time_start else None,
         )

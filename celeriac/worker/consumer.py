@@ -31,7 +31,7 @@ from celeriac.observe.probes import ProbeServer
 from celeriac.task import failures
 from celeriac.worker.assembly import ConsumerView, assemble
 from celeriac.worker.pool import prefork, timers
-from celeriac.worker.pool.places import Places, forget
+from celeriac.worker.pool.pool_slots import PoolSlots, forget
 from celeriac.worker.pool.rate_limits import Rates
 from celeriac.worker.pool.reconnect import Pace, pass_time
 
@@ -54,7 +54,7 @@ class Consumer(CeleryConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.on_task_request = Places(self, self._refused).take
+        self.on_task_request = PoolSlots(self, self._refused).take
         self._hand_over: Callable[[Any], Any] | None = None
         self._ended_by: str | None = None  # the exception that ended the event loop
         self._reconnecting = False
@@ -166,11 +166,11 @@ class Consumer(CeleryConsumer):
             message.ack()
             self.ledger.report(Outcome(id=job, attempt=attempt, state=JobState.PENDING, delay=wait))
         else:
-            self.ledger.limited(job, True)
+            self.ledger.set_rate_limited(job, True)
         return bool(wait)
 
     def _limit_move_to_pool(self, request: Any) -> None:
-        self.ledger.limited(request.job, False)
+        self.ledger.set_rate_limited(request.job, False)
         super()._limit_move_to_pool(request)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:

@@ -53,7 +53,7 @@ class Meter:
         """Show a value that is asked for when it is scraped."""
         Gauge(f"celeriac_worker_{name}", what, registry=self.registry).set_function(value)
 
-    def took_turn(self, seconds: float, *, jobs: int) -> None:
+    def observe_turn(self, seconds: float, *, jobs: int) -> None:
         self._turns.observe(seconds)
         self._batches.observe(jobs)
 
@@ -66,17 +66,17 @@ class Meter:
         attempts = Tally((item.task, accepted.get(item.outcome.id)) for item in reports)
         for (task, state), number in attempts.items():
             if state is not None:
-                self._ended.labels(self._told_apart(task), state.value).inc(number)
+                self._ended.labels(self._task_label(task), state.value).inc(number)
         self.refused.inc(sum(number for (_, state), number in attempts.items() if state is None))
         for item in reports:
-            if item.took is not None:
-                self._ran.labels(self._told_apart(item.task)).observe(item.took)
+            if item.run_seconds is not None:
+                self._ran.labels(self._task_label(item.task)).observe(item.run_seconds)
 
-    def late(self, seconds: float) -> None:
+    def observe_lag(self, seconds: float) -> None:
         """A batch was sent whose earliest job had been due for ``seconds``."""
         self._lag.observe(seconds)
 
-    def _told_apart(self, task: str | None) -> str:
+    def _task_label(self, task: str | None) -> str:
         if task in self._tasks:
             return task
         if task is None or len(self._tasks) >= _TASKS:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql import ClauseElement
 
 
-class Straight:
+class CompiledStatement:
     """One statement, for PostgreSQL; it must have no parameters that SQLAlchemy expands or converts."""
 
     def __init__(self, statement: ClauseElement) -> None:

@@ -23,9 +23,9 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from celeriac import private_files
 from celeriac.errors import LedgerUnfit
-from celeriac.ledger.connection import preparing
+from celeriac.ledger.connection import postgresql_session
 from celeriac.ledger.connection.error_kinds import is_conflict
-from celeriac.ledger.connection.preparing import within
+from celeriac.ledger.connection.postgresql_session import connect_within
 from celeriac.ledger.connection.watchdog import WATCHDOG
 
 T = TypeVar("T")
@@ -51,9 +51,9 @@ class Database:
         pool: connections of this process, at most.
         prepared: whether statements may be prepared on the server.
         patience: seconds to wait for a connection or for SQLite's write lock.
-        by_key: for statements that name their rows by key, and nothing else: PostgreSQL plans each of them
-            once, and in no other way than through the key. What fits a table of three rows would otherwise
-            stay in use while it fills up.
+        generic_plans: PostgreSQL plans each statement once, and always through the key. For statements that
+            name their rows by key, and nothing else. A plan that fits a table of three rows would otherwise
+            stay in use while the table fills up.
         longest: seconds that a statement may take, and that an answer is waited for; None: no bound. To be
             changed before the first use.
     """
@@ -65,12 +65,12 @@ class Database:
         pool: int = 5,
         prepared: bool = True,
         patience: float = 1.5,
-        by_key: bool = False,
+        generic_plans: bool = False,
         longest: float | None = None,
     ) -> None:
         self.url = url
         self.longest = longest
-        self._by_key = by_key
+        self._generic_plans = generic_plans
         self.dialect = url.get_backend_name()
         self._pool = pool
         self._prepared = prepared
@@ -79,14 +79,14 @@ class Database:
         self._pid = 0
         self._lock = threading.Lock()
 
-    def by_key(self) -> Database:
+    def with_generic_plans(self) -> Database:
         """The same database, through one connection of its own, for statements that name rows by key."""
         return Database(
             self.url,
             pool=1,
             prepared=self._prepared,
             patience=self._patience,
-            by_key=True,
+            generic_plans=True,
             longest=self.longest,
         )
 
@@ -116,7 +116,7 @@ class Database:
             connection.exec_driver_sql(self._begin(connection))
             try:
                 if within is not None and within > (self.longest or within) and self.dialect != "sqlite":
-                    connection.exec_driver_sql(preparing.at_most(within))
+                    connection.exec_driver_sql(postgresql_session.statement_limit(within))
                 yield connection
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
@@ -189,7 +189,7 @@ class Database:
         # another wrote in between, whatever the busy timeout (sqlite.org/isolation.html).
         if self.dialect == "sqlite":
             return "BEGIN IMMEDIATE"
-        return preparing.begin(self.longest) if connection.info.get("pooled") else "BEGIN"
+        return postgresql_session.begin_statement(self.longest) if connection.info.get("pooled") else "BEGIN"
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""
@@ -267,15 +267,17 @@ def _create(database: Database) -> Engine:
         return engine
     patience = database._patience
 
-    by_key = database._by_key and database._prepared
+    generic_plans = database._generic_plans and database._prepared
 
     def connect(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> DBAPIConnection:
         def made() -> Any:
             driver = dialect.connect(*args, **params)
             with WATCHDOG.watching(driver.fileno(), within=patience):
-                return preparing.prepare(driver, entry.info, longest=database.longest, by_key=by_key)
+                return postgresql_session.prepare(
+                    driver, entry.info, longest=database.longest, generic_plans=generic_plans
+                )
 
-        return cast(DBAPIConnection, within(patience, made, dialect.loaded_dbapi.OperationalError))
+        return cast(DBAPIConnection, connect_within(patience, made, dialect.loaded_dbapi.OperationalError))
 
     event.listen(engine, "do_connect", connect)  # before SQLAlchemy has questions of its own
     event.listen(engine, "checkout", _refuse_if_closed)

@@ -30,7 +30,7 @@ def is_conflict(error: BaseException) -> bool:
     return _state(error) in _CONFLICTS
 
 
-def unfit(error: BaseException) -> LedgerUnfit | None:
+def as_unfit(error: BaseException) -> LedgerUnfit | None:
     """What to say of a database that answers, and cannot keep the ledger as it is; None: of another error."""
     state = _state(error)
     if state == _READ_ONLY:

@@ -38,8 +38,8 @@ class Server:
 def server(connection: Connection) -> Server:
     dialect = connection.dialect.name
     if dialect == "sqlite":
-        told = connection.execute(select(func.sqlite_version())).scalar_one()
-        return Server(dialect=dialect, version=tuple(int(part) for part in told.split(".")))
+        version = connection.execute(select(func.sqlite_version())).scalar_one()
+        return Server(dialect=dialect, version=tuple(int(part) for part in version.split(".")))
     row = connection.execute(text(_POSTGRES)).one()
     return Server(
         dialect=dialect,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, select, tuple_
 
-from celeriac.ledger.reads.job_rows import Filter, settled
+from celeriac.ledger.reads.job_rows import Filter, with_instants
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_waiting
@@ -84,7 +84,7 @@ def page(
         after: only those behind this key, the moment that ``sort`` goes by and the id.
         whole: with every column, instead of what a list shows and the database's ``clock``.
     """
-    wanted = settled(connection, wanted)
+    wanted = with_instants(connection, wanted)
     return list(connection.execute(statement(wanted, sort=sort, limit=limit, after=after, whole=whole)))
 
 

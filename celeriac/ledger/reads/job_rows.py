@@ -67,7 +67,7 @@ class Filter:
         return found
 
 
-def settled(connection: Connection, wanted: Filter) -> Filter:
+def with_instants(connection: Connection, wanted: Filter) -> Filter:
     """``wanted`` with moments in place of spans, by the database's clock.
 
     A moment that is only known inside of the statement would be taken for a third of all rows.
@@ -153,14 +153,14 @@ def find(connection: Connection, job: UUID) -> Row[Any] | None:
 def attempts(connection: Connection, jobs: Sequence[UUID]) -> list[Row[Any]]:
     """The unsuccessful attempts of ``jobs``, the earliest first."""
     dialect = connection.dialect.name
-    return list(connection.execute(_attempts(dialect), batch.ids(dialect, jobs)))
+    return list(connection.execute(_attempts(dialect), batch.id_parameters(dialect, jobs)))
 
 
 def unfinished(
     connection: Connection, wanted: Filter, *, limit: int, beyond: UUID | None = None
 ) -> list[UUID]:
     """Ids of jobs that are not terminal, in id order."""
-    conditions = settled(connection, wanted).conditions()
+    conditions = with_instants(connection, wanted).conditions()
     statement = select(JOBS.c.id).where(*conditions, is_unfinished())
     if beyond is not None:
         statement = statement.where(JOBS.c.id > beyond)
@@ -176,7 +176,7 @@ def newest(connection: Connection) -> datetime | None:
 def endings(connection: Connection, jobs: Sequence[UUID]) -> dict[UUID, Ending]:
     """How far each of ``jobs`` is; those without a row are missing."""
     dialect = connection.dialect.name
-    found = connection.execute(_endings(dialect), batch.ids(dialect, jobs))
+    found = connection.execute(_endings(dialect), batch.id_parameters(dialect, jobs))
     return {row.id: Ending(row.id, JobState(row.state), *row[2:]) for row in found}
 
 
@@ -211,7 +211,7 @@ def day_summary(
 
 def lines(connection: Connection, wanted: Filter) -> list[Line]:
     """The jobs that fit, in numbers: by task and state, then by task alone, then all of them."""
-    c, conditions = JOBS.c, settled(connection, wanted).conditions()
+    c, conditions = JOBS.c, with_instants(connection, wanted).conditions()
     finest = connection.execute(_lines(conditions, (c.job_type, c.state)))
     tasks = connection.execute(_lines(conditions, (c.job_type,)))
     whole = connection.execute(_lines(conditions, ()))
@@ -306,7 +306,7 @@ def _failure_lines(wanted: Sequence[Any]) -> Select[Any]:
 
 @lru_cache
 def _attempts(dialect: str) -> Select[Any]:
-    mine = batch.among(dialect, FAILURES.c.job_id)
+    mine = batch.id_in(dialect, FAILURES.c.job_id)
     return select(FAILURES).where(mine).order_by(FAILURES.c.job_id, FAILURES.c.attempt)
 
 
@@ -314,5 +314,5 @@ def _attempts(dialect: str) -> Select[Any]:
 def _endings(dialect: str) -> Select[Any]:
     c = JOBS.c
     return select(c.id, c.state, c.job_type, c.result, c.failure_info, c.finished, c.worker_id).where(
-        batch.among(dialect, c.id)
+        batch.id_in(dialect, c.id)
     )

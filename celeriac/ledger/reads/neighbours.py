@@ -32,8 +32,8 @@ class Adopted:
 def known_workers(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
     """Those of ``ids`` that have signed on to this ledger and were not pruned."""
     dialect = connection.dialect.name
-    query = select(WORKERS.c.id).where(batch.among(dialect, WORKERS.c.id))
-    return {row.id for row in connection.execute(query, batch.ids(dialect, ids))}
+    query = select(WORKERS.c.id).where(batch.id_in(dialect, WORKERS.c.id))
+    return {row.id for row in connection.execute(query, batch.id_parameters(dialect, ids))}
 
 
 def adopted(connection: Connection, queue: str, *, within: timedelta, limit: int) -> list[Adopted]:

@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 Columns = Mapping[str, TypeEngine[Any]]
 
 
-def relation(dialect: str, columns: Columns, *, name: str = "batch") -> FromClause:
+def as_table(dialect: str, columns: Columns, *, name: str = "batch") -> FromClause:
     """A relation of ``columns`` whose rows are given at execution by ``values``."""
     if dialect == "postgresql":
         rows = func.json_to_recordset(cast(bindparam(name, type_=Text()), JSON()))
@@ -31,7 +31,7 @@ def relation(dialect: str, columns: Columns, *, name: str = "batch") -> FromClau
     return select(*picked).subquery(name)
 
 
-def values(
+def table_parameters(
     dialect: str, columns: Columns, rows: Sequence[Mapping[str, Any]], *, name: str = "batch"
 ) -> dict[str, Any]:
     """The parameters that fill ``relation`` with ``rows``."""
@@ -39,7 +39,7 @@ def values(
     return {name: json.dumps(written, check_circular=False)}
 
 
-def among(dialect: str, expression: ColumnElement[UUID], *, name: str = "ids") -> ColumnElement[bool]:
+def id_in(dialect: str, expression: ColumnElement[UUID], *, name: str = "ids") -> ColumnElement[bool]:
     """Whether ``expression`` is one of the ids given at execution by ``ids``."""
     if dialect == "postgresql":
         return expression == func.any(bindparam(name, type_=_Uuids()))
@@ -47,7 +47,7 @@ def among(dialect: str, expression: ColumnElement[UUID], *, name: str = "ids") -
     return expression.in_(select(each.c.value))
 
 
-def ids(dialect: str, wanted: Sequence[UUID], *, name: str = "ids") -> dict[str, Any]:
+def id_parameters(dialect: str, wanted: Sequence[UUID], *, name: str = "ids") -> dict[str, Any]:
     """The parameters of ``among``."""
     if dialect == "postgresql":
         return {name: "{" + ",".join(map(str, wanted)) + "}"}

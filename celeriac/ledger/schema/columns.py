@@ -87,7 +87,7 @@ class after(FunctionElement[datetime]):
     inherit_cache = True
 
 
-def once(moment: now | after) -> Any:
+def evaluated_once(moment: now | after) -> Any:
     """``moment``, read once in a statement: only then can an index be searched for what lies before it.
 
     PostgreSQL reads ``clock_timestamp()`` anew for every row, and so compares every row with it.

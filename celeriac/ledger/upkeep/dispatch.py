@@ -12,7 +12,7 @@ from sqlalchemy import CTE, Connection, Select, Update, bindparam, func, null, s
 from sqlalchemy import cast as sql_cast
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import Instant, now, once
+from celeriac.ledger.schema.columns import Instant, evaluated_once, now
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_waiting
@@ -48,7 +48,7 @@ def take_due(connection: Connection, priority: int, *, limit: int) -> list[Messa
 def unmark(connection: Connection, ids: Sequence[UUID]) -> None:
     """Say of rows that still wait that their message was not sent."""
     dialect = connection.dialect.name
-    connection.execute(_unmark(dialect), batch.ids(dialect, ids))
+    connection.execute(_unmark(dialect), batch.id_parameters(dialect, ids))
 
 
 def unsent_priorities() -> CTE:
@@ -87,7 +87,7 @@ def _take_due() -> Update:
     c = JOBS.c
     chosen = (
         select(c.id)
-        .where(_UNSENT, c.priority == bindparam("level"), c.next_attempt_after <= once(now()))
+        .where(_UNSENT, c.priority == bindparam("level"), c.next_attempt_after <= evaluated_once(now()))
         .order_by(c.next_attempt_after)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
@@ -114,5 +114,5 @@ def _take_due() -> Update:
 
 @lru_cache
 def _unmark(dialect: str) -> Update:
-    waiting = in_order(batch.among(dialect, JOBS.c.id), is_waiting(by_id=True))
+    waiting = in_order(batch.id_in(dialect, JOBS.c.id), is_waiting(by_id=True))
     return update(JOBS).where(JOBS.c.id.in_(waiting)).values(dispatched=null())

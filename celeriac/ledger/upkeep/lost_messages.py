@@ -27,7 +27,7 @@ _DOUBLINGS = 6
 _ORDINARY = 2
 
 
-def mark_unsent(connection: Connection, queue: str, *, grace: float, before: datetime | None) -> int:
+def clear_dispatch_marks(connection: Connection, queue: str, *, grace: float, before: datetime | None) -> int:
     """Clear the mark of rows of ``queue`` whose message must be gone; return how many.
 
     Args:
@@ -36,11 +36,11 @@ def mark_unsent(connection: Connection, queue: str, *, grace: float, before: dat
             None when the queue is empty.
     """
     parameters = {"of_queue": queue, "grace": -grace, "before": before}
-    return connection.execute(_unstrand(before is not None), parameters).rowcount
+    return connection.execute(_clear_marks(before is not None), parameters).rowcount
 
 
 @lru_cache
-def _unstrand(bounded: bool) -> Update:
+def _clear_marks(bounded: bool) -> Update:
     c = JOBS.c
     resent = c.dispatch_count - c.try_count - _ORDINARY
     doublings = case((resent < 0, 0), (resent > _DOUBLINGS, _DOUBLINGS), else_=resent)

@@ -188,7 +188,7 @@ def _waiting(connection: Connection, asked: Select[Any], awaited: Sequence[tuple
     if not awaited:
         return set()
     rows = [{"id": job, "awaited": of} for job, of in awaited]
-    parameters = batch.values(connection.dialect.name, _AWAITED, rows)
+    parameters = batch.table_parameters(connection.dialect.name, _AWAITED, rows)
     return set(connection.execute(asked, parameters).scalars())
 
 
@@ -240,14 +240,14 @@ def _body() -> Select[Any]:
 
 @lru_cache
 def _open_members(dialect: str) -> Select[Any]:
-    row, c = batch.relation(dialect, _AWAITED), JOBS.c
+    row, c = batch.as_table(dialect, _AWAITED), JOBS.c
     mine = and_(c.group_id == row.c.awaited, c.finished.is_(None), c.id != row.c.id)
     return select(row.c.id).where(_any(mine, row, c.finished))
 
 
 @lru_cache
 def _open_jobs(dialect: str) -> Select[Any]:
-    row, c = batch.relation(dialect, _AWAITED), JOBS.c
+    row, c = batch.as_table(dialect, _AWAITED), JOBS.c
     unfinished = and_(c.finished.is_(None), c.id != row.c.id)
     later = and_(c.root_id == row.c.awaited, c.root_id != c.id, unfinished)
     root = and_(c.id == row.c.awaited, unfinished)
@@ -298,12 +298,12 @@ def _results(dialect: str) -> Any:
     mine = and_(
         c.group_id == bindparam("of", type_=c.group_id.type), c.id != bindparam("but", type_=c.id.type)
     )
-    index, told = func.coalesce(group_index(c.headers), 0), func.coalesce(c.result, "null")
+    index, result = func.coalesce(group_index(c.headers), 0), func.coalesce(c.result, "null")
     if dialect == "postgresql":
-        together = func.string_agg(told, aggregate_order_by(literal(", "), index, c.id))
+        together = func.string_agg(result, aggregate_order_by(literal(", "), index, c.id))
         return select(together).where(mine).scalar_subquery()
-    ordered = select(told.label("told")).where(mine).order_by(index, c.id).subquery("ordered")
-    return select(func.group_concat(ordered.c.told, ", ")).scalar_subquery()
+    ordered = select(result.label("result")).where(mine).order_by(index, c.id).subquery("ordered")
+    return select(func.group_concat(ordered.c.result, ", ")).scalar_subquery()
 
 
 @lru_cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exists, not_, select, update
 
-from celeriac.ledger.schema.columns import Seconds, after, once
+from celeriac.ledger.schema.columns import Seconds, after, evaluated_once
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.schema.models import JOBS, LOST, WORKER_TASKS, WORKERS
 from celeriac.ledger.schema.state_conditions import is_in
@@ -55,7 +55,7 @@ def is_late(connection: Connection, *, age: float, but: Sequence[str] = ()) -> b
         but: not jobs of these tasks, which have an age of their own.
     """
     c = JOBS.c
-    cutoff = once(after(bindparam("age", type_=Seconds)))
+    cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
     query = select(c.id).where(
         is_in(JobState.COMPLETED, JobState.CANCELLED),
         c.queued < cutoff,
@@ -83,7 +83,7 @@ def prune_workers(connection: Connection, *, age: float) -> int:
 @lru_cache
 def _prune(dialect: str, one_task: bool, but: bool) -> Delete:
     c = JOBS.c
-    cutoff = once(after(bindparam("age", type_=Seconds)))
+    cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
     # Queued before it ended: the condition on queued is implied, and lets the index be used.
     conditions = [is_in(bindparam("ended")), c.queued < cutoff, c.finished < cutoff]
     conditions.append(not_(is_waited_for(dialect)))
@@ -104,7 +104,7 @@ def _prune(dialect: str, one_task: bool, but: bool) -> Delete:
 @lru_cache
 def _forget() -> Update:
     c = JOBS.c
-    cutoff = once(after(bindparam("age", type_=Seconds)))
+    cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
     chosen = (
         select(c.id)
         .where(is_in(JobState.COMPLETED), c.queued < cutoff, c.finished < cutoff, c.result != LOST)

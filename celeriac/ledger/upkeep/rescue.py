@@ -69,7 +69,7 @@ def sightings(connection: Connection) -> list[Sighting]:
     return [Sighting(*row) for row in connection.execute(_sightings())]
 
 
-def bury(connection: Connection, seen: Sighting) -> bool:
+def declare_dead(connection: Connection, seen: Sighting) -> bool:
     """Write that a worker is dead; False when it was heard of since it was ``seen``, or others were first.
 
     To be followed, in the same transaction, by the rescue of what it held.
@@ -81,19 +81,22 @@ def bury(connection: Connection, seen: Sighting) -> bool:
         "seen_heartbeat": seen.heartbeat,
         "seen_stopped": seen.stopped,
     }
-    return bool(connection.execute(_bury(), parameters).rowcount)
+    return bool(connection.execute(_declare_dead(), parameters).rowcount)
 
 
 def held_by(connection: Connection, workers: Sequence[UUID]) -> list[HeldAttempt]:
     """The running attempts of ``workers``, at most ``MOST``."""
     dialect = connection.dialect.name
-    return [HeldAttempt(*row) for row in connection.execute(_held_by(dialect), batch.ids(dialect, workers))]
+    return [
+        HeldAttempt(*row)
+        for row in connection.execute(_held_by(dialect), batch.id_parameters(dialect, workers))
+    ]
 
 
 def unfinished(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
     """Which of these jobs are still to be done, by whomever."""
     dialect = connection.dialect.name
-    return set(connection.execute(_unfinished(dialect), batch.ids(dialect, ids)).scalars())
+    return set(connection.execute(_unfinished(dialect), batch.id_parameters(dialect, ids)).scalars())
 
 
 @lru_cache
@@ -128,7 +131,7 @@ def _row() -> Select[Any]:
 
 
 @lru_cache
-def _bury() -> Update:
+def _declare_dead() -> Update:
     c = WORKERS.c
     stopped: Any = bindparam("seen_stopped", type_=Instant)
     same = or_(c.stopped == stopped, and_(c.stopped.is_(None), stopped.is_(None)))
@@ -143,11 +146,11 @@ def _worker() -> Any:
 @lru_cache
 def _held_by(dialect: str) -> Select[Any]:
     c = JOBS.c
-    held = batch.among(dialect, c.worker_id)
+    held = batch.id_in(dialect, c.worker_id)
     return select(c.id, c.try_count, c.worker_id, c.cancel_requested).where(held).limit(MOST)
 
 
 @lru_cache
 def _unfinished(dialect: str) -> Select[Any]:
     c = JOBS.c
-    return select(c.id).where(batch.among(dialect, c.id), is_unfinished())
+    return select(c.id).where(batch.id_in(dialect, c.id), is_unfinished())

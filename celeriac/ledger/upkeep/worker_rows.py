@@ -114,8 +114,10 @@ def names(connection: Connection, ids: Collection[UUID]) -> dict[UUID, str]:
     if not ids:
         return {}
     dialect = connection.dialect.name
-    asked = select(WORKERS.c.id, WORKERS.c.hostname).where(batch.among(dialect, WORKERS.c.id))
-    return {row.id: row.hostname for row in connection.execute(asked, batch.ids(dialect, sorted(ids)))}
+    asked = select(WORKERS.c.id, WORKERS.c.hostname).where(batch.id_in(dialect, WORKERS.c.id))
+    return {
+        row.id: row.hostname for row in connection.execute(asked, batch.id_parameters(dialect, sorted(ids)))
+    }
 
 
 def attempts_of(connection: Connection, ids: Collection[UUID], *, limit: int) -> list[RunningAttempt]:
@@ -125,11 +127,11 @@ def attempts_of(connection: Connection, ids: Collection[UUID], *, limit: int) ->
     dialect, c = connection.dialect.name, JOBS.c
     held = (
         select(c.worker_id, c.id, c.job_type, c.try_count, c.started, now().label("clock"))
-        .where(batch.among(dialect, c.worker_id))
+        .where(batch.id_in(dialect, c.worker_id))
         .order_by(c.started, c.id)
         .limit(limit)
     )
-    found = connection.execute(held, batch.ids(dialect, sorted(ids)))
+    found = connection.execute(held, batch.id_parameters(dialect, sorted(ids)))
     return [
         RunningAttempt(holder, job, task, tries, at - began) for holder, job, task, tries, began, at in found
     ]
@@ -139,7 +141,7 @@ def _seen(*, clock: datetime, **row: Any) -> WorkerSeen:
     return WorkerSeen(**row, silent=clock - row["heartbeat"])
 
 
-def tell_trouble(connection: Connection, worker: UUID, trouble: str | None) -> None:
+def write_trouble(connection: Connection, worker: UUID, trouble: str | None) -> None:
     """Write why a worker cannot record outcomes; None: it can."""
     connection.execute(update(WORKERS).where(WORKERS.c.id == worker).values(trouble=trouble))
 

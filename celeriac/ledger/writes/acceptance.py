@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from celeriac.errors import EnqueueUncertain, LedgerUnavailable, LedgerUnfit
 from celeriac.ledger.connection.database import UNREACHABLE, Database, server_clock
-from celeriac.ledger.connection.error_kinds import is_conflict, is_of_values, unfit
+from celeriac.ledger.connection.error_kinds import as_unfit, is_conflict, is_of_values
 from celeriac.ledger.connection.watchdog import WATCHDOG
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes import new_jobs as rows
@@ -133,7 +133,7 @@ def _refuse(error: Exception) -> NoReturn:
     """Tell the caller that the row was not taken; in a sentence of ours, if the database is the reason."""
     if isinstance(error, LedgerUnfit):
         raise error
-    if (found := unfit(error)) is not None:
+    if (found := as_unfit(error)) is not None:
         raise found from error
     if isinstance(error, UNREACHABLE) or not is_of_values(error):
         raise LedgerUnavailable(_reason(error)) from error

@@ -55,7 +55,7 @@ def _insert_all() -> ReturningInsert[Any]:
     columns: dict[str, Any] = {**{name: JOBS.c[name].type for name in COPIED}, **SOURCES}
     columns |= {"payload": Text(), "headers": Text()}
     shared = {name: columns[name] for name in (*_OTHERS, "headers")}
-    each, one = batch.relation("postgresql", columns), batch.relation("postgresql", shared, name="same")
+    each, one = batch.as_table("postgresql", columns), batch.as_table("postgresql", shared, name="same")
     rows, same = each.c, one.c
 
     def value(name: str) -> Any:

@@ -53,7 +53,9 @@ def cancel(connection: Connection, ids: Sequence[UUID], *, mode: Mode = Mode.SOF
     answers = dict.fromkeys(ids, Answer.UNKNOWN)
     left = list(answers)
     while left:
-        for row in connection.execute(_cancel(dialect), batch.ids(dialect, left) | {"mode": str(mode)}):
+        for row in connection.execute(
+            _cancel(dialect), batch.id_parameters(dialect, left) | {"mode": str(mode)}
+        ):
             cancelled = row.state == JobState.CANCELLED
             answers[row.id] = Answer.CANCELLED if cancelled else Answer.REQUESTED
         others = [job for job in left if answers[job] is Answer.UNKNOWN]
@@ -67,7 +69,9 @@ def _not_ended(connection: Connection, ids: Sequence[UUID], answers: dict[UUID, 
     To be asked after the cancel, which may have waited for an outcome: an earlier look saw the job run.
     """
     waiting = []
-    for row in connection.execute(_states(connection.dialect.name), batch.ids(connection.dialect.name, ids)):
+    for row in connection.execute(
+        _states(connection.dialect.name), batch.id_parameters(connection.dialect.name, ids)
+    ):
         if row.state in TERMINAL:
             cancelled = row.state == JobState.CANCELLED
             answers[row.id] = Answer.ALREADY_CANCELLED if cancelled else Answer.FINISHED
@@ -85,8 +89,8 @@ def cancel_fitting(
         wanted: ``settled``.
     """
     dialect = connection.dialect.name
-    statement = _cancelling(batch.among(dialect, JOBS.c.id), *wanted.conditions())
-    return len(connection.execute(statement, batch.ids(dialect, ids) | {"mode": str(mode)}).all())
+    statement = _cancelling(batch.id_in(dialect, JOBS.c.id), *wanted.conditions())
+    return len(connection.execute(statement, batch.id_parameters(dialect, ids) | {"mode": str(mode)}).all())
 
 
 def is_requested(connection: Connection, job: UUID) -> bool:
@@ -97,12 +101,12 @@ def is_requested(connection: Connection, job: UUID) -> bool:
 
 @lru_cache
 def _states(dialect: str) -> Select[Any]:
-    return select(JOBS.c.id, JOBS.c.state).where(batch.among(dialect, JOBS.c.id))
+    return select(JOBS.c.id, JOBS.c.state).where(batch.id_in(dialect, JOBS.c.id))
 
 
 @lru_cache
 def _cancel(dialect: str) -> Update:
-    return _cancelling(batch.among(dialect, JOBS.c.id))
+    return _cancelling(batch.id_in(dialect, JOBS.c.id))
 
 
 def _cancelling(*which: ColumnElement[bool]) -> Update:

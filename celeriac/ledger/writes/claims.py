@@ -79,10 +79,12 @@ def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[
     by another transaction or unknown: it must not run. ``ids`` may repeat.
     """
     dialect = connection.dialect.name
-    return won(connection.execute(claiming(dialect), batch.ids(dialect, ids) | {"worker": worker}))
+    return claimed_by_id(
+        connection.execute(claim_statement(dialect), batch.id_parameters(dialect, ids) | {"worker": worker})
+    )
 
 
-def won(rows: Iterable[Sequence[Any]]) -> dict[UUID, Claimed]:
+def claimed_by_id(rows: Iterable[Sequence[Any]]) -> dict[UUID, Claimed]:
     """What ``claiming`` returned, by the jobs' ids."""
     return {row[0]: _claimed(*row) for row in rows}
 
@@ -132,38 +134,41 @@ def release(
     """
     dialect = connection.dialect.name
     rows = [{"id": job, "attempt": attempt} for job, attempt in held]
-    parameters = batch.values(dialect, _HELD, rows) | {"worker": worker, "delay": delay}
-    parameters |= batch.ids(dialect, [job for job, _ in held])
+    parameters = batch.table_parameters(dialect, _HELD, rows) | {"worker": worker, "delay": delay}
+    parameters |= batch.id_parameters(dialect, [job for job, _ in held])
     return {row.id for row in connection.execute(_release(dialect), parameters)}
 
 
 def messages(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Message]:
     """What the messages of the rows ``ids`` are made of now."""
     dialect = connection.dialect.name
-    return {row.id: Message(*row) for row in connection.execute(_messages(dialect), batch.ids(dialect, ids))}
+    return {
+        row.id: Message(*row)
+        for row in connection.execute(_messages(dialect), batch.id_parameters(dialect, ids))
+    }
 
 
 def tasks(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
     """The tasks of the rows ``ids``."""
     dialect = connection.dialect.name
-    query = select(JOBS.c.id, JOBS.c.job_type).where(batch.among(dialect, JOBS.c.id))
-    return {row.id: row.job_type for row in connection.execute(query, batch.ids(dialect, ids))}
+    query = select(JOBS.c.id, JOBS.c.job_type).where(batch.id_in(dialect, JOBS.c.id))
+    return {row.id: row.job_type for row in connection.execute(query, batch.id_parameters(dialect, ids))}
 
 
-def lost_often(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+def lost_repeatedly(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
     """Those of ``ids`` that were lost with their child or worker more than once: they may be the cause."""
     dialect = connection.dialect.name
-    return {row.job_id for row in connection.execute(_lost(dialect), batch.ids(dialect, ids))}
+    return {row.job_id for row in connection.execute(_lost(dialect), batch.id_parameters(dialect, ids))}
 
 
 _HELD: dict[str, Any] = {"id": JOBS.c.id.type, "attempt": JOBS.c.try_count.type}
 
 
 @lru_cache
-def claiming(dialect: str) -> Update:
+def claim_statement(dialect: str) -> Update:
     """The statement of ``claim``, with the parameters ``ids`` and ``worker``."""
     due = and_(
-        batch.among(dialect, JOBS.c.id),
+        batch.id_in(dialect, JOBS.c.id),
         may_enter(JobState.RUNNING, by_id=True),
         # What was due when its message was sent is due, wherever the database's clock has been set since.
         or_(JOBS.c.next_attempt_after <= now(), JOBS.c.next_attempt_after <= JOBS.c.dispatched),
@@ -209,12 +214,12 @@ def _last_failure() -> Any:
 
 @lru_cache
 def _release(dialect: str) -> Update:
-    given = batch.relation(dialect, _HELD)
+    given = batch.as_table(dialect, _HELD)
     cancelled = JOBS.c.cancel_requested.is_not(None)
     held = (
         select(JOBS.c.id)
         .where(
-            batch.among(dialect, JOBS.c.id),  # or the key might be the last thing that is looked at
+            batch.id_in(dialect, JOBS.c.id),  # or the key might be the last thing that is looked at
             JOBS.c.id == given.c.id,
             JOBS.c.try_count == given.c.attempt,
             may_enter(JobState.PENDING, JobState.CANCELLED, by_id=True),
@@ -254,20 +259,22 @@ def _messages(dialect: str) -> Select[Any]:
         c.headers,
         c.dispatch_count,
         c.message_tag,
-    ).where(batch.among(dialect, c.id))
+    ).where(batch.id_in(dialect, c.id))
 
 
 @lru_cache
 def _lost(dialect: str) -> Select[Any]:
     lost = FAILURES.c.kind == AttemptKind.LOST
-    mine = batch.among(dialect, FAILURES.c.job_id)
+    mine = batch.id_in(dialect, FAILURES.c.job_id)
     return select(FAILURES.c.job_id).where(mine, lost).group_by(FAILURES.c.job_id).having(func.count() > 1)
 
 
-def release_unsure(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:
+def release_uncertain(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:
     """Give back, uncounted, what ``worker`` may have claimed in a transaction whose answer was lost."""
     dialect = connection.dialect.name
-    rows = connection.execute(_running_attempts(dialect), batch.ids(dialect, ids) | {"worker": worker}).all()
+    rows = connection.execute(
+        _running_attempts(dialect), batch.id_parameters(dialect, ids) | {"worker": worker}
+    ).all()
     if rows:
         release(connection, [(row.id, row.try_count) for row in rows], worker=worker)
 
@@ -275,20 +282,20 @@ def release_unsure(connection: Connection, ids: Sequence[UUID], *, worker: UUID)
 def expire(connection: Connection, ids: Sequence[UUID]) -> None:
     """Cancel those of ``ids`` that wait and whose time is over."""
     dialect = connection.dialect.name
-    connection.execute(_expire(dialect), batch.ids(dialect, ids))
+    connection.execute(_expire(dialect), batch.id_parameters(dialect, ids))
 
 
 @lru_cache
 def _running_attempts(dialect: str) -> Select[Any]:
     mine = unindexed(JOBS.c.worker_id) == bindparam("worker", type_=JOBS.c.worker_id.type)
-    return select(JOBS.c.id, JOBS.c.try_count).where(batch.among(dialect, JOBS.c.id), mine)
+    return select(JOBS.c.id, JOBS.c.try_count).where(batch.id_in(dialect, JOBS.c.id), mine)
 
 
 @lru_cache
 def _expire(dialect: str) -> Update:
     c = JOBS.c
     over = (
-        batch.among(dialect, c.id),
+        batch.id_in(dialect, c.id),
         may_enter(JobState.CANCELLED, of=WAITING, by_id=True),
         c.expires <= now(),
     )

@@ -70,13 +70,13 @@ def is_root(job: NewJob) -> bool:
 
 
 def own_headers(id: str, argsrepr: str, kwargsrepr: str, *, root: bool) -> str:
-    """What ``Alike.rows`` has of one job.
+    """What ``SimilarJobs.rows`` has of one job.
 
     >>> own_headers("1", "(7,)", "{}", root=False)
     '"id": "1", "argsrepr": "(7,)", "kwargsrepr": "{}"'
     """
-    told = f'"id": "{id}", "argsrepr": {_quoted(argsrepr)}, "kwargsrepr": {_quoted(kwargsrepr)}'
-    return f'{told}, "{_ROOT}": "{id}"' if root else told
+    fields = f'"id": "{id}", "argsrepr": {_quoted(argsrepr)}, "kwargsrepr": {_quoted(kwargsrepr)}'
+    return f'{fields}, "{_ROOT}": "{id}"' if root else fields
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def members(
 def discard(connection: Connection, ids: Sequence[UUID]) -> int:
     """Delete dead letters with their attempts; return how many there were."""
     dialect = connection.dialect.name
-    return connection.execute(_discard(dialect), batch.ids(dialect, ids)).rowcount
+    return connection.execute(_discard(dialect), batch.id_parameters(dialect, ids)).rowcount
 
 
 def edit(connection: Connection, job: UUID, *, payload: bytes, headers: dict[str, Any]) -> bool:
@@ -102,7 +102,7 @@ def _groups() -> Select[Any]:
 
 @lru_cache
 def _discard(dialect: str) -> Delete:
-    dead = in_order(batch.among(dialect, JOBS.c.id), is_in(JobState.FAILED, by_id=True))
+    dead = in_order(batch.id_in(dialect, JOBS.c.id), is_in(JobState.FAILED, by_id=True))
     return delete(JOBS).where(JOBS.c.id.in_(dead))
 
 

@@ -38,7 +38,10 @@ class Existing:
 def existing(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Existing]:
     """The rows of ``ids``; those that have none are missing."""
     dialect = connection.dialect.name
-    return {row.id: _existing(row) for row in connection.execute(_find(dialect), batch.ids(dialect, ids))}
+    return {
+        row.id: _existing(row)
+        for row in connection.execute(_find(dialect), batch.id_parameters(dialect, ids))
+    }
 
 
 def _existing(row: Any) -> Existing:
@@ -72,7 +75,7 @@ def _find(dialect: str) -> Select[Any]:
     c = JOBS.c
     columns = (c.next_attempt_after, c.dispatched, c.parent_id, c.message_tag, c.payload)
     return select(c.id, c.job_type, c.state, *columns, c.content_type, c.headers).where(
-        batch.among(dialect, c.id)
+        batch.id_in(dialect, c.id)
     )
 
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.headers import new_tag
-from celeriac.ledger.connection.compiled_statement import Straight
+from celeriac.ledger.connection.compiled_statement import CompiledStatement
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, BackgroundJob
@@ -167,13 +167,15 @@ def exists(driver: Any, job: UUID) -> bool:
 
 
 @lru_cache
-def _enqueue_one() -> Straight:
-    return Straight(_insert("postgresql", bounded=True))
+def _enqueue_one() -> CompiledStatement:
+    return CompiledStatement(_insert("postgresql", bounded=True))
 
 
 @lru_cache
-def _exists() -> Straight:
-    return Straight(select(literal_column("1")).where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type)))
+def _exists() -> CompiledStatement:
+    return CompiledStatement(
+        select(literal_column("1")).where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type))
+    )
 
 
 def unpark(connection: Connection, job: NewJob) -> bool:

@@ -110,7 +110,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID)
 def locked(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID) -> set[UUID]:
     """Those of ``outcomes`` whose attempts ``worker`` holds still: another transaction has their rows."""
     dialect = connection.dialect.name
-    parameters = batch.ids(dialect, [o.id for o in outcomes], name="given") | {"worker": worker}
+    parameters = batch.id_parameters(dialect, [o.id for o in outcomes], name="given") | {"worker": worker}
     held = {(row.id, row.try_count) for row in connection.execute(_still_held(dialect), parameters)}
     return {o.id for o in outcomes if (o.id, o.attempt) in held}
 
@@ -138,20 +138,22 @@ def _record_completed(
     connection: Connection, outcomes: Sequence[Outcome], worker: UUID
 ) -> dict[UUID, JobState]:
     dialect = connection.dialect.name
-    return recorded(connection.execute(completing(dialect), completions(dialect, outcomes, worker)))
+    return completed_states(
+        connection.execute(complete_statement(dialect), complete_parameters(dialect, outcomes, worker))
+    )
 
 
-def completions(dialect: str, outcomes: Sequence[Outcome], worker: UUID) -> dict[str, Any]:
+def complete_parameters(dialect: str, outcomes: Sequence[Outcome], worker: UUID) -> dict[str, Any]:
     """The parameters of ``completing``."""
     rows = [{"id": o.id, "attempt": o.attempt, "result": o.result} for o in outcomes]
     return (
-        batch.values(dialect, _COMPLETED, rows)
-        | batch.ids(dialect, [o.id for o in outcomes], name="given")
+        batch.table_parameters(dialect, _COMPLETED, rows)
+        | batch.id_parameters(dialect, [o.id for o in outcomes], name="given")
         | {"worker": worker}
     )
 
 
-def recorded(rows: Iterable[Sequence[Any]]) -> dict[UUID, JobState]:
+def completed_states(rows: Iterable[Sequence[Any]]) -> dict[UUID, JobState]:
     """What ``completing`` returned."""
     return dict.fromkeys((row[0] for row in rows), JobState.COMPLETED)
 
@@ -171,8 +173,8 @@ def _record_unsuccessful(
         }
         for o in outcomes
     ]
-    parameters = batch.values(dialect, _OTHERS, rows) | {"worker": worker}
-    parameters |= batch.ids(dialect, [o.id for o in outcomes], name="given")
+    parameters = batch.table_parameters(dialect, _OTHERS, rows) | {"worker": worker}
+    parameters |= batch.id_parameters(dialect, [o.id for o in outcomes], name="given")
     found = connection.execute(_unsuccessful(dialect), parameters).all()
     accepted: dict[UUID, tuple[JobState, Any]] = {row.id: (JobState(row.state), row.started) for row in found}
     attempts = {(row.id, row.try_count) for row in found}
@@ -242,7 +244,7 @@ def _held(worker: Any, job: Any, attempt: Any, state: Any) -> Any:
 
 def _named(dialect: str) -> ColumnElement[bool]:
     """Beside the join: PostgreSQL would otherwise walk all rows, if it thinks that there are few."""
-    return batch.among(dialect, JOBS.c.id, name="given")
+    return batch.id_in(dialect, JOBS.c.id, name="given")
 
 
 def _worker() -> Any:
@@ -266,9 +268,9 @@ def _mine(dialect: str, given: FromClause, *targets: JobState) -> FromClause:
 
 
 @lru_cache
-def completing(dialect: str) -> Update:
+def complete_statement(dialect: str) -> Update:
     """The statement that records completed attempts; ``completions`` has its parameters."""
-    given = _mine(dialect, batch.relation(dialect, _COMPLETED), JobState.COMPLETED)
+    given = _mine(dialect, batch.as_table(dialect, _COMPLETED), JobState.COMPLETED)
     return (
         update(JOBS)
         .where(JOBS.c.id == given.c.id)
@@ -294,7 +296,7 @@ def _keep_result() -> Update:
 
 @lru_cache
 def _unsuccessful(dialect: str) -> Update:
-    given = _mine(dialect, batch.relation(dialect, _OTHERS), *_UNSUCCESSFUL)
+    given = _mine(dialect, batch.as_table(dialect, _OTHERS), *_UNSUCCESSFUL)
     limit = case((given.c.max_tries > JOBS.c.max_tries, given.c.max_tries), else_=JOBS.c.max_tries)
     wanted = given.c.state
     given_up = or_(wanted == JobState.ERROR.value, wanted == JobState.FAILED.value)

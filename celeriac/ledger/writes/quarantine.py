@@ -45,7 +45,7 @@ class Unreadable:
     reason: str
 
 
-def bury(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
+def write_dead_letters(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
     """Write each delivery as a failed job with its raw bytes; one whose row exists is left alone."""
     dialect = connection.dialect.name
     for delivery in deliveries:
@@ -58,7 +58,9 @@ def bury(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
             "failure_info": f"{AttemptKind.INVALID}: {delivery.reason}",
             "headers": {"id": str(delivery.id), "task": delivery.task},
         }
-        made = connection.execution_options(preserve_rowcount=True).execute(_bury(dialect), values)
+        made = connection.execution_options(preserve_rowcount=True).execute(
+            _write_dead_letter(dialect), values
+        )
         if made.rowcount > 0:
             connection.execute(_note(dialect), {"job_id": delivery.id, "exception": delivery.reason})
 
@@ -74,7 +76,7 @@ def postpone(
         left: in place of ``delay``, where a living worker knows the task and draws from the queue.
     """
     dialect = connection.dialect.name
-    parameters = batch.ids(dialect, ids) | {"delay": delay, "limit": -limit, "left": left}
+    parameters = batch.id_parameters(dialect, ids) | {"delay": delay, "limit": -limit, "left": left}
     for row in connection.execute(_postpone(dialect), parameters).all():
         if row.state == JobState.FAILED:
             connection.execute(
@@ -90,8 +92,8 @@ def collect(
     They are marked as dispatched: to be committed before they are delivered, like any dispatch.
     """
     dialect = connection.dialect.name
-    parameters = batch.values(dialect, _TASKS, [{"task": name} for name in tasks], name="known")
-    parameters |= batch.values(dialect, _QUEUES, [{"of": name} for name in queues], name="drawn")
+    parameters = batch.table_parameters(dialect, _TASKS, [{"task": name} for name in tasks], name="known")
+    parameters |= batch.table_parameters(dialect, _QUEUES, [{"of": name} for name in queues], name="drawn")
     return [Message(*row) for row in connection.execute(_collect(dialect), parameters | {"most": limit})]
 
 
@@ -102,8 +104,8 @@ _QUEUES: dict[str, Any] = {"of": JOBS.c.queue.type}
 @lru_cache
 def _collect(dialect: str) -> Update:
     c = JOBS.c
-    known = batch.relation(dialect, _TASKS, name="known")
-    drawn = batch.relation(dialect, _QUEUES, name="drawn")
+    known = batch.as_table(dialect, _TASKS, name="known")
+    drawn = batch.as_table(dialect, _QUEUES, name="drawn")
     chosen = (
         select(c.id)
         .where(
@@ -126,7 +128,7 @@ def _collect(dialect: str) -> Update:
 
 
 @lru_cache
-def _bury(dialect: str) -> Insert:
+def _write_dead_letter(dialect: str) -> Insert:
     insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
     given = ("id", "job_type", "queue", "payload", "content_type", "failure_info", "headers")
     return (
@@ -157,7 +159,7 @@ def _postpone(dialect: str) -> Update:
     wait = case((known, bindparam("left", type_=Seconds)), else_=bindparam("delay", type_=Seconds))
     unknown = literal(f"{AttemptKind.INVALID}: its task is unknown to the workers that saw it")
     waiting = (
-        batch.among(dialect, c.id),
+        batch.id_in(dialect, c.id),
         may_enter(JobState.FAILED, of=WAITING, by_id=True),
         c.dispatched.is_not(None),
     )
@@ -192,7 +194,7 @@ def _known_to_others(dialect: str) -> Any:
 @lru_cache
 def _note(dialect: str) -> Insert:
     insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    told = bindparam("exception", type_=FAILURES.c.exception.type)
+    reason = bindparam("exception", type_=FAILURES.c.exception.type)
     return (
         insert_into(FAILURES)
         .values(
@@ -200,10 +202,10 @@ def _note(dialect: str) -> Insert:
             attempt=0,
             finished=now(),
             kind=AttemptKind.INVALID,
-            exception=told,
+            exception=reason,
         )
         # Replayed and met again: one note says it.
         .on_conflict_do_update(
-            index_elements=["job_id", "attempt"], set_={"finished": now(), "exception": told}
+            index_elements=["job_id", "attempt"], set_={"finished": now(), "exception": reason}
         )
     )

@@ -30,7 +30,9 @@ def replay(connection: Connection, ids: Sequence[UUID], *, dead_only: bool = Fal
         dead_only: leave those alone that were cancelled.
     """
     dialect = connection.dialect.name
-    return {row.id for row in connection.execute(_replay(dialect, dead_only), batch.ids(dialect, ids))}
+    return {
+        row.id for row in connection.execute(_replay(dialect, dead_only), batch.id_parameters(dialect, ids))
+    }
 
 
 @lru_cache
@@ -41,7 +43,7 @@ def _replay(dialect: str, dead_only: bool) -> Update:
     again = may_enter(JobState.PENDING, of={JobState.FAILED} if dead_only else GIVEN_UP, by_id=True)
     return (
         update(JOBS)
-        .where(c.id.in_(in_order(batch.among(dialect, c.id), again)))
+        .where(c.id.in_(in_order(batch.id_in(dialect, c.id), again)))
         .values(
             state=JobState.PENDING,
             max_tries=case((tries > ENDLESS - c.try_count, ENDLESS), else_=tries + c.try_count),

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from celeriac.ledger.schema.batch import among, ids
+from celeriac.ledger.schema.batch import id_in, id_parameters
 from celeriac.ledger.schema.columns import Instant, now
 from celeriac.ledger.schema.models import JOBS, SCHEDULES
 from celeriac.ledger.schema.state_conditions import is_unfinished
@@ -179,7 +179,7 @@ def busy(connection: Connection, jobs: Sequence[UUID]) -> set[UUID]:
     if not jobs:
         return set()
     dialect = connection.dialect.name
-    return set(connection.execute(_busy(dialect), ids(dialect, jobs)).scalars())
+    return set(connection.execute(_busy(dialect), id_parameters(dialect, jobs)).scalars())
 
 
 def advance(connection: Connection, moves: Sequence[Advance]) -> None:
@@ -219,7 +219,7 @@ def complain(connection: Connection, name: str, reason: str) -> None:
 
 @lru_cache
 def _busy(dialect: str) -> Select[Any]:
-    return select(JOBS.c.id).where(among(dialect, JOBS.c.id), is_unfinished())
+    return select(JOBS.c.id).where(id_in(dialect, JOBS.c.id), is_unfinished())
 
 
 @lru_cache

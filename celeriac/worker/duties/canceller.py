@@ -36,7 +36,7 @@ class Canceller:
         self._worker = worker
         self._pool = pool
         self._in_event_loop = in_event_loop
-        self._reports: set[UUID] = set()
+        self._terminated: set[UUID] = set()
 
     def pass_on(self) -> None:
         """Look for cancel requests of this worker's running jobs, and act on the new ones."""
@@ -44,9 +44,9 @@ class Canceller:
             rows = rescue.held_by(connection, [self._worker])
         wanted = {row.id: row.cancel_requested for row in rows if row.cancel_requested}
         for job, mode in wanted.items():
-            if job not in self._reports:
+            if job not in self._terminated:
                 self._in_event_loop(lambda job=job, mode=mode: self._act(job, mode))  # type: ignore[misc]
-        self._reports.intersection_update(wanted)
+        self._terminated.intersection_update(wanted)
 
     def _act(self, job: UUID, mode: str) -> None:
         request = state.requests.get(str(job))
@@ -55,7 +55,7 @@ class Canceller:
             state.revoked.add(str(job))
         elif mode == Mode.HARD:
             try:
-                self._reports.add(job)  # once; a soft request may be made harder later
+                self._terminated.add(job)  # once; a soft request may be made harder later
                 request.terminate(self._pool(), signal="SIGTERM")
             except NotImplementedError:
                 logger.warning(Event.CANNOT_TERMINATE, {"job": job})

@@ -38,7 +38,7 @@ class Dispatcher:
             sent = None if self._app.broker_state.resting else self._send(due)
             if sent is None:
                 return 1.0
-            self._meter.late(max(-level.due_in for level in levels))
+            self._meter.observe_lag(max(-level.due_in for level in levels))
             if not sent:
                 return _OTHERS  # are sending all that is due
             if time.monotonic() >= end:

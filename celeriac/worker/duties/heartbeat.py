@@ -44,7 +44,7 @@ class Heartbeat:
         self._trouble = trouble
         self._on_beat = on_beat
         self._on_declared_dead = on_declared_dead
-        self._told_trouble: str | None = None
+        self._written_trouble: str | None = None
 
     def sign_on(self) -> None:
         with self._database.transaction() as connection:
@@ -61,16 +61,16 @@ class Heartbeat:
             self._on_declared_dead()
         self._on_beat()
 
-    def tell_trouble(self) -> None:
+    def write_trouble(self) -> None:
         """Write why outcomes cannot be written here, for whoever looks from elsewhere."""
         trouble = self._trouble()
-        if (trouble is None) != (self._told_trouble is None):
+        if (trouble is None) != (self._written_trouble is None):
             with self._database.statement() as connection:
-                worker_rows.tell_trouble(connection, self._worker, trouble)
-            self._told_trouble = trouble
+                worker_rows.write_trouble(connection, self._worker, trouble)
+            self._written_trouble = trouble
 
 
-def be_seen(app: Celeriac, worker: UUID, hostname: str) -> None:
+def announce_presence(app: Celeriac, worker: UUID, hostname: str) -> None:
     """Let doctor see whose workers draw from this broker."""
     try:
         if not app.broker_state.resting:

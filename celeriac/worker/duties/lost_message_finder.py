@@ -48,7 +48,7 @@ class LostMessageFinder:
             for queue in queues:
                 before = None if queue in empty else self._watermarks.reached(queue)
                 if queue in empty or before is not None:
-                    found += lost_messages.mark_unsent(connection, queue, grace=GRACE, before=before)
+                    found += lost_messages.clear_dispatch_marks(connection, queue, grace=GRACE, before=before)
         if found:
             self._meter.stranded.inc(found)
             logger.warning(Event.STRANDED, {"jobs": found})

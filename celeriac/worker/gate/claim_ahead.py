@@ -32,11 +32,11 @@ class ClaimAhead:
     def __init__(self) -> None:
         self._pace = _UNKNOWN  # seconds that a job takes, a moving average
 
-    def took(self, seconds: float) -> None:
+    def record_duration(self, seconds: float) -> None:
         """A job has ended after ``seconds``."""
         self._pace += _WEIGHT * (max(0.0, seconds) - self._pace)
 
-    def beside(self, unfinished: int, *, children: int, queues: bool = True) -> int:
+    def claimable(self, unfinished: int, *, children: int, queues: bool = True) -> int:
         """How many more jobs may be claimed beside those that wait for a child or run in one.
 
         Args:
@@ -52,7 +52,7 @@ class ClaimAhead:
         """
         return children + min(2 * self._ahead(children, queues), _MOST)
 
-    def least(self, *, children: int, queues: bool = True) -> int:
+    def refill_threshold(self, *, children: int, queues: bool = True) -> int:
         """For how many messages there should be room before more are asked for; the children have theirs."""
         return max(1, (self.prefetch(children=children, queues=queues) - children) // 4)
 

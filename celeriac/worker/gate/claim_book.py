@@ -15,13 +15,13 @@ class Holding:
         attempt: 0 while the claim's answer is not known.
         started: whether a pool child has begun with it.
         ended: whether its outcome is told and waits to be committed.
-        limited: whether it waits for its task's rate limit, and so for no child.
+        rate_limited: whether it waits for its task's rate limit, and so for no child.
     """
 
     attempt: int = 0
     started: bool = False
     ended: bool = False
-    limited: bool = False
+    rate_limited: bool = False
 
 
 class ClaimBook:
@@ -59,11 +59,11 @@ class ClaimBook:
             if holding := self._book.get(job):
                 holding.ended = True
 
-    def limit(self, job: UUID, waits: bool) -> None:
+    def set_rate_limited(self, job: UUID, waits: bool) -> None:
         """Note whether a job waits for its task's rate limit."""
         with self._lock:
             if holding := self._book.get(job):
-                holding.limited = waits
+                holding.rate_limited = waits
 
     def leave(self, job: UUID) -> None:
         with self._lock:
@@ -86,9 +86,9 @@ class ClaimBook:
     def unfinished(self) -> int:
         """How many jobs wait for a child or run in one."""
         with self._lock:
-            return sum(1 for h in self._book.values() if h.attempt and not h.ended and not h.limited)
+            return sum(1 for h in self._book.values() if h.attempt and not h.ended and not h.rate_limited)
 
-    def limited(self) -> int:
+    def rate_limited(self) -> int:
         """How many jobs wait for their task's rate limit."""
         with self._lock:
-            return sum(1 for h in self._book.values() if h.limited and not h.ended)
+            return sum(1 for h in self._book.values() if h.rate_limited and not h.ended)

@@ -83,25 +83,25 @@ class LedgerThread:
     def report(self, outcome: Outcome, request: Reporting | None = None) -> None:
         """Take what an attempt came to."""
         self._book.ended(outcome.id)
-        reports = AttemptReport.by(request, outcome)
-        if reports.took is not None:
-            self._claim_ahead.took(reports.took)
-        self._inbox.put(reports)
+        report = AttemptReport.of(request, outcome)
+        if report.run_seconds is not None:
+            self._claim_ahead.record_duration(report.run_seconds)
+        self._inbox.put(report)
 
     def prefetch(self) -> int:
         """How many messages this worker should hold, as long as its jobs take what they took."""
         return self._claim_ahead.prefetch(children=self._concurrency(), queues=self._pool_queues())
 
-    def spare(self) -> int:
+    def delivery_capacity(self) -> int:
         """How many deliveries may be received that did not come from the broker."""
         if not self._claiming:
             return 0
         waiting = self._inbox.qsize() + len(self._work.arrived)
         return max(0, self.prefetch() + self._concurrency() - waiting)
 
-    def least(self) -> int:
+    def refill_threshold(self) -> int:
         """For how many messages there should be room before more are asked for."""
-        return self._claim_ahead.least(children=self._concurrency(), queues=self._pool_queues())
+        return self._claim_ahead.refill_threshold(children=self._concurrency(), queues=self._pool_queues())
 
     def release_unknown(self, jobs: Sequence[UUID]) -> None:
         """Release rows that this worker holds without knowing, unless it knows of them by then."""
@@ -110,17 +110,17 @@ class LedgerThread:
     def started(self, job: UUID) -> None:
         self._book.started(job)
 
-    def limited(self, job: UUID, waits: bool) -> None:
+    def set_rate_limited(self, job: UUID, waits: bool) -> None:
         """Take it that a job waits for its task's rate limit, or does so no longer."""
-        self._book.limit(job, waits)
+        self._book.set_rate_limited(job, waits)
         if waits:
-            self.look_again()  # there is room for another
+            self.wake()  # there is room for another
 
-    def in_buckets(self) -> int:
+    def rate_limited(self) -> int:
         """How many jobs wait for their task's rate limit."""
-        return self._book.limited()
+        return self._book.rate_limited()
 
-    def look_again(self) -> None:
+    def wake(self) -> None:
         """See whether deliveries may be claimed that had to wait for room."""
         self._inbox.put(None)
 
@@ -167,7 +167,7 @@ class LedgerThread:
                     return
                 if self._due():
                     self._turn_began = time.monotonic()
-                    self._work = self._turn.take(self._work, room=self._free())
+                    self._work = self._turn.take(self._work, claim_limit=self._claimable())
                 self._went_well()
                 backoff = _FIRST_BACKOFF
             except UNREACHABLE as exc:
@@ -179,7 +179,7 @@ class LedgerThread:
 
     def _went_well(self) -> None:
         self._turn_began = None
-        refused = next((one.reason for one in self._work.aside if one.reason), None)
+        refused = next((one.reason for one in self._work.deferred if one.reason), None)
         if refused is None:
             self._failing = None
         elif self._failing is None:
@@ -208,9 +208,9 @@ class LedgerThread:
     def _wait(self) -> None:
         """Wait until there is something to do."""
         if self._closing.is_set():  # close() wakes it once, perhaps before its last turn
-            time.sleep(_TICK if self._work.aside else 0)
+            time.sleep(_TICK if self._work.deferred else 0)
             return
-        due = min((one.due for one in self._work.aside), default=None)
+        due = min((one.due for one in self._work.deferred), default=None)
         self._idle = True
         with suppress(queue.Empty):
             self._take(self._inbox.get(timeout=None if due is None else max(0.0, due - time.monotonic())))
@@ -218,19 +218,19 @@ class LedgerThread:
 
     def _due(self) -> bool:
         work = self._work
-        if work.reports or work.unsure or (work.arrived and self._free()):
+        if work.reports or work.uncertain or (work.arrived and self._claimable()):
             return True
-        return bool(work.aside) and min(one.due for one in work.aside) <= time.monotonic()
+        return bool(work.deferred) and min(one.due for one in work.deferred) <= time.monotonic()
 
     def _waits(self) -> bool:
         """Whether a thread that ends waits on for locked rows."""
-        return bool(self._work.aside) and time.monotonic() - self._closed_at < _LOCKED
+        return bool(self._work.deferred) and time.monotonic() - self._closed_at < _LOCKED
 
-    def _free(self) -> int:
+    def _claimable(self) -> int:
         """How many more jobs may be claimed."""
         if not self._claiming:
             return 0
-        return self._claim_ahead.beside(
+        return self._claim_ahead.claimable(
             self._book.unfinished(), children=self._concurrency(), queues=self._pool_queues()
         )
 
@@ -245,7 +245,7 @@ class LedgerThread:
         if isinstance(item, AttemptReport):
             self._work.reports.append(item)
         elif isinstance(item, frozenset):
-            self._work.unsure.update(item)
+            self._work.uncertain.update(item)
         elif item is not None:
             self._work.arrived.append(item)
 

@@ -14,7 +14,7 @@ _REFUSED_REST = 10.0  # the same, of what the database refuses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Aside:
+class DeferredOutcome:
     """An outcome that could not be written yet; the others do not wait for it.
 
     Attributes:
@@ -29,12 +29,12 @@ class Aside:
     reason: str | None = None
 
     @classmethod
-    def locked(cls, report: AttemptReport, *, rested: float) -> Aside:
+    def locked(cls, report: AttemptReport, *, rested: float) -> DeferredOutcome:
         rest = min(max(rested * 2, _FIRST_REST), _LONGEST_REST)
         return cls(report=report, due=time.monotonic() + rest, rest=rest)
 
     @classmethod
-    def refused(cls, report: AttemptReport, reason: str) -> Aside:
+    def refused(cls, report: AttemptReport, reason: str) -> DeferredOutcome:
         return cls(report=report, due=time.monotonic() + _REFUSED_REST, rest=_REFUSED_REST, reason=reason)
 
 
@@ -43,11 +43,11 @@ class TurnInput:
     """What one turn has to do.
 
     Attributes:
-        unsure: rows that this worker may hold without knowing; released, unless it knows of them.
-        aside: outcomes for a later turn.
+        uncertain: rows that this worker may hold without knowing; released, unless it knows of them.
+        deferred: outcomes for a later turn.
     """
 
     reports: list[AttemptReport] = field(default_factory=list)
     arrived: list[Any] = field(default_factory=list)
-    unsure: set[UUID] = field(default_factory=set)
-    aside: list[Aside] = field(default_factory=list)
+    uncertain: set[UUID] = field(default_factory=set)
+    deferred: list[DeferredOutcome] = field(default_factory=list)

@@ -18,11 +18,11 @@ def adapt(consumer: Any) -> None:
         return
     ledger, fixed = consumer.ledger, consumer.app.settings.prefetch
     if fixed is None:
-        drawing.channel.qos.least = ledger.least()
+        drawing.channel.qos.least = ledger.refill_threshold()
     wanted = ledger.prefetch() if fixed is None else fixed * consumer.concurrency()
-    change = wanted + ledger.in_buckets() - qos.value
+    change = wanted + ledger.rate_limited() - qos.value
     if change > 0:
         qos.increment_eventually(change)
-        ledger.look_again()  # the pool may have grown
+        ledger.wake()  # the pool may have grown
     elif change < 0:
         qos.decrement_eventually(-change)

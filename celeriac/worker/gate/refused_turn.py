@@ -17,7 +17,7 @@ from celeriac.ledger.connection.error_kinds import kind, said
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.worker.attempt_report import AttemptReport
-from celeriac.worker.gate.turn_input import Aside, TurnInput
+from celeriac.worker.gate.turn_input import DeferredOutcome, TurnInput
 
 logger = logging.getLogger(__name__)
 
@@ -33,59 +33,59 @@ class Refused(Exception):
 def one_by_one(
     work: TurnInput,
     *,
-    room: int,
+    claim_limit: int,
     take: Callable[[TurnInput, int], TurnInput],
-    bury: Callable[[Any, str], None],
+    quarantine: Callable[[Any, str], None],
 ) -> TurnInput:
     """Take ``work`` part by part; return what is left of it. What is done has left ``work`` at once.
 
     Args:
         room: how many jobs may be claimed.
         take: does some work in one transaction, with so much room; raises Refused.
-        bury: makes a dead letter of a delivery, for a reason.
+        quarantine: makes a dead letter of a delivery, for a reason.
 
     Raises:
         Exception: of the database's server; or what it said of a delivery that cannot even be buried.
     """
-    if work.unsure:
-        take(TurnInput(unsure=work.unsure), 0)
-        work.unsure = set()
+    if work.uncertain:
+        take(TurnInput(uncertain=work.uncertain), 0)
+        work.uncertain = set()
     while work.reports:
-        work.aside += _write(work.reports[0], take)
+        work.deferred += _write(work.reports[0], take)
         del work.reports[0]
-    for _ in range(min(room, len(work.arrived))):
+    for _ in range(min(claim_limit, len(work.arrived))):
         message = work.arrived.pop(0)
         try:
-            work.unsure |= _receive(message, take, bury)
+            work.uncertain |= _receive(message, take, quarantine)
         except BaseException:
             work.arrived.append(message)  # behind the others, which must not wait for it
             raise
-    return TurnInput(arrived=work.arrived, unsure=work.unsure, aside=work.aside)
+    return TurnInput(arrived=work.arrived, uncertain=work.uncertain, deferred=work.deferred)
 
 
-def _write(reports: AttemptReport, take: Callable[[TurnInput, int], TurnInput]) -> list[Aside]:
+def _write(report: AttemptReport, take: Callable[[TurnInput, int], TurnInput]) -> list[DeferredOutcome]:
     try:
-        return take(TurnInput(reports=[reports]), 0).aside
+        return take(TurnInput(reports=[report]), 0).deferred
     except Refused as exc:
         reason = f"{kind(exc.why)}: {said(exc.why)}"
-        letter = replace(reports, outcome=dead_letter(reports.outcome, exc.why), wants_result=False)
-    fields = {"job": reports.outcome.id, "attempt": reports.outcome.attempt, "error": reason}
+        letter = replace(report, outcome=dead_letter(report.outcome, exc.why), wants_result=False)
+    fields = {"job": report.outcome.id, "attempt": report.outcome.attempt, "error": reason}
     logger.error(Event.OUTCOME_REFUSED, fields)
     try:
-        return take(TurnInput(reports=[letter]), 0).aside
+        return take(TurnInput(reports=[letter]), 0).deferred
     except Refused:
-        return [Aside.refused(reports, reason)]
+        return [DeferredOutcome.refused(report, reason)]
 
 
 def _receive(
-    message: Any, take: Callable[[TurnInput, int], TurnInput], bury: Callable[[Any, str], None]
+    message: Any, take: Callable[[TurnInput, int], TurnInput], quarantine: Callable[[Any, str], None]
 ) -> set[UUID]:
     part = TurnInput(arrived=[message])
     try:
         take(part, 1)
     except Refused as exc:
-        bury(message, f"the database refused it: {kind(exc.why)}: {said(exc.why)}")
-    return part.unsure
+        quarantine(message, f"the database refused it: {kind(exc.why)}: {said(exc.why)}")
+    return part.uncertain
 
 
 def dead_letter(outcome: Outcome, error: BaseException) -> Outcome:

@@ -31,7 +31,7 @@ _PLANS = {
     "enable_mergejoin": "off",
 }
 
-_ASKED = """
+_SERVER_FACTS = """
     SELECT extract(epoch FROM clock_timestamp())::float8, pg_backend_pid(), pg_is_in_recovery(),
         current_setting('server_encoding'), current_setting('default_transaction_read_only'),
         current_setting('default_transaction_isolation')
@@ -39,7 +39,7 @@ _ASKED = """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ServerFacts:
     """What a server says of itself when a connection is made.
 
     Attributes:
@@ -53,7 +53,7 @@ class Found:
     pooled: bool
 
 
-def unfit(found: Found) -> str | None:
+def why_unfit(found: ServerFacts) -> str | None:
     """Why the server cannot keep the ledger, with the remedy; None: it can."""
     if found.encoding != _ENCODING:
         return (
@@ -74,25 +74,25 @@ def unfit(found: Found) -> str | None:
     return None
 
 
-def prepare(driver: Any, info: Any, *, longest: float | None, by_key: bool) -> Any:
+def prepare(driver: Any, info: Any, *, longest: float | None, generic_plans: bool) -> Any:
     """Read the clock, look at the server, set the session; return ``driver``, which is closed if it fails.
 
     Args:
         driver: a new connection of psycopg.
         info: takes what is known of it.
         longest: seconds that a statement may take.
-        by_key: whether statements are planned once, through the key.
+        generic_plans: whether statements are planned once, through the key.
 
     Raises:
         LedgerUnfit: with the reason and the remedy.
     """
     try:
         with driver.cursor() as cursor:
-            _look(driver, cursor, info)
+            _check_server(driver, cursor, info)
             if not info["pooled"]:
-                _set(cursor, _settings(longest, by_key))
+                _set_all(cursor, _settings(longest, generic_plans))
             elif not driver.info.parameter_status("DateStyle").startswith("ISO"):
-                _set(cursor, {"datestyle": "ISO"})  # which PgBouncer keeps for each of its clients
+                _set_all(cursor, {"datestyle": "ISO"})  # which PgBouncer keeps for each of its clients
         driver.commit()
     except BaseException:
         driver.close()
@@ -100,36 +100,36 @@ def prepare(driver: Any, info: Any, *, longest: float | None, by_key: bool) -> A
     return driver
 
 
-def _look(driver: Any, cursor: Any, info: Any) -> None:
+def _check_server(driver: Any, cursor: Any, info: Any) -> None:
     before = time.monotonic()
-    cursor.execute(_ASKED)
+    cursor.execute(_SERVER_FACTS)
     clock, pid, standby, encoding, read_only, isolation = cursor.fetchall()[0]
     info["clock"] = clock - (before + time.monotonic()) / 2
     info["pooled"] = pooled = pid != driver.info.backend_pid
-    found = Found(
+    found = ServerFacts(
         standby=standby, encoding=encoding, read_only=read_only == "on", isolation=isolation, pooled=pooled
     )
-    if (reason := unfit(found)) is not None:
+    if (reason := why_unfit(found)) is not None:
         raise LedgerUnfit(reason)
 
 
-def _set(cursor: Any, settings: Mapping[str, str]) -> None:
+def _set_all(cursor: Any, settings: Mapping[str, str]) -> None:
     """All of them with one round trip."""
     calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
     cursor.execute(f"SELECT {calls}", [text for pair in settings.items() for text in pair], prepare=False)
 
 
-def _settings(longest: float | None, by_key: bool) -> dict[str, str]:
+def _settings(longest: float | None, generic_plans: bool) -> dict[str, str]:
     return {
         "datestyle": "ISO",
         "default_transaction_isolation": _ISOLATION,
         "idle_in_transaction_session_timeout": _milliseconds(_IDLE_LIMIT),
-        **bounds(longest),
-        **(_PLANS if by_key else {}),
+        **time_limits(longest),
+        **(_PLANS if generic_plans else {}),
     }
 
 
-def bounds(longest: float | None) -> dict[str, str]:
+def time_limits(longest: float | None) -> dict[str, str]:
     """How long a statement may take and wait for a lock, as PostgreSQL wants it; whatever its role says."""
     return {
         "statement_timeout": _milliseconds(longest or 0),
@@ -137,13 +137,13 @@ def bounds(longest: float | None) -> dict[str, str]:
     }
 
 
-def begin(longest: float | None) -> str:
+def begin_statement(longest: float | None) -> str:
     """A BEGIN that says what is relied on, for a session that is not ours."""
-    local = "".join(f"; SET LOCAL {name} = {value}" for name, value in bounds(longest).items())
+    local = "".join(f"; SET LOCAL {name} = {value}" for name, value in time_limits(longest).items())
     return f"BEGIN ISOLATION LEVEL {_ISOLATION.upper()}{local}"
 
 
-def at_most(seconds: float) -> str:
+def statement_limit(seconds: float) -> str:
     """The statement that gives the next ones of a transaction so long."""
     return f"SET LOCAL statement_timeout = {_milliseconds(seconds)}"
 
@@ -152,7 +152,7 @@ def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
 
 
-def within(patience: float, connect: Callable[[], Any], failure: Callable[[str], Exception]) -> Any:
+def connect_within(patience: float, connect: Callable[[], Any], failure: Callable[[str], Exception]) -> Any:
     """What ``connect`` returns. libpq takes at least two seconds to give up on a server that stays silent."""
     outcome: list[Any] = []
     gave_up = threading.Event()

@@ -20,12 +20,12 @@ _SOON = 0.05  # seconds until the next look after some were found
 _MOST = 500  # of one look
 
 
-class Collector:
+class UnknownTaskCollector:
     """
     Args:
         tasks: the names of the tasks that this worker knows.
         queues: those that it draws from.
-        room: how many deliveries it may take now.
+        capacity: how many deliveries it may take now.
         receive: takes a delivery, as one that came from the broker.
     """
 
@@ -35,23 +35,23 @@ class Collector:
         *,
         tasks: Callable[[], Iterable[str]],
         queues: Callable[[], Iterable[str]],
-        room: Callable[[], int],
+        capacity: Callable[[], int],
         receive: Callable[[Any], None],
     ) -> None:
         self._database = database
         self._tasks = tasks
         self._queues = queues
-        self._claim_ahead = room
+        self._capacity = capacity
         self._receive = receive
 
     def run(self) -> float | None:
         """Take what there is room for; return the seconds until the next look, None for the usual."""
-        room = min(self._claim_ahead(), _MOST)
-        if room <= 0:
+        limit = min(self._capacity(), _MOST)
+        if limit <= 0:
             return None
         with self._database.transaction() as connection:
             found = quarantine.collect(
-                connection, tasks=list(self._tasks()), queues=list(self._queues()), limit=room
+                connection, tasks=list(self._tasks()), queues=list(self._queues()), limit=limit
             )
         for job in found:
             self._receive(Message(json.loads(wire.write(job)), channel=_Nowhere()))

@@ -11,7 +11,7 @@ from uuid import UUID
 from celeriac.ledger.upkeep.rescue import Sighting
 
 
-class Judge:
+class DeadWorkerDetector:
     """Only a worker whose own heartbeats were written without a gap may declare others dead.
 
     An outage of the database must not look like the death of all. Every moment is an argument, in
@@ -40,12 +40,12 @@ class Judge:
             before = self._watched.get(seen.worker)
             watched[seen.worker] = before if before and before[0] == seen else (seen, now)
         self._watched = watched
-        if not self.may_judge(now):
+        if not self.may_declare(now):
             return []
         steady = self._steady_since or 0.0
         return [seen for seen, since in watched.values() if now - max(since, steady) >= self._silence]
 
-    def may_judge(self, now: float) -> bool:
+    def may_declare(self, now: float) -> bool:
         """Whether this worker's own heartbeats were written without a gap, up to ``now``, for long enough."""
         if self._steady_since is None or now - self._last_beat > self._silence / 2:
             return False

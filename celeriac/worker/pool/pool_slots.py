@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from celery.worker.request import Request
 
 
-class Places:
+class PoolSlots:
     """Where a pool has places, which is in prefork, a job waits for one; elsewhere the pool itself queues.
 
     Args:
