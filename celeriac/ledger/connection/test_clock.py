@@ -15,10 +15,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def travel(connection: Connection, span: timedelta) -> int:
     """Bring what waits nearer by ``span``; return how many jobs wait."""
-    c = JOBS.c
     earlier = {
         column: type_coerce(column, BigInteger) - span // _MICROSECOND
-        for column in (c.queued, c.next_attempt_after, c.expires)
+        for column in (JOBS.c.queued, JOBS.c.next_attempt_after, JOBS.c.expires)
     }
-    waiting = is_waiting() & (c.next_attempt_after != PARKED)
+    waiting = is_waiting() & (JOBS.c.next_attempt_after != PARKED)
     return connection.execute(update(JOBS).where(waiting).values(earlier)).rowcount

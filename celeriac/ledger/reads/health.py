@@ -12,7 +12,6 @@ from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.ledger.schema.state_conditions import is_in, is_waiting
 
-_c, _w = JOBS.c, WORKERS.c
 _waits = is_waiting()
 
 #: Rows are counted up to here.
@@ -59,15 +58,15 @@ _POSTGRES = """
 
 def unsent(connection: Connection, *, since: timedelta) -> int:
     """Jobs that have been due for so long, and whose message nobody has sent."""
-    late = _c.next_attempt_after <= _ago(since)
-    return _count(connection, select(_c.id).where(_waits, _c.dispatched.is_(None), late))
+    late = JOBS.c.next_attempt_after <= _ago(since)
+    return _count(connection, select(JOBS.c.id).where(_waits, JOBS.c.dispatched.is_(None), late))
 
 
 def unclaimed(connection: Connection, *, since: timedelta) -> dict[str, int]:
     """Jobs that are due, whose message was sent so long ago and that nobody has claimed; by queue."""
     moment = select(now()).scalar_subquery()
-    sent = and_(_waits, _c.dispatched <= _ago(since), _c.next_attempt_after <= moment)
-    chosen = select(_c.queue).where(sent).limit(MOST).subquery()
+    sent = and_(_waits, JOBS.c.dispatched <= _ago(since), JOBS.c.next_attempt_after <= moment)
+    chosen = select(JOBS.c.queue).where(sent).limit(MOST).subquery()
     counted = select(chosen.c.queue, func.count()).group_by(chosen.c.queue)
     return {row.queue: row[1] for row in connection.execute(counted)}
 
@@ -75,27 +74,27 @@ def unclaimed(connection: Connection, *, since: timedelta) -> dict[str, int]:
 def oldest_due(connection: Connection) -> datetime | None:
     """Since when the job that is due for the longest is due."""
     moment = select(now()).scalar_subquery()
-    query = select(func.min(_c.next_attempt_after)).where(_waits, _c.next_attempt_after <= moment)
+    query = select(func.min(JOBS.c.next_attempt_after)).where(_waits, JOBS.c.next_attempt_after <= moment)
     found: datetime | None = connection.execute(query).scalar_one()
     return found
 
 
 def orphans(connection: Connection, *, silence: timedelta) -> int:
     """Running jobs whose worker has been silent for so long, has signed off, or is not known."""
-    living = select(_w.id).where(_w.stopped.is_(None), _w.heartbeat >= _ago(silence))
-    held = and_(is_in(JobState.RUNNING), _c.worker_id.not_in(living))
-    return _count(connection, select(_c.id).where(held))
+    living = select(WORKERS.c.id).where(WORKERS.c.stopped.is_(None), WORKERS.c.heartbeat >= _ago(silence))
+    held = and_(is_in(JobState.RUNNING), JOBS.c.worker_id.not_in(living))
+    return _count(connection, select(JOBS.c.id).where(held))
 
 
 def running(connection: Connection) -> int:
     """Jobs that are claimed."""
-    return _count(connection, select(_c.id).where(_c.worker_id.is_not(None)))
+    return _count(connection, select(JOBS.c.id).where(JOBS.c.worker_id.is_not(None)))
 
 
 def failed(connection: Connection, *, within: timedelta) -> int:
     """Dead letters of that span."""
-    lately = and_(is_in(JobState.FAILED), _c.finished >= _ago(within))
-    return _count(connection, select(_c.id).where(lately))
+    lately = and_(is_in(JobState.FAILED), JOBS.c.finished >= _ago(within))
+    return _count(connection, select(JOBS.c.id).where(lately))
 
 
 def _ago(span: timedelta) -> object:

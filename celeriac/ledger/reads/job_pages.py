@@ -16,8 +16,6 @@ from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_waiting
 
-_c = JOBS.c
-
 #: Characters of a failure that a list shows.
 _ERROR = 300
 
@@ -39,32 +37,32 @@ class _Order:
 
 
 _ORDERS = {
-    Sort.NEWEST: _Order(_c.queued, True, None),
-    Sort.OLDEST: _Order(_c.queued, False, None),
-    Sort.DUE: _Order(_c.next_attempt_after, False, is_waiting()),
-    Sort.LONGEST: _Order(_c.started, False, _c.worker_id.is_not(None)),
+    Sort.NEWEST: _Order(JOBS.c.queued, True, None),
+    Sort.OLDEST: _Order(JOBS.c.queued, False, None),
+    Sort.DUE: _Order(JOBS.c.next_attempt_after, False, is_waiting()),
+    Sort.LONGEST: _Order(JOBS.c.started, False, JOBS.c.worker_id.is_not(None)),
 }
 
 #: What a list shows. The payload, the headers and the result may be large: they stay where they are.
 _SHOWN: tuple[Any, ...] = (
-    _c.id,
-    _c.job_type,
-    _c.state,
-    _c.queue,
-    _c.priority,
-    _c.user_id,
-    _c.schedule,
-    _c.queued,
-    _c.next_attempt_after,
-    _c.dispatched,
-    _c.started,
-    _c.finished,
-    _c.try_count,
-    _c.max_tries,
-    _c.cancel_requested,
-    _c.worker_id,
-    _c.last_worker_id,
-    func.substr(_c.failure_info, 1, _ERROR).label("error"),
+    JOBS.c.id,
+    JOBS.c.job_type,
+    JOBS.c.state,
+    JOBS.c.queue,
+    JOBS.c.priority,
+    JOBS.c.user_id,
+    JOBS.c.schedule,
+    JOBS.c.queued,
+    JOBS.c.next_attempt_after,
+    JOBS.c.dispatched,
+    JOBS.c.started,
+    JOBS.c.finished,
+    JOBS.c.try_count,
+    JOBS.c.max_tries,
+    JOBS.c.cancel_requested,
+    JOBS.c.worker_id,
+    JOBS.c.last_worker_id,
+    func.substr(JOBS.c.failure_info, 1, _ERROR).label("error"),
     now().label("clock"),
 )
 
@@ -102,10 +100,10 @@ def statement(
     if order.only is not None:
         chosen = chosen.where(order.only)
     if after is not None:
-        here = tuple_(order.moment, _c.id)
-        key = tuple_(literal(after[0], order.moment.type), literal(after[1], _c.id.type))
+        here = tuple_(order.moment, JOBS.c.id)
+        key = tuple_(literal(after[0], order.moment.type), literal(after[1], JOBS.c.id.type))
         chosen = chosen.where(here < key if order.newest_first else here > key)
-    keys: Sequence[Any] = (order.moment, _c.id)
+    keys: Sequence[Any] = (order.moment, JOBS.c.id)
     return chosen.order_by(*(key.desc() if order.newest_first else key for key in keys)).limit(limit)
 
 

@@ -47,23 +47,25 @@ class Filter:
 
     def conditions(self) -> list[Any]:
         """What a row has to fulfil; spans are ``settled`` before."""
-        c = JOBS.c
         equal = {
-            c.state: self.state,
-            c.job_type: self.task,
-            c.queue: self.queue,
-            c.user_id: self.user_id,
-            c.schedule: self.schedule,
+            JOBS.c.state: self.state,
+            JOBS.c.job_type: self.task,
+            JOBS.c.queue: self.queue,
+            JOBS.c.user_id: self.user_id,
+            JOBS.c.schedule: self.schedule,
         }
         found: list[Any] = [column == value for column, value in equal.items() if value is not None]
         if self.error is not None:
-            found += [c.failure_info.is_not(None), c.failure_info.icontains(self.error, autoescape=True)]
+            found += [
+                JOBS.c.failure_info.is_not(None),
+                JOBS.c.failure_info.icontains(self.error, autoescape=True),
+            ]
         if self.since is not None:
-            found.append(c.queued >= self.since)
+            found.append(JOBS.c.queued >= self.since)
         if self.until is not None:
-            found.append(c.queued < self.until)
+            found.append(JOBS.c.queued < self.until)
         if self.ids is not None:
-            found.append(c.id.between(*self.ids))
+            found.append(JOBS.c.id.between(*self.ids))
         return found
 
 
@@ -211,9 +213,9 @@ def day_summary(
 
 def lines(connection: Connection, wanted: Filter) -> list[Line]:
     """The jobs that fit, in numbers: by task and state, then by task alone, then all of them."""
-    c, conditions = JOBS.c, with_instants(connection, wanted).conditions()
-    finest = connection.execute(_lines(conditions, (c.job_type, c.state)))
-    tasks = connection.execute(_lines(conditions, (c.job_type,)))
+    conditions = with_instants(connection, wanted).conditions()
+    finest = connection.execute(_lines(conditions, (JOBS.c.job_type, JOBS.c.state)))
+    tasks = connection.execute(_lines(conditions, (JOBS.c.job_type,)))
     whole = connection.execute(_lines(conditions, ()))
     return [
         *(_line(row, task=row.job_type, state=JobState(row.state)) for row in finest),
@@ -252,12 +254,13 @@ class _Span(TypeDecorator[timedelta]):
 
 def _lines(wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
     """One row for each combination of ``keys``, with counts and percentiles by nearest rank."""
-    c = JOBS.c
     spans = {
-        "wait": type_coerce(c.started - c.queued, _Span()),
-        "run": type_coerce(case((c.finished >= c.started, c.finished - c.started)), _Span()),
+        "wait": type_coerce(JOBS.c.started - JOBS.c.queued, _Span()),
+        "run": type_coerce(
+            case((JOBS.c.finished >= JOBS.c.started, JOBS.c.finished - JOBS.c.started)), _Span()
+        ),
     }
-    ranked = select(*keys, (c.try_count > 1).label("again")).where(*wanted)
+    ranked = select(*keys, (JOBS.c.try_count > 1).label("again")).where(*wanted)
     for name, span in spans.items():
         position = func.row_number().over(partition_by=keys or None, order_by=span.nulls_last())
         known = func.count(span).over(partition_by=keys or None)
@@ -285,18 +288,17 @@ def _percentile(columns: Any, name: str, percent: int) -> Any:
 
 
 def _failure_lines(wanted: Sequence[Any]) -> Select[Any]:
-    f = FAILURES.c
-    way = (JOBS.c.job_type, f.kind, f.exception_type, f.frame)
+    way = (JOBS.c.job_type, FAILURES.c.kind, FAILURES.c.exception_type, FAILURES.c.frame)
     return (
         select(
             JOBS.c.job_type.label("task"),
             *way[1:],
             func.count().label("attempts"),
-            func.count(f.job_id.distinct()).label("jobs"),
-            func.max(f.finished).label("last"),
-            func.max(func.substr(f.exception, 1, 300)).label("example"),
+            func.count(FAILURES.c.job_id.distinct()).label("jobs"),
+            func.max(FAILURES.c.finished).label("last"),
+            func.max(func.substr(FAILURES.c.exception, 1, 300)).label("example"),
         )
-        .join_from(FAILURES, JOBS, f.job_id == JOBS.c.id)
+        .join_from(FAILURES, JOBS, FAILURES.c.job_id == JOBS.c.id)
         .where(*wanted)
         .group_by(*way)
         .order_by(func.count().desc(), *way)
@@ -312,7 +314,12 @@ def _attempts(dialect: str) -> Select[Any]:
 
 @lru_cache
 def _endings(dialect: str) -> Select[Any]:
-    c = JOBS.c
-    return select(c.id, c.state, c.job_type, c.result, c.failure_info, c.finished, c.worker_id).where(
-        batch.id_in(dialect, c.id)
-    )
+    return select(
+        JOBS.c.id,
+        JOBS.c.state,
+        JOBS.c.job_type,
+        JOBS.c.result,
+        JOBS.c.failure_info,
+        JOBS.c.finished,
+        JOBS.c.worker_id,
+    ).where(batch.id_in(dialect, JOBS.c.id))

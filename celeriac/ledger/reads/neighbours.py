@@ -13,8 +13,6 @@ from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import after
 from celeriac.ledger.schema.models import JOBS, WORKERS
 
-_c = JOBS.c
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
@@ -40,9 +38,9 @@ def adopted(connection: Connection, queue: str, *, within: timedelta, limit: int
     """The newest jobs of ``queue``, at most ``limit`` of them."""
     since = select(after(-within.total_seconds())).scalar_subquery()
     query = (
-        select(_c.job_type, _c.headers, _c.queued)
-        .where(_c.queue == queue, _c.queued >= since)
-        .order_by(_c.queued.desc())
+        select(JOBS.c.job_type, JOBS.c.headers, JOBS.c.queued)
+        .where(JOBS.c.queue == queue, JOBS.c.queued >= since)
+        .order_by(JOBS.c.queued.desc())
         .limit(limit)
     )
     rows = connection.execute(query).all()

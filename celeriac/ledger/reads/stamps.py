@@ -39,15 +39,14 @@ def _has_one(names: Any, stamps: Any, wanted: Mapping[str, Sequence[Any]]) -> bo
 
 @lru_cache
 def _stamped() -> Select[Any]:
-    c = JOBS.c
-    names = c.headers["stamped_headers"]
+    names = JOBS.c.headers["stamped_headers"]
     return (
-        select(c.id, names.label("names"), c.headers["stamps"].label("stamps"))
+        select(JOBS.c.id, names.label("names"), JOBS.c.headers["stamps"].label("stamps"))
         .where(
-            c.id > bindparam("beyond", type_=c.id.type),
+            JOBS.c.id > bindparam("beyond", type_=JOBS.c.id.type),
             is_unfinished(),
             names.as_string().is_not(None),
         )
-        .order_by(c.id)
+        .order_by(JOBS.c.id)
         .limit(bindparam("most"))
     )

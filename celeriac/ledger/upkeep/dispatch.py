@@ -84,30 +84,31 @@ def _levels() -> Select[Any]:
 
 @lru_cache
 def _take_due() -> Update:
-    c = JOBS.c
     chosen = (
-        select(c.id)
-        .where(_UNSENT, c.priority == bindparam("level"), c.next_attempt_after <= evaluated_once(now()))
-        .order_by(c.next_attempt_after)
+        select(JOBS.c.id)
+        .where(
+            _UNSENT, JOBS.c.priority == bindparam("level"), JOBS.c.next_attempt_after <= evaluated_once(now())
+        )
+        .order_by(JOBS.c.next_attempt_after)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
     return (
         update(JOBS)
-        .where(c.id.in_(chosen))
-        .values(dispatched=now(), dispatch_count=c.dispatch_count + 1)
+        .where(JOBS.c.id.in_(chosen))
+        .values(dispatched=now(), dispatch_count=JOBS.c.dispatch_count + 1)
         .returning(
-            c.id,
-            c.job_type,
-            c.queue,
-            c.priority,
-            c.payload,
-            c.content_type,
-            c.content_encoding,
-            c.headers,
-            c.dispatch_count,
-            c.message_tag,
-            c.next_attempt_after,
+            JOBS.c.id,
+            JOBS.c.job_type,
+            JOBS.c.queue,
+            JOBS.c.priority,
+            JOBS.c.payload,
+            JOBS.c.content_type,
+            JOBS.c.content_encoding,
+            JOBS.c.headers,
+            JOBS.c.dispatch_count,
+            JOBS.c.message_tag,
+            JOBS.c.next_attempt_after,
         )
     )
 

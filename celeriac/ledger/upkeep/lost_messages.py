@@ -41,22 +41,21 @@ def clear_dispatch_marks(connection: Connection, queue: str, *, grace: float, be
 
 @lru_cache
 def _clear_marks(bounded: bool) -> Update:
-    c = JOBS.c
-    resent = c.dispatch_count - c.try_count - _ORDINARY
+    resent = JOBS.c.dispatch_count - JOBS.c.try_count - _ORDINARY
     doublings = case((resent < 0, 0), (resent > _DOUBLINGS, _DOUBLINGS), else_=resent)
     factor = literal(1).op("<<")(doublings)
-    late = c.dispatched <= after(bindparam("grace", type_=Seconds) * factor)
+    late = JOBS.c.dispatched <= after(bindparam("grace", type_=Seconds) * factor)
     chosen = (
-        select(c.id)
+        select(JOBS.c.id)
         .where(
-            c.queue == bindparam("of_queue"),
+            JOBS.c.queue == bindparam("of_queue"),
             is_waiting(),
-            c.dispatched.is_not(None),
-            c.next_attempt_after <= now(),
+            JOBS.c.dispatched.is_not(None),
+            JOBS.c.next_attempt_after <= now(),
             late,
-            *([c.dispatched < bindparam("before", type_=Instant)] if bounded else []),
+            *([JOBS.c.dispatched < bindparam("before", type_=Instant)] if bounded else []),
         )
-        .order_by(c.dispatched)
+        .order_by(JOBS.c.dispatched)
         .limit(_MOST)
         .with_for_update(skip_locked=True)
     )

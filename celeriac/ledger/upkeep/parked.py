@@ -215,43 +215,40 @@ def _is_parked(state: Any = None, *, c: Any = JOBS.c) -> Any:
 
 
 def _of_group() -> Any:
-    c = JOBS.c
-    mine = c.group_id == bindparam("of", type_=c.group_id.type)
-    return and_(mine, c.id != bindparam("but", type_=c.id.type))
+    mine = JOBS.c.group_id == bindparam("of", type_=JOBS.c.group_id.type)
+    return and_(mine, JOBS.c.id != bindparam("but", type_=JOBS.c.id.type))
 
 
 @lru_cache
 def _parked() -> Select[Any]:
-    c = JOBS.c
-    old = case((c.queued < after(bindparam("old", type_=Seconds)), 1), else_=0)
+    old = case((JOBS.c.queued < after(bindparam("old", type_=Seconds)), 1), else_=0)
     # Spelled as the index of what is due spells it, which both databases then walk along.
-    waits = is_waiting_as_indexed(c)
-    beyond = c.id > bindparam("beyond", type_=c.id.type)
-    chosen = select(c.id, c.root_id, c.headers, old).where(waits, _is_parked(), beyond)
-    return chosen.order_by(c.id).limit(bindparam("most"))
+    waits = is_waiting_as_indexed(JOBS.c)
+    beyond = JOBS.c.id > bindparam("beyond", type_=JOBS.c.id.type)
+    chosen = select(JOBS.c.id, JOBS.c.root_id, JOBS.c.headers, old).where(waits, _is_parked(), beyond)
+    return chosen.order_by(JOBS.c.id).limit(bindparam("most"))
 
 
 @lru_cache
 def _body() -> Select[Any]:
-    c = JOBS.c
-    mine = c.id == bindparam("job", type_=c.id.type)
-    return select(c.id, c.payload, c.content_type, c.headers).where(mine, _is_parked())
+    mine = JOBS.c.id == bindparam("job", type_=JOBS.c.id.type)
+    return select(JOBS.c.id, JOBS.c.payload, JOBS.c.content_type, JOBS.c.headers).where(mine, _is_parked())
 
 
 @lru_cache
 def _open_members(dialect: str) -> Select[Any]:
-    row, c = batch.as_table(dialect, _AWAITED), JOBS.c
-    mine = and_(c.group_id == row.c.awaited, c.finished.is_(None), c.id != row.c.id)
-    return select(row.c.id).where(_any(mine, row, c.finished))
+    row = batch.as_table(dialect, _AWAITED)
+    mine = and_(JOBS.c.group_id == row.c.awaited, JOBS.c.finished.is_(None), JOBS.c.id != row.c.id)
+    return select(row.c.id).where(_any(mine, row, JOBS.c.finished))
 
 
 @lru_cache
 def _open_jobs(dialect: str) -> Select[Any]:
-    row, c = batch.as_table(dialect, _AWAITED), JOBS.c
-    unfinished = and_(c.finished.is_(None), c.id != row.c.id)
-    later = and_(c.root_id == row.c.awaited, c.root_id != c.id, unfinished)
-    root = and_(c.id == row.c.awaited, unfinished)
-    return select(row.c.id).where(or_(_any(later, row, c.finished), _any(root, row)))
+    row = batch.as_table(dialect, _AWAITED)
+    unfinished = and_(JOBS.c.finished.is_(None), JOBS.c.id != row.c.id)
+    later = and_(JOBS.c.root_id == row.c.awaited, JOBS.c.root_id != JOBS.c.id, unfinished)
+    root = and_(JOBS.c.id == row.c.awaited, unfinished)
+    return select(row.c.id).where(or_(_any(later, row, JOBS.c.finished), _any(root, row)))
 
 
 def _any(condition: Any, row: Any, *along: Any) -> Any:
@@ -267,28 +264,30 @@ def _any(condition: Any, row: Any, *along: Any) -> Any:
 
 @lru_cache
 def _count() -> Select[Any]:
-    c = JOBS.c
     completed = is_in(JobState.COMPLETED)
-    known = and_(completed, c.result.is_not(None), c.result != LOST)
+    known = and_(completed, JOBS.c.result.is_not(None), JOBS.c.result != LOST)
     return select(
         func.count(),
         func.count().filter(completed),
         func.count().filter(known),
-        func.coalesce(func.sum(func.length(c.result)), 0),
+        func.coalesce(func.sum(func.length(JOBS.c.result)), 0),
     ).where(_of_group())
 
 
 @lru_cache
 def _not_completed() -> Select[Any]:
-    c = JOBS.c
-    return select(c.id, c.state).where(_of_group(), not_(is_in(JobState.COMPLETED))).order_by(c.id).limit(1)
+    return (
+        select(JOBS.c.id, JOBS.c.state)
+        .where(_of_group(), not_(is_in(JobState.COMPLETED)))
+        .order_by(JOBS.c.id)
+        .limit(1)
+    )
 
 
 @lru_cache
 def _without_result() -> Select[Any]:
-    c = JOBS.c
-    lost = or_(c.result.is_(None), c.result == LOST)
-    return select(c.id).where(_of_group(), lost).order_by(c.id).limit(1)
+    lost = or_(JOBS.c.result.is_(None), JOBS.c.result == LOST)
+    return select(JOBS.c.id).where(_of_group(), lost).order_by(JOBS.c.id).limit(1)
 
 
 @lru_cache
@@ -308,26 +307,24 @@ def _results(dialect: str) -> Any:
 
 @lru_cache
 def _fire_with_results(dialect: str) -> Update:
-    c = JOBS.c
     before, behind = bindparam("before", type_=Text()), bindparam("behind", type_=Text())
     text = cast(before, Text()) + _results(dialect) + cast(behind, Text())
     payload = func.convert_to(text, "UTF8") if dialect == "postgresql" else cast(text, LargeBinary)
     return (
         update(JOBS)
-        .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), _is_parked())
         .values({"payload": payload, **_new_message(), "next_attempt_after": now()})
     )
 
 
 @lru_cache
 def _fire() -> Update:
-    c = JOBS.c
     return (
         update(JOBS)
-        .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), _is_parked())
         .values(
             {
-                "payload": bindparam("to_payload", type_=c.payload.type),
+                "payload": bindparam("to_payload", type_=JOBS.c.payload.type),
                 **_new_message(),
                 "next_attempt_after": now(),
             }
@@ -337,10 +334,9 @@ def _fire() -> Update:
 
 def _new_message() -> dict[str, Any]:
     """Headers and tag of a message that the row did not have before; ``_given`` has the parameters."""
-    c = JOBS.c
     return {
-        "headers": bindparam("to_headers", type_=c.headers.type),
-        "message_tag": bindparam("to_tag", type_=c.message_tag.type),
+        "headers": bindparam("to_headers", type_=JOBS.c.headers.type),
+        "message_tag": bindparam("to_tag", type_=JOBS.c.message_tag.type),
     }
 
 
@@ -351,16 +347,15 @@ def _given(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache
 def _fail() -> Update:
-    c = JOBS.c
     guard = may_enter(JobState.FAILED, of={JobState.PENDING})
     return (
         update(JOBS)
-        .where(c.id == bindparam("job", type_=c.id.type), _is_parked(guard))
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), _is_parked(guard))
         .values(
             state=JobState.FAILED,
             finished=now(),
             dispatched=now(),
-            failure_info=bindparam("reason", type_=c.failure_info.type),
+            failure_info=bindparam("reason", type_=JOBS.c.failure_info.type),
         )
     )
 

@@ -54,13 +54,12 @@ def is_late(connection: Connection, *, age: float, but: Sequence[str] = ()) -> b
     Args:
         but: not jobs of these tasks, which have an age of their own.
     """
-    c = JOBS.c
     cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
-    query = select(c.id).where(
+    query = select(JOBS.c.id).where(
         is_in(JobState.COMPLETED, JobState.CANCELLED),
-        c.queued < cutoff,
-        c.finished < cutoff,
-        c.job_type.not_in(bindparam("but", expanding=True)),
+        JOBS.c.queued < cutoff,
+        JOBS.c.finished < cutoff,
+        JOBS.c.job_type.not_in(bindparam("but", expanding=True)),
     )
     found = connection.execute(query.limit(1), {"age": -age, "but": list(but)})
     return found.first() is not None
@@ -82,19 +81,18 @@ def prune_workers(connection: Connection, *, age: float) -> int:
 
 @lru_cache
 def _prune(dialect: str, one_task: bool, but: bool) -> Delete:
-    c = JOBS.c
     cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
     # Queued before it ended: the condition on queued is implied, and lets the index be used.
-    conditions = [is_in(bindparam("ended")), c.queued < cutoff, c.finished < cutoff]
+    conditions = [is_in(bindparam("ended")), JOBS.c.queued < cutoff, JOBS.c.finished < cutoff]
     conditions.append(not_(is_waited_for(dialect)))
     if one_task:
-        conditions.append(c.job_type == bindparam("only"))
+        conditions.append(JOBS.c.job_type == bindparam("only"))
     if but:
-        conditions.append(c.job_type.not_in(bindparam("but", expanding=True)))
+        conditions.append(JOBS.c.job_type.not_in(bindparam("but", expanding=True)))
     chosen = (
-        select(c.id)
+        select(JOBS.c.id)
         .where(and_(*conditions))
-        .order_by(c.queued)
+        .order_by(JOBS.c.queued)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
@@ -103,11 +101,12 @@ def _prune(dialect: str, one_task: bool, but: bool) -> Delete:
 
 @lru_cache
 def _forget() -> Update:
-    c = JOBS.c
     cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
     chosen = (
-        select(c.id)
-        .where(is_in(JobState.COMPLETED), c.queued < cutoff, c.finished < cutoff, c.result != LOST)
+        select(JOBS.c.id)
+        .where(
+            is_in(JobState.COMPLETED), JOBS.c.queued < cutoff, JOBS.c.finished < cutoff, JOBS.c.result != LOST
+        )
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )

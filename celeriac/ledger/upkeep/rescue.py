@@ -101,13 +101,14 @@ def unfinished(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
 
 @lru_cache
 def _sightings() -> CompoundSelect[Any]:
-    c = WORKERS.c
-    holds = exists().where(JOBS.c.worker_id == c.id)
-    known = select(c.id, c.heartbeat, c.stopped).where(or_(c.stopped.is_(None), holds))
+    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)
+    known = select(WORKERS.c.id, WORKERS.c.heartbeat, WORKERS.c.stopped).where(
+        or_(WORKERS.c.stopped.is_(None), holds)
+    )
     holder = _holders()
     never = cast(null(), Instant)
     without_row = select(holder.c.worker, never, never).where(
-        holder.c.worker.is_not(None), ~exists().where(c.id == holder.c.worker)
+        holder.c.worker.is_not(None), ~exists().where(WORKERS.c.id == holder.c.worker)
     )
     return union_all(known, without_row)
 
@@ -132,11 +133,10 @@ def _row() -> Select[Any]:
 
 @lru_cache
 def _declare_dead() -> Update:
-    c = WORKERS.c
     stopped: Any = bindparam("seen_stopped", type_=Instant)
-    same = or_(c.stopped == stopped, and_(c.stopped.is_(None), stopped.is_(None)))
-    heartbeat = c.heartbeat == bindparam("seen_heartbeat", type_=Instant)
-    return update(WORKERS).where(c.id == _worker(), heartbeat, same).values(stopped=now())
+    same = or_(WORKERS.c.stopped == stopped, and_(WORKERS.c.stopped.is_(None), stopped.is_(None)))
+    heartbeat = WORKERS.c.heartbeat == bindparam("seen_heartbeat", type_=Instant)
+    return update(WORKERS).where(WORKERS.c.id == _worker(), heartbeat, same).values(stopped=now())
 
 
 def _worker() -> Any:
@@ -145,12 +145,12 @@ def _worker() -> Any:
 
 @lru_cache
 def _held_by(dialect: str) -> Select[Any]:
-    c = JOBS.c
-    held = batch.id_in(dialect, c.worker_id)
-    return select(c.id, c.try_count, c.worker_id, c.cancel_requested).where(held).limit(MOST)
+    held = batch.id_in(dialect, JOBS.c.worker_id)
+    return (
+        select(JOBS.c.id, JOBS.c.try_count, JOBS.c.worker_id, JOBS.c.cancel_requested).where(held).limit(MOST)
+    )
 
 
 @lru_cache
 def _unfinished(dialect: str) -> Select[Any]:
-    c = JOBS.c
-    return select(c.id).where(batch.id_in(dialect, c.id), is_unfinished())
+    return select(JOBS.c.id).where(batch.id_in(dialect, JOBS.c.id), is_unfinished())

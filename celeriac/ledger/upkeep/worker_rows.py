@@ -91,9 +91,18 @@ def beat(connection: Connection, worker: UUID) -> bool:
 
 def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:
     """The workers whose last heartbeat is not older than ``within``, by name."""
-    c = WORKERS.c
     since = select(after(-within.total_seconds())).scalar_subquery()
-    shown = (c.id, c.hostname, c.pid, c.pool, c.concurrency, c.queues, c.version, c.started, c.heartbeat)
+    shown = (
+        WORKERS.c.id,
+        WORKERS.c.hostname,
+        WORKERS.c.pid,
+        WORKERS.c.pool,
+        WORKERS.c.concurrency,
+        WORKERS.c.queues,
+        WORKERS.c.version,
+        WORKERS.c.started,
+        WORKERS.c.heartbeat,
+    )
     held = (
         select(JOBS.c.worker_id, func.count().label("jobs"))
         .where(JOBS.c.worker_id.is_not(None))
@@ -101,10 +110,12 @@ def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:
         .subquery()
     )
     found = (
-        select(*shown, c.stopped, func.coalesce(held.c.jobs, 0).label("running"), now().label("clock"))
-        .join_from(WORKERS, held, held.c.worker_id == c.id, isouter=True)
-        .where(c.heartbeat >= since)
-        .order_by(c.hostname, c.started)
+        select(
+            *shown, WORKERS.c.stopped, func.coalesce(held.c.jobs, 0).label("running"), now().label("clock")
+        )
+        .join_from(WORKERS, held, held.c.worker_id == WORKERS.c.id, isouter=True)
+        .where(WORKERS.c.heartbeat >= since)
+        .order_by(WORKERS.c.hostname, WORKERS.c.started)
     )
     return [_seen(**row._mapping) for row in connection.execute(found)]
 
@@ -124,11 +135,18 @@ def attempts_of(connection: Connection, ids: Collection[UUID], *, limit: int) ->
     """The attempts that these workers run, the longest first; at most ``limit``."""
     if not ids:
         return []
-    dialect, c = connection.dialect.name, JOBS.c
+    dialect = connection.dialect.name
     held = (
-        select(c.worker_id, c.id, c.job_type, c.try_count, c.started, now().label("clock"))
-        .where(batch.id_in(dialect, c.worker_id))
-        .order_by(c.started, c.id)
+        select(
+            JOBS.c.worker_id,
+            JOBS.c.id,
+            JOBS.c.job_type,
+            JOBS.c.try_count,
+            JOBS.c.started,
+            now().label("clock"),
+        )
+        .where(batch.id_in(dialect, JOBS.c.worker_id))
+        .order_by(JOBS.c.started, JOBS.c.id)
         .limit(limit)
     )
     found = connection.execute(held, batch.id_parameters(dialect, sorted(ids)))
@@ -148,10 +166,11 @@ def write_trouble(connection: Connection, worker: UUID, trouble: str | None) -> 
 
 def troubled(connection: Connection, *, within: timedelta) -> list[tuple[str, str]]:
     """Names and troubles of the workers that have one and have been heard of ``within`` that span."""
-    c = WORKERS.c
     since = select(after(-within.total_seconds())).scalar_subquery()
-    living = and_(c.heartbeat >= since, c.stopped.is_(None), c.trouble.is_not(None))
-    found = connection.execute(select(c.hostname, c.trouble).where(living).order_by(c.hostname))
+    living = and_(WORKERS.c.heartbeat >= since, WORKERS.c.stopped.is_(None), WORKERS.c.trouble.is_not(None))
+    found = connection.execute(
+        select(WORKERS.c.hostname, WORKERS.c.trouble).where(living).order_by(WORKERS.c.hostname)
+    )
     return [(row.hostname, row.trouble) for row in found]
 
 

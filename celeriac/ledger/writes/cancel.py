@@ -110,21 +110,20 @@ def _cancel(dialect: str) -> Update:
 
 
 def _cancelling(*which: ColumnElement[bool]) -> Update:
-    c = JOBS.c
     guard = may_enter(JobState.CANCELLED, by_id=True)
     waits = is_waiting()
-    mode = bindparam("mode", type_=c.cancel_requested.type)
+    mode = bindparam("mode", type_=JOBS.c.cancel_requested.type)
     return (
         update(JOBS)
-        .where(c.id.in_(in_order(*which, guard)))
+        .where(JOBS.c.id.in_(in_order(*which, guard)))
         .values(
-            state=case((waits, literal(JobState.CANCELLED.value)), else_=c.state),
+            state=case((waits, literal(JobState.CANCELLED.value)), else_=JOBS.c.state),
             finished=case((waits, now())),
-            dispatched=case((waits, func.coalesce(c.dispatched, now())), else_=c.dispatched),
+            dispatched=case((waits, func.coalesce(JOBS.c.dispatched, now())), else_=JOBS.c.dispatched),
             cancel_requested=case(
-                (waits, c.cancel_requested), (c.cancel_requested == "hard", "hard"), else_=mode
+                (waits, JOBS.c.cancel_requested), (JOBS.c.cancel_requested == "hard", "hard"), else_=mode
             ),
-            failure_info=case((waits, f"{AttemptKind.CANCELLED}: on request"), else_=c.failure_info),
+            failure_info=case((waits, f"{AttemptKind.CANCELLED}: on request"), else_=JOBS.c.failure_info),
         )
-        .returning(c.id, c.state)
+        .returning(JOBS.c.id, JOBS.c.state)
     )

@@ -247,19 +247,18 @@ def _release(dialect: str) -> Update:
 
 @lru_cache
 def _messages(dialect: str) -> Select[Any]:
-    c = JOBS.c
     return select(
-        c.id,
-        c.job_type,
-        c.queue,
-        c.priority,
-        c.payload,
-        c.content_type,
-        c.content_encoding,
-        c.headers,
-        c.dispatch_count,
-        c.message_tag,
-    ).where(batch.id_in(dialect, c.id))
+        JOBS.c.id,
+        JOBS.c.job_type,
+        JOBS.c.queue,
+        JOBS.c.priority,
+        JOBS.c.payload,
+        JOBS.c.content_type,
+        JOBS.c.content_encoding,
+        JOBS.c.headers,
+        JOBS.c.dispatch_count,
+        JOBS.c.message_tag,
+    ).where(batch.id_in(dialect, JOBS.c.id))
 
 
 @lru_cache
@@ -293,19 +292,18 @@ def _running_attempts(dialect: str) -> Select[Any]:
 
 @lru_cache
 def _expire(dialect: str) -> Update:
-    c = JOBS.c
     over = (
-        batch.id_in(dialect, c.id),
+        batch.id_in(dialect, JOBS.c.id),
         may_enter(JobState.CANCELLED, of=WAITING, by_id=True),
-        c.expires <= now(),
+        JOBS.c.expires <= now(),
     )
     return (
         update(JOBS)
-        .where(c.id.in_(in_order(*over, skip=True)))
+        .where(JOBS.c.id.in_(in_order(*over, skip=True)))
         .values(
             state=JobState.CANCELLED,
             finished=now(),
-            dispatched=func.coalesce(c.dispatched, now()),
+            dispatched=func.coalesce(JOBS.c.dispatched, now()),
             failure_info="cancelled: expired",
         )
     )

@@ -72,29 +72,35 @@ def renew(connection: Connection, job: NewJob) -> bool:
 
 @lru_cache
 def _find(dialect: str) -> Select[Any]:
-    c = JOBS.c
-    columns = (c.next_attempt_after, c.dispatched, c.parent_id, c.message_tag, c.payload)
-    return select(c.id, c.job_type, c.state, *columns, c.content_type, c.headers).where(
-        batch.id_in(dialect, c.id)
+    columns = (
+        JOBS.c.next_attempt_after,
+        JOBS.c.dispatched,
+        JOBS.c.parent_id,
+        JOBS.c.message_tag,
+        JOBS.c.payload,
     )
+    return select(
+        JOBS.c.id, JOBS.c.job_type, JOBS.c.state, *columns, JOBS.c.content_type, JOBS.c.headers
+    ).where(batch.id_in(dialect, JOBS.c.id))
 
 
 @lru_cache
 def _renew() -> Update:
-    c = JOBS.c
     changed = message_columns()
     tries = changed["max_tries"]
     for name in ("id", "idempotency_key", "queued", "dispatch_count"):
         del changed[name]
     return (
         update(JOBS)
-        .where(c.id == bindparam("job", type_=c.id.type), may_enter(JobState.PENDING, of=GIVEN_UP))
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), may_enter(JobState.PENDING, of=GIVEN_UP))
         .values(
             changed
             | {
                 "state": JobState.PENDING,
-                "max_tries": case((tries > ENDLESS - c.try_count, ENDLESS), else_=tries + c.try_count),
-                "tries_before": c.try_count,
+                "max_tries": case(
+                    (tries > ENDLESS - JOBS.c.try_count, ENDLESS), else_=tries + JOBS.c.try_count
+                ),
+                "tries_before": JOBS.c.try_count,
                 "finished": null(),
                 "cancel_requested": null(),
                 "unknown_since": null(),

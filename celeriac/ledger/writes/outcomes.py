@@ -39,6 +39,7 @@ from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
 from celeriac.ledger.schema.state_conditions import is_in, may_enter
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
+from celeriac.ledger.writes.rewrite import rewrite
 from celeriac.names import NAME_LENGTH
 
 
@@ -182,7 +183,7 @@ def _record_unsuccessful(
     _write_failures(connection, won, worker, {job: started for job, (_, started) in accepted.items()})
     for outcome in won:
         if outcome.message and accepted[outcome.id][0] is JobState.ERROR:
-            _rewrite_row(connection, outcome, outcome.message)
+            rewrite(connection, outcome.id, outcome.message, expiry=outcome.expiry)
     return {job: state for job, (state, _) in accepted.items()}
 
 
@@ -198,16 +199,10 @@ def _record_replaced(connection: Connection, outcome: Outcome, worker: UUID) -> 
     if state is None or state == JobState.CANCELLED:
         return {} if state is None else {outcome.id: JobState.CANCELLED}
     if outcome.message:
-        _rewrite_row(connection, outcome, outcome.message)
+        rewrite(connection, outcome.id, outcome.message, expiry=outcome.expiry)
     if outcome.successors:
         enqueue(connection, [job.unsent() for job in outcome.successors])
     return {outcome.id: JobState.PENDING}
-
-
-def _rewrite_row(connection: Connection, outcome: Outcome, message: NewJob) -> None:
-    values = {f"to_{name}": getattr(message, name) for name in (*_REWRITTEN, *_COUNTED)}
-    values |= {"to_headers": dict(message.headers), "renews": outcome.expiry, "job": outcome.id}
-    connection.execute(_rewrite(), values)
 
 
 def _write_failures(
@@ -350,43 +345,6 @@ def _replaced() -> Update:
         )
         .returning(JOBS.c.state)
     )
-
-
-_REWRITTEN = (
-    "job_type",
-    "queue",
-    "priority",
-    "payload",
-    "content_type",
-    "content_encoding",
-    "headers",
-    "message_tag",
-    "timeout",
-    "group_id",
-)
-
-
-#: What the row keeps unless the message says otherwise, and what the database's clock decides.
-_COUNTED: Mapping[str, Any] = {
-    "user_id": JOBS.c.user_id.type,
-    "not_before": Instant(),
-    "expires": Instant(),
-    "expires_in": Seconds(),
-}
-
-
-@lru_cache
-def _rewrite() -> Update:
-    """Give a waiting row another message; its not-before, when it has one, wins over the delay."""
-    fields: dict[str, Any] = {name: bindparam(f"to_{name}", type_=JOBS.c[name].type) for name in _REWRITTEN}
-    given = {name: bindparam(f"to_{name}", type_=kind) for name, kind in _COUNTED.items()}
-    renewed = func.coalesce(given["expires"], after(given["expires_in"]))  # null seconds give null
-    fields |= {
-        "user_id": func.coalesce(given["user_id"], JOBS.c.user_id),
-        "next_attempt_after": func.coalesce(given["not_before"], JOBS.c.next_attempt_after),
-        "expires": case((bindparam("renews", type_=Boolean), renewed), else_=JOBS.c.expires),
-    }
-    return update(JOBS).where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type)).values(fields)
 
 
 @lru_cache

@@ -28,13 +28,12 @@ def purge(connection: Connection, queue: str, *, before: datetime, limit: int) -
 
 @lru_cache
 def _purge() -> Update:
-    c = JOBS.c
     chosen = (
-        select(c.id)
+        select(JOBS.c.id)
         .where(
-            c.queue == bindparam("of"),
+            JOBS.c.queue == bindparam("of"),
             may_enter(JobState.CANCELLED, of=WAITING),
-            c.queued <= bindparam("before", type_=Instant),
+            JOBS.c.queued <= bindparam("before", type_=Instant),
         )
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
@@ -42,7 +41,7 @@ def _purge() -> Update:
     values: dict[str, Any] = {
         "state": JobState.CANCELLED,
         "finished": now(),
-        "dispatched": func.coalesce(c.dispatched, now()),
+        "dispatched": func.coalesce(JOBS.c.dispatched, now()),
         "failure_info": f"{AttemptKind.CANCELLED}: its queue was purged",
     }
-    return update(JOBS).where(c.id.in_(chosen)).values(values)
+    return update(JOBS).where(JOBS.c.id.in_(chosen)).values(values)

@@ -103,26 +103,25 @@ _QUEUES: dict[str, Any] = {"of": JOBS.c.queue.type}
 
 @lru_cache
 def _collect(dialect: str) -> Update:
-    c = JOBS.c
     known = batch.as_table(dialect, _TASKS, name="known")
     drawn = batch.as_table(dialect, _QUEUES, name="drawn")
     chosen = (
-        select(c.id)
+        select(JOBS.c.id)
         .where(
-            c.unknown_since.is_not(None),
-            c.dispatched.is_(None),
-            c.job_type.in_(select(known.c.task)),
-            c.queue.in_(select(drawn.c.of)),
+            JOBS.c.unknown_since.is_not(None),
+            JOBS.c.dispatched.is_(None),
+            JOBS.c.job_type.in_(select(known.c.task)),
+            JOBS.c.queue.in_(select(drawn.c.of)),
         )
-        .order_by(c.priority.desc(), c.unknown_since)
+        .order_by(JOBS.c.priority.desc(), JOBS.c.unknown_since)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
-    message = (c[field.name] for field in fields(Message))
+    message = (JOBS.c[field.name] for field in fields(Message))
     return (
         update(JOBS)
-        .where(c.id.in_(chosen))
-        .values(next_attempt_after=now(), dispatched=now(), dispatch_count=c.dispatch_count + 1)
+        .where(JOBS.c.id.in_(chosen))
+        .values(next_attempt_after=now(), dispatched=now(), dispatch_count=JOBS.c.dispatch_count + 1)
         .returning(*message)
     )
 
@@ -152,29 +151,28 @@ def _write_dead_letter(dialect: str) -> Insert:
 
 @lru_cache
 def _postpone(dialect: str) -> Update:
-    c = JOBS.c
     known = _known_to_others(dialect)
-    since = func.coalesce(c.unknown_since, now())
+    since = func.coalesce(JOBS.c.unknown_since, now())
     too_long = and_(~known, since <= after(bindparam("limit", type_=Seconds)))
     wait = case((known, bindparam("left", type_=Seconds)), else_=bindparam("delay", type_=Seconds))
     unknown = literal(f"{AttemptKind.INVALID}: its task is unknown to the workers that saw it")
     waiting = (
-        batch.id_in(dialect, c.id),
+        batch.id_in(dialect, JOBS.c.id),
         may_enter(JobState.FAILED, of=WAITING, by_id=True),
-        c.dispatched.is_not(None),
+        JOBS.c.dispatched.is_not(None),
     )
     return (
         update(JOBS)
-        .where(c.id.in_(in_order(*waiting, skip=True)))
+        .where(JOBS.c.id.in_(in_order(*waiting, skip=True)))
         .values(
             unknown_since=case((known, now()), else_=since),
-            state=case((too_long, literal(JobState.FAILED.value)), else_=c.state),
+            state=case((too_long, literal(JobState.FAILED.value)), else_=JOBS.c.state),
             finished=case((too_long, now())),
             next_attempt_after=after(wait),
-            dispatched=case((too_long, c.dispatched), else_=null()),
-            failure_info=case((known, c.failure_info), else_=unknown),
+            dispatched=case((too_long, JOBS.c.dispatched), else_=null()),
+            failure_info=case((known, JOBS.c.failure_info), else_=unknown),
         )
-        .returning(c.id, c.state)
+        .returning(JOBS.c.id, JOBS.c.state)
     )
 
 

@@ -37,17 +37,16 @@ def replay(connection: Connection, ids: Sequence[UUID], *, dead_only: bool = Fal
 
 @lru_cache
 def _replay(dialect: str, dead_only: bool) -> Update:
-    c = JOBS.c
-    tries = c.max_tries - c.tries_before
-    waits = and_(c.headers[CHORD].as_string().is_not(None), c.try_count == 0)
+    tries = JOBS.c.max_tries - JOBS.c.tries_before
+    waits = and_(JOBS.c.headers[CHORD].as_string().is_not(None), JOBS.c.try_count == 0)
     again = may_enter(JobState.PENDING, of={JobState.FAILED} if dead_only else GIVEN_UP, by_id=True)
     return (
         update(JOBS)
-        .where(c.id.in_(in_order(batch.id_in(dialect, c.id), again)))
+        .where(JOBS.c.id.in_(in_order(batch.id_in(dialect, JOBS.c.id), again)))
         .values(
             state=JobState.PENDING,
-            max_tries=case((tries > ENDLESS - c.try_count, ENDLESS), else_=tries + c.try_count),
-            tries_before=c.try_count,
+            max_tries=case((tries > ENDLESS - JOBS.c.try_count, ENDLESS), else_=tries + JOBS.c.try_count),
+            tries_before=JOBS.c.try_count,
             next_attempt_after=case((waits, literal(PARKED, Instant)), else_=now()),
             dispatched=null(),
             finished=null(),
@@ -55,5 +54,5 @@ def _replay(dialect: str, dead_only: bool) -> Update:
             cancel_requested=null(),
             unknown_since=null(),
         )
-        .returning(c.id)
+        .returning(JOBS.c.id)
     )
