@@ -1,8 +1,8 @@
-"""Bring the database's tables to the revision that this version wants, or say how far they are.
+"""Migrate the database's tables to the revision that this version wants, and compare them with it.
 
-Jobs go on meanwhile. On PostgreSQL each migration is a transaction of its own that waits for a lock no longer
-than ``online.LOCK_TIMEOUT``: while it waits, every statement of a producer or a worker would wait behind it.
-So it gives up, lets them pass and tries again. On SQLite all of them are one transaction.
+Jobs go on meanwhile. On PostgreSQL each migration is a transaction of its own, which waits for a lock no
+longer than ``online.LOCK_TIMEOUT``. While it waits, every statement of a producer or a worker waits behind it.
+So it gives up, lets them pass and tries again. On SQLite all migrations are one transaction.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from celeriac.ledger.schema.models import Base
 #: Key of the advisory lock that lets only one process migrate at a time; any fixed number.
 _LOCK = 5_320_640_517
 
-_PATIENCE = 600.0  # seconds in which a lock must be had
-_PAUSE = 1.0  # seconds between two attempts, in which the others pass
+_PATIENCE = 600.0  # seconds after which a migration gives up waiting for a lock
+_PAUSE = 1.0  # seconds between two attempts, in which others get the lock
 
 Notify = Callable[[str], object]
 
@@ -189,10 +189,10 @@ def _known(connection: Connection, revisions: Revisions) -> str | None:
 
 @contextmanager
 def _keep_others_out(database: Database, notify: Notify) -> Iterator[None]:
-    """Keep other migrations out.
+    """Let only one process migrate.
 
-    By a transaction that holds no snapshot: a concurrent index waits until every older snapshot is gone. So
-    nobody may wait for this lock inside a transaction, either.
+    The lock is held by a transaction without a snapshot, because CREATE INDEX CONCURRENTLY waits until every
+    older snapshot is gone. For the same reason no process may wait for this lock inside a transaction.
     """
     waits = False
     while True:

@@ -28,7 +28,7 @@ VERSION_TABLE = "alembic_version"
 
 @dataclass(frozen=True, slots=True)
 class RevisionState:
-    """Where a database stands.
+    """The revision of a database.
 
     Attributes:
         revision: None before the first migration.
@@ -128,7 +128,7 @@ OURS = Revisions()
 
 
 def revision_state(connection: Connection) -> RevisionState:
-    """Where the database of ``connection`` stands."""
+    """The revision of the database of ``connection``."""
     inspector = inspect(connection)
     if not inspector.has_table(VERSION_TABLE):
         return RevisionState(None, None)

@@ -1,4 +1,4 @@
-"""The parts of a worker's main process, made and tied together: the gate, the keeper and its duties."""
+"""Make the parts of a worker's main process and connect them: the gate, the keeper and its duties."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from celeriac.worker.watermarks import Watermarks
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-#: Share of the silence after which a worker is dead that it waits for an answer of the database.
+#: A worker waits for the database for at most this share of ``worker_timeout``, after which it is dead.
 _SHARE = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerView:
-    """What the parts ask of Celery's consumer, and give back to it.
+    """What the parts need of Celery's consumer.
 
     Attributes:
-        tasks: what it can run, by name.
-        queues: what it draws from.
+        tasks: the tasks that it can run, by name.
+        queues: the queues that it draws from.
         concurrency: how many jobs its pool runs at once.
         describe: the worker's row, given its id.
         hand_over: takes the messages of jobs that were won.
-        drop: takes the messages of those that were not.
+        drop: takes the messages of deliveries that do not run.
         in_event_loop: runs something in its event loop.
     """
 
@@ -70,7 +70,7 @@ class ConsumerView:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a worker's main process is made of."""
+    """The parts of a worker's main process."""
 
     meter: Meter
     ledger: LedgerThread
@@ -80,7 +80,7 @@ class Parts:
 
 
 def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
-    """Make the parts of a worker; none of them has begun yet: the pool is to fork first."""
+    """Make the parts of a worker. None of them is started: the pool must fork before threads exist."""
     worker = new_uuid()
     app.database.longest = app.settings.worker_timeout * _SHARE
     book, meter, watermarks = ClaimBook(), Meter(), Watermarks(GRACE)
@@ -106,7 +106,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
         pulse.asked_ledger()
 
     def on_declared_dead() -> None:
-        reconcile.due = 0.0  # in the keeper's own time: the heartbeat's thread does nothing else
+        reconcile.due = 0.0  # done by the keeper's thread, so that the heartbeat's is not held up
         on_change()
 
     heartbeat = Heartbeat(
@@ -188,7 +188,7 @@ def _duties(
     watermarks: Watermarks,
     on_change: Callable[[], None],
 ) -> list[Duty]:
-    """Those that need nothing of each other."""
+    """The duties that do not depend on each other."""
     dispatcher = Dispatcher(app, app.database, meter=meter)
     collector = UnknownTaskCollector(
         app.database,

@@ -1,4 +1,4 @@
-"""What an attempt came to, on its way from the pool to the ledger thread."""
+"""The attempt report: an attempt's outcome on its way from the pool to the ledger thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celeriac.ledger.writes.outcomes import Outcome
 
 
 class Reporting(Protocol):
-    """What a report asks of the request whose attempt has ended."""
+    """The attributes that a report reads from the request whose attempt has ended."""
 
     name: str
     ignore_result: bool
@@ -21,7 +21,7 @@ class Reporting(Protocol):
 
 
 class ReportTaker(Protocol):
-    """What a request tells of its attempt; the ledger thread, in a worker."""
+    """Takes a request's reports; in a worker it is the ledger thread."""
 
     def started(self, job: UUID) -> None: ...
     def report(self, outcome: Outcome, request: Any = None) -> None: ...
@@ -29,11 +29,11 @@ class ReportTaker(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class AttemptReport:
-    """What an attempt came to.
+    """The outcome of an attempt, and facts about it.
 
     Attributes:
-        wants_result: whether its return value is to be copied from the result store.
-        returned: whether there must be one: where it is missing, it is lost.
+        wants_result: whether the return value is copied from the result store.
+        returned: whether the result store must have a return value; if it is missing, it is lost.
         task: its name; None of a delivery that Celery could not take.
         run_seconds: seconds that it ran; None when it never began.
     """

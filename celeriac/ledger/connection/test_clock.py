@@ -1,4 +1,4 @@
-"""Time that passes at once, for tests of what waits. SQLite only: the clock of a test's own ledger."""
+"""Let time pass at once, for tests of delayed jobs. SQLite only: the private ledger of a test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def travel(connection: Connection, span: timedelta) -> int:
-    """Bring what waits nearer by ``span``; return how many jobs wait."""
+    """Make waiting jobs due earlier by ``span``; return how many jobs wait."""
     earlier = {
         column: type_coerce(column, BigInteger) - span // _MICROSECOND
         for column in (JOBS.c.queued, JOBS.c.next_attempt_after, JOBS.c.expires)

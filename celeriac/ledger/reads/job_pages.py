@@ -1,4 +1,4 @@
-"""Lists of jobs, a page at a time. A page costs the same wherever it lies: it begins behind a key."""
+"""Lists of jobs, a page at a time. Each page begins after a key, so that a late page costs no more."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Sort(StrEnum):
 
     NEWEST = "newest"
     OLDEST = "oldest"
-    DUE = "due"  # of those that wait: what is due next, or longest overdue, first
-    LONGEST = "longest"  # of those that run: what began first, first
+    DUE = "due"  # waiting jobs, the earliest due first
+    LONGEST = "longest"  # running jobs, the earliest started first
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ _ORDERS = {
     Sort.LONGEST: _Order(JOBS.c.started, False, JOBS.c.worker_id.is_not(None)),
 }
 
-#: What a list shows. The payload, the headers and the result may be large: they stay where they are.
+#: Columns of a list. Payload, headers and result are left out because they may be large.
 _SHOWN: tuple[Any, ...] = (
     JOBS.c.id,
     JOBS.c.job_type,
@@ -79,8 +79,8 @@ def page(
     """Up to ``limit`` jobs.
 
     Args:
-        after: only those behind this key, the moment that ``sort`` goes by and the id.
-        whole: with every column, instead of what a list shows and the database's ``clock``.
+        after: only jobs after this key: the value by which ``sort`` orders, and the id.
+        whole: return every column, instead of the columns of a list and the database's ``clock``.
     """
     wanted = with_instants(connection, wanted)
     return list(connection.execute(statement(wanted, sort=sort, limit=limit, after=after, whole=whole)))
@@ -94,7 +94,7 @@ def statement(
     after: tuple[datetime, UUID] | None = None,
     whole: bool = False,
 ) -> Select[Any]:
-    """What ``page`` asks."""
+    """The query of ``page``."""
     order = _ORDERS[sort]
     chosen = (select(JOBS) if whole else select(*_SHOWN)).where(*wanted.conditions())
     if order.only is not None:
@@ -108,6 +108,6 @@ def statement(
 
 
 def moment_of(row: Row[Any], sort: Sort) -> datetime:
-    """The moment that ``sort`` goes by: with the id, the key behind which the next page begins."""
+    """The value by which ``sort`` orders; with the id it is the key after which the next page begins."""
     moment: datetime = row._mapping[_ORDERS[sort].moment.name]
     return moment

@@ -1,4 +1,4 @@
-"""What the ledger says of jobs. Nothing here writes or locks."""
+"""Queries for jobs: by id, by filter, and in numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from celeriac.ledger.schema.state_conditions import is_unfinished
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which jobs are meant; what is None does not narrow."""
+    """Which jobs to select; a field that is None does not filter."""
 
     state: JobState | None = None
     task: str | None = None
@@ -46,7 +46,7 @@ class Filter:
     ids: tuple[UUID, UUID] | None = None  # the first and the last
 
     def conditions(self) -> list[Any]:
-        """What a row has to fulfil; spans are ``settled`` before."""
+        """Conditions on a row; ``with_instants`` must have replaced spans before."""
         equal = {
             JOBS.c.state: self.state,
             JOBS.c.job_type: self.task,
@@ -70,9 +70,9 @@ class Filter:
 
 
 def with_instants(connection: Connection, wanted: Filter) -> Filter:
-    """``wanted`` with moments in place of spans, by the database's clock.
+    """``wanted`` with times in place of spans, by the database's clock.
 
-    A moment that is only known inside of the statement would be taken for a third of all rows.
+    PostgreSQL would expect a third of all rows for a time that is computed inside the statement.
     """
     if not isinstance(wanted.since, timedelta) and not isinstance(wanted.until, timedelta):
         return wanted
@@ -91,7 +91,7 @@ def _moment(now: datetime, given: datetime | timedelta | None) -> datetime | Non
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How far a job is, for those who wait for its result."""
+    """State and result of a job, for a caller that waits for its result."""
 
     id: UUID
     state: JobState
@@ -104,10 +104,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """Jobs that belong together, in numbers. Waits and runs are of the last attempt of those that started.
+    """A group of jobs in numbers. Waits and runs are those of the last attempts.
 
-    A wait lasts from acceptance to the start of the last attempt: a job that was retried waited through
-    its earlier attempts. The percentiles are jobs' own values (nearest rank); None: no job has one.
+    A wait lasts from acceptance to the start of the last attempt, so a retried job's wait includes its
+    earlier attempts. Percentiles are by nearest rank; None: no job has a value.
     """
 
     task: str | None  # None: of every task
@@ -143,7 +143,7 @@ class DaySummary:
     failures: tuple[FailureLine, ...]  # the most frequent first
 
 
-#: Ways to fail that a summary tells apart, at most.
+#: Most kinds of failure that a summary lists.
 FAILURE_LINES = 200
 
 
@@ -176,7 +176,7 @@ def newest(connection: Connection) -> datetime | None:
 
 
 def endings(connection: Connection, jobs: Sequence[UUID]) -> dict[UUID, Ending]:
-    """How far each of ``jobs`` is; those without a row are missing."""
+    """State and result of each of ``jobs``; jobs without a row are missing."""
     dialect = connection.dialect.name
     found = connection.execute(_endings(dialect), batch.id_parameters(dialect, jobs))
     return {row.id: Ending(row.id, JobState(row.state), *row[2:]) for row in found}
@@ -197,8 +197,8 @@ def day_summary(
 ) -> DaySummary:
     """The jobs that were queued from ``since`` to before ``until``, in numbers.
 
-    The database sorts and counts; what comes back does not grow with the number of jobs. Each of the three
-    statements sees the ledger of its own moment.
+    The database counts, so that the answer does not grow with the number of jobs. The three statements do not
+    share a snapshot.
     """
     wanted = Filter(since=since, until=until, user_id=user_id).conditions()
     whole = connection.execute(_lines(wanted, ())).one()

@@ -1,4 +1,4 @@
-"""Who else uses the same servers: workers that this ledger does not know, jobs that came in from outside."""
+"""Other users of the same servers: workers that this ledger does not know, jobs of foreign producers."""
 
 from __future__ import annotations
 

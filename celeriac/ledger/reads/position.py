@@ -1,4 +1,4 @@
-"""Where a waiting job stands: what goes before it, and what it waits for. Counted, not loaded."""
+"""A waiting job's place: how many jobs go before it, and how many it waits for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger by queue, in numbers: what waits, what runs, what came and what ended lately."""
+"""Counts of jobs by queue: waiting, running, accepted lately and ended lately."""
 
 from __future__ import annotations
 

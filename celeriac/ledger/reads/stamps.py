@@ -1,4 +1,4 @@
-"""Jobs by the stamps of their messages, as Celery's revoke by stamped headers asks for them."""
+"""Find jobs by the stamps of their messages, for Celery's revoke by stamped headers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def stamped(
     """Those among the next ``limit`` unfinished jobs with stamps that have one of the ``wanted`` ones.
 
     Returns:
-        Their ids, and the id of the last one that was looked at: where to go on; None at the end.
+        Their ids, and the id of the last job that was read, after which to go on; None at the end.
     """
     parameters = {"beyond": beyond or UUID(int=0), "most": limit}
     rows = connection.execute(_stamped(), parameters).all()
@@ -28,7 +28,7 @@ def stamped(
 
 
 def _has_one(names: Any, stamps: Any, wanted: Mapping[str, Sequence[Any]]) -> bool:
-    """As a worker of Celery's decides for a message (celery.worker.request.Request.revoked)."""
+    """Decide as Celery's worker does for a message (celery.worker.request.Request.revoked)."""
     for name in names if isinstance(stamps, dict) and isinstance(names, list) else ():
         found = stamps.get(name)
         values = found if isinstance(found, list) else [found]

@@ -1,8 +1,8 @@
-"""Strands: rows whose message was sent and is gone. Their mark is cleared, the dispatcher sends them again.
+"""Lost messages: clear the dispatch mark of rows whose message is gone, so that they are sent again.
 
-The broker is never asked for anything but whether a queue is empty. A needless duplicate is
-harmless: it is not claimed. A backlog is never sent again, however long it waits: its messages
-lie behind one that nobody has claimed yet.
+The broker is only asked whether a queue is empty. A needless duplicate is harmless, because it is not
+claimed. The messages of a backlog are not sent again, however long they wait: no message that was sent
+later has been claimed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _MOST = 1000
 #: The wait before a further re-send doubles up to this many times.
 _DOUBLINGS = 6
 
-#: Messages of a job, beside one for each attempt, that are no re-sends: the first, and another when it was
-#: released or replaced itself.
+#: Messages of a job that are no re-sends, besides one for each attempt: the first, and one more when the job
+#: was released or replaced itself.
 _ORDINARY = 2
 
 
 def clear_dispatch_marks(connection: Connection, queue: str, *, grace: float, before: datetime | None) -> int:
-    """Clear the mark of rows of ``queue`` whose message must be gone; return how many.
+    """Clear the dispatch mark of rows of ``queue`` whose message must be lost; return how many.
 
     Args:
         grace: seconds since the message was sent, doubled with every re-send after the first.
-        before: only messages sent before this moment, since a later one was claimed a grace ago;
-            None when the queue is empty.
+        before: only messages sent before this time: a later one was claimed at least a grace ago. None: the
+            queue is empty.
     """
     parameters = {"of_queue": queue, "grace": -grace, "before": before}
     return connection.execute(_clear_marks(before is not None), parameters).rowcount

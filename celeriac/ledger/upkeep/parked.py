@@ -1,7 +1,7 @@
-"""Parked rows: jobs that wait for something other than time, and what to do when it never comes.
+"""Parked rows: jobs that wait for other jobs, and what is done when these have ended without releasing them.
 
-The body of a chord waits for its members, whose join lives in Redis; a job that replaced itself
-by several waits for the last of them to send it again.
+The body of a chord waits for its members; Redis counts them. A job that replaced itself by several waits for
+the last of them to send it again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
 from celeriac.ledger.schema.state_conditions import is_in, is_waiting_as_indexed, may_enter
 
-#: Before every id.
+#: Sorts before every id.
 FIRST = UUID(int=0)
 
 
@@ -62,7 +62,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What the message of a parked row is made of."""
+    """The message of a parked row."""
 
     id: UUID
     payload: bytes
@@ -72,7 +72,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members of a group, counted by the database: there may be a million of them."""
+    """The members of a group in numbers. The database counts them: there may be a million."""
 
     count: int
     completed: int
@@ -81,7 +81,7 @@ class Members:
 
 
 def parked(connection: Connection, *, beyond: UUID, limit: int, old: float) -> list[Parked]:
-    """Parked rows by id, those ``beyond`` one; ``old`` is how many seconds make one old."""
+    """Parked rows by id, after the id ``beyond``; a row is old after ``old`` seconds."""
     parameters = {"beyond": beyond, "most": limit, "old": -old}
     return [Parked(*row) for row in connection.execute(_parked(), parameters)]
 
@@ -93,7 +93,7 @@ def body(connection: Connection, job: UUID) -> Body | None:
 
 
 def with_open_members(connection: Connection, groups: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
-    """Of parked jobs and the groups that they wait for: those whose group has members to be done.
+    """The parked jobs whose group has unfinished members; ``groups`` are pairs of job and group.
 
     One search of an index for each, however many members there are.
     """
@@ -101,17 +101,17 @@ def with_open_members(connection: Connection, groups: Sequence[tuple[UUID, UUID]
 
 
 def with_open_jobs(connection: Connection, roots: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
-    """The same, of parked jobs and the first jobs of the workflows that they belong to."""
+    """The parked jobs whose workflow has other unfinished jobs; ``roots`` are pairs of job and root."""
     return _waiting(connection, _open_jobs(connection.dialect.name), roots)
 
 
 def members(connection: Connection, group: UUID, *, but: UUID) -> Members:
-    """The jobs of a group, but the parked one."""
+    """The jobs of a group in numbers, without the parked one."""
     return Members(*connection.execute(_count(), {"of": group, "but": but}).one())
 
 
 def not_completed(connection: Connection, group: UUID, *, but: UUID) -> tuple[UUID, JobState] | None:
-    """A member that is not completed, and what it is."""
+    """A member that is not completed, and its state."""
     row = connection.execute(_not_completed(), {"of": group, "but": but}).first()
     return None if row is None else (row.id, JobState(row.state))
 
@@ -123,16 +123,16 @@ def without_result(connection: Connection, group: UUID, *, but: UUID) -> UUID | 
 
 
 def results(connection: Connection, group: UUID, *, but: UUID) -> str:
-    """The results of a group in the order of its members, as they stand in a JSON list."""
+    """The results of a group in the order of its members: JSON values with commas between them."""
     asked = _results(connection.dialect.name)
     return str(connection.execute(select(asked), {"of": group, "but": but}).scalar() or "")
 
 
 def fire(connection: Connection, job: UUID, *, payload: bytes, headers: Mapping[str, Any]) -> bool:
-    """Let a parked job run, with ``payload``; False when somebody was first.
+    """Let a parked job run, with ``payload``; False when another keeper was first.
 
     Args:
-        headers: those that it has. It is a chord's body no more: a replay runs it with the same results.
+        headers: the row's. The chord's header is dropped, so that a replay runs it with the same results.
     """
     return bool(connection.execute(_fire(), {"job": job, "to_payload": payload} | _given(headers)).rowcount)
 
@@ -146,13 +146,13 @@ def fire_with_results(
     before: str,
     behind: str,
 ) -> bool:
-    """As ``fire``, with the results of ``group`` between two texts; they stay in the database."""
+    """As ``fire``, with the results of ``group`` between two texts. The results do not leave the database."""
     parameters = {"job": job, "of": group, "but": job, "before": before, "behind": behind} | _given(headers)
     return bool(connection.execute(_fire_with_results(connection.dialect.name), parameters).rowcount)
 
 
 def fail_parked(connection: Connection, ids: Sequence[UUID], *, reason: str) -> set[UUID]:
-    """Fail parked jobs that wait in vain; return those that did."""
+    """Fail parked jobs that can never run; return those that were parked still."""
     failed = set()
     for job in ids:
         if connection.execute(
@@ -164,7 +164,7 @@ def fail_parked(connection: Connection, ids: Sequence[UUID], *, reason: str) -> 
 
 
 class group_index(FunctionElement[int]):
-    """The place of a member in its group, of its headers."""
+    """The place of a member in its group, read from its headers."""
 
     type = Integer()
     inherit_cache = True
@@ -173,7 +173,7 @@ class group_index(FunctionElement[int]):
 @compiles(group_index, "postgresql")
 def _group_index_postgresql(element: group_index, compiler: SQLCompiler, **kw: Any) -> str:
     headers = compiler.process(element.clauses, **kw)
-    # PostgreSQL gives up on JSON with an escaped NUL or half a character, wherever it stands in it.
+    # PostgreSQL cannot read JSON with an escaped NUL or a lone surrogate anywhere in it.
     number = f"""CASE WHEN strpos(CAST({headers} AS TEXT), '\\u') = 0 THEN {headers} ->> 'group_index'
         ELSE substring(CAST({headers} AS TEXT) FROM '"group_index": ?([0-9]+)') END"""
     return f"CAST(substring({number} FROM '^[0-9]{{1,9}}$') AS INTEGER)"
@@ -196,15 +196,15 @@ _AWAITED: dict[str, Any] = {"id": JOBS.c.id.type, "awaited": JOBS.c.group_id.typ
 
 
 def is_waited_for(dialect: str) -> ColumnElement[bool]:
-    """Whether a row is of the group whose results the body of a chord still waits for."""
+    """Whether the body of a chord still waits for the results of the row's group."""
     c = JOBS.alias("body").c
     group = c.headers[(CHORD, "group")].as_string()
-    # In the words of the index that leads to them; a CTE would take the count of a DELETE away on SQLite.
+    # Spelled as in the index. With a CTE, SQLite would not report how many rows a DELETE removed.
     waits = is_waiting_as_indexed(c)
     awaited = select(group if dialect == "postgresql" else func.replace(group, "-", "")).where(
         waits, _is_parked(c=c), group.is_not(None)
     )
-    # As text: what a header says need not be a UUID, and the server would refuse to read it.
+    # Compared as text: a header need not hold a UUID, and the cast would fail.
     return and_(JOBS.c.group_id.is_not(None), cast(JOBS.c.group_id, Text).in_(awaited))
 
 
@@ -222,7 +222,7 @@ def _of_group() -> Any:
 @lru_cache
 def _parked() -> Select[Any]:
     old = case((JOBS.c.queued < after(bindparam("old", type_=Seconds)), 1), else_=0)
-    # Spelled as the index of what is due spells it, which both databases then walk along.
+    # Spelled as in the index of due rows, so that both databases use it.
     waits = is_waiting_as_indexed(JOBS.c)
     beyond = JOBS.c.id > bindparam("beyond", type_=JOBS.c.id.type)
     chosen = select(JOBS.c.id, JOBS.c.root_id, JOBS.c.headers, old).where(waits, _is_parked(), beyond)
@@ -252,11 +252,11 @@ def _open_jobs(dialect: str) -> Select[Any]:
 
 
 def _any(condition: Any, row: Any, *along: Any) -> Any:
-    """Whether there is such a job.
+    """Whether a job fulfils ``condition``.
 
     Args:
-        along: what the jobs are sorted by in the index to be searched: PostgreSQL would rather walk
-            through the table, if it thinks that many are of the group.
+        along: the columns by which the index to be searched is sorted. Without them PostgreSQL would read the
+            table, if it expects a large group.
     """
     one: Any = select(literal_column("1")).select_from(JOBS).where(condition).order_by(*along).limit(1)
     return one.correlate(row).scalar_subquery().is_not(None)
@@ -333,7 +333,7 @@ def _fire() -> Update:
 
 
 def _new_message() -> dict[str, Any]:
-    """Headers and tag of a message that the row did not have before; ``_given`` has the parameters."""
+    """Headers and tag of a new message of the row; ``_given`` has the parameters."""
     return {
         "headers": bindparam("to_headers", type_=JOBS.c.headers.type),
         "message_tag": bindparam("to_tag", type_=JOBS.c.message_tag.type),

@@ -30,7 +30,7 @@ def prune(
 
     Args:
         task: only jobs of this task.
-        but: not jobs of these tasks, which have an age of their own.
+        but: leave out jobs of these tasks, which have an age of their own.
     """
     if state not in TERMINAL:
         raise ValueError(f"only terminal jobs are pruned, found {state}")
@@ -49,10 +49,10 @@ def forget_results(connection: Connection, *, age: float, limit: int) -> int:
 
 
 def is_late(connection: Connection, *, age: float, but: Sequence[str] = ()) -> bool:
-    """Whether a completed or cancelled job is left that ended more than ``age`` seconds ago.
+    """Whether a completed or cancelled job that ended more than ``age`` seconds ago is still there.
 
     Args:
-        but: not jobs of these tasks, which have an age of their own.
+        but: leave out jobs of these tasks, which have an age of their own.
     """
     cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
     query = select(JOBS.c.id).where(
@@ -68,10 +68,10 @@ def is_late(connection: Connection, *, age: float, but: Sequence[str] = ()) -> b
 def prune_workers(connection: Connection, *, age: float) -> int:
     """Delete the rows of workers that ended more than ``age`` seconds ago.
 
-    Ended jobs name their last worker: ``age`` is that of the rows that are kept for the longest.
+    Ended jobs name their last worker, so ``age`` should be the longest time that jobs are kept.
     """
     old = WORKERS.c.stopped < after(bindparam("age", type_=Seconds))
-    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # which only a rescue may end
+    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # only a rescue may end that
     pruned = connection.execute(delete(WORKERS).where(old, ~holds), {"age": -age}).rowcount
     if pruned:
         of_nobody = ~exists().where(WORKERS.c.tasks == WORKER_TASKS.c.tasks)
@@ -82,7 +82,7 @@ def prune_workers(connection: Connection, *, age: float) -> int:
 @lru_cache
 def _prune(dialect: str, one_task: bool, but: bool) -> Delete:
     cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
-    # Queued before it ended: the condition on queued is implied, and lets the index be used.
+    # A job is queued before it ends: the condition on queued is implied, and makes the index usable.
     conditions = [is_in(bindparam("ended")), JOBS.c.queued < cutoff, JOBS.c.finished < cutoff]
     conditions.append(not_(is_waited_for(dialect)))
     if one_task:

@@ -1,4 +1,4 @@
-"""Rescue: who is dead, and what they held. What becomes of it is recorded as an outcome of theirs."""
+"""Rescue: declare workers dead and find what they held. The rescuer records outcomes in their names."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from celeriac.ledger.schema.columns import Instant, now
 from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.ledger.schema.state_conditions import is_unfinished
 
-#: Attempts of one sweep; the next one goes on.
+#: Attempts that one query returns.
 MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What a worker's row says at one look.
+    """A worker's row at one time.
 
     Attributes:
         heartbeat: None of a worker that has no row.
-        stopped: when it was buried or signed off; None of one that lives, or died without a word.
+        stopped: when it signed off or was declared dead; None: neither.
     """
 
     worker: UUID
@@ -52,7 +52,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class HeldAttempt:
-    """A running attempt, and who is meant to run it."""
+    """A running attempt and the worker that holds it."""
 
     id: UUID
     attempt: int
@@ -61,18 +61,18 @@ class HeldAttempt:
 
 
 def sightings(connection: Connection) -> list[Sighting]:
-    """The workers that may be dead: those that did not sign off, and those that hold jobs all the same.
+    """The workers that may be dead: those that did not sign off, and those that hold jobs although they did.
 
-    A worker that was frozen, buried and thawed may claim before it learns that it is dead. One that holds
-    jobs and has no row is of a database that was restored to older data.
+    A frozen worker that was declared dead may claim again before it notices. A worker that holds jobs and has
+    no row is left when the database was restored to older data.
     """
     return [Sighting(*row) for row in connection.execute(_sightings())]
 
 
 def declare_dead(connection: Connection, seen: Sighting) -> bool:
-    """Write that a worker is dead; False when it was heard of since it was ``seen``, or others were first.
+    """Write that a worker is dead; False when its row changed since it was ``seen``.
 
-    To be followed, in the same transaction, by the rescue of what it held.
+    The rescue of its jobs must follow in the same transaction.
     """
     if seen.heartbeat is None:
         return connection.execute(_row(), {"worker": seen.worker}).first() is None
@@ -94,7 +94,7 @@ def held_by(connection: Connection, workers: Sequence[UUID]) -> list[HeldAttempt
 
 
 def unfinished(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these jobs are still to be done, by whomever."""
+    """Which of these jobs are not terminal."""
     dialect = connection.dialect.name
     return set(connection.execute(_unfinished(dialect), batch.id_parameters(dialect, ids)).scalars())
 
@@ -114,7 +114,7 @@ def _sightings() -> CompoundSelect[Any]:
 
 
 def _holders() -> CTE:
-    """Who holds jobs, each found by one search of the index. The last is null."""
+    """The workers that hold jobs, each found by one search of the index. The last row is null."""
     first = select(_next_holder().label("worker")).cte("holder", recursive=True)
     following = _next_holder(first.c.worker).label("worker")
     return first.union_all(select(following).where(first.c.worker.is_not(None)))

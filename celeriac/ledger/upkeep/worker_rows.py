@@ -32,7 +32,7 @@ class WorkerStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSeen:
-    """A worker as its row tells of it."""
+    """A worker, as in its row."""
 
     id: UUID
     hostname: str
@@ -50,7 +50,7 @@ class WorkerSeen:
 
 @dataclass(frozen=True, slots=True)
 class RunningAttempt:
-    """What a worker is at."""
+    """An attempt that a worker runs."""
 
     worker_id: UUID
     id: UUID
@@ -60,7 +60,7 @@ class RunningAttempt:
 
 
 def sign_on(connection: Connection, start: WorkerStart) -> None:
-    """Write the row of a worker that starts, or of one that lives although its row says otherwise."""
+    """Write the row of a worker that starts, or that lives although its row is gone or says that it ended."""
     values = {
         "id": start.id,
         "hostname": start.hostname,
@@ -81,9 +81,9 @@ def sign_on(connection: Connection, start: WorkerStart) -> None:
 
 
 def beat(connection: Connection, worker: UUID) -> bool:
-    """Write that a worker lives; False when its row says that it is dead, or is gone.
+    """Write a worker's heartbeat; False when its row says that it ended, or is gone.
 
-    It has to sign on again then: its database may have been restored to older data.
+    The worker must sign on again then. The database may have been restored to older data.
     """
     mine = update(WORKERS).where(WORKERS.c.id == worker, WORKERS.c.stopped.is_(None))
     return bool(connection.execute(mine.values(heartbeat=now())).rowcount)
@@ -160,12 +160,12 @@ def _seen(*, clock: datetime, **row: Any) -> WorkerSeen:
 
 
 def write_trouble(connection: Connection, worker: UUID, trouble: str | None) -> None:
-    """Write why a worker cannot record outcomes; None: it can."""
+    """Write the reason why a worker cannot record outcomes; None: it can."""
     connection.execute(update(WORKERS).where(WORKERS.c.id == worker).values(trouble=trouble))
 
 
 def troubled(connection: Connection, *, within: timedelta) -> list[tuple[str, str]]:
-    """Names and troubles of the workers that have one and have been heard of ``within`` that span."""
+    """Living workers that cannot record outcomes, with a heartbeat ``within`` the span: name and reason."""
     since = select(after(-within.total_seconds())).scalar_subquery()
     living = and_(WORKERS.c.heartbeat >= since, WORKERS.c.stopped.is_(None), WORKERS.c.trouble.is_not(None))
     found = connection.execute(
@@ -175,5 +175,5 @@ def troubled(connection: Connection, *, within: timedelta) -> list[tuple[str, st
 
 
 def sign_off(connection: Connection, worker: UUID) -> None:
-    """Write that a worker ended by itself."""
+    """Write that a worker ended in an orderly way."""
     connection.execute(update(WORKERS).where(WORKERS.c.id == worker).values(heartbeat=now(), stopped=now()))

@@ -1,4 +1,4 @@
-"""Cancel: for ever. A waiting job is cancelled at once, a running one is asked to stop."""
+"""Cancel jobs for ever: a waiting job at once, a running job by a request to stop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Answer(StrEnum):
 
 
 def cancel(connection: Connection, ids: Sequence[UUID], *, mode: Mode = Mode.SOFT) -> dict[UUID, Answer]:
-    """Cancel jobs; say of each what became of it. A hard request is never softened."""
+    """Cancel jobs; return what became of each. A soft request does not replace a hard one."""
     dialect = connection.dialect.name
     answers = dict.fromkeys(ids, Answer.UNKNOWN)
     left = list(answers)
@@ -64,9 +64,10 @@ def cancel(connection: Connection, ids: Sequence[UUID], *, mode: Mode = Mode.SOF
 
 
 def _not_ended(connection: Connection, ids: Sequence[UUID], answers: dict[UUID, Answer]) -> list[UUID]:
-    """Answer for those that had ended when the cancel came to them; return those that wait by now.
+    """Fill in the answers of jobs that had ended before the cancel; return the ids that wait now.
 
-    To be asked after the cancel, which may have waited for an outcome: an earlier look saw the job run.
+    It must read after the cancel, which may have waited for an outcome to be committed: an earlier read would
+    see the job run.
     """
     waiting = []
     for row in connection.execute(
@@ -83,10 +84,10 @@ def _not_ended(connection: Connection, ids: Sequence[UUID], answers: dict[UUID, 
 def cancel_fitting(
     connection: Connection, ids: Sequence[UUID], wanted: Filter, *, mode: Mode = Mode.SOFT
 ) -> int:
-    """Cancel those of ``ids`` that are not terminal and fit ``wanted`` still; return how many.
+    """Cancel those of ``ids`` that are not terminal and still fit ``wanted``; return how many.
 
     Args:
-        wanted: ``settled``.
+        wanted: with instants in place of spans.
     """
     dialect = connection.dialect.name
     statement = _cancelling(batch.id_in(dialect, JOBS.c.id), *wanted.conditions())

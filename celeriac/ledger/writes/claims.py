@@ -1,4 +1,4 @@
-"""Claim: take jobs for one attempt. Release: give them back unrun."""
+"""Claim jobs for one attempt each; release them again, uncounted, when they were not started."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from celeriac.ledger.schema.state_conditions import may_enter
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A job that was won, and for which attempt (1 for the first).
+    """A job that was won, and the number of the attempt (1 for the first).
 
-    Attempts are numbered through the job's whole life; a replay starts its tries anew behind
-    ``tries_before`` of them.
+    Attempts are numbered through the job's whole life. A replay gives new tries, which count from
+    ``tries_before``.
     """
 
     id: UUID
@@ -50,8 +50,8 @@ class Claimed:
     queue: str
     dispatched: datetime
     failed_before: bool  # whether an attempt of it was not successful
-    waited: timedelta  # from the sending of its message
-    expires_in: timedelta | None = None  # from the claim on
+    waited: timedelta  # since its message was sent
+    expires_in: timedelta | None = None  # counted from the claim
     redelivered: bool = False  # whether the last attempt rejected its message
     message_tag: int | None = None
 
@@ -73,7 +73,7 @@ class Message:
 
 
 def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
-    """Take the jobs that are due for ``worker``; return each one won with the number of its attempt.
+    """Take the due jobs among ``ids`` for ``worker``; return each one won with the number of its attempt.
 
     A job that is missing from the answer is held, done, cancelled, expired, not yet due, locked
     by another transaction or unknown: it must not run. ``ids`` may repeat.
@@ -85,7 +85,7 @@ def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[
 
 
 def claimed_by_id(rows: Iterable[Sequence[Any]]) -> dict[UUID, Claimed]:
-    """What ``claiming`` returned, by the jobs' ids."""
+    """The rows that ``claim_statement`` returned, by the jobs' ids."""
     return {row[0]: _claimed(*row) for row in rows}
 
 
@@ -156,7 +156,7 @@ def tasks(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
 
 
 def lost_repeatedly(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
-    """Those of ``ids`` that were lost with their child or worker more than once: they may be the cause."""
+    """Those of ``ids`` whose child or worker died more than once: the job may be the cause."""
     dialect = connection.dialect.name
     return {row.job_id for row in connection.execute(_lost(dialect), batch.id_parameters(dialect, ids))}
 
@@ -170,12 +170,12 @@ def claim_statement(dialect: str) -> Update:
     due = and_(
         batch.id_in(dialect, JOBS.c.id),
         may_enter(JobState.RUNNING, by_id=True),
-        # What was due when its message was sent is due, wherever the database's clock has been set since.
+        # A job that was due when its message was sent stays due, even if the database's clock was set back.
         or_(JOBS.c.next_attempt_after <= now(), JOBS.c.next_attempt_after <= JOBS.c.dispatched),
         or_(JOBS.c.expires.is_(None), JOBS.c.expires > now()),
         JOBS.c.try_count < JOBS.c.max_tries,
     )
-    # In id order, so that two workers with overlapping batches cannot wait for each other in a circle.
+    # In id order, so that two workers with overlapping batches cannot deadlock.
     chosen = select(JOBS.c.id).where(due).order_by(JOBS.c.id).with_for_update(skip_locked=True)
     return (
         update(JOBS)
@@ -206,7 +206,7 @@ def claim_statement(dialect: str) -> Update:
 
 
 def _last_failure() -> Any:
-    """The beginning of the last failure, as long as the one kind that a claim looks for."""
+    """The beginning of the last failure: as many characters as "rejected" has, which a claim looks for."""
     start: Any = literal_column("1")
     length: Any = literal_column(str(len(AttemptKind.REJECTED)))
     return func.substr(JOBS.c.failure_info, start, length, type_=String()).label("last_failure")
@@ -219,7 +219,7 @@ def _release(dialect: str) -> Update:
     held = (
         select(JOBS.c.id)
         .where(
-            batch.id_in(dialect, JOBS.c.id),  # or the key might be the last thing that is looked at
+            batch.id_in(dialect, JOBS.c.id),  # or PostgreSQL might not search by the key
             JOBS.c.id == given.c.id,
             JOBS.c.try_count == given.c.attempt,
             may_enter(JobState.PENDING, JobState.CANCELLED, by_id=True),
@@ -269,7 +269,7 @@ def _lost(dialect: str) -> Select[Any]:
 
 
 def release_uncertain(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:
-    """Give back, uncounted, what ``worker`` may have claimed in a transaction whose answer was lost."""
+    """Release jobs that ``worker`` may have claimed in a transaction whose answer was lost."""
     dialect = connection.dialect.name
     rows = connection.execute(
         _running_attempts(dialect), batch.id_parameters(dialect, ids) | {"worker": worker}
@@ -279,7 +279,7 @@ def release_uncertain(connection: Connection, ids: Sequence[UUID], *, worker: UU
 
 
 def expire(connection: Connection, ids: Sequence[UUID]) -> None:
-    """Cancel those of ``ids`` that wait and whose time is over."""
+    """Cancel those of ``ids`` that wait and have expired."""
     dialect = connection.dialect.name
     connection.execute(_expire(dialect), batch.id_parameters(dialect, ids))
 

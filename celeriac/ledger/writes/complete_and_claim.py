@@ -1,4 +1,4 @@
-"""What a worker does all day: record what was completed and claim what came, in one statement."""
+"""Record completed attempts and claim delivered jobs in one statement, a worker's most frequent write."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def complete_and_claim(
         What ``outcomes.record`` and ``claims.claim`` return.
 
     Raises:
-        ConnectionError, sqlalchemy.exc.SQLAlchemyError: the database was lost; it may all have been done.
+        ConnectionError, sqlalchemy.exc.SQLAlchemyError: the database was lost; everything or nothing is done.
     """
     if database.dialect != _DIALECT:
         with database.transaction() as connection:
@@ -64,7 +64,7 @@ def complete_and_claim(
 
 @lru_cache
 def _statement(completes: bool, claims: bool) -> CompiledStatement:
-    """Two updates of one statement see the same rows as they were before: no job is in both."""
+    """Both updates of the statement see the rows as they were before it, so that no job is in both."""
     if not completes:
         return CompiledStatement(claim_statement(_DIALECT))
     if not claims:

@@ -1,4 +1,4 @@
-"""Dead letters: failed jobs, seen in groups of the same cause."""
+"""Dead letters: failed jobs, in groups of the same cause."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Group:
     count: int
     first: datetime
     last: datetime
-    example: str | None  # what the exception of one of them said, its beginning
+    example: str | None  # the beginning of one exception's text
 
 
 def groups(connection: Connection, *, limit: int) -> list[Group]:
@@ -49,10 +49,10 @@ def members(
     limit: int,
     beyond: UUID | None = None,
 ) -> list[UUID]:
-    """Ids of dead letters in id order; what is None does not narrow.
+    """Ids of dead letters in id order. A filter that is None is not applied.
 
     Args:
-        exactly: what is None is looked for: the members of one group.
+        exactly: a filter that is None matches rows without that value, as the members of one group.
     """
     chosen = select(JOBS.c.id).select_from(_with_last_attempt()).where(is_in(JobState.FAILED))
     asked = {JOBS.c.job_type: task, FAILURES.c.exception_type: exception_type, FAILURES.c.frame: frame}
@@ -71,13 +71,13 @@ def discard(connection: Connection, ids: Sequence[UUID]) -> int:
 
 
 def edit(connection: Connection, job: UUID, *, payload: bytes, headers: dict[str, Any]) -> bool:
-    """Give a dead letter another message; False when it is none any more."""
+    """Give a dead letter another message; False when the job is no dead letter any more."""
     values = {"job": job, "to_payload": payload, "to_headers": headers, "to_tag": new_tag()}
     return bool(connection.execute(_edit(), values).rowcount)
 
 
 def _with_last_attempt() -> Any:
-    """Jobs, each with its last failed attempt beside it where there is one."""
+    """Jobs joined with their last failed attempts."""
     other = FAILURES.alias("other")
     newest = select(func.max(other.c.attempt)).where(other.c.job_id == JOBS.c.id).scalar_subquery()
     last = and_(FAILURES.c.job_id == JOBS.c.id, FAILURES.c.attempt == newest)

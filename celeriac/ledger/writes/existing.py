@@ -1,4 +1,4 @@
-"""Rows whose ids are enqueued again: what they are, and a fresh start with another message."""
+"""Rows whose ids are enqueued again: read them, and renew those that were given up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from celeriac.ledger.writes.replay import ENDLESS
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """A row, as far as it matters to a job of the same id."""
+    """The columns of a row that matter to a call with the same id."""
 
     id: UUID
     job_type: str
@@ -36,7 +36,7 @@ class Existing:
 
 
 def existing(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Existing]:
-    """The rows of ``ids``; those that have none are missing."""
+    """The rows of ``ids``; ids without a row are missing."""
     dialect = connection.dialect.name
     return {
         row.id: _existing(row)
@@ -63,8 +63,8 @@ def _existing(row: Any) -> Existing:
 def renew(connection: Connection, job: NewJob) -> bool:
     """Set a failed or cancelled row back to pending with the message and the options of ``job``.
 
-    Its tries are fresh and its history stays, as after a replay; the dispatcher sends it when it is due.
-    False: the row is neither.
+    It gets new tries and keeps its history, as after a replay. The dispatcher sends it when it is due.
+    Returns False when the row is neither failed nor cancelled.
     """
     values = parameters(job.unsent()) | {"job": job.id}
     return bool(connection.execute(_renew(), values).rowcount)

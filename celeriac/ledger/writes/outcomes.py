@@ -1,4 +1,4 @@
-"""Record what attempts came to. Only the holder of an attempt may say it: (id, attempt, worker)."""
+"""Record the outcomes of attempts. An outcome must name the attempt and its worker, or it is refused."""
 
 from __future__ import annotations
 
@@ -61,19 +61,20 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one attempt came to.
+    """The outcome of one attempt.
 
     Attributes:
         state: completed, error, failed or cancelled; pending when the task replaced itself, or did not begin.
-            ``error`` becomes ``failed`` where no try is left; both become ``cancelled`` where that was asked.
-        result: JSON of the return value; None where there is none or it is ignored; LOST where the
-            result store does not have it: what ``keep_result`` wrote before is then kept.
+            ``error`` becomes ``failed`` where no try is left. Both become ``cancelled`` where a cancel was
+            requested.
+        result: JSON of the return value; None: there is none, or it is ignored; LOST: the result store does
+            not have it. LOST does not replace what ``keep_result`` wrote before.
         delay: seconds from the database's now to the next attempt.
         max_tries: raises the job's own limit when it is larger.
-        message: what the next attempt runs, when that differs from what this one ran.
-        expiry: whether the expiry of ``message`` takes the place of the row's, or it would be kept.
+        message: the message of the next attempt, when it differs from this one's.
+        expiry: whether the expiry of ``message`` replaces the row's.
         parked: the row waits for a message of the same id that its replacement sends later.
-        successors: jobs that exist if and only if this outcome is accepted.
+        successors: jobs that are enqueued if and only if this outcome is accepted.
     """
 
     id: UUID
@@ -90,10 +91,10 @@ class Outcome:
 
 
 def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID) -> dict[UUID, JobState]:
-    """Write what attempts of ``worker`` came to; return the state that each accepted one led to.
+    """Write the outcomes of attempts of ``worker``; return the state that each accepted one led to.
 
-    An outcome that is missing from the answer came too late: the attempt was taken from this worker. Or its
-    row is locked by another transaction, see ``locked``: no outcome waits for a stranger.
+    An outcome that is missing from the answer came too late: the attempt was taken from this worker. Or
+    another transaction has locked its row (see ``locked``): a lock does not hold up the other outcomes.
     """
     completed = [o for o in outcomes if o.state is JobState.COMPLETED]
     replaced = [o for o in outcomes if o.state is JobState.PENDING]
@@ -109,7 +110,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID)
 
 
 def locked(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID) -> set[UUID]:
-    """Those of ``outcomes`` whose attempts ``worker`` holds still: another transaction has their rows."""
+    """Those of ``outcomes`` whose attempts ``worker`` still holds: their rows are locked by others."""
     dialect = connection.dialect.name
     parameters = batch.id_parameters(dialect, [o.id for o in outcomes], name="given") | {"worker": worker}
     held = {(row.id, row.try_count) for row in connection.execute(_still_held(dialect), parameters)}
@@ -117,7 +118,7 @@ def locked(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID)
 
 
 def keep_result(connection: Connection, job: UUID, attempt: int, result: str, *, worker: UUID) -> bool:
-    """Write what a running attempt returned, ahead of its outcome; False when it is not this worker's."""
+    """Write a running attempt's return value before its outcome; False: ``worker`` does not hold it."""
     values = {"job": job, "attempt": attempt, "worker": worker, "to_result": result}
     return bool(connection.execute(_keep_result(), values).rowcount)
 
@@ -145,7 +146,7 @@ def _record_completed(
 
 
 def complete_parameters(dialect: str, outcomes: Sequence[Outcome], worker: UUID) -> dict[str, Any]:
-    """The parameters of ``completing``."""
+    """The parameters of ``complete_statement``."""
     rows = [{"id": o.id, "attempt": o.attempt, "result": o.result} for o in outcomes]
     return (
         batch.table_parameters(dialect, _COMPLETED, rows)
@@ -155,7 +156,7 @@ def complete_parameters(dialect: str, outcomes: Sequence[Outcome], worker: UUID)
 
 
 def completed_states(rows: Iterable[Sequence[Any]]) -> dict[UUID, JobState]:
-    """What ``completing`` returned."""
+    """The rows that ``complete_statement`` returned, as states by id."""
     return dict.fromkeys((row[0] for row in rows), JobState.COMPLETED)
 
 
@@ -238,7 +239,7 @@ def _held(worker: Any, job: Any, attempt: Any, state: Any) -> Any:
 
 
 def _named(dialect: str) -> ColumnElement[bool]:
-    """Beside the join: PostgreSQL would otherwise walk all rows, if it thinks that there are few."""
+    """A condition on the ids besides the join: PostgreSQL would read all rows, if it thinks they are few."""
     return batch.id_in(dialect, JOBS.c.id, name="given")
 
 
@@ -247,9 +248,9 @@ def _worker() -> Any:
 
 
 def _mine(dialect: str, given: FromClause, *targets: JobState) -> FromClause:
-    """What was told of the attempts that are this worker's, each row locked in the order of ids.
+    """The outcomes of attempts that are this worker's; their rows are locked in the order of ids.
 
-    One that another transaction has locked is left out: nobody's outcome waits for a stranger.
+    A row that another transaction has locked is left out, so that it does not hold up the others.
     """
     return (
         select(*given.c)
@@ -264,7 +265,7 @@ def _mine(dialect: str, given: FromClause, *targets: JobState) -> FromClause:
 
 @lru_cache
 def complete_statement(dialect: str) -> Update:
-    """The statement that records completed attempts; ``completions`` has its parameters."""
+    """The statement that records completed attempts; ``complete_parameters`` has its parameters."""
     given = _mine(dialect, batch.as_table(dialect, _COMPLETED), JobState.COMPLETED)
     return (
         update(JOBS)
@@ -296,7 +297,7 @@ def _unsuccessful(dialect: str) -> Update:
     wanted = given.c.state
     given_up = or_(wanted == JobState.ERROR.value, wanted == JobState.FAILED.value)
     state = case(
-        # In its last attempt, too: a dead letter is what a bulk replay runs.
+        # Also in the last attempt: as a dead letter, a bulk replay would run the cancelled job.
         (and_(given_up, JOBS.c.cancel_requested.is_not(None)), literal(JobState.CANCELLED.value)),
         (and_(wanted == JobState.ERROR.value, JOBS.c.try_count >= limit), literal(JobState.FAILED.value)),
         else_=wanted,

@@ -1,4 +1,4 @@
-"""Purge: cancel what waits in a queue, in batches. What runs goes on."""
+"""Purge a queue: cancel its waiting jobs, in batches. Running jobs go on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from celeriac.ledger.schema.state_conditions import may_enter
 def purge(connection: Connection, queue: str, *, before: datetime, limit: int) -> int:
     """Cancel up to ``limit`` jobs that wait in ``queue``; return how many.
 
-    One that is locked is about to run, or somebody else moves it: it is passed over.
+    A locked job is left out: it is being claimed or changed.
 
     Args:
-        before: when they were accepted at the latest, so that a purge ends though more is enqueued.
+        before: only jobs accepted until then, so that a purge ends although more jobs are enqueued.
     """
     parameters = {"of": queue, "before": before, "most": limit}
     return connection.execute(_purge(), parameters).rowcount

@@ -1,4 +1,4 @@
-"""Dead letters for deliveries that cannot be understood, with their raw bytes; rows for foreign ones."""
+"""Dead letters for unreadable deliveries, with their raw bytes; jobs whose task a worker does not know."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Unreadable:
 
 
 def write_dead_letters(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
-    """Write each delivery as a failed job with its raw bytes; one whose row exists is left alone."""
+    """Write each delivery as a failed job with its raw bytes; a row that exists is left as it is."""
     dialect = connection.dialect.name
     for delivery in deliveries:
         values = {
@@ -68,12 +68,12 @@ def write_dead_letters(connection: Connection, deliveries: Sequence[Unreadable])
 def postpone(
     connection: Connection, ids: Sequence[UUID], *, delay: float, limit: float, left: float = 300.0
 ) -> None:
-    """Put back waiting jobs whose task this worker does not know; another may, and collects them at once.
+    """Put back waiting jobs whose task this worker does not know. A worker that knows it collects them.
 
     Args:
         delay: seconds before they are sent again.
         limit: seconds after which a job whose task nobody knew is failed.
-        left: in place of ``delay``, where a living worker knows the task and draws from the queue.
+        left: the delay in seconds where a living worker knows the task and draws from the queue.
     """
     dialect = connection.dialect.name
     parameters = batch.id_parameters(dialect, ids) | {"delay": delay, "limit": -limit, "left": left}
@@ -87,9 +87,9 @@ def postpone(
 def collect(
     connection: Connection, *, tasks: Sequence[str], queues: Sequence[str], limit: int
 ) -> list[Message]:
-    """Take up to ``limit`` jobs that others put back, and whose task is one of ``tasks``; their messages.
+    """Take up to ``limit`` jobs that other workers put back and whose task is one of ``tasks``.
 
-    They are marked as dispatched: to be committed before they are delivered, like any dispatch.
+    They are marked as dispatched. As with any dispatch, commit before the messages are delivered.
     """
     dialect = connection.dialect.name
     parameters = batch.table_parameters(dialect, _TASKS, [{"task": name} for name in tasks], name="known")
@@ -202,7 +202,7 @@ def _note(dialect: str) -> Insert:
             kind=AttemptKind.INVALID,
             exception=reason,
         )
-        # Replayed and met again: one note says it.
+        # A job that was replayed and met again keeps one such row.
         .on_conflict_do_update(
             index_elements=["job_id", "attempt"], set_={"finished": now(), "exception": reason}
         )

@@ -1,4 +1,4 @@
-"""Replay: a dead letter or a cancelled job back to pending, with fresh tries and its history."""
+"""Replay: set a dead letter or a cancelled job back to pending, with new tries and its history."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import may_enter
 
-#: Tries of a job that never gives up; as many as the column holds.
+#: Tries of a job that is never given up; the largest number that the column holds.
 ENDLESS = 2**31 - 1
 
 
 def replay(connection: Connection, ids: Sequence[UUID], *, dead_only: bool = False) -> set[UUID]:
     """Set failed and cancelled jobs back to pending, due now; return those that were.
 
-    Attempts go on counting, so that a late outcome of an old one is still refused. The body of a chord that
-    was never given the results of its members is parked: it waits for them again.
+    The attempt number goes on, so that a late outcome of an old attempt is still refused. The body of a chord
+    that never got the results of its members is parked: it waits for them again.
 
     Args:
-        dead_only: leave those alone that were cancelled.
+        dead_only: leave cancelled jobs as they are.
     """
     dialect = connection.dialect.name
     return {

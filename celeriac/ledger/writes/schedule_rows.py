@@ -1,6 +1,6 @@
 """Schedules: their rows, and the guarded move from one due time to the next.
 
-What is due when is not known here: ``celeriac.schedules`` decides, and brings the next due time along.
+``celeriac.schedules`` computes the due times; this module only stores them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from celeriac.ledger.schema.columns import Instant, now
 from celeriac.ledger.schema.models import JOBS, SCHEDULES
 from celeriac.ledger.schema.state_conditions import is_unfinished
 
-#: What a definition sets; the rest is history, which a change keeps.
+#: Columns that a definition sets. The other columns are history, which a new definition keeps.
 DEFINED = (
     "task",
     "args",
@@ -59,13 +59,13 @@ DEFINED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
-    """What one turn came to for a schedule.
+    """The move of one schedule to its next due time.
 
     Attributes:
-        due: the ``next_run`` that was found: the row is left alone when it has another by now.
+        due: the ``next_run`` that was read; a row that has another one now is left as it is.
         last_run: the newest due time that was fired; None: none was.
         fired: how many were.
-        skipped: the newest due time that was passed over, with its reason; None: none was.
+        skipped: the newest due time that was not fired, with its reason; None: none was.
     """
 
     name: str
@@ -87,7 +87,7 @@ def find(connection: Connection, name: str, *, lock: bool = False) -> Row[Any] |
     """The row of that name.
 
     Args:
-        lock: hold it until the transaction ends, so that nobody fires it meanwhile.
+        lock: lock it until the transaction ends, so that no beat fires it meanwhile.
     """
     query = select(SCHEDULES).where(SCHEDULES.c.name == name)
     return connection.execute(query.with_for_update() if lock else query).first()
@@ -152,9 +152,9 @@ def retire(connection: Connection, keep: Sequence[str]) -> list[str]:
 def due(
     connection: Connection, moment: datetime, *, limit: int, but: Sequence[str] = (), only: str | None = None
 ) -> list[Row[Any]]:
-    """Rows whose next due time has come at ``moment``, the longest due first; held until the end.
+    """Rows that are due at ``moment``, the longest due first; locked until the transaction ends.
 
-    Rows that another beat is firing at this moment are left out.
+    Rows that another beat is firing now are left out.
     """
     wanted = [SCHEDULES.c.next_run <= moment, SCHEDULES.c.enabled == true()]
     if but:
@@ -209,7 +209,7 @@ def count_run(connection: Connection, name: str, job: UUID) -> None:
 
 
 def complain(connection: Connection, name: str, reason: str) -> None:
-    """Note why the due time that has come cannot be fired; it stays due."""
+    """Write why a due schedule cannot be fired; it stays due."""
     noted = and_(
         SCHEDULES.c.name == name,
         SCHEDULES.c.next_run.is_not(None),

@@ -1,4 +1,4 @@
-"""The worker's one book: which attempts it holds, from before the claim until the outcome is committed."""
+"""The claim book: which jobs a worker holds, from before the claim until the outcome is committed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from uuid import UUID
 
 @dataclass(slots=True)
 class Holding:
-    """One job in this worker's hands.
+    """One job that this worker holds.
 
     Attributes:
-        attempt: 0 while the claim's answer is not known.
-        started: whether a pool child has begun with it.
-        ended: whether its outcome is told and waits to be committed.
+        attempt: its number; 0 while the claim is not answered.
+        started: whether a pool child has begun it.
+        ended: whether its outcome is reported and waits to be committed.
         rate_limited: whether it waits for its task's rate limit, and so for no child.
     """
 
@@ -38,7 +38,7 @@ class ClaimBook:
         return job in self._book
 
     def enter(self, job: UUID) -> bool:
-        """Enter a job that is about to be claimed; False when it is in these hands already."""
+        """Enter a job that is about to be claimed; False when the worker holds it already."""
         with self._lock:
             if job in self._book:
                 return False
@@ -74,12 +74,12 @@ class ClaimBook:
             return list(self._book)
 
     def attempt_of(self, job: UUID) -> int | None:
-        """The number of the attempt in these hands; None when there is none, or its claim is not answered."""
+        """The number of the attempt that the worker holds; None: it holds none, or the claim is not answered."""
         holding = self._book.get(job)
         return (holding.attempt or None) if holding else None
 
     def open(self) -> list[tuple[UUID, int]]:
-        """The attempts that were won and whose outcome nobody has told."""
+        """The attempts that were won and whose outcome is not reported yet."""
         with self._lock:
             return [(job, h.attempt) for job, h in self._book.items() if h.attempt and not h.ended]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,6 @@ from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
-from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.quarantine import Unreadable
@@ -31,6 +30,7 @@ from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.claim_book import ClaimBook
+from celeriac.worker.gate.claim_checks import UNKNOWN_DELAY, Answer, ClaimChecks, needs_check
 from celeriac.worker.gate.deliveries import Delivery
 from celeriac.worker.gate.refused_turn import Refused, one_by_one
 from celeriac.worker.gate.turn_input import DeferredOutcome, TurnInput
@@ -38,20 +38,7 @@ from celeriac.worker.watermarks import Watermarks
 
 logger = logging.getLogger(__name__)
 
-_POISON_DELAY = 0.3  # seconds before a job that waits for another suspect's end is sent again
-
-UNKNOWN_DELAY = 30.0  # seconds before a job of an unknown task is sent again
 UNKNOWN_LIMIT = 3600.0  # seconds after which it is failed
-
-
-@dataclass(slots=True)
-class Answer:
-    """What the transaction of one turn came to."""
-
-    accepted: dict[UUID, JobState] = field(default_factory=dict)
-    locked: set[UUID] = field(default_factory=set)  # outcomes for a later turn
-    won: dict[UUID, Claimed] = field(default_factory=dict)
-    rows: dict[UUID, Message] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +91,7 @@ class Turn:
         self._callbacks = callbacks
         self._meter = meter
         self._signs = signs
-        self._poison_candidate: UUID | None = None  # the one job in hand that was lost more than once
+        self._checks = ClaimChecks(worker=worker, tasks=tasks, on_change=callbacks.on_change)
         self._rested: dict[UUID, float] = {}  # seconds that the outcomes in hand were set aside
 
     def take(self, work: TurnInput, *, claim_limit: int) -> TurnInput:
@@ -237,7 +224,7 @@ class Turn:
             quarantine.postpone(connection, late, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
         if known:
             answer.won = claims.claim(connection, [delivery.job for delivery in known], worker=self._worker)
-            self._check_claims(connection, known, answer)
+            self._checks.check(connection, known, answer)
         return answer
 
     def _complete_and_claim(self, reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> Answer:
@@ -260,47 +247,9 @@ class Turn:
 
     def _check_claims_separately(self, known: Sequence[Delivery], answer: Answer) -> None:
         """What follows an exchange: it stands alone as well, and is seldom needed."""
-        if _needs_check(known, answer.won):
+        if needs_check(known, answer.won):
             with self._database.statement() as connection:
-                self._check_claims(connection, known, answer)
-
-    def _check_claims(self, connection: Connection, known: Sequence[Delivery], answer: Answer) -> None:
-        """After a claim: at jobs that failed before, at old copies of messages, at what was not won."""
-        won = answer.won
-        if failed := [job for job, claimed in won.items() if claimed.failed_before]:
-            self._hold_one_poison_candidate(
-                connection, sorted(claims.lost_repeatedly(connection, failed)), won
-            )
-        if old := [d.job for d in known if d.job in won and not d.is_of(won[d.job])]:
-            answer.rows = claims.messages(connection, old)
-            self._release_unknown_tasks(connection, answer)
-        if len(won) < len(known):
-            claims.expire(connection, [d.job for d in known if d.job not in won])
-
-    def _release_unknown_tasks(self, connection: Connection, answer: Answer) -> None:
-        """Give back what was won under another task's name, when the row's own task is unknown here."""
-        strange = [job for job, row in answer.rows.items() if row.job_type not in self._tasks]
-        if strange:
-            attempts = [(job, answer.won.pop(job).attempt) for job in strange]
-            claims.release(connection, attempts, worker=self._worker, delay=UNKNOWN_DELAY)
-            self._callbacks.on_change()
-
-    def _hold_one_poison_candidate(
-        self, connection: Connection, candidates: Sequence[UUID], won: dict[UUID, Claimed]
-    ) -> None:
-        """Hold at most one job that was lost more than once.
-
-        Poison that kills its worker takes what runs beside it along twice at most; what merely
-        outlived a dead worker is run side by side.
-        """
-        surplus = candidates if self._poison_candidate else candidates[1:]
-        if surplus:
-            attempts = [(job, won[job].attempt) for job in surplus]
-            for job in claims.release(connection, attempts, worker=self._worker, delay=_POISON_DELAY):
-                del won[job]
-            self._callbacks.on_change()  # the dispatcher shall know when they are due
-        if candidates and not self._poison_candidate:
-            self._poison_candidate = candidates[0]
+                self._checks.check(connection, known, answer)
 
     def _enter(self, found: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
         """Enter each job once; a second copy of a message must not run whatever the claim says."""
@@ -341,8 +290,7 @@ class Turn:
                 logger.info(Event.LATE_OUTCOME, {"job": item.outcome.id, "attempt": item.outcome.attempt})
             changed = changed or state in (JobState.ERROR, JobState.PENDING)
             self._book.leave(item.outcome.id)
-            if item.outcome.id == self._poison_candidate:
-                self._poison_candidate = None
+            self._checks.ended(item.outcome.id)
         if changed:
             self._callbacks.on_change()
         return deferred
@@ -397,8 +345,7 @@ class Turn:
         What it won is released first in the next turn.
         """
         work.uncertain.update(delivery.job for delivery in entered if delivery.known)
-        if self._poison_candidate in work.uncertain:
-            self._poison_candidate = None
+        self._checks.ended(*work.uncertain)
         for delivery in entered:
             self._book.leave(delivery.job)
 
@@ -422,9 +369,3 @@ def _only_completes_and_claims(reports: Sequence[AttemptReport], known: Sequence
     return all(item.outcome.state is JobState.COMPLETED for item in reports) and not any(
         delivery.adopted for delivery in known
     )
-
-
-def _needs_check(known: Sequence[Delivery], won: Mapping[UUID, Claimed]) -> bool:
-    if len(won) < len(known):
-        return True
-    return any(won[d.job].failed_before or not d.is_of(won[d.job]) for d in known)
