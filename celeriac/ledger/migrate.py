@@ -1,8 +1,8 @@
 """Migrate the database's tables to the revision that this version wants, and compare them with it.
 
 Jobs go on meanwhile. On PostgreSQL each migration is a transaction of its own, which waits for a lock no
-longer than ``online.LOCK_TIMEOUT``. While it waits, every statement of a producer or a worker waits behind it.
-So it gives up, lets them pass and tries again. On SQLite all migrations are one transaction.
+longer than ``online.LOCK_TIMEOUT``. While it waits, every statement of producers and workers waits behind
+it. So it gives up, lets them pass and tries again. On SQLite all migrations are one transaction.
 """
 
 from __future__ import annotations

@@ -234,8 +234,8 @@ class Consumer(CeleryConsumer):
     def on_close(self) -> None:
         """The connection was lost, or the worker stops.
 
-        Celery drops here the jobs that it has not begun, because its broker delivers them again. Our transport
-        does not, and a lost connection changes nothing for jobs that were won: they are kept.
+        Celery drops here the jobs that it has not begun, because its broker delivers them again. Our
+        transport does not, and a lost connection changes nothing for jobs that were won: they are kept.
         """
         lost, self._reconnecting = self._reconnecting, False
         pool = getattr(self.pool, "_pool", None)
@@ -262,7 +262,7 @@ class Consumer(CeleryConsumer):
         return list(self.app.amqp.queues.consume_from)
 
     def concurrency(self) -> int:
-        """How many jobs the pool runs at once, or may with autoscaling, which grows it by what it is given."""
+        """How many jobs the pool runs at once, or may run: Celery's autoscaler grows it by its load."""
         scaler = getattr(self.controller, "autoscaler", None)
         grown = scaler.max_concurrency if scaler and hasattr(self.pool, "grow") else 0
         return max(1, grown, int(getattr(self.pool, "num_processes", None) or 1))

@@ -1,6 +1,6 @@
 """Decide which workers are dead: those whose heartbeat this worker has seen unchanged for a full timeout.
 
-By this worker's own monotonic clock. The database's clock may step, and says nothing about who lives.
+The time is measured by this worker's monotonic clock, because the database's clock may be set.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from celeriac.ledger.upkeep.rescue import Sighting
 class DeadWorkerDetector:
     """Only a worker whose own heartbeats were written without a gap may declare others dead.
 
-    An outage of the database must not look like the death of all. Every moment is an argument, in
+    Otherwise an outage of the database would look like the death of all workers. Each time is an argument, in
     seconds of the monotonic clock.
 
     Args:
@@ -34,7 +34,7 @@ class DeadWorkerDetector:
         self._last_beat = now
 
     def dead(self, sightings: Iterable[Sighting], now: float) -> list[Sighting]:
-        """Which of the workers seen ``now`` are dead. To be told all that may be, again and again."""
+        """Which of the workers seen ``now`` are dead. Each call must have all workers that may be dead."""
         watched: dict[UUID, tuple[Sighting, float]] = {}
         for seen in sightings:
             before = self._watched.get(seen.worker)

@@ -1,4 +1,4 @@
-"""Rescue: give back what dead workers held."""
+"""Rescuer: declare silent workers dead, and record outcomes for the attempts that they held."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Rescuer:
         self._detector.beat_written(time.monotonic())
 
     def rescue_dead(self) -> None:
-        """Give back what silent workers held."""
+        """Rescue what dead workers held."""
         with self._database.reading() as connection:
             seen = rescue.sightings(connection)
         for dead in self._detector.dead(seen, time.monotonic()):

@@ -25,8 +25,8 @@ _WEIGHT = 0.1  # of the latest job in the moving average
 class ClaimAhead:
     """Decides by the average duration of jobs.
 
-    A job that is claimed and not started loses a try when this worker dies, and an idle worker cannot run it.
-    So long jobs are claimed when a child is free, and short ones ahead of that.
+    A job that is claimed and not started loses a try when this worker dies, and an idle worker cannot run
+    it. So long jobs are claimed when a child is free, and short ones ahead of that.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class ClaimAhead:
         return max(0, children + self._ahead(children, queues) - unfinished)
 
     def prefetch(self, *, children: int, queues: bool = True) -> int:
-        """How many messages the worker may hold, claimed or not: those that may be claimed, and as many again.
+        """How many messages the worker may hold: one for each child, and twice what is claimed ahead.
 
         While jobs are long it is the number of children. Then the job with the highest priority, and not the
         first that arrived, gets the next free child.

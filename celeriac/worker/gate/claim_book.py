@@ -74,7 +74,7 @@ class ClaimBook:
             return list(self._book)
 
     def attempt_of(self, job: UUID) -> int | None:
-        """The number of the attempt that the worker holds; None: it holds none, or the claim is not answered."""
+        """The number of the attempt that the worker holds; None: none, or the claim is not answered."""
         holding = self._book.get(job)
         return (holding.attempt or None) if holding else None
 

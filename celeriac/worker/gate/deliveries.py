@@ -48,8 +48,8 @@ class Delivery:
     def is_of(self, claimed: Claimed) -> bool:
         """Whether its message is the row's current one.
 
-        The count alone is not enough: the message of a row that was rolled back or deleted could pass for that
-        of another row with the same id.
+        The count alone is not enough: the message of a row that was rolled back or deleted could pass for
+        that of another row with the same id.
         """
         return (self.dispatch, self.tag) == (claimed.dispatch_count, claimed.message_tag)
 

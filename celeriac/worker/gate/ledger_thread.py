@@ -1,7 +1,7 @@
 """The ledger thread of a worker: it gathers deliveries and outcomes, and decides when a turn is taken.
 
-The event loop never waits for the database. It hands deliveries and outcomes to this thread, and gets back the
-jobs that were won.
+The event loop never waits for the database. It hands deliveries and outcomes to this thread, and gets back
+the jobs that were won.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class LedgerThread:
         return self._claim_ahead.refill_threshold(children=self._concurrency(), queues=self._pool_queues())
 
     def release_unknown(self, jobs: Sequence[UUID]) -> None:
-        """Release rows that this worker holds in the ledger but not in its book, unless it has them by then."""
+        """Release rows that this worker holds in the ledger, unless they are in its book by then."""
         self._inbox.put(frozenset(jobs))
 
     def started(self, job: UUID) -> None:

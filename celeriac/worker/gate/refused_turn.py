@@ -1,7 +1,7 @@
-"""A turn that the database refuses for what it was to write: each part of it is taken by itself.
+"""A turn whose values the database refuses: each part of it is written by itself.
 
-What is refused alone becomes a dead letter that says why, in ASCII; everything else is written. Without this
-one bad outcome would hold up all the others of its worker, and of the next one.
+A part that is refused alone becomes a dead letter with the reason, in ASCII; everything else is written.
+Otherwise one bad outcome would hold up all others of its worker, and then of the worker that rescues them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """The database refuses what was to be written, as the cause says; nothing of it was."""
+    """The database refuses the values of a turn; the cause says why. Nothing was written."""
 
     @property
     def why(self) -> BaseException:
@@ -37,15 +37,15 @@ def one_by_one(
     take: Callable[[TurnInput, int], TurnInput],
     quarantine: Callable[[Any, str], None],
 ) -> TurnInput:
-    """Take ``work`` part by part; return what is left of it. What is done has left ``work`` at once.
+    """Take ``work`` part by part; return what is left. Each part leaves ``work`` as soon as it is done.
 
     Args:
         room: how many jobs may be claimed.
-        take: does some work in one transaction, with so much room; raises Refused.
-        quarantine: makes a dead letter of a delivery, for a reason.
+        take: does some work in one transaction and claims at most so many jobs; raises Refused.
+        quarantine: makes a dead letter of a delivery, with a reason.
 
     Raises:
-        Exception: of the database's server; or what it said of a delivery that cannot even be buried.
+        Exception: the database cannot be reached, or refuses even the dead letter of a delivery.
     """
     if work.uncertain:
         take(TurnInput(uncertain=work.uncertain), 0)
@@ -57,8 +57,8 @@ def one_by_one(
         message = work.arrived.pop(0)
         try:
             work.uncertain |= _receive(message, take, quarantine)
-        except BaseException:
-            work.arrived.append(message)  # behind the others, which must not wait for it
+        except BaseException:  # whatever it is, the delivery must not be lost
+            work.arrived.append(message)  # last, so that the others do not wait for it
             raise
     return TurnInput(arrived=work.arrived, uncertain=work.uncertain, deferred=work.deferred)
 
@@ -89,7 +89,7 @@ def _receive(
 
 
 def dead_letter(outcome: Outcome, error: BaseException) -> Outcome:
-    """What is recorded in place of an outcome that the database refuses."""
+    """The outcome that is recorded in place of one that the database refuses."""
     reason = f"the database refused its outcome ({outcome.state}): {said(error)}"
     failure = Failure(AttemptKind.INVALID, kind(error), reason)
     return Outcome(id=outcome.id, attempt=outcome.attempt, state=JobState.FAILED, failure=failure)

@@ -1,7 +1,6 @@
-"""One turn of the ledger thread: a durable transaction, first the outcomes, then the claims.
+"""One turn of the ledger thread: a transaction that records outcomes first and claims jobs second.
 
-What is read, won, lost or refused in it is settled here; when a turn is taken, and what becomes of
-it when the database is away, is the thread's affair (``celeriac.worker.gate.ledger_thread``).
+The ledger thread (``ledger_thread.py``) decides when a turn is taken, and repeats it when the database is away.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ UNKNOWN_LIMIT = 3600.0  # seconds after which it is failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnCallbacks:
-    """Where a turn's findings go, and what it asks; all of it is called from the ledger thread.
+    """What a turn calls, from the ledger thread.
 
     Attributes:
-        hand_over: takes deliveries that were won, in order.
+        hand_over: takes the messages of jobs that were won, in order.
         drop: takes deliveries that do not run.
-        fetch_results: reads results of jobs from the result store, as JSON; those it lost are missing.
-        on_change: called after a turn that led to rows that the dispatcher must send.
+        fetch_results: reads results from the result store, as JSON; results that it lost are missing.
+        on_change: called when a turn made rows that the dispatcher must send.
     """
 
     hand_over: Callable[[list[Any]], None]
@@ -59,10 +58,10 @@ class TurnCallbacks:
 
 
 class Turn:
-    """Taken again and again, by one thread.
+    """Takes turns, always in the same thread.
 
     Args:
-        worker: this start of the worker.
+        worker: the id of this start of the worker.
         tasks: the tasks that this worker knows.
         max_tries: tries of adopted jobs.
         signs: whether only signed messages are taken.
@@ -92,13 +91,13 @@ class Turn:
         self._meter = meter
         self._signs = signs
         self._checks = ClaimChecks(worker=worker, tasks=tasks, on_change=callbacks.on_change)
-        self._rested: dict[UUID, float] = {}  # seconds that the outcomes in hand were set aside
+        self._rested: dict[UUID, float] = {}  # seconds for which the outcomes of this turn were deferred last
 
     def take(self, work: TurnInput, *, claim_limit: int) -> TurnInput:
         """Do ``work``, claiming at most ``room`` jobs; return what is left of it.
 
         Raises:
-            Exception: ``work`` is what stays to be done. Nothing of it was committed, as far as is known.
+            Exception: ``work`` is still to be done. As far as is known, nothing of it was committed.
         """
         self._take_up_deferred(work)
         try:
@@ -110,7 +109,7 @@ class Turn:
         )
 
     def _take_up_deferred(self, work: TurnInput) -> None:
-        """Take up again what was set aside and is due."""
+        """Add the deferred outcomes that are due to the reports."""
         now = time.monotonic()
         due = [one for one in work.deferred if one.due <= now]
         work.deferred = [one for one in work.deferred if one.due > now]
@@ -138,7 +137,7 @@ class Turn:
                 work.deferred += self._leave_book(reports, answer)
                 work.reports = []
                 self._check_claims_separately(known, answer)
-        except BaseException as exc:
+        except BaseException as exc:  # whatever it is, the transaction may have been committed
             self._note_uncertain(work, entered)
             if is_of_values(exc):
                 raise Refused from exc
@@ -154,7 +153,7 @@ class Turn:
         return TurnInput(arrived=later, deferred=work.deferred)
 
     def _quarantine(self, message: Any, reason: str) -> None:
-        """Make a dead letter of a delivery that the database refuses; all of it in ASCII."""
+        """Make a dead letter of a delivery that the database refuses, all in ASCII."""
         letter = deliveries.unreadable(message, reason)
         plain = replace(
             letter,
@@ -168,11 +167,11 @@ class Turn:
         self._callbacks.drop([message])
 
     def finish(self, work: TurnInput, *, ended_by: str | None = None) -> None:
-        """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted.
+        """Sign off: release, uncounted, jobs that were not started or that a cold shutdown interrupted.
 
         Args:
             ended_by: the exception that ended the worker. Any of its jobs may be the cause, so they are
-                counted as lost with it: one that ends its worker each time must not do so without end.
+                recorded as lost. Otherwise a job that ends its worker each time would do so for ever.
         """
         open_attempts = self._book.open()
         read = self._read(work.arrived)
@@ -228,7 +227,7 @@ class Turn:
         return answer
 
     def _complete_and_claim(self, reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> Answer:
-        """The same for what is most frequent by far, in one statement, which needs no BEGIN and no COMMIT."""
+        """The most frequent turn in one statement, without BEGIN and COMMIT: only completions and claims."""
         completed = [item.outcome for item in reports]
         ids = [delivery.job for delivery in known]
         accepted, won = complete_and_claim(self._database, completed, ids, worker=self._worker)
@@ -246,13 +245,13 @@ class Turn:
         return outcomes.locked(connection, missing, worker=self._worker) if missing else set()
 
     def _check_claims_separately(self, known: Sequence[Delivery], answer: Answer) -> None:
-        """What follows an exchange: it stands alone as well, and is seldom needed."""
+        """Check what ``_complete_and_claim`` claimed; seldom needed."""
         if needs_check(known, answer.won):
             with self._database.statement() as connection:
                 self._checks.check(connection, known, answer)
 
     def _enter(self, found: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
-        """Enter each job once; a second copy of a message must not run whatever the claim says."""
+        """Enter each job once; a second copy of a message must not run, whatever the claim answers."""
         entered: list[Delivery] = []
         copies: list[Delivery] = []
         for delivery in found:
@@ -260,9 +259,9 @@ class Turn:
         return entered, copies
 
     def _by_known_task(self, entered: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
-        """Those whose task is known here, and the others; the row has the last word, not the message.
+        """Deliveries whose task this worker knows, and the others. The row decides, not the message.
 
-        A false or damaged copy must not postpone a row whose task this worker knows.
+        A forged or damaged copy must not postpone a row whose task this worker knows.
         """
         doubted = [
             delivery.job for delivery in entered if not delivery.known and delivery.dispatch is not None
@@ -275,7 +274,7 @@ class Turn:
         return [d for d in entered if d.known], [d for d in entered if not d.known]
 
     def _leave_book(self, reports: Sequence[AttemptReport], answer: Answer) -> list[DeferredOutcome]:
-        """Leave the book with what was told; return what is set aside, since its row is locked."""
+        """Remove reported jobs from the book; return outcomes that are deferred because of locked rows."""
         changed = False
         deferred = [
             DeferredOutcome.locked(item, rested=self._rested.get(item.outcome.id, 0.0))
@@ -296,9 +295,9 @@ class Turn:
         return deferred
 
     def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> list[Any]:
-        """Hand over what was won; return the messages of what was not."""
+        """Hand over the messages of jobs that were won; return the other messages."""
         winners, dropped = [], [delivery.message for delivery in unknown]
-        # Not by what was adopted: it is dispatched at this moment, however old its message is.
+        # Without adopted jobs: these count as dispatched now, however old their messages are.
         ours = (answer.won[d.job] for d in known if d.job in answer.won and not d.adopted)
         self._watermarks.claimed(ours)
         self._meter.claimed(answer.won.values())
@@ -340,9 +339,9 @@ class Turn:
             claims.release_uncertain(connection, sorted(work.uncertain), worker=self._worker)
 
     def _note_uncertain(self, work: TurnInput, entered: Sequence[Delivery]) -> None:
-        """After a failure: the commit may have been done and only its answer lost.
+        """After a failure: note jobs that may be claimed, because only the commit's answer may be lost.
 
-        What it won is released first in the next turn.
+        The next turn releases them first.
         """
         work.uncertain.update(delivery.job for delivery in entered if delivery.known)
         self._checks.ended(*work.uncertain)

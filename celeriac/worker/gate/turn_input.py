@@ -1,4 +1,4 @@
-"""What one turn of the ledger thread has to do."""
+"""The work of one turn of the ledger thread."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from uuid import UUID
 
 from celeriac.worker.attempt_report import AttemptReport
 
-_FIRST_REST, _LONGEST_REST = 0.05, 1.0  # seconds until a locked row is looked at again
-_REFUSED_REST = 10.0  # the same, of what the database refuses
+_FIRST_REST, _LONGEST_REST = 0.05, 1.0  # seconds until an outcome of a locked row is tried again
+_REFUSED_REST = 10.0  # seconds until an outcome that the database refuses is tried again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class DeferredOutcome:
 
     Attributes:
         due: when it is tried again, on the monotonic clock.
-        rest: seconds that it waits for that.
+        rest: seconds from being deferred until then.
         reason: why the database refuses it; None: its row is locked by another transaction.
     """
 
@@ -40,10 +40,10 @@ class DeferredOutcome:
 
 @dataclass(slots=True)
 class TurnInput:
-    """What one turn has to do.
+    """The work of one turn.
 
     Attributes:
-        uncertain: rows that this worker may hold without knowing; released, unless it knows of them.
+        uncertain: jobs that this worker may have claimed without an answer; released, unless in its book.
         deferred: outcomes for a later turn.
     """
 

@@ -1,8 +1,7 @@
-"""How Celery's handling of one delivery becomes one outcome.
+"""Turn Celery's handling of one delivery into one outcome.
 
-Celery says what happened (``on_failure``, ``on_retry``, ``on_timeout``, ``reject``, a revoke) and
-then acknowledges, exactly once, when it is done. The first word wins; an acknowledgement without
-one means success.
+Celery calls what happened (``on_failure``, ``on_retry``, ``on_timeout``, ``reject``, a revoke), and then
+acknowledges exactly once. The first call decides the outcome; an acknowledgement without one means success.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class JobRequest(Request):
 
     _decided: Outcome | None = None
     _reported = False
-    #: Whether the function returned, where it completes: its value must then be in the result store.
+    #: Whether a completed attempt's function returned: its value must then be in the result store.
     returned = True
 
     def __init__(self, message: Any, **options: Any) -> None:
@@ -60,9 +59,9 @@ class JobRequest(Request):
         self.attempt = int(stamp["attempt"])
         self.tries_left = int(stamp["tries"]) - int(stamp["try"])
         self.ledger: ReportTaker = self._app.ledger_thread
-        self.returned = self.task.Strategy == CeleryTask.Strategy  # another one stores what it likes
+        self.returned = self.task.Strategy == CeleryTask.Strategy  # another strategy may store nothing
 
-    # ---- what Celery says
+    # ---- calls from Celery
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         self.ledger.started(self.job)
@@ -114,7 +113,7 @@ class JobRequest(Request):
         super()._announce_revoked(reason, terminated, signum, expired)
 
     def reject(self, requeue: bool = False) -> None:
-        """The broker is never given anything back: the ledger sends what shall run again."""
+        """Acknowledge in every case: the ledger sends the job again, not the broker."""
         if self._decided is None:
             self._decide(
                 self._retry_outcome(Failure(AttemptKind.REJECTED, None, f"rejected, requeue={requeue}"))
@@ -132,7 +131,7 @@ class JobRequest(Request):
         )
         super().acknowledge()
 
-    # ---- what that means for the job
+    # ---- the outcome
 
     def _may_try_again(self, error: BaseException) -> bool:
         """Whether the child was lost or killed before its work was done, with a try left."""
@@ -180,10 +179,10 @@ class JobRequest(Request):
         )
 
     def _backoff(self) -> float:
-        """Seconds; whatever an author's ``backoff`` answers or raises, the attempt has an outcome."""
+        """Seconds until the next attempt, also when the task's ``backoff`` raises."""
         try:
             return bounded(float(self._task.backoff(self.attempt - self._tries_before)))
-        except Exception as exc:
+        except Exception as exc:  # an author's code; the attempt must have an outcome
             logger.warning(Event.BACKOFF_FAILED, {"task": self.name, "error": type(exc).__name__})
             return bounded(float(self._app.settings.retry_base))
 
@@ -214,7 +213,7 @@ class JobRequest(Request):
         )
 
     def _try_again(self, exc_info: Any, kind: AttemptKind) -> None:
-        """A lost child or a hard limit with tries left: nobody but the ledger hears of a failure."""
+        """A lost child or a hard limit with tries left: the ledger records a failure, Celery does not."""
         failure = failures.failure_of(exc_info.exception, str(exc_info.traceback), kind=kind)
         delay = 0.0 if kind is AttemptKind.LOST else self._backoff()
         self._decide(
@@ -241,9 +240,9 @@ class JobRequest(Request):
         return isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt)
 
     def _check(self) -> None:
-        """Refuse what would end the worker's main process later, where nobody catches it.
+        """Refuse headers that would raise later in the main process, where it would end the worker.
 
-        Door and adoption let none of it in; a row of an older version, or a forged copy, may have it.
+        The door and the adoption refuse them, but a row of an older version or a forged copy may have them.
         """
         try:
             self.time_limits = time_limits.read(self._request_dict.get("timelimit"))
@@ -257,7 +256,7 @@ class JobRequest(Request):
         return self.attempt - int(self._request_dict[STAMP]["try"])
 
     def _differs(self, again: NewJob) -> bool:
-        """Whether the next attempt's message is another than this one's; a signature is another each time."""
+        """Whether the next attempt's message differs from this one's, apart from its signature."""
         text = signing.text(uncompressed(again), again.content_type)
         queue = self._request_dict.get("delivery_info", {}).get("routing_key")
         same = text == signing.text(self._bytes(), self.content_type) and again.queue == queue
