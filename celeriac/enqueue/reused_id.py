@@ -16,8 +16,9 @@ from celeriac.broker import signing
 from celeriac.broker.body import uncompressed
 from celeriac.errors import BadArgument
 from celeriac.ids import optional_id
+from celeriac.ledger.schema.lifecycle import GIVEN_UP
 from celeriac.ledger.writes import new_jobs as rows
-from celeriac.ledger.writes.existing import GIVEN_UP, Existing, existing, renew
+from celeriac.ledger.writes.existing import Existing, existing, renew
 from celeriac.ledger.writes.new_jobs import NewJob
 
 if TYPE_CHECKING:

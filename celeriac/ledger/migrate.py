@@ -1,8 +1,8 @@
-"""Bring the database's tables to the revision that this version wants, or say how far they are.
+"""Migrate the database's tables to the revision that this version wants, and compare them with it.
 
-Jobs go on meanwhile. On PostgreSQL each migration is a transaction of its own that waits for a lock no longer
-than ``online.LOCK_TIMEOUT``: while it waits, every statement of a producer or a worker would wait behind it.
-So it gives up, lets them pass and tries again. On SQLite all of them are one transaction.
+Jobs go on meanwhile. On PostgreSQL each migration is a transaction of its own, which waits for a lock no
+longer than ``online.LOCK_TIMEOUT``. While it waits, every statement of producers and workers waits behind
+it. So it gives up, lets them pass and tries again. On SQLite all migrations are one transaction.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from celeriac import private_files
 from celeriac.errors import LedgerTooNew, MigrationBlocked
 from celeriac.ledger import online
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.revisions import OURS, Revisions, standing
+from celeriac.ledger.revisions import OURS, Revisions, revision_state
 from celeriac.ledger.schema.models import Base
 
 #: Key of the advisory lock that lets only one process migrate at a time; any fixed number.
 _LOCK = 5_320_640_517
 
-_PATIENCE = 600.0  # seconds in which a lock must be had
-_PAUSE = 1.0  # seconds between two attempts, in which the others pass
+_PATIENCE = 600.0  # seconds after which a migration gives up waiting for a lock
+_PAUSE = 1.0  # seconds between two attempts, in which others get the lock
 
-Tell = Callable[[str], object]
+Notify = Callable[[str], object]
 
 
 def upgrade(
@@ -41,14 +41,14 @@ def upgrade(
     *,
     post: bool = False,
     revisions: Revisions = OURS,
-    told: Tell = lambda sentence: None,
+    notify: Notify = lambda sentence: None,
     patience: float = _PATIENCE,
 ) -> str:
     """Migrate the database to what this version wants; return its revision. Safe to run from many at once.
 
     Args:
         post: also make the steps that take away what only an older version needs.
-        told: called with a sentence whenever it must wait.
+        notify: called with a sentence whenever it must wait.
         patience: seconds in which the locks must be had.
 
     Raises:
@@ -61,14 +61,14 @@ def upgrade(
         if found is None or revisions.known.index(found) < revisions.known.index(target):
             command.upgrade(config, target)
 
-    return _migrate(url, move, revisions, told, patience) or target
+    return _migrate(url, move, revisions, notify, patience) or target
 
 
 def downgrade(
     url: URL | str,
     *,
     revisions: Revisions = OURS,
-    told: Tell = lambda sentence: None,
+    notify: Notify = lambda sentence: None,
     patience: float = _PATIENCE,
 ) -> str | None:
     """Take back the newest migration; return the revision that is left, None when nothing is.
@@ -82,13 +82,13 @@ def downgrade(
         if found is not None:
             command.downgrade(config, "-1")
 
-    return _migrate(url, move, revisions, told, patience)
+    return _migrate(url, move, revisions, notify, patience)
 
 
 def current(database: Database) -> str | None:
     """The revision that the database is at; None before the first migration."""
     with database.reading() as connection:
-        return standing(connection).revision
+        return revision_state(connection).revision
 
 
 def wanted() -> str:
@@ -128,14 +128,14 @@ def require(database: Database, *, revisions: Revisions = OURS) -> str | None:
         LedgerTooNew: a newer version made it so that this one does not work with it.
     """
     with database.reading() as connection:
-        return revisions.require(standing(connection))
+        return revisions.require(revision_state(connection))
 
 
 def _migrate(
     url: URL | str,
     move: Callable[[Config, str | None], None],
     revisions: Revisions,
-    told: Tell,
+    notify: Notify,
     patience: float,
 ) -> str | None:
     target = make_url(url)
@@ -143,7 +143,7 @@ def _migrate(
         private_files.make_directory(Path(target.database).parent)
     with closing(Database(target, pool=2, patience=30)) as database:
         one = _in_one_transaction if database.dialect == "sqlite" else _one_by_one
-        return one(database, move, revisions, told, patience)
+        return one(database, move, revisions, notify, patience)
 
 
 def _in_one_transaction(
@@ -151,17 +151,17 @@ def _in_one_transaction(
 ) -> str | None:
     with database.transaction() as connection:
         move(revisions.config(connection), _known(connection, revisions))
-        return standing(connection).revision
+        return revision_state(connection).revision
 
 
 def _one_by_one(
     database: Database,
     move: Callable[[Config, str | None], None],
     revisions: Revisions,
-    told: Tell,
+    notify: Notify,
     patience: float,
 ) -> str | None:
-    with _alone(database, told):
+    with _keep_others_out(database, notify):
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -176,23 +176,23 @@ def _one_by_one(
                 holders = online.holders(database)
                 if time.monotonic() >= deadline:
                     raise MigrationBlocked(current(database), round(patience), holders) from exc
-            told(f"waits for a lock that is held by {holders}")
+            notify(f"waits for a lock that is held by {holders}")
             time.sleep(_PAUSE)
 
 
 def _known(connection: Connection, revisions: Revisions) -> str | None:
-    found = standing(connection).revision
+    found = revision_state(connection).revision
     if found is not None and found not in revisions.known:
         raise LedgerTooNew(found, revisions.wanted)
     return found
 
 
 @contextmanager
-def _alone(database: Database, told: Tell) -> Iterator[None]:
-    """Keep other migrations out.
+def _keep_others_out(database: Database, notify: Notify) -> Iterator[None]:
+    """Let only one process migrate.
 
-    By a transaction that holds no snapshot: a concurrent index waits until every older snapshot is gone. So
-    nobody may wait for this lock inside a transaction, either.
+    The lock is held by a transaction without a snapshot, because CREATE INDEX CONCURRENTLY waits until every
+    older snapshot is gone. For the same reason no process may wait for this lock inside a transaction.
     """
     waits = False
     while True:
@@ -203,6 +203,6 @@ def _alone(database: Database, told: Tell) -> Iterator[None]:
                 yield
                 return
         if not waits:
-            told("waits for another process that migrates")
+            notify("waits for another process that migrates")
         waits = True
         time.sleep(0.1)

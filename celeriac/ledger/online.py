@@ -1,7 +1,7 @@
-"""Changes to tables that are in use, on PostgreSQL: nobody waits for them longer than a moment.
+"""Change tables that are in use, on PostgreSQL, without making others wait for long.
 
-For migrations: ``create_index`` and ``drop_index`` in place of Alembic's. What they do is committed at once,
-so a migration that makes indexes does nothing else, and can be made again from its begin.
+Migrations use ``create_index`` and ``drop_index`` in place of Alembic's. These commit at once, so a migration
+that makes indexes must do nothing else, and must be repeatable from its beginning.
 """
 
 from __future__ import annotations
@@ -66,16 +66,18 @@ def drop_index(name: str, table: str) -> None:
 
 
 def is_blocked(error: OperationalError) -> bool:
-    """Whether a lock was not to be had in time."""
+    """Whether a lock was not free in time."""
     return getattr(error.orig, "sqlstate", None) in _BLOCKED
 
 
 def holders(database: Database) -> str:
-    """Whose transactions hold locks on the ledger's tables, the oldest first, in words."""
+    """The transactions that hold locks on the ledger's tables, the oldest first, as a sentence."""
     with database.reading() as connection:
         found = connection.execute(text(_HOLDERS)).all()
-    told = [f"pid {row.pid} ({row.application_name or 'unnamed'}, {row.state}, {row.age} s)" for row in found]
-    return ", ".join(told) or "somebody who is gone by now"
+    found_holders = [
+        f"pid {row.pid} ({row.application_name or 'unnamed'}, {row.state}, {row.age} s)" for row in found
+    ]
+    return ", ".join(found_holders) or "somebody who is gone by now"
 
 
 def _bound(connection: Connection) -> None:

@@ -27,8 +27,8 @@ VERSION_TABLE = "alembic_version"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a database stands.
+class RevisionState:
+    """The revision of a database.
 
     Attributes:
         revision: None before the first migration.
@@ -100,7 +100,7 @@ class Revisions:
                 break
         return oldest
 
-    def require(self, found: Standing) -> str | None:
+    def require(self, found: RevisionState) -> str | None:
         """The revision of a ledger that is newer than this version and works with it; None for one of ours.
 
         Raises:
@@ -127,13 +127,15 @@ class Revisions:
 OURS = Revisions()
 
 
-def standing(connection: Connection) -> Standing:
-    """Where the database of ``connection`` stands."""
+def revision_state(connection: Connection) -> RevisionState:
+    """The revision of the database of ``connection``."""
     inspector = inspect(connection)
     if not inspector.has_table(VERSION_TABLE):
-        return Standing(None, None)
+        return RevisionState(None, None)
     row = connection.execute(select(text("*")).select_from(table(VERSION_TABLE))).mappings().one_or_none()
-    return Standing(None, None) if row is None else Standing(row["version_num"], row.get("works_with"))
+    return (
+        RevisionState(None, None) if row is None else RevisionState(row["version_num"], row.get("works_with"))
+    )
 
 
 def note(connection: Connection, revisions: Revisions, revision: str | None) -> None:

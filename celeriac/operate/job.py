@@ -237,13 +237,11 @@ def cancel_matching(
 def as_of_now(wanted: Filter, *, app: Celeriac | None = None) -> Filter:
     """``wanted``, but for jobs that are enqueued from now on: what is counted is what is cancelled."""
     with current_app(app).database.reading() as connection:
-        settled = job_rows.settled(connection, wanted)
-        if settled.until is not None:
-            return settled
+        fixed = job_rows.with_instants(connection, wanted)
+        if fixed.until is not None:
+            return fixed
         newest = job_rows.newest(connection)  # which a clock that was set back may have put into the future
-        return replace(
-            settled, until=max(clock(connection), newest + _MOMENT) if newest else clock(connection)
-        )
+        return replace(fixed, until=max(clock(connection), newest + _MOMENT) if newest else clock(connection))
 
 
 def _cancel(app: Celeriac, ids: Sequence[UUID], hard: bool) -> dict[UUID, Answer]:

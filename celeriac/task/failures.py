@@ -1,4 +1,4 @@
-"""What the ledger keeps of an exception, whatever the exception is."""
+"""Turn any exception into the failure that the ledger keeps."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _OURS = re.compile(r"[/\\](celery|billiard|celeriac|site-packages|lib[/\\]python
 
 
 def failure_of(error: BaseException, trace: str | None = None, *, kind: AttemptKind | None = None) -> Failure:
-    """What to keep of ``error``; never raises, whatever its ``__str__`` does."""
+    """The failure to keep of ``error``; never raises, even if its ``__str__`` does."""
     error = unwrapped(error)
-    told = _traceback(error) if trace is None else trace
+    text = _traceback(error) if trace is None else trace
     return Failure(
         kind or kind_of(error),
         clean(type_name(error), 255),
         clean(text_of(error), TEXT_LIMIT),
-        frame_of(told),
-        clean(told, TRACEBACK_LIMIT),
+        frame_of(text),
+        clean(text, TRACEBACK_LIMIT),
     )
 
 
@@ -52,7 +52,7 @@ def presentable(error: Exception) -> Exception:
     try:
         text = str(error)
         repr(error)
-    except Exception:
+    except Exception:  # __str__ and __repr__ are an author's code
         return UnreadableError(type_name(error), clean(text_of(error), TEXT_LIMIT))
     if len(text) > TEXT_LIMIT or text != clean(text, TEXT_LIMIT):
         return UnreadableError(type_name(error), clean(text, TEXT_LIMIT))

@@ -1,7 +1,7 @@
 """Results: Celery's Redis backend, with the ledger behind it.
 
-Redis has a result for a day, the row for as long as it lives. What Redis has forgotten is
-answered from the ledger; in a worker nothing here may fail a job that has done its work.
+Redis keeps a result for a day, the row as long as it exists. The ledger answers when Redis has no result. In
+a worker nothing here may fail a job whose function has returned.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ STATUS = {
     JobState.CANCELLED: states.REVOKED,
 }
 
-_LOOK = 2.0  # seconds between two looks of a waiting .get() into the ledger
-_PATIENCE = 0.5  # seconds that the ledger thread waits for a byte of the result store
-_AWAY = (RedisError, OSError, RuntimeError)  # the last is what Celery makes of many
+_LOOK = 2.0  # seconds between two queries to the ledger by a waiting .get()
+_PATIENCE = 0.5  # seconds that the ledger thread waits for data from the result store
+_AWAY = (RedisError, OSError, RuntimeError)  # Celery raises RuntimeError in place of many others
 
 
 class ResultConsumer(RedisResultConsumer):
-    """Waits for Redis to publish a result, and looks into the ledger: a flushed Redis never publishes."""
+    """Waits for Redis to publish a result, and asks the ledger as well: a flushed Redis never publishes."""
 
     _looked = 0.0
 
@@ -74,7 +74,7 @@ class ResultConsumer(RedisResultConsumer):
         self._subscribing = threading.Lock()
 
     def on_after_fork(self) -> None:
-        self._subscribing = threading.Lock()  # its holder did not come along
+        self._subscribing = threading.Lock()  # the thread that may hold the old lock is not in the child
         super().on_after_fork()
 
     def drain_events(self, timeout: float | None = None) -> None:
@@ -94,7 +94,7 @@ class ResultConsumer(RedisResultConsumer):
             logger.warning(Event.RESULTS_AWAY)
 
     def _subscribe(self) -> None:
-        """To all that anybody wants; who finds another thread at it waits: its own may be among them."""
+        """Subscribe to all noted ids. A thread waits for another that does so: its id may be among them."""
         with self._subscribing:
             while True:
                 try:
@@ -103,12 +103,12 @@ class ResultConsumer(RedisResultConsumer):
                     return
                 try:
                     super().consume_from(task_id)
-                except BaseException:
+                except BaseException:  # also an interrupt: the id must be subscribed to later
                     self._wanted.add(task_id)
                     raise
 
     def consume_from(self, task_id: str) -> None:
-        """Note it; subscribed to when somebody waits. A group is enqueued without the result store."""
+        """Note the id; the subscription is made by ``.get()``, so that enqueuing a group needs no Redis."""
         self._wanted.add(task_id)
 
     def cancel_for(self, task_id: str) -> None:
@@ -122,7 +122,7 @@ class ResultConsumer(RedisResultConsumer):
     def _ask_ledger(self) -> None:
         waiting = [task_id for pending in self._pending_results for task_id in list(pending)]
         ended = [meta for meta in self.backend.from_ledger(waiting) if _final(meta)]
-        for meta in self.backend.stored_rather(ended):
+        for meta in self.backend.preferably_stored(ended):
             self.on_state_change(meta, None)
 
 
@@ -133,17 +133,17 @@ class ResultBackend(RedisBackend):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Once more for a connection that was merely old; never for a store that is silent.
+        # One retry, for a connection that was closed while idle. A store that does not answer gets none.
         self.connparams["retry"] = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
         self._rest = Rest()
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
-        """Nothing: before the row, nothing may need Redis. ``.get()`` subscribes."""
+        """Do nothing: before the row is written, nothing may need Redis. ``.get()`` subscribes."""
 
     # ---- in a worker
 
     def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
-        """Store a result if that is possible; the ledger's outcome decides, not this."""
+        """Store a result if that is possible. The outcome in the ledger does not depend on it."""
         if not self._in_worker:
             return super().store_result(task_id, result, state, *args, **kwargs)
         try:
@@ -154,11 +154,11 @@ class ResultBackend(RedisBackend):
             logger.warning(Event.RESULT_NOT_STORED, {"job": task_id, "error": type(exc).__name__})
             if state == states.SUCCESS:
                 self._keep(task_id, result, kwargs.get("request"))
-        except Exception as exc:
+        except Exception as exc:  # the encoder calls an author's code: __str__, __reduce__
             if not isinstance(result, BaseException):
                 raise  # a return value that is no JSON: an ordinary failure of the job
-            told = failures.failure_of(exc, "")
-            stand_in = UnreadableError(failures.type_name(result), told.exception or "")
+            failure = failures.failure_of(exc, "")
+            stand_in = UnreadableError(failures.type_name(result), failure.exception or "")
             return self._store_stand_in(task_id, stand_in, state, *args, **kwargs)
         return result
 
@@ -171,13 +171,13 @@ class ResultBackend(RedisBackend):
         try:
             with self.app.database.statement() as connection:
                 keep_result(connection, job, stamp["attempt"], text, worker=UUID(stamp["worker"]))
-        except Exception as exc:  # neither store: whoever asks is told that it is lost
+        except Exception as exc:  # neither store has it: .get() raises ResultLost
             logger.warning(Event.RESULT_NOT_KEPT, {"job": task_id, "error": type(exc).__name__})
 
     def _store_stand_in(self, task_id: str, error: Exception, state: str, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().store_result(task_id, error, state, *args, **kwargs)
-        except Exception as exc:
+        except Exception as exc:  # the job has its outcome; a store that fails must not change it
             logger.warning(Event.FAILURE_NOT_STORED, {"job": task_id, "error": type(exc).__name__})
             return error
 
@@ -190,28 +190,28 @@ class ResultBackend(RedisBackend):
             logger.warning(Event.CHORD_PART_LOST, {"job": request.id, "error": type(exc).__name__})
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
-        """Celery's part in Redis, and a parked row for the body: it must end even if Redis forgets it."""
+        """Set up the chord in Redis, and a parked row for its body: it ends even if Redis loses the chord."""
         super().apply_chord(header_result_args, body, **kwargs)
         if body.get("subtask_type") is None and body.options.get("task_id"):
             group, members = header_result_args
-            # Not the body's own group: that is another where it replaced a member of one, or none.
+            # The members' group, not the body's own, which may be another or none.
             waits = {"size": len(list(members)), "immutable": bool(body.immutable), "group": str(group)}
             self.app.send_task(body.task, body.args, body.kwargs, celeriac_chord=waits, **body.options)
 
     def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:
-        """The chord failed: so does its body's row."""
+        """Fail the body's row when its chord has failed."""
         found = super().chord_error_from_stack(callback, exc)
         body = optional_id(callback.options.get("task_id") or getattr(callback, "id", None))
         if body is not None:
             try:
                 reason = texts.clean(str(exc), texts.TEXT_LIMIT)
                 self.app.database.again(partial(fail_parked, ids=[body], reason=reason))
-            except Exception as error:  # the keeper sees it too
+            except Exception as error:  # the keeper fails the row later
                 logger.warning(Event.BODY_NOT_FAILED, {"job": body, "error": type(error).__name__})
         return found
 
     def ensure(self, fun: Any, args: Any, **policy: Any) -> Any:
-        """Celery tries twenty times, a second apart; nobody here can wait that long."""
+        """Retry once. Celery's own retries take twenty seconds, which is too long for callers and workers."""
         return super().ensure(
             fun, args, **{"max_retries": 1, "interval_start": 0.05, "interval_max": 0.05} | policy
         )
@@ -240,7 +240,7 @@ class ResultBackend(RedisBackend):
 
     @cached_property
     def _reader(self) -> Any:
-        """A client that gives up soon: all outcomes of a worker wait for what it reads."""
+        """A client with a short time-out, because all outcomes of a worker wait for its answer."""
         return self._create_client(**self.connparams | {"socket_timeout": _PATIENCE})
 
     @property
@@ -249,7 +249,7 @@ class ResultBackend(RedisBackend):
             self.app.current_worker_task is not None or getattr(self.app, "ledger_thread", None) is not None
         )
 
-    # ---- for those who ask
+    # ---- for callers
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         try:
@@ -261,11 +261,15 @@ class ResultBackend(RedisBackend):
         found = self.from_ledger([task_id])
         if not found:
             return meta if meta["status"] != states.PENDING else {"status": UNKNOWN, "result": None}
-        told = found[0]
-        return meta if meta["status"] not in (states.PENDING, states.STARTED) and not _final(told) else told
+        in_ledger = found[0]
+        known = meta["status"] not in (states.PENDING, states.STARTED)
+        return meta if known and not _final(in_ledger) else in_ledger
 
-    def stored_rather(self, metas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What the result store says of the same jobs, where it has it: a row has but an exception's text."""
+    def preferably_stored(self, metas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The result store's metas in place of the ledger's, where it has them.
+
+        The store has the exception itself, a row only its text.
+        """
         if not metas:
             return []
         try:
@@ -278,7 +282,7 @@ class ResultBackend(RedisBackend):
         ]
 
     def from_ledger(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """What the ledger says of ``task_ids``, as Celery's result meta; those without a row are missing."""
+        """Results of ``task_ids`` in the ledger, as Celery's result metas; ids without a row are missing."""
         wanted = [job for job in map(optional_id, task_ids) if job is not None]
         if not wanted:
             return []
@@ -306,15 +310,15 @@ def _value(raw: Any) -> str | None:
 
 
 def _exception(line: str) -> Exception:
-    """The exception that a row's failure tells of (``kind: type: text``), as far as it can be rebuilt."""
-    _, _, told = line.partition(": ")
-    name, _, text = told.partition(": ")
+    """The exception of a row's failure (``kind: type: text``), as far as it can be rebuilt."""
+    _, _, described = line.partition(": ")
+    name, _, text = described.partition(": ")
     module, _, own = name.rpartition(".")
     known = getattr(sys.modules.get(module or "builtins"), own, None) or getattr(celery.exceptions, own, None)
     if isinstance(known, type) and issubclass(known, Exception):
         try:
             return known(text)
-        except Exception:  # it wants other arguments; an error here would leave the caller waiting
+        except Exception:  # its constructor wants other arguments; the caller must not wait for ever
             return UnreadableError(name, text)
     return UnreadableError(name or "failed", text)
 

@@ -1,4 +1,4 @@
-"""When a result store that failed is asked again: a frozen one must not cost every job its time-out."""
+"""Back off from a result store that failed: a frozen store must not cost every job its time-out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _FIRST, _LONGEST = 2.0, 30.0  # seconds
 
 
 class StoreRests(ConnectionError):
-    """The result store did not answer a moment ago, and is left alone for now."""
+    """The result store failed a moment ago and is not asked now."""
 
 
 class Rest:
-    """Of one store, in one process. It is left alone after a failure, for longer after each further one."""
+    """The back-off of one store in one process, longer after each further failure."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -27,12 +27,12 @@ class Rest:
         return self._clock() < self._until
 
     def check(self) -> None:
-        """Raise StoreRests while the store is left alone."""
+        """Raise StoreRests during the back-off."""
         if self.resting:
             raise StoreRests("the result store did not answer")
 
     def failed(self) -> None:
-        """It did not answer."""
+        """Note that the store did not answer."""
         if not self.resting:
             self._length = min(max(self._length * 2, _FIRST), _LONGEST)
             self._until = self._clock() + self._length

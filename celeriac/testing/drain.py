@@ -67,8 +67,8 @@ class Drain:
                 message = self._next()
                 if message is None:
                     return self._ended
-                self._turn.take(TurnInput(arrived=[message]), room=1)
-                self._turn.take(TurnInput(reports=self._reports), room=0)
+                self._turn.take(TurnInput(arrived=[message]), claim_limit=1)
+                self._turn.take(TurnInput(reports=self._reports), claim_limit=0)
                 self._reports = []
             raise RuntimeError(f"more than {limit} attempts: does a task enqueue itself for ever?")
         finally:
@@ -78,7 +78,7 @@ class Drain:
 
     def report(self, outcome: Outcome, request: JobRequest | None = None) -> None:
         self._book.ended(outcome.id)
-        self._reports.append(AttemptReport.by(request, outcome))
+        self._reports.append(AttemptReport.of(request, outcome))
 
     def started(self, job: UUID) -> None:
         self._book.started(job)

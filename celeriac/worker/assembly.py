@@ -1,4 +1,4 @@
-"""The parts of a worker's main process, made and tied together: the gate, the keeper and its duties."""
+"""Make the parts of a worker's main process and connect them: the gate, the keeper and its duties."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.observe.liveness import Pulse
 from celeriac.worker.counters import Meter
 from celeriac.worker.duties.canceller import Canceller
-from celeriac.worker.duties.collector import Collector
 from celeriac.worker.duties.dispatcher import Dispatcher
-from celeriac.worker.duties.heartbeat import Heartbeat, be_seen
+from celeriac.worker.duties.heartbeat import Heartbeat, announce_presence
 from celeriac.worker.duties.keeper import Duty, Keeper
 from celeriac.worker.duties.lost_message_finder import GRACE, LostMessageFinder
 from celeriac.worker.duties.reconciler import Reconciler
 from celeriac.worker.duties.rescuer import Rescuer
+from celeriac.worker.duties.unknown_task_collector import UnknownTaskCollector
 from celeriac.worker.duties.workflows import Workflows
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
@@ -30,21 +30,21 @@ from celeriac.worker.watermarks import Watermarks
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-#: Share of the silence after which a worker is dead that it waits for an answer of the database.
+#: A worker waits for the database for at most this share of ``worker_timeout``, after which it is dead.
 _SHARE = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerView:
-    """What the parts ask of Celery's consumer, and give back to it.
+    """What the parts need of Celery's consumer.
 
     Attributes:
-        tasks: what it can run, by name.
-        queues: what it draws from.
+        tasks: the tasks that it can run, by name.
+        queues: the queues that it draws from.
         concurrency: how many jobs its pool runs at once.
         describe: the worker's row, given its id.
         hand_over: takes the messages of jobs that were won.
-        drop: takes the messages of those that were not.
+        drop: takes the messages of deliveries that do not run.
         in_event_loop: runs something in its event loop.
     """
 
@@ -70,7 +70,7 @@ class ConsumerView:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a worker's main process is made of."""
+    """The parts of a worker's main process."""
 
     meter: Meter
     ledger: LedgerThread
@@ -80,7 +80,7 @@ class Parts:
 
 
 def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
-    """Make the parts of a worker; none of them has begun yet: the pool is to fork first."""
+    """Make the parts of a worker. None of them is started: the pool must fork before threads exist."""
     worker = new_uuid()
     app.database.longest = app.settings.worker_timeout * _SHARE
     book, meter, watermarks = ClaimBook(), Meter(), Watermarks(GRACE)
@@ -106,7 +106,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
         pulse.asked_ledger()
 
     def on_declared_dead() -> None:
-        reconcile.due = 0.0  # in the keeper's own time: the heartbeat's thread does nothing else
+        reconcile.due = 0.0  # done by the keeper's thread, so that the heartbeat's is not held up
         on_change()
 
     heartbeat = Heartbeat(
@@ -119,7 +119,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     )
     duties = _duties(app, view, worker, ledger, meter, watermarks, on_change)
     duties += [Duty("rescue", rescuer.rescue_dead, 1.0), reconcile]
-    duties += [Duty("trouble", heartbeat.tell_trouble, app.settings.heartbeat)]
+    duties += [Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
     keeper = Keeper(
         [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)],
         [Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0)],
@@ -142,7 +142,7 @@ def _ledger_thread(
     on_change: Callable[[], None],
 ) -> LedgerThread:
     turn = Turn(
-        app.database.by_key(),
+        app.database.with_generic_plans(),
         worker=worker,
         book=book,
         tasks=view.tasks(),
@@ -188,10 +188,14 @@ def _duties(
     watermarks: Watermarks,
     on_change: Callable[[], None],
 ) -> list[Duty]:
-    """Those that need nothing of each other."""
+    """The duties that do not depend on each other."""
     dispatcher = Dispatcher(app, app.database, meter=meter)
-    collector = Collector(
-        app.database, tasks=view.tasks, queues=view.queues, room=ledger.spare, receive=ledger.receive
+    collector = UnknownTaskCollector(
+        app.database,
+        tasks=view.tasks,
+        queues=view.queues,
+        capacity=ledger.delivery_capacity,
+        receive=ledger.receive,
     )
     canceller = Canceller(app.database, worker=worker, pool=view.pool, in_event_loop=view.in_event_loop)
     finder = LostMessageFinder(
@@ -203,5 +207,5 @@ def _duties(
         Duty("cancel", canceller.pass_on, 1.0),
         Duty("lost messages", finder.sweep, 2.0),
         Duty("prefetch", lambda: prefetch.adapt(view.consumer), prefetch.EVERY),
-        Duty("presence", lambda: be_seen(app, worker, view.hostname), 10.0),
+        Duty("presence", lambda: announce_presence(app, worker, view.hostname), 10.0),
     ]

@@ -1,4 +1,4 @@
-"""What an attempt came to, on its way from the pool to the ledger thread."""
+"""The attempt report: an attempt's outcome on its way from the pool to the ledger thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celeriac.ledger.writes.outcomes import Outcome
 
 
 class Reporting(Protocol):
-    """What a report asks of the request whose attempt has ended."""
+    """The attributes that a report reads from the request whose attempt has ended."""
 
     name: str
     ignore_result: bool
@@ -21,7 +21,7 @@ class Reporting(Protocol):
 
 
 class ReportTaker(Protocol):
-    """What a request tells of its attempt; the ledger thread, in a worker."""
+    """Takes a request's reports; in a worker it is the ledger thread."""
 
     def started(self, job: UUID) -> None: ...
     def report(self, outcome: Outcome, request: Any = None) -> None: ...
@@ -29,23 +29,23 @@ class ReportTaker(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class AttemptReport:
-    """What an attempt came to.
+    """The outcome of an attempt, and facts about it.
 
     Attributes:
-        wants_result: whether its return value is to be copied from the result store.
-        returned: whether there must be one: where it is missing, it is lost.
+        wants_result: whether the return value is copied from the result store.
+        returned: whether the result store must have a return value; if it is missing, it is lost.
         task: its name; None of a delivery that Celery could not take.
-        took: seconds that it ran; None when it never began.
+        run_seconds: seconds that it ran; None when it never began.
     """
 
     outcome: Outcome
     wants_result: bool = False
     returned: bool = False
     task: str | None = None
-    took: float | None = None
+    run_seconds: float | None = None
 
     @classmethod
-    def by(cls, request: Reporting | None, outcome: Outcome) -> AttemptReport:
+    def of(cls, request: Reporting | None, outcome: Outcome) -> AttemptReport:
         if request is None:
             return cls(outcome=outcome)
         wants = outcome.state is JobState.COMPLETED and not request.ignore_result
@@ -54,5 +54,5 @@ class AttemptReport:
             wants_result=wants,
             returned=wants and request.returned,
             task=request.name,
-            took=max(0.0, time.time() - request.time_start) if request.time_start else None,
+            run_seconds=max(0.0, time.time() - request.time_start) if request.time_start else None,
         )

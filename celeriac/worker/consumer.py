@@ -1,6 +1,6 @@
-"""The gate: Celery's consumer, which hands Celery only the deliveries that were won.
+"""The gate: a subclass of Celery's consumer that hands Celery only the deliveries that were won.
 
-So rate limits, events, expiry and logs only ever see jobs that this worker holds.
+Rate limits, events, expiry and logs then only see jobs that this worker holds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from celeriac.observe.probes import ProbeServer
 from celeriac.task import failures
 from celeriac.worker.assembly import ConsumerView, assemble
 from celeriac.worker.pool import prefork, timers
-from celeriac.worker.pool.places import Places, forget
+from celeriac.worker.pool.pool_slots import PoolSlots, forget
 from celeriac.worker.pool.rate_limits import Rates
 from celeriac.worker.pool.reconnect import Pace, pass_time
 
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a shutdown waits for the ledger; what is not written then is rescued by others.
+#: Seconds that a shutdown waits for the ledger; other workers rescue what is not written by then.
 _PATIENCE = 10.0
 
-_NEXT_TURN = 0.0005  # seconds; nothing sooner keeps the loop from sleeping until something happens
+_NEXT_TURN = 0.0005  # seconds; the shortest timer with which the loop does not sleep until an event
 
-#: So many messages of a job may turn out damaged before its row is held to be.
+#: After so many damaged messages of a job, its row counts as damaged.
 _COPIES = 3
 
 
@@ -55,7 +55,7 @@ class Consumer(CeleryConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.app.check_configuration()  # what was written to ``conf`` since it was read
-        self.on_task_request = Places(self, self._refused).take
+        self.on_task_request = PoolSlots(self, self._refused).take
         self._hand_over: Callable[[Any], Any] | None = None
         self._ended_by: str | None = None  # the exception that ended the event loop
         self._reconnecting = False
@@ -97,7 +97,7 @@ class Consumer(CeleryConsumer):
         self._probes = probes.serve(self.app.settings, self.parts.pulse, meter=self.parts.meter.registry)
         try:
             super().start()
-        except Exception as exc:
+        except Exception as exc:  # raised again; shutdown() must know that the worker did not end by itself
             failure = failures.failure_of(exc)
             self._ended_by = f"{failure.exception_type}: {failure.exception}"
             raise
@@ -113,10 +113,10 @@ class Consumer(CeleryConsumer):
         super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Celery asks for it when it begins to draw: the broker is there, and took what was said to it."""
-        self.app.broker_state.worked()  # or the dispatcher would leave it alone for some seconds more
+        """Called by Celery when it begins to draw: the broker is connected and answers."""
+        self.app.broker_state.worked()  # or the dispatcher would not send for some seconds more
         self.parts.keeper.poke()
-        prefork.watch_again(getattr(self.pool, "_pool", None))  # the loop takes the pool in next
+        prefork.watch_again(getattr(self.pool, "_pool", None))  # the loop registers the pool next
         self._hand_over = super().create_task_handler(*args, **kwargs)
         return self.ledger.receive
 
@@ -125,7 +125,7 @@ class Consumer(CeleryConsumer):
     def _winners(self, messages: Sequence[Any]) -> None:
         if self.hub:
             self._won.extend(messages)
-            self.hub.call_soon(self._take_winners)  # which keeps no order among the calls that it is given
+            self.hub.call_soon(self._take_winners)  # call_soon does not keep the order of calls
         else:
             self._into_the_pool(messages)
 
@@ -135,7 +135,7 @@ class Consumer(CeleryConsumer):
     def _dropped(self, messages: Sequence[Any]) -> None:
         for message in messages:
             message.ack()
-        if self.hub:  # which would otherwise sleep on and not see that there is room again
+        if self.hub:  # wakes the loop, which would not notice otherwise that it may draw again
             self.hub.call_soon(noop)
 
     def _into_the_pool(self, messages: Iterable[Any]) -> None:
@@ -153,11 +153,11 @@ class Consumer(CeleryConsumer):
                 if request := state.requests.get(message.headers.get("id")):
                     forget(self.pool, request)
                 self._invalid(message, exc)
-        if self._solo and self.hub:  # they have run; what they acknowledged counts in the loop's next turn
+        if self._solo and self.hub:  # the jobs have run; the loop counts their acknowledgements when it wakes
             self.hub.call_later(_NEXT_TURN, noop)
 
     def _gives_back(self, message: Any) -> bool:
-        """Whether the job goes back to the ledger until its task's rate limit lets it begin soon."""
+        """Give the job back to the ledger if its task's rate limit makes it wait for long; return whether."""
         bucket = self.task_buckets.get(message.headers["task"])
         if bucket is None or self.disable_rate_limits:
             return False
@@ -167,18 +167,18 @@ class Consumer(CeleryConsumer):
             message.ack()
             self.ledger.report(Outcome(id=job, attempt=attempt, state=JobState.PENDING, delay=wait))
         else:
-            self.ledger.limited(job, True)
+            self.ledger.set_rate_limited(job, True)
         return bool(wait)
 
     def _limit_move_to_pool(self, request: Any) -> None:
-        self.ledger.limited(request.job, False)
+        self.ledger.set_rate_limited(request.job, False)
         super()._limit_move_to_pool(request)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
         if isinstance(message.headers, dict) and STAMP in message.headers:
             self._invalid(message, exc)
             return
-        message.ack()  # a remote control command, which nobody waits for
+        message.ack()  # a remote control command; nobody waits for it
         logger.warning(Event.COMMAND_REFUSED, {"error": exc})
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
@@ -194,7 +194,7 @@ class Consumer(CeleryConsumer):
         self._invalid(request.message, exc)
 
     def _invalid(self, message: Any, exc: BaseException) -> None:
-        """A job was won that Celery cannot take: it is a dead letter, with what was wrong."""
+        """Make a dead letter of a job that was won and that Celery cannot take."""
         if not message.acknowledged:
             message.ack()
         stamp = message.headers.get(STAMP)
@@ -204,7 +204,7 @@ class Consumer(CeleryConsumer):
         failure = Failure(AttemptKind.INVALID, found.exception_type, found.exception)
         job = UUID(message.headers["id"])
         if 0 <= stamp.get("dispatch", -1) <= _COPIES:
-            # The copy is damaged; the row's own message, which the dispatcher sends, may be good.
+            # This copy is damaged. The dispatcher sends the row's own message again, which may be good.
             self.ledger.report(Outcome(id=job, attempt=stamp["attempt"], state=JobState.PENDING))
             return
         fields = {"job": job, "attempt": stamp["attempt"], "error": failure.line}
@@ -228,15 +228,15 @@ class Consumer(CeleryConsumer):
         return connection
 
     def ensure_connected(self, conn: Any) -> Any:
-        """As Celery's, which sleeps while the broker is away: jobs that run need the pool to be served."""
+        """As Celery's, but serve the pool while the broker is away, where Celery would sleep."""
         conn.wait = lambda seconds: pass_time(self, seconds)
         return super().ensure_connected(conn)
 
     def on_close(self) -> None:
         """The connection was lost, or the worker stops.
 
-        Celery forgets here what it has not begun, since its broker delivers that again. Ours
-        does not, and need not: a lost connection changes nothing for what was won.
+        Celery drops here the jobs that it has not begun, because its broker delivers them again. Our
+        transport does not, and a lost connection changes nothing for jobs that were won: they are kept.
         """
         lost, self._reconnecting = self._reconnecting, False
         pool = getattr(self.pool, "_pool", None)
@@ -263,7 +263,7 @@ class Consumer(CeleryConsumer):
         return list(self.app.amqp.queues.consume_from)
 
     def concurrency(self) -> int:
-        """How many jobs the pool runs at once, or would: Celery's autoscaler looks at what it was given."""
+        """How many jobs the pool runs at once, or may run: Celery's autoscaler grows it by its load."""
         scaler = getattr(self.controller, "autoscaler", None)
         grown = scaler.max_concurrency if scaler and hasattr(self.pool, "grow") else 0
         return max(1, grown, int(getattr(self.pool, "num_processes", None) or 1))

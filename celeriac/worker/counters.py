@@ -1,6 +1,6 @@
-"""What a worker counts for Prometheus: once a turn where that will do, at most twice a job.
+"""A worker's own metrics for Prometheus. They are updated once a turn, or at most twice a job.
 
-Counters begin anew with the worker; what the ledger knows, the exporter reads (``ledger_metrics.py``).
+Counters start at zero with the worker. Metrics of the ledger are in ``ledger_metrics.py``.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.claims import Claimed
 from celeriac.worker.attempt_report import AttemptReport
 
-#: Seconds; a job's wait and run are of any length.
+#: Buckets in seconds, for waits and runs of jobs.
 _OF_JOBS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
-#: Seconds; what should be quick.
+#: Buckets in seconds, for what should be quick.
 _OF_TURNS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 _OF_BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
-#: Tasks that are told apart; the others together are ``other``.
+#: Most tasks with a label of their own; further ones share ``other``.
 _TASKS = 200
 
 
 class Meter:
-    """Of one worker; the registry is its own. Written by several threads."""
+    """The metrics of one worker, in a registry of their own. Several threads update them."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -50,10 +50,10 @@ class Meter:
         self.dropped = self._counter("dropped_deliveries", "copies, and deliveries of jobs that were not due")
 
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """Show a value that is asked for when it is scraped."""
+        """Add a gauge whose value is read at each scrape."""
         Gauge(f"celeriac_worker_{name}", what, registry=self.registry).set_function(value)
 
-    def took_turn(self, seconds: float, *, jobs: int) -> None:
+    def observe_turn(self, seconds: float, *, jobs: int) -> None:
         self._turns.observe(seconds)
         self._batches.observe(jobs)
 
@@ -66,17 +66,17 @@ class Meter:
         attempts = Tally((item.task, accepted.get(item.outcome.id)) for item in reports)
         for (task, state), number in attempts.items():
             if state is not None:
-                self._ended.labels(self._told_apart(task), state.value).inc(number)
+                self._ended.labels(self._task_label(task), state.value).inc(number)
         self.refused.inc(sum(number for (_, state), number in attempts.items() if state is None))
         for item in reports:
-            if item.took is not None:
-                self._ran.labels(self._told_apart(item.task)).observe(item.took)
+            if item.run_seconds is not None:
+                self._ran.labels(self._task_label(item.task)).observe(item.run_seconds)
 
-    def late(self, seconds: float) -> None:
-        """A batch was sent whose earliest job had been due for ``seconds``."""
+    def observe_lag(self, seconds: float) -> None:
+        """Note that a batch was sent whose earliest job had been due for ``seconds``."""
         self._lag.observe(seconds)
 
-    def _told_apart(self, task: str | None) -> str:
+    def _task_label(self, task: str | None) -> str:
         if task in self._tasks:
             return task
         if task is None or len(self._tasks) >= _TASKS:

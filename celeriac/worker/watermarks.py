@@ -1,6 +1,6 @@
-"""Up to which moment the messages of a queue must have been delivered, as this worker has seen it.
+"""Watermarks: for each queue the time before which every sent message must have been delivered.
 
-Messages of a queue are popped in the order in which they were sent. When one is claimed, all that
+Messages of a queue are popped in the order in which they were sent. When one is claimed, all messages that
 were sent before it have left the broker, to this worker or another.
 """
 
@@ -19,7 +19,7 @@ class Watermarks:
     """Written by the ledger thread, read by the keeper.
 
     Args:
-        grace: seconds for a message that was popped before another to be claimed as well.
+        grace: seconds that a message may take from being popped to being claimed.
     """
 
     def __init__(self, grace: float) -> None:
@@ -29,7 +29,7 @@ class Watermarks:
         self._reached: dict[str, datetime] = {}
 
     def claimed(self, jobs: Iterable[Claimed]) -> None:
-        """Note what was claimed now."""
+        """Note jobs that were claimed now."""
         now = time.monotonic()
         latest: dict[str, datetime] = {}
         clock: datetime | None = None  # the database's
@@ -41,12 +41,12 @@ class Watermarks:
                 self._forget_after(clock)
             for queue, moment in latest.items():
                 seen = self._seen[queue]
-                # One entry a second is enough, and keeps the book small under any load.
+                # One entry a second is enough, and keeps the list short under any load.
                 if not seen or now - seen[-1][0] >= 1:
                     seen.append((now, moment))
 
     def _forget_after(self, clock: datetime) -> None:
-        """Drop moments that are still to come: the database's clock was set back."""
+        """Drop times in the future: the database's clock was set back."""
         for queue, moment in list(self._reached.items()):
             if moment > clock:
                 del self._reached[queue]
@@ -55,7 +55,7 @@ class Watermarks:
                 seen.pop()
 
     def reached(self, queue: str) -> datetime | None:
-        """The moment before which every message of ``queue`` was delivered a grace ago; None: not known."""
+        """The time before which every sent message of ``queue`` must have been claimed; None: not known."""
         ripe = time.monotonic() - self._grace
         with self._lock:
             seen = self._seen[queue]

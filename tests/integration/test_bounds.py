@@ -18,7 +18,7 @@ from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import dispatch
 from celeriac.ledger.writes import cancel, claims, outcomes, quarantine, replay
 from celeriac.ledger.writes.cancel import cancel_fitting
-from celeriac.ledger.writes.complete_and_claim import exchange
+from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from tests.new_jobs import new_job
@@ -50,7 +50,7 @@ def through(proxy: Proxy, url: str) -> Database:
 USES: dict[str, Callable[[Database], object]] = {
     "a transaction": lambda d: d.again(lambda c: c.execute(text("SELECT 1"))),
     "a statement": lambda d: _read(d),
-    "an exchange": lambda d: exchange(d, [], [UUID(int=5)], worker=WORKER),
+    "complete and claim": lambda d: complete_and_claim(d, [], [UUID(int=5)], worker=WORKER),
 }
 
 

@@ -40,8 +40,12 @@ LOOKS: dict[str, Callable[[Connection], object]] = {
     "jobs of a workflow to be done": lambda c: parked.with_open_jobs(c, [(UUID(int=1), UUID(int=7))] * 9),
     "collect": lambda c: quarantine.collect(c, tasks=["mail.send"], queues=["normal"], limit=500),
     "the dead": rescue.sightings,
-    "strands of an empty queue": lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=None),
-    "strands": lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=datetime.now(UTC)),
+    "lost messages of an empty queue": lambda c: lost_messages.clear_dispatch_marks(
+        c, "normal", grace=10, before=None
+    ),
+    "lost messages": lambda c: lost_messages.clear_dispatch_marks(
+        c, "normal", grace=10, before=datetime.now(UTC)
+    ),
     "prune": lambda c: prune.prune(c, JobState.COMPLETED, age=60, limit=500),
     "forgotten results": lambda c: prune.forget_results(c, age=60, limit=500),
 }

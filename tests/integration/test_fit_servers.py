@@ -12,9 +12,9 @@ from sqlalchemy import Connection, make_url, text
 
 from celeriac.errors import LedgerUnfit
 from celeriac.ledger import migrate
-from celeriac.ledger.connection import clock, preparing
+from celeriac.ledger.connection import clock, postgresql_session
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.connection.preparing import Found, unfit
+from celeriac.ledger.connection.postgresql_session import ServerFacts, why_unfit
 from celeriac.ledger.writes.acceptance import accept, accept_all
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.operate import doctor
@@ -126,7 +126,7 @@ def test_a_transaction_through_a_pooler_says_what_it_relies_on(own_postgres: Pos
     ],
 )
 def test_a_server_that_cannot_serve_is_told_why(change: dict[str, Any], sentence: str | None) -> None:
-    told = unfit(Found(**(FIT | change)))
+    told = why_unfit(ServerFacts(**(FIT | change)))
     assert (told is None) if sentence is None else (sentence in str(told))
 
 
@@ -176,11 +176,11 @@ def test_tables_that_are_not_there_are_named(bare_database_url: str) -> None:
 
 
 def test_bounds_are_what_postgresql_reads() -> None:
-    assert preparing.begin(7.2) == (
+    assert postgresql_session.begin_statement(7.2) == (
         "BEGIN ISOLATION LEVEL READ COMMITTED; "
         "SET LOCAL statement_timeout = 7200; SET LOCAL lock_timeout = 5000"
     )
-    assert preparing.bounds(None) == {"statement_timeout": "0", "lock_timeout": "0"}
+    assert postgresql_session.time_limits(None) == {"statement_timeout": "0", "lock_timeout": "0"}
 
 
 def nothing(connection: Connection, jobs: Sequence[NewJob]) -> list[NewJob]:

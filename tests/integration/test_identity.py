@@ -105,7 +105,7 @@ class Gate:
             channel = connection.default_channel
             for text in texts:
                 message = Message(_decoded(text, "normal"), channel=channel)
-                self._turn.take(TurnInput(arrived=[message]), room=1)
+                self._turn.take(TurnInput(arrived=[message]), claim_limit=1)
         for message in self._won:
             message.accept = {"application/json"}
         ran = [message.decode()[0] for message in self._won]

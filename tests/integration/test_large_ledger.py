@@ -16,7 +16,7 @@ from celeriac.application import Celeriac
 from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.reads import job_pages
 from celeriac.ledger.reads.job_pages import Sort
-from celeriac.ledger.reads.job_rows import Filter, settled
+from celeriac.ledger.reads.job_rows import Filter, with_instants
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate import dead_letters
 from celeriac.operate.listing import parse_moment, prefix
@@ -102,7 +102,7 @@ FILTERS: dict[str, dict[str, Any]] = {
 def test_no_list_reads_every_row(large: Celeriac, name: str, sort: str) -> None:
     with large.database.reading() as connection:
         statement = job_pages.statement(
-            settled(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50
+            with_instants(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50
         )
         plan = explained(connection, statement)
     assert "Seq Scan on background_jobs" not in plan, plan
@@ -129,7 +129,7 @@ def test_what_is_rare_is_found_without_reading_what_is_not(
 ) -> None:
     with large.database.reading() as connection:
         statement = job_pages.statement(
-            settled(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50
+            with_instants(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50
         )
         plan = explained(connection, statement)
     assert f" {index} " in plan, plan

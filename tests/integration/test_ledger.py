@@ -379,7 +379,7 @@ def test_a_job_that_was_lost_more_than_once_is_told(ledger: Ledger) -> None:
     assert ledger.do(claims.claim, [twice], worker=WORKER)[twice].attempt == 2
     ledger.record(twice, 2, JobState.ERROR, failure=Failure(AttemptKind.LOST))
     ledger.record(failed, 1, JobState.ERROR, failure=FAILURE)
-    assert ledger.do(claims.lost_often, [twice, once, failed, fresh]) == {twice}
+    assert ledger.do(claims.lost_repeatedly, [twice, once, failed, fresh]) == {twice}
 
 
 # Release
@@ -444,7 +444,7 @@ def test_a_release_of_what_shall_be_cancelled_cancels_it(ledger: Ledger, mode: s
 def test_of_claims_whose_answer_was_lost_ones_own_are_released(ledger: Ledger) -> None:
     mine, theirs, waiting = ledger.running(), ledger.enqueued(), ledger.enqueued()
     ledger.claim(theirs, worker=OTHER)
-    ledger.do(claims.release_unsure, [mine, theirs, waiting, UUID(int=9)], worker=WORKER)
+    ledger.do(claims.release_uncertain, [mine, theirs, waiting, UUID(int=9)], worker=WORKER)
     assert (ledger.row(mine).state, ledger.row(mine).try_count) == ("pending", 0)
     assert (ledger.row(theirs).state, ledger.row(theirs).worker_id) == ("running", OTHER)
     assert ledger.row(waiting).dispatched is not None
@@ -852,8 +852,8 @@ def test_only_re_sends_make_strand_detection_wait(ledger: Ledger, sent: int, tri
     job = ledger.enqueued(max_tries=9)
     with ledger.database.transaction() as connection:
         connection.execute(update(_table).values(dispatched=after(-9), dispatch_count=sent, try_count=tries))
-    assert ledger.do(lost_messages.mark_unsent, "normal", grace=10.0 / factor, before=None) == 0
-    assert ledger.do(lost_messages.mark_unsent, "normal", grace=8.0 / factor, before=None) == 1
+    assert ledger.do(lost_messages.clear_dispatch_marks, "normal", grace=10.0 / factor, before=None) == 0
+    assert ledger.do(lost_messages.clear_dispatch_marks, "normal", grace=8.0 / factor, before=None) == 1
     assert ledger.row(job).dispatched is None
 
 
@@ -876,7 +876,7 @@ def letter(job: UUID) -> Unreadable:
 
 def test_what_cannot_be_read_is_a_dead_letter_with_its_bytes(ledger: Ledger) -> None:
     one, two = UUID(new_id()), UUID(new_id())
-    ledger.do(quarantine.bury, [letter(one), letter(two)])
+    ledger.do(quarantine.write_dead_letters, [letter(one), letter(two)])
     row = ledger.row(one)
     assert (row.state, row.payload, row.queue, row.job_type) == (
         "failed",
@@ -893,18 +893,18 @@ def test_what_cannot_be_read_is_a_dead_letter_with_its_bytes(ledger: Ledger) -> 
 def test_what_cannot_be_read_never_touches_the_row_that_it_names(ledger: Ledger) -> None:
     waiting, running = ledger.enqueued(), ledger.running()
     before = [ledger.row(job) for job in (waiting, running)]
-    ledger.do(quarantine.bury, [letter(waiting), letter(running)])
+    ledger.do(quarantine.write_dead_letters, [letter(waiting), letter(running)])
     assert [ledger.row(job) for job in (waiting, running)] == before
     assert ledger.attempts(waiting, running) == []
     twice = UUID(new_id())
     for _ in range(2):
-        ledger.do(quarantine.bury, [letter(twice)])
+        ledger.do(quarantine.write_dead_letters, [letter(twice)])
     assert len(ledger.attempts(twice)) == 1
 
 
 def test_the_message_of_a_dead_letter_that_is_replayed_names_its_job(ledger: Ledger) -> None:
     job = UUID(new_id())
-    ledger.do(quarantine.bury, [letter(job)])
+    ledger.do(quarantine.write_dead_letters, [letter(job)])
     assert ledger.do(replay, [job]) == {job}
     (message,) = ledger.do(dispatch.take_due, 0, limit=1)
     assert message.headers.get("id") == str(job)  # or every worker would bury it anew, under another id
@@ -958,7 +958,7 @@ def test_a_job_may_be_failed_for_an_unknown_task_again_after_a_replay(ledger: Le
         fail_as_unknown()
     else:
         job = UUID(new_id())
-        ledger.do(quarantine.bury, [letter(job)])
+        ledger.do(quarantine.write_dead_letters, [letter(job)])
     ledger.do(replay, [job])
     fail_as_unknown()
 
@@ -1112,7 +1112,7 @@ def test_one_result_that_cannot_be_rebuilt_hides_no_other_job(ledger: Ledger, ap
 
 def test_a_payload_that_cannot_be_read_hides_no_job(ledger: Ledger, app: Celeriac) -> None:
     ledger.enqueued(payload=b"\xff", content_type="application/x-python-serialize")
-    ledger.do(quarantine.bury, [letter(UUID(new_id()))])
+    ledger.do(quarantine.write_dead_letters, [letter(UUID(new_id()))])
     ledger.enqueued(payload=b'[["x"], {"to": 1}, {}]')
     assert [(job.args, job.kwargs) for job in listed(app=app)] == [
         (["x"], {"to": 1}),
@@ -1137,7 +1137,7 @@ def refusal(ledger: Ledger, item: Any) -> str | None:
         found = deliveries.read(arrived(item), TASKS, max_tries=5)
         if isinstance(found, Unreadable):
             job = found.id
-            ledger.do(quarantine.bury, [found])
+            ledger.do(quarantine.write_dead_letters, [found])
         else:
             assert found.adopted
             job = found.job

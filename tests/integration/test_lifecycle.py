@@ -110,7 +110,7 @@ OTHERS: dict[str, Callable[[Ledger, UUID], object]] = {
     "unpark": lambda ledger, job: ledger.do(unpark, new_job(id=job)),
     "put back an unknown task": postpone,
     "give back a claim without an answer": lambda ledger, job: ledger.do(
-        claims.release_unsure, [job], worker=UUID(int=9)
+        claims.release_uncertain, [job], worker=UUID(int=9)
     ),
     "let a parked one run": lambda ledger, job: ledger.do(
         parked.fire, job, payload=b"[[], {}, {}]", headers={}
@@ -118,10 +118,12 @@ OTHERS: dict[str, Callable[[Ledger, UUID], object]] = {
     "edit a dead letter": lambda ledger, job: ledger.do(
         dead_letter_groups.edit, job, payload=b"", headers={}
     ),
-    "look for strands": lambda ledger, job: ledger.do(
-        lost_messages.mark_unsent, "normal", grace=-HOUR, before=None
+    "look for lost messages": lambda ledger, job: ledger.do(
+        lost_messages.clear_dispatch_marks, "normal", grace=-HOUR, before=None
     ),
-    "bury a copy": on_ids(lambda connection, ids: quarantine.bury(connection, [_copy(ids[0])])),
+    "make a dead letter of a copy": on_ids(
+        lambda connection, ids: quarantine.write_dead_letters(connection, [_copy(ids[0])])
+    ),
 }
 
 

@@ -66,7 +66,7 @@ STEPS: list[Callable[[Connection], object]] = [
     lambda c: dispatch.levels(c),
     lambda c: dispatch.unmark(c, [JOB]),
     lambda c: dispatch.take_due(c, 10, limit=5),
-    lambda c: lost_messages.mark_unsent(c, "normal", grace=10, before=None),
+    lambda c: lost_messages.clear_dispatch_marks(c, "normal", grace=10, before=None),
     lambda c: claims.claim(c, [JOB], worker=WORKER),
     lambda c: worker_rows.beat(c, WORKER),
     lambda c: rescue.held_by(c, [WORKER]),
@@ -100,7 +100,7 @@ def test_every_transaction_may_have_a_connection_of_its_own(database: Database) 
 
 
 def test_nothing_is_left_behind_in_a_session(database: Database) -> None:
-    """What is set when a connection is made is set for our own sessions alone: see ``ledger.preparing``."""
+    """What is set when a connection is made is set for our own sessions alone: see ``postgresql_session``."""
     with database.reading() as connection:
         at_first = connection.exec_driver_sql(LEFT_BEHIND).scalars().all()
     for step in [*STEPS, *STEPS[1:] * 6]:  # psycopg would prepare what it sees for the sixth time

@@ -111,9 +111,10 @@ def postgres_desk(postgres_url: str) -> Iterator[Desk]:
         yield Desk(database)
 
 
-def delivery(job: UUID, **more: Any) -> Any:
-    headers = {"id": str(job), "task": "tests.noop", STAMP: {"dispatch": 1}}
-    message: Any = Message(body="[[], {}, {}]", headers=headers, **more)
+def delivery(job: NewJob) -> Any:
+    stamp = {"dispatch": 1, "tag": job.message_tag}
+    headers = {"id": str(job.id), "task": "tests.noop", STAMP: stamp}
+    message: Any = Message(body="[[], {}, {}]", headers=headers)
     message._raw = {}
     return message
 
@@ -157,9 +158,9 @@ def test_an_outcome_that_is_refused_is_a_dead_letter_and_the_others_are_recorded
 ) -> None:
     jobs, next_one = desk.running(4), desk.waiting()
     reports = [done(jobs[0]), bad(jobs[1]), done(jobs[2]), done(jobs[3])]
-    work = TurnInput(reports=reports, arrived=[delivery(next_one.id)])
-    left = desk.turn.take(work, room=1)
-    assert (left.reports, left.arrived, left.aside) == ([], [], [])
+    work = TurnInput(reports=reports, arrived=[delivery(next_one)])
+    left = desk.turn.take(work, claim_limit=1)
+    assert (left.reports, left.arrived, left.deferred) == ([], [], [])
     assert [desk.state(job) for job in jobs] == ["completed", "failed", "completed", "completed"]
     failure = desk.failure(jobs[1])
     assert (failure.kind, "not JSON serializable" in failure.exception) == ("invalid", True)
@@ -176,7 +177,7 @@ def test_what_the_database_cannot_spell_is_told_in_ascii(postgres_desk: Desk) ->
     failure = Failure(AttemptKind.ERROR, "ValueError", "price in \x00 €")
     reports = AttemptReport(outcome=Outcome(id=bad.id, attempt=1, state=JobState.FAILED, failure=failure))
     strange = foreign(UUID(new_id()), "täsk.€")
-    desk.turn.take(TurnInput(reports=[reports, done(good)], arrived=[strange]), room=1)
+    desk.turn.take(TurnInput(reports=[reports, done(good)], arrived=[strange]), claim_limit=1)
     assert [desk.state(bad), desk.state(good)] == ["failed", "completed"]
     assert desk.failure(bad).exception.isascii()
     buried = desk.row(UUID(strange.headers["id"]))
@@ -193,7 +194,7 @@ def test_an_endless_delay_is_as_long_as_the_ledger_counts(desk: Desk) -> None:
         )
         for job, delay in zip(jobs, (1e13, float("nan"), -1e300), strict=True)
     ]
-    desk.turn.take(TurnInput(reports=reports), room=0)
+    desk.turn.take(TurnInput(reports=reports), claim_limit=0)
     assert {desk.state(job) for job in jobs} == {"error"}
     assert 8000 < desk.row(jobs[0].id).next_attempt_after.year < 9000
 
@@ -204,11 +205,11 @@ def test_a_server_that_takes_nothing_is_no_reason_for_dead_letters(postgres_desk
         connection.execute(text("SET default_transaction_read_only = on"))
     work = TurnInput(reports=[done(job)])
     with pytest.raises(ConnectionError, match="read-only"):
-        postgres_desk.turn.take(work, room=0)
+        postgres_desk.turn.take(work, claim_limit=0)
     assert [item.outcome.id for item in work.reports] == [job.id]
     with postgres_desk.database.statement() as connection:
         connection.execute(text("SET default_transaction_read_only = off"))
-    postgres_desk.turn.take(work, room=0)
+    postgres_desk.turn.take(work, claim_limit=0)
     assert postgres_desk.state(job) == "completed"
 
 
@@ -220,30 +221,30 @@ def test_a_locked_row_is_left_for_a_later_turn_and_the_rest_goes_on(postgres_des
     next_one = desk.waiting()
     with desk.database.transaction() as stranger:
         stranger.execute(text("SELECT 1 FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": locked.id})
-        work = TurnInput(reports=[done(locked), done(other)], arrived=[delivery(next_one.id)])
-        left = desk.turn.take(work, room=1)  # an exchange
+        work = TurnInput(reports=[done(locked), done(other)], arrived=[delivery(next_one)])
+        left = desk.turn.take(work, claim_limit=1)  # in one statement
         left.reports = [bad]
-        left = desk.turn.take(left, room=0)  # a transaction
-        assert [one.reports.outcome.id for one in left.aside] == [locked.id]
+        left = desk.turn.take(left, claim_limit=0)  # a transaction
+        assert [one.report.outcome.id for one in left.deferred] == [locked.id]
         assert [desk.state(job) for job in (locked, other, failing)] == ["running", "completed", "error"]
         assert len(desk.handed) == 1
         assert locked.id in desk.book
-    wait_until(lambda: not left.aside or _again(desk, left), within=10, saying="it is written")
+    wait_until(lambda: not left.deferred or _again(desk, left), within=10, saying="it is written")
     assert desk.state(locked) == "completed"
     assert locked.id not in desk.book
 
 
 def _again(desk: Desk, left: TurnInput) -> bool:
-    left.aside = desk.turn.take(left, room=0).aside
-    return not left.aside
+    left.deferred = desk.turn.take(left, claim_limit=0).deferred
+    return not left.deferred
 
 
 def test_an_outcome_that_came_too_late_is_not_waited_for(desk: Desk) -> None:
     (job,) = desk.running(1)
     with desk.database.transaction() as connection:
         claims.release(connection, [(job.id, 1)], worker=WORKER)
-    left = desk.turn.take(TurnInput(reports=[done(job)]), room=0)
-    assert (left.aside, desk.state(job), job.id in desk.book) == ([], "pending", False)
+    left = desk.turn.take(TurnInput(reports=[done(job)]), claim_limit=0)
+    assert (left.deferred, desk.state(job), job.id in desk.book) == ([], "pending", False)
 
 
 def test_a_worker_whose_turns_fail_says_so(postgres_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +262,7 @@ def test_a_worker_whose_turns_fail_says_so(postgres_desk: Desk, monkeypatch: pyt
     trouble = wait_until(thread.trouble, within=10, saying="trouble")
     assert "outcomes cannot be written" in trouble
     with desk.database.statement() as connection:
-        worker_rows.tell_trouble(connection, WORKER, trouble)
+        worker_rows.write_trouble(connection, WORKER, trouble)
         assert worker_rows.troubled(connection, within=timedelta(hours=1)) == [("celery@here", trouble)]
         connection.execute(text("ALTER TABLE background_jobs RENAME COLUMN outcome TO result"))
     wait_until(lambda: desk.state(jobs[1]) == "completed", within=10, saying="the next turn")

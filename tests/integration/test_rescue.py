@@ -86,35 +86,35 @@ def test_a_burial_is_of_what_was_seen(connection: Connection) -> None:
     worker_rows.sign_on(connection, ME)
     (before,) = seen(connection)
     assert worker_rows.beat(connection, ME.id)
-    assert not rescue.bury(connection, before)
+    assert not rescue.declare_dead(connection, before)
     (found,) = seen(connection)
-    assert rescue.bury(connection, found)
-    assert not rescue.bury(connection, found)  # others were first
+    assert rescue.declare_dead(connection, found)
+    assert not rescue.declare_dead(connection, found)  # others were first
 
 
 def test_of_two_burials_of_one_that_holds_jobs_again_one_wins(connection: Connection) -> None:
     worker_rows.sign_on(connection, ME)
     (found,) = seen(connection)
-    assert rescue.bury(connection, found)
+    assert rescue.declare_dead(connection, found)
     hold(connection)
     (again,) = seen(connection)
-    assert rescue.bury(connection, again)
-    assert not rescue.bury(connection, again)
+    assert rescue.declare_dead(connection, again)
+    assert not rescue.declare_dead(connection, again)
 
 
 def test_the_age_of_a_heartbeat_on_the_database_s_clock_buries_nobody(connection: Connection) -> None:
     worker_rows.sign_on(connection, ME)
     (before,) = seen(connection)
     set_row(connection, heartbeat=after(-3600.0))
-    assert not rescue.bury(connection, before)
+    assert not rescue.declare_dead(connection, before)
 
 
 def test_one_without_a_row_is_buried_unless_it_has_signed_on(connection: Connection) -> None:
     hold(connection)
     (found,) = seen(connection)
-    assert rescue.bury(connection, found)
+    assert rescue.declare_dead(connection, found)
     worker_rows.sign_on(connection, ME)
-    assert not rescue.bury(connection, found)
+    assert not rescue.declare_dead(connection, found)
 
 
 def test_a_worker_whose_row_is_gone_is_told_so_and_signs_on_again(connection: Connection) -> None:

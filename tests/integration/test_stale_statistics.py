@@ -17,7 +17,7 @@ from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import dispatch
 from celeriac.ledger.writes import cancel, claims, outcomes, quarantine, replay
 from celeriac.ledger.writes import dead_letters as dead_letter_groups
-from celeriac.ledger.writes.complete_and_claim import exchange
+from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from tests.servers import create_database, drop_database
 
@@ -67,7 +67,7 @@ LOST = Failure(AttemptKind.LOST, "Lost", "gone")
 WRITES: dict[str, Callable[[Connection], object]] = {
     "claim": lambda c: claims.claim(c, some("pending"), worker=WORKER),
     "release": lambda c: claims.release(c, held(), worker=WORKER),
-    "release of doubt": lambda c: claims.release_unsure(c, some("running"), worker=WORKER),
+    "release of uncertain claims": lambda c: claims.release_uncertain(c, some("running"), worker=WORKER),
     "expire": lambda c: claims.expire(c, some("pending")),
     "unmark": lambda c: dispatch.unmark(c, some("pending")),
     "postpone": lambda c: quarantine.postpone(c, some("pending"), delay=1, limit=9),
@@ -112,10 +112,10 @@ def test_what_was_planned_for_a_few_rows_does_not_stay_in_use(postgres: str) -> 
 
     def turn() -> bool:
         done = [Outcome(id=job, attempt=1, state=JobState.COMPLETED) for job in some("running")]
-        accepted, won = exchange(database, done, some("pending"), worker=WORKER)
+        accepted, won = complete_and_claim(database, done, some("pending"), worker=WORKER)
         return len(accepted) == len(won) == 50
 
-    with closing(Database(make_url(url)).by_key()) as database:
+    with closing(Database(make_url(url)).with_generic_plans()) as database:
         with database.statement() as connection:
             connection.execute(text("ALTER TABLE background_jobs SET (autovacuum_enabled = false)"))
         for _ in range(20):  # it is prepared for the sixth, and may be planned for good after ten

@@ -87,7 +87,7 @@ class Gate:
             "properties": properties,
         }
         message = Message(_decoded(json.dumps(raw).encode(), "normal"), channel=_channel)
-        self._turn.take(TurnInput(arrived=[message]), room=10)
+        self._turn.take(TurnInput(arrived=[message]), claim_limit=10)
 
     def found(self, job: UUID) -> Any:
         with self.database.reading() as connection:

@@ -16,7 +16,7 @@ from celeriac.ledger.schema.models import JOBS, WORKER_TASKS, WORKERS
 from celeriac.ledger.upkeep import prune, worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import claims, new_jobs, quarantine
-from celeriac.worker.duties.collector import Collector
+from celeriac.worker.duties.unknown_task_collector import UnknownTaskCollector
 from celeriac.worker.gate import deliveries
 from tests.new_jobs import new_job
 
@@ -129,11 +129,11 @@ def test_the_names_of_tasks_are_kept_once_and_as_long_as_a_worker_knows_them(con
 def test_a_collected_job_is_a_delivery_like_any_other(database: Database) -> None:
     received: list[Any] = []
     rooms = iter([0, 1, 5, 5])
-    collector = Collector(
+    collector = UnknownTaskCollector(
         database,
         tasks=lambda: [TASK],
         queues=lambda: ["normal"],
-        room=lambda: next(rooms),
+        capacity=lambda: next(rooms),
         receive=received.append,
     )
     with database.statement() as connection:

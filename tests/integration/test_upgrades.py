@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from celeriac.errors import LedgerTooNew, MigrationBlocked, MigrationNeeded
 from celeriac.ledger import migrate
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.revisions import OURS, Revisions, Standing
+from celeriac.ledger.revisions import OURS, Revisions, RevisionState
 from celeriac.ledger.writes import new_jobs
 from celeriac.settings import Settings
 from tests.apps import build
@@ -108,7 +108,7 @@ def test_a_change_of_a_table_lets_others_pass_while_it_cannot_have_its_lock(
         new_jobs.enqueue(other, [new_job()])
         with pytest.raises(MigrationBlocked, match=r"held by pid \d+ .*idle in transaction"):
             migrate.upgrade(postgres_url, revisions=later, patience=0)
-        upgrading = started(migrate.upgrade, postgres_url, revisions=later, told=told.append)
+        upgrading = started(migrate.upgrade, postgres_url, revisions=later, notify=told.append)
         wait_until(lambda: len(told) >= 2, within=30, saying="it tries again")
         with database.transaction(within=20) as connection:
             new_jobs.enqueue(connection, [new_job()])
@@ -206,10 +206,10 @@ def test_a_downgrade_takes_back_one_step(database_url: str, later: Revisions) ->
 
 def test_what_does_not_fit_is_told_apart() -> None:
     with pytest.raises(MigrationNeeded, match="run `celery -A app db upgrade`"):
-        OURS.require(Standing("0002", None))
+        OURS.require(RevisionState("0002", None))
     with pytest.raises(LedgerTooNew):
-        OURS.require(Standing("9001", None))  # made before anybody recorded whose program works with it
-    assert OURS.require(Standing("9001", "0002")) == "9001"
+        OURS.require(RevisionState("9001", None))  # made before anybody recorded whose program works with it
+    assert OURS.require(RevisionState("9001", "0002")) == "9001"
 
 
 def test_the_commands_say_where_the_ledger_stands(sqlite_url: str, later: Revisions, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Keeper:
         self._due = dict.fromkeys(self._duties, self.world.clock.seconds)
         self._doing: tuple[str, Iterator[None]] | None = None
         self._stopped = False
-        self._judge = self.world.ledger.judge(SILENCE)
+        self._detector = self.world.ledger.detector(SILENCE)
         self.last_beat = 0.0
         self._strange: set[tuple[UUID, int]] = set()
 
@@ -112,7 +112,7 @@ class Keeper:
             if not self.world.ledger.beat(connection, self.worker.id):
                 self.world.ledger.sign_on(connection, self.worker.start)
         self.last_beat = self.world.clock.seconds
-        self._judge.beat_written(self.last_beat)
+        self._detector.beat_written(self.last_beat)
         yield from ()
 
     def _dispatch(self) -> Iterator[None]:
@@ -167,7 +167,7 @@ class Keeper:
     def _rescue(self) -> Iterator[None]:
         with self.world.driver.reading() as connection:
             seen = self.world.ledger.sightings(connection)
-        for dead in self._judge.dead(seen, self.world.clock.seconds):  # never itself: that is a rule, too
+        for dead in self._detector.dead(seen, self.world.clock.seconds):  # never itself: that is a rule, too
             yield
             with self.world.driver.reading() as connection:
                 held = self.world.ledger.held_by(connection, [dead.worker])
@@ -175,7 +175,7 @@ class Keeper:
             told = [self._lost(attempt) for attempt in held]
             attempts = {attempt.id: attempt.attempt for attempt in held}
             with self.world.driver.transaction(self.worker.id, "rescue", presenting=attempts) as connection:
-                if not self.world.ledger.bury(connection, dead):
+                if not self.world.ledger.declare_dead(connection, dead):
                     continue
                 accepted = self.world.ledger.record(connection, told, worker=dead.worker)
             self.world.buried(dead.worker)
@@ -209,7 +209,9 @@ class Keeper:
             for queue in QUEUES:
                 before = None if queue in empty else self.watermarks.reached(queue)
                 if queue in empty or before is not None:
-                    found += self.world.ledger.mark_unsent(connection, queue, grace=GRACE, before=before)
+                    found += self.world.ledger.clear_dispatch_marks(
+                        connection, queue, grace=GRACE, before=before
+                    )
         if found:
             self.world.note(self.worker, f"found {found} strands")
             self.poke()

@@ -11,7 +11,7 @@ from celeriac.ledger.upkeep import prune as retention
 from celeriac.ledger.writes import cancel as cancels
 from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
 from celeriac.ledger.writes import replay as replays
-from celeriac.worker.duties.judge import Judge
+from celeriac.worker.duties.dead_worker_detector import DeadWorkerDetector
 
 #: Seconds after which a worker is dead.
 SILENCE = 12.0
@@ -24,8 +24,8 @@ class Ledger:
     enqueue: Callable[..., Any] = new_jobs.enqueue
     claim: Callable[..., Any] = claims.claim
     release: Callable[..., Any] = claims.release
-    release_unsure: Callable[..., Any] = claims.release_unsure
-    lost_often: Callable[..., Any] = claims.lost_often
+    release_uncertain: Callable[..., Any] = claims.release_uncertain
+    lost_repeatedly: Callable[..., Any] = claims.lost_repeatedly
     expire: Callable[..., Any] = claims.expire
     record: Callable[..., Any] = outcomes.record
     postpone: Callable[..., Any] = quarantine.postpone
@@ -33,10 +33,10 @@ class Ledger:
     levels: Callable[..., Any] = dispatch.levels
     take_due: Callable[..., Any] = dispatch.take_due
     unmark: Callable[..., Any] = dispatch.unmark
-    mark_unsent: Callable[..., Any] = lost_messages.mark_unsent
+    clear_dispatch_marks: Callable[..., Any] = lost_messages.clear_dispatch_marks
     sightings: Callable[..., Any] = rescue.sightings
     held_by: Callable[..., Any] = rescue.held_by
-    bury: Callable[..., Any] = rescue.bury
+    declare_dead: Callable[..., Any] = rescue.declare_dead
     cancel: Callable[..., Any] = cancels.cancel
     replay: Callable[..., Any] = replays.replay
     prune: Callable[..., Any] = retention.prune
@@ -44,4 +44,4 @@ class Ledger:
     sign_on: Callable[..., Any] = worker_rows.sign_on
     beat: Callable[..., Any] = worker_rows.beat
     sign_off: Callable[..., Any] = worker_rows.sign_off
-    judge: Callable[[float], Judge] = Judge  # the one rule that is not SQL
+    detector: Callable[[float], DeadWorkerDetector] = DeadWorkerDetector  # the one rule that is not SQL

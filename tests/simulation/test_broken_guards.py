@@ -94,7 +94,7 @@ def release_without_worker(
     return given
 
 
-def release_unsure_without_worker(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:
+def release_uncertain_without_worker(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:
     rows = connection.execute(select(_c.id, _c.try_count).where(_c.id.in_(ids))).all()
     release_without_worker(connection, [(row.id, row.try_count) for row in rows], worker=worker)
 
@@ -123,7 +123,7 @@ def replay_of_anything(connection: Connection, ids: Sequence[UUID]) -> set[UUID]
     return REAL.replay(connection, ids)
 
 
-def unstrand_nothing(*args: Any, **options: Any) -> int:
+def clear_no_marks(*args: Any, **options: Any) -> int:
     return 0
 
 
@@ -155,7 +155,7 @@ BROKEN: dict[str, tuple[Ledger, str, Rates, int]] = {
         15,
     ),
     "release without worker": (
-        Ledger(release=release_without_worker, release_unsure=release_unsure_without_worker),
+        Ledger(release=release_without_worker, release_uncertain=release_uncertain_without_worker),
         "does not hold it",
         BAD_LINE,
         1,
@@ -168,7 +168,7 @@ BROKEN: dict[str, tuple[Ledger, str, Rates, int]] = {
         Rates(),
         1,
     ),
-    "no strand detection": (Ledger(mark_unsent=unstrand_nothing), "never ended", STORM, 1),
+    "no search for lost messages": (Ledger(clear_dispatch_marks=clear_no_marks), "never ended", STORM, 1),
     "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM, 1),
 }
 

@@ -73,7 +73,7 @@ class Worker:
         self.executions: dict[UUID, Execution] = {}
         self._rests_until = 0.0  # simulated seconds, after a turn that failed
         self._backoff = BACKOFF[0]
-        self._unsure: set[UUID] = set()
+        self._uncertain: set[UUID] = set()
         self._suspect: UUID | None = None
         self._turning: Iterator[None] | None = None
 
@@ -87,7 +87,7 @@ class Worker:
         if self.frozen_until > now:
             return []
         moves: Moves = []
-        work = self.told or self._unsure or self.stopping or (self.arrived and self._room() > 0)
+        work = self.told or self._uncertain or self.stopping or (self.arrived and self._room() > 0)
         if (self._turning or work) and self._rests_until <= now:
             moves.append(self._advance)
         if self.keeper.ready(now):
@@ -210,15 +210,15 @@ class Worker:
                 answer = self._transact(connection, [outcome for outcome, _ in told], known, unknown)
         except DriverFault as fault:
             self.world.note(self, f"turn failed at {fault}", *known)
-            self._unsure.update(known)
-            if self._suspect in self._unsure:
+            self._uncertain.update(known)
+            if self._suspect in self._uncertain:
                 self._suspect = None
             for message in mine:
                 self.held.leave(message.job)
             self._rests_until = self.world.clock.seconds + self._backoff
             self._backoff = min(self._backoff * 2, BACKOFF[1])
             return
-        self._unsure, self._backoff = set(), BACKOFF[0]
+        self._uncertain, self._backoff = set(), BACKOFF[0]
         won = {job: self.world.audit.won(job, claimed.attempt) for job, claimed in answer.won.items()}
         self.world.note(self, "turn committed, won", *answer.won)
         yield
@@ -232,8 +232,8 @@ class Worker:
         self, connection: Any, told: Sequence[Outcome], known: Sequence[UUID], unknown: Sequence[UUID]
     ) -> Answer:
         ledger, answer = self.world.ledger, Answer()
-        if self._unsure:
-            ledger.release_unsure(connection, sorted(self._unsure), worker=self.id)
+        if self._uncertain:
+            ledger.release_uncertain(connection, sorted(self._uncertain), worker=self.id)
         if told:
             answer.accepted = ledger.record(connection, told, worker=self.id)
         if unknown:
@@ -249,7 +249,7 @@ class Worker:
         ledger = self.world.ledger
         won: dict[UUID, Claimed] = ledger.claim(connection, ids, worker=self.id)
         failed = [job for job, claimed in won.items() if claimed.failed_before]
-        suspects = sorted(ledger.lost_often(connection, failed)) if failed else []
+        suspects = sorted(ledger.lost_repeatedly(connection, failed)) if failed else []
         surplus = suspects if self._suspect else suspects[1:]
         if surplus:
             attempts = [(job, won[job].attempt) for job in surplus]
@@ -289,8 +289,8 @@ class Worker:
         ledger = self.world.ledger
         try:
             with self.world.driver.transaction(self.id, "shutdown") as connection:
-                if self._unsure:
-                    ledger.release_unsure(connection, sorted(self._unsure), worker=self.id)
+                if self._uncertain:
+                    ledger.release_uncertain(connection, sorted(self._uncertain), worker=self.id)
                 if self.held.open():
                     ledger.release(connection, self.held.open(), worker=self.id)
                 if waiting:

@@ -35,7 +35,7 @@ def upgrade(ctx: click.Context, post: bool, as_json: bool) -> None:
     app = celeriac(ctx)
     if post and (old := _living(app, ours=False)):
         raise click.ClickException(f"{old} of another version still live: stop them first")
-    revision = migrate.upgrade(app.settings.database, post=post, told=_progress)
+    revision = migrate.upgrade(app.settings.database, post=post, notify=_progress)
     said = f"the ledger is at revision {revision}"
     if revision != migrate.head():
         said += "\nwhen no process of an older version is left: `celery -A app db upgrade --post`"
@@ -63,7 +63,7 @@ def downgrade(ctx: click.Context, yes: bool, as_json: bool) -> None:
         click.confirm(
             f"take back revision {found}, with what is stored in what it added?", abort=True, err=True
         )
-    revision = migrate.downgrade(app.settings.database, told=_progress)
+    revision = migrate.downgrade(app.settings.database, notify=_progress)
     _tell(f"the ledger is at revision {revision}", as_json, "db downgrade", revision=revision)
 
 

@@ -1,4 +1,4 @@
-"""The database's clock, by which all moments are told apart."""
+"""Read the database's clock. Every comparison of times uses it, because workers' clocks differ."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from celeriac.ledger.schema.columns import Instant, now
 
 
 def clock(connection: Connection) -> datetime:
-    """The moment that it is now."""
+    """The current time of the database."""
     moment: datetime = connection.execute(select(cast(now(), Instant))).scalar_one()
     return moment

@@ -1,6 +1,6 @@
 """Connections to the ledger's database: how they are made, how long they may take, when they are dropped.
 
-No statement of the ledger stands here.
+The ledger's statements are elsewhere.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from celeriac import private_files
 from celeriac.errors import LedgerUnfit
-from celeriac.ledger.connection import preparing
+from celeriac.ledger.connection import postgresql_session
 from celeriac.ledger.connection.error_kinds import is_conflict
-from celeriac.ledger.connection.preparing import within
+from celeriac.ledger.connection.postgresql_session import connect_within
 from celeriac.ledger.connection.watchdog import WATCHDOG
 
 T = TypeVar("T")
 
-#: Errors that say that the database cannot be reached now, and nothing of the statement.
+#: Errors that mean that the database cannot be reached now; they are not about the statement.
 UNREACHABLE = (OperationalError, InterfaceError, TimeoutError, ConnectionError, LedgerUnfit)
 
-#: How long a connection lives. The database's clock is read when it is made: this bounds the drift.
+#: How long a connection lives. The database's clock is read at connect, and its drift is bounded by this.
 _RECYCLE = 900  # seconds
 
-#: Of a transaction that PostgreSQL ends for another's sake, and seconds between two of them, at most.
+#: Tries of a transaction that PostgreSQL ends because of another; the longest pause between two, in seconds.
 _TRIES, _PAUSE = 5, 0.05
 
 #: PQTRANS_IDLE (postgresql.org/docs/current/libpq-status.html).
@@ -51,11 +51,11 @@ class Database:
         pool: connections of this process, at most.
         prepared: whether statements may be prepared on the server.
         patience: seconds to wait for a connection or for SQLite's write lock.
-        by_key: for statements that name their rows by key, and nothing else: PostgreSQL plans each of them
-            once, and in no other way than through the key. What fits a table of three rows would otherwise
-            stay in use while it fills up.
-        longest: seconds that a statement may take, and that an answer is waited for; None: no bound. To be
-            changed before the first use.
+        generic_plans: PostgreSQL plans each statement once, and always through the key. For statements that
+            name their rows by key, and nothing else. A plan that fits a table of three rows would otherwise
+            stay in use while the table fills up.
+        longest: seconds that a statement may take, and that its answer is waited for; None: no limit. It may
+            be changed before the first use only.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Database:
         pool: int = 5,
         prepared: bool = True,
         patience: float = 1.5,
-        by_key: bool = False,
+        generic_plans: bool = False,
         longest: float | None = None,
     ) -> None:
         self.url = url
         self.longest = longest
-        self._by_key = by_key
+        self._generic_plans = generic_plans
         self.dialect = url.get_backend_name()
         self._pool = pool
         self._prepared = prepared
@@ -79,14 +79,14 @@ class Database:
         self._pid = 0
         self._locks: dict[int, threading.Lock] = {}
 
-    def by_key(self) -> Database:
-        """The same database, through one connection of its own, for statements that name rows by key."""
+    def with_generic_plans(self) -> Database:
+        """The same database through a connection with generic plans, for statements that name rows by key."""
         return Database(
             self.url,
             pool=1,
             prepared=self._prepared,
             patience=self._patience,
-            by_key=True,
+            generic_plans=True,
             longest=self.longest,
         )
 
@@ -111,22 +111,22 @@ class Database:
                 PostgreSQL only; SQLite is bounded by its own busy timeout.
         """
         with self.engine.connect() as connection, self._watched(connection.connection, within):
-            # Begun and ended by hand: the connections stay in autocommit, so that a single
-            # statement pays for nothing but itself.
+            # BEGIN and COMMIT are sent here, because the connections are in autocommit: a single statement
+            # then takes one round trip.
             connection.exec_driver_sql(self._begin(connection))
             try:
                 if within is not None and within > (self.longest or within) and self.dialect != "sqlite":
-                    connection.exec_driver_sql(preparing.at_most(within))
+                    connection.exec_driver_sql(postgresql_session.statement_limit(within))
                 yield connection
                 connection.exec_driver_sql("COMMIT")
-            except BaseException:
+            except BaseException:  # whatever ends the block, the next user must not get its transaction
                 _roll_back(connection)
                 raise
 
     def again(self, work: Callable[[Connection], T]) -> T:
-        """What ``work`` returns in a transaction of its own.
+        """Return what ``work`` returns in a transaction of its own.
 
-        Done once more when PostgreSQL ended it for another's sake: a deadlock, a serialization failure.
+        It is tried again when PostgreSQL ends it because of another: a deadlock, a serialization failure.
         """
         for left in reversed(range(_TRIES)):
             try:
@@ -150,16 +150,16 @@ class Database:
 
     @contextmanager
     def driver(self) -> Iterator[PoolProxiedConnection]:
-        """The driver's own connection, alive when it is handed out, for ``compiled_statement.py``.
+        """A live connection of the pool, with the driver's own in it, for ``compiled_statement.py``.
 
-        PostgreSQL only. Errors are the driver's; a connection that is lost in the block is dropped.
+        PostgreSQL only. Errors are the driver's. A connection that is lost in the block is dropped.
         """
         pooled = self.engine.raw_connection()
         driver: Any = pooled.driver_connection
         try:
             with self._watched(pooled, None):
                 yield pooled
-        except BaseException as exc:
+        except BaseException as exc:  # whatever ended the block, a closed connection must leave the pool
             if driver.closed:
                 pooled.invalidate(exc)
             raise
@@ -168,7 +168,7 @@ class Database:
 
     @contextmanager
     def _watched(self, pooled: PoolProxiedConnection, within: float | None) -> Iterator[None]:
-        """Cut the connection when the block takes too long; then the idle ones are of no use either."""
+        """Cut the connection when the block takes too long, and then drop the idle ones as well."""
         bound = self.longest if within is None else within
         if bound is None or self.dialect == "sqlite":
             yield
@@ -178,7 +178,7 @@ class Database:
             try:
                 yield
             finally:
-                if watch.fired:  # whatever stands in between and is silent is so for all of them
+                if watch.fired:  # the server, or a pooler before it, does not answer on any of them
                     self.close()
 
     #: A connection to read with; it takes no lock and holds no snapshot between statements.
@@ -189,7 +189,7 @@ class Database:
         # another wrote in between, whatever the busy timeout (sqlite.org/isolation.html).
         if self.dialect == "sqlite":
             return "BEGIN IMMEDIATE"
-        return preparing.begin(self.longest) if connection.info.get("pooled") else "BEGIN"
+        return postgresql_session.begin_statement(self.longest) if connection.info.get("pooled") else "BEGIN"
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""
@@ -220,9 +220,9 @@ def server_clock(pooled: PoolProxiedConnection) -> float:
 def _refuse_if_closed(
     connection: DBAPIConnection, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection
 ) -> None:
-    """Hand out another, if the server has closed an idle connection, which only then has something to read.
+    """Have the pool choose another connection, if the server has closed this idle one.
 
-    No round trip.
+    Only a closed one has something to read, so that no round trip is needed.
     """
     driver: Any = connection
     poller = select.poll()
@@ -232,7 +232,7 @@ def _refuse_if_closed(
 
 
 def _drop_if_busy(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
-    """What a time limit cut short, nobody shall inherit: in a transaction, or before its answer was read."""
+    """Drop a connection that a time limit interrupted in a transaction, or before its answer was read."""
     driver: Any = connection
     if driver is not None and driver.pgconn.transaction_status != _IDLE:
         entry.invalidate()
@@ -244,7 +244,7 @@ def _roll_back(connection: Connection) -> None:
     try:
         connection.exec_driver_sql("ROLLBACK")
     except DBAPIError:
-        connection.invalidate()  # whatever it was doing, nobody shall inherit it
+        connection.invalidate()  # its transaction may still be open: the pool must not reuse it
 
 
 def _create(database: Database) -> Engine:
@@ -263,22 +263,26 @@ def _create(database: Database) -> Engine:
     )
     _keep_rollbacks_out_of_autocommit(engine)
     if sqlite:
-        private_files.make_file(Path(str(database.url.database)))  # its other files follow its mode
+        private_files.make_file(
+            Path(str(database.url.database))
+        )  # SQLite gives its other files the same mode
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
     patience = database._patience
 
-    by_key = database._by_key and database._prepared
+    generic_plans = database._generic_plans and database._prepared
 
     def connect(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> DBAPIConnection:
         def made() -> Any:
             driver = dialect.connect(*args, **params)
             with WATCHDOG.watching(driver.fileno(), within=patience):
-                return preparing.prepare(driver, entry.info, longest=database.longest, by_key=by_key)
+                return postgresql_session.prepare(
+                    driver, entry.info, longest=database.longest, generic_plans=generic_plans
+                )
 
-        return cast(DBAPIConnection, within(patience, made, dialect.loaded_dbapi.OperationalError))
+        return cast(DBAPIConnection, connect_within(patience, made, dialect.loaded_dbapi.OperationalError))
 
-    event.listen(engine, "do_connect", connect)  # before SQLAlchemy has questions of its own
+    event.listen(engine, "do_connect", connect)  # before SQLAlchemy sends queries of its own
     event.listen(engine, "checkout", _refuse_if_closed)
     event.listen(engine, "checkin", _drop_if_busy)
     return engine
@@ -306,12 +310,12 @@ def _sqlite_arguments(database: Database) -> dict[str, Any]:
 def _postgresql_arguments(database: Database) -> dict[str, Any]:
     return {
         "application_name": "celeriac",
-        "client_encoding": "utf8",  # whatever the role or the environment says; PgBouncer keeps it, too
+        "client_encoding": "utf8",  # wins over role and environment; PgBouncer keeps it, too
         "prepare_threshold": 5 if database._prepared else None,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
-        "tcp_user_timeout": 11_000,  # milliseconds; while an answer is waited for, there are no keepalives
+        "tcp_user_timeout": 11_000,  # milliseconds; no keepalives are sent while data is unacknowledged
     }
 
 
@@ -324,7 +328,7 @@ def _prepare_sqlite(connection: Any, entry: ConnectionPoolEntry) -> None:
 
 
 def _into_wal(connection: Any) -> None:
-    """Set a new file to WAL; SQLite does not wait for others there, whatever the busy timeout."""
+    """Set a new file to WAL. SQLite does not wait for other processes there, so it is tried again."""
     for left in reversed(range(100)):
         try:
             connection.execute("PRAGMA journal_mode=WAL").close()

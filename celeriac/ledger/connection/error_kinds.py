@@ -1,6 +1,6 @@
-"""What an error of the database is about: its server, another transaction, or what was to be written.
+"""What an error of the database is about: its server, another transaction, or the values to be written.
 
-Only the last is worth trying in smaller parts: the others pass, or fail for everything.
+Only an error about values is worth trying again in smaller parts. The others pass, or fail for every part.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from celeriac.errors import LedgerUnfit
 
-#: Classes of SQLSTATE that say nothing of the values: connection, transaction state, roles, names of tables
-#: and columns, resources, an operator's hand, the system (PostgreSQL's manual, appendix A).
+#: Classes of SQLSTATE that are not about values: connection, transaction state, roles, names of tables and
+#: columns, resources, an operator's intervention, the system (PostgreSQL's manual, appendix A).
 _OF_THE_SERVER = frozenset({"08", "25", "28", "3D", "3F", "42", "53", "57", "58", "F0"})
 #: A deadlock, a serialization failure: PostgreSQL ended one transaction for the sake of another.
 _CONFLICTS = frozenset({"40001", "40P01"})
-#: A lock that was not given in time, a statement that took too long.
+#: A lock that was not free in time, a statement that took too long.
 _TOO_LATE = frozenset({"55P03", "57014"})
 _READ_ONLY, _MAY_NOT = "25006", "42501"
 _NO_SUCH = frozenset({"42P01", "42703", "3F000"})  # table, column, schema
 
-#: Of SQLite, by name: its OperationalError is a lock, a full disk, a file that cannot be written.
+#: SQLite's errors about values, by name. Its OperationalError is a lock, a full disk or an unwritable file.
 _OF_VALUES = frozenset({"IntegrityError", "DataError", "ProgrammingError"})
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether the same transaction may well succeed when it is tried again at once."""
+    """Whether the same transaction may succeed when it is tried again at once."""
     return _state(error) in _CONFLICTS
 
 
-def unfit(error: BaseException) -> LedgerUnfit | None:
-    """What to say of a database that answers, and cannot keep the ledger as it is; None: of another error."""
+def as_unfit(error: BaseException) -> LedgerUnfit | None:
+    """The error as a LedgerUnfit, if the database answers but cannot keep the ledger; None: another error."""
     state = _state(error)
     if state == _READ_ONLY:
         return LedgerUnfit("it takes no writes now: it is a standby, or was set read-only")
@@ -43,7 +43,7 @@ def unfit(error: BaseException) -> LedgerUnfit | None:
 
 
 def is_of_values(error: BaseException) -> bool:
-    """Whether what was to be written is refused, so that the rest may be written without it."""
+    """Whether the database refuses the values to be written; the other values of the batch may be fine."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return False
     if isinstance(error, LedgerUnfit | TimeoutError | OSError | MemoryError):
@@ -54,17 +54,17 @@ def is_of_values(error: BaseException) -> bool:
     cause = _cause(error)
     if type(cause).__module__.partition(".")[0] in ("sqlite3", "psycopg"):
         return type(cause).__name__ in _OF_VALUES
-    return isinstance(error, Exception)  # of Python: what cannot be written as JSON, or is too large
+    return isinstance(error, Exception)  # raised by Python: a value that is no JSON, or is too large
 
 
 def said(error: BaseException) -> str:
-    """The first line of what was said, in ASCII: what cannot be written may be a character."""
+    """The first line of the error's text, in ASCII: the value that cannot be written may be a character."""
     cause = _cause(error)
     return ascii_of((str(cause).strip() or type(cause).__name__).splitlines()[0])[:500]
 
 
 def ascii_of(text: str) -> str:
-    """``text`` with what is not ASCII written out.
+    """``text`` with every other character as an escape.
 
     >>> ascii_of("price in \u20ac").isascii()
     True
@@ -79,7 +79,7 @@ def kind(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    found: Any = getattr(error, "orig", None)  # of SQLAlchemy, which wraps the driver's and Python's
+    found: Any = getattr(error, "orig", None)  # SQLAlchemy wraps errors of the driver
     return found if isinstance(found, BaseException) else error
 
 

@@ -1,4 +1,4 @@
-"""A caller's own SQLAlchemy session: whether it speaks to this ledger, and its connection made fit."""
+"""A caller's own SQLAlchemy session: check that it uses the ledger's database, and prepare its connection."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
 
 def plain(session: Any) -> Any:
-    """The session itself, where ``session`` is a registry of sessions, as Flask-SQLAlchemy's is."""
-    # Told by its registry: an async_scoped_session is slow to import.
+    """The current session, where ``session`` is a scoped_session, as Flask-SQLAlchemy's is."""
+    # Recognized by its registry: to import async_scoped_session is slow.
     return session() if callable(session) and hasattr(session, "registry") else session
 
 
@@ -43,7 +43,7 @@ def connection_of(session: Session, database: Database) -> Connection:
 
 
 def _identity(connection: Connection) -> Any:
-    """What tells one database from another, however its address is spelled."""
+    """A value that is the same for the same database, however its address is spelled."""
     if connection.dialect.name == "sqlite":
         return connection.execute(text("PRAGMA database_list")).all()[0][2]
     if connection.dialect.name != "postgresql":

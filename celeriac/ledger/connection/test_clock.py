@@ -1,4 +1,4 @@
-"""Time that passes at once, for tests of what waits. SQLite only: the clock of a test's own ledger."""
+"""Let time pass at once, for tests of delayed jobs. SQLite only: the private ledger of a test."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from datetime import timedelta
 from sqlalchemy import BigInteger, Connection, type_coerce, update
 
 from celeriac.ledger.schema.columns import PARKED
-from celeriac.ledger.schema.lifecycle import WAITING
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_waiting
 
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def travel(connection: Connection, span: timedelta) -> int:
-    """Bring what waits nearer by ``span``; return how many jobs wait."""
-    c = JOBS.c
+    """Make waiting jobs due earlier by ``span``; return how many jobs wait."""
     earlier = {
         column: type_coerce(column, BigInteger) - span // _MICROSECOND
-        for column in (c.queued, c.next_attempt_after, c.expires)
+        for column in (JOBS.c.queued, JOBS.c.next_attempt_after, JOBS.c.expires)
     }
-    waiting = c.state.in_(sorted(WAITING)) & (c.next_attempt_after != PARKED)
+    waiting = is_waiting() & (JOBS.c.next_attempt_after != PARKED)
     return connection.execute(update(JOBS).where(waiting).values(earlier)).rowcount

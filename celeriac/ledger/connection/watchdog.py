@@ -1,4 +1,4 @@
-"""Cuts a connection whose server has fallen silent, so that nobody waits for it longer than agreed.
+"""Cut a connection whose server has stopped answering, so that nobody waits for it without end.
 
 libpq has no limit on how long it waits for an answer, and a frozen server's kernel keeps the
 connection alive. One thread watches all the waiting connections of a process.
@@ -18,7 +18,7 @@ _LINGER = 5.0  # seconds without a waiter before the thread sleeps for good
 
 
 class Watch:
-    """One connection that is being waited for."""
+    """One connection on which somebody waits for an answer."""
 
     __slots__ = ("deadline", "descriptor", "fired")
 
@@ -29,6 +29,8 @@ class Watch:
 
 
 class Watchdog:
+    """One thread that watches connections; after a fork the child starts its own."""
+
     _pid = 0
     _lock: threading.Lock
     _awake: threading.Event

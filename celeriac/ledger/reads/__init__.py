@@ -1,1 +1,1 @@
-"""What the ledger says. Nothing here writes or locks."""
+"""Queries. Nothing here writes or locks."""

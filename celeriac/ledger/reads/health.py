@@ -1,4 +1,4 @@
-"""How the ledger fares: what should have moved by now, and what its server says of itself."""
+"""Health of the ledger: counts of jobs that should have moved by now, and facts about its server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Select, and_, func, select, text
 
 from celeriac.ledger.schema.columns import after, now
-from celeriac.ledger.schema.lifecycle import WAITING, JobState
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, WORKERS
+from celeriac.ledger.schema.state_conditions import is_in, is_waiting
 
-_c, _w = JOBS.c, WORKERS.c
-_waits = _c.state.in_(sorted(WAITING))
+_waits = is_waiting()
 
 #: Rows are counted up to here.
 MOST = 10_000
@@ -24,8 +24,8 @@ class Server:
 
     Attributes:
         version: major and minor, and for SQLite the patch.
-        connections: that are open, of everybody; None for SQLite.
-        most: that may be open, without those kept for superusers; None for SQLite.
+        connections: open connections of all clients; None for SQLite.
+        most: connections that may be open, without those reserved for superusers; None for SQLite.
     """
 
     dialect: str
@@ -37,8 +37,8 @@ class Server:
 def server(connection: Connection) -> Server:
     dialect = connection.dialect.name
     if dialect == "sqlite":
-        told = connection.execute(select(func.sqlite_version())).scalar_one()
-        return Server(dialect=dialect, version=tuple(int(part) for part in told.split(".")))
+        version = connection.execute(select(func.sqlite_version())).scalar_one()
+        return Server(dialect=dialect, version=tuple(int(part) for part in version.split(".")))
     row = connection.execute(text(_POSTGRES)).one()
     return Server(
         dialect=dialect,
@@ -57,44 +57,44 @@ _POSTGRES = """
 
 
 def unsent(connection: Connection, *, since: timedelta) -> int:
-    """Jobs that have been due for so long, and whose message nobody has sent."""
-    late = _c.next_attempt_after <= _ago(since)
-    return _count(connection, select(_c.id).where(_waits, _c.dispatched.is_(None), late))
+    """How many jobs have been due for longer than ``since`` without a message being sent."""
+    late = JOBS.c.next_attempt_after <= _ago(since)
+    return _count(connection, select(JOBS.c.id).where(_waits, JOBS.c.dispatched.is_(None), late))
 
 
 def unclaimed(connection: Connection, *, since: timedelta) -> dict[str, int]:
-    """Jobs that are due, whose message was sent so long ago and that nobody has claimed; by queue."""
+    """How many due jobs nobody claimed for ``since`` after their message was sent; by queue."""
     moment = select(now()).scalar_subquery()
-    sent = and_(_waits, _c.dispatched <= _ago(since), _c.next_attempt_after <= moment)
-    chosen = select(_c.queue).where(sent).limit(MOST).subquery()
+    sent = and_(_waits, JOBS.c.dispatched <= _ago(since), JOBS.c.next_attempt_after <= moment)
+    chosen = select(JOBS.c.queue).where(sent).limit(MOST).subquery()
     counted = select(chosen.c.queue, func.count()).group_by(chosen.c.queue)
     return {row.queue: row[1] for row in connection.execute(counted)}
 
 
 def oldest_due(connection: Connection) -> datetime | None:
-    """Since when the job that is due for the longest is due."""
+    """Since when the longest due job has been due."""
     moment = select(now()).scalar_subquery()
-    query = select(func.min(_c.next_attempt_after)).where(_waits, _c.next_attempt_after <= moment)
+    query = select(func.min(JOBS.c.next_attempt_after)).where(_waits, JOBS.c.next_attempt_after <= moment)
     found: datetime | None = connection.execute(query).scalar_one()
     return found
 
 
 def orphans(connection: Connection, *, silence: timedelta) -> int:
-    """Running jobs whose worker has been silent for so long, has signed off, or is not known."""
-    living = select(_w.id).where(_w.stopped.is_(None), _w.heartbeat >= _ago(silence))
-    held = and_(_c.state == JobState.RUNNING, _c.worker_id.not_in(living))
-    return _count(connection, select(_c.id).where(held))
+    """How many running jobs have a worker that is silent for ``silence``, signed off, or unknown."""
+    living = select(WORKERS.c.id).where(WORKERS.c.stopped.is_(None), WORKERS.c.heartbeat >= _ago(silence))
+    held = and_(is_in(JobState.RUNNING), JOBS.c.worker_id.not_in(living))
+    return _count(connection, select(JOBS.c.id).where(held))
 
 
 def running(connection: Connection) -> int:
-    """Jobs that are claimed."""
-    return _count(connection, select(_c.id).where(_c.worker_id.is_not(None)))
+    """How many jobs are running."""
+    return _count(connection, select(JOBS.c.id).where(JOBS.c.worker_id.is_not(None)))
 
 
 def failed(connection: Connection, *, within: timedelta) -> int:
-    """Dead letters of that span."""
-    lately = and_(_c.state == JobState.FAILED, _c.finished >= _ago(within))
-    return _count(connection, select(_c.id).where(lately))
+    """How many jobs failed within that span."""
+    lately = and_(is_in(JobState.FAILED), JOBS.c.finished >= _ago(within))
+    return _count(connection, select(JOBS.c.id).where(lately))
 
 
 def _ago(span: timedelta) -> object:

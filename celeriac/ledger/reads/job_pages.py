@@ -1,4 +1,4 @@
-"""Lists of jobs, a page at a time. A page costs the same wherever it lies: it begins behind a key."""
+"""Lists of jobs, a page at a time. Each page begins after a key, so that a late page costs no more."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, select, tuple_
 
-from celeriac.ledger.reads.job_rows import Filter, settled
+from celeriac.ledger.reads.job_rows import Filter, with_instants
 from celeriac.ledger.schema.columns import now
-from celeriac.ledger.schema.lifecycle import WAITING
 from celeriac.ledger.schema.models import JOBS
-
-_c = JOBS.c
+from celeriac.ledger.schema.state_conditions import is_waiting
 
 #: Characters of a failure that a list shows.
 _ERROR = 300
@@ -27,8 +25,8 @@ class Sort(StrEnum):
 
     NEWEST = "newest"
     OLDEST = "oldest"
-    DUE = "due"  # of those that wait: what is due next, or longest overdue, first
-    LONGEST = "longest"  # of those that run: what began first, first
+    DUE = "due"  # waiting jobs, the earliest due first
+    LONGEST = "longest"  # running jobs, the earliest started first
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +37,32 @@ class _Order:
 
 
 _ORDERS = {
-    Sort.NEWEST: _Order(_c.queued, True, None),
-    Sort.OLDEST: _Order(_c.queued, False, None),
-    Sort.DUE: _Order(_c.next_attempt_after, False, _c.state.in_(sorted(WAITING))),
-    Sort.LONGEST: _Order(_c.started, False, _c.worker_id.is_not(None)),
+    Sort.NEWEST: _Order(JOBS.c.queued, True, None),
+    Sort.OLDEST: _Order(JOBS.c.queued, False, None),
+    Sort.DUE: _Order(JOBS.c.next_attempt_after, False, is_waiting()),
+    Sort.LONGEST: _Order(JOBS.c.started, False, JOBS.c.worker_id.is_not(None)),
 }
 
-#: What a list shows. The payload, the headers and the result may be large: they stay where they are.
+#: Columns of a list. Payload, headers and result are left out because they may be large.
 _SHOWN: tuple[Any, ...] = (
-    _c.id,
-    _c.job_type,
-    _c.state,
-    _c.queue,
-    _c.priority,
-    _c.user_id,
-    _c.schedule,
-    _c.queued,
-    _c.next_attempt_after,
-    _c.dispatched,
-    _c.started,
-    _c.finished,
-    _c.try_count,
-    _c.max_tries,
-    _c.cancel_requested,
-    _c.worker_id,
-    _c.last_worker_id,
-    func.substr(_c.failure_info, 1, _ERROR).label("error"),
+    JOBS.c.id,
+    JOBS.c.job_type,
+    JOBS.c.state,
+    JOBS.c.queue,
+    JOBS.c.priority,
+    JOBS.c.user_id,
+    JOBS.c.schedule,
+    JOBS.c.queued,
+    JOBS.c.next_attempt_after,
+    JOBS.c.dispatched,
+    JOBS.c.started,
+    JOBS.c.finished,
+    JOBS.c.try_count,
+    JOBS.c.max_tries,
+    JOBS.c.cancel_requested,
+    JOBS.c.worker_id,
+    JOBS.c.last_worker_id,
+    func.substr(JOBS.c.failure_info, 1, _ERROR).label("error"),
     now().label("clock"),
 )
 
@@ -81,10 +79,10 @@ def page(
     """Up to ``limit`` jobs.
 
     Args:
-        after: only those behind this key, the moment that ``sort`` goes by and the id.
-        whole: with every column, instead of what a list shows and the database's ``clock``.
+        after: only jobs after this key: the value by which ``sort`` orders, and the id.
+        whole: return every column, instead of the columns of a list and the database's ``clock``.
     """
-    wanted = settled(connection, wanted)
+    wanted = with_instants(connection, wanted)
     return list(connection.execute(statement(wanted, sort=sort, limit=limit, after=after, whole=whole)))
 
 
@@ -96,20 +94,20 @@ def statement(
     after: tuple[datetime, UUID] | None = None,
     whole: bool = False,
 ) -> Select[Any]:
-    """What ``page`` asks."""
+    """The query of ``page``."""
     order = _ORDERS[sort]
     chosen = (select(JOBS) if whole else select(*_SHOWN)).where(*wanted.conditions())
     if order.only is not None:
         chosen = chosen.where(order.only)
     if after is not None:
-        here = tuple_(order.moment, _c.id)
-        key = tuple_(literal(after[0], order.moment.type), literal(after[1], _c.id.type))
+        here = tuple_(order.moment, JOBS.c.id)
+        key = tuple_(literal(after[0], order.moment.type), literal(after[1], JOBS.c.id.type))
         chosen = chosen.where(here < key if order.newest_first else here > key)
-    keys: Sequence[Any] = (order.moment, _c.id)
+    keys: Sequence[Any] = (order.moment, JOBS.c.id)
     return chosen.order_by(*(key.desc() if order.newest_first else key for key in keys)).limit(limit)
 
 
 def moment_of(row: Row[Any], sort: Sort) -> datetime:
-    """The moment that ``sort`` goes by: with the id, the key behind which the next page begins."""
+    """The value by which ``sort`` orders; with the id it is the key after which the next page begins."""
     moment: datetime = row._mapping[_ORDERS[sort].moment.name]
     return moment

@@ -1,4 +1,4 @@
-"""What the ledger says of jobs. Nothing here writes or locks."""
+"""Queries for jobs: by id, by filter, and in numbers."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from sqlalchemy.types import TypeEngine
 
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.ledger.schema.state_conditions import is_unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which jobs are meant; what is None does not narrow."""
+    """Which jobs to select; a field that is None does not filter."""
 
     state: JobState | None = None
     task: str | None = None
@@ -45,31 +46,33 @@ class Filter:
     ids: tuple[UUID, UUID] | None = None  # the first and the last
 
     def conditions(self) -> list[Any]:
-        """What a row has to fulfil; spans are ``settled`` before."""
-        c = JOBS.c
+        """Conditions on a row; ``with_instants`` must have replaced spans before."""
         equal = {
-            c.state: self.state,
-            c.job_type: self.task,
-            c.queue: self.queue,
-            c.user_id: self.user_id,
-            c.schedule: self.schedule,
+            JOBS.c.state: self.state,
+            JOBS.c.job_type: self.task,
+            JOBS.c.queue: self.queue,
+            JOBS.c.user_id: self.user_id,
+            JOBS.c.schedule: self.schedule,
         }
         found: list[Any] = [column == value for column, value in equal.items() if value is not None]
         if self.error is not None:
-            found += [c.failure_info.is_not(None), c.failure_info.icontains(self.error, autoescape=True)]
+            found += [
+                JOBS.c.failure_info.is_not(None),
+                JOBS.c.failure_info.icontains(self.error, autoescape=True),
+            ]
         if self.since is not None:
-            found.append(c.queued >= self.since)
+            found.append(JOBS.c.queued >= self.since)
         if self.until is not None:
-            found.append(c.queued < self.until)
+            found.append(JOBS.c.queued < self.until)
         if self.ids is not None:
-            found.append(c.id.between(*self.ids))
+            found.append(JOBS.c.id.between(*self.ids))
         return found
 
 
-def settled(connection: Connection, wanted: Filter) -> Filter:
-    """``wanted`` with moments in place of spans, by the database's clock.
+def with_instants(connection: Connection, wanted: Filter) -> Filter:
+    """``wanted`` with times in place of spans, by the database's clock.
 
-    A moment that is only known inside of the statement would be taken for a third of all rows.
+    PostgreSQL would expect a third of all rows for a time that is computed inside the statement.
     """
     if not isinstance(wanted.since, timedelta) and not isinstance(wanted.until, timedelta):
         return wanted
@@ -88,7 +91,7 @@ def _moment(now: datetime, given: datetime | timedelta | None) -> datetime | Non
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How far a job is, for those who wait for its result."""
+    """State and result of a job, for a caller that waits for its result."""
 
     id: UUID
     state: JobState
@@ -101,10 +104,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """Jobs that belong together, in numbers. Waits and runs are of the last attempt of those that started.
+    """A group of jobs in numbers. Waits and runs are those of the last attempts.
 
-    A wait lasts from acceptance to the start of the last attempt: a job that was retried waited through
-    its earlier attempts. The percentiles are jobs' own values (nearest rank); None: no job has one.
+    A wait lasts from acceptance to the start of the last attempt, so a retried job's wait includes its
+    earlier attempts. Percentiles are by nearest rank; None: no job has a value.
     """
 
     task: str | None  # None: of every task
@@ -140,7 +143,7 @@ class DaySummary:
     failures: tuple[FailureLine, ...]  # the most frequent first
 
 
-#: Ways to fail that a summary tells apart, at most.
+#: Most kinds of failure that a summary lists.
 FAILURE_LINES = 200
 
 
@@ -152,15 +155,15 @@ def find(connection: Connection, job: UUID) -> Row[Any] | None:
 def attempts(connection: Connection, jobs: Sequence[UUID]) -> list[Row[Any]]:
     """The unsuccessful attempts of ``jobs``, the earliest first."""
     dialect = connection.dialect.name
-    return list(connection.execute(_attempts(dialect), batch.ids(dialect, jobs)))
+    return list(connection.execute(_attempts(dialect), batch.id_parameters(dialect, jobs)))
 
 
 def unfinished(
     connection: Connection, wanted: Filter, *, limit: int, beyond: UUID | None = None
 ) -> list[UUID]:
     """Ids of jobs that are not terminal, in id order."""
-    conditions = settled(connection, wanted).conditions()
-    statement = select(JOBS.c.id).where(*conditions, JOBS.c.state.not_in(sorted(TERMINAL)))
+    conditions = with_instants(connection, wanted).conditions()
+    statement = select(JOBS.c.id).where(*conditions, is_unfinished())
     if beyond is not None:
         statement = statement.where(JOBS.c.id > beyond)
     return list(connection.execute(statement.order_by(JOBS.c.id).limit(limit)).scalars())
@@ -173,9 +176,9 @@ def newest(connection: Connection) -> datetime | None:
 
 
 def endings(connection: Connection, jobs: Sequence[UUID]) -> dict[UUID, Ending]:
-    """How far each of ``jobs`` is; those without a row are missing."""
+    """State and result of each of ``jobs``; jobs without a row are missing."""
     dialect = connection.dialect.name
-    found = connection.execute(_endings(dialect), batch.ids(dialect, jobs))
+    found = connection.execute(_endings(dialect), batch.id_parameters(dialect, jobs))
     return {row.id: Ending(row.id, JobState(row.state), *row[2:]) for row in found}
 
 
@@ -194,8 +197,8 @@ def day_summary(
 ) -> DaySummary:
     """The jobs that were queued from ``since`` to before ``until``, in numbers.
 
-    The database sorts and counts; what comes back does not grow with the number of jobs. Each of the three
-    statements sees the ledger of its own moment.
+    The database counts, so that the answer does not grow with the number of jobs. The three statements do not
+    share a snapshot.
     """
     wanted = Filter(since=since, until=until, user_id=user_id).conditions()
     whole = connection.execute(_lines(wanted, ())).one()
@@ -210,9 +213,9 @@ def day_summary(
 
 def lines(connection: Connection, wanted: Filter) -> list[Line]:
     """The jobs that fit, in numbers: by task and state, then by task alone, then all of them."""
-    c, conditions = JOBS.c, settled(connection, wanted).conditions()
-    finest = connection.execute(_lines(conditions, (c.job_type, c.state)))
-    tasks = connection.execute(_lines(conditions, (c.job_type,)))
+    conditions = with_instants(connection, wanted).conditions()
+    finest = connection.execute(_lines(conditions, (JOBS.c.job_type, JOBS.c.state)))
+    tasks = connection.execute(_lines(conditions, (JOBS.c.job_type,)))
     whole = connection.execute(_lines(conditions, ()))
     return [
         *(_line(row, task=row.job_type, state=JobState(row.state)) for row in finest),
@@ -251,12 +254,13 @@ class _Span(TypeDecorator[timedelta]):
 
 def _lines(wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
     """One row for each combination of ``keys``, with counts and percentiles by nearest rank."""
-    c = JOBS.c
     spans = {
-        "wait": type_coerce(c.started - c.queued, _Span()),
-        "run": type_coerce(case((c.finished >= c.started, c.finished - c.started)), _Span()),
+        "wait": type_coerce(JOBS.c.started - JOBS.c.queued, _Span()),
+        "run": type_coerce(
+            case((JOBS.c.finished >= JOBS.c.started, JOBS.c.finished - JOBS.c.started)), _Span()
+        ),
     }
-    ranked = select(*keys, (c.try_count > 1).label("again")).where(*wanted)
+    ranked = select(*keys, (JOBS.c.try_count > 1).label("again")).where(*wanted)
     for name, span in spans.items():
         position = func.row_number().over(partition_by=keys or None, order_by=span.nulls_last())
         known = func.count(span).over(partition_by=keys or None)
@@ -284,18 +288,17 @@ def _percentile(columns: Any, name: str, percent: int) -> Any:
 
 
 def _failure_lines(wanted: Sequence[Any]) -> Select[Any]:
-    f = FAILURES.c
-    way = (JOBS.c.job_type, f.kind, f.exception_type, f.frame)
+    way = (JOBS.c.job_type, FAILURES.c.kind, FAILURES.c.exception_type, FAILURES.c.frame)
     return (
         select(
             JOBS.c.job_type.label("task"),
             *way[1:],
             func.count().label("attempts"),
-            func.count(f.job_id.distinct()).label("jobs"),
-            func.max(f.finished).label("last"),
-            func.max(func.substr(f.exception, 1, 300)).label("example"),
+            func.count(FAILURES.c.job_id.distinct()).label("jobs"),
+            func.max(FAILURES.c.finished).label("last"),
+            func.max(func.substr(FAILURES.c.exception, 1, 300)).label("example"),
         )
-        .join_from(FAILURES, JOBS, f.job_id == JOBS.c.id)
+        .join_from(FAILURES, JOBS, FAILURES.c.job_id == JOBS.c.id)
         .where(*wanted)
         .group_by(*way)
         .order_by(func.count().desc(), *way)
@@ -305,13 +308,18 @@ def _failure_lines(wanted: Sequence[Any]) -> Select[Any]:
 
 @lru_cache
 def _attempts(dialect: str) -> Select[Any]:
-    mine = batch.among(dialect, FAILURES.c.job_id)
+    mine = batch.id_in(dialect, FAILURES.c.job_id)
     return select(FAILURES).where(mine).order_by(FAILURES.c.job_id, FAILURES.c.attempt)
 
 
 @lru_cache
 def _endings(dialect: str) -> Select[Any]:
-    c = JOBS.c
-    return select(c.id, c.state, c.job_type, c.result, c.failure_info, c.finished, c.worker_id).where(
-        batch.among(dialect, c.id)
-    )
+    return select(
+        JOBS.c.id,
+        JOBS.c.state,
+        JOBS.c.job_type,
+        JOBS.c.result,
+        JOBS.c.failure_info,
+        JOBS.c.finished,
+        JOBS.c.worker_id,
+    ).where(batch.id_in(dialect, JOBS.c.id))

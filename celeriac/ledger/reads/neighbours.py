@@ -1,4 +1,4 @@
-"""Who else uses the same servers: workers that this ledger does not know, jobs that came in from outside."""
+"""Other users of the same servers: workers that this ledger does not know, jobs of foreign producers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from sqlalchemy import Connection, select
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import after
 from celeriac.ledger.schema.models import JOBS, WORKERS
-
-_c = JOBS.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +30,17 @@ class Adopted:
 def known_workers(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
     """Those of ``ids`` that have signed on to this ledger and were not pruned."""
     dialect = connection.dialect.name
-    query = select(WORKERS.c.id).where(batch.among(dialect, WORKERS.c.id))
-    return {row.id for row in connection.execute(query, batch.ids(dialect, ids))}
+    query = select(WORKERS.c.id).where(batch.id_in(dialect, WORKERS.c.id))
+    return {row.id for row in connection.execute(query, batch.id_parameters(dialect, ids))}
 
 
 def adopted(connection: Connection, queue: str, *, within: timedelta, limit: int) -> list[Adopted]:
     """The newest jobs of ``queue``, at most ``limit`` of them."""
     since = select(after(-within.total_seconds())).scalar_subquery()
     query = (
-        select(_c.job_type, _c.headers, _c.queued)
-        .where(_c.queue == queue, _c.queued >= since)
-        .order_by(_c.queued.desc())
+        select(JOBS.c.job_type, JOBS.c.headers, JOBS.c.queued)
+        .where(JOBS.c.queue == queue, JOBS.c.queued >= since)
+        .order_by(JOBS.c.queued.desc())
         .limit(limit)
     )
     rows = connection.execute(query).all()

@@ -1,4 +1,4 @@
-"""Where a waiting job stands: what goes before it, and what it waits for. Counted, not loaded."""
+"""A waiting job's place: how many jobs go before it, and how many it waits for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
 from celeriac.ledger.schema.columns import now
-from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_unfinished, is_waiting
 
-_c = JOBS.c
-_waits = _c.state.in_(sorted(WAITING))
+_waits = is_waiting()
 
 #: Jobs ahead of another are counted up to here.
 MOST_AHEAD = 10_000
@@ -35,14 +34,14 @@ def position(connection: Connection, job: Row[Any], *, drawn_before: Sequence[st
     Args:
         drawn_before: the queues from which workers draw before its own.
     """
-    sent = and_(_waits, _c.queue == job.queue, _c.dispatched.is_not(None))
-    unsent = and_(_c.dispatched.is_(None), _c.next_attempt_after <= select(now()).scalar_subquery())
+    sent = and_(_waits, JOBS.c.queue == job.queue, JOBS.c.dispatched.is_not(None))
+    unsent = and_(JOBS.c.dispatched.is_(None), JOBS.c.next_attempt_after <= select(now()).scalar_subquery())
     if job.dispatched is None:
-        same = and_(_c.priority == job.priority, _c.next_attempt_after < job.next_attempt_after)
-        unsent = and_(unsent, or_(_c.priority > job.priority, same))
+        same = and_(JOBS.c.priority == job.priority, JOBS.c.next_attempt_after < job.next_attempt_after)
+        unsent = and_(unsent, or_(JOBS.c.priority > job.priority, same))
     else:
-        sent = and_(sent, _c.dispatched < job.dispatched)
-    others = and_(_waits, _c.queue.in_(drawn_before), _c.dispatched.is_not(None))
+        sent = and_(sent, JOBS.c.dispatched < job.dispatched)
+    others = and_(_waits, JOBS.c.queue.in_(drawn_before), JOBS.c.dispatched.is_not(None))
     return Position(
         sent=_count(connection, sent),
         unsent=_count(connection, unsent) if job.dispatched is None else 0,
@@ -52,10 +51,9 @@ def position(connection: Connection, job: Row[Any], *, drawn_before: Sequence[st
 
 def members_left(connection: Connection, group: UUID, *, but: UUID) -> int:
     """How many jobs of a group are not terminal."""
-    unfinished = _c.state.not_in(sorted(TERMINAL))
-    return _count(connection, and_(_c.group_id == group, _c.id != but, unfinished))
+    return _count(connection, and_(JOBS.c.group_id == group, JOBS.c.id != but, is_unfinished()))
 
 
 def _count(connection: Connection, condition: Any) -> int:
-    bounded = select(_c.id).where(condition).limit(MOST_AHEAD).subquery()
+    bounded = select(JOBS.c.id).where(condition).limit(MOST_AHEAD).subquery()
     return int(connection.execute(select(func.count()).select_from(bounded)).scalar_one())

@@ -1,4 +1,4 @@
-"""The ledger by queue, in numbers: what waits, what runs, what came and what ended lately."""
+"""Counts of jobs by queue: waiting, running, accepted lately and ended lately."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, case, func, or_, select
 
 from celeriac.ledger.schema.columns import PARKED, now
-from celeriac.ledger.schema.lifecycle import WAITING, JobState
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
-
-_c = JOBS.c
+from celeriac.ledger.schema.state_conditions import is_in, is_waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,34 +33,38 @@ class Depth:
 
 def depths(connection: Connection) -> list[Depth]:
     """What waits and what runs, by queue; a queue without either is missing."""
-    due = _c.next_attempt_after <= select(now()).scalar_subquery()
-    parked = _c.next_attempt_after == PARKED
+    due = JOBS.c.next_attempt_after <= select(now()).scalar_subquery()
+    parked = JOBS.c.next_attempt_after == PARKED
     kinds = {
-        "sent": and_(due, _c.dispatched.is_not(None)),
-        "unsent": and_(due, _c.dispatched.is_(None)),
+        "sent": and_(due, JOBS.c.dispatched.is_not(None)),
+        "unsent": and_(due, JOBS.c.dispatched.is_(None)),
         "later": and_(~due, ~parked),
         "parked": parked,
-        "retrying": _c.state == JobState.ERROR,
+        "retrying": is_in(JobState.ERROR),
     }
-    waits = _c.state.in_(sorted(WAITING))
+    waits = is_waiting()
     counted = [func.count(case((and_(waits, kind), 1))).label(name) for name, kind in kinds.items()]
-    oldest = func.min(case((and_(waits, due), _c.next_attempt_after))).label("oldest")
-    running = func.count(_c.worker_id).label("running")
+    oldest = func.min(case((and_(waits, due), JOBS.c.next_attempt_after))).label("oldest")
+    running = func.count(JOBS.c.worker_id).label("running")
     grouped = (
-        select(_c.queue, *counted, running, oldest)
-        .where(or_(waits, _c.worker_id.is_not(None)))
-        .group_by(_c.queue)
+        select(JOBS.c.queue, *counted, running, oldest)
+        .where(or_(waits, JOBS.c.worker_id.is_not(None)))
+        .group_by(JOBS.c.queue)
     )
     return [Depth(**row._mapping) for row in connection.execute(grouped)]
 
 
 def accepted(connection: Connection, since: datetime) -> dict[str, int]:
     """How many jobs each queue was given since then."""
-    lately = select(_c.queue, func.count()).where(_c.queued >= since).group_by(_c.queue)
+    lately = select(JOBS.c.queue, func.count()).where(JOBS.c.queued >= since).group_by(JOBS.c.queue)
     return {row.queue: row[1] for row in connection.execute(lately)}
 
 
 def ended(connection: Connection, since: datetime) -> dict[tuple[str, JobState], int]:
     """How many jobs came to an end since then, by queue and by what they came to."""
-    lately = select(_c.queue, _c.state, func.count()).where(_c.finished >= since).group_by(_c.queue, _c.state)
+    lately = (
+        select(JOBS.c.queue, JOBS.c.state, func.count())
+        .where(JOBS.c.finished >= since)
+        .group_by(JOBS.c.queue, JOBS.c.state)
+    )
     return {(queue, JobState(state)): count for queue, state, count in connection.execute(lately)}

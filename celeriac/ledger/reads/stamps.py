@@ -1,4 +1,4 @@
-"""Jobs by the stamps of their messages, as Celery's revoke by stamped headers asks for them."""
+"""Find jobs by the stamps of their messages, for Celery's revoke by stamped headers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, bindparam, select
 
-from celeriac.ledger.schema.lifecycle import TERMINAL
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_unfinished
 
 
 def stamped(
@@ -19,7 +19,7 @@ def stamped(
     """Those among the next ``limit`` unfinished jobs with stamps that have one of the ``wanted`` ones.
 
     Returns:
-        Their ids, and the id of the last one that was looked at: where to go on; None at the end.
+        Their ids, and the id of the last job that was read, after which to go on; None at the end.
     """
     parameters = {"beyond": beyond or UUID(int=0), "most": limit}
     rows = connection.execute(_stamped(), parameters).all()
@@ -28,7 +28,7 @@ def stamped(
 
 
 def _has_one(names: Any, stamps: Any, wanted: Mapping[str, Sequence[Any]]) -> bool:
-    """As a worker of Celery's decides for a message (celery.worker.request.Request.revoked)."""
+    """Decide as Celery's worker does for a message (celery.worker.request.Request.revoked)."""
     for name in names if isinstance(stamps, dict) and isinstance(names, list) else ():
         found = stamps.get(name)
         values = found if isinstance(found, list) else [found]
@@ -39,15 +39,14 @@ def _has_one(names: Any, stamps: Any, wanted: Mapping[str, Sequence[Any]]) -> bo
 
 @lru_cache
 def _stamped() -> Select[Any]:
-    c = JOBS.c
-    names = c.headers["stamped_headers"]
+    names = JOBS.c.headers["stamped_headers"]
     return (
-        select(c.id, names.label("names"), c.headers["stamps"].label("stamps"))
+        select(JOBS.c.id, names.label("names"), JOBS.c.headers["stamps"].label("stamps"))
         .where(
-            c.id > bindparam("beyond", type_=c.id.type),
-            c.state.not_in(sorted(TERMINAL)),
+            JOBS.c.id > bindparam("beyond", type_=JOBS.c.id.type),
+            is_unfinished(),
             names.as_string().is_not(None),
         )
-        .order_by(c.id)
+        .order_by(JOBS.c.id)
         .limit(bindparam("most"))
     )

@@ -1,8 +1,7 @@
 """Rows of values as one SQL relation, so that a batch costs one statement of constant text.
 
-They travel as one JSON text, which a driver has nothing to do with: psycopg takes several times
-as long over an array. A statement's text must not depend on the size of the batch: it would be
-prepared anew for every size.
+The rows travel as one JSON text. psycopg would take several times as long to convert an array.
+A statement's text must not depend on the size of the batch: PostgreSQL would prepare it anew for every size.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 Columns = Mapping[str, TypeEngine[Any]]
 
 
-def relation(dialect: str, columns: Columns, *, name: str = "batch") -> FromClause:
-    """A relation of ``columns`` whose rows are given at execution by ``values``."""
+def as_table(dialect: str, columns: Columns, *, name: str = "batch") -> FromClause:
+    """A table of ``columns`` for use in a statement; ``table_parameters`` has its rows at execution."""
     if dialect == "postgresql":
         rows = func.json_to_recordset(cast(bindparam(name, type_=Text()), JSON()))
         fields = [column(key, kind) for key, kind in columns.items()]
@@ -31,31 +30,31 @@ def relation(dialect: str, columns: Columns, *, name: str = "batch") -> FromClau
     return select(*picked).subquery(name)
 
 
-def values(
+def table_parameters(
     dialect: str, columns: Columns, rows: Sequence[Mapping[str, Any]], *, name: str = "batch"
 ) -> dict[str, Any]:
-    """The parameters that fill ``relation`` with ``rows``."""
+    """The parameters that fill ``as_table`` with ``rows``."""
     written = [{key: _written(dialect, row[key]) for key in columns} for row in rows]
     return {name: json.dumps(written, check_circular=False)}
 
 
-def among(dialect: str, expression: ColumnElement[UUID], *, name: str = "ids") -> ColumnElement[bool]:
-    """Whether ``expression`` is one of the ids given at execution by ``ids``."""
+def id_in(dialect: str, expression: ColumnElement[UUID], *, name: str = "ids") -> ColumnElement[bool]:
+    """Whether ``expression`` is one of the ids that ``id_parameters`` has at execution."""
     if dialect == "postgresql":
         return expression == func.any(bindparam(name, type_=_Uuids()))
     each = func.json_each(bindparam(name)).table_valued("value", name=f"{name}_each")
     return expression.in_(select(each.c.value))
 
 
-def ids(dialect: str, wanted: Sequence[UUID], *, name: str = "ids") -> dict[str, Any]:
-    """The parameters of ``among``."""
+def id_parameters(dialect: str, wanted: Sequence[UUID], *, name: str = "ids") -> dict[str, Any]:
+    """The parameters of ``id_in``."""
     if dialect == "postgresql":
         return {name: "{" + ",".join(map(str, wanted)) + "}"}
     return {name: json.dumps([job.hex for job in wanted])}
 
 
 class _Uuids(UserDefinedType[str]):
-    """An array of UUIDs, given as text: read once by the server, where a cast would be for every row."""
+    """An array of UUIDs, sent as text. The server reads it once; a cast would be computed for every row."""
 
     cache_ok = True
     render_bind_cast = True

@@ -15,7 +15,7 @@ from sqlalchemy.types import TypeEngine
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-#: No eta and no expiry may lie behind this; parked rows lie far behind it.
+#: An eta or an expiry must be before this; ``PARKED`` is far after it.
 LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 #: ``next_attempt_after`` of a job that waits for something other than time. Later than any eta
@@ -48,7 +48,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 class Word(TypeDecorator[str]):
-    """A short text that is a member of a StrEnum in Python, and always plain text on its way down.
+    """A short text that is a member of a StrEnum in Python, and is given to the driver as plain text.
 
     psycopg would write an enum member's name, not its value.
     """
@@ -87,19 +87,19 @@ class after(FunctionElement[datetime]):
     inherit_cache = True
 
 
-def once(moment: now | after) -> Any:
-    """``moment``, read once in a statement: only then can an index be searched for what lies before it.
+def evaluated_once(moment: now | after) -> Any:
+    """``moment``, computed once in a statement, so that an index can be searched for earlier moments.
 
-    PostgreSQL reads ``clock_timestamp()`` anew for every row, and so compares every row with it.
+    PostgreSQL computes ``clock_timestamp()`` anew for every row, and would compare every row with it.
     """
     return select(moment).scalar_subquery()
 
 
 def unindexed(column: ColumnElement[Any]) -> Any:
-    """``column``, in words that no index fits.
+    """``column``, written so that no index fits it.
 
-    For guards of rows that are named by their key. If nothing waited when PostgreSQL took its statistics, it
-    would rather walk along an index of what waits, and that may be a million rows by now.
+    For guards of rows that a statement names by id. If no job waited when PostgreSQL took its statistics, it
+    would rather read the whole index of waiting jobs, which may have a million rows by now.
     """
     return func.coalesce(column, column)
 

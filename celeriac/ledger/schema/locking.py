@@ -1,4 +1,4 @@
-"""The one order in which a statement locks many rows: by their ids. Two that do so never wait in a circle."""
+"""Lock many rows in the order of their ids. Two statements that do so can never deadlock."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from celeriac.ledger.schema.models import JOBS
 
 
 def in_order(*conditions: Any, skip: bool = False) -> Select[Any]:
-    """The ids of the jobs that fulfil ``conditions``, each locked before the next one; for ``id IN (…)``.
+    """A SELECT of the ids that fulfil ``conditions``, which locks the rows in id order; for ``id IN (…)``.
 
     Args:
-        skip: leave out those that another transaction has locked, and wait for none.
+        skip: leave out rows that another transaction has locked, instead of waiting for them.
     """
     chosen = select(JOBS.c.id).where(*conditions).order_by(JOBS.c.id)
     return chosen.with_for_update(skip_locked=skip, key_share=True)

@@ -27,7 +27,7 @@ from celeriac.ledger.schema.columns import Instant, Seconds, Word, now
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 from celeriac.names import NAME_LENGTH
 
-#: ``result`` of a job that returned something of which there is no copy here; no JSON, so it is no value.
+#: ``result`` of a job whose return value is not known. It is not JSON, so no return value equals it.
 LOST = "lost"
 
 
@@ -44,7 +44,7 @@ class Base(DeclarativeBase):
 
 
 class BackgroundJob(Base):
-    """One request to run a task: the truth that the broker only carries."""
+    """One request to run a task. This row is the truth; the broker only carries a message about it."""
 
     __tablename__ = "background_jobs"
 
@@ -57,9 +57,9 @@ class BackgroundJob(Base):
     content_type: Mapped[str] = mapped_column(String(NAME_LENGTH))
     content_encoding: Mapped[str] = mapped_column(String(NAME_LENGTH))
     headers: Mapped[dict[str, Any]] = mapped_column(JSON)  # the message's headers as sent
-    # random, anew with each payload that the row is given; stamped on its message; null: an older version's
+    # random, new with each payload of the row; stamped on its message; null: written by an older version
     message_tag: Mapped[int | None] = mapped_column(BigInteger)
-    user_id: Mapped[str | None] = mapped_column(String(NAME_LENGTH))  # for whom; null: nobody in particular
+    user_id: Mapped[str | None] = mapped_column(String(NAME_LENGTH))  # on whose behalf; null: not said
     queued: Mapped[datetime]  # when it was accepted
     max_tries: Mapped[int]
     timeout: Mapped[float | None]  # seconds an attempt may take, soft; null: no limit
@@ -87,7 +87,7 @@ class BackgroundJob(Base):
     failure_info: Mapped[str | None] = mapped_column(Text)  # the last failure in one line
 
     def __repr__(self) -> str:
-        """Which job, where it is; what is not loaded is not asked for, and no argument is shown."""
+        """Which job and its state. It loads no column, and shows no argument: that could be a secret."""
         known = vars(self)
         tries = f"{known.get('try_count', 0)} of {known.get('max_tries', '?')} tries"
         return f"<BackgroundJob {known.get('id')} {known.get('job_type')} {known.get('state')}, {tries}>"
@@ -116,32 +116,32 @@ class BackgroundJob(Base):
             f"dispatched IS NOT NULL OR state IN ({_listed(WAITING)})", name="undispatched_only_while_waiting"
         ),
         CheckConstraint("cancel_requested IN ('soft', 'hard')", name="cancel_mode_is_known"),
-        # What the dispatcher looks for. No state in it: rows leave it when their message is sent.
+        # What the dispatcher looks for. It has no state: a row leaves the index when its message is sent.
         _partial("background_jobs_undispatched", "priority", "next_attempt_after", rows="dispatched IS NULL"),
         _partial("background_jobs_held", "worker_id", rows="worker_id IS NOT NULL"),
-        # What strand detection looks for: sent, and not claimed since.
+        # What the search for lost messages looks for: sent, and not claimed since.
         _partial("background_jobs_sent", "queue", "dispatched", rows=f"state IN ({_listed(WAITING)})"),
-        # Only jobs of workflows are in these. Whether one of them is to be done takes one search.
+        # Only jobs of workflows are in these. One search tells whether a workflow has an unfinished job.
         _partial("background_jobs_by_group", "group_id", "finished", rows="group_id IS NOT NULL"),
         _partial("background_jobs_by_root", "root_id", "finished", rows="root_id <> id"),
         Index("background_jobs_listing", "queued", "id"),
         Index("background_jobs_by_state", "state", "queued"),
-        # What a listing walks along, by its filter or its order.
+        # For listings, by filter or by order.
         Index("background_jobs_by_task", "job_type", "queued", "id"),
         Index("background_jobs_by_queue", "queue", "queued", "id"),
         _partial("background_jobs_by_user", "user_id", "queued", "id", rows="user_id IS NOT NULL"),
         _partial("background_jobs_by_schedule", "schedule", "queued", "id", rows="schedule IS NOT NULL"),
         _partial("background_jobs_failing", "queued", "id", rows="failure_info IS NOT NULL"),
         _partial("background_jobs_due", "next_attempt_after", "id", rows=f"state IN ({_listed(WAITING)})"),
-        # Those that were put back by workers that do not know their task: hardly ever any.
+        # Jobs that workers put back because they do not know the task; hardly ever any.
         _partial("background_jobs_unknown", "job_type", rows="unknown_since IS NOT NULL"),
-        # How many jobs ended lately.
+        # For counts of jobs that ended lately.
         _partial("background_jobs_finished", "finished", rows="finished IS NOT NULL"),
     )
 
 
 class FailedAttempt(Base):
-    """An attempt that was not successful. Successful ones leave no row here: the job has it all."""
+    """An attempt that was not successful. A successful attempt has no row here: the job's row is enough."""
 
     __tablename__ = "failed_attempts"
 
@@ -174,14 +174,14 @@ class Worker(Base):
     version: Mapped[str] = mapped_column(String(32))
     started: Mapped[datetime]
     heartbeat: Mapped[datetime]
-    stopped: Mapped[datetime | None]  # null: alive, or died without a word
+    stopped: Mapped[datetime | None]  # when it signed off or was declared dead; null: neither
     trouble: Mapped[str | None] = mapped_column(Text)  # why it cannot record outcomes; null: it can
 
     __table_args__ = (Index("workers_by_heartbeat", "heartbeat"),)
 
 
 class WorkerTask(Base):
-    """A task that workers know: once for all workers that know the same tasks."""
+    """A task that workers know. Workers that know the same tasks share these rows."""
 
     __tablename__ = "worker_tasks"
 
@@ -190,7 +190,7 @@ class WorkerTask(Base):
 
 
 class Schedule(Base):
-    """When a task is enqueued by itself; redbeat's entries are a projection of this table."""
+    """When a task is enqueued automatically; redbeat's entries are made from this table."""
 
     __tablename__ = "schedules"
 

@@ -1,1 +1,1 @@
-"""What a keeper does to the tables: dispatch, lost messages, rescue, workflows, prune."""
+"""Statements of the keeper's duties: dispatch, lost messages, rescue, workflows, prune."""

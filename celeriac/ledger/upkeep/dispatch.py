@@ -1,4 +1,4 @@
-"""Dispatch: which rows' messages are due to be sent, and the marks that say that they were."""
+"""Dispatch: find the rows whose messages are due, and mark them as sent."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from sqlalchemy import CTE, Connection, Select, Update, bindparam, func, null, s
 from sqlalchemy import cast as sql_cast
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import Instant, now, once, unindexed
-from celeriac.ledger.schema.lifecycle import WAITING
+from celeriac.ledger.schema.columns import Instant, evaluated_once, now
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_waiting
 from celeriac.ledger.writes.claims import Message
 
-_UNSENT = JOBS.c.dispatched.is_(None)  # which a row can only be while it waits: a CHECK says so
+_UNSENT = JOBS.c.dispatched.is_(None)  # only of waiting rows: a CHECK constraint ensures it
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A priority that has rows whose message was not sent, and when the first of them is due."""
+    """A priority with unsent messages, and the time until the first of them is due."""
 
     priority: int
     due_in: float  # seconds; negative when overdue
 
 
 def levels(connection: Connection) -> list[Level]:
-    """The priorities with unsent messages, most important first. Its cost does not grow with their number."""
+    """The priorities with unsent messages, highest first. The cost does not grow with the number of rows."""
     rows = connection.execute(_levels()).all()
     return [Level(row.priority, (row.earliest - row.clock).total_seconds()) for row in rows]
 
@@ -38,23 +38,23 @@ def levels(connection: Connection) -> list[Level]:
 def take_due(connection: Connection, priority: int, *, limit: int) -> list[Message]:
     """Mark up to ``limit`` due rows of ``priority`` as dispatched, the earliest first; return their messages.
 
-    To be committed before anything is sent: no lock is held across the network, and a message
-    that is lost after the mark is found by strand detection.
+    Commit before anything is sent, so that no lock is held during network traffic. A message that is lost
+    after the mark is found by the search for lost messages.
     """
     rows = connection.execute(_take_due(), {"level": priority, "most": limit}).all()
     return [Message(*row[:-1]) for row in sorted(rows, key=lambda row: row.next_attempt_after)]
 
 
 def unmark(connection: Connection, ids: Sequence[UUID]) -> None:
-    """Say of rows that still wait that their message was not sent."""
+    """Mark rows that still wait as not sent."""
     dialect = connection.dialect.name
-    connection.execute(_unmark(dialect), batch.ids(dialect, ids))
+    connection.execute(_unmark(dialect), batch.id_parameters(dialect, ids))
 
 
 def unsent_priorities() -> CTE:
     """The priorities of rows whose message was not sent, each found by one search of the index.
 
-    To be joined by whoever looks for some of them: their index begins with the priority. The last is null.
+    For joins: the index of unsent rows begins with the priority. The last row is null.
     """
     first = select(func.max(JOBS.c.priority).label("priority")).where(_UNSENT).cte("level", recursive=True)
     lower = (
@@ -84,35 +84,36 @@ def _levels() -> Select[Any]:
 
 @lru_cache
 def _take_due() -> Update:
-    c = JOBS.c
     chosen = (
-        select(c.id)
-        .where(_UNSENT, c.priority == bindparam("level"), c.next_attempt_after <= once(now()))
-        .order_by(c.next_attempt_after)
+        select(JOBS.c.id)
+        .where(
+            _UNSENT, JOBS.c.priority == bindparam("level"), JOBS.c.next_attempt_after <= evaluated_once(now())
+        )
+        .order_by(JOBS.c.next_attempt_after)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
     return (
         update(JOBS)
-        .where(c.id.in_(chosen))
-        .values(dispatched=now(), dispatch_count=c.dispatch_count + 1)
+        .where(JOBS.c.id.in_(chosen))
+        .values(dispatched=now(), dispatch_count=JOBS.c.dispatch_count + 1)
         .returning(
-            c.id,
-            c.job_type,
-            c.queue,
-            c.priority,
-            c.payload,
-            c.content_type,
-            c.content_encoding,
-            c.headers,
-            c.dispatch_count,
-            c.message_tag,
-            c.next_attempt_after,
+            JOBS.c.id,
+            JOBS.c.job_type,
+            JOBS.c.queue,
+            JOBS.c.priority,
+            JOBS.c.payload,
+            JOBS.c.content_type,
+            JOBS.c.content_encoding,
+            JOBS.c.headers,
+            JOBS.c.dispatch_count,
+            JOBS.c.message_tag,
+            JOBS.c.next_attempt_after,
         )
     )
 
 
 @lru_cache
 def _unmark(dialect: str) -> Update:
-    waiting = in_order(batch.among(dialect, JOBS.c.id), unindexed(JOBS.c.state).in_(sorted(WAITING)))
+    waiting = in_order(batch.id_in(dialect, JOBS.c.id), is_waiting(by_id=True))
     return update(JOBS).where(JOBS.c.id.in_(waiting)).values(dispatched=null())

@@ -1,7 +1,7 @@
-"""Parked rows: jobs that wait for something other than time, and what to do when it never comes.
+"""Parked rows: jobs that wait for other jobs, and what is done when these have ended without releasing them.
 
-The body of a chord waits for its members, whose join lives in Redis; a job that replaced itself
-by several waits for the last of them to send it again.
+The body of a chord waits for its members; Redis counts them. A job that replaced itself by several waits for
+the last of them to send it again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    not_,
     or_,
     select,
     update,
@@ -41,10 +42,11 @@ from sqlalchemy.types import Integer
 from celeriac.headers import CHORD, new_tag
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Seconds, after, now
-from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
+from celeriac.ledger.schema.state_conditions import is_in, is_waiting_as_indexed, may_enter
 
-#: Before every id.
+#: Sorts before every id.
 FIRST = UUID(int=0)
 
 
@@ -60,7 +62,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What the message of a parked row is made of."""
+    """The message of a parked row."""
 
     id: UUID
     payload: bytes
@@ -70,7 +72,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members of a group, counted by the database: there may be a million of them."""
+    """The members of a group in numbers. The database counts them: there may be a million."""
 
     count: int
     completed: int
@@ -79,7 +81,7 @@ class Members:
 
 
 def parked(connection: Connection, *, beyond: UUID, limit: int, old: float) -> list[Parked]:
-    """Parked rows by id, those ``beyond`` one; ``old`` is how many seconds make one old."""
+    """Parked rows by id, after the id ``beyond``; a row is old after ``old`` seconds."""
     parameters = {"beyond": beyond, "most": limit, "old": -old}
     return [Parked(*row) for row in connection.execute(_parked(), parameters)]
 
@@ -91,7 +93,7 @@ def body(connection: Connection, job: UUID) -> Body | None:
 
 
 def with_open_members(connection: Connection, groups: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
-    """Of parked jobs and the groups that they wait for: those whose group has members to be done.
+    """The parked jobs whose group has unfinished members; ``groups`` are pairs of job and group.
 
     One search of an index for each, however many members there are.
     """
@@ -99,17 +101,17 @@ def with_open_members(connection: Connection, groups: Sequence[tuple[UUID, UUID]
 
 
 def with_open_jobs(connection: Connection, roots: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
-    """The same, of parked jobs and the first jobs of the workflows that they belong to."""
+    """The parked jobs whose workflow has other unfinished jobs; ``roots`` are pairs of job and root."""
     return _waiting(connection, _open_jobs(connection.dialect.name), roots)
 
 
 def members(connection: Connection, group: UUID, *, but: UUID) -> Members:
-    """The jobs of a group, but the parked one."""
+    """The jobs of a group in numbers, without the parked one."""
     return Members(*connection.execute(_count(), {"of": group, "but": but}).one())
 
 
 def not_completed(connection: Connection, group: UUID, *, but: UUID) -> tuple[UUID, JobState] | None:
-    """A member that is not completed, and what it is."""
+    """A member that is not completed, and its state."""
     row = connection.execute(_not_completed(), {"of": group, "but": but}).first()
     return None if row is None else (row.id, JobState(row.state))
 
@@ -121,16 +123,16 @@ def without_result(connection: Connection, group: UUID, *, but: UUID) -> UUID | 
 
 
 def results(connection: Connection, group: UUID, *, but: UUID) -> str:
-    """The results of a group in the order of its members, as they stand in a JSON list."""
+    """The results of a group in the order of its members: JSON values with commas between them."""
     asked = _results(connection.dialect.name)
     return str(connection.execute(select(asked), {"of": group, "but": but}).scalar() or "")
 
 
 def fire(connection: Connection, job: UUID, *, payload: bytes, headers: Mapping[str, Any]) -> bool:
-    """Let a parked job run, with ``payload``; False when somebody was first.
+    """Let a parked job run, with ``payload``; False when another keeper was first.
 
     Args:
-        headers: those that it has. It is a chord's body no more: a replay runs it with the same results.
+        headers: the row's. The chord's header is dropped, so that a replay runs it with the same results.
     """
     return bool(connection.execute(_fire(), {"job": job, "to_payload": payload} | _given(headers)).rowcount)
 
@@ -144,13 +146,13 @@ def fire_with_results(
     before: str,
     behind: str,
 ) -> bool:
-    """As ``fire``, with the results of ``group`` between two texts; they stay in the database."""
+    """As ``fire``, with the results of ``group`` between two texts. The results do not leave the database."""
     parameters = {"job": job, "of": group, "but": job, "before": before, "behind": behind} | _given(headers)
     return bool(connection.execute(_fire_with_results(connection.dialect.name), parameters).rowcount)
 
 
 def fail_parked(connection: Connection, ids: Sequence[UUID], *, reason: str) -> set[UUID]:
-    """Fail parked jobs that wait in vain; return those that did."""
+    """Fail parked jobs that can never run; return those that were parked still."""
     failed = set()
     for job in ids:
         if connection.execute(
@@ -162,7 +164,7 @@ def fail_parked(connection: Connection, ids: Sequence[UUID], *, reason: str) -> 
 
 
 class group_index(FunctionElement[int]):
-    """The place of a member in its group, of its headers."""
+    """The place of a member in its group, read from its headers."""
 
     type = Integer()
     inherit_cache = True
@@ -171,7 +173,7 @@ class group_index(FunctionElement[int]):
 @compiles(group_index, "postgresql")
 def _group_index_postgresql(element: group_index, compiler: SQLCompiler, **kw: Any) -> str:
     headers = compiler.process(element.clauses, **kw)
-    # PostgreSQL gives up on JSON with an escaped NUL or half a character, wherever it stands in it.
+    # PostgreSQL cannot read JSON with an escaped NUL or a lone surrogate anywhere in it.
     number = f"""CASE WHEN strpos(CAST({headers} AS TEXT), '\\u') = 0 THEN {headers} ->> 'group_index'
         ELSE substring(CAST({headers} AS TEXT) FROM '"group_index": ?([0-9]+)') END"""
     return f"CAST(substring({number} FROM '^[0-9]{{1,9}}$') AS INTEGER)"
@@ -186,7 +188,7 @@ def _waiting(connection: Connection, asked: Select[Any], awaited: Sequence[tuple
     if not awaited:
         return set()
     rows = [{"id": job, "awaited": of} for job, of in awaited]
-    parameters = batch.values(connection.dialect.name, _AWAITED, rows)
+    parameters = batch.table_parameters(connection.dialect.name, _AWAITED, rows)
     return set(connection.execute(asked, parameters).scalars())
 
 
@@ -194,68 +196,67 @@ _AWAITED: dict[str, Any] = {"id": JOBS.c.id.type, "awaited": JOBS.c.group_id.typ
 
 
 def is_waited_for(dialect: str) -> ColumnElement[bool]:
-    """Whether a row is of the group whose results the body of a chord still waits for."""
+    """Whether the body of a chord still waits for the results of the row's group."""
     c = JOBS.alias("body").c
     group = c.headers[(CHORD, "group")].as_string()
-    # In the words of the index that leads to them; a CTE would take the count of a DELETE away on SQLite.
-    waits = c.state.in_([literal_column(f"'{state}'") for state in sorted(WAITING)])
+    # Spelled as in the index. With a CTE, SQLite would not report how many rows a DELETE removed.
+    waits = is_waiting_as_indexed(c)
     awaited = select(group if dialect == "postgresql" else func.replace(group, "-", "")).where(
-        waits, _is_parked(c), group.is_not(None)
+        waits, _is_parked(c=c), group.is_not(None)
     )
-    # As text: what a header says need not be a UUID, and the server would refuse to read it.
+    # Compared as text: a header need not hold a UUID, and the cast would fail.
     return and_(JOBS.c.group_id.is_not(None), cast(JOBS.c.group_id, Text).in_(awaited))
 
 
-def _is_parked(c: Any = JOBS.c) -> Any:
-    return and_(c.state == JobState.PENDING, c.next_attempt_after == PARKED, c.dispatched.is_(None))
+def _is_parked(state: Any = None, *, c: Any = JOBS.c) -> Any:
+    """Whether a row is parked, and fulfils ``state`` in place of being pending."""
+    pending = is_in(JobState.PENDING, c=c) if state is None else state
+    return and_(pending, c.next_attempt_after == PARKED, c.dispatched.is_(None))
 
 
 def _of_group() -> Any:
-    c = JOBS.c
-    mine = c.group_id == bindparam("of", type_=c.group_id.type)
-    return and_(mine, c.id != bindparam("but", type_=c.id.type))
+    mine = JOBS.c.group_id == bindparam("of", type_=JOBS.c.group_id.type)
+    return and_(mine, JOBS.c.id != bindparam("but", type_=JOBS.c.id.type))
 
 
 @lru_cache
 def _parked() -> Select[Any]:
-    c = JOBS.c
-    old = case((c.queued < after(bindparam("old", type_=Seconds)), 1), else_=0)
-    # Spelled as the index of what is due spells it, which both databases then walk along.
-    waits = c.state.in_([literal_column(f"'{state}'") for state in sorted(WAITING)])
-    beyond = c.id > bindparam("beyond", type_=c.id.type)
-    chosen = select(c.id, c.root_id, c.headers, old).where(waits, _is_parked(), beyond)
-    return chosen.order_by(c.id).limit(bindparam("most"))
+    old = case((JOBS.c.queued < after(bindparam("old", type_=Seconds)), 1), else_=0)
+    # Spelled as in the index of due rows, so that both databases use it.
+    waits = is_waiting_as_indexed(JOBS.c)
+    beyond = JOBS.c.id > bindparam("beyond", type_=JOBS.c.id.type)
+    chosen = select(JOBS.c.id, JOBS.c.root_id, JOBS.c.headers, old).where(waits, _is_parked(), beyond)
+    return chosen.order_by(JOBS.c.id).limit(bindparam("most"))
 
 
 @lru_cache
 def _body() -> Select[Any]:
-    c = JOBS.c
-    mine = c.id == bindparam("job", type_=c.id.type)
-    return select(c.id, c.payload, c.content_type, c.headers).where(mine, _is_parked())
+    mine = JOBS.c.id == bindparam("job", type_=JOBS.c.id.type)
+    return select(JOBS.c.id, JOBS.c.payload, JOBS.c.content_type, JOBS.c.headers).where(mine, _is_parked())
 
 
 @lru_cache
 def _open_members(dialect: str) -> Select[Any]:
-    row, c = batch.relation(dialect, _AWAITED), JOBS.c
-    mine = and_(c.group_id == row.c.awaited, c.finished.is_(None), c.id != row.c.id)
-    return select(row.c.id).where(_any(mine, row, c.finished))
+    row = batch.as_table(dialect, _AWAITED)
+    mine = and_(JOBS.c.group_id == row.c.awaited, JOBS.c.finished.is_(None), JOBS.c.id != row.c.id)
+    return select(row.c.id).where(_any(mine, row, JOBS.c.finished))
 
 
 @lru_cache
 def _open_jobs(dialect: str) -> Select[Any]:
-    row, c = batch.relation(dialect, _AWAITED), JOBS.c
-    unfinished = and_(c.finished.is_(None), c.id != row.c.id)
-    later = and_(c.root_id == row.c.awaited, c.root_id != c.id, unfinished)
-    root = and_(c.id == row.c.awaited, unfinished)
-    return select(row.c.id).where(or_(_any(later, row, c.finished), _any(root, row)))
+    row = batch.as_table(dialect, _AWAITED)
+    unfinished = and_(JOBS.c.finished.is_(None), JOBS.c.id != row.c.id)
+    later = and_(JOBS.c.root_id == row.c.awaited, JOBS.c.root_id != JOBS.c.id, unfinished)
+    root = and_(JOBS.c.id == row.c.awaited, unfinished)
+    return select(row.c.id).where(or_(_any(later, row, JOBS.c.finished), _any(root, row)))
 
 
 def _any(condition: Any, row: Any, *along: Any) -> Any:
-    """Whether there is such a job.
+    """Whether a job fulfils ``condition``.
 
     Args:
-        along: what the jobs are sorted by in the index to be searched: PostgreSQL would rather walk
-            through the table, if it thinks that many are of the group.
+        along: the columns by which the index to be searched is sorted. Without them PostgreSQL would read the
+            table, if it expects a large group.
     """
     one: Any = select(literal_column("1")).select_from(JOBS).where(condition).order_by(*along).limit(1)
     return one.correlate(row).scalar_subquery().is_not(None)
@@ -263,28 +264,30 @@ def _any(condition: Any, row: Any, *along: Any) -> Any:
 
 @lru_cache
 def _count() -> Select[Any]:
-    c = JOBS.c
-    completed = c.state == JobState.COMPLETED
-    known = and_(completed, c.result.is_not(None), c.result != LOST)
+    completed = is_in(JobState.COMPLETED)
+    known = and_(completed, JOBS.c.result.is_not(None), JOBS.c.result != LOST)
     return select(
         func.count(),
         func.count().filter(completed),
         func.count().filter(known),
-        func.coalesce(func.sum(func.length(c.result)), 0),
+        func.coalesce(func.sum(func.length(JOBS.c.result)), 0),
     ).where(_of_group())
 
 
 @lru_cache
 def _not_completed() -> Select[Any]:
-    c = JOBS.c
-    return select(c.id, c.state).where(_of_group(), c.state != JobState.COMPLETED).order_by(c.id).limit(1)
+    return (
+        select(JOBS.c.id, JOBS.c.state)
+        .where(_of_group(), not_(is_in(JobState.COMPLETED)))
+        .order_by(JOBS.c.id)
+        .limit(1)
+    )
 
 
 @lru_cache
 def _without_result() -> Select[Any]:
-    c = JOBS.c
-    lost = or_(c.result.is_(None), c.result == LOST)
-    return select(c.id).where(_of_group(), lost).order_by(c.id).limit(1)
+    lost = or_(JOBS.c.result.is_(None), JOBS.c.result == LOST)
+    return select(JOBS.c.id).where(_of_group(), lost).order_by(JOBS.c.id).limit(1)
 
 
 @lru_cache
@@ -294,36 +297,34 @@ def _results(dialect: str) -> Any:
     mine = and_(
         c.group_id == bindparam("of", type_=c.group_id.type), c.id != bindparam("but", type_=c.id.type)
     )
-    index, told = func.coalesce(group_index(c.headers), 0), func.coalesce(c.result, "null")
+    index, result = func.coalesce(group_index(c.headers), 0), func.coalesce(c.result, "null")
     if dialect == "postgresql":
-        together = func.string_agg(told, aggregate_order_by(literal(", "), index, c.id))
+        together = func.string_agg(result, aggregate_order_by(literal(", "), index, c.id))
         return select(together).where(mine).scalar_subquery()
-    ordered = select(told.label("told")).where(mine).order_by(index, c.id).subquery("ordered")
-    return select(func.group_concat(ordered.c.told, ", ")).scalar_subquery()
+    ordered = select(result.label("result")).where(mine).order_by(index, c.id).subquery("ordered")
+    return select(func.group_concat(ordered.c.result, ", ")).scalar_subquery()
 
 
 @lru_cache
 def _fire_with_results(dialect: str) -> Update:
-    c = JOBS.c
     before, behind = bindparam("before", type_=Text()), bindparam("behind", type_=Text())
     text = cast(before, Text()) + _results(dialect) + cast(behind, Text())
     payload = func.convert_to(text, "UTF8") if dialect == "postgresql" else cast(text, LargeBinary)
     return (
         update(JOBS)
-        .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), _is_parked())
         .values({"payload": payload, **_new_message(), "next_attempt_after": now()})
     )
 
 
 @lru_cache
 def _fire() -> Update:
-    c = JOBS.c
     return (
         update(JOBS)
-        .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), _is_parked())
         .values(
             {
-                "payload": bindparam("to_payload", type_=c.payload.type),
+                "payload": bindparam("to_payload", type_=JOBS.c.payload.type),
                 **_new_message(),
                 "next_attempt_after": now(),
             }
@@ -332,11 +333,10 @@ def _fire() -> Update:
 
 
 def _new_message() -> dict[str, Any]:
-    """Headers and tag of a message that the row did not have before; ``_given`` has the parameters."""
-    c = JOBS.c
+    """Headers and tag of a new message of the row; ``_given`` has the parameters."""
     return {
-        "headers": bindparam("to_headers", type_=c.headers.type),
-        "message_tag": bindparam("to_tag", type_=c.message_tag.type),
+        "headers": bindparam("to_headers", type_=JOBS.c.headers.type),
+        "message_tag": bindparam("to_tag", type_=JOBS.c.message_tag.type),
     }
 
 
@@ -347,15 +347,15 @@ def _given(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache
 def _fail() -> Update:
-    c = JOBS.c
+    guard = may_enter(JobState.FAILED, of={JobState.PENDING})
     return (
         update(JOBS)
-        .where(c.id == bindparam("job", type_=c.id.type), _is_parked())
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), _is_parked(guard))
         .values(
             state=JobState.FAILED,
             finished=now(),
             dispatched=now(),
-            failure_info=bindparam("reason", type_=c.failure_info.type),
+            failure_info=bindparam("reason", type_=JOBS.c.failure_info.type),
         )
     )
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exists, not_, select, update
 
-from celeriac.ledger.schema.columns import Seconds, after, once
+from celeriac.ledger.schema.columns import Seconds, after, evaluated_once
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.schema.models import JOBS, LOST, WORKER_TASKS, WORKERS
+from celeriac.ledger.schema.state_conditions import is_in
 from celeriac.ledger.upkeep.parked import is_waited_for
 
 
@@ -29,7 +30,7 @@ def prune(
 
     Args:
         task: only jobs of this task.
-        but: not jobs of these tasks, which have an age of their own.
+        but: leave out jobs of these tasks, which have an age of their own.
     """
     if state not in TERMINAL:
         raise ValueError(f"only terminal jobs are pruned, found {state}")
@@ -48,18 +49,17 @@ def forget_results(connection: Connection, *, age: float, limit: int) -> int:
 
 
 def is_late(connection: Connection, *, age: float, but: Sequence[str] = ()) -> bool:
-    """Whether a completed or cancelled job is left that ended more than ``age`` seconds ago.
+    """Whether a completed or cancelled job that ended more than ``age`` seconds ago is still there.
 
     Args:
-        but: not jobs of these tasks, which have an age of their own.
+        but: leave out jobs of these tasks, which have an age of their own.
     """
-    c = JOBS.c
-    cutoff = once(after(bindparam("age", type_=Seconds)))
-    query = select(c.id).where(
-        c.state.in_([JobState.COMPLETED, JobState.CANCELLED]),
-        c.queued < cutoff,
-        c.finished < cutoff,
-        c.job_type.not_in(bindparam("but", expanding=True)),
+    cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
+    query = select(JOBS.c.id).where(
+        is_in(JobState.COMPLETED, JobState.CANCELLED),
+        JOBS.c.queued < cutoff,
+        JOBS.c.finished < cutoff,
+        JOBS.c.job_type.not_in(bindparam("but", expanding=True)),
     )
     found = connection.execute(query.limit(1), {"age": -age, "but": list(but)})
     return found.first() is not None
@@ -68,10 +68,10 @@ def is_late(connection: Connection, *, age: float, but: Sequence[str] = ()) -> b
 def prune_workers(connection: Connection, *, age: float) -> int:
     """Delete the rows of workers that ended more than ``age`` seconds ago.
 
-    Ended jobs name their last worker: ``age`` is that of the rows that are kept for the longest.
+    Ended jobs name their last worker, so ``age`` should be the longest time that jobs are kept.
     """
     old = WORKERS.c.stopped < after(bindparam("age", type_=Seconds))
-    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # which only a rescue may end
+    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # only a rescue may end that
     pruned = connection.execute(delete(WORKERS).where(old, ~holds), {"age": -age}).rowcount
     if pruned:
         of_nobody = ~exists().where(WORKERS.c.tasks == WORKER_TASKS.c.tasks)
@@ -81,19 +81,18 @@ def prune_workers(connection: Connection, *, age: float) -> int:
 
 @lru_cache
 def _prune(dialect: str, one_task: bool, but: bool) -> Delete:
-    c = JOBS.c
-    cutoff = once(after(bindparam("age", type_=Seconds)))
-    # Queued before it ended: the condition on queued is implied, and lets the index be used.
-    conditions = [c.state == bindparam("ended"), c.queued < cutoff, c.finished < cutoff]
+    cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
+    # A job is queued before it ends: the condition on queued is implied, and makes the index usable.
+    conditions = [is_in(bindparam("ended")), JOBS.c.queued < cutoff, JOBS.c.finished < cutoff]
     conditions.append(not_(is_waited_for(dialect)))
     if one_task:
-        conditions.append(c.job_type == bindparam("only"))
+        conditions.append(JOBS.c.job_type == bindparam("only"))
     if but:
-        conditions.append(c.job_type.not_in(bindparam("but", expanding=True)))
+        conditions.append(JOBS.c.job_type.not_in(bindparam("but", expanding=True)))
     chosen = (
-        select(c.id)
+        select(JOBS.c.id)
         .where(and_(*conditions))
-        .order_by(c.queued)
+        .order_by(JOBS.c.queued)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
@@ -102,11 +101,12 @@ def _prune(dialect: str, one_task: bool, but: bool) -> Delete:
 
 @lru_cache
 def _forget() -> Update:
-    c = JOBS.c
-    cutoff = once(after(bindparam("age", type_=Seconds)))
+    cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
     chosen = (
-        select(c.id)
-        .where(c.state == JobState.COMPLETED, c.queued < cutoff, c.finished < cutoff, c.result != LOST)
+        select(JOBS.c.id)
+        .where(
+            is_in(JobState.COMPLETED), JOBS.c.queued < cutoff, JOBS.c.finished < cutoff, JOBS.c.result != LOST
+        )
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )

@@ -1,4 +1,4 @@
-"""Rescue: who is dead, and what they held. What becomes of it is recorded as an outcome of theirs."""
+"""Rescue: declare workers dead and find what they held. The rescuer records outcomes in their names."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from sqlalchemy import (
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Instant, now
-from celeriac.ledger.schema.lifecycle import TERMINAL
 from celeriac.ledger.schema.models import JOBS, WORKERS
+from celeriac.ledger.schema.state_conditions import is_unfinished
 
-#: Attempts of one sweep; the next one goes on.
+#: Attempts that one query returns.
 MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What a worker's row says at one look.
+    """A worker's row at one time.
 
     Attributes:
         heartbeat: None of a worker that has no row.
-        stopped: when it was buried or signed off; None of one that lives, or died without a word.
+        stopped: when it signed off or was declared dead; None: neither.
     """
 
     worker: UUID
@@ -52,7 +52,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class HeldAttempt:
-    """A running attempt, and who is meant to run it."""
+    """A running attempt and the worker that holds it."""
 
     id: UUID
     attempt: int
@@ -61,18 +61,18 @@ class HeldAttempt:
 
 
 def sightings(connection: Connection) -> list[Sighting]:
-    """The workers that may be dead: those that did not sign off, and those that hold jobs all the same.
+    """The workers that may be dead: those that did not sign off, and those that hold jobs although they did.
 
-    A worker that was frozen, buried and thawed may claim before it learns that it is dead. One that holds
-    jobs and has no row is of a database that was restored to older data.
+    A frozen worker that was declared dead may claim again before it notices. A worker that holds jobs and has
+    no row is left when the database was restored to older data.
     """
     return [Sighting(*row) for row in connection.execute(_sightings())]
 
 
-def bury(connection: Connection, seen: Sighting) -> bool:
-    """Write that a worker is dead; False when it was heard of since it was ``seen``, or others were first.
+def declare_dead(connection: Connection, seen: Sighting) -> bool:
+    """Write that a worker is dead; False when its row changed since it was ``seen``.
 
-    To be followed, in the same transaction, by the rescue of what it held.
+    The rescue of its jobs must follow in the same transaction.
     """
     if seen.heartbeat is None:
         return connection.execute(_row(), {"worker": seen.worker}).first() is None
@@ -81,36 +81,40 @@ def bury(connection: Connection, seen: Sighting) -> bool:
         "seen_heartbeat": seen.heartbeat,
         "seen_stopped": seen.stopped,
     }
-    return bool(connection.execute(_bury(), parameters).rowcount)
+    return bool(connection.execute(_declare_dead(), parameters).rowcount)
 
 
 def held_by(connection: Connection, workers: Sequence[UUID]) -> list[HeldAttempt]:
     """The running attempts of ``workers``, at most ``MOST``."""
     dialect = connection.dialect.name
-    return [HeldAttempt(*row) for row in connection.execute(_held_by(dialect), batch.ids(dialect, workers))]
+    return [
+        HeldAttempt(*row)
+        for row in connection.execute(_held_by(dialect), batch.id_parameters(dialect, workers))
+    ]
 
 
 def unfinished(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these jobs are still to be done, by whomever."""
+    """Which of these jobs are not terminal."""
     dialect = connection.dialect.name
-    return set(connection.execute(_unfinished(dialect), batch.ids(dialect, ids)).scalars())
+    return set(connection.execute(_unfinished(dialect), batch.id_parameters(dialect, ids)).scalars())
 
 
 @lru_cache
 def _sightings() -> CompoundSelect[Any]:
-    c = WORKERS.c
-    holds = exists().where(JOBS.c.worker_id == c.id)
-    known = select(c.id, c.heartbeat, c.stopped).where(or_(c.stopped.is_(None), holds))
+    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)
+    known = select(WORKERS.c.id, WORKERS.c.heartbeat, WORKERS.c.stopped).where(
+        or_(WORKERS.c.stopped.is_(None), holds)
+    )
     holder = _holders()
     never = cast(null(), Instant)
     without_row = select(holder.c.worker, never, never).where(
-        holder.c.worker.is_not(None), ~exists().where(c.id == holder.c.worker)
+        holder.c.worker.is_not(None), ~exists().where(WORKERS.c.id == holder.c.worker)
     )
     return union_all(known, without_row)
 
 
 def _holders() -> CTE:
-    """Who holds jobs, each found by one search of the index. The last is null."""
+    """The workers that hold jobs, each found by one search of the index. The last row is null."""
     first = select(_next_holder().label("worker")).cte("holder", recursive=True)
     following = _next_holder(first.c.worker).label("worker")
     return first.union_all(select(following).where(first.c.worker.is_not(None)))
@@ -128,12 +132,11 @@ def _row() -> Select[Any]:
 
 
 @lru_cache
-def _bury() -> Update:
-    c = WORKERS.c
+def _declare_dead() -> Update:
     stopped: Any = bindparam("seen_stopped", type_=Instant)
-    same = or_(c.stopped == stopped, and_(c.stopped.is_(None), stopped.is_(None)))
-    heartbeat = c.heartbeat == bindparam("seen_heartbeat", type_=Instant)
-    return update(WORKERS).where(c.id == _worker(), heartbeat, same).values(stopped=now())
+    same = or_(WORKERS.c.stopped == stopped, and_(WORKERS.c.stopped.is_(None), stopped.is_(None)))
+    heartbeat = WORKERS.c.heartbeat == bindparam("seen_heartbeat", type_=Instant)
+    return update(WORKERS).where(WORKERS.c.id == _worker(), heartbeat, same).values(stopped=now())
 
 
 def _worker() -> Any:
@@ -142,12 +145,12 @@ def _worker() -> Any:
 
 @lru_cache
 def _held_by(dialect: str) -> Select[Any]:
-    c = JOBS.c
-    held = batch.among(dialect, c.worker_id)
-    return select(c.id, c.try_count, c.worker_id, c.cancel_requested).where(held).limit(MOST)
+    held = batch.id_in(dialect, JOBS.c.worker_id)
+    return (
+        select(JOBS.c.id, JOBS.c.try_count, JOBS.c.worker_id, JOBS.c.cancel_requested).where(held).limit(MOST)
+    )
 
 
 @lru_cache
 def _unfinished(dialect: str) -> Select[Any]:
-    c = JOBS.c
-    return select(c.id).where(batch.among(dialect, c.id), c.state.not_in(sorted(TERMINAL)))
+    return select(JOBS.c.id).where(batch.id_in(dialect, JOBS.c.id), is_unfinished())

@@ -32,7 +32,7 @@ class WorkerStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSeen:
-    """A worker as its row tells of it."""
+    """A worker, as in its row."""
 
     id: UUID
     hostname: str
@@ -50,7 +50,7 @@ class WorkerSeen:
 
 @dataclass(frozen=True, slots=True)
 class RunningAttempt:
-    """What a worker is at."""
+    """An attempt that a worker runs."""
 
     worker_id: UUID
     id: UUID
@@ -60,7 +60,7 @@ class RunningAttempt:
 
 
 def sign_on(connection: Connection, start: WorkerStart) -> None:
-    """Write the row of a worker that starts, or of one that lives although its row says otherwise."""
+    """Write the row of a worker that starts, or that lives although its row is gone or says that it ended."""
     values = {
         "id": start.id,
         "hostname": start.hostname,
@@ -81,9 +81,9 @@ def sign_on(connection: Connection, start: WorkerStart) -> None:
 
 
 def beat(connection: Connection, worker: UUID) -> bool:
-    """Write that a worker lives; False when its row says that it is dead, or is gone.
+    """Write a worker's heartbeat; False when its row says that it ended, or is gone.
 
-    It has to sign on again then: its database may have been restored to older data.
+    The worker must sign on again then. The database may have been restored to older data.
     """
     mine = update(WORKERS).where(WORKERS.c.id == worker, WORKERS.c.stopped.is_(None))
     return bool(connection.execute(mine.values(heartbeat=now())).rowcount)
@@ -91,9 +91,18 @@ def beat(connection: Connection, worker: UUID) -> bool:
 
 def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:
     """The workers whose last heartbeat is not older than ``within``, by name."""
-    c = WORKERS.c
     since = select(after(-within.total_seconds())).scalar_subquery()
-    shown = (c.id, c.hostname, c.pid, c.pool, c.concurrency, c.queues, c.version, c.started, c.heartbeat)
+    shown = (
+        WORKERS.c.id,
+        WORKERS.c.hostname,
+        WORKERS.c.pid,
+        WORKERS.c.pool,
+        WORKERS.c.concurrency,
+        WORKERS.c.queues,
+        WORKERS.c.version,
+        WORKERS.c.started,
+        WORKERS.c.heartbeat,
+    )
     held = (
         select(JOBS.c.worker_id, func.count().label("jobs"))
         .where(JOBS.c.worker_id.is_not(None))
@@ -101,10 +110,12 @@ def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:
         .subquery()
     )
     found = (
-        select(*shown, c.stopped, func.coalesce(held.c.jobs, 0).label("running"), now().label("clock"))
-        .join_from(WORKERS, held, held.c.worker_id == c.id, isouter=True)
-        .where(c.heartbeat >= since)
-        .order_by(c.hostname, c.started)
+        select(
+            *shown, WORKERS.c.stopped, func.coalesce(held.c.jobs, 0).label("running"), now().label("clock")
+        )
+        .join_from(WORKERS, held, held.c.worker_id == WORKERS.c.id, isouter=True)
+        .where(WORKERS.c.heartbeat >= since)
+        .order_by(WORKERS.c.hostname, WORKERS.c.started)
     )
     return [_seen(**row._mapping) for row in connection.execute(found)]
 
@@ -114,22 +125,31 @@ def names(connection: Connection, ids: Collection[UUID]) -> dict[UUID, str]:
     if not ids:
         return {}
     dialect = connection.dialect.name
-    asked = select(WORKERS.c.id, WORKERS.c.hostname).where(batch.among(dialect, WORKERS.c.id))
-    return {row.id: row.hostname for row in connection.execute(asked, batch.ids(dialect, sorted(ids)))}
+    asked = select(WORKERS.c.id, WORKERS.c.hostname).where(batch.id_in(dialect, WORKERS.c.id))
+    return {
+        row.id: row.hostname for row in connection.execute(asked, batch.id_parameters(dialect, sorted(ids)))
+    }
 
 
 def attempts_of(connection: Connection, ids: Collection[UUID], *, limit: int) -> list[RunningAttempt]:
     """The attempts that these workers run, the longest first; at most ``limit``."""
     if not ids:
         return []
-    dialect, c = connection.dialect.name, JOBS.c
+    dialect = connection.dialect.name
     held = (
-        select(c.worker_id, c.id, c.job_type, c.try_count, c.started, now().label("clock"))
-        .where(batch.among(dialect, c.worker_id))
-        .order_by(c.started, c.id)
+        select(
+            JOBS.c.worker_id,
+            JOBS.c.id,
+            JOBS.c.job_type,
+            JOBS.c.try_count,
+            JOBS.c.started,
+            now().label("clock"),
+        )
+        .where(batch.id_in(dialect, JOBS.c.worker_id))
+        .order_by(JOBS.c.started, JOBS.c.id)
         .limit(limit)
     )
-    found = connection.execute(held, batch.ids(dialect, sorted(ids)))
+    found = connection.execute(held, batch.id_parameters(dialect, sorted(ids)))
     return [
         RunningAttempt(holder, job, task, tries, at - began) for holder, job, task, tries, began, at in found
     ]
@@ -139,20 +159,21 @@ def _seen(*, clock: datetime, **row: Any) -> WorkerSeen:
     return WorkerSeen(**row, silent=clock - row["heartbeat"])
 
 
-def tell_trouble(connection: Connection, worker: UUID, trouble: str | None) -> None:
-    """Write why a worker cannot record outcomes; None: it can."""
+def write_trouble(connection: Connection, worker: UUID, trouble: str | None) -> None:
+    """Write the reason why a worker cannot record outcomes; None: it can."""
     connection.execute(update(WORKERS).where(WORKERS.c.id == worker).values(trouble=trouble))
 
 
 def troubled(connection: Connection, *, within: timedelta) -> list[tuple[str, str]]:
-    """Names and troubles of the workers that have one and have been heard of ``within`` that span."""
-    c = WORKERS.c
+    """Living workers that cannot record outcomes, with a heartbeat ``within`` the span: name and reason."""
     since = select(after(-within.total_seconds())).scalar_subquery()
-    living = and_(c.heartbeat >= since, c.stopped.is_(None), c.trouble.is_not(None))
-    found = connection.execute(select(c.hostname, c.trouble).where(living).order_by(c.hostname))
+    living = and_(WORKERS.c.heartbeat >= since, WORKERS.c.stopped.is_(None), WORKERS.c.trouble.is_not(None))
+    found = connection.execute(
+        select(WORKERS.c.hostname, WORKERS.c.trouble).where(living).order_by(WORKERS.c.hostname)
+    )
     return [(row.hostname, row.trouble) for row in found]
 
 
 def sign_off(connection: Connection, worker: UUID) -> None:
-    """Write that a worker ended by itself."""
+    """Write that a worker ended in an orderly way."""
     connection.execute(update(WORKERS).where(WORKERS.c.id == worker).values(heartbeat=now(), stopped=now()))

@@ -1,4 +1,4 @@
-"""Enqueue within a bounded time: accepted, refused and never run, or said to be uncertain."""
+"""Enqueue within a time limit. A job is accepted, or refused and never run, or EnqueueUncertain is raised."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from sqlalchemy.exc import DBAPIError
 
 from celeriac.errors import EnqueueUncertain, LedgerUnavailable, LedgerUnfit
 from celeriac.ledger.connection.database import UNREACHABLE, Database, server_clock
-from celeriac.ledger.connection.error_kinds import is_conflict, is_of_values, unfit
+from celeriac.ledger.connection.error_kinds import as_unfit, is_conflict, is_of_values
 from celeriac.ledger.connection.watchdog import WATCHDOG
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes import new_jobs as rows
 from celeriac.ledger.writes.bulk_insert import enqueue_all
 from celeriac.ledger.writes.new_jobs import NewJob
 
-#: Share of the time that the statement may wait for the database; the rest is for saying so.
+#: Share of the time limit that the statement may wait for the database; the rest is for the error.
 _SHARE = 0.9
 
-#: Of a transaction that PostgreSQL ends for a deadlock's sake.
+#: Tries of a transaction that PostgreSQL ends because of a deadlock.
 _TRIES = 5
 
-#: What a busy database takes in of a transaction of many: seconds for a row, bytes a second.
+#: How fast a busy database accepts many rows: seconds for each row, bytes in a second.
 _A_ROW, _BYTES = 0.01, 1_000_000
 
 
@@ -70,11 +70,11 @@ def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float, set
 
     Args:
         within: seconds for one job; many have more (``patience``).
-        settle: what it raises takes back everything.
+        settle: decides about existing rows in the same transaction; if it raises, nothing is written.
 
     Raises:
         LedgerUnavailable: the database cannot be reached; all were refused.
-        EnqueueUncertain: it was lost inside the commit, and is lost still.
+        EnqueueUncertain: it was lost inside the commit, and cannot be reached again.
     """
     left = _TRIES
     while True:
@@ -97,10 +97,10 @@ def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float, set
 def accept_again(
     database: Database, jobs: Sequence[NewJob], new: set[UUID], *, within: float, settle: Settle
 ) -> Accepted:
-    """The same, after a commit whose end was not heard of: the ids decide.
+    """Accept once more after a commit that was not answered; a row of a job's id means that it is done.
 
     Args:
-        new: the ids that are new, if it was done.
+        new: the ids that the unanswered commit wrote, if it succeeded.
     """
     try:
         with database.transaction(within=patience((len(job.payload) for job in jobs), within)) as connection:
@@ -130,10 +130,10 @@ def _write(connection: Connection, jobs: Sequence[NewJob], new: set[UUID], settl
 
 
 def _refuse(error: Exception) -> NoReturn:
-    """Tell the caller that the row was not taken; in a sentence of ours, if the database is the reason."""
+    """Raise that the row was not written: as one of our errors, if the database is the reason."""
     if isinstance(error, LedgerUnfit):
         raise error
-    if (found := unfit(error)) is not None:
+    if (found := as_unfit(error)) is not None:
         raise found from error
     if isinstance(error, UNREACHABLE) or not is_of_values(error):
         raise LedgerUnavailable(_reason(error)) from error
@@ -168,15 +168,15 @@ def _insert(database: Database, job: NewJob, end: float) -> bool:
                     return True
                 if rows.exists(driver, job.id):
                     return False
-                # The deadline refused it with time to spare: the database's clock was set since connect.
+                # There is time left, but the deadline refused it: the database's clock was set since connect.
                 return rows.enqueue_one(driver, job, deadline=PARKED)
-        except BaseException as exc:
+        except BaseException as exc:  # also the errors of a connection that the watchdog has cut
             if driver.closed and isinstance(exc, database.errors.Error):
                 raise _Lost from exc
             raise
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what the driver said; it names hosts, never passwords."""
+    """The first line of the driver's error; it names hosts, never passwords."""
     cause = getattr(error, "orig", None) or error
     return (str(cause).strip() or type(cause).__name__).splitlines()[0]

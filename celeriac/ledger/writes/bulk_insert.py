@@ -1,7 +1,7 @@
-"""Enqueue many at a time, of any kind: on PostgreSQL one statement, with the rows in one JSON text.
+"""Enqueue many jobs of any kind at a time: on PostgreSQL by one statement, with the rows in one JSON text.
 
-A COPY (``copy_in.py``) is quicker, but does not know what to do with a row that exists. What the rows
-have in common travels once: the server spends half of its time on reading the JSON.
+COPY (``copy_in.py``) is quicker, but fails on a row that exists. Values that all rows have in common are sent
+once, because the server spends half of its time on reading the JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.models import JOBS, BackgroundJob
 from celeriac.ledger.writes.new_jobs import COPIED, FRESH, SOURCES, WRITTEN, NewJob, computed, enqueue
 
-_OWN = ("id", "payload", "headers")  # of each row, always
+_OWN = ("id", "payload", "headers")  # always sent for each row
 _OTHERS = tuple(name for name in (*COPIED, *SOURCES) if name not in _OWN)
 _fields = attrgetter(*("dispatch_count" if name == "sent" else name for name in _OTHERS))
 _encode = json.JSONEncoder(check_circular=False).encode
@@ -55,7 +55,7 @@ def _insert_all() -> ReturningInsert[Any]:
     columns: dict[str, Any] = {**{name: JOBS.c[name].type for name in COPIED}, **SOURCES}
     columns |= {"payload": Text(), "headers": Text()}
     shared = {name: columns[name] for name in (*_OTHERS, "headers")}
-    each, one = batch.relation("postgresql", columns), batch.relation("postgresql", shared, name="same")
+    each, one = batch.as_table("postgresql", columns), batch.as_table("postgresql", shared, name="same")
     rows, same = each.c, one.c
 
     def value(name: str) -> Any:
@@ -94,8 +94,8 @@ def _parameters(jobs: Sequence[NewJob]) -> dict[str, str]:
 
 
 def _halves(headers: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
-    """The beginning of all texts, and the rest of each."""
-    # Compared by identity, which is what copies of a model have: 1 and True are equal, and not the same JSON.
+    """The JSON text with which all headers begin, and the rest of each."""
+    # Compared by identity, which copies of one model keep: 1 and True are equal, but differ in JSON.
     common = {
         name: value
         for name, value in headers[0].items()

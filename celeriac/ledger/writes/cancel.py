@@ -1,4 +1,4 @@
-"""Cancel: for ever. A waiting job is cancelled at once, a running one is asked to stop."""
+"""Cancel jobs for ever: a waiting job at once, a running job by a request to stop."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from sqlalchemy import (
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import now
-from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, AttemptKind, JobState
+from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import is_waiting, may_enter
 
 
 class Mode(StrEnum):
@@ -47,12 +48,14 @@ class Answer(StrEnum):
 
 
 def cancel(connection: Connection, ids: Sequence[UUID], *, mode: Mode = Mode.SOFT) -> dict[UUID, Answer]:
-    """Cancel jobs; say of each what became of it. A hard request is never softened."""
+    """Cancel jobs; return what became of each. A soft request does not replace a hard one."""
     dialect = connection.dialect.name
     answers = dict.fromkeys(ids, Answer.UNKNOWN)
     left = list(answers)
     while left:
-        for row in connection.execute(_cancel(dialect), batch.ids(dialect, left) | {"mode": str(mode)}):
+        for row in connection.execute(
+            _cancel(dialect), batch.id_parameters(dialect, left) | {"mode": str(mode)}
+        ):
             cancelled = row.state == JobState.CANCELLED
             answers[row.id] = Answer.CANCELLED if cancelled else Answer.REQUESTED
         others = [job for job in left if answers[job] is Answer.UNKNOWN]
@@ -61,12 +64,15 @@ def cancel(connection: Connection, ids: Sequence[UUID], *, mode: Mode = Mode.SOF
 
 
 def _not_ended(connection: Connection, ids: Sequence[UUID], answers: dict[UUID, Answer]) -> list[UUID]:
-    """Answer for those that had ended when the cancel came to them; return those that wait by now.
+    """Fill in the answers of jobs that had ended before the cancel; return the ids that wait now.
 
-    To be asked after the cancel, which may have waited for an outcome: an earlier look saw the job run.
+    It must read after the cancel, which may have waited for an outcome to be committed: an earlier read would
+    see the job run.
     """
     waiting = []
-    for row in connection.execute(_states(connection.dialect.name), batch.ids(connection.dialect.name, ids)):
+    for row in connection.execute(
+        _states(connection.dialect.name), batch.id_parameters(connection.dialect.name, ids)
+    ):
         if row.state in TERMINAL:
             cancelled = row.state == JobState.CANCELLED
             answers[row.id] = Answer.ALREADY_CANCELLED if cancelled else Answer.FINISHED
@@ -78,15 +84,14 @@ def _not_ended(connection: Connection, ids: Sequence[UUID], answers: dict[UUID, 
 def cancel_fitting(
     connection: Connection, ids: Sequence[UUID], wanted: Filter, *, mode: Mode = Mode.SOFT
 ) -> int:
-    """Cancel those of ``ids`` that are not terminal and fit ``wanted`` still; return how many.
+    """Cancel those of ``ids`` that are not terminal and still fit ``wanted``; return how many.
 
     Args:
-        wanted: ``settled``.
+        wanted: with instants in place of spans.
     """
     dialect = connection.dialect.name
-    open_ones = JOBS.c.state.not_in(sorted(TERMINAL))
-    statement = _cancelling(batch.among(dialect, JOBS.c.id), open_ones, *wanted.conditions())
-    return len(connection.execute(statement, batch.ids(dialect, ids) | {"mode": str(mode)}).all())
+    statement = _cancelling(batch.id_in(dialect, JOBS.c.id), *wanted.conditions())
+    return len(connection.execute(statement, batch.id_parameters(dialect, ids) | {"mode": str(mode)}).all())
 
 
 def is_requested(connection: Connection, job: UUID) -> bool:
@@ -97,29 +102,29 @@ def is_requested(connection: Connection, job: UUID) -> bool:
 
 @lru_cache
 def _states(dialect: str) -> Select[Any]:
-    return select(JOBS.c.id, JOBS.c.state).where(batch.among(dialect, JOBS.c.id))
+    return select(JOBS.c.id, JOBS.c.state).where(batch.id_in(dialect, JOBS.c.id))
 
 
 @lru_cache
 def _cancel(dialect: str) -> Update:
-    return _cancelling(batch.among(dialect, JOBS.c.id), JOBS.c.state.not_in(sorted(TERMINAL)))
+    return _cancelling(batch.id_in(dialect, JOBS.c.id))
 
 
 def _cancelling(*which: ColumnElement[bool]) -> Update:
-    c = JOBS.c
-    waits = c.state.in_(sorted(WAITING))
-    mode = bindparam("mode", type_=c.cancel_requested.type)
+    guard = may_enter(JobState.CANCELLED, by_id=True)
+    waits = is_waiting()
+    mode = bindparam("mode", type_=JOBS.c.cancel_requested.type)
     return (
         update(JOBS)
-        .where(c.id.in_(in_order(*which)))
+        .where(JOBS.c.id.in_(in_order(*which, guard)))
         .values(
-            state=case((waits, literal(JobState.CANCELLED.value)), else_=c.state),
+            state=case((waits, literal(JobState.CANCELLED.value)), else_=JOBS.c.state),
             finished=case((waits, now())),
-            dispatched=case((waits, func.coalesce(c.dispatched, now())), else_=c.dispatched),
+            dispatched=case((waits, func.coalesce(JOBS.c.dispatched, now())), else_=JOBS.c.dispatched),
             cancel_requested=case(
-                (waits, c.cancel_requested), (c.cancel_requested == "hard", "hard"), else_=mode
+                (waits, JOBS.c.cancel_requested), (JOBS.c.cancel_requested == "hard", "hard"), else_=mode
             ),
-            failure_info=case((waits, f"{AttemptKind.CANCELLED}: on request"), else_=c.failure_info),
+            failure_info=case((waits, f"{AttemptKind.CANCELLED}: on request"), else_=JOBS.c.failure_info),
         )
-        .returning(c.id, c.state)
+        .returning(JOBS.c.id, JOBS.c.state)
     )

@@ -1,4 +1,4 @@
-"""Claim: take jobs for one attempt. Release: give them back unrun."""
+"""Claim jobs for one attempt each; release them again, uncounted, when they were not started."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ from celeriac.ledger.schema.columns import Seconds, after, now, unindexed
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.ledger.schema.state_conditions import may_enter
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A job that was won, and for which attempt (1 for the first).
+    """A job that was won, and the number of the attempt (1 for the first).
 
-    Attempts are numbered through the job's whole life; a replay starts its tries anew behind
-    ``tries_before`` of them.
+    Attempts are numbered through the job's whole life. A replay gives new tries, which count from
+    ``tries_before``.
     """
 
     id: UUID
@@ -49,8 +50,8 @@ class Claimed:
     queue: str
     dispatched: datetime
     failed_before: bool  # whether an attempt of it was not successful
-    waited: timedelta  # from the sending of its message
-    expires_in: timedelta | None = None  # from the claim on
+    waited: timedelta  # since its message was sent
+    expires_in: timedelta | None = None  # counted from the claim
     redelivered: bool = False  # whether the last attempt rejected its message
     message_tag: int | None = None
 
@@ -72,17 +73,19 @@ class Message:
 
 
 def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
-    """Take the jobs that are due for ``worker``; return each one won with the number of its attempt.
+    """Take the due jobs among ``ids`` for ``worker``; return each one won with the number of its attempt.
 
     A job that is missing from the answer is held, done, cancelled, expired, not yet due, locked
     by another transaction or unknown: it must not run. ``ids`` may repeat.
     """
     dialect = connection.dialect.name
-    return won(connection.execute(claiming(dialect), batch.ids(dialect, ids) | {"worker": worker}))
+    return claimed_by_id(
+        connection.execute(claim_statement(dialect), batch.id_parameters(dialect, ids) | {"worker": worker})
+    )
 
 
-def won(rows: Iterable[Sequence[Any]]) -> dict[UUID, Claimed]:
-    """What ``claiming`` returned, by the jobs' ids."""
+def claimed_by_id(rows: Iterable[Sequence[Any]]) -> dict[UUID, Claimed]:
+    """The rows that ``claim_statement`` returned, by the jobs' ids."""
     return {row[0]: _claimed(*row) for row in rows}
 
 
@@ -131,45 +134,48 @@ def release(
     """
     dialect = connection.dialect.name
     rows = [{"id": job, "attempt": attempt} for job, attempt in held]
-    parameters = batch.values(dialect, _HELD, rows) | {"worker": worker, "delay": delay}
-    parameters |= batch.ids(dialect, [job for job, _ in held])
+    parameters = batch.table_parameters(dialect, _HELD, rows) | {"worker": worker, "delay": delay}
+    parameters |= batch.id_parameters(dialect, [job for job, _ in held])
     return {row.id for row in connection.execute(_release(dialect), parameters)}
 
 
 def messages(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Message]:
     """What the messages of the rows ``ids`` are made of now."""
     dialect = connection.dialect.name
-    return {row.id: Message(*row) for row in connection.execute(_messages(dialect), batch.ids(dialect, ids))}
+    return {
+        row.id: Message(*row)
+        for row in connection.execute(_messages(dialect), batch.id_parameters(dialect, ids))
+    }
 
 
 def tasks(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
     """The tasks of the rows ``ids``."""
     dialect = connection.dialect.name
-    query = select(JOBS.c.id, JOBS.c.job_type).where(batch.among(dialect, JOBS.c.id))
-    return {row.id: row.job_type for row in connection.execute(query, batch.ids(dialect, ids))}
+    query = select(JOBS.c.id, JOBS.c.job_type).where(batch.id_in(dialect, JOBS.c.id))
+    return {row.id: row.job_type for row in connection.execute(query, batch.id_parameters(dialect, ids))}
 
 
-def lost_often(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
-    """Those of ``ids`` that were lost with their child or worker more than once: they may be the cause."""
+def lost_repeatedly(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of ``ids`` whose child or worker died more than once: the job may be the cause."""
     dialect = connection.dialect.name
-    return {row.job_id for row in connection.execute(_lost(dialect), batch.ids(dialect, ids))}
+    return {row.job_id for row in connection.execute(_lost(dialect), batch.id_parameters(dialect, ids))}
 
 
 _HELD: dict[str, Any] = {"id": JOBS.c.id.type, "attempt": JOBS.c.try_count.type}
 
 
 @lru_cache
-def claiming(dialect: str) -> Update:
+def claim_statement(dialect: str) -> Update:
     """The statement of ``claim``, with the parameters ``ids`` and ``worker``."""
     due = and_(
-        batch.among(dialect, JOBS.c.id),
-        or_(*(unindexed(JOBS.c.state) == state for state in sorted(WAITING))),
-        # What was due when its message was sent is due, wherever the database's clock has been set since.
+        batch.id_in(dialect, JOBS.c.id),
+        may_enter(JobState.RUNNING, by_id=True),
+        # A job that was due when its message was sent stays due, even if the database's clock was set back.
         or_(JOBS.c.next_attempt_after <= now(), JOBS.c.next_attempt_after <= JOBS.c.dispatched),
         or_(JOBS.c.expires.is_(None), JOBS.c.expires > now()),
         JOBS.c.try_count < JOBS.c.max_tries,
     )
-    # In id order, so that two workers with overlapping batches cannot wait for each other in a circle.
+    # In id order, so that two workers with overlapping batches cannot deadlock.
     chosen = select(JOBS.c.id).where(due).order_by(JOBS.c.id).with_for_update(skip_locked=True)
     return (
         update(JOBS)
@@ -200,7 +206,7 @@ def claiming(dialect: str) -> Update:
 
 
 def _last_failure() -> Any:
-    """The beginning of the last failure, as long as the one kind that a claim looks for."""
+    """The beginning of the last failure: as many characters as "rejected" has, which a claim looks for."""
     start: Any = literal_column("1")
     length: Any = literal_column(str(len(AttemptKind.REJECTED)))
     return func.substr(JOBS.c.failure_info, start, length, type_=String()).label("last_failure")
@@ -208,15 +214,15 @@ def _last_failure() -> Any:
 
 @lru_cache
 def _release(dialect: str) -> Update:
-    given = batch.relation(dialect, _HELD)
+    given = batch.as_table(dialect, _HELD)
     cancelled = JOBS.c.cancel_requested.is_not(None)
     held = (
         select(JOBS.c.id)
         .where(
-            batch.among(dialect, JOBS.c.id),  # or the key might be the last thing that is looked at
+            batch.id_in(dialect, JOBS.c.id),  # or PostgreSQL might not search by the key
             JOBS.c.id == given.c.id,
             JOBS.c.try_count == given.c.attempt,
-            unindexed(JOBS.c.state) == JobState.RUNNING,
+            may_enter(JobState.PENDING, JobState.CANCELLED, by_id=True),
             unindexed(JOBS.c.worker_id) == bindparam("worker", type_=JOBS.c.worker_id.type),
         )
         .order_by(JOBS.c.id)
@@ -241,59 +247,63 @@ def _release(dialect: str) -> Update:
 
 @lru_cache
 def _messages(dialect: str) -> Select[Any]:
-    c = JOBS.c
     return select(
-        c.id,
-        c.job_type,
-        c.queue,
-        c.priority,
-        c.payload,
-        c.content_type,
-        c.content_encoding,
-        c.headers,
-        c.dispatch_count,
-        c.message_tag,
-    ).where(batch.among(dialect, c.id))
+        JOBS.c.id,
+        JOBS.c.job_type,
+        JOBS.c.queue,
+        JOBS.c.priority,
+        JOBS.c.payload,
+        JOBS.c.content_type,
+        JOBS.c.content_encoding,
+        JOBS.c.headers,
+        JOBS.c.dispatch_count,
+        JOBS.c.message_tag,
+    ).where(batch.id_in(dialect, JOBS.c.id))
 
 
 @lru_cache
 def _lost(dialect: str) -> Select[Any]:
     lost = FAILURES.c.kind == AttemptKind.LOST
-    mine = batch.among(dialect, FAILURES.c.job_id)
+    mine = batch.id_in(dialect, FAILURES.c.job_id)
     return select(FAILURES.c.job_id).where(mine, lost).group_by(FAILURES.c.job_id).having(func.count() > 1)
 
 
-def release_unsure(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:
-    """Give back, uncounted, what ``worker`` may have claimed in a transaction whose answer was lost."""
+def release_uncertain(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> None:
+    """Release jobs that ``worker`` may have claimed in a transaction whose answer was lost."""
     dialect = connection.dialect.name
-    rows = connection.execute(_running_attempts(dialect), batch.ids(dialect, ids) | {"worker": worker}).all()
+    rows = connection.execute(
+        _running_attempts(dialect), batch.id_parameters(dialect, ids) | {"worker": worker}
+    ).all()
     if rows:
         release(connection, [(row.id, row.try_count) for row in rows], worker=worker)
 
 
 def expire(connection: Connection, ids: Sequence[UUID]) -> None:
-    """Cancel those of ``ids`` that wait and whose time is over."""
+    """Cancel those of ``ids`` that wait and have expired."""
     dialect = connection.dialect.name
-    connection.execute(_expire(dialect), batch.ids(dialect, ids))
+    connection.execute(_expire(dialect), batch.id_parameters(dialect, ids))
 
 
 @lru_cache
 def _running_attempts(dialect: str) -> Select[Any]:
     mine = unindexed(JOBS.c.worker_id) == bindparam("worker", type_=JOBS.c.worker_id.type)
-    return select(JOBS.c.id, JOBS.c.try_count).where(batch.among(dialect, JOBS.c.id), mine)
+    return select(JOBS.c.id, JOBS.c.try_count).where(batch.id_in(dialect, JOBS.c.id), mine)
 
 
 @lru_cache
 def _expire(dialect: str) -> Update:
-    c = JOBS.c
-    over = (batch.among(dialect, c.id), unindexed(c.state).in_(sorted(WAITING)), c.expires <= now())
+    over = (
+        batch.id_in(dialect, JOBS.c.id),
+        may_enter(JobState.CANCELLED, of=WAITING, by_id=True),
+        JOBS.c.expires <= now(),
+    )
     return (
         update(JOBS)
-        .where(c.id.in_(in_order(*over, skip=True)))
+        .where(JOBS.c.id.in_(in_order(*over, skip=True)))
         .values(
             state=JobState.CANCELLED,
             finished=now(),
-            dispatched=func.coalesce(c.dispatched, now()),
+            dispatched=func.coalesce(JOBS.c.dispatched, now()),
             failure_info="cancelled: expired",
         )
     )

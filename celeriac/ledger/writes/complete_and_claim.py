@@ -1,4 +1,4 @@
-"""What a worker does all day: record what was completed and claim what came, in one statement."""
+"""Record completed attempts and claim delivered jobs in one statement, a worker's most frequent write."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from uuid import UUID
 
 from sqlalchemy import cast, null, select, union_all
 
-from celeriac.ledger.connection.compiled_statement import Straight
+from celeriac.ledger.connection.compiled_statement import CompiledStatement
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import is_of_values
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.ledger.writes.claims import Claimed, claim, claiming, won
-from celeriac.ledger.writes.outcomes import Outcome, completing, completions, record, recorded
+from celeriac.ledger.writes.claims import Claimed, claim, claim_statement, claimed_by_id
+from celeriac.ledger.writes.outcomes import (
+    Outcome,
+    complete_parameters,
+    complete_statement,
+    completed_states,
+    record,
+)
 
 _DIALECT = "postgresql"
 
 
-def exchange(
+def complete_and_claim(
     database: Database, completed: Sequence[Outcome], ids: Sequence[UUID], *, worker: UUID
 ) -> tuple[dict[UUID, JobState], dict[UUID, Claimed]]:
     """Record the attempts that were ``completed`` and claim the jobs ``ids``, in a transaction of its own.
@@ -29,7 +35,7 @@ def exchange(
         What ``outcomes.record`` and ``claims.claim`` return.
 
     Raises:
-        ConnectionError, sqlalchemy.exc.SQLAlchemyError: the database was lost; it may all have been done.
+        ConnectionError, sqlalchemy.exc.SQLAlchemyError: the database was lost; everything or nothing is done.
     """
     if database.dialect != _DIALECT:
         with database.transaction() as connection:
@@ -39,9 +45,9 @@ def exchange(
         return {}, {}
     values: dict[str, Any] = {"worker": worker}
     if completed:
-        values |= completions(_DIALECT, completed, worker)
+        values |= complete_parameters(_DIALECT, completed, worker)
     if ids:
-        values |= batch.ids(_DIALECT, ids)
+        values |= batch.id_parameters(_DIALECT, ids)
     try:
         with database.driver() as pooled:
             rows = _statement(bool(completed), bool(ids)).run(pooled.driver_connection, values).fetchall()
@@ -50,17 +56,19 @@ def exchange(
             raise
         raise ConnectionError(str(exc)) from exc
     if not (completed and ids):
-        return recorded(rows if completed else ()), won(rows if ids else ())
-    return recorded(row for row in rows if row[1] is None), won(row for row in rows if row[1] is not None)
+        return completed_states(rows if completed else ()), claimed_by_id(rows if ids else ())
+    return completed_states(row for row in rows if row[1] is None), claimed_by_id(
+        row for row in rows if row[1] is not None
+    )
 
 
 @lru_cache
-def _statement(completes: bool, claims: bool) -> Straight:
-    """Two updates of one statement see the same rows as they were before: no job is in both."""
+def _statement(completes: bool, claims: bool) -> CompiledStatement:
+    """Both updates of the statement see the rows as they were before it, so that no job is in both."""
     if not completes:
-        return Straight(claiming(_DIALECT))
+        return CompiledStatement(claim_statement(_DIALECT))
     if not claims:
-        return Straight(completing(_DIALECT))
-    done, mine = completing(_DIALECT).cte("done"), claiming(_DIALECT).cte("mine")
+        return CompiledStatement(complete_statement(_DIALECT))
+    done, mine = complete_statement(_DIALECT).cte("done"), claim_statement(_DIALECT).cte("mine")
     nothing = [cast(null(), column.type) for column in list(mine.c)[1:]]
-    return Straight(union_all(select(done.c.id, *nothing), select(*mine.c)))
+    return CompiledStatement(union_all(select(done.c.id, *nothing), select(*mine.c)))

@@ -1,7 +1,7 @@
-"""Enqueue many jobs that differ in nothing but their ids and arguments: COPY, the quickest way in.
+"""Enqueue many jobs that differ only in their ids and arguments, by COPY, which is the quickest.
 
-It knows nothing of rows that exist, so the ids must be new ones; and nothing of the server's clock, which is
-asked first.
+COPY fails on a row that exists, so the ids must be new. It cannot read the server's clock, which is therefore
+read first.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.new_jobs import COPIED, NewJob
 
-#: Headers that each has for itself, and one more of jobs that belong to nobody else's workflow.
+#: Headers that differ from job to job, and one more where each job begins a workflow of its own.
 _OWN = ("id", "argsrepr", "kwargsrepr")
 _ROOT = "root_id"
 
-#: From a row to the next, on the clock: they are drawn and listed in the order of the calls.
+#: Added to the time from one row to the next, so that jobs are drawn and listed in the order of the calls.
 _STEP = timedelta(microseconds=1)
 
 _encode = json.JSONEncoder(check_circular=False).encode
@@ -34,23 +34,23 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 @dataclass(frozen=True, slots=True)
 class SimilarJobs:
-    """Jobs in the likeness of one.
+    """Jobs that are made from one template.
 
     Attributes:
-        model: what they have in common; not one of them.
-        rows: of each its id, its payload, and its own headers, which are JSON without the braces.
+        model: the values that they have in common; it is not a job itself.
+        rows: id, payload and own headers of each job; the headers are JSON without the braces.
     """
 
     model: NewJob
     rows: Sequence[tuple[str, bytes, str]]
 
     def headers(self) -> dict[str, Any]:
-        """Those that are the same for all."""
+        """The headers that are the same for all."""
         own = (*_OWN, _ROOT) if is_root(self.model) else _OWN
         return {name: value for name, value in self.model.headers.items() if name not in own}
 
     def jobs(self) -> list[NewJob]:
-        """The same, one by one."""
+        """The same jobs, each as a NewJob."""
         common, root = self.headers(), is_root(self.model)
         made = []
         for written, payload, own in self.rows:
@@ -65,28 +65,28 @@ class SimilarJobs:
 
 
 def is_root(job: NewJob) -> bool:
-    """Whether it is the first of its workflow."""
+    """Whether the job is the first of its workflow."""
     return job.root_id == job.id
 
 
 def own_headers(id: str, argsrepr: str, kwargsrepr: str, *, root: bool) -> str:
-    """What ``Alike.rows`` has of one job.
+    """The headers of one job in ``SimilarJobs.rows``.
 
     >>> own_headers("1", "(7,)", "{}", root=False)
     '"id": "1", "argsrepr": "(7,)", "kwargsrepr": "{}"'
     """
-    told = f'"id": "{id}", "argsrepr": {_quoted(argsrepr)}, "kwargsrepr": {_quoted(kwargsrepr)}'
-    return f'{told}, "{_ROOT}": "{id}"' if root else told
+    fields = f'"id": "{id}", "argsrepr": {_quoted(argsrepr)}, "kwargsrepr": {_quoted(kwargsrepr)}'
+    return f'{fields}, "{_ROOT}": "{id}"' if root else fields
 
 
 @contextmanager
 def copying(connection: Connection, jobs: SimilarJobs) -> Iterator[None]:
-    """Send their rows when the block begins; they are written when it ends, in ``connection``'s transaction.
+    """Send the rows when the block begins, and write them when it ends, in ``connection``'s transaction.
 
     PostgreSQL only.
 
     Raises:
-        psycopg.Error: as it comes. UniqueViolation, if an id exists.
+        psycopg.Error: as the driver raises it; UniqueViolation if an id exists.
     """
     clock: datetime = connection.execute(select(now())).scalar_one()
     statement, lines = _lines(jobs, clock)
@@ -129,7 +129,7 @@ def _lines(jobs: SimilarJobs, clock: datetime) -> tuple[LiteralString, list[str]
 
 
 def _shared(job: NewJob, clock: datetime) -> dict[str, Any]:
-    """What is the same in all rows, as ``new_jobs.computed`` has it in SQL; a test compares them."""
+    """Columns that are the same in all rows: ``new_jobs.computed`` in Python. A test compares the two."""
     expires = None if job.expires_in is None else clock + timedelta(seconds=job.expires_in)
     return {name: getattr(job, name) for name in COPIED if name not in ("id", "payload", "headers")} | {
         "expires": job.expires or expires,

@@ -1,4 +1,4 @@
-"""Dead letters: failed jobs, seen in groups of the same cause."""
+"""Dead letters: failed jobs, in groups of the same cause."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Delete, Select, Update, and_, bindparam, dele
 
 from celeriac.headers import new_tag
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import unindexed
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.ledger.schema.state_conditions import is_in
 
 _EXAMPLE = 300  # characters
 
@@ -31,7 +31,7 @@ class Group:
     count: int
     first: datetime
     last: datetime
-    example: str | None  # what the exception of one of them said, its beginning
+    example: str | None  # the beginning of one exception's text
 
 
 def groups(connection: Connection, *, limit: int) -> list[Group]:
@@ -49,12 +49,12 @@ def members(
     limit: int,
     beyond: UUID | None = None,
 ) -> list[UUID]:
-    """Ids of dead letters in id order; what is None does not narrow.
+    """Ids of dead letters in id order. A filter that is None is not applied.
 
     Args:
-        exactly: what is None is looked for: the members of one group.
+        exactly: a filter that is None matches rows without that value, as the members of one group.
     """
-    chosen = select(JOBS.c.id).select_from(_with_last_attempt()).where(JOBS.c.state == JobState.FAILED)
+    chosen = select(JOBS.c.id).select_from(_with_last_attempt()).where(is_in(JobState.FAILED))
     asked = {JOBS.c.job_type: task, FAILURES.c.exception_type: exception_type, FAILURES.c.frame: frame}
     for column, value in asked.items():
         if value is not None or exactly:
@@ -67,17 +67,17 @@ def members(
 def discard(connection: Connection, ids: Sequence[UUID]) -> int:
     """Delete dead letters with their attempts; return how many there were."""
     dialect = connection.dialect.name
-    return connection.execute(_discard(dialect), batch.ids(dialect, ids)).rowcount
+    return connection.execute(_discard(dialect), batch.id_parameters(dialect, ids)).rowcount
 
 
 def edit(connection: Connection, job: UUID, *, payload: bytes, headers: dict[str, Any]) -> bool:
-    """Give a dead letter another message; False when it is none any more."""
+    """Give a dead letter another message; False when the job is no dead letter any more."""
     values = {"job": job, "to_payload": payload, "to_headers": headers, "to_tag": new_tag()}
     return bool(connection.execute(_edit(), values).rowcount)
 
 
 def _with_last_attempt() -> Any:
-    """Jobs, each with its last failed attempt beside it where there is one."""
+    """Jobs joined with their last failed attempts."""
     other = FAILURES.alias("other")
     newest = select(func.max(other.c.attempt)).where(other.c.job_id == JOBS.c.id).scalar_subquery()
     last = and_(FAILURES.c.job_id == JOBS.c.id, FAILURES.c.attempt == newest)
@@ -93,7 +93,7 @@ def _groups() -> Select[Any]:
     return (
         select(*keys, count, func.min(JOBS.c.finished), func.max(JOBS.c.finished), example)
         .select_from(_with_last_attempt())
-        .where(JOBS.c.state == JobState.FAILED)
+        .where(is_in(JobState.FAILED))
         .group_by(*keys)
         .order_by(count.desc())
         .limit(bindparam("most"))
@@ -102,7 +102,7 @@ def _groups() -> Select[Any]:
 
 @lru_cache
 def _discard(dialect: str) -> Delete:
-    dead = in_order(batch.among(dialect, JOBS.c.id), unindexed(JOBS.c.state) == JobState.FAILED)
+    dead = in_order(batch.id_in(dialect, JOBS.c.id), is_in(JobState.FAILED, by_id=True))
     return delete(JOBS).where(JOBS.c.id.in_(dead))
 
 
@@ -110,7 +110,7 @@ def _discard(dialect: str) -> Delete:
 def _edit() -> Update:
     return (
         update(JOBS)
-        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), JOBS.c.state == JobState.FAILED)
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), is_in(JobState.FAILED))
         .values(
             payload=bindparam("to_payload", type_=JOBS.c.payload.type),
             headers=bindparam("to_headers", type_=JOBS.c.headers.type),

@@ -1,4 +1,4 @@
-"""Rows whose ids are enqueued again: what they are, and a fresh start with another message."""
+"""Rows whose ids are enqueued again: read them, and renew those that were given up."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from sqlalchemy import Connection, Select, Update, bindparam, case, null, select
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED
-from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.lifecycle import GIVEN_UP, JobState
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import may_enter
 from celeriac.ledger.writes.new_jobs import NewJob, message_columns, parameters
 from celeriac.ledger.writes.replay import ENDLESS
-
-#: States that a call with the job's key again ends.
-GIVEN_UP = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """A row, as far as it matters to a job of the same id."""
+    """The columns of a row that matter to a call with the same id."""
 
     id: UUID
     job_type: str
@@ -38,9 +36,12 @@ class Existing:
 
 
 def existing(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Existing]:
-    """The rows of ``ids``; those that have none are missing."""
+    """The rows of ``ids``; ids without a row are missing."""
     dialect = connection.dialect.name
-    return {row.id: _existing(row) for row in connection.execute(_find(dialect), batch.ids(dialect, ids))}
+    return {
+        row.id: _existing(row)
+        for row in connection.execute(_find(dialect), batch.id_parameters(dialect, ids))
+    }
 
 
 def _existing(row: Any) -> Existing:
@@ -62,8 +63,8 @@ def _existing(row: Any) -> Existing:
 def renew(connection: Connection, job: NewJob) -> bool:
     """Set a failed or cancelled row back to pending with the message and the options of ``job``.
 
-    Its tries are fresh and its history stays, as after a replay; the dispatcher sends it when it is due.
-    False: the row is neither.
+    It gets new tries and keeps its history, as after a replay. The dispatcher sends it when it is due.
+    Returns False when the row is neither failed nor cancelled.
     """
     values = parameters(job.unsent()) | {"job": job.id}
     return bool(connection.execute(_renew(), values).rowcount)
@@ -71,29 +72,35 @@ def renew(connection: Connection, job: NewJob) -> bool:
 
 @lru_cache
 def _find(dialect: str) -> Select[Any]:
-    c = JOBS.c
-    columns = (c.next_attempt_after, c.dispatched, c.parent_id, c.message_tag, c.payload)
-    return select(c.id, c.job_type, c.state, *columns, c.content_type, c.headers).where(
-        batch.among(dialect, c.id)
+    columns = (
+        JOBS.c.next_attempt_after,
+        JOBS.c.dispatched,
+        JOBS.c.parent_id,
+        JOBS.c.message_tag,
+        JOBS.c.payload,
     )
+    return select(
+        JOBS.c.id, JOBS.c.job_type, JOBS.c.state, *columns, JOBS.c.content_type, JOBS.c.headers
+    ).where(batch.id_in(dialect, JOBS.c.id))
 
 
 @lru_cache
 def _renew() -> Update:
-    c = JOBS.c
     changed = message_columns()
     tries = changed["max_tries"]
     for name in ("id", "idempotency_key", "queued", "dispatch_count"):
         del changed[name]
     return (
         update(JOBS)
-        .where(c.id == bindparam("job", type_=c.id.type), c.state.in_(sorted(GIVEN_UP)))
+        .where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type), may_enter(JobState.PENDING, of=GIVEN_UP))
         .values(
             changed
             | {
                 "state": JobState.PENDING,
-                "max_tries": case((tries > ENDLESS - c.try_count, ENDLESS), else_=tries + c.try_count),
-                "tries_before": c.try_count,
+                "max_tries": case(
+                    (tries > ENDLESS - JOBS.c.try_count, ENDLESS), else_=tries + JOBS.c.try_count
+                ),
+                "tries_before": JOBS.c.try_count,
                 "finished": null(),
                 "cancel_requested": null(),
                 "unknown_since": null(),

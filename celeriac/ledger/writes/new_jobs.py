@@ -1,4 +1,4 @@
-"""Enqueue: turn a request into a row, once."""
+"""Enqueue: write the rows of new jobs; a row that exists is left as it is."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.headers import new_tag
-from celeriac.ledger.connection.compiled_statement import Straight
+from celeriac.ledger.connection.compiled_statement import CompiledStatement
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, BackgroundJob
+from celeriac.ledger.schema.state_conditions import is_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A job that is about to be accepted: what its row and its message are made of.
+    """A job that is about to be written: the values of its row and its message.
 
     Attributes:
         delay: seconds from the database's now to the first attempt.
-        not_before: a moment before which it is not attempted; wins over ``delay``.
+        not_before: the earliest time of the first attempt; wins over ``delay``.
         expires_in: seconds from the database's now; ``expires`` wins over it.
         send: whether its message leaves as soon as the row is committed. False when the message
             is left to the dispatcher.
-        message_tag: what its row and its message have in common, and no other row or message of its id.
+        message_tag: a random number that its row and its message share, and no other message of the same id.
     """
 
     id: UUID
@@ -85,7 +86,7 @@ class NewJob:
 
     @property
     def dispatch_count(self) -> int:
-        """The dispatch count that the row has once this is enqueued; stamped on its message."""
+        """The dispatch count that the row gets when the job is enqueued; stamped on its message."""
         return 1 if self.send and self.due_at_once else 0
 
 
@@ -108,7 +109,7 @@ COPIED = (
     "parent_id",
     "group_id",
 )
-#: From which the columns are computed that the database's clock decides.
+#: Values from which the database computes the columns that depend on its clock.
 SOURCES: Mapping[str, Any] = {
     "delay": Seconds(),
     "not_before": Instant(),
@@ -137,14 +138,14 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
     """Write the rows of ``jobs``; return how many are new. A row that exists is left as it is.
 
     Args:
-        deadline: the moment on the database's clock after which nothing is written, so that a
-            statement that a frozen database takes up later has no effect.
+        deadline: a time on the database's clock after which nothing is written. A statement that a frozen
+            database executes later then has no effect.
     """
     if not jobs:
         return 0
     statement = _insert(connection.dialect.name, deadline is not None)
     rows = [parameters(job, deadline) for job in jobs]
-    # Of an INSERT, SQLAlchemy keeps the count only when asked to.
+    # SQLAlchemy keeps the row count of an INSERT only with this option.
     connection = connection.execution_options(preserve_rowcount=True)
     result = connection.execute(statement, rows[0] if len(rows) == 1 else rows)
     return max(result.rowcount, 0)
@@ -153,7 +154,7 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
 def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime) -> bool:
     """As ``enqueue``, for the one job of a ``.delay()`` on PostgreSQL; return whether it is new.
 
-    The row's values alone: ``celeriac.ledger.connection.compiled_statement``.
+    It uses a compiled statement, which is quicker.
     """
     values = parameters(job, deadline)
     values["new_headers"] = _encode(values["new_headers"])
@@ -161,22 +162,24 @@ def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime) -> bool:
 
 
 def exists(driver: Any, job: UUID) -> bool:
-    """Whether there is a row of that id; for the same case."""
+    """Whether there is a row of that id; with a compiled statement, as ``enqueue_one``."""
     return _exists().run(driver, {"job": job}).fetchone() is not None
 
 
 @lru_cache
-def _enqueue_one() -> Straight:
-    return Straight(_insert("postgresql", bounded=True))
+def _enqueue_one() -> CompiledStatement:
+    return CompiledStatement(_insert("postgresql", bounded=True))
 
 
 @lru_cache
-def _exists() -> Straight:
-    return Straight(select(literal_column("1")).where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type)))
+def _exists() -> CompiledStatement:
+    return CompiledStatement(
+        select(literal_column("1")).where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type))
+    )
 
 
 def unpark(connection: Connection, job: NewJob) -> bool:
-    """Give a parked row its re-send: the message that it was waiting for. Return whether it was parked."""
+    """Give a parked row the message that it was waiting for; return whether it was parked."""
     result = connection.execute(_unpark(), parameters(job) | {"job": job.id})
     return bool(result.rowcount)
 
@@ -184,7 +187,7 @@ def unpark(connection: Connection, job: NewJob) -> bool:
 @lru_cache
 def _insert(dialect: str, bounded: bool) -> Insert:
     given = _given()
-    if dialect == "postgresql":  # where a SELECT has no column that would tell the server a parameter's type
+    if dialect == "postgresql":  # a SELECT has no column from which the server could infer the type
         given = [cast(value, value.type) for value in given]
     chosen: Select[Any] = select(*given, *computed(_parameter), *FRESH)
     if bounded:
@@ -199,7 +202,7 @@ def _insert(dialect: str, bounded: bool) -> Insert:
 def _unpark() -> Update:
     waiting = and_(
         JOBS.c.id == bindparam("job"),
-        JOBS.c.state == JobState.PENDING,
+        is_in(JobState.PENDING),
         JOBS.c.next_attempt_after == PARKED,
     )
     kept = ("id", "queued", "idempotency_key", "user_id", "schedule", "dispatch_count")
@@ -208,7 +211,7 @@ def _unpark() -> Update:
 
 
 def message_columns() -> dict[str, Any]:
-    """What a row is made of, by column, for a statement whose parameters are ``parameters``."""
+    """The columns of a row that come from a NewJob; ``parameters`` has the values."""
     clocked = ("queued", "next_attempt_after", "expires", "dispatched", "dispatch_count")
     return dict(zip(COPIED, _given(), strict=True)) | dict(zip(clocked, computed(_parameter), strict=True))
 
@@ -222,7 +225,7 @@ def _parameter(name: str, kind: Any) -> Any:
 
 
 def computed(source: Callable[[str, Any], Any]) -> list[Any]:
-    """The columns that the database's clock decides, from what ``source`` gives by name and type."""
+    """The columns that depend on the database's clock; ``source`` returns a value by name and type."""
     delay, not_before, expires_in, expires, sent = (source(name, kind) for name, kind in SOURCES.items())
     return [
         now(),

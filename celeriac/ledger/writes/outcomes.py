@@ -1,4 +1,4 @@
-"""Record what attempts came to. Only the holder of an attempt may say it: (id, attempt, worker)."""
+"""Record the outcomes of attempts. An outcome must name the attempt and its worker, or it is refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
+from celeriac.ledger.schema.state_conditions import is_in, may_enter
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
+from celeriac.ledger.writes.rewrite import rewrite
 from celeriac.names import NAME_LENGTH
 
 
@@ -59,19 +61,20 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one attempt came to.
+    """The outcome of one attempt.
 
     Attributes:
         state: completed, error, failed or cancelled; pending when the task replaced itself, or did not begin.
-            ``error`` becomes ``failed`` where no try is left; both become ``cancelled`` where that was asked.
-        result: JSON of the return value; None where there is none or it is ignored; LOST where the
-            result store does not have it: what ``keep_result`` wrote before is then kept.
+            ``error`` becomes ``failed`` where no try is left. Both become ``cancelled`` where a cancel was
+            requested.
+        result: JSON of the return value; None: there is none, or it is ignored; LOST: the result store does
+            not have it. LOST does not replace what ``keep_result`` wrote before.
         delay: seconds from the database's now to the next attempt.
         max_tries: raises the job's own limit when it is larger.
-        message: what the next attempt runs, when that differs from what this one ran.
-        expiry: whether the expiry of ``message`` takes the place of the row's, or it would be kept.
+        message: the message of the next attempt, when it differs from this one's.
+        expiry: whether the expiry of ``message`` replaces the row's.
         parked: the row waits for a message of the same id that its replacement sends later.
-        successors: jobs that exist if and only if this outcome is accepted.
+        successors: jobs that are enqueued if and only if this outcome is accepted.
     """
 
     id: UUID
@@ -88,10 +91,10 @@ class Outcome:
 
 
 def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID) -> dict[UUID, JobState]:
-    """Write what attempts of ``worker`` came to; return the state that each accepted one led to.
+    """Write the outcomes of attempts of ``worker``; return the state that each accepted one led to.
 
-    An outcome that is missing from the answer came too late: the attempt was taken from this worker. Or its
-    row is locked by another transaction, see ``locked``: no outcome waits for a stranger.
+    An outcome that is missing from the answer came too late: the attempt was taken from this worker. Or
+    another transaction has locked its row (see ``locked``): a lock does not hold up the other outcomes.
     """
     completed = [o for o in outcomes if o.state is JobState.COMPLETED]
     replaced = [o for o in outcomes if o.state is JobState.PENDING]
@@ -107,20 +110,22 @@ def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID)
 
 
 def locked(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID) -> set[UUID]:
-    """Those of ``outcomes`` whose attempts ``worker`` holds still: another transaction has their rows."""
+    """Those of ``outcomes`` whose attempts ``worker`` still holds: their rows are locked by others."""
     dialect = connection.dialect.name
-    parameters = batch.ids(dialect, [o.id for o in outcomes], name="given") | {"worker": worker}
+    parameters = batch.id_parameters(dialect, [o.id for o in outcomes], name="given") | {"worker": worker}
     held = {(row.id, row.try_count) for row in connection.execute(_still_held(dialect), parameters)}
     return {o.id for o in outcomes if (o.id, o.attempt) in held}
 
 
 def keep_result(connection: Connection, job: UUID, attempt: int, result: str, *, worker: UUID) -> bool:
-    """Write what a running attempt returned, ahead of its outcome; False when it is not this worker's."""
+    """Write a running attempt's return value before its outcome; False: ``worker`` does not hold it."""
     values = {"job": job, "attempt": attempt, "worker": worker, "to_result": result}
     return bool(connection.execute(_keep_result(), values).rowcount)
 
 
 _COMPLETED: Mapping[str, Any] = {"id": JOBS.c.id.type, "attempt": JOBS.c.try_count.type, "result": Text()}
+#: Where the outcome of an attempt that was not successful may lead.
+_UNSUCCESSFUL = (JobState.ERROR, JobState.FAILED, JobState.CANCELLED)
 _OTHERS: Mapping[str, Any] = {
     "id": JOBS.c.id.type,
     "attempt": JOBS.c.try_count.type,
@@ -135,21 +140,23 @@ def _record_completed(
     connection: Connection, outcomes: Sequence[Outcome], worker: UUID
 ) -> dict[UUID, JobState]:
     dialect = connection.dialect.name
-    return recorded(connection.execute(completing(dialect), completions(dialect, outcomes, worker)))
+    return completed_states(
+        connection.execute(complete_statement(dialect), complete_parameters(dialect, outcomes, worker))
+    )
 
 
-def completions(dialect: str, outcomes: Sequence[Outcome], worker: UUID) -> dict[str, Any]:
-    """The parameters of ``completing``."""
+def complete_parameters(dialect: str, outcomes: Sequence[Outcome], worker: UUID) -> dict[str, Any]:
+    """The parameters of ``complete_statement``."""
     rows = [{"id": o.id, "attempt": o.attempt, "result": o.result} for o in outcomes]
     return (
-        batch.values(dialect, _COMPLETED, rows)
-        | batch.ids(dialect, [o.id for o in outcomes], name="given")
+        batch.table_parameters(dialect, _COMPLETED, rows)
+        | batch.id_parameters(dialect, [o.id for o in outcomes], name="given")
         | {"worker": worker}
     )
 
 
-def recorded(rows: Iterable[Sequence[Any]]) -> dict[UUID, JobState]:
-    """What ``completing`` returned."""
+def completed_states(rows: Iterable[Sequence[Any]]) -> dict[UUID, JobState]:
+    """The rows that ``complete_statement`` returned, as states by id."""
     return dict.fromkeys((row[0] for row in rows), JobState.COMPLETED)
 
 
@@ -168,8 +175,8 @@ def _record_unsuccessful(
         }
         for o in outcomes
     ]
-    parameters = batch.values(dialect, _OTHERS, rows) | {"worker": worker}
-    parameters |= batch.ids(dialect, [o.id for o in outcomes], name="given")
+    parameters = batch.table_parameters(dialect, _OTHERS, rows) | {"worker": worker}
+    parameters |= batch.id_parameters(dialect, [o.id for o in outcomes], name="given")
     found = connection.execute(_unsuccessful(dialect), parameters).all()
     accepted: dict[UUID, tuple[JobState, Any]] = {row.id: (JobState(row.state), row.started) for row in found}
     attempts = {(row.id, row.try_count) for row in found}
@@ -177,7 +184,7 @@ def _record_unsuccessful(
     _write_failures(connection, won, worker, {job: started for job, (_, started) in accepted.items()})
     for outcome in won:
         if outcome.message and accepted[outcome.id][0] is JobState.ERROR:
-            _rewrite_row(connection, outcome, outcome.message)
+            rewrite(connection, outcome.id, outcome.message, expiry=outcome.expiry)
     return {job: state for job, (state, _) in accepted.items()}
 
 
@@ -193,16 +200,10 @@ def _record_replaced(connection: Connection, outcome: Outcome, worker: UUID) -> 
     if state is None or state == JobState.CANCELLED:
         return {} if state is None else {outcome.id: JobState.CANCELLED}
     if outcome.message:
-        _rewrite_row(connection, outcome, outcome.message)
+        rewrite(connection, outcome.id, outcome.message, expiry=outcome.expiry)
     if outcome.successors:
         enqueue(connection, [job.unsent() for job in outcome.successors])
     return {outcome.id: JobState.PENDING}
-
-
-def _rewrite_row(connection: Connection, outcome: Outcome, message: NewJob) -> None:
-    values = {f"to_{name}": getattr(message, name) for name in (*_REWRITTEN, *_COUNTED)}
-    values |= {"to_headers": dict(message.headers), "renews": outcome.expiry, "job": outcome.id}
-    connection.execute(_rewrite(), values)
 
 
 def _write_failures(
@@ -227,32 +228,35 @@ def _write_failures(
         connection.execute(_failed_attempt(), rows)
 
 
-def _held(worker: Any, job: Any, attempt: Any) -> Any:
+def _held(worker: Any, job: Any, attempt: Any, state: Any) -> Any:
+    """Whether a row is that attempt of that worker, and fulfils ``state``."""
     return and_(
         JOBS.c.id == job,
         JOBS.c.try_count == attempt,
-        unindexed(JOBS.c.state) == JobState.RUNNING,
+        state,
         unindexed(JOBS.c.worker_id) == worker,
     )
 
 
 def _named(dialect: str) -> ColumnElement[bool]:
-    """Beside the join: PostgreSQL would otherwise walk all rows, if it thinks that there are few."""
-    return batch.among(dialect, JOBS.c.id, name="given")
+    """A condition on the ids besides the join: PostgreSQL would read all rows, if it thinks they are few."""
+    return batch.id_in(dialect, JOBS.c.id, name="given")
 
 
 def _worker() -> Any:
     return bindparam("worker", type_=JOBS.c.worker_id.type)
 
 
-def _mine(dialect: str, given: FromClause) -> FromClause:
-    """What was told of the attempts that are this worker's, each row locked in the order of ids.
+def _mine(dialect: str, given: FromClause, *targets: JobState) -> FromClause:
+    """The outcomes of attempts that are this worker's; their rows are locked in the order of ids.
 
-    One that another transaction has locked is left out: nobody's outcome waits for a stranger.
+    A row that another transaction has locked is left out, so that it does not hold up the others.
     """
     return (
         select(*given.c)
-        .where(_named(dialect), _held(_worker(), given.c.id, given.c.attempt))
+        .where(
+            _named(dialect), _held(_worker(), given.c.id, given.c.attempt, may_enter(*targets, by_id=True))
+        )
         .order_by(JOBS.c.id)
         .with_for_update(of=JOBS, skip_locked=True, key_share=True)
         .subquery("mine")
@@ -260,9 +264,9 @@ def _mine(dialect: str, given: FromClause) -> FromClause:
 
 
 @lru_cache
-def completing(dialect: str) -> Update:
-    """The statement that records completed attempts; ``completions`` has its parameters."""
-    given = _mine(dialect, batch.relation(dialect, _COMPLETED))
+def complete_statement(dialect: str) -> Update:
+    """The statement that records completed attempts; ``complete_parameters`` has its parameters."""
+    given = _mine(dialect, batch.as_table(dialect, _COMPLETED), JobState.COMPLETED)
     return (
         update(JOBS)
         .where(JOBS.c.id == given.c.id)
@@ -281,18 +285,19 @@ def completing(dialect: str) -> Update:
 
 @lru_cache
 def _keep_result() -> Update:
-    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"))
+    running = is_in(JobState.RUNNING, by_id=True)
+    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"), running)
     return update(JOBS).where(mine).values(result=bindparam("to_result", type_=Text))
 
 
 @lru_cache
 def _unsuccessful(dialect: str) -> Update:
-    given = _mine(dialect, batch.relation(dialect, _OTHERS))
+    given = _mine(dialect, batch.as_table(dialect, _OTHERS), *_UNSUCCESSFUL)
     limit = case((given.c.max_tries > JOBS.c.max_tries, given.c.max_tries), else_=JOBS.c.max_tries)
     wanted = given.c.state
     given_up = or_(wanted == JobState.ERROR.value, wanted == JobState.FAILED.value)
     state = case(
-        # In its last attempt, too: a dead letter is what a bulk replay runs.
+        # Also in the last attempt: as a dead letter, a bulk replay would run the cancelled job.
         (and_(given_up, JOBS.c.cancel_requested.is_not(None)), literal(JobState.CANCELLED.value)),
         (and_(wanted == JobState.ERROR.value, JOBS.c.try_count >= limit), literal(JobState.FAILED.value)),
         else_=wanted,
@@ -316,7 +321,7 @@ def _unsuccessful(dialect: str) -> Update:
 
 @lru_cache
 def _still_held(dialect: str) -> Select[Any]:
-    mine = and_(unindexed(JOBS.c.state) == JobState.RUNNING, unindexed(JOBS.c.worker_id) == _worker())
+    mine = and_(is_in(JobState.RUNNING, by_id=True), unindexed(JOBS.c.worker_id) == _worker())
     return select(JOBS.c.id, JOBS.c.try_count).where(_named(dialect), mine)
 
 
@@ -325,7 +330,8 @@ def _replaced() -> Update:
     parked: Any = bindparam("parked", type_=Boolean)
     delay: Any = bindparam("delay", type_=Seconds)
     cancelled = JOBS.c.cancel_requested.is_not(None)
-    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"))
+    guard = may_enter(JobState.PENDING, JobState.CANCELLED, by_id=True)
+    mine = _held(_worker(), bindparam("job", type_=JOBS.c.id.type), bindparam("attempt"), guard)
     return (
         update(JOBS)
         .where(JOBS.c.id.in_(in_order(mine, skip=True)))
@@ -340,43 +346,6 @@ def _replaced() -> Update:
         )
         .returning(JOBS.c.state)
     )
-
-
-_REWRITTEN = (
-    "job_type",
-    "queue",
-    "priority",
-    "payload",
-    "content_type",
-    "content_encoding",
-    "headers",
-    "message_tag",
-    "timeout",
-    "group_id",
-)
-
-
-#: What the row keeps unless the message says otherwise, and what the database's clock decides.
-_COUNTED: Mapping[str, Any] = {
-    "user_id": JOBS.c.user_id.type,
-    "not_before": Instant(),
-    "expires": Instant(),
-    "expires_in": Seconds(),
-}
-
-
-@lru_cache
-def _rewrite() -> Update:
-    """Give a waiting row another message; its not-before, when it has one, wins over the delay."""
-    fields: dict[str, Any] = {name: bindparam(f"to_{name}", type_=JOBS.c[name].type) for name in _REWRITTEN}
-    given = {name: bindparam(f"to_{name}", type_=kind) for name, kind in _COUNTED.items()}
-    renewed = func.coalesce(given["expires"], after(given["expires_in"]))  # null seconds give null
-    fields |= {
-        "user_id": func.coalesce(given["user_id"], JOBS.c.user_id),
-        "next_attempt_after": func.coalesce(given["not_before"], JOBS.c.next_attempt_after),
-        "expires": case((bindparam("renews", type_=Boolean), renewed), else_=JOBS.c.expires),
-    }
-    return update(JOBS).where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type)).values(fields)
 
 
 @lru_cache

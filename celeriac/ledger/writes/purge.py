@@ -1,4 +1,4 @@
-"""Purge: cancel what waits in a queue, in batches. What runs goes on."""
+"""Purge a queue: cancel its waiting jobs, in batches. Running jobs go on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from sqlalchemy import Connection, Update, bindparam, func, select, update
 from celeriac.ledger.schema.columns import Instant, now
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.state_conditions import may_enter
 
 
 def purge(connection: Connection, queue: str, *, before: datetime, limit: int) -> int:
     """Cancel up to ``limit`` jobs that wait in ``queue``; return how many.
 
-    One that is locked is about to run, or somebody else moves it: it is passed over.
+    A locked job is left out: it is being claimed or changed.
 
     Args:
-        before: when they were accepted at the latest, so that a purge ends though more is enqueued.
+        before: only jobs accepted until then, so that a purge ends although more jobs are enqueued.
     """
     parameters = {"of": queue, "before": before, "most": limit}
     return connection.execute(_purge(), parameters).rowcount
@@ -27,13 +28,12 @@ def purge(connection: Connection, queue: str, *, before: datetime, limit: int) -
 
 @lru_cache
 def _purge() -> Update:
-    c = JOBS.c
     chosen = (
-        select(c.id)
+        select(JOBS.c.id)
         .where(
-            c.queue == bindparam("of"),
-            c.state.in_(sorted(WAITING)),
-            c.queued <= bindparam("before", type_=Instant),
+            JOBS.c.queue == bindparam("of"),
+            may_enter(JobState.CANCELLED, of=WAITING),
+            JOBS.c.queued <= bindparam("before", type_=Instant),
         )
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
@@ -41,7 +41,7 @@ def _purge() -> Update:
     values: dict[str, Any] = {
         "state": JobState.CANCELLED,
         "finished": now(),
-        "dispatched": func.coalesce(c.dispatched, now()),
+        "dispatched": func.coalesce(JOBS.c.dispatched, now()),
         "failure_info": f"{AttemptKind.CANCELLED}: its queue was purged",
     }
-    return update(JOBS).where(c.id.in_(chosen)).values(values)
+    return update(JOBS).where(JOBS.c.id.in_(chosen)).values(values)

@@ -1,4 +1,4 @@
-"""Dead letters for deliveries that cannot be understood, with their raw bytes; rows for foreign ones."""
+"""Dead letters for unreadable deliveries, with their raw bytes; jobs whose task a worker does not know."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import Seconds, after, now, unindexed
+from celeriac.ledger.schema.columns import Seconds, after, now
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKER_TASKS, WORKERS, BackgroundJob
+from celeriac.ledger.schema.state_conditions import may_enter
 from celeriac.ledger.writes.claims import Message
 
 
@@ -44,8 +45,8 @@ class Unreadable:
     reason: str
 
 
-def bury(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
-    """Write each delivery as a failed job with its raw bytes; one whose row exists is left alone."""
+def write_dead_letters(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
+    """Write each delivery as a failed job with its raw bytes; a row that exists is left as it is."""
     dialect = connection.dialect.name
     for delivery in deliveries:
         values = {
@@ -57,7 +58,9 @@ def bury(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
             "failure_info": f"{AttemptKind.INVALID}: {delivery.reason}",
             "headers": {"id": str(delivery.id), "task": delivery.task},
         }
-        made = connection.execution_options(preserve_rowcount=True).execute(_bury(dialect), values)
+        made = connection.execution_options(preserve_rowcount=True).execute(
+            _write_dead_letter(dialect), values
+        )
         if made.rowcount > 0:
             connection.execute(_note(dialect), {"job_id": delivery.id, "exception": delivery.reason})
 
@@ -65,15 +68,15 @@ def bury(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
 def postpone(
     connection: Connection, ids: Sequence[UUID], *, delay: float, limit: float, left: float = 300.0
 ) -> None:
-    """Put back waiting jobs whose task this worker does not know; another may, and collects them at once.
+    """Put back waiting jobs whose task this worker does not know. A worker that knows it collects them.
 
     Args:
         delay: seconds before they are sent again.
         limit: seconds after which a job whose task nobody knew is failed.
-        left: in place of ``delay``, where a living worker knows the task and draws from the queue.
+        left: the delay in seconds where a living worker knows the task and draws from the queue.
     """
     dialect = connection.dialect.name
-    parameters = batch.ids(dialect, ids) | {"delay": delay, "limit": -limit, "left": left}
+    parameters = batch.id_parameters(dialect, ids) | {"delay": delay, "limit": -limit, "left": left}
     for row in connection.execute(_postpone(dialect), parameters).all():
         if row.state == JobState.FAILED:
             connection.execute(
@@ -84,13 +87,13 @@ def postpone(
 def collect(
     connection: Connection, *, tasks: Sequence[str], queues: Sequence[str], limit: int
 ) -> list[Message]:
-    """Take up to ``limit`` jobs that others put back, and whose task is one of ``tasks``; their messages.
+    """Take up to ``limit`` jobs that other workers put back and whose task is one of ``tasks``.
 
-    They are marked as dispatched: to be committed before they are delivered, like any dispatch.
+    They are marked as dispatched. As with any dispatch, commit before the messages are delivered.
     """
     dialect = connection.dialect.name
-    parameters = batch.values(dialect, _TASKS, [{"task": name} for name in tasks], name="known")
-    parameters |= batch.values(dialect, _QUEUES, [{"of": name} for name in queues], name="drawn")
+    parameters = batch.table_parameters(dialect, _TASKS, [{"task": name} for name in tasks], name="known")
+    parameters |= batch.table_parameters(dialect, _QUEUES, [{"of": name} for name in queues], name="drawn")
     return [Message(*row) for row in connection.execute(_collect(dialect), parameters | {"most": limit})]
 
 
@@ -100,32 +103,31 @@ _QUEUES: dict[str, Any] = {"of": JOBS.c.queue.type}
 
 @lru_cache
 def _collect(dialect: str) -> Update:
-    c = JOBS.c
-    known = batch.relation(dialect, _TASKS, name="known")
-    drawn = batch.relation(dialect, _QUEUES, name="drawn")
+    known = batch.as_table(dialect, _TASKS, name="known")
+    drawn = batch.as_table(dialect, _QUEUES, name="drawn")
     chosen = (
-        select(c.id)
+        select(JOBS.c.id)
         .where(
-            c.unknown_since.is_not(None),
-            c.dispatched.is_(None),
-            c.job_type.in_(select(known.c.task)),
-            c.queue.in_(select(drawn.c.of)),
+            JOBS.c.unknown_since.is_not(None),
+            JOBS.c.dispatched.is_(None),
+            JOBS.c.job_type.in_(select(known.c.task)),
+            JOBS.c.queue.in_(select(drawn.c.of)),
         )
-        .order_by(c.priority.desc(), c.unknown_since)
+        .order_by(JOBS.c.priority.desc(), JOBS.c.unknown_since)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
-    message = (c[field.name] for field in fields(Message))
+    message = (JOBS.c[field.name] for field in fields(Message))
     return (
         update(JOBS)
-        .where(c.id.in_(chosen))
-        .values(next_attempt_after=now(), dispatched=now(), dispatch_count=c.dispatch_count + 1)
+        .where(JOBS.c.id.in_(chosen))
+        .values(next_attempt_after=now(), dispatched=now(), dispatch_count=JOBS.c.dispatch_count + 1)
         .returning(*message)
     )
 
 
 @lru_cache
-def _bury(dialect: str) -> Insert:
+def _write_dead_letter(dialect: str) -> Insert:
     insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
     given = ("id", "job_type", "queue", "payload", "content_type", "failure_info", "headers")
     return (
@@ -149,29 +151,28 @@ def _bury(dialect: str) -> Insert:
 
 @lru_cache
 def _postpone(dialect: str) -> Update:
-    c = JOBS.c
     known = _known_to_others(dialect)
-    since = func.coalesce(c.unknown_since, now())
+    since = func.coalesce(JOBS.c.unknown_since, now())
     too_long = and_(~known, since <= after(bindparam("limit", type_=Seconds)))
     wait = case((known, bindparam("left", type_=Seconds)), else_=bindparam("delay", type_=Seconds))
     unknown = literal(f"{AttemptKind.INVALID}: its task is unknown to the workers that saw it")
     waiting = (
-        batch.among(dialect, c.id),
-        unindexed(c.state).in_(sorted(WAITING)),
-        c.dispatched.is_not(None),
+        batch.id_in(dialect, JOBS.c.id),
+        may_enter(JobState.FAILED, of=WAITING, by_id=True),
+        JOBS.c.dispatched.is_not(None),
     )
     return (
         update(JOBS)
-        .where(c.id.in_(in_order(*waiting, skip=True)))
+        .where(JOBS.c.id.in_(in_order(*waiting, skip=True)))
         .values(
             unknown_since=case((known, now()), else_=since),
-            state=case((too_long, literal(JobState.FAILED.value)), else_=c.state),
+            state=case((too_long, literal(JobState.FAILED.value)), else_=JOBS.c.state),
             finished=case((too_long, now())),
             next_attempt_after=after(wait),
-            dispatched=case((too_long, c.dispatched), else_=null()),
-            failure_info=case((known, c.failure_info), else_=unknown),
+            dispatched=case((too_long, JOBS.c.dispatched), else_=null()),
+            failure_info=case((known, JOBS.c.failure_info), else_=unknown),
         )
-        .returning(c.id, c.state)
+        .returning(JOBS.c.id, JOBS.c.state)
     )
 
 
@@ -191,7 +192,7 @@ def _known_to_others(dialect: str) -> Any:
 @lru_cache
 def _note(dialect: str) -> Insert:
     insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    told = bindparam("exception", type_=FAILURES.c.exception.type)
+    reason = bindparam("exception", type_=FAILURES.c.exception.type)
     return (
         insert_into(FAILURES)
         .values(
@@ -199,10 +200,10 @@ def _note(dialect: str) -> Insert:
             attempt=0,
             finished=now(),
             kind=AttemptKind.INVALID,
-            exception=told,
+            exception=reason,
         )
-        # Replayed and met again: one note says it.
+        # A job that was replayed and met again keeps one such row.
         .on_conflict_do_update(
-            index_elements=["job_id", "attempt"], set_={"finished": now(), "exception": told}
+            index_elements=["job_id", "attempt"], set_={"finished": now(), "exception": reason}
         )
     )

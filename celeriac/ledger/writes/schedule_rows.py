@@ -1,6 +1,6 @@
 """Schedules: their rows, and the guarded move from one due time to the next.
 
-What is due when is not known here: ``celeriac.schedules`` decides, and brings the next due time along.
+``celeriac.schedules`` computes the due times; this module only stores them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from celeriac.ledger.schema.batch import among, ids
+from celeriac.ledger.schema.batch import id_in, id_parameters
 from celeriac.ledger.schema.columns import Instant, now
-from celeriac.ledger.schema.lifecycle import TERMINAL
 from celeriac.ledger.schema.models import JOBS, SCHEDULES
+from celeriac.ledger.schema.state_conditions import is_unfinished
 
-_s = SCHEDULES.c
-
-#: What a definition sets; the rest is history, which a change keeps.
+#: Columns that a definition sets. The other columns are history, which a new definition keeps.
 DEFINED = (
     "task",
     "args",
@@ -61,13 +59,13 @@ DEFINED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
-    """What one turn came to for a schedule.
+    """The move of one schedule to its next due time.
 
     Attributes:
-        due: the ``next_run`` that was found: the row is left alone when it has another by now.
+        due: the ``next_run`` that was read; a row that has another one now is left as it is.
         last_run: the newest due time that was fired; None: none was.
         fired: how many were.
-        skipped: the newest due time that was passed over, with its reason; None: none was.
+        skipped: the newest due time that was not fired, with its reason; None: none was.
     """
 
     name: str
@@ -89,9 +87,9 @@ def find(connection: Connection, name: str, *, lock: bool = False) -> Row[Any] |
     """The row of that name.
 
     Args:
-        lock: hold it until the transaction ends, so that nobody fires it meanwhile.
+        lock: lock it until the transaction ends, so that no beat fires it meanwhile.
     """
-    query = select(SCHEDULES).where(_s.name == name)
+    query = select(SCHEDULES).where(SCHEDULES.c.name == name)
     return connection.execute(query.with_for_update() if lock else query).first()
 
 
@@ -101,17 +99,17 @@ def page(connection: Connection, *, retired: bool = False) -> list[Row[Any]]:
     Args:
         retired: also those that were taken out of the project's file.
     """
-    query = select(SCHEDULES).order_by(_s.name)
-    return list(connection.execute(query if retired else query.where(_s.retired.is_(None))).all())
+    query = select(SCHEDULES).order_by(SCHEDULES.c.name)
+    return list(connection.execute(query if retired else query.where(SCHEDULES.c.retired.is_(None))).all())
 
 
 def some(connection: Connection, names: Sequence[str]) -> list[Row[Any]]:
-    return list(connection.execute(select(SCHEDULES).where(_s.name.in_(names))).all())
+    return list(connection.execute(select(SCHEDULES).where(SCHEDULES.c.name.in_(names))).all())
 
 
 def versions(connection: Connection) -> dict[str, datetime]:
     """When each row was changed, by name; without those that are retired."""
-    query = select(_s.name, _s.changed).where(_s.retired.is_(None))
+    query = select(SCHEDULES.c.name, SCHEDULES.c.changed).where(SCHEDULES.c.retired.is_(None))
     return {row.name: row.changed for row in connection.execute(query)}
 
 
@@ -132,44 +130,46 @@ def put(connection: Connection, name: str, values: Mapping[str, Any]) -> None:
 
 def remove(connection: Connection, name: str) -> bool:
     """Delete the row; return whether there was one. The jobs that it made stay."""
-    return bool(connection.execute(delete(SCHEDULES).where(_s.name == name)).rowcount)
+    return bool(connection.execute(delete(SCHEDULES).where(SCHEDULES.c.name == name)).rowcount)
 
 
 def switch(connection: Connection, name: str, *, enabled: bool, next_run: datetime | None) -> None:
     """Enable or disable a schedule."""
     connection.execute(
-        update(SCHEDULES).where(_s.name == name).values(enabled=enabled, next_run=next_run, changed=now())
+        update(SCHEDULES)
+        .where(SCHEDULES.c.name == name)
+        .values(enabled=enabled, next_run=next_run, changed=now())
     )
 
 
 def retire(connection: Connection, keep: Sequence[str]) -> list[str]:
     """Take out of service every static schedule that is not one of ``keep``; return their names."""
-    gone = and_(_s.static == true(), _s.retired.is_(None), _s.name.not_in(keep))
+    gone = and_(SCHEDULES.c.static == true(), SCHEDULES.c.retired.is_(None), SCHEDULES.c.name.not_in(keep))
     statement = update(SCHEDULES).where(gone).values(retired=now(), next_run=null(), changed=now())
-    return list(connection.execute(statement.returning(_s.name)).scalars())
+    return list(connection.execute(statement.returning(SCHEDULES.c.name)).scalars())
 
 
 def due(
     connection: Connection, moment: datetime, *, limit: int, but: Sequence[str] = (), only: str | None = None
 ) -> list[Row[Any]]:
-    """Rows whose next due time has come at ``moment``, the longest due first; held until the end.
+    """Rows that are due at ``moment``, the longest due first; locked until the transaction ends.
 
-    Rows that another beat is firing at this moment are left out.
+    Rows that another beat is firing now are left out.
     """
-    wanted = [_s.next_run <= moment, _s.enabled == true()]
+    wanted = [SCHEDULES.c.next_run <= moment, SCHEDULES.c.enabled == true()]
     if but:
-        wanted.append(_s.name.not_in(but))
+        wanted.append(SCHEDULES.c.name.not_in(but))
     if only is not None:
-        wanted.append(_s.name == only)
-    query = select(SCHEDULES).where(*wanted).order_by(_s.next_run).limit(limit)
+        wanted.append(SCHEDULES.c.name == only)
+    query = select(SCHEDULES).where(*wanted).order_by(SCHEDULES.c.next_run).limit(limit)
     return list(connection.execute(query.with_for_update(skip_locked=True)).all())
 
 
 def next_due(connection: Connection, *, but: Sequence[str] = ()) -> tuple[datetime, datetime | None]:
     """The database's clock, and the first due time of all."""
-    query = select(now(), func.min(_s.next_run)).where(_s.next_run.is_not(None))
+    query = select(now(), func.min(SCHEDULES.c.next_run)).where(SCHEDULES.c.next_run.is_not(None))
     if but:
-        query = query.where(_s.name.not_in(but))
+        query = query.where(SCHEDULES.c.name.not_in(but))
     clock, first = connection.execute(query).one()
     return clock, first
 
@@ -179,7 +179,7 @@ def busy(connection: Connection, jobs: Sequence[UUID]) -> set[UUID]:
     if not jobs:
         return set()
     dialect = connection.dialect.name
-    return set(connection.execute(_busy(dialect), ids(dialect, jobs)).scalars())
+    return set(connection.execute(_busy(dialect), id_parameters(dialect, jobs)).scalars())
 
 
 def advance(connection: Connection, moves: Sequence[Advance]) -> None:
@@ -204,23 +204,24 @@ def advance(connection: Connection, moves: Sequence[Advance]) -> None:
 
 def count_run(connection: Connection, name: str, job: UUID) -> None:
     """Count a job that was asked for by hand; the due times stay as they are."""
-    values = {"run_count": _s.run_count + 1, "last_job_id": job, "changed": now()}
-    connection.execute(update(SCHEDULES).where(_s.name == name).values(values))
+    values = {"run_count": SCHEDULES.c.run_count + 1, "last_job_id": job, "changed": now()}
+    connection.execute(update(SCHEDULES).where(SCHEDULES.c.name == name).values(values))
 
 
 def complain(connection: Connection, name: str, reason: str) -> None:
-    """Note why the due time that has come cannot be fired; it stays due."""
+    """Write why a due schedule cannot be fired; it stays due."""
     noted = and_(
-        _s.name == name, _s.next_run.is_not(None), or_(_s.skip_reason.is_(None), _s.skip_reason != reason)
+        SCHEDULES.c.name == name,
+        SCHEDULES.c.next_run.is_not(None),
+        or_(SCHEDULES.c.skip_reason.is_(None), SCHEDULES.c.skip_reason != reason),
     )
-    values = {"last_skipped": _s.next_run, "skip_reason": reason, "changed": now()}
+    values = {"last_skipped": SCHEDULES.c.next_run, "skip_reason": reason, "changed": now()}
     connection.execute(update(SCHEDULES).where(noted).values(values))
 
 
 @lru_cache
 def _busy(dialect: str) -> Select[Any]:
-    terminal = [str(state) for state in TERMINAL]
-    return select(JOBS.c.id).where(among(dialect, JOBS.c.id), JOBS.c.state.not_in(terminal))
+    return select(JOBS.c.id).where(id_in(dialect, JOBS.c.id), is_unfinished())
 
 
 @lru_cache
@@ -230,12 +231,16 @@ def _advance() -> Update:
     passed = bindparam("passed", type_=Instant)
     moved = {
         "next_run": bindparam("following", type_=Instant),
-        "last_run": func.coalesce(newest, _s.last_run),
-        "run_count": _s.run_count + bindparam("fired", type_=_s.run_count.type),
-        "last_job_id": func.coalesce(job, _s.last_job_id),
-        "last_skipped": func.coalesce(passed, _s.last_skipped),
-        "skip_reason": func.coalesce(bindparam("because", type_=_s.skip_reason.type), _s.skip_reason),
+        "last_run": func.coalesce(newest, SCHEDULES.c.last_run),
+        "run_count": SCHEDULES.c.run_count + bindparam("fired", type_=SCHEDULES.c.run_count.type),
+        "last_job_id": func.coalesce(job, SCHEDULES.c.last_job_id),
+        "last_skipped": func.coalesce(passed, SCHEDULES.c.last_skipped),
+        "skip_reason": func.coalesce(
+            bindparam("because", type_=SCHEDULES.c.skip_reason.type), SCHEDULES.c.skip_reason
+        ),
         "changed": now(),
     }
-    found = and_(_s.name == bindparam("of"), _s.next_run == bindparam("found", type_=Instant))
+    found = and_(
+        SCHEDULES.c.name == bindparam("of"), SCHEDULES.c.next_run == bindparam("found", type_=Instant)
+    )
     return update(SCHEDULES).where(found).values(moved)

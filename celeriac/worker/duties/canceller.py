@@ -1,4 +1,4 @@
-"""Cancel: pass the ledger's cancel requests on to the jobs that run here."""
+"""Canceller: pass the ledger's cancel requests on to jobs that run in this worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Canceller:
-    """A soft request is read by the task itself; a hard one terminates its child.
+    """The task itself reads a soft request; a hard one terminates its child.
 
     Args:
         in_event_loop: runs a call in the thread that the pool belongs to.
@@ -36,7 +36,7 @@ class Canceller:
         self._worker = worker
         self._pool = pool
         self._in_event_loop = in_event_loop
-        self._reports: set[UUID] = set()
+        self._terminated: set[UUID] = set()
 
     def pass_on(self) -> None:
         """Look for cancel requests of this worker's running jobs, and act on the new ones."""
@@ -44,18 +44,18 @@ class Canceller:
             rows = rescue.held_by(connection, [self._worker])
         wanted = {row.id: row.cancel_requested for row in rows if row.cancel_requested}
         for job, mode in wanted.items():
-            if job not in self._reports:
-                self._in_event_loop(lambda job=job, mode=mode: self._act(job, mode))  # type: ignore[misc]
-        self._reports.intersection_update(wanted)
+            if job not in self._terminated:
+                self._in_event_loop(lambda job=job, mode=mode: self._act(job, mode))  # type: ignore[misc]  # mypy cannot infer a lambda's defaults
+        self._terminated.intersection_update(wanted)
 
     def _act(self, job: UUID, mode: str) -> None:
         request = state.requests.get(str(job))
         if request is None or request.time_start is None:
-            # Not begun, or ended, or in the bucket of a rate limit: Celery drops it when its turn comes.
+            # Not begun, or ended, or waiting for a rate limit: Celery drops it before it would begin.
             state.revoked.add(str(job))
         elif mode == Mode.HARD:
             try:
-                self._reports.add(job)  # once; a soft request may be made harder later
+                self._terminated.add(job)  # only once; a soft request may become a hard one later
                 request.terminate(self._pool(), signal="SIGTERM")
             except NotImplementedError:
                 logger.warning(Event.CANNOT_TERMINATE, {"job": job})

@@ -1,4 +1,4 @@
-"""Dispatch: send the messages of rows that are due, most important first, by the one rule for sending."""
+"""Dispatcher: send the messages of due rows, highest priority first. It marks and commits, then publishes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 BATCH = 500
 
-_LONGEST = 1.0  # seconds at a time
-_OTHERS = 0.05  # seconds until the next look
+_LONGEST = 1.0  # seconds of one run
+_OTHERS = 0.05  # seconds until the next run while other workers send all that is due
 
 
 class Dispatcher:
@@ -38,9 +38,9 @@ class Dispatcher:
             sent = None if self._app.broker_state.resting else self._send(due)
             if sent is None:
                 return 1.0
-            self._meter.late(max(-level.due_in for level in levels))
+            self._meter.observe_lag(max(-level.due_in for level in levels))
             if not sent:
-                return _OTHERS  # are sending all that is due
+                return _OTHERS
             if time.monotonic() >= end:
                 return 0.0  # the keeper has other duties, its heartbeat first
 

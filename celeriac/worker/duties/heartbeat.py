@@ -1,4 +1,4 @@
-"""The heartbeat: the worker's sign of life in the ledger, and in the broker for whoever shares it."""
+"""The heartbeat in the ledger, and the worker's presence in the broker for other users of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Heartbeat:
         describe: this worker's row, as it is when it signs on.
         trouble: why outcomes cannot be written here; None while they can.
         on_beat: called after each heartbeat that was written.
-        on_declared_dead: called when the row was gone or ended, before this worker did anything else.
+        on_declared_dead: called when the row was gone or ended, after this worker signed on again.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Heartbeat:
         self._trouble = trouble
         self._on_beat = on_beat
         self._on_declared_dead = on_declared_dead
-        self._told_trouble: str | None = None
+        self._written_trouble: str | None = None
 
     def sign_on(self) -> None:
         with self._database.transaction() as connection:
@@ -61,20 +61,20 @@ class Heartbeat:
             self._on_declared_dead()
         self._on_beat()
 
-    def tell_trouble(self) -> None:
-        """Write why outcomes cannot be written here, for whoever looks from elsewhere."""
+    def write_trouble(self) -> None:
+        """Write into the ledger why this worker cannot record outcomes, for the doctor and for operators."""
         trouble = self._trouble()
-        if (trouble is None) != (self._told_trouble is None):
+        if (trouble is None) != (self._written_trouble is None):
             with self._database.statement() as connection:
-                worker_rows.tell_trouble(connection, self._worker, trouble)
-            self._told_trouble = trouble
+                worker_rows.write_trouble(connection, self._worker, trouble)
+            self._written_trouble = trouble
 
 
-def be_seen(app: Celeriac, worker: UUID, hostname: str) -> None:
-    """Let doctor see whose workers draw from this broker."""
+def announce_presence(app: Celeriac, worker: UUID, hostname: str) -> None:
+    """Write to the broker that this worker draws from it; doctor reads it."""
     try:
         if not app.broker_state.resting:
             with app.connection_or_acquire() as connection:
                 presence.leave(connection.default_channel.client, worker, hostname)
     except app.broker_errors:
-        return  # it is away, or an ACL does not allow it: nobody needs this but doctor
+        return  # it is away, or an ACL does not allow it; only doctor needs this

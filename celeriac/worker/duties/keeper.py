@@ -1,4 +1,4 @@
-"""The worker's care of the ledger, in threads of its own. No leader: guarded updates make it safe."""
+"""The keeper: run a worker's duties for the ledger, in threads. It needs no leader: all writes are guarded."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _FIRST_REST = 0.2  # seconds after a duty failed
 
 @dataclass(slots=True, eq=False)
 class Duty:
-    """Something that is done again and again.
+    """Something that is done regularly.
 
     Attributes:
-        run: does it; may return the seconds until it has to be done again.
-        every: seconds between two times, unless ``run`` says otherwise.
-        on_poke: whether a poke makes it due.
+        run: does it; may return the seconds until the next run.
+        every: the longest time between two runs, in seconds.
+        on_poke: whether a poke makes it due at once.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Duty:
 
 
 class Keeper:
-    """Sleeps until the next duty; poked when its own worker made something due.
+    """Sleeps until the next duty is due; ``poke`` wakes it when its worker has made something due.
 
     Args:
-        rounds: duties that are done one after the other; each round has a thread of its own, so that what
-            takes long in one does not hold up another.
-        longest_rest: seconds; the back-off of a failing duty stays below a third of the silence
-            after which a worker is dead, or the end of an outage would be noticed too late.
+        rounds: lists of duties that are done one after the other. Each list has a thread of its own, so that
+            a long duty in one does not hold up another.
+        longest_rest: the longest back-off of a failing duty, in seconds. It must stay below a third of the
+            silence after which a worker is dead, or the end of an outage would be noticed too late.
     """
 
     def __init__(self, *rounds: list[Duty], longest_rest: float) -> None:
@@ -53,12 +53,12 @@ class Keeper:
             each.thread.start()
 
     def poke(self) -> None:
-        """Look at once for what is due."""
+        """Look for due duties at once."""
         for each in self._rounds:
             each.poked.set()
 
     def stop(self, *, within: float) -> None:
-        """End; wait for what is being done, for so many seconds at most."""
+        """End; wait for running duties, for so many seconds at most."""
         end = time.monotonic() + within
         for each in self._rounds:
             each.stopping = True

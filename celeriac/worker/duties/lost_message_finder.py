@@ -1,4 +1,4 @@
-"""Strand detection: which of this worker's queues have rows whose message is gone."""
+"""Find lost messages: rows of this worker's queues whose message is gone from the broker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for a message to be claimed once another that was sent later has been, or its queue is empty.
+#: Seconds that a message may take to be claimed after a later one was claimed, or after its queue is empty.
 GRACE = 10.0
 
 
@@ -40,7 +40,7 @@ class LostMessageFinder:
         self._meter = meter
 
     def sweep(self) -> None:
-        """Clear the mark of stranded rows of the queues that this worker consumes."""
+        """Clear the dispatch marks of rows of this worker's queues whose message is lost."""
         queues = list(self._queues())
         empty = self._empty(queues)
         found = 0
@@ -48,7 +48,7 @@ class LostMessageFinder:
             for queue in queues:
                 before = None if queue in empty else self._watermarks.reached(queue)
                 if queue in empty or before is not None:
-                    found += lost_messages.mark_unsent(connection, queue, grace=GRACE, before=before)
+                    found += lost_messages.clear_dispatch_marks(connection, queue, grace=GRACE, before=before)
         if found:
             self._meter.stranded.inc(found)
             logger.warning(Event.STRANDED, {"jobs": found})

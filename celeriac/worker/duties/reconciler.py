@@ -1,7 +1,7 @@
-"""Reconcile: the worker's book against the ledger's, both ways.
+"""Reconcile the claim book with the ledger.
 
-A row that this worker holds without knowing (the answer to a claim was lost) is released. An
-attempt that was taken from it while it was silent is stopped here, since it runs elsewhere.
+A row that the ledger gives to this worker and that is not in its book is released: the answer to a claim was
+lost. An attempt in the book that the ledger has taken away is stopped, because the job runs elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Reconciler:
     """
     Args:
         release_unknown: releases rows that this worker holds without knowing.
-        pool: the pool of now.
+        pool: returns the current pool.
         in_event_loop: runs a call in the thread that the pool belongs to.
     """
 
@@ -49,8 +49,8 @@ class Reconciler:
         self._unknown: set[tuple[UUID, int]] = set()
 
     def compare(self) -> None:
-        """Find what the two books disagree on, and act on it."""
-        open_here = set(self._book.open())  # before the question: what is won later is not missing
+        """Compare the book with the ledger, and act on the differences."""
+        open_here = set(self._book.open())  # read before the ledger: a later claim must not count as taken
         with self._database.reading() as connection:
             rows = {(row.id, row.attempt) for row in rescue.held_by(connection, [self._worker])}
             missing = open_here - rows if len(rows) < rescue.MOST else set()
@@ -60,14 +60,14 @@ class Reconciler:
             self._in_event_loop(lambda: self._stop(taken))
 
     def _release_unknown(self, strange: set[tuple[UUID, int]]) -> None:
-        lost = strange & self._unknown  # seen twice, to be sure: a claim may be on its way into the book
+        lost = strange & self._unknown  # seen twice: a claim may not be in the book yet
         self._unknown = strange
         if lost:
             logger.warning(Event.UNKNOWN_CLAIMS, {"jobs": len(lost)})
             self._release_in_turn([job for job, _ in lost])
 
     def _stop(self, taken: set[tuple[UUID, int]]) -> None:
-        # What has ended in between must not cost the next job its child.
+        # Read again: if the attempt has ended, its child runs another job by now.
         for job, attempt in taken.intersection(self._book.open()):
             request = state.requests.get(str(job))
             if request is None or request.attempt != attempt or not request.worker_pid:

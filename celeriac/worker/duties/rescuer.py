@@ -1,4 +1,4 @@
-"""Rescue: give back what dead workers held."""
+"""Rescuer: declare silent workers dead, and record outcomes for the attempts that they held."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from celeriac.ledger.upkeep.rescue import HeldAttempt, Sighting
 from celeriac.ledger.writes import outcomes
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.worker.counters import Meter
-from celeriac.worker.duties.judge import Judge
+from celeriac.worker.duties.dead_worker_detector import DeadWorkerDetector
 
 logger = logging.getLogger(__name__)
 
@@ -40,20 +40,20 @@ class Rescuer:
     ) -> None:
         self._database = database
         self._worker = worker
-        self._judge = Judge(silence)
+        self._detector = DeadWorkerDetector(silence)
         self._stored_results = stored_results
         self._on_change = on_change
         self._meter = meter
 
     def beat_written(self) -> None:
         """A heartbeat of this worker was committed now."""
-        self._judge.beat_written(time.monotonic())
+        self._detector.beat_written(time.monotonic())
 
     def rescue_dead(self) -> None:
-        """Give back what silent workers held."""
+        """Rescue what dead workers held."""
         with self._database.reading() as connection:
             seen = rescue.sightings(connection)
-        for dead in self._judge.dead(seen, time.monotonic()):
+        for dead in self._detector.dead(seen, time.monotonic()):
             if dead.worker != self._worker:
                 self._rescue(dead)
 
@@ -63,7 +63,7 @@ class Rescuer:
         stored = self._stored_results([attempt.id for attempt in held]) if held else {}
         accepted = 0
         with self._database.transaction() as connection:
-            if not rescue.bury(connection, dead):
+            if not rescue.declare_dead(connection, dead):
                 return
             while held := rescue.held_by(connection, [dead.worker]):
                 reports = [_outcome(attempt, stored) for attempt in held]

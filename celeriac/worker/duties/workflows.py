@@ -1,6 +1,6 @@
-"""Workflows: parked jobs whose awaited ones have ended without releasing them are fired or failed.
+"""Workflows: run or fail parked jobs when the jobs they wait for have ended without releasing them.
 
-The awaited ones are counted and put together by the database: a chord may have a million members.
+The database counts the members of a chord and joins their results: there may be a million.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from celeriac.ledger.upkeep.parked import Body, Members, Parked
 
 logger = logging.getLogger(__name__)
 
-#: Seconds since all awaited jobs were seen to have ended. A child counts its part in Redis, and sends what
-#: follows, before its outcome is told: whoever was to release the job has done so by then, or never will.
+#: Seconds to wait after all awaited jobs have ended. A child counts its member in Redis, and sends what
+#: follows, before its outcome is recorded. So the parked job is released by then, or never.
 _GRACE = 2.0
 _OLD = 3600.0  # seconds after which nobody is still enqueuing the members of a chord
 
-_PAGE = 200  # parked rows of one look
-_SPAN = 0.3  # seconds of looking, and as many of deciding, before the next sweep
-_LATER = 60.0  # seconds until one that cannot be decided yet is looked at again
-_MOST = 1_000  # that are waited for a grace at a time
+_PAGE = 200  # parked rows of one query
+_SPAN = 0.3  # seconds of reading, and as many of deciding, in one sweep
+_LATER = 60.0  # seconds until a row that cannot be decided yet is read again
+_MOST = 1_000  # rows that wait for their grace at the same time
 
 #: Characters of all results together that a message may be made of; Redis takes 512 MiB.
 _LARGEST = 256 * 1024 * 1024
@@ -47,7 +47,7 @@ class Verdict(Enum):
 
     RUN = auto()
     WAIT = auto()
-    BROKEN = auto()  # a member was given up
+    BROKEN = auto()  # a member failed or was cancelled
     INCOMPLETE = auto()  # members were never enqueued
     LOST = auto()  # a result is not known
     LARGE = auto()  # no message can hold the results
@@ -65,7 +65,7 @@ class Awaited:
 
 
 class Workflows:
-    """All parked rows are looked at, one page after the other, however many they are.
+    """Reads all parked rows, one page after the other, and decides about each.
 
     Args:
         grace: seconds; see ``_GRACE``.
@@ -75,12 +75,12 @@ class Workflows:
         self._database = database
         self._on_change = on_change
         self._grace = grace
-        self._beyond = parked.FIRST  # up to which row this round has come
-        self._ripe: dict[UUID, tuple[Awaited, float]] = {}  # nothing is to be done any more, and since when
-        self._later: dict[UUID, float] = {}  # when to look at those that could not be decided
+        self._beyond = parked.FIRST  # the last row that was read
+        self._ripe: dict[UUID, tuple[Awaited, float]] = {}  # whose awaited jobs have ended, and since when
+        self._later: dict[UUID, float] = {}  # when to read rows again that could not be decided
 
     def sweep(self) -> None:
-        """Go on with the round of the parked rows, then decide about those whose time has come."""
+        """Read the next pages of parked rows, then decide about those whose grace has passed."""
         end = time.monotonic() + _SPAN
         while len(self._ripe) < _MOST and self._look() and time.monotonic() < end:
             pass
@@ -92,7 +92,7 @@ class Workflows:
             self._decide(awaited)
 
     def _look(self) -> bool:
-        """Look at the next page; False when it was the last one."""
+        """Read the next page; False when it was the last one."""
         with self._database.reading() as connection:
             page = parked.parked(connection, beyond=self._beyond, limit=_PAGE, old=_OLD)
             now = time.monotonic()
@@ -112,31 +112,31 @@ class Workflows:
         return full
 
     def _waiting(self, connection: Any, rows: Sequence[Awaited]) -> set[UUID]:
-        """Those of ``rows`` for which something is to be done."""
+        """Those of ``rows`` whose awaited jobs have not all ended."""
         groups = [(each.row, each.of) for each in rows if each.size is not None]
         roots = [(each.row, each.of) for each in rows if each.size is None]
         return parked.with_open_members(connection, groups) | parked.with_open_jobs(connection, roots)
 
     def _decide(self, awaited: Awaited) -> None:
         del self._ripe[awaited.row]
-        self._later[awaited.row] = time.monotonic() + _LATER  # if it fails, and holds up no other
+        self._later[awaited.row] = time.monotonic() + _LATER  # also if the decision fails
         try:
             done = self._act(awaited)
         except UNREACHABLE:
             del self._later[awaited.row]
             raise
-        except Exception:
+        except Exception:  # one parked job must not hold up the others
             logger.exception(Event.DUTY_FAILED, {"duty": f"workflow of {awaited.row}"})
             return
         if done:
             del self._later[awaited.row]
 
     def _act(self, awaited: Awaited) -> bool:
-        """Fire or fail it; False when it has to wait on."""
+        """Run or fail the parked job; False when it must go on waiting."""
         with self._database.reading() as connection:
             body = parked.body(connection, awaited.row)
             if body is None or self._waiting(connection, [awaited]):
-                return True  # somebody released it; or more is to be done, and it is looked at in its turn
+                return True  # released, or new jobs to wait for: a later sweep decides
             verdict, reason = self._verdict(connection, awaited)
         if verdict is Verdict.WAIT:
             return False
@@ -146,7 +146,7 @@ class Workflows:
             reason = str(exc)
         except UNREACHABLE:
             raise
-        except Exception as exc:  # one that cannot be read must not hold up the others
+        except Exception as exc:  # a message that cannot be read fails its own job only
             kind = body.content_type[:80]
             reason = f"its message, {kind}, cannot be given results: {type(exc).__name__}"
         if reason is not None:
@@ -177,7 +177,7 @@ class Workflows:
         return verdict, None
 
     def _fire(self, awaited: Awaited, body: Body) -> bool:
-        """Let it run with the results of its members in front of its arguments, as Celery passes them."""
+        """Let it run with the list of results as its first argument, as Celery passes them."""
         if awaited.immutable:
             _verified(body)
             with self._database.transaction() as connection:
@@ -196,13 +196,13 @@ class Workflows:
 
 
 def _awaited(row: Parked) -> Awaited | None:
-    """What a row waits for; None when it does not say so."""
+    """What a row waits for; None when its headers do not say so."""
     chord: Any = row.headers.get(CHORD)
     try:
         group = optional_id(chord["group"])
         if group is not None:
             return Awaited(row.id, group, row.old, int(chord["size"]), bool(chord.get("immutable")))
-    except (TypeError, KeyError, ValueError):  # it has none, or anybody's
+    except (TypeError, KeyError, ValueError):  # no chord's header, or not written by us
         pass
     return Awaited(row.id, row.root_id, row.old) if row.root_id is not None else None
 
@@ -211,8 +211,8 @@ def decide(members: Members, *, size: int, old: bool, immutable: bool = False) -
     """What becomes of a chord's body whose ``members`` have all ended.
 
     Args:
-        size: how many it waits for; one that was added by a member counts beside them.
-        old: whether nobody is enqueuing members any more.
+        size: how many it waits for; jobs that a member added to the group count in addition.
+        old: whether no producer can still be enqueuing members.
         immutable: whether the body takes no results; then none can be missing.
     """
     if members.completed < members.count:
@@ -227,7 +227,7 @@ def decide(members: Members, *, size: int, old: bool, immutable: bool = False) -
 
 
 def around(body: Sequence[Any]) -> tuple[str, str]:
-    """A message's body as JSON, in two texts: a list in between them is its first argument.
+    """A message's body as JSON in two texts; a list's items between them become its first argument.
 
     >>> around([["own"], {}, {}])
     ('[[[', '], "own"], {}, {}]')
@@ -256,7 +256,7 @@ def _parts(body: Body) -> list[Any]:
 
 
 def _verified(body: Body) -> bytes:
-    """The payload, uncompressed, whose signature holds, if it is signed."""
+    """The uncompressed payload; raises NotSigned if it is signed and the signature does not hold."""
     plain = uncompressed(body)
     if body.content_type == signing.CONTENT_TYPE:
         signing.check(plain, body.content_type, body.headers)

@@ -1,65 +1,66 @@
-"""How many jobs a worker may hold beyond those that its children are at."""
+"""How many jobs to claim ahead of free children."""
 
 from __future__ import annotations
 
 import math
 
-#: A claim may run this far ahead of the pool, in seconds of its work: enough to hide a turn.
+#: Claim ahead what the pool runs in so many seconds: enough work for the duration of a turn.
 _AHEAD = 0.05
 
-#: Jobs that take as long, in seconds, are claimed when a child is free for them: a turn is nothing to them,
-#: and what waits behind one of them could have run elsewhere.
+#: Jobs that run for so many seconds or longer are claimed only when a child is free. A turn is short compared
+#: with them, and a job that waited behind one of them could have run on another worker.
 _LONG = 0.2
 
-#: Seconds. An outcome is written so much later at most; a shorter pause than the one gathers nothing.
+#: Seconds. A pause delays outcomes; a very short one gathers no others.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.01
 
-_MOST = 1_000  # messages beside those for the children
+_MOST = 1_000  # messages besides those for the children
 
-_UNKNOWN = 1.0  # seconds that a job takes, before any has ended
+_UNKNOWN = 1.0  # assumed seconds of a job before any has ended
 
-_SHORTEST = 0.0005  # seconds; what is measured below is noise
+_SHORTEST = 0.0005  # seconds; shorter measurements are noise
 _WEIGHT = 0.1  # of the latest job in the moving average
 
 
 class ClaimAhead:
-    """Follows how long jobs take.
+    """Decides by the average duration of jobs.
 
-    What is claimed and not started costs a try when this worker dies, and cannot be run by
-    another that is idle. So long jobs are claimed as children need them, short ones ahead.
+    A job that is claimed and not started loses a try when this worker dies, and an idle worker cannot run
+    it. So long jobs are claimed when a child is free, and short ones ahead of that.
     """
 
     def __init__(self) -> None:
-        self._pace = _UNKNOWN  # seconds that a job takes, a moving average
+        self._pace = _UNKNOWN  # moving average of the seconds that a job takes
 
-    def took(self, seconds: float) -> None:
+    def record_duration(self, seconds: float) -> None:
         """A job has ended after ``seconds``."""
         self._pace += _WEIGHT * (max(0.0, seconds) - self._pace)
 
-    def beside(self, unfinished: int, *, children: int, queues: bool = True) -> int:
-        """How many more jobs may be claimed beside those that wait for a child or run in one.
+    def claimable(self, unfinished: int, *, children: int, queues: bool = True) -> int:
+        """How many more jobs may be claimed now.
 
         Args:
-            queues: whether the pool takes more than it can run; one that does not blocks instead.
+            unfinished: jobs that wait for a child or run in one.
+            queues: whether the pool accepts more jobs than it can run; otherwise it would block the caller.
         """
         return max(0, children + self._ahead(children, queues) - unfinished)
 
     def prefetch(self, *, children: int, queues: bool = True) -> int:
-        """How many messages may be held, claimed or not: another turn's worth beside what may be claimed.
+        """How many messages the worker may hold: one for each child, and twice what is claimed ahead.
 
-        As many as there are children while jobs are long: who waits for a child is the most important
-        then, not the first that came.
+        While jobs are long it is the number of children. Then the job with the highest priority, and not the
+        first that arrived, gets the next free child.
         """
         return children + min(2 * self._ahead(children, queues), _MOST)
 
-    def least(self, *, children: int, queues: bool = True) -> int:
-        """For how many messages there should be room before more are asked for; the children have theirs."""
+    def refill_threshold(self, *, children: int, queues: bool = True) -> int:
+        """How many messages below the prefetch limit the worker must be before it asks for more."""
         return max(1, (self.prefetch(children=children, queues=queues) - children) // 4)
 
     def pause(self, unfinished: int, *, children: int) -> float:
-        """Seconds that a turn may wait for more to share it.
+        """Seconds that a turn may wait for more outcomes and deliveries.
 
-        Half as long as what waits for a child keeps the children busy; none, when a child may be idle.
+        Half the time for which waiting jobs keep the children busy; 0 when a child may be idle.
         """
         waiting = unfinished - children
         if waiting <= 0:

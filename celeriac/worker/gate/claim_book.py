@@ -1,4 +1,4 @@
-"""The worker's one book: which attempts it holds, from before the claim until the outcome is committed."""
+"""The claim book: which jobs a worker holds, from before the claim until the outcome is committed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from uuid import UUID
 
 @dataclass(slots=True)
 class Holding:
-    """One job in this worker's hands.
+    """One job that this worker holds.
 
     Attributes:
-        attempt: 0 while the claim's answer is not known.
-        started: whether a pool child has begun with it.
-        ended: whether its outcome is told and waits to be committed.
-        limited: whether it waits for its task's rate limit, and so for no child.
+        attempt: its number; 0 while the claim is not answered.
+        started: whether a pool child has begun it.
+        ended: whether its outcome is reported and waits to be committed.
+        rate_limited: whether it waits for its task's rate limit, and so for no child.
     """
 
     attempt: int = 0
     started: bool = False
     ended: bool = False
-    limited: bool = False
+    rate_limited: bool = False
 
 
 class ClaimBook:
@@ -38,7 +38,7 @@ class ClaimBook:
         return job in self._book
 
     def enter(self, job: UUID) -> bool:
-        """Enter a job that is about to be claimed; False when it is in these hands already."""
+        """Enter a job that is about to be claimed; False when the worker holds it already."""
         with self._lock:
             if job in self._book:
                 return False
@@ -59,11 +59,11 @@ class ClaimBook:
             if holding := self._book.get(job):
                 holding.ended = True
 
-    def limit(self, job: UUID, waits: bool) -> None:
+    def set_rate_limited(self, job: UUID, waits: bool) -> None:
         """Note whether a job waits for its task's rate limit."""
         with self._lock:
             if holding := self._book.get(job):
-                holding.limited = waits
+                holding.rate_limited = waits
 
     def leave(self, job: UUID) -> None:
         with self._lock:
@@ -74,21 +74,21 @@ class ClaimBook:
             return list(self._book)
 
     def attempt_of(self, job: UUID) -> int | None:
-        """The number of the attempt in these hands; None when there is none, or its claim is not answered."""
+        """The number of the attempt that the worker holds; None: none, or the claim is not answered."""
         holding = self._book.get(job)
         return (holding.attempt or None) if holding else None
 
     def open(self) -> list[tuple[UUID, int]]:
-        """The attempts that were won and whose outcome nobody has told."""
+        """The attempts that were won and whose outcome is not reported yet."""
         with self._lock:
             return [(job, h.attempt) for job, h in self._book.items() if h.attempt and not h.ended]
 
     def unfinished(self) -> int:
         """How many jobs wait for a child or run in one."""
         with self._lock:
-            return sum(1 for h in self._book.values() if h.attempt and not h.ended and not h.limited)
+            return sum(1 for h in self._book.values() if h.attempt and not h.ended and not h.rate_limited)
 
-    def limited(self) -> int:
+    def rate_limited(self) -> int:
         """How many jobs wait for their task's rate limit."""
         with self._lock:
-            return sum(1 for h in self._book.values() if h.limited and not h.ended)
+            return sum(1 for h in self._book.values() if h.rate_limited and not h.ended)

@@ -1,4 +1,4 @@
-"""What a delivery is: one of ours, a foreign one to adopt, or one that nobody can read. Decided, not done."""
+"""Read a delivery: a message of ours, a foreign one to adopt, or an unreadable one. It writes nothing."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Delivery:
     """A delivery that names a job.
 
     Attributes:
-        dispatch: the dispatch count that its message was stamped with; None on a foreign message.
-        tag: the message tag; None on a foreign one, and on one that an older version sent.
-        known: whether this worker knows its task, as the message says; where it does not, the row is asked.
-        adopted: the row to write first, of a foreign message.
+        dispatch: the dispatch count in the message's stamp; None on a foreign message.
+        tag: the message tag; None on a foreign message, and on one that an older version sent.
+        known: whether this worker knows the task that the message names; if not, the row is read.
+        adopted: the row to be written first, for a foreign message.
     """
 
     message: Any
@@ -46,10 +46,10 @@ class Delivery:
     tag: Any = None
 
     def is_of(self, claimed: Claimed) -> bool:
-        """Whether its message is the one that the row has now.
+        """Whether its message is the row's current one.
 
-        The count alone would take the message of a row that was rolled back or deleted for that of another
-        row of the same id.
+        The count alone is not enough: the message of a row that was rolled back or deleted could pass for
+        that of another row with the same id.
         """
         return (self.dispatch, self.tag) == (claimed.dispatch_count, claimed.message_tag)
 
@@ -57,7 +57,7 @@ class Delivery:
 def read(
     message: Any, tasks: Container[str], *, max_tries: int, signs: bool = False
 ) -> Delivery | Unreadable:
-    """What ``message`` is. Never raises: anybody can push anything into a queue.
+    """Read ``message``. Never raises, because anybody can push anything into a queue.
 
     Args:
         signs: whether only signed messages are taken.
@@ -72,7 +72,7 @@ def read(
 
 
 def _apart(found: Unreadable) -> Unreadable:
-    """``found`` under an id of its own: the one that it names is anybody's word, maybe a future job's."""
+    """``found`` with a new id. An unsigned message may name any id, also that of a future job."""
     return replace(found, id=UUID(new_id()), reason=f"{found.reason}; it names the job {found.id}")
 
 
@@ -81,8 +81,8 @@ def _read(message: Any, tasks: Container[str], max_tries: int, signs: bool) -> D
     job, task, stamp = optional_id(headers.get("id")), headers.get("task"), headers.get(STAMP)
     dispatch, tag = (stamp.get("dispatch"), stamp.get("tag")) if isinstance(stamp, dict) else (None, None)
     if job is not None and isinstance(dispatch, int):
-        # A damaged copy of ours counts as an old one: its row has the true message. Where messages are
-        # signed every copy does, for a signature does not cover the headers.
+        # A damaged copy of ours counts as an old one, so that the message in its row is used. Where messages
+        # are signed every copy does, because a signature does not cover the headers.
         old = signs or getattr(message, "damage", None) is not None
         return Delivery(message, job, -1 if old else dispatch, task in tasks, tag=tag)
     if getattr(message, "damage", None) is not None:
@@ -139,12 +139,12 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
     )
 
 
-#: Headers that are shown, counted by or written into logs; a worker's main process takes them for text.
+#: Headers that are displayed and logged; the worker's main process expects text in them.
 _TEXTS = ("shadow", "argsrepr", "kwargsrepr", "origin", "lang", "meth")
 
 
 def _check_headers(headers: dict[str, Any]) -> None:
-    """What the door has checked of its own messages, as far as a foreign one can be otherwise."""
+    """Check a foreign message's headers as the door checks those of its own messages."""
     check_depth(headers, "headers")
     for name in _TEXTS:
         if not isinstance(value := headers.get(name), str | None):
@@ -167,13 +167,13 @@ def unreadable(message: Any, reason: str, *, job: UUID | None = None) -> Unreada
 
 
 def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID, now: datetime) -> Any:
-    """``message`` as the winner of ``claimed``: with its attempt, and the row's truth where it was old."""
+    """``message`` stamped with the claimed attempt; made from the row, where the message is an old copy."""
     raw = dict(message._raw)
     headers = dict(row.headers if row else message.headers)
     attempt = claimed.attempt - claimed.tries_before
     headers["retries"] = attempt - 1
     headers["eta"] = None
-    # Counted on the database's clock until here; from here on, Celery looks before it begins.
+    # The database's clock decided until here. From here Celery compares with the local clock.
     headers["expires"] = claimed.expires_in and (now + claimed.expires_in).isoformat()
     headers[STAMP] = {
         "attempt": claimed.attempt,
@@ -214,7 +214,7 @@ def _bytes(body: Any) -> bytes:
 
 
 def _storable(headers: dict[str, Any]) -> dict[str, Any]:
-    """``headers``, which a column of JSON can hold; raises ValueError when it cannot."""
+    """Return ``headers``; raise ValueError when they cannot be stored as JSON."""
     json.dumps(headers, allow_nan=False)
     return headers
 

@@ -1,7 +1,7 @@
-"""The ledger thread of a worker: when a turn is taken, and of what.
+"""The ledger thread of a worker: it gathers deliveries and outcomes, and decides when a turn is taken.
 
-The event loop never waits for the database: it puts deliveries and outcomes here, and gets the
-jobs that were won back.
+The event loop never waits for the database. It hands deliveries and outcomes to this thread, and gets back
+the jobs that were won.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from celeriac.worker.gate.turn_input import TurnInput
 
 logger = logging.getLogger(__name__)
 
-#: Seconds. Enough for a thread to wake up and be next.
+#: Seconds, enough for the thread to wake up and run next.
 _YIELD = 0.00005
 
 #: A turn takes at most this many outcomes.
@@ -35,8 +35,8 @@ _MOST = 500
 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 2.0  # seconds, while the database is away
 
-_TROUBLE = 5.0  # seconds of failing turns, or of one that does not end, until the worker is not ready
-_LOCKED = 5.0  # seconds that a worker which ends waits for rows that others have locked
+_TROUBLE = 5.0  # seconds after which failing turns, or one that does not end, make the worker not ready
+_LOCKED = 5.0  # seconds that a worker which ends waits for rows that other transactions have locked
 _TICK = 0.05
 
 
@@ -44,9 +44,9 @@ class LedgerThread:
     """One per worker main process.
 
     Args:
-        book: the book that ``turn`` enters and leaves.
+        book: the claim book of ``turn``.
         concurrency: how many jobs the pool runs at once.
-        pool_queues: whether the pool takes more than that without making the caller wait.
+        pool_queues: whether the pool accepts more jobs than that without making the caller wait.
     """
 
     def __init__(
@@ -74,54 +74,54 @@ class LedgerThread:
         self._thread.start()
 
     def receive(self, message: Any) -> None:
-        """Take a delivery; whether it runs is decided in the next turn."""
+        """Take a delivery; the next turn decides whether it runs."""
         idle = self._idle
         self._inbox.put(message)
         if idle:
-            time.sleep(_YIELD)  # or the thread would not run before the event loop waits for its next event
+            time.sleep(_YIELD)  # lets the thread run before the event loop waits for its next event
 
     def report(self, outcome: Outcome, request: Reporting | None = None) -> None:
-        """Take what an attempt came to."""
+        """Take the outcome of an attempt."""
         self._book.ended(outcome.id)
-        reports = AttemptReport.by(request, outcome)
-        if reports.took is not None:
-            self._claim_ahead.took(reports.took)
-        self._inbox.put(reports)
+        report = AttemptReport.of(request, outcome)
+        if report.run_seconds is not None:
+            self._claim_ahead.record_duration(report.run_seconds)
+        self._inbox.put(report)
 
     def prefetch(self) -> int:
-        """How many messages this worker should hold, as long as its jobs take what they took."""
+        """How many messages this worker should hold, by the duration of its recent jobs."""
         return self._claim_ahead.prefetch(children=self._concurrency(), queues=self._pool_queues())
 
-    def spare(self) -> int:
+    def delivery_capacity(self) -> int:
         """How many deliveries may be received that did not come from the broker."""
         if not self._claiming:
             return 0
         waiting = self._inbox.qsize() + len(self._work.arrived)
         return max(0, self.prefetch() + self._concurrency() - waiting)
 
-    def least(self) -> int:
-        """For how many messages there should be room before more are asked for."""
-        return self._claim_ahead.least(children=self._concurrency(), queues=self._pool_queues())
+    def refill_threshold(self) -> int:
+        """See ``ClaimAhead.refill_threshold``."""
+        return self._claim_ahead.refill_threshold(children=self._concurrency(), queues=self._pool_queues())
 
     def release_unknown(self, jobs: Sequence[UUID]) -> None:
-        """Release rows that this worker holds without knowing, unless it knows of them by then."""
+        """Release rows that this worker holds in the ledger, unless they are in its book by then."""
         self._inbox.put(frozenset(jobs))
 
     def started(self, job: UUID) -> None:
         self._book.started(job)
 
-    def limited(self, job: UUID, waits: bool) -> None:
-        """Take it that a job waits for its task's rate limit, or does so no longer."""
-        self._book.limit(job, waits)
+    def set_rate_limited(self, job: UUID, waits: bool) -> None:
+        """Note whether a job waits for its task's rate limit."""
+        self._book.set_rate_limited(job, waits)
         if waits:
-            self.look_again()  # there is room for another
+            self.wake()  # another job may be claimed
 
-    def in_buckets(self) -> int:
+    def rate_limited(self) -> int:
         """How many jobs wait for their task's rate limit."""
-        return self._book.limited()
+        return self._book.rate_limited()
 
-    def look_again(self) -> None:
-        """See whether deliveries may be claimed that had to wait for room."""
+    def wake(self) -> None:
+        """Look again whether waiting deliveries may be claimed."""
         self._inbox.put(None)
 
     def attempt_of(self, job: UUID) -> int | None:
@@ -129,7 +129,7 @@ class LedgerThread:
         return self._book.attempt_of(job)
 
     def trouble(self) -> str | None:
-        """Why its turns fail or do not end, once that has lasted for some seconds; None: they are well."""
+        """The reason why turns have failed or not ended for some seconds; None: they succeed."""
         now, failing, began = time.monotonic(), self._failing, self._turn_began
         if failing is not None and now - failing[0] > _TROUBLE:
             return f"outcomes cannot be written for {now - failing[0]:.0f} s: {failing[1]}"
@@ -141,10 +141,10 @@ class LedgerThread:
         self._claiming = False
 
     def close(self, *, within: float, ended_by: str | None = None) -> bool:
-        """Write every outcome, release the rest uncounted, end; False when that took too long.
+        """Write every outcome, release the other jobs uncounted, end; False when that took too long.
 
         Args:
-            ended_by: the exception that ended the worker; the rest is lost with it then.
+            ended_by: the exception that ended the worker; the other jobs are then recorded as lost.
         """
         self._claiming = False
         self._closed_at = time.monotonic()
@@ -167,7 +167,7 @@ class LedgerThread:
                     return
                 if self._due():
                     self._turn_began = time.monotonic()
-                    self._work = self._turn.take(self._work, room=self._free())
+                    self._work = self._turn.take(self._work, claim_limit=self._claimable())
                 self._went_well()
                 backoff = _FIRST_BACKOFF
             except UNREACHABLE as exc:
@@ -179,7 +179,7 @@ class LedgerThread:
 
     def _went_well(self) -> None:
         self._turn_began = None
-        refused = next((one.reason for one in self._work.aside if one.reason), None)
+        refused = next((one.reason for one in self._work.deferred if one.reason), None)
         if refused is None:
             self._failing = None
         elif self._failing is None:
@@ -208,9 +208,9 @@ class LedgerThread:
     def _wait(self) -> None:
         """Wait until there is something to do."""
         if self._closing.is_set():  # close() wakes it once, perhaps before its last turn
-            time.sleep(_TICK if self._work.aside else 0)
+            time.sleep(_TICK if self._work.deferred else 0)
             return
-        due = min((one.due for one in self._work.aside), default=None)
+        due = min((one.due for one in self._work.deferred), default=None)
         self._idle = True
         with suppress(queue.Empty):
             self._take(self._inbox.get(timeout=None if due is None else max(0.0, due - time.monotonic())))
@@ -218,24 +218,24 @@ class LedgerThread:
 
     def _due(self) -> bool:
         work = self._work
-        if work.reports or work.unsure or (work.arrived and self._free()):
+        if work.reports or work.uncertain or (work.arrived and self._claimable()):
             return True
-        return bool(work.aside) and min(one.due for one in work.aside) <= time.monotonic()
+        return bool(work.deferred) and min(one.due for one in work.deferred) <= time.monotonic()
 
     def _waits(self) -> bool:
-        """Whether a thread that ends waits on for locked rows."""
-        return bool(self._work.aside) and time.monotonic() - self._closed_at < _LOCKED
+        """Whether the thread, which is to end, still waits for locked rows."""
+        return bool(self._work.deferred) and time.monotonic() - self._closed_at < _LOCKED
 
-    def _free(self) -> int:
+    def _claimable(self) -> int:
         """How many more jobs may be claimed."""
         if not self._claiming:
             return 0
-        return self._claim_ahead.beside(
+        return self._claim_ahead.claimable(
             self._book.unfinished(), children=self._concurrency(), queues=self._pool_queues()
         )
 
     def _drain(self) -> None:
-        while len(self._work.reports) < _MOST:  # of deliveries there are no more than the prefetch allows
+        while len(self._work.reports) < _MOST:  # the prefetch limits the deliveries
             try:
                 self._take(self._inbox.get_nowait())
             except queue.Empty:
@@ -245,7 +245,7 @@ class LedgerThread:
         if isinstance(item, AttemptReport):
             self._work.reports.append(item)
         elif isinstance(item, frozenset):
-            self._work.unsure.update(item)
+            self._work.uncertain.update(item)
         elif item is not None:
             self._work.arrived.append(item)
 

@@ -1,7 +1,6 @@
-"""One turn of the ledger thread: a durable transaction, first the outcomes, then the claims.
+"""One turn of the ledger thread: a transaction that records outcomes first and claims jobs second.
 
-What is read, won, lost or refused in it is settled here; when a turn is taken, and what becomes of
-it when the database is away, is the thread's affair (``celeriac.worker.gate.ledger_thread``).
+The ledger thread (``ledger_thread.py``) decides when a turn is taken, and repeats it when the database is away.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -23,46 +22,33 @@ from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
-from celeriac.ledger.writes.claims import Claimed, Message
-from celeriac.ledger.writes.complete_and_claim import exchange
+from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.claim_book import ClaimBook
+from celeriac.worker.gate.claim_checks import UNKNOWN_DELAY, Answer, ClaimChecks, needs_check
 from celeriac.worker.gate.deliveries import Delivery
-from celeriac.worker.gate.narrowing import Refused, one_by_one
-from celeriac.worker.gate.turn_input import Aside, TurnInput
+from celeriac.worker.gate.refused_turn import Refused, one_by_one
+from celeriac.worker.gate.turn_input import DeferredOutcome, TurnInput
 from celeriac.worker.watermarks import Watermarks
 
 logger = logging.getLogger(__name__)
 
-_SUSPECT_DELAY = 0.3  # seconds before a job that waits for another suspect's end is sent again
-
-UNKNOWN_DELAY = 30.0  # seconds before a job of an unknown task is sent again
 UNKNOWN_LIMIT = 3600.0  # seconds after which it is failed
-
-
-@dataclass(slots=True)
-class Answer:
-    """What the transaction of one turn came to."""
-
-    accepted: dict[UUID, JobState] = field(default_factory=dict)
-    locked: set[UUID] = field(default_factory=set)  # outcomes for a later turn
-    won: dict[UUID, Claimed] = field(default_factory=dict)
-    rows: dict[UUID, Message] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnCallbacks:
-    """Where a turn's findings go, and what it asks; all of it is called from the ledger thread.
+    """What a turn calls, from the ledger thread.
 
     Attributes:
-        hand_over: takes deliveries that were won, in order.
+        hand_over: takes the messages of jobs that were won, in order.
         drop: takes deliveries that do not run.
-        fetch_results: reads results of jobs from the result store, as JSON; those it lost are missing.
-        on_change: called after a turn that led to rows that the dispatcher must send.
+        fetch_results: reads results from the result store, as JSON; results that it lost are missing.
+        on_change: called when a turn made rows that the dispatcher must send.
     """
 
     hand_over: Callable[[list[Any]], None]
@@ -72,10 +58,10 @@ class TurnCallbacks:
 
 
 class Turn:
-    """Taken again and again, by one thread.
+    """Takes turns, always in the same thread.
 
     Args:
-        worker: this start of the worker.
+        worker: the id of this start of the worker.
         tasks: the tasks that this worker knows.
         max_tries: tries of adopted jobs.
         signs: whether only signed messages are taken.
@@ -104,57 +90,59 @@ class Turn:
         self._callbacks = callbacks
         self._meter = meter
         self._signs = signs
-        self._suspect: UUID | None = None  # the one job in hand that was lost more than once
-        self._rested: dict[UUID, float] = {}  # seconds that the outcomes in hand were set aside
+        self._checks = ClaimChecks(worker=worker, tasks=tasks, on_change=callbacks.on_change)
+        self._rested: dict[UUID, float] = {}  # seconds for which the outcomes of this turn were deferred last
 
-    def take(self, work: TurnInput, *, room: int) -> TurnInput:
+    def take(self, work: TurnInput, *, claim_limit: int) -> TurnInput:
         """Do ``work``, claiming at most ``room`` jobs; return what is left of it.
 
         Raises:
-            Exception: ``work`` is what stays to be done. Nothing of it was committed, as far as is known.
+            Exception: ``work`` is still to be done. As far as is known, nothing of it was committed.
         """
-        self._recall(work)
+        self._take_up_deferred(work)
         try:
-            return self._at_once(work, room)
+            return self._in_one_transaction(work, claim_limit)
         except Refused as exc:
             logger.warning(Event.TURN_NARROWED, {"error": f"{kind(exc.why)}: {said(exc.why)}"})
-        return one_by_one(work, room=room, take=self._at_once, bury=self._bury)
+        return one_by_one(
+            work, claim_limit=claim_limit, take=self._in_one_transaction, quarantine=self._quarantine
+        )
 
-    def _recall(self, work: TurnInput) -> None:
-        """Take up again what was set aside and is due."""
+    def _take_up_deferred(self, work: TurnInput) -> None:
+        """Add the deferred outcomes that are due to the reports."""
         now = time.monotonic()
-        due = [one for one in work.aside if one.due <= now]
-        work.aside = [one for one in work.aside if one.due > now]
+        due = [one for one in work.deferred if one.due <= now]
+        work.deferred = [one for one in work.deferred if one.due > now]
         self._rested = {one.report.outcome.id: one.rest for one in due}
         work.reports += [one.report for one in due]
 
-    def _at_once(self, work: TurnInput, room: int) -> TurnInput:
+    def _in_one_transaction(self, work: TurnInput, claim_limit: int) -> TurnInput:
         """Do ``work`` in one transaction."""
         began = time.monotonic()
         reports = self._with_results(work.reports)
-        taken, later = work.arrived[:room], work.arrived[room:]
+        taken, later = work.arrived[:claim_limit], work.arrived[claim_limit:]
         read = self._read(taken)
-        work.unsure = {job for job in work.unsure if job not in self._book}
+        work.uncertain = {job for job in work.uncertain if job not in self._book}
         unreadable = [found for found in read if isinstance(found, Unreadable)]
-        mine, copies = self._enter([found for found in read if isinstance(found, Delivery)])
+        entered, copies = self._enter([found for found in read if isinstance(found, Delivery)])
         try:
-            known, unknown = self._by_row(mine)
-            if work.unsure or unreadable or unknown or not _is_exchange(reports, known):
+            known, unknown = self._by_known_task(entered)
+            if work.uncertain or unreadable or unknown or not _only_completes_and_claims(reports, known):
                 with self._database.transaction() as connection:
-                    self._release_unsure(connection, work)
+                    self._release_uncertain(connection, work)
                     answer = self._transact(connection, reports, unreadable, known, unknown)
-                work.aside += self._settle(reports, answer)
+                work.deferred += self._leave_book(reports, answer)
             else:
-                answer = self._exchange(reports, known)
-                work.aside += self._settle(reports, answer)
+                answer = self._complete_and_claim(reports, known)
+                work.deferred += self._leave_book(reports, answer)
                 work.reports = []
-                self._look_after(known, answer)
-        except BaseException as exc:
-            self._forget(work, mine)
+                self._check_claims_separately(known, answer)
+        except BaseException as exc:  # whatever it is, the transaction may have been committed
+            self._note_uncertain(work, entered)
             if is_of_values(exc):
                 raise Refused from exc
             raise
-        self._meter.took_turn(time.monotonic() - began, jobs=len(reports) + len(taken))
+        self._meter.observe_turn(time.monotonic() - began, jobs=len(reports) + len(taken))
         dropped = self._deliver(known, unknown, answer)
         dropped += [delivery.message for delivery in copies]
         dropped += [
@@ -162,10 +150,10 @@ class Turn:
         ]
         if dropped:
             self._callbacks.drop(dropped)
-        return TurnInput(arrived=later, aside=work.aside)
+        return TurnInput(arrived=later, deferred=work.deferred)
 
-    def _bury(self, message: Any, reason: str) -> None:
-        """Make a dead letter of a delivery that the database refuses; all of it in ASCII."""
+    def _quarantine(self, message: Any, reason: str) -> None:
+        """Make a dead letter of a delivery that the database refuses, all in ASCII."""
         letter = deliveries.unreadable(message, reason)
         plain = replace(
             letter,
@@ -175,21 +163,21 @@ class Turn:
         )
         logger.error(Event.DELIVERY_REFUSED, {"job": letter.id, "error": reason})
         with self._database.transaction() as connection:
-            quarantine.bury(connection, [plain])
+            quarantine.write_dead_letters(connection, [plain])
         self._callbacks.drop([message])
 
     def finish(self, work: TurnInput, *, ended_by: str | None = None) -> None:
-        """Release what was claimed and not started, and what a cold shutdown cut short; all uncounted.
+        """Sign off: release, uncounted, jobs that were not started or that a cold shutdown interrupted.
 
         Args:
             ended_by: the exception that ended the worker. Any of its jobs may be the cause, so they are
-                counted as lost with it: one that ends its worker each time must not do so without end.
+                recorded as lost. Otherwise a job that ends its worker each time would do so for ever.
         """
         open_attempts = self._book.open()
         read = self._read(work.arrived)
         waiting = [found for found in read if isinstance(found, Delivery)]
         with self._database.transaction() as connection:
-            self._release_unsure(connection, work)
+            self._release_uncertain(connection, work)
             if open_attempts and ended_by:
                 lost = [_lost(job, attempt, ended_by) for job, attempt in open_attempts]
                 outcomes.record(connection, lost, worker=self._worker)
@@ -198,10 +186,12 @@ class Turn:
             if waiting:
                 new_jobs.enqueue(connection, [d.adopted for d in waiting if d.adopted] or [])
                 dispatch.unmark(connection, [delivery.job for delivery in waiting])
-            quarantine.bury(connection, [found for found in read if isinstance(found, Unreadable)])
+            quarantine.write_dead_letters(
+                connection, [found for found in read if isinstance(found, Unreadable)]
+            )
             worker_rows.sign_off(connection, self._worker)
-        if work.aside:
-            logger.error(Event.OUTCOMES_LEFT, {"jobs": len(work.aside)})
+        if work.deferred:
+            logger.error(Event.OUTCOMES_LEFT, {"jobs": len(work.deferred)})
         for job, _ in open_attempts:
             self._book.leave(job)
         if open_attempts and ended_by:
@@ -224,7 +214,7 @@ class Turn:
             )
             answer.locked = self._locked(connection, reports, answer.accepted)
         if unreadable:
-            quarantine.bury(connection, unreadable)
+            quarantine.write_dead_letters(connection, unreadable)
         adopted = [delivery.adopted for delivery in (*known, *unknown) if delivery.adopted]
         if adopted:
             new_jobs.enqueue(connection, adopted)
@@ -233,14 +223,14 @@ class Turn:
             quarantine.postpone(connection, late, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
         if known:
             answer.won = claims.claim(connection, [delivery.job for delivery in known], worker=self._worker)
-            self._look_closer(connection, known, answer)
+            self._checks.check(connection, known, answer)
         return answer
 
-    def _exchange(self, reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> Answer:
-        """The same for what is most frequent by far, in one statement, which needs no BEGIN and no COMMIT."""
+    def _complete_and_claim(self, reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> Answer:
+        """The most frequent turn in one statement, without BEGIN and COMMIT: only completions and claims."""
         completed = [item.outcome for item in reports]
         ids = [delivery.job for delivery in known]
-        accepted, won = exchange(self._database, completed, ids, worker=self._worker)
+        accepted, won = complete_and_claim(self._database, completed, ids, worker=self._worker)
         answer = Answer(accepted=accepted, won=won)
         if len(accepted) < len(reports):
             with self._database.statement() as connection:
@@ -254,72 +244,40 @@ class Turn:
         missing = [item.outcome for item in reports if item.outcome.id not in accepted]
         return outcomes.locked(connection, missing, worker=self._worker) if missing else set()
 
-    def _look_after(self, known: Sequence[Delivery], answer: Answer) -> None:
-        """What follows an exchange: it stands alone as well, and is seldom needed."""
-        if _deserves_a_look(known, answer.won):
+    def _check_claims_separately(self, known: Sequence[Delivery], answer: Answer) -> None:
+        """Check what ``_complete_and_claim`` claimed; seldom needed."""
+        if needs_check(known, answer.won):
             with self._database.statement() as connection:
-                self._look_closer(connection, known, answer)
-
-    def _look_closer(self, connection: Connection, known: Sequence[Delivery], answer: Answer) -> None:
-        """After a claim: at jobs that failed before, at old copies of messages, at what was not won."""
-        won = answer.won
-        if failed := [job for job, claimed in won.items() if claimed.failed_before]:
-            self._keep_apart(connection, sorted(claims.lost_often(connection, failed)), won)
-        if old := [d.job for d in known if d.job in won and not d.is_of(won[d.job])]:
-            answer.rows = claims.messages(connection, old)
-            self._leave_unknown(connection, answer)
-        if len(won) < len(known):
-            claims.expire(connection, [d.job for d in known if d.job not in won])
-
-    def _leave_unknown(self, connection: Connection, answer: Answer) -> None:
-        """Give back what was won under another task's name, when the row's own task is unknown here."""
-        strange = [job for job, row in answer.rows.items() if row.job_type not in self._tasks]
-        if strange:
-            attempts = [(job, answer.won.pop(job).attempt) for job in strange]
-            claims.release(connection, attempts, worker=self._worker, delay=UNKNOWN_DELAY)
-            self._callbacks.on_change()
-
-    def _keep_apart(self, connection: Connection, suspects: Sequence[UUID], won: dict[UUID, Claimed]) -> None:
-        """Hold at most one job that was lost more than once.
-
-        Poison that kills its worker takes what runs beside it along twice at most; what merely
-        outlived a dead worker is run side by side.
-        """
-        surplus = suspects if self._suspect else suspects[1:]
-        if surplus:
-            attempts = [(job, won[job].attempt) for job in surplus]
-            for job in claims.release(connection, attempts, worker=self._worker, delay=_SUSPECT_DELAY):
-                del won[job]
-            self._callbacks.on_change()  # the dispatcher shall know when they are due
-        if suspects and not self._suspect:
-            self._suspect = suspects[0]
+                self._checks.check(connection, known, answer)
 
     def _enter(self, found: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
-        """Enter each job once; a second copy of a message must not run whatever the claim says."""
-        mine: list[Delivery] = []
+        """Enter each job once; a second copy of a message must not run, whatever the claim answers."""
+        entered: list[Delivery] = []
         copies: list[Delivery] = []
         for delivery in found:
-            (mine if self._book.enter(delivery.job) else copies).append(delivery)
-        return mine, copies
+            (entered if self._book.enter(delivery.job) else copies).append(delivery)
+        return entered, copies
 
-    def _by_row(self, mine: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
-        """Those whose task is known here, and the others; the row has the last word, not the message.
+    def _by_known_task(self, entered: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+        """Deliveries whose task this worker knows, and the others. The row decides, not the message.
 
-        A false or damaged copy must not postpone a row whose task this worker knows.
+        A forged or damaged copy must not postpone a row whose task this worker knows.
         """
-        doubted = [delivery.job for delivery in mine if not delivery.known and delivery.dispatch is not None]
+        doubted = [
+            delivery.job for delivery in entered if not delivery.known and delivery.dispatch is not None
+        ]
         if doubted:
             with self._database.reading() as connection:
                 tasks = claims.tasks(connection, doubted)
             good = {job for job, task in tasks.items() if task in self._tasks}
-            mine = [replace(d, known=True, dispatch=-1) if d.job in good else d for d in mine]
-        return [d for d in mine if d.known], [d for d in mine if not d.known]
+            entered = [replace(d, known=True, dispatch=-1) if d.job in good else d for d in entered]
+        return [d for d in entered if d.known], [d for d in entered if not d.known]
 
-    def _settle(self, reports: Sequence[AttemptReport], answer: Answer) -> list[Aside]:
-        """Leave the book with what was told; return what is set aside, since its row is locked."""
+    def _leave_book(self, reports: Sequence[AttemptReport], answer: Answer) -> list[DeferredOutcome]:
+        """Remove reported jobs from the book; return outcomes that are deferred because of locked rows."""
         changed = False
-        aside = [
-            Aside.locked(item, rested=self._rested.get(item.outcome.id, 0.0))
+        deferred = [
+            DeferredOutcome.locked(item, rested=self._rested.get(item.outcome.id, 0.0))
             for item in reports
             if item.outcome.id in answer.locked
         ]
@@ -331,16 +289,15 @@ class Turn:
                 logger.info(Event.LATE_OUTCOME, {"job": item.outcome.id, "attempt": item.outcome.attempt})
             changed = changed or state in (JobState.ERROR, JobState.PENDING)
             self._book.leave(item.outcome.id)
-            if item.outcome.id == self._suspect:
-                self._suspect = None
+            self._checks.ended(item.outcome.id)
         if changed:
             self._callbacks.on_change()
-        return aside
+        return deferred
 
     def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> list[Any]:
-        """Hand over what was won; return the messages of what was not."""
+        """Hand over the messages of jobs that were won; return the other messages."""
         winners, dropped = [], [delivery.message for delivery in unknown]
-        # Not by what was adopted: it is dispatched at this moment, however old its message is.
+        # Without adopted jobs: these count as dispatched now, however old their messages are.
         ours = (answer.won[d.job] for d in known if d.job in answer.won and not d.adopted)
         self._watermarks.claimed(ours)
         self._meter.claimed(answer.won.values())
@@ -377,19 +334,18 @@ class Turn:
             for item in reports
         ]
 
-    def _release_unsure(self, connection: Connection, work: TurnInput) -> None:
-        if work.unsure:
-            claims.release_unsure(connection, sorted(work.unsure), worker=self._worker)
+    def _release_uncertain(self, connection: Connection, work: TurnInput) -> None:
+        if work.uncertain:
+            claims.release_uncertain(connection, sorted(work.uncertain), worker=self._worker)
 
-    def _forget(self, work: TurnInput, mine: Sequence[Delivery]) -> None:
-        """After a failure: the commit may have been done and only its answer lost.
+    def _note_uncertain(self, work: TurnInput, entered: Sequence[Delivery]) -> None:
+        """After a failure: note jobs that may be claimed, because only the commit's answer may be lost.
 
-        What it won is released first in the next turn.
+        The next turn releases them first.
         """
-        work.unsure.update(delivery.job for delivery in mine if delivery.known)
-        if self._suspect in work.unsure:
-            self._suspect = None
-        for delivery in mine:
+        work.uncertain.update(delivery.job for delivery in entered if delivery.known)
+        self._checks.ended(*work.uncertain)
+        for delivery in entered:
             self._book.leave(delivery.job)
 
     def _read(self, messages: Sequence[Any]) -> list[Delivery | Unreadable]:
@@ -407,14 +363,8 @@ def _missing(report: AttemptReport) -> str | None:
     return LOST if report.returned else None
 
 
-def _is_exchange(reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> bool:
+def _only_completes_and_claims(reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> bool:
     """Whether there are completed attempts to record and rows to claim, and nothing else."""
     return all(item.outcome.state is JobState.COMPLETED for item in reports) and not any(
         delivery.adopted for delivery in known
     )
-
-
-def _deserves_a_look(known: Sequence[Delivery], won: Mapping[UUID, Claimed]) -> bool:
-    if len(won) < len(known):
-        return True
-    return any(won[d.job].failed_before or not d.is_of(won[d.job]) for d in known)

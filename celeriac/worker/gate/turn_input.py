@@ -1,4 +1,4 @@
-"""What one turn of the ledger thread has to do."""
+"""The work of one turn of the ledger thread."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from uuid import UUID
 
 from celeriac.worker.attempt_report import AttemptReport
 
-_FIRST_REST, _LONGEST_REST = 0.05, 1.0  # seconds until a locked row is looked at again
-_REFUSED_REST = 10.0  # the same, of what the database refuses
+_FIRST_REST, _LONGEST_REST = 0.05, 1.0  # seconds until an outcome of a locked row is tried again
+_REFUSED_REST = 10.0  # seconds until an outcome that the database refuses is tried again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Aside:
+class DeferredOutcome:
     """An outcome that could not be written yet; the others do not wait for it.
 
     Attributes:
         due: when it is tried again, on the monotonic clock.
-        rest: seconds that it waits for that.
+        rest: seconds from being deferred until then.
         reason: why the database refuses it; None: its row is locked by another transaction.
     """
 
@@ -29,25 +29,25 @@ class Aside:
     reason: str | None = None
 
     @classmethod
-    def locked(cls, report: AttemptReport, *, rested: float) -> Aside:
+    def locked(cls, report: AttemptReport, *, rested: float) -> DeferredOutcome:
         rest = min(max(rested * 2, _FIRST_REST), _LONGEST_REST)
         return cls(report=report, due=time.monotonic() + rest, rest=rest)
 
     @classmethod
-    def refused(cls, report: AttemptReport, reason: str) -> Aside:
+    def refused(cls, report: AttemptReport, reason: str) -> DeferredOutcome:
         return cls(report=report, due=time.monotonic() + _REFUSED_REST, rest=_REFUSED_REST, reason=reason)
 
 
 @dataclass(slots=True)
 class TurnInput:
-    """What one turn has to do.
+    """The work of one turn.
 
     Attributes:
-        unsure: rows that this worker may hold without knowing; released, unless it knows of them.
-        aside: outcomes for a later turn.
+        uncertain: jobs that this worker may have claimed without an answer; released, unless in its book.
+        deferred: outcomes for a later turn.
     """
 
     reports: list[AttemptReport] = field(default_factory=list)
     arrived: list[Any] = field(default_factory=list)
-    unsure: set[UUID] = field(default_factory=set)
-    aside: list[Aside] = field(default_factory=list)
+    uncertain: set[UUID] = field(default_factory=set)
+    deferred: list[DeferredOutcome] = field(default_factory=list)

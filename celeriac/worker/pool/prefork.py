@@ -1,4 +1,4 @@
-"""What is on its way from the event loop to prefork's children, when the loop is given up."""
+"""Jobs that are being written to prefork's children while the event loop stops or restarts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def finish_writes(pool: Any) -> None:
-    """Finish what is half-written to prefork's children: the event loop has forgotten the rest.
+    """Write the rest of jobs that are half-written to prefork's children, as the event loop does no more.
 
-    As Celery's own ``AsynPool.flush`` does, without the jobs that it would throw away.
+    Celery's own ``AsynPool.flush`` does the same, but also drops jobs.
     """
     writers = getattr(pool, "_active_writers", None)
     if not writers:
@@ -21,24 +21,24 @@ def finish_writes(pool: Any) -> None:
 
 
 def drop_unwritten(pool: Any) -> None:
-    """Forget what no prefork child was given yet; the ledger thread releases it."""
+    """Forget jobs that no prefork child was given yet; the ledger thread releases them."""
     buffer = getattr(pool, "outbound_buffer", None)
     while buffer:
         buffer.popleft().discard()
 
 
 def discard(pool: Any, id: str) -> None:
-    """Forget a job that could not be written; it is in the pool's book before it is pickled."""
+    """Forget a job that could not be written; the pool remembers it before it is pickled."""
     for job in list(getattr(pool, "_cache", {}).values()):
         if getattr(job, "correlation_id", None) == id:
             job.discard()
 
 
 def watch_again(pool: Any) -> None:
-    """Let the event loop watch each child when it takes the pool in again.
+    """Let the event loop watch each child when the pool is registered again.
 
-    Celery (5.7) forgets how to watch a child when it hears of its end; where the child is not reaped yet, the
-    next connection to the broker would end the worker.
+    Celery (5.7) removes a child's poll when the child ends. If the child is not reaped yet, the next
+    connection to the broker would end the worker.
     """
     for child in getattr(pool, "_pool", ()):
         if getattr(child, "_sentinel_poll", pool) is None:

@@ -1,7 +1,7 @@
-"""Between two connections to the broker: the pool goes on, and a broker that refuses is not asked in a rush.
+"""Between two connections to the broker: serve the pool, and wait longer after each short connection.
 
-Celery sleeps there. But children end their jobs meanwhile, hang, or die: results wait to be read, and hard
-time limits have to fire.
+Celery sleeps there. But children end their jobs meanwhile, hang, or die: their results must be read, and hard
+time limits must fire.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from celeriac.worker.pool import prefork
 if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
 
-#: Seconds. A connection that lasted less has come to nothing.
+#: Seconds. A connection that lasted less counts as failed.
 _SHORT = 10.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0  # seconds
@@ -28,7 +28,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0  # seconds
 class Pace:
     """How long to wait before the next connection: longer each time that one breaks soon after it was made.
 
-    A broker that cannot be written to can be connected to, and refuses what comes then.
+    A broker that refuses writes still accepts connections, so that each one breaks at once.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Pace:
     def lost(self, now: float) -> None:
         since, self._since = self._since, None
         if since is None:
-            return  # there was none: what waits for the broker has waited
+            return  # there was no connection: Celery itself has waited between its tries
         short = now - since < _SHORT
         self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE) if short else 0.0
 
@@ -54,7 +54,7 @@ def pass_time(consumer: Consumer, seconds: float) -> None:
     """Let ``seconds`` pass, in which the event loop does what the pool needs.
 
     Raises:
-        SystemExit: the worker shall stop.
+        SystemExit: the worker is to stop.
     """
     end = time.monotonic() + seconds
     hub = consumer.hub
@@ -63,8 +63,8 @@ def pass_time(consumer: Consumer, seconds: float) -> None:
         state.maybe_shutdown()
         return
     with _pool_in(hub, consumer):
-        hub.call_later(0, consumer.pool.maintain_pool)  # whose own timer is a matter of five seconds
-        hub.call_later(seconds, noop)  # or it would sleep longer
+        hub.call_later(0, consumer.pool.maintain_pool)  # its own timer fires only every five seconds
+        hub.call_later(seconds, noop)  # wakes the loop at the end
         loop = hub.create_loop()
         while time.monotonic() < end:
             state.maybe_shutdown()
@@ -76,10 +76,10 @@ def pass_time(consumer: Consumer, seconds: float) -> None:
 
 @contextmanager
 def _pool_in(hub: Any, consumer: Consumer) -> Iterator[None]:
-    """Have the pool in the event loop, which forgot it when the connection was lost.
+    """Register the pool with the event loop, which forgot it when the connection was lost.
 
-    Celery cancels, with the next connection that is lost, all timers that were set since this one was asked
-    for. Those of jobs must stay.
+    When the next connection is lost, Celery cancels all timers that were set since this connection was begun.
+    Timers of jobs must stay.
     """
     before = _entries(hub)
     prefork.watch_again(getattr(consumer.pool, "_pool", None))

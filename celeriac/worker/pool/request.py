@@ -1,8 +1,7 @@
-"""How Celery's handling of one delivery becomes one outcome.
+"""Turn Celery's handling of one delivery into one outcome.
 
-Celery says what happened (``on_failure``, ``on_retry``, ``on_timeout``, ``reject``, a revoke) and
-then acknowledges, exactly once, when it is done. The first word wins; an acknowledgement without
-one means success.
+Celery calls what happened (``on_failure``, ``on_retry``, ``on_timeout``, ``reject``, a revoke), and then
+acknowledges exactly once. The first call decides the outcome; an acknowledgement without one means success.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ logger = logging.getLogger(__name__)
 class JobRequest(Request):
     """One attempt of a job in the worker's main process."""
 
-    _word: Outcome | None = None
+    _decided: Outcome | None = None
     _reported = False
-    #: Whether the function returned, where it completes: its value must then be in the result store.
+    #: Whether a completed attempt's function returned: its value must then be in the result store.
     returned = True
 
     def __init__(self, message: Any, **options: Any) -> None:
@@ -60,9 +59,9 @@ class JobRequest(Request):
         self.attempt = int(stamp["attempt"])
         self.tries_left = int(stamp["tries"]) - int(stamp["try"])
         self.ledger: ReportTaker = self._app.ledger_thread
-        self.returned = self.task.Strategy == CeleryTask.Strategy  # another one stores what it likes
+        self.returned = self.task.Strategy == CeleryTask.Strategy  # another strategy may store nothing
 
-    # ---- what Celery says
+    # ---- calls from Celery
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         self.ledger.started(self.job)
@@ -77,20 +76,20 @@ class JobRequest(Request):
             failure = failures.failure_of(
                 cause if isinstance(cause, BaseException) else error, str(exc_info.traceback)
             )
-        self._say(self._another(failure, asked))
+        self._decide(self._retry_outcome(failure, asked))
         super().on_retry(exc_info)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         if state.should_terminate:  # a cold shutdown kills children: what they ran is released
             return
         error = failures.unwrapped(exc_info.exception)
-        if self._another_try(error):
+        if self._may_try_again(error):
             timeout = isinstance(error, TimeLimitExceeded)
             self._try_again(exc_info, AttemptKind.TIMEOUT if timeout else AttemptKind.LOST)
             return
-        self._judge(error, exc_info)
+        self._decide_failure(error, exc_info)
         if isinstance(error, MemoryError):  # Celery would end the worker with it
-            self._done(exc_info)
+            self._end_failed(exc_info)
             return
         super().on_failure(exc_info, send_failed_event, return_ok)
 
@@ -106,17 +105,19 @@ class JobRequest(Request):
             except TimeLimitExceeded:
                 self._try_again(ExceptionInfo(), AttemptKind.TIMEOUT)
         else:
-            self._say(self._ended(JobState.FAILED, failures.failure_of(error, kind=AttemptKind.TIMEOUT)))
+            self._decide(self._ended(JobState.FAILED, failures.failure_of(error, kind=AttemptKind.TIMEOUT)))
             super().on_timeout(soft, timeout)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
-        self._say(self._ended(JobState.CANCELLED, Failure(AttemptKind.CANCELLED, None, reason)))
+        self._decide(self._ended(JobState.CANCELLED, Failure(AttemptKind.CANCELLED, None, reason)))
         super()._announce_revoked(reason, terminated, signum, expired)
 
     def reject(self, requeue: bool = False) -> None:
-        """The broker is never given anything back: the ledger sends what shall run again."""
-        if self._word is None:
-            self._say(self._another(Failure(AttemptKind.REJECTED, None, f"rejected, requeue={requeue}")))
+        """Acknowledge in every case: the ledger sends the job again, not the broker."""
+        if self._decided is None:
+            self._decide(
+                self._retry_outcome(Failure(AttemptKind.REJECTED, None, f"rejected, requeue={requeue}"))
+            )
         if not self.acknowledged:
             self.acknowledge()
             self.send_event("task-rejected", requeue=requeue)
@@ -126,37 +127,37 @@ class JobRequest(Request):
             return
         self._reported = True
         self.ledger.report(
-            self._word or Outcome(id=self.job, attempt=self.attempt, state=JobState.COMPLETED), self
+            self._decided or Outcome(id=self.job, attempt=self.attempt, state=JobState.COMPLETED), self
         )
         super().acknowledge()
 
-    # ---- what that means for the job
+    # ---- the outcome
 
-    def _another_try(self, error: BaseException) -> bool:
+    def _may_try_again(self, error: BaseException) -> bool:
         """Whether the child was lost or killed before its work was done, with a try left."""
         if isinstance(error, TimeLimitExceeded):
             return self.tries_left > 0
         return self._lost(error) and self.tries_left > 0 and not self._success_was_stored()
 
-    def _judge(self, error: BaseException, exc_info: Any) -> None:
+    def _decide_failure(self, error: BaseException, exc_info: Any) -> None:
         if isinstance(error, Replaced):
-            self._say(self._replaced(error))
+            self._decide(self._replaced(error))
         elif isinstance(error, Reject):
             self._rejected(error, exc_info)
         elif isinstance(error, Terminated):
-            told = Failure(AttemptKind.CANCELLED, None, "terminated on request")
-            self._say(self._ended(JobState.CANCELLED, told))
+            cancelled = Failure(AttemptKind.CANCELLED, None, "terminated on request")
+            self._decide(self._ended(JobState.CANCELLED, cancelled))
         elif isinstance(error, Ignore | Retry) or (self._lost(error) and self._success_was_stored()):
             # Celery acknowledges: the work is done, or goes on elsewhere.
             self.returned = self._lost(error)
         else:
-            self._say(self._failed(error, exc_info))
+            self._decide(self._failed(error, exc_info))
 
-    def _say(self, outcome: Outcome) -> None:
-        if self._word is None:
-            self._word = outcome
+    def _decide(self, outcome: Outcome) -> None:
+        if self._decided is None:
+            self._decided = outcome
 
-    def _another(self, failure: Failure, asked: JobRetry | None = None) -> Outcome:
+    def _retry_outcome(self, failure: Failure, asked: JobRetry | None = None) -> Outcome:
         again = asked.again if asked else None
         if asked is None or again is None:
             return Outcome(
@@ -172,16 +173,16 @@ class JobRequest(Request):
             state=JobState.ERROR,
             failure=failure,
             delay=again.delay,
-            max_tries=None if asked.tries is None else min(self._before + asked.tries, ENDLESS),
+            max_tries=None if asked.tries is None else min(self._tries_before + asked.tries, ENDLESS),
             message=again if asked.options or self._differs(again) else None,
             expiry="expires" in asked.options,
         )
 
     def _backoff(self) -> float:
-        """Seconds; whatever an author's ``backoff`` answers or raises, the attempt has an outcome."""
+        """Seconds until the next attempt, also when the task's ``backoff`` raises."""
         try:
-            return bounded(float(self._task.backoff(self.attempt - self._before)))
-        except Exception as exc:
+            return bounded(float(self._task.backoff(self.attempt - self._tries_before)))
+        except Exception as exc:  # an author's code; the attempt must have an outcome
             logger.warning(Event.BACKOFF_FAILED, {"task": self.name, "error": type(exc).__name__})
             return bounded(float(self._app.settings.retry_base))
 
@@ -198,7 +199,7 @@ class JobRequest(Request):
         reason = error.reason if isinstance(error.reason, BaseException) else error
         failure = failures.failure_of(reason, str(exc_info.traceback), kind=AttemptKind.REJECTED)
         state = JobState.ERROR if error.requeue else JobState.FAILED
-        self._say(Outcome(id=self.job, attempt=self.attempt, state=state, failure=failure))
+        self._decide(Outcome(id=self.job, attempt=self.attempt, state=state, failure=failure))
 
     def _replaced(self, error: Replaced) -> Outcome:
         return Outcome(
@@ -212,10 +213,10 @@ class JobRequest(Request):
         )
 
     def _try_again(self, exc_info: Any, kind: AttemptKind) -> None:
-        """A lost child or a hard limit with tries left: nobody but the ledger hears of a failure."""
+        """A lost child or a hard limit with tries left: the ledger records a failure, Celery does not."""
         failure = failures.failure_of(exc_info.exception, str(exc_info.traceback), kind=kind)
         delay = 0.0 if kind is AttemptKind.LOST else self._backoff()
-        self._say(
+        self._decide(
             Outcome(id=self.job, attempt=self.attempt, state=JobState.ERROR, failure=failure, delay=delay)
         )
         state.task_ready(self)
@@ -224,7 +225,7 @@ class JobRequest(Request):
             "task-retried", exception=saferepr(exc_info.exception), traceback=str(exc_info.traceback)
         )
 
-    def _done(self, exc_info: Any) -> None:
+    def _end_failed(self, exc_info: Any) -> None:
         state.task_ready(self)
         self.acknowledge()
         self.send_event(
@@ -239,9 +240,9 @@ class JobRequest(Request):
         return isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt)
 
     def _check(self) -> None:
-        """Refuse what would end the worker's main process later, where nobody catches it.
+        """Refuse headers that would raise later in the main process, where it would end the worker.
 
-        Door and adoption let none of it in; a row of an older version, or a forged copy, may have it.
+        The door and the adoption refuse them, but a row of an older version or a forged copy may have them.
         """
         try:
             self.time_limits = time_limits.read(self._request_dict.get("timelimit"))
@@ -251,11 +252,11 @@ class JobRequest(Request):
             raise InvalidTaskError(f"its name is to be shown as {type(self.name).__name__}, wanted text")
 
     @property
-    def _before(self) -> int:
+    def _tries_before(self) -> int:
         return self.attempt - int(self._request_dict[STAMP]["try"])
 
     def _differs(self, again: NewJob) -> bool:
-        """Whether the next attempt's message is another than this one's; a signature is another each time."""
+        """Whether the next attempt's message differs from this one's, apart from its signature."""
         text = signing.text(uncompressed(again), again.content_type)
         queue = self._request_dict.get("delivery_info", {}).get("routing_key")
         same = text == signing.text(self._bytes(), self.content_type) and again.queue == queue

@@ -129,7 +129,7 @@ def test_what_pgbouncer_hands_on_is_as_it_was(
     """A worker's own connection plans in a way of its own; one that is shared must not."""
     found = {}
     for server in (bouncer, servers[1]):
-        database = Database(make_url(server.url("postgres"))).by_key()
+        database = Database(make_url(server.url("postgres"))).with_generic_plans()
         with closing(database), database.driver() as pooled:
             (found[server.name],) = pooled.driver_connection.execute("SHOW plan_cache_mode").fetchone()
     assert found == {"pgbouncer": "auto", "postgresql": "force_generic_plan"}

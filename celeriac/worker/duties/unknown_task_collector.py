@@ -1,7 +1,7 @@
-"""Collect jobs that other workers put back because they do not know their task, and this one does.
+"""Collect jobs that other workers put back because they do not know the task, if this worker knows it.
 
-While a new version is rolled out, older workers draw messages of its new tasks as well. What they put
-back is taken here from the ledger, past the broker, where the older ones would draw it again.
+While a new version is rolled out, older workers also draw messages of its new tasks, and put the jobs back.
+They are taken from the ledger here: from the broker, the older workers would draw them again.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from celeriac.broker.transport import Message
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.writes import quarantine
 
-_SOON = 0.05  # seconds until the next look after some were found
-_MOST = 500  # of one look
+_SOON = 0.05  # seconds until the next query after some were found
+_MOST = 500  # jobs of one query
 
 
-class Collector:
+class UnknownTaskCollector:
     """
     Args:
         tasks: the names of the tasks that this worker knows.
-        queues: those that it draws from.
-        room: how many deliveries it may take now.
+        queues: the queues that it draws from.
+        capacity: how many deliveries it may take now.
         receive: takes a delivery, as one that came from the broker.
     """
 
@@ -35,23 +35,23 @@ class Collector:
         *,
         tasks: Callable[[], Iterable[str]],
         queues: Callable[[], Iterable[str]],
-        room: Callable[[], int],
+        capacity: Callable[[], int],
         receive: Callable[[Any], None],
     ) -> None:
         self._database = database
         self._tasks = tasks
         self._queues = queues
-        self._claim_ahead = room
+        self._capacity = capacity
         self._receive = receive
 
     def run(self) -> float | None:
-        """Take what there is room for; return the seconds until the next look, None for the usual."""
-        room = min(self._claim_ahead(), _MOST)
-        if room <= 0:
+        """Take as many as there is capacity for; return seconds until the next run, None: the usual time."""
+        limit = min(self._capacity(), _MOST)
+        if limit <= 0:
             return None
         with self._database.transaction() as connection:
             found = quarantine.collect(
-                connection, tasks=list(self._tasks()), queues=list(self._queues()), limit=room
+                connection, tasks=list(self._tasks()), queues=list(self._queues()), limit=limit
             )
         for job in found:
             self._receive(Message(json.loads(wire.write(job)), channel=_Nowhere()))
@@ -59,7 +59,7 @@ class Collector:
 
 
 class _Nowhere:
-    """The channel of a delivery that came from no broker: there is nothing to acknowledge."""
+    """The channel of a delivery that came from no broker, so that there is nothing to acknowledge."""
 
     body_encoding = None
     no_ack_consumers = None

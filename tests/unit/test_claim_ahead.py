@@ -11,37 +11,37 @@ def after(*seconds: float, times: int = 200) -> ClaimAhead:
     ahead = ClaimAhead()
     for _ in range(times):
         for one in seconds:
-            ahead.took(one)
+            ahead.record_duration(one)
     return ahead
 
 
 def test_long_jobs_are_claimed_when_a_child_is_free() -> None:
-    assert after(30.0).beside(0, children=2) == 2
-    assert after(30.0).beside(1, children=2) == 1
-    assert after(30.0).beside(2, children=2) == 0
+    assert after(30.0).claimable(0, children=2) == 2
+    assert after(30.0).claimable(1, children=2) == 1
+    assert after(30.0).claimable(2, children=2) == 0
 
 
 def test_nothing_is_claimed_ahead_before_it_is_known_how_long_jobs_take() -> None:
-    assert ClaimAhead().beside(0, children=2) == 2
-    assert after(0.001, times=20).beside(0, children=2) > 2
+    assert ClaimAhead().claimable(0, children=2) == 2
+    assert after(0.001, times=20).claimable(0, children=2) > 2
 
 
 def test_short_jobs_are_claimed_ahead_by_the_time_of_a_turn() -> None:
-    assert after(0.005).beside(0, children=2) == 22
+    assert after(0.005).claimable(0, children=2) == 22
 
 
 def test_what_is_too_short_to_be_measured_is_bounded() -> None:
-    assert after(0.0).beside(0, children=2) == 202
-    assert after(-1.0).beside(0, children=2) == 202  # a clock that was set back
+    assert after(0.0).claimable(0, children=2) == 202
+    assert after(-1.0).claimable(0, children=2) == 202  # a clock that was set back
 
 
 def test_it_is_never_negative() -> None:
-    assert after(30.0).beside(500, children=2) == 0
+    assert after(30.0).claimable(500, children=2) == 0
 
 
 def test_a_pool_that_does_not_queue_is_given_what_it_can_run() -> None:
-    assert after(0.0).beside(0, children=100, queues=False) == 100
-    assert after(0.0).beside(99, children=100, queues=False) == 1
+    assert after(0.0).claimable(0, children=100, queues=False) == 100
+    assert after(0.0).claimable(99, children=100, queues=False) == 1
 
 
 def test_as_many_messages_are_held_as_there_are_children_while_jobs_are_long() -> None:
@@ -56,9 +56,9 @@ def test_more_messages_are_held_while_jobs_are_short_up_to_a_bound() -> None:
 
 
 def test_messages_are_asked_for_in_portions_while_jobs_are_short() -> None:
-    assert after(0.005).least(children=2) == 10  # a quarter of the 40 that are held beside the children's
-    assert after(30.0).least(children=8) == 1  # a free child's at once
-    assert after(0.001).least(children=100, queues=False) == 1
+    assert after(0.005).refill_threshold(children=2) == 10  # a quarter of the 40 held ahead
+    assert after(30.0).refill_threshold(children=8) == 1  # a free child's at once
+    assert after(0.001).refill_threshold(children=100, queues=False) == 1
 
 
 def test_a_turn_waits_only_while_every_child_has_another_job_to_go_on_with() -> None:

@@ -1,7 +1,7 @@
-"""A new connection to PostgreSQL: made in time, set as is relied on, refused if the server cannot serve.
+"""Set up a new connection to PostgreSQL: within a time limit, and only to a server that can keep the ledger.
 
-Settings of a session are made where the session is ours alone. Behind a PgBouncer in transaction mode it is
-not: there each BEGIN says what is relied on, and what cannot be said so is refused.
+The session's settings are made once, where the session is ours alone. Behind a PgBouncer in transaction mode
+others share it. There each BEGIN sets what the ledger relies on, and what cannot be set so is refused.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _ISOLATION = "read committed"
 #: Seconds that a statement waits for a row or a table that another transaction has locked.
 LOCK_PATIENCE = 5.0
 
-#: Seconds after which the server ends a transaction whose client has fallen silent in its middle.
+#: Seconds after which the server ends a transaction whose client sends nothing more.
 _IDLE_LIMIT = 60.0
 
-#: Of PostgreSQL. A plan for each execution takes as long as the execution, when it is of a few rows.
+#: Settings of PostgreSQL. Planning a statement of a few rows anew takes as long as executing it.
 _PLANS = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -31,7 +31,7 @@ _PLANS = {
     "enable_mergejoin": "off",
 }
 
-_ASKED = """
+_SERVER_FACTS = """
     SELECT extract(epoch FROM clock_timestamp())::float8, pg_backend_pid(), pg_is_in_recovery(),
         current_setting('server_encoding'), current_setting('default_transaction_read_only'),
         current_setting('default_transaction_isolation')
@@ -39,11 +39,11 @@ _ASKED = """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ServerFacts:
     """What a server says of itself when a connection is made.
 
     Attributes:
-        pooled: whether a pooler stands in between, which hands the session on to others.
+        pooled: whether a pooler stands in between, which gives the session to other clients as well.
     """
 
     standby: bool
@@ -53,7 +53,7 @@ class Found:
     pooled: bool
 
 
-def unfit(found: Found) -> str | None:
+def why_unfit(found: ServerFacts) -> str | None:
     """Why the server cannot keep the ledger, with the remedy; None: it can."""
     if found.encoding != _ENCODING:
         return (
@@ -74,77 +74,77 @@ def unfit(found: Found) -> str | None:
     return None
 
 
-def prepare(driver: Any, info: Any, *, longest: float | None, by_key: bool) -> Any:
-    """Read the clock, look at the server, set the session; return ``driver``, which is closed if it fails.
+def prepare(driver: Any, info: Any, *, longest: float | None, generic_plans: bool) -> Any:
+    """Read the server's clock, check the server, set the session; return ``driver``, closed if that fails.
 
     Args:
         driver: a new connection of psycopg.
-        info: takes what is known of it.
+        info: the mapping in which the facts about the connection are stored.
         longest: seconds that a statement may take.
-        by_key: whether statements are planned once, through the key.
+        generic_plans: whether statements are planned once, through the key.
 
     Raises:
         LedgerUnfit: with the reason and the remedy.
     """
     try:
         with driver.cursor() as cursor:
-            _look(driver, cursor, info)
+            _check_server(driver, cursor, info)
             if not info["pooled"]:
-                _set(cursor, _settings(longest, by_key))
+                _set_all(cursor, _settings(longest, generic_plans))
             elif not driver.info.parameter_status("DateStyle").startswith("ISO"):
-                _set(cursor, {"datestyle": "ISO"})  # which PgBouncer keeps for each of its clients
+                _set_all(cursor, {"datestyle": "ISO"})  # PgBouncer keeps this setting for each of its clients
         driver.commit()
-    except BaseException:
+    except BaseException:  # also an interrupt must not leave the connection open
         driver.close()
         raise
     return driver
 
 
-def _look(driver: Any, cursor: Any, info: Any) -> None:
+def _check_server(driver: Any, cursor: Any, info: Any) -> None:
     before = time.monotonic()
-    cursor.execute(_ASKED)
+    cursor.execute(_SERVER_FACTS)
     clock, pid, standby, encoding, read_only, isolation = cursor.fetchall()[0]
     info["clock"] = clock - (before + time.monotonic()) / 2
     info["pooled"] = pooled = pid != driver.info.backend_pid
-    found = Found(
+    found = ServerFacts(
         standby=standby, encoding=encoding, read_only=read_only == "on", isolation=isolation, pooled=pooled
     )
-    if (reason := unfit(found)) is not None:
+    if (reason := why_unfit(found)) is not None:
         raise LedgerUnfit(reason)
 
 
-def _set(cursor: Any, settings: Mapping[str, str]) -> None:
-    """All of them with one round trip."""
+def _set_all(cursor: Any, settings: Mapping[str, str]) -> None:
+    """Make all settings with one round trip."""
     calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
     cursor.execute(f"SELECT {calls}", [text for pair in settings.items() for text in pair], prepare=False)
 
 
-def _settings(longest: float | None, by_key: bool) -> dict[str, str]:
+def _settings(longest: float | None, generic_plans: bool) -> dict[str, str]:
     return {
         "datestyle": "ISO",
         "default_transaction_isolation": _ISOLATION,
         "idle_in_transaction_session_timeout": _milliseconds(_IDLE_LIMIT),
-        **bounds(longest),
-        **(_PLANS if by_key else {}),
+        **time_limits(longest),
+        **(_PLANS if generic_plans else {}),
     }
 
 
-def bounds(longest: float | None) -> dict[str, str]:
-    """How long a statement may take and wait for a lock, as PostgreSQL wants it; whatever its role says."""
+def time_limits(longest: float | None) -> dict[str, str]:
+    """PostgreSQL's settings for how long a statement may take and wait; they win over the role's."""
     return {
         "statement_timeout": _milliseconds(longest or 0),
         "lock_timeout": _milliseconds(min(longest or 0, LOCK_PATIENCE)),
     }
 
 
-def begin(longest: float | None) -> str:
-    """A BEGIN that says what is relied on, for a session that is not ours."""
-    local = "".join(f"; SET LOCAL {name} = {value}" for name, value in bounds(longest).items())
+def begin_statement(longest: float | None) -> str:
+    """A BEGIN that sets what the ledger relies on, for a session that others share."""
+    local = "".join(f"; SET LOCAL {name} = {value}" for name, value in time_limits(longest).items())
     return f"BEGIN ISOLATION LEVEL {_ISOLATION.upper()}{local}"
 
 
-def at_most(seconds: float) -> str:
-    """The statement that gives the next ones of a transaction so long."""
+def statement_limit(seconds: float) -> str:
+    """A statement that sets how many seconds each following one of the transaction may take."""
     return f"SET LOCAL statement_timeout = {_milliseconds(seconds)}"
 
 
@@ -152,8 +152,11 @@ def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
 
 
-def within(patience: float, connect: Callable[[], Any], failure: Callable[[str], Exception]) -> Any:
-    """What ``connect`` returns. libpq takes at least two seconds to give up on a server that stays silent."""
+def connect_within(patience: float, connect: Callable[[], Any], failure: Callable[[str], Exception]) -> Any:
+    """Call ``connect`` in a thread and wait ``patience`` seconds for it; raise ``failure`` after that.
+
+    libpq itself waits at least two seconds for a server that does not answer.
+    """
     outcome: list[Any] = []
     gave_up = threading.Event()
     done = threading.Event()

@@ -1,6 +1,6 @@
 """Decide which workers are dead: those whose heartbeat this worker has seen unchanged for a full timeout.
 
-By this worker's own monotonic clock. The database's clock may step, and says nothing about who lives.
+The time is measured by this worker's monotonic clock, because the database's clock may be set.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from uuid import UUID
 from celeriac.ledger.upkeep.rescue import Sighting
 
 
-class Judge:
+class DeadWorkerDetector:
     """Only a worker whose own heartbeats were written without a gap may declare others dead.
 
-    An outage of the database must not look like the death of all. Every moment is an argument, in
+    Otherwise an outage of the database would look like the death of all workers. Each time is an argument, in
     seconds of the monotonic clock.
 
     Args:
@@ -34,18 +34,18 @@ class Judge:
         self._last_beat = now
 
     def dead(self, sightings: Iterable[Sighting], now: float) -> list[Sighting]:
-        """Which of the workers seen ``now`` are dead. To be told all that may be, again and again."""
+        """Which of the workers seen ``now`` are dead. Each call must have all workers that may be dead."""
         watched: dict[UUID, tuple[Sighting, float]] = {}
         for seen in sightings:
             before = self._watched.get(seen.worker)
             watched[seen.worker] = before if before and before[0] == seen else (seen, now)
         self._watched = watched
-        if not self.may_judge(now):
+        if not self.may_declare(now):
             return []
         steady = self._steady_since or 0.0
         return [seen for seen, since in watched.values() if now - max(since, steady) >= self._silence]
 
-    def may_judge(self, now: float) -> bool:
+    def may_declare(self, now: float) -> bool:
         """Whether this worker's own heartbeats were written without a gap, up to ``now``, for long enough."""
         if self._steady_since is None or now - self._last_beat > self._silence / 2:
             return False

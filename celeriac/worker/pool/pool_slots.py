@@ -1,8 +1,7 @@
-"""The hand-over of a job to Celery's pool: the place that it takes there is given back, whatever happens.
+"""Hand a job to Celery's pool, and give its slot back whatever happens.
 
-Celery's own (``WorkController._process_task``) gives a place back when a job was revoked, and for no other
-exception: each one costs prefork a child's share of its work for ever, or, while the job waits for a place,
-ends the worker.
+Celery's own code (``WorkController._process_task``) gives the slot back when a job was revoked, but not after
+any other exception. Each of these would cost prefork a slot for ever, or end the worker.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from celery.worker.request import Request
 
 
-class Places:
-    """Where a pool has places, which is in prefork, a job waits for one; elsewhere the pool itself queues.
+class PoolSlots:
+    """In a pool with slots (prefork) a job waits for a free one; other pools queue by themselves.
 
     Args:
         refused: takes a request that could not be handed over, and why.
@@ -32,7 +31,7 @@ class Places:
         self._refused = refused
 
     def take(self, request: Request) -> None:
-        """Have the pool run ``request`` as soon as it has a place."""
+        """Have the pool run ``request`` as soon as it has a free slot."""
         semaphore = self._semaphore
         if semaphore is None:
             self._execute(request)
@@ -44,13 +43,13 @@ class Places:
             request.execute_using_pool(self._consumer.pool)
         except TaskRevokedError:
             self._give_back()
-        except Exception as exc:  # what a message carries must cost nobody else anything
+        except Exception as exc:  # a bad message must not cost other jobs a slot
             self._give_back()
             forget(self._consumer.pool, request)
             self._refused(request, exc)
 
     def _give_back(self) -> None:
-        # Not at once: the next job that waits would be begun inside of this one's hand-over.
+        # Later, in the event loop: released here, the next waiting job would begin inside this call.
         if (semaphore := self._semaphore) is not None:
             self._consumer.call_soon(semaphore.release)
 
@@ -61,6 +60,6 @@ class Places:
 
 
 def forget(pool: Any, request: Request) -> None:
-    """Leave no trace of a request that is not handed over in what Celery and the pool keep."""
+    """Remove a request that was not handed over from what Celery and the pool remember."""
     prefork.discard(getattr(pool, "_pool", None), request.id)
     state.task_ready(request)

@@ -66,20 +66,20 @@ def test_a_job_that_waits_for_its_rate_limit_waits_for_no_child() -> None:
     for job in (ONE, TWO):
         book.enter(job)
         book.won(job, 1)
-    book.limit(ONE, True)
-    assert (book.unfinished(), book.limited()) == (1, 1)
+    book.set_rate_limited(ONE, True)
+    assert (book.unfinished(), book.rate_limited()) == (1, 1)
     assert book.open() == [(ONE, 1), (TWO, 1)]
-    book.limit(ONE, False)
-    assert (book.unfinished(), book.limited()) == (2, 0)
-    book.limit(TWO, True)
+    book.set_rate_limited(ONE, False)
+    assert (book.unfinished(), book.rate_limited()) == (2, 0)
+    book.set_rate_limited(TWO, True)
     book.ended(TWO)
-    assert (book.unfinished(), book.limited()) == (1, 0)
+    assert (book.unfinished(), book.rate_limited()) == (1, 0)
 
 
 def test_what_is_said_of_a_job_that_was_left_enters_nothing() -> None:
     book = ClaimBook()
     book.started(ONE)
-    book.limit(ONE, True)
+    book.set_rate_limited(ONE, True)
     book.ended(ONE)
     assert len(book) == 0
 

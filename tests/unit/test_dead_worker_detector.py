@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from celeriac.ledger.upkeep.rescue import Sighting
-from celeriac.worker.duties.judge import Judge
+from celeriac.worker.duties.dead_worker_detector import DeadWorkerDetector
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 OTHER = UUID(int=2)
@@ -22,7 +22,7 @@ class Watch:
     """A judge whose own heart beats every 3 s, and who looks every second."""
 
     def __init__(self) -> None:
-        self.judge = Judge(SILENCE)
+        self.detector = DeadWorkerDetector(SILENCE)
         self.now = 1_000.0
 
     def watch(self, seconds: int, seen: Sighting, *, beats: bool = True) -> list[float]:
@@ -30,8 +30,8 @@ class Watch:
         found = []
         for second in range(seconds):
             if beats and second % 3 == 0:
-                self.judge.beat_written(self.now)
-            if self.judge.dead([seen], self.now):
+                self.detector.beat_written(self.now)
+            if self.detector.dead([seen], self.now):
                 found.append(float(second))
             self.now += 1
         return found

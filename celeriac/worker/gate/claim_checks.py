@@ -1,0 +1,108 @@
+"""Checks after a claim: repeated losses, old copies of messages, deliveries that were not won.
+
+A claim looks at nothing but the row's state and times. What is seldom needed is read here, afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes import claims
+from celeriac.ledger.writes.claims import Claimed, Message
+from celeriac.worker.gate.deliveries import Delivery
+
+#: Seconds before a job that may be poison is sent again, when the worker holds another such job.
+_POISON_DELAY = 0.3
+
+UNKNOWN_DELAY = 30.0  # seconds before a job of an unknown task is sent again
+
+
+@dataclass(slots=True)
+class Answer:
+    """The result of one turn's transaction.
+
+    Attributes:
+        accepted: the states that outcomes led to.
+        locked: jobs whose outcomes another transaction holds up; they are written in a later turn.
+        won: the jobs that were claimed.
+        rows: the rows of claimed jobs whose message was an old copy.
+    """
+
+    accepted: dict[UUID, JobState] = field(default_factory=dict)
+    locked: set[UUID] = field(default_factory=set)
+    won: dict[UUID, Claimed] = field(default_factory=dict)
+    rows: dict[UUID, Message] = field(default_factory=dict)
+
+
+class ClaimChecks:
+    """Made by one worker after its claims.
+
+    Args:
+        tasks: the tasks that this worker knows.
+        on_change: called when rows were released that the dispatcher must send.
+    """
+
+    def __init__(self, *, worker: UUID, tasks: Container[str], on_change: Callable[[], None]) -> None:
+        self._worker = worker
+        self._tasks = tasks
+        self._on_change = on_change
+        self._poison_candidate: UUID | None = None  # the one job held that was lost more than once
+
+    def ended(self, *jobs: UUID) -> None:
+        """Note that this worker holds ``jobs`` no more."""
+        if self._poison_candidate in jobs:
+            self._poison_candidate = None
+
+    def check(self, connection: Connection, known: Sequence[Delivery], answer: Answer) -> None:
+        """Check what was claimed; remove from ``answer.won`` what is given back.
+
+        Args:
+            known: the deliveries that were to be claimed.
+        """
+        won = answer.won
+        if failed := [job for job, claimed in won.items() if claimed.failed_before]:
+            self._hold_one_poison_candidate(
+                connection, sorted(claims.lost_repeatedly(connection, failed)), won
+            )
+        if old := [d.job for d in known if d.job in won and not d.is_of(won[d.job])]:
+            answer.rows = claims.messages(connection, old)
+            self._release_unknown_tasks(connection, answer)
+        if len(won) < len(known):
+            claims.expire(connection, [d.job for d in known if d.job not in won])
+
+    def _release_unknown_tasks(self, connection: Connection, answer: Answer) -> None:
+        """Give back jobs whose message named another task than the row does, if the row's is unknown here."""
+        strange = [job for job, row in answer.rows.items() if row.job_type not in self._tasks]
+        if strange:
+            attempts = [(job, answer.won.pop(job).attempt) for job in strange]
+            claims.release(connection, attempts, worker=self._worker, delay=UNKNOWN_DELAY)
+            self._on_change()
+
+    def _hold_one_poison_candidate(
+        self, connection: Connection, candidates: Sequence[UUID], won: dict[UUID, Claimed]
+    ) -> None:
+        """Hold at most one job that was lost more than once, and give the others back.
+
+        A job that kills its worker then costs the jobs that run with it two attempts at most. Jobs that were
+        lost only once are not held back.
+        """
+        surplus = candidates if self._poison_candidate else candidates[1:]
+        if surplus:
+            attempts = [(job, won[job].attempt) for job in surplus]
+            for job in claims.release(connection, attempts, worker=self._worker, delay=_POISON_DELAY):
+                del won[job]
+            self._on_change()  # the dispatcher must learn when they are due
+        if candidates and not self._poison_candidate:
+            self._poison_candidate = candidates[0]
+
+
+def needs_check(known: Sequence[Delivery], won: Mapping[UUID, Claimed]) -> bool:
+    """Whether ``ClaimChecks.check`` has anything to do."""
+    if len(won) < len(known):
+        return True
+    return any(won[d.job].failed_before or not d.is_of(won[d.job]) for d in known)
