@@ -5,7 +5,7 @@ from typing import Any
 import click
 from celery.signals import import_modules, setup_logging
 
-from celeriac.cli.upstream import speak
+from celeriac.cli.celery_commands import show_refusals
 from celeriac.errors import SettingsError
 from celeriac.factory import build
 from celeriac.observe.flower_guard import guard_flower
@@ -28,4 +28,4 @@ def _configure_logs(**options: Any) -> None:
 
 
 import_modules.connect(guard_flower, weak=False)
-speak(app)
+show_refusals(app)

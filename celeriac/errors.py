@@ -272,7 +272,7 @@ class ServiceFailed(CeleriacError):
         return "\n  ".join([f"{sentence}; the last that it said:", *lines]) if lines else sentence
 
 
-class Exposed(CeleriacError):
+class FlowerExposed(CeleriacError):
     """Flower would show and revoke jobs to whoever comes by."""
 
     def __init__(self, address: str) -> None:

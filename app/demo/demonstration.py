@@ -26,7 +26,7 @@ from app.demo.load import SECRET_ENV, Enqueuer, Load, load
 from app.demo.receiver import Receiver
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads.job_rows import DaySummary, Ending, Filter
-from celeriac.stack.service_output import Files
+from celeriac.stack.service_logs import LogFiles
 from celeriac.stack.supervisor import Stack
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ def demonstrate(app: Celeriac, *, jobs: int, within: float, leave: bool) -> bool
     secret = secrets.token_hex(16)
     logs = app.settings.data_dir.absolute() / "logs"
     with (
-        Files(logs) as voice,
+        LogFiles(logs) as log_files,
         Receiver(secret.encode()) as receiver,
-        Stack(app, env={**_QUICK_RETRIES, SECRET_ENV: secret}, voice=voice) as stack,
+        Stack(app, env={**_QUICK_RETRIES, SECRET_ENV: secret}, write_line=log_files) as stack,
     ):
         console.print(f"starting worker, beat and Flower; what they print is in {logs}")
         well = stack.start() and _run(stack, Run.of(app, receiver, jobs=jobs), console, within=within)
-        cut_short = bool(stack.interrupts)
+        cut_short = bool(stack.stop_signals)
         if not leave and not cut_short:
             _invite(stack, receiver, console)
             stack.wait()
@@ -118,14 +118,14 @@ class Run:
 def _run(stack: Stack, run: Run, console: Console, *, within: float) -> bool:
     """Whether the load ended as it should."""
     with ThreadPoolExecutor(1, "enqueue") as pool:
-        enqueuing = pool.submit(run.enqueuer.enqueue, run.wanted, stop=lambda: stack.interrupts)
+        enqueuing = pool.submit(run.enqueuer.enqueue, run.wanted, stop=lambda: stack.stop_signals)
         _watch(stack, run, enqueuing, console, within=within)
     summary = run.summary()
     console.print()
     console.print(board.numbers(summary))
     console.print()
     console.print(board.sentence(summary))
-    if stack.interrupts:
+    if stack.stop_signals:
         console.print("stopped before all of them were done")
         return False
     return _judge(run, console)
@@ -134,14 +134,14 @@ def _run(stack: Stack, run: Run, console: Console, *, within: float) -> bool:
 def _watch(stack: Stack, run: Run, enqueuing: Future[None], console: Console, *, within: float) -> None:
     """Show how far the load is, until it is done, takes too long, or somebody asks to stop."""
     with _view(console) as show:
-        while not stack.interrupts:
+        while not stack.stop_signals:
             tally = run.tally()
             show(tally)
             if enqueuing.done():
                 enqueuing.result()  # raises what it raised
             if tally.done >= tally.wanted or tally.seconds >= within:
                 return
-            stack.tend()
+            stack.restart_ended()
             time.sleep(_REFRESH)
 
 

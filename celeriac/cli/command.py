@@ -27,9 +27,9 @@ class Command(CeleryCommand):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as exc:
-            from celeriac.cli.errors import mistake
+            from celeriac.cli.refusals import refusal_of
 
-            told = mistake(exc, ctx.obj.app)
+            told = refusal_of(exc, ctx.obj.app)
             if told is None:
                 raise
             click.secho(f"error: {told.sentence}", fg="red", err=True)

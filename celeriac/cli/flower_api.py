@@ -24,11 +24,11 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
-def answer() -> None:
+def install() -> None:
     """Put our handlers in the place of Flower's own, before it makes its application of them."""
     for number, handler in enumerate(handlers):
         if isinstance(handler, tuple) and issubclass(handler[1], BaseApiHandler):
-            handlers[number] = (handler[0], _telling(handler[1]))
+            handlers[number] = (handler[0], _explaining(handler[1]))
 
 
 def status_of(error: BaseException) -> int | None:
@@ -36,13 +36,13 @@ def status_of(error: BaseException) -> int | None:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), None)
 
 
-def _telling(kind: type[Any]) -> type[Any]:
-    if issubclass(kind, Telling):
+def _explaining(kind: type[Any]) -> type[Any]:
+    if issubclass(kind, ExplainingHandler):
         return kind
-    return type(kind.__name__, (Telling, kind), {})
+    return type(kind.__name__, (ExplainingHandler, kind), {})
 
 
-class Telling(BaseApiHandler):
+class ExplainingHandler(BaseApiHandler):
     """An API handler that says why."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from celeriac.errors import Exposed
+from celeriac.errors import FlowerExposed
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -15,7 +15,7 @@ def listen_on(address: str, *, authenticated: bool) -> str:
     """The address to listen on: what was asked for, or the loopback interface when nothing was.
 
     Raises:
-        Exposed: beyond the loopback interface without authentication.
+        FlowerExposed: beyond the loopback interface without authentication.
 
     >>> listen_on("", authenticated=False), listen_on("0.0.0.0", authenticated=True)
     ('127.0.0.1', '0.0.0.0')
@@ -23,7 +23,7 @@ def listen_on(address: str, *, authenticated: bool) -> str:
     if not address:
         return "127.0.0.1"
     if address not in _LOOPBACK and not authenticated:
-        raise Exposed(address)
+        raise FlowerExposed(address)
     return address
 
 
@@ -36,5 +36,5 @@ def guard_flower(**_: Any) -> None:
 
     try:
         options.address = listen_on(options.address, authenticated=bool(options.basic_auth or options.auth))
-    except Exposed as exc:
+    except FlowerExposed as exc:
         raise SystemExit(f"celery: {exc}") from None

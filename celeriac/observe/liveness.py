@@ -27,7 +27,7 @@ _STUCK = 60.0  # seconds that a loop may stand still
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vitals:
+class LivenessReport:
     """What a process tells of itself.
 
     Attributes:
@@ -57,28 +57,28 @@ class Health:
     reason: str | None = None
 
 
-def judge(vitals: Vitals, *, now: float, silence: float) -> Health:
+def judge(report: LivenessReport, *, now: float, silence: float) -> Health:
     """The health of a process.
 
     Args:
         now: seconds since 1970.
         silence: seconds that the ledger may not have answered while the process counts as ready.
     """
-    age = now - vitals.written
+    age = now - report.written
     if age > _STALE:
         return Health(False, False, f"it has said nothing for {age:.0f} s")
-    if vitals.loop > _STUCK:
-        return Health(False, False, f"its loop has not turned for {vitals.loop:.0f} s")
-    if vitals.ledger is None or vitals.ledger + age > silence:
+    if report.loop > _STUCK:
+        return Health(False, False, f"its loop has not turned for {report.loop:.0f} s")
+    if report.ledger is None or report.ledger + age > silence:
         return Health(True, False, "the ledger does not answer it")
-    if vitals.trouble is not None:
-        return Health(True, False, vitals.trouble)
-    if not vitals.connected:
+    if report.trouble is not None:
+        return Health(True, False, report.trouble)
+    if not report.connected:
         return Health(True, False, "it has no connection to the broker")
     return Health(True, True)
 
 
-class Pulse:
+class LivenessReporter:
     """Of this process.
 
     Args:
@@ -105,7 +105,7 @@ class Pulse:
         self._asked: float | None = None
         self._path = path(settings.data_dir, role, os.getpid())
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -117,19 +117,19 @@ class Pulse:
             self._thread.join(EVERY)
         self._path.unlink(missing_ok=True)
 
-    def turned(self) -> None:
+    def loop_turned(self) -> None:
         """The loop has turned."""
         self._turned = time.monotonic()
 
-    def asked_ledger(self) -> None:
+    def ledger_answered(self) -> None:
         """The ledger has answered."""
         self._asked = time.monotonic()
 
-    def vitals(self) -> Vitals:
+    def report(self) -> LivenessReport:
         now, connected = time.monotonic(), self._connected()
         if self._busy or not connected:
             self._turned = now
-        return Vitals(
+        return LivenessReport(
             role=self._role,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -141,12 +141,12 @@ class Pulse:
         )
 
     def health(self) -> Health:
-        return judge(self.vitals(), now=time.time(), silence=self._silence)
+        return judge(self.report(), now=time.time(), silence=self._silence)
 
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
-                _write(self._path, self.vitals())
+                _write(self._path, self.report())
             except OSError as exc:
                 logger.error(Event.NO_PULSE, {"error": exc})
             self._ended.wait(EVERY)
@@ -156,11 +156,11 @@ def path(data_dir: Path, role: str, pid: int) -> Path:
     return data_dir / "health" / f"{role}-{socket.gethostname()}-{pid}.json"
 
 
-def known(data_dir: Path, *, role: str | None = None) -> Iterator[Vitals]:
+def known(data_dir: Path, *, role: str | None = None) -> Iterator[LivenessReport]:
     """The processes of this machine, as far as they tell; those that are gone have left nothing to see."""
     for file in sorted((data_dir / "health").glob(f"{role or '*'}-*.json")):
         try:
-            found = Vitals(**json.loads(file.read_text()))
+            found = LivenessReport(**json.loads(file.read_text()))
         except (OSError, ValueError, TypeError):  # it ended meanwhile, or is of another version
             continue
         if found.host == socket.gethostname() and _exists(found.pid):
@@ -177,8 +177,8 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _write(file: Path, vitals: Vitals) -> None:
+def _write(file: Path, report: LivenessReport) -> None:
     private_files.make_directory(file.parent)
     draft = file.with_suffix(".new")
-    draft.write_text(json.dumps(asdict(vitals)))
+    draft.write_text(json.dumps(asdict(report)))
     draft.replace(file)

@@ -16,7 +16,7 @@ from typing import Any, cast
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from celeriac.events import Event
-from celeriac.observe.liveness import Pulse
+from celeriac.observe.liveness import LivenessReporter
 from celeriac.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ class ProbeServer(ThreadingHTTPServer):
         self,
         address: str,
         port: int,
-        pulse: Pulse,
+        liveness: LivenessReporter,
         *,
         meter: CollectorRegistry | None = None,
         hosts: Container[str] = (),
     ) -> None:
         super().__init__((address, port), _Handler)
-        self.pulse = pulse
+        self.liveness = liveness
         self.meter = meter
         self._hosts = hosts
         self._open: list[socket.socket] = []  # the oldest first
@@ -84,7 +84,9 @@ class ProbeServer(ThreadingHTTPServer):
         """Nothing: who asked has hung up."""
 
 
-def serve(settings: Settings, pulse: Pulse, *, meter: CollectorRegistry | None = None) -> ProbeServer | None:
+def serve(
+    settings: Settings, liveness: LivenessReporter, *, meter: CollectorRegistry | None = None
+) -> ProbeServer | None:
     """A server that runs; None when none is wanted, or its port is taken, which is no reason not to work.
 
     Args:
@@ -94,7 +96,7 @@ def serve(settings: Settings, pulse: Pulse, *, meter: CollectorRegistry | None =
         return None
     try:
         server = ProbeServer(
-            settings.health_address, settings.health_port, pulse, meter=meter, hosts=settings.health_hosts
+            settings.health_address, settings.health_port, liveness, meter=meter, hosts=settings.health_hosts
         )
     except OSError as exc:
         logger.error(Event.NO_PROBES, {"port": settings.health_port, "error": exc})
@@ -114,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/metrics" and server.meter is not None:
             self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(server.meter))
             return
-        health = server.pulse.health()
+        health = server.liveness.health()
         well = {"/live": health.live, "/ready": health.ready}.get(self.path)
         if well is None:
             self.send_error(HTTPStatus.NOT_FOUND)

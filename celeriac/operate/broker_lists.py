@@ -20,7 +20,7 @@ _REPLIES = ".pidbox"  # answers to remote control commands, which nobody fetched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Undrawn:
+class UnconsumedList:
     """A list that holds messages and that nobody draws from.
 
     Attributes:
@@ -34,7 +34,7 @@ class Undrawn:
     origin: str | None
 
 
-def undrawn(app: Celeriac, *, drawn: Container[str]) -> list[Undrawn]:
+def unconsumed_lists(app: Celeriac, *, drawn: Container[str]) -> list[UnconsumedList]:
     """Lists with messages of tasks, other than our own queues and those ``drawn``; none that it may not see.
 
     Raises:
@@ -63,14 +63,14 @@ def _lists(client: Any) -> Iterator[str]:
             return
 
 
-def _undrawn(name: str, oldest: bytes | None, count: int) -> Undrawn | None:
+def _undrawn(name: str, oldest: bytes | None, count: int) -> UnconsumedList | None:
     """None for a list that holds something else than messages of tasks."""
     try:
         headers = json.loads(oldest or b"")["headers"]
         task, origin = headers["task"], headers.get("origin")
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
-    return Undrawn(
+    return UnconsumedList(
         name=safe(name, length=80),
         messages=count,
         task=safe(str(task), length=80),

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from celeriac.events import Event
 from celeriac.ledger.writes import schedule_rows
 from celeriac.operate.listing import Filter
-from celeriac.operate.overview import LATELY, Line, QueueSeen, queues, stats, watched, workers_of
+from celeriac.operate.overview import LATELY, Line, QueueStatus, count_jobs, list_workers, queues, stats
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -85,7 +85,7 @@ class LedgerCollector(Collector):
         yield _gauge("celeriac_queue_oldest_seconds", "how long the oldest has been due", oldest, "queue")
 
     def _jobs(self) -> Iterator[Metric]:
-        seen = watched(within=LATELY, app=self._app)
+        seen = count_jobs(within=LATELY, app=self._app)
         now = {"due": seen.due, "later": seen.later, "retrying": seen.retrying, "running": seen.running}
         yield _gauge("celeriac_jobs", "jobs that are not at their end", now, "state")
         ended = {
@@ -118,7 +118,7 @@ class LedgerCollector(Collector):
         yield _quantiles("celeriac_task_run_seconds", "the last attempt", known, "run")
 
     def _workers(self) -> Iterator[Metric]:
-        found = workers_of(app=self._app)
+        found = list_workers(app=self._app)
         states = dict.fromkeys(("alive", "silent", "stopped"), 0)
         for seen in found:
             states[seen.state] += 1
@@ -154,6 +154,6 @@ def _quantiles(name: str, what: str, lines: Iterable[Line], kind: str) -> Metric
     return family
 
 
-def _number(queue: QueueSeen, name: str) -> float:
+def _number(queue: QueueStatus, name: str) -> float:
     value = getattr(queue, name)
     return float("nan") if value is None else float(value)

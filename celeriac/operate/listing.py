@@ -21,7 +21,7 @@ from celeriac.operate.job import LARGEST_PAGE, PAGE
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-__all__ = ["Filter", "JobState", "Listed", "Page", "Sort", "page", "parse_moment", "prefix", "resolve"]
+__all__ = ["Filter", "JobState", "ListedJob", "Page", "Sort", "page", "parse_moment", "prefix", "resolve"]
 
 _DIGITS = 32  # of a UUID
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)", re.I)
@@ -30,7 +30,7 @@ _SHOWN = 3  # ids of an ambiguous one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class ListedJob:
     """A job as a list shows it."""
 
     id: str
@@ -56,7 +56,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    jobs: tuple[Listed, ...]
+    jobs: tuple[ListedJob, ...]
     next: str | None  # the key behind which the next page begins; None: this is the last one
     clock: datetime | None  # the database's; None: there is no job
 
@@ -154,8 +154,8 @@ def _claimers(rows: Sequence[Any]) -> set[UUID]:
     return {row.last_worker_id or row.worker_id for row in rows} - {None}
 
 
-def _listed(row: Any, names: Mapping[UUID, str]) -> Listed:
-    return Listed(
+def _listed(row: Any, names: Mapping[UUID, str]) -> ListedJob:
+    return ListedJob(
         id=str(row.id),
         task=row.job_type,
         state=JobState(row.state),

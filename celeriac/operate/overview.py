@@ -16,13 +16,23 @@ from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import RunningAttempt, WorkerSeen
 from celeriac.operate import broker_lists
-from celeriac.operate.broker_lists import Undrawn
+from celeriac.operate.broker_lists import UnconsumedList
 from celeriac.priorities import QUEUES
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-__all__ = ["Line", "QueueSeen", "Seen", "Watched", "live_workers", "queues", "stats", "watched", "workers_of"]
+__all__ = [
+    "JobCounts",
+    "Line",
+    "QueueStatus",
+    "WorkerStatus",
+    "count_jobs",
+    "list_workers",
+    "live_workers",
+    "queues",
+    "stats",
+]
 
 #: Running jobs that are named, of all workers; the longest first.
 MOST_SHOWN = 500
@@ -32,7 +42,7 @@ LATELY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueSeen:
+class QueueStatus:
     """One queue, in the ledger and in the broker."""
 
     name: str
@@ -58,7 +68,7 @@ class QueueSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class WorkerStatus:
     """A worker, and whether it lives."""
 
     worker: WorkerSeen
@@ -73,7 +83,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
+class JobCounts:
     """How many jobs there are by state, and how many came and ended within a span."""
 
     clock: datetime
@@ -88,7 +98,7 @@ class Watched:
     cancelled: int
 
 
-def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
+def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
     """Every queue that the app knows or the ledger has jobs of, the most important first."""
     platform = current_app(app)
     with platform.database.reading() as connection:
@@ -102,7 +112,7 @@ def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
     lengths = broker_lengths(names, app=platform)
     return [
         _queue(
-            depths.get(name) or _nothing(name),
+            depths.get(name) or _empty_depth(name),
             moment,
             accepted=accepted.get(name, 0),
             completed=ended.get((name, JobState.COMPLETED), 0),
@@ -114,7 +124,9 @@ def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
     ]
 
 
-def workers_of(*, within: timedelta = timedelta(hours=1), app: Celeriac | None = None) -> list[Seen]:
+def list_workers(
+    *, within: timedelta = timedelta(hours=1), app: Celeriac | None = None
+) -> list[WorkerStatus]:
     """The workers that were heard of within that span, with their state."""
     platform = current_app(app)
     with platform.database.reading() as connection:
@@ -123,7 +135,7 @@ def workers_of(*, within: timedelta = timedelta(hours=1), app: Celeriac | None =
         attempts = worker_rows.attempts_of(connection, busy, limit=MOST_SHOWN)
     timeout = timedelta(seconds=platform.settings.worker_timeout)
     return [
-        Seen(
+        WorkerStatus(
             worker=worker,
             alive=worker.stopped is None and worker.silent < timeout,
             jobs=tuple(attempt for attempt in attempts if attempt.worker_id == worker.id),
@@ -145,7 +157,7 @@ def stats(wanted: Filter, *, app: Celeriac | None = None) -> list[Line]:
         return job_rows.lines(connection, wanted)
 
 
-def watched(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = None) -> Watched:
+def count_jobs(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = None) -> JobCounts:
     """What there is now, and what came and ended within that span."""
     with current_app(app).database.reading() as connection:
         moment = clock(connection)
@@ -155,7 +167,7 @@ def watched(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = 
     came_to = {
         state: sum(count for (_, found), count in ended.items() if found is state) for state in TERMINAL
     }
-    return Watched(
+    return JobCounts(
         clock=moment,
         within=within,
         due=sum(depth.due for depth in depths),
@@ -180,12 +192,12 @@ def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str
         return {}
 
 
-def undrawn(*, app: Celeriac | None = None) -> list[Undrawn]:
+def unconsumed_lists(*, app: Celeriac | None = None) -> list[UnconsumedList]:
     """Lists with messages in the broker that nobody draws from; none when it cannot be asked."""
     platform = current_app(app)
     drawn = {queue for worker in live_workers(app=platform) for queue in worker.queues}
     try:
-        return broker_lists.undrawn(platform, drawn=drawn)
+        return broker_lists.unconsumed_lists(platform, drawn=drawn)
     except platform.broker_errors:
         return []
 
@@ -204,8 +216,8 @@ def _queue(
     failed: int,
     in_broker: int | None,
     consumers: int,
-) -> QueueSeen:
-    return QueueSeen(
+) -> QueueStatus:
+    return QueueStatus(
         name=depth.queue,
         due=depth.due,
         later=depth.later,
@@ -221,5 +233,5 @@ def _queue(
     )
 
 
-def _nothing(queue: str) -> Depth:
+def _empty_depth(queue: str) -> Depth:
     return Depth(queue=queue, sent=0, unsent=0, later=0, parked=0, retrying=0, running=0, oldest=None)

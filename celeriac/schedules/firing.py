@@ -41,7 +41,7 @@ REFUSED, DAMAGED = "refused", "cannot be fired"
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class FiringResult:
     """What a turn came to.
 
     Attributes:
@@ -63,7 +63,7 @@ class _Fire:
 
 def fire_due(
     app: Celeriac, *, now: datetime | None = None, but: Sequence[str] = (), only: str | None = None
-) -> Turn:
+) -> FiringResult:
     """Fire up to ``BATCH`` schedules that are due.
 
     Args:
@@ -90,7 +90,7 @@ def fire_due(
         ledger.advance(connection, [fire.advance for fire in fires])
     if unsent := [job for job in made if job.id in new and job.dispatch_count]:
         sending.send(app, unsent)
-    return Turn(len(rows), tuple(job.id for job in made), tuple(damaged))
+    return FiringResult(len(rows), tuple(job.id for job in made), tuple(damaged))
 
 
 def _fire(app: Celeriac, row: Any, now: datetime, busy: set[UUID]) -> _Fire:

@@ -43,7 +43,7 @@ def decide(schedule: Schedule, now: datetime, *, grace: timedelta, busy: bool = 
     if first is None or first > now or not schedule.enabled:
         return Decision((), first)
     if now - first <= grace:
-        decision = _some(schedule, schedule.timing.latest(first, now, limit=_ALL), now)
+        decision = _fire_some(schedule, schedule.timing.latest(first, now, limit=_ALL), now)
     else:
         decision = _catch_up(schedule, first, now, grace)
     return _one_at_a_time(decision, busy) if schedule.overlap is Overlap.SKIP else decision
@@ -55,7 +55,7 @@ def _catch_up(schedule: Schedule, first: datetime, now: datetime, grace: timedel
     found = timing.latest(first, now, limit=limit)
     if policy is CatchUp.SKIP:
         found = [due for due in found if now - due <= grace]
-    some = _some(schedule, found, now)
+    some = _fire_some(schedule, found, now)
     if found and found[0] == first:
         return some
     passed_over = timing.latest(first, found[0] - _TICK if found else now, limit=1)
@@ -66,7 +66,7 @@ def _catch_up(schedule: Schedule, first: datetime, now: datetime, grace: timedel
     return Decision(some.fires, some.next_run, passed_over[-1] if passed_over else first, reason)
 
 
-def _some(schedule: Schedule, found: Sequence[datetime], now: datetime) -> Decision:
+def _fire_some(schedule: Schedule, found: Sequence[datetime], now: datetime) -> Decision:
     """Fire the first of ``found``; the next of them is due then, and comes in the next turn."""
     more = len(found) > MOST_AT_ONCE
     return Decision(found[:MOST_AT_ONCE], found[MOST_AT_ONCE] if more else schedule.timing.after(now))

@@ -19,7 +19,7 @@ from celeriac.ledger.writes import new_jobs
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.schedules.definition import Schedule, of_row
 from celeriac.schedules.fire_job import new_job
-from celeriac.schedules.proposal import Proposal, of_its_jobs, settle
+from celeriac.schedules.validation import ScheduleRequest, of_its_jobs, validated
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -87,7 +87,7 @@ def register(
         "timeout": timeout,
         "expires": expires,
     }
-    wanted = Proposal(
+    wanted = ScheduleRequest(
         name=name,
         task=getattr(task, "name", task),
         every=every,
@@ -111,7 +111,7 @@ def register(
         return put(platform, connection, wanted)
 
 
-def put(app: Celeriac, connection: Connection, wanted: Proposal) -> Schedule:
+def put(app: Celeriac, connection: Connection, wanted: ScheduleRequest) -> Schedule:
     """Write what is wanted, in the transaction of ``connection``.
 
     Raises:
@@ -123,7 +123,7 @@ def put(app: Celeriac, connection: Connection, wanted: Proposal) -> Schedule:
         row = ledger.find(connection, wanted.name, lock=True)
     if row is not None and row.static and row.retired is None and not wanted.static:
         raise StaticSchedule(wanted.name, [_STATIC])
-    ledger.put(connection, wanted.name, settle(app, wanted, row=row, now=now))
+    ledger.put(connection, wanted.name, validated(app, wanted, row=row, now=now))
     return _found(connection, wanted.name)
 
 

@@ -19,11 +19,11 @@ from celeriac.events import Event
 from celeriac.ledger.connection.database import UNREACHABLE
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.observe import probes
-from celeriac.observe.liveness import Pulse
+from celeriac.observe.liveness import LivenessReporter
 from celeriac.observe.probes import ProbeServer
-from celeriac.schedules import statics
+from celeriac.schedules import static_schedules
 from celeriac.schedules.firing import BATCH, DAMAGED, fire_due
-from celeriac.schedules.projection import Projector
+from celeriac.schedules.redbeat_entries import EntriesThread
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -49,8 +49,8 @@ class Scheduler(RedBeatScheduler):
         self._ask_lock_at = 0.0
         self._failures = 0
         self._damaged: dict[str, float] = {}
-        self._projector: Projector | None = None
-        self._pulse = Pulse("beat", app.settings)
+        self._entries_thread: EntriesThread | None = None
+        self._liveness = LivenessReporter("beat", app.settings)
         self._probes: ProbeServer | None = None
         super().__init__(app, **options)
         # Who sleeps longer has lost the lock when waking up, whatever --max-interval says.
@@ -80,9 +80,9 @@ class Scheduler(RedBeatScheduler):
 
     def close(self) -> None:
         self._closed = True
-        if self._projector is not None:
-            self._projector.stop()
-            self._pulse.stop()
+        if self._entries_thread is not None:
+            self._entries_thread.stop()
+            self._liveness.stop()
         if self._probes is not None:
             self._probes.stop()
         try:
@@ -152,7 +152,7 @@ class Scheduler(RedBeatScheduler):
         self._damaged |= dict.fromkeys(names, until)
 
     def _sync(self) -> float:
-        statics.sync(self.app)
+        static_schedules.sync(self.app)
         self._synced = True
         return 0.0
 
@@ -161,7 +161,7 @@ class Scheduler(RedBeatScheduler):
         try:
             seconds: float = step()
             self._failures = 0
-            self._pulse.asked_ledger()
+            self._liveness.ledger_answered()
             return seconds
         except Exception as exc:  # a beat must outlive whatever ails its database
             self._failures += 1
@@ -201,10 +201,10 @@ class Scheduler(RedBeatScheduler):
 
     def _accompany(self, leads: bool) -> None:
         """Threads are started at the first turn: by then nothing forks any more."""
-        if self._projector is None:
-            self._projector = Projector(self.app)
-            self._projector.start()
-            self._pulse.start()
-            self._probes = probes.serve(self.app.settings, self._pulse)
-        self._pulse.turned()
-        self._projector.leads = leads
+        if self._entries_thread is None:
+            self._entries_thread = EntriesThread(self.app)
+            self._entries_thread.start()
+            self._liveness.start()
+            self._probes = probes.serve(self.app.settings, self._liveness)
+        self._liveness.loop_turned()
+        self._entries_thread.leads = leads

@@ -25,9 +25,9 @@ def spawn(
 
     The kernel sends ``when_orphaned`` when the *thread* that called this ends: call it from the main thread.
     """
-    tether = (sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(when_orphaned)))
+    wrapper = (sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(when_orphaned)))
     return subprocess.Popen(
-        [*tether, *argv],
+        [*wrapper, *argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

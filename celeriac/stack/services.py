@@ -16,8 +16,8 @@ from redbeat.schedulers import RedBeatConfig, get_redis
 from redis.exceptions import RedisError
 
 from celeriac.settings import EmbeddedAddress, free_port
-from celeriac.stack import embedded
-from celeriac.stack.service import Farewell, Spec
+from celeriac.stack import embedded_valkey
+from celeriac.stack.service import ServiceSpec, StopStep
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -26,7 +26,11 @@ _HOST = "127.0.0.1"
 _WORKER = "up"  # its node's name, so that another worker of this machine can be told from it
 _PING = 0.5  # seconds
 #: Warm: running jobs are waited for. Cold, when asked once more: they are given up.
-_WORKER_FAREWELLS = (Farewell(signal.SIGTERM, None), Farewell(signal.SIGQUIT, 15.0), Farewell(signal.SIGKILL))
+_WORKER_STOP_STEPS = (
+    StopStep(signal.SIGTERM, None),
+    StopStep(signal.SIGQUIT, 15.0),
+    StopStep(signal.SIGKILL),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,46 +43,48 @@ class Options:
     loglevel: str = "info"
 
 
-def valkey(data_dir: Path) -> Spec:
+def valkey(data_dir: Path) -> ServiceSpec:
     """The private Valkey.
 
     Raises:
         EmbeddedServerError: there is no program to run, or it runs already.
     """
-    argv = embedded.prepare(data_dir)
+    argv = embedded_valkey.prepare(data_dir)
     address = EmbeddedAddress.at(data_dir)
-    return Spec(
+    return ServiceSpec(
         "valkey",
         argv,
-        healthy=lambda: embedded.answers(address),
+        healthy=lambda: embedded_valkey.answers(address),
         within=300.0,  # it may have much to read
-        farewells=(Farewell(signal.SIGTERM, 60.0), Farewell(signal.SIGKILL)),
+        stop_steps=(StopStep(signal.SIGTERM, 60.0), StopStep(signal.SIGKILL)),
         when_orphaned=signal.SIGTERM,  # it writes what it has not written yet
     )
 
 
-def worker(app: Celeriac, options: Options) -> Spec:
+def worker(app: Celeriac, options: Options) -> ServiceSpec:
     node = nodename(_WORKER, gethostname())
     concurrency = () if options.concurrency is None else (f"--concurrency={options.concurrency}",)
     events = ("--task-events",) if options.flower else ()  # nobody else listens to them
     argv = _celery("worker", f"--hostname={node}", f"--loglevel={options.loglevel}", *concurrency, *events)
-    return Spec("worker", argv, healthy=lambda: worker_answers(app, node), farewells=_WORKER_FAREWELLS)
-
-
-def beat(app: Celeriac, options: Options) -> Spec:
-    return Spec(
-        "beat",
-        _celery("beat", f"--loglevel={options.loglevel}", "--pidfile="),
-        healthy=lambda: somebody_beats(app),
+    return ServiceSpec(
+        "worker", argv, healthy=lambda: worker_answers(app, node), stop_steps=_WORKER_STOP_STEPS
     )
 
 
-def flower(port: int, options: Options) -> Spec:
+def beat(app: Celeriac, options: Options) -> ServiceSpec:
+    return ServiceSpec(
+        "beat",
+        _celery("beat", f"--loglevel={options.loglevel}", "--pidfile="),
+        healthy=lambda: beat_runs(app),
+    )
+
+
+def flower(port: int, options: Options) -> ServiceSpec:
     level = "error" if options.loglevel == "critical" else options.loglevel  # tornado has no other name
-    return Spec(
+    return ServiceSpec(
         "flower",
         _celery("flower", f"--address={_HOST}", f"--port={port}", f"--logging={level}"),
-        healthy=lambda: speaks_http(port),
+        healthy=lambda: answers_http(port),
     )
 
 
@@ -96,7 +102,7 @@ def worker_answers(app: Celeriac, node: str) -> bool:
     return any(node in reply for reply in replies or ())
 
 
-def somebody_beats(app: Celeriac) -> bool:
+def beat_runs(app: Celeriac) -> bool:
     """Whether a beat holds redbeat's lock: this one, or one that it stands in for should it end."""
     try:
         return bool(get_redis(app).exists(RedBeatConfig(app).lock_key))
@@ -104,7 +110,7 @@ def somebody_beats(app: Celeriac) -> bool:
         return False
 
 
-def speaks_http(port: int) -> bool:
+def answers_http(port: int) -> bool:
     """Whether somebody answers HTTP on that port of the loopback interface, whatever the answer is."""
     with closing(HTTPConnection(_HOST, port, timeout=2)) as connection:
         try:

@@ -11,7 +11,7 @@ from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.rows import Rows
 from celeriac.display import ago
-from celeriac.operate.listing import Filter, Listed, Page, Sort, page
+from celeriac.operate.listing import Filter, ListedJob, Page, Sort, page
 
 _COLUMNS = ("id", "state", "task", "accepted", "tries", "queue", "user", "worker", "note")
 _NAME = 40  # characters of a name, at most
@@ -40,7 +40,7 @@ def show(
     ctx.exit(0 if found.jobs else 1)
 
 
-def _cells(job: Listed, clock: datetime) -> list[Text | str]:
+def _cells(job: ListedJob, clock: datetime) -> list[Text | str]:
     return [
         job.id,
         output.state(job.state),
@@ -54,7 +54,7 @@ def _cells(job: Listed, clock: datetime) -> list[Text | str]:
     ]
 
 
-def _remark(job: Listed, clock: datetime) -> str:
+def _remark(job: ListedJob, clock: datetime) -> str:
     if job.cancel_requested:
         return f"cancel requested ({job.cancel_requested})"
     if job.state == "running":

@@ -14,7 +14,7 @@ from rich.table import Table
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.display import stamp
-from celeriac.operate.overview import Watched, watched
+from celeriac.operate.overview import JobCounts, count_jobs
 
 
 def watch(ctx: click.Context, app: Celeriac, *, interval: float, times: int | None, as_json: bool) -> None:
@@ -29,7 +29,7 @@ def watch(ctx: click.Context, app: Celeriac, *, interval: float, times: int | No
                 live.update(board(seen), refresh=True)
 
 
-def line(seen: Watched) -> str:
+def line(seen: JobCounts) -> str:
     """One look, for a log."""
     return (
         f"{stamp(seen.clock)}  {seen.due:,} due, {seen.later:,} later, {seen.running:,} running, "
@@ -38,7 +38,7 @@ def line(seen: Watched) -> str:
     )
 
 
-def board(seen: Watched) -> Table:
+def board(seen: JobCounts) -> Table:
     """One look, for a terminal that is redrawn."""
     made = output.table(
         "jobs", "now", "in the last minute", "a second", right=["now", "in the last minute", "a second"]
@@ -58,19 +58,19 @@ def board(seen: Watched) -> Table:
     return made
 
 
-def _looks(app: Celeriac, interval: float, times: int | None) -> Iterator[Watched]:
+def _looks(app: Celeriac, interval: float, times: int | None) -> Iterator[JobCounts]:
     done = 0
     while True:
-        yield watched(app=app)
+        yield count_jobs(app=app)
         done += 1
         if done == times:
             return
         time.sleep(interval)
 
 
-def _as_json(seen: Watched) -> str:
+def _as_json(seen: JobCounts) -> str:
     return json.dumps({"version": output.VERSION, "command": "jobs watch", "seen": output.plain(seen)})
 
 
-def _rate(seen: Watched, count: int) -> str:
+def _rate(seen: JobCounts, count: int) -> str:
     return f"{count / seen.within.total_seconds():,.1f}/s"

@@ -19,7 +19,16 @@ from celeriac.cli.rows import Rows
 from celeriac.display import ago, counted, duration_text, length
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.listing import Filter
-from celeriac.operate.overview import LATELY, Line, QueueSeen, Seen, queues, stats, undrawn, workers_of
+from celeriac.operate.overview import (
+    LATELY,
+    Line,
+    QueueStatus,
+    WorkerStatus,
+    list_workers,
+    queues,
+    stats,
+    unconsumed_lists,
+)
 
 _ALIVE = {"alive": "green", "silent": "red", "stopped": "dim"}
 
@@ -40,7 +49,7 @@ class TaskStats:
 
 
 def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
-    found, lists = queues(app=app), undrawn(app=app)
+    found, lists = queues(app=app), unconsumed_lists(app=app)
     if as_json:
         shapes = [output.plain(queue) | {"drift": queue.drift} for queue in found]
         output.emit("queues", window=LATELY, queues=shapes, undrawn=[output.plain(each) for each in lists])
@@ -72,7 +81,7 @@ def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
 
 
 def show_workers(ctx: click.Context, app: Celeriac, *, within: timedelta, as_json: bool) -> None:
-    found = workers_of(within=within, app=app)
+    found = list_workers(within=within, app=app)
     if as_json:
         output.emit("workers", workers=[_worker_shape(seen) for seen in found])
     elif found:
@@ -129,7 +138,7 @@ def _of_task(line: Line, states: Counter[JobState]) -> TaskStats:
     )
 
 
-def _queue_cells(queue: QueueSeen) -> list[str | Text]:
+def _queue_cells(queue: QueueStatus) -> list[str | Text]:
     minutes = LATELY.total_seconds() / 60
     drift = "–" if queue.drift is None else f"{queue.drift:+,}" if queue.drift else "·"
     return [
@@ -146,7 +155,7 @@ def _queue_cells(queue: QueueSeen) -> list[str | Text]:
     ]
 
 
-def _worker_cells(seen: Seen) -> list[str | Text]:
+def _worker_cells(seen: WorkerStatus) -> list[str | Text]:
     worker = seen.worker
     return [
         output.cell(worker.hostname),
@@ -160,7 +169,7 @@ def _worker_cells(seen: Seen) -> list[str | Text]:
     ]
 
 
-def _worker_shape(seen: Seen) -> dict[str, Any]:
+def _worker_shape(seen: WorkerStatus) -> dict[str, Any]:
     jobs = [
         {"id": str(one.id), "task": one.task, "attempt": one.attempt, "seconds": one.since.total_seconds()}
         for one in seen.jobs
@@ -168,7 +177,7 @@ def _worker_shape(seen: Seen) -> dict[str, Any]:
     return {**output.plain(seen.worker), "state": seen.state, "jobs": jobs}
 
 
-def _print_workers(console: Console, found: Sequence[Seen]) -> None:
+def _print_workers(console: Console, found: Sequence[WorkerStatus]) -> None:
     columns = ["worker", "state", "heartbeat", "pid", "pool", "running", "queues", "version"]
     rows = Rows(*columns, right=["pid", "running"], fold=["worker", "queues"], head=2)
     for seen in found:

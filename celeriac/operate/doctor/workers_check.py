@@ -12,7 +12,7 @@ from celeriac.display import counted
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
 from celeriac.operate import overview
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
-from celeriac.operate.overview import QueueSeen
+from celeriac.operate.overview import QueueStatus
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     workers: Sequence[WorkerSeen]  # those that live
-    queues: Sequence[QueueSeen]
+    queues: Sequence[QueueStatus]
     version: str  # of this process
     shared: bool  # whether other machines can reach the database
 

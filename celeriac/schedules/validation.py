@@ -57,7 +57,7 @@ _TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
+class ScheduleRequest:
     """A schedule as it is asked for; see ``celeriac.schedules.register`` for what the fields mean."""
 
     name: str
@@ -88,7 +88,7 @@ def of_its_jobs(given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def settle(app: Celeriac, wanted: Proposal, *, row: Any, now: datetime) -> dict[str, Any]:
+def validated(app: Celeriac, wanted: ScheduleRequest, *, row: Any, now: datetime) -> dict[str, Any]:
     """The columns of the schedule that is wanted.
 
     Args:
@@ -97,7 +97,7 @@ def settle(app: Celeriac, wanted: Proposal, *, row: Any, now: datetime) -> dict[
     Raises:
         InvalidSchedule: with everything that is wrong.
     """
-    problems = list(_shapes(wanted))
+    problems = list(_wrong_types(wanted))
     if problems:
         raise InvalidSchedule(_shown(wanted.name), problems)
     place = wanted.timezone if wanted.timezone is not None else str(app.conf.timezone or "UTC")
@@ -112,7 +112,7 @@ def settle(app: Celeriac, wanted: Proposal, *, row: Any, now: datetime) -> dict[
         timing = known
     enabled = wanted.enabled if wanted.enabled is not None else row is None or row.enabled
     next_run = _next_run(wanted, timing, row, known is not None, now) if enabled else None
-    problems += _never(timing, next_run if enabled else timing.after(now), known is not None, now)
+    problems += _never_due(timing, next_run if enabled else timing.after(now), known is not None, now)
     if problems:
         raise InvalidSchedule(_shown(wanted.name), problems)
     return {
@@ -144,7 +144,7 @@ def _shown(name: object) -> str:
     return str(name)[:80].encode("utf-8", "replace").decode()
 
 
-def _shapes(wanted: Proposal) -> Iterator[str]:
+def _wrong_types(wanted: ScheduleRequest) -> Iterator[str]:
     """What is not even of the right kind."""
     for name, value, kinds, told in (
         ("task", wanted.task, (str,), "the name of a task"),
@@ -159,7 +159,7 @@ def _shapes(wanted: Proposal) -> Iterator[str]:
             yield f"{name}: wanted {told}, found {type(value).__name__}"
 
 
-def _name(_: Celeriac, wanted: Proposal) -> Iterator[str]:
+def _name(_: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
     try:
         names.check_text("name", wanted.name, length=NAME_LENGTH)
         if not wanted.name.isprintable():
@@ -168,7 +168,7 @@ def _name(_: Celeriac, wanted: Proposal) -> Iterator[str]:
         yield str(exc)
 
 
-def _task(app: Celeriac, wanted: Proposal) -> Iterator[str]:
+def _task(app: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
     """Its task is known, and takes the arguments and options."""
     unknown = sorted(set(wanted.options) - OPTIONS)
     if unknown:
@@ -198,7 +198,7 @@ def _task(app: Celeriac, wanted: Proposal) -> Iterator[str]:
         yield str(exc)[:200]
 
 
-def _policies(_: Celeriac, wanted: Proposal) -> Iterator[str]:
+def _policies(_: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
     for name, value, kind in (
         ("catch_up", wanted.catch_up, CatchUp),
         ("overlap", wanted.overlap, Overlap),
@@ -213,7 +213,7 @@ def _policies(_: Celeriac, wanted: Proposal) -> Iterator[str]:
         yield f"jitter: wanted seconds from 0 on, found {wanted.jitter!r}"
 
 
-def _timing(wanted: Proposal, place: str, now: datetime) -> Timing:
+def _timing(wanted: ScheduleRequest, place: str, now: datetime) -> Timing:
     """When it is due, as if it were new."""
     problems: list[str] = []
     try:
@@ -235,7 +235,7 @@ def _timing(wanted: Proposal, place: str, now: datetime) -> Timing:
     return Timing(kind=kind, expression=expression, zone=place, anchor=anchor, starts=starts, ends=ends)
 
 
-def _expression(wanted: Proposal, place: str, problems: list[str]) -> tuple[Kind, str]:
+def _expression(wanted: ScheduleRequest, place: str, problems: list[str]) -> tuple[Kind, str]:
     given = [name for name in ("every", "cron", "at") if getattr(wanted, name) is not None]
     if len(given) != 1:
         problems.append(f"wanted one of every, cron and at, found {' and '.join(given) or 'none of them'}")
@@ -275,7 +275,9 @@ def _known(row: Any, timing: Timing) -> Timing | None:
     )
 
 
-def _next_run(wanted: Proposal, timing: Timing, row: Any, known: bool, now: datetime) -> datetime | None:
+def _next_run(
+    wanted: ScheduleRequest, timing: Timing, row: Any, known: bool, now: datetime
+) -> datetime | None:
     if known and row.next_run is not None:  # which may have come and not been fired yet
         return row.next_run if timing.ends is None or row.next_run <= timing.ends else None
     last_run = None if row is None else row.last_run
@@ -286,7 +288,7 @@ def _next_run(wanted: Proposal, timing: Timing, row: Any, known: bool, now: date
     return due if due is None or last_run is None or due > last_run else timing.after(max(last_run, now))
 
 
-def _never(timing: Timing, next_run: datetime | None, known: bool, now: datetime) -> Iterator[str]:
+def _never_due(timing: Timing, next_run: datetime | None, known: bool, now: datetime) -> Iterator[str]:
     if next_run is not None or known:
         return
     if timing.kind is Kind.ONCE and datetime.fromisoformat(timing.expression) <= now:

@@ -13,19 +13,19 @@ import click
 from celeriac import private_files
 
 #: Takes a service's name and one line of it; called from many threads.
-Voice = Callable[[str, str], None]
+LineWriter = Callable[[str, str], None]
 
 _COLOURS = {"valkey": "magenta", "worker": "green", "beat": "yellow", "flower": "blue", "up": "cyan"}
 _WIDTH = max(map(len, _COLOURS))
 
 
-def terminal(service: str, line: str) -> None:
+def write_to_terminal(service: str, line: str) -> None:
     """Print a line under its service's name; colours only where they are seen."""
     name = click.style(f"{service:<{_WIDTH}} |", fg=_COLOURS.get(service))
     click.echo(f"{name} {line}")
 
 
-class Files:
+class LogFiles:
     """One file for each service below ``directory``, begun anew; a context manager that closes them."""
 
     def __init__(self, directory: Path) -> None:

@@ -28,7 +28,7 @@ _FOLLOWS: Mapping[_Name, frozenset[_Name]] = {
 }
 
 
-def once(findings: Sequence[Finding]) -> list[Finding]:
+def merged(findings: Sequence[Finding]) -> list[Finding]:
     """``findings`` with each cause once, and what follows from it in its sentence."""
     causes = [finding for finding in findings if finding.level is Level.FAIL]
     followers: dict[int, list[Finding]] = {}
@@ -36,8 +36,9 @@ def once(findings: Sequence[Finding]) -> list[Finding]:
         cause = next((each for each in causes if _is_cause(each, finding)), None)
         if cause is not None:
             followers.setdefault(id(cause), []).append(finding)
-    hidden = {id(finding) for told in followers.values() for finding in told}
-    return [_told(each, followers.get(id(each), ())) for each in findings if id(each) not in hidden]
+    hidden = {id(finding) for group in followers.values() for finding in group}
+    shown = [finding for finding in findings if id(finding) not in hidden]
+    return [_with_consequences(finding, followers.get(id(finding), ())) for finding in shown]
 
 
 def _is_cause(cause: Finding, finding: Finding) -> bool:
@@ -50,7 +51,7 @@ def _is_cause(cause: Finding, finding: Finding) -> bool:
     return (finding.area, finding.check) in _FOLLOWS.get((cause.area, cause.check), ())
 
 
-def _told(cause: Finding, followers: Sequence[Finding]) -> Finding:
+def _with_consequences(cause: Finding, followers: Sequence[Finding]) -> Finding:
     unasked = [str(each.area) for each in followers if each.check in UNREACHABLE]
     others = [each for each in followers if each.check not in UNREACHABLE]
     parts = [cause.sentence]

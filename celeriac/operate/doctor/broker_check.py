@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoPermissionError
 
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
-from celeriac.stack.embedded import OLDEST
+from celeriac.stack.embedded_valkey import OLDEST
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

@@ -12,7 +12,7 @@ import click
 from celeriac.errors import CeleriacError
 
 
-def speak(app: Any) -> None:
+def show_refusals(app: Any) -> None:
     """Let the command that is being called tell our refusals as our own commands do.
 
     To be called when the app is made: where there is a command line, its context is there by then.
@@ -24,7 +24,7 @@ def speak(app: Any) -> None:
     if context.invoked_subcommand == "flower":
         from celeriac.cli import flower_api  # Flower and tornado are slow to import
 
-        flower_api.answer()
+        flower_api.install()
 
 
 def _is_celerys(command: click.Command) -> bool:
@@ -33,7 +33,7 @@ def _is_celerys(command: click.Command) -> bool:
     return module is not None and command is module.celery
 
 
-class Refused(click.ClickException):
+class RefusedCommand(click.ClickException):
     """A refusal of the platform, as Click shows it."""
 
     def __init__(self, sentence: str, code: int) -> None:
@@ -49,9 +49,9 @@ def _told(app: Any) -> Iterator[None]:
     try:
         yield
     except CeleriacError as exc:
-        from celeriac.cli.errors import mistake  # which knows the database: not for a probe
+        from celeriac.cli.refusals import refusal_of  # which knows the database: not for a probe
 
-        told = mistake(exc, app)
+        told = refusal_of(exc, app)
         if told is None:
             raise
-        raise Refused(told.sentence, told.code) from None
+        raise RefusedCommand(told.sentence, told.code) from None

@@ -14,8 +14,8 @@ from celeriac.errors import InvalidSchedule
 from celeriac.events import Event
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.maintenance import with_ours
-from celeriac.schedules.proposal import OF_ITS_JOBS, Proposal, of_its_jobs
 from celeriac.schedules.registry import put
+from celeriac.schedules.validation import OF_ITS_JOBS, ScheduleRequest, of_its_jobs
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -52,14 +52,14 @@ def sync(app: Celeriac) -> None:
     with app.database.transaction() as connection:
         for name in sorted(entries, key=str):
             try:
-                put(app, connection, proposal(str(name), entries[name]))
+                put(app, connection, request_of_entry(str(name), entries[name]))
             except InvalidSchedule as exc:
                 logger.error(Event.STATIC_REFUSED, {"error": exc})
         for gone in ledger.retire(connection, [str(name) for name in entries]):
             logger.info(Event.SCHEDULE_RETIRED, {"schedule": gone})
 
 
-def proposal(name: str, entry: Any) -> Proposal:
+def request_of_entry(name: str, entry: Any) -> ScheduleRequest:
     """What an entry asks for.
 
     Raises:
@@ -81,7 +81,7 @@ def proposal(name: str, entry: Any) -> Proposal:
     options = entry.get("options") or {}
     if isinstance(options, Mapping):
         options = {key: value for key, value in options.items() if value is not None} | of_its_jobs(entry)
-    return Proposal(
+    return ScheduleRequest(
         name=name,
         task=entry["task"],
         args=entry.get("args") or (),

@@ -40,12 +40,12 @@ class Candidate:
     version: tuple[int, ...] | None
 
 
-class Holder(Enum):
+class PortHolder(Enum):
     """Who listens on the private Valkey's port."""
 
     NOBODY = auto()
     OURS = auto()
-    STRANGER = auto()
+    OTHER = auto()
 
 
 def prepare(data_dir: Path) -> tuple[str, ...]:
@@ -111,35 +111,35 @@ def claim_address(data_dir: Path, *, patience: float = 5.0) -> EmbeddedAddress:
     """
     address = EmbeddedAddress.at(data_dir)
     deadline = time.monotonic() + patience
-    while (holder := who_holds(address, data_dir)) is Holder.OURS:
+    while (holder := port_holder(address, data_dir)) is PortHolder.OURS:
         if time.monotonic() >= deadline:
             raise EmbeddedServerError(
                 f"the private Valkey of {data_dir} already runs, on port {address.port}: stop what "
                 "started it, or name another directory in CELERIAC_DATA_DIR"
             )
         time.sleep(0.05)
-    if holder is Holder.STRANGER:
+    if holder is PortHolder.OTHER:
         # A new password too: the stranger has been told the old one.
         address = EmbeddedAddress(free_port(), secrets.token_urlsafe(24))
         address.write(EmbeddedAddress.path(data_dir), replace=True)
     return address
 
 
-def who_holds(address: EmbeddedAddress, data_dir: Path) -> Holder:
+def port_holder(address: EmbeddedAddress, data_dir: Path) -> PortHolder:
     """Who listens on the port of ``address``: nobody, the Valkey of ``data_dir``, or something else."""
     try:
         socket.create_connection((_HOST, address.port), timeout=1).close()
     except ConnectionRefusedError:
-        return Holder.NOBODY
+        return PortHolder.NOBODY
     except OSError:
-        return Holder.STRANGER
+        return PortHolder.OTHER
     try:
         # The password proves nothing: a server without one takes any. INFO answers while data is read.
         with _client(address) as client:
             told = client.info("server").get("config_file", "")
-        return Holder.OURS if configuration_file(data_dir).samefile(told) else Holder.STRANGER
+        return PortHolder.OURS if configuration_file(data_dir).samefile(told) else PortHolder.OTHER
     except (redis.RedisError, OSError):
-        return Holder.STRANGER
+        return PortHolder.OTHER
 
 
 def answers(address: EmbeddedAddress) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Self
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupts:
+class StopSignals:
     """While it is used as a context manager, in the main thread: how often somebody asked to stop."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ FRESH = timedelta(seconds=60)
 _KEPT = timedelta(hours=1)
 
 
-def leave(client: Any, worker: UUID, hostname: str) -> None:
+def record(client: Any, worker: UUID, hostname: str) -> None:
     """Say that ``worker`` draws from this database now."""
     now, _ = client.time()
     with client.pipeline(transaction=False) as pipeline:
@@ -31,7 +31,7 @@ def leave(client: Any, worker: UUID, hostname: str) -> None:
         pipeline.execute()
 
 
-def seen(client: Any, *, within: timedelta) -> dict[UUID, str]:
+def recent(client: Any, *, within: timedelta) -> dict[UUID, str]:
     """The workers that said so within that span: their ids and hostnames."""
     now, _ = client.time()
     lately = client.zrangebyscore(KEY, now - within.total_seconds(), "+inf")

@@ -39,7 +39,7 @@ def replay(
             raise click.UsageError("other arguments are for one job: name its id")
         return dead_letters.replay(cause, rate=rate, app=app, **how)
 
-    _move(ctx, app, key_or_id, "replay", one, many, **options)
+    _act(ctx, app, key_or_id, "replay", one, many, **options)
 
 
 def discard(ctx: click.Context, app: Celeriac, key_or_id: str | None, **options: Any) -> None:
@@ -49,10 +49,10 @@ def discard(ctx: click.Context, app: Celeriac, key_or_id: str | None, **options:
     def many(cause: Cause, **how: Any) -> int:
         return dead_letters.discard(cause, app=app, **how)
 
-    _move(ctx, app, key_or_id, "discard", one, many, **options)
+    _act(ctx, app, key_or_id, "discard", one, many, **options)
 
 
-def _move(
+def _act(
     ctx: click.Context,
     app: Celeriac,
     key_or_id: str | None,
@@ -83,10 +83,10 @@ def _move(
             confirm(f"{verb} {counted(count, 'dead letter')}?", yes=yes)
             with advancing(verb, count) as progress:
                 count = many(cause, progress=progress)
-    _tell(ctx, verb, count, dry_run=dry_run, as_json=as_json)
+    _print_outcome(ctx, verb, count, dry_run=dry_run, as_json=as_json)
 
 
-def _tell(ctx: click.Context, verb: str, count: int, *, dry_run: bool, as_json: bool) -> None:
+def _print_outcome(ctx: click.Context, verb: str, count: int, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         output.emit(f"dead-letters {verb}", dry_run=dry_run, count=count)
     elif not count:

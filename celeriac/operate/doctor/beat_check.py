@@ -9,7 +9,7 @@ from redbeat.schedulers import RedBeatConfig, get_redis
 
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
-from celeriac.schedules.projection import names_key
+from celeriac.schedules.redbeat_entries import names_key
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

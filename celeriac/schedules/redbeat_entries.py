@@ -35,7 +35,7 @@ _BATCH = 500
 _NOT_DUE = -1  # a score that redbeat leaves alone
 
 
-class Projection:
+class RedbeatEntries:
     """What this process has written to Redis, and what is still to be written."""
 
     def __init__(self, app: Celeriac) -> None:
@@ -99,12 +99,12 @@ def names_key(app: Celeriac) -> str:
     return f"{RedBeatConfig(app).key_prefix}:projected"
 
 
-class Projector(threading.Thread):
+class EntriesThread(threading.Thread):
     """Keeps the projection up to date while this process leads; Redis may be away meanwhile."""
 
     def __init__(self, app: Celeriac) -> None:
         super().__init__(name="celeriac-projection", daemon=True)
-        self._projection = Projection(app)
+        self._entries = RedbeatEntries(app)
         self._ended = threading.Event()
         self.leads = False
 
@@ -121,7 +121,7 @@ class Projector(threading.Thread):
 
     def _refresh(self) -> None:
         try:
-            self._projection.refresh()
+            self._entries.refresh()
         except (RedisError, SQLAlchemyError, OSError) as exc:
             logger.debug(Event.ENTRIES_WAIT, {"error": repr(exc)})
         except Exception:  # the thread must live: nothing else would write the entries
@@ -136,7 +136,7 @@ def definition(row: Any) -> str:
         "args": row.args,
         "kwargs": row.kwargs,
         "options": row.options,
-        "schedule": _celerys(Kind(row.kind), row.expression),
+        "schedule": _celery_schedule(Kind(row.kind), row.expression),
         "enabled": row.enabled,
     }
     return json.dumps(told, cls=RedBeatJSONEncoder)
@@ -147,7 +147,7 @@ def meta(row: Any) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _celerys(kind: Kind, expression: str) -> Any:
+def _celery_schedule(kind: Kind, expression: str) -> Any:
     if kind is Kind.INTERVAL:
         return schedule(timedelta(seconds=float(expression)))
     if kind is Kind.CRON:

@@ -25,20 +25,20 @@ REFUSED, TYPED_WRONGLY = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class Refusal:
     sentence: str
     code: int
 
 
-def mistake(error: Exception, app: Any) -> Mistake | None:
+def refusal_of(error: Exception, app: Any) -> Refusal | None:
     """What to say of ``error``; None when it is a fault of ours, which deserves its traceback."""
     if isinstance(error, CeleriacError):
         wrongly = isinstance(error, _TYPED_WRONGLY) and not isinstance(error, StaticSchedule)
         code = TYPED_WRONGLY if wrongly else REFUSED
         sentence = safe(error)
-        return Mistake(sentence if sentence.endswith("?") else sentence + _NEXT.get(type(error), ""), code)
+        return Refusal(sentence if sentence.endswith("?") else sentence + _NEXT.get(type(error), ""), code)
     if isinstance(error, SQLAlchemyError | OSError):
-        return Mistake(_of_the_database(error, app), REFUSED)
+        return Refusal(_of_the_database(error, app), REFUSED)
     return None
 
 

@@ -14,9 +14,9 @@ from redis.exceptions import NoPermissionError
 from celeriac.display import counted, safe
 from celeriac.ledger.reads import neighbours
 from celeriac.ledger.reads.neighbours import Adopted
-from celeriac.observe import presence
+from celeriac.observe import redis_workers
 from celeriac.operate import broker_lists, overview
-from celeriac.operate.broker_lists import Undrawn
+from celeriac.operate.broker_lists import UnconsumedList
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
 from celeriac.priorities import FOREIGN
 
@@ -31,7 +31,7 @@ _SHOWN = 3
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     strangers: Mapping[UUID, str]  # workers that draw from this database and are not in this ledger
-    lists: Sequence[Undrawn]  # with messages, and nobody draws from them
+    lists: Sequence[UnconsumedList]  # with messages, and nobody draws from them
     adopted: Sequence[Adopted]  # the newest of the last day
 
 
@@ -57,14 +57,14 @@ def _present(app: Celeriac) -> dict[UUID, str]:
     with app.connection_or_acquire() as connection:
         client: Any = connection.default_channel.client
         try:
-            return presence.seen(client, within=presence.FRESH)
+            return redis_workers.recent(client, within=redis_workers.FRESH)
         except NoPermissionError:  # the user of an ACL need not be allowed what only doctor asks
             return {}
 
 
-def _lists(app: Celeriac, drawn: set[str]) -> list[Undrawn]:
+def _lists(app: Celeriac, drawn: set[str]) -> list[UnconsumedList]:
     try:
-        return broker_lists.undrawn(app, drawn=drawn)
+        return broker_lists.unconsumed_lists(app, drawn=drawn)
     except NoPermissionError:
         return []
 
