@@ -6,7 +6,6 @@ visibility timeout, and nothing is restored at shutdown.
 
 from __future__ import annotations
 
-import base64
 import itertools
 import logging
 import os
@@ -21,12 +20,11 @@ from kombu import connection as of_kombu
 from kombu.exceptions import VersionMismatch
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import NoPermissionError, ResponseError
 
 from celeriac import addresses
-from celeriac.broker import compression
+from celeriac.broker.message import UNPACK_LIMIT, Message, parse
 from celeriac.errors import VersionsDoNotFit
 from celeriac.events import Event
 from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES, priority_of
@@ -35,9 +33,6 @@ logger = logging.getLogger(__name__)
 
 _MOST = 200  # messages of one command
 _QUICK = 0.5  # seconds within which a producer may try the next address of its brokers
-
-#: What a body that cannot be understood is kept as.
-DAMAGED = "application/x-celeriac-damaged"
 
 
 class PriorityCycle(priority_cycle):
@@ -76,43 +71,6 @@ def _importance(queue: str) -> tuple[int, int]:
     return -priority_of(queue), known
 
 
-class Message(virtual.Message):
-    """A delivery; one that cannot be read is marked as damaged instead of raising.
-
-    Attributes:
-        damage: why the delivery cannot be read; None when it can.
-        raw: what was found in its place, as bytes; empty when it can be read.
-    """
-
-    damage: str | None = None
-    raw: bytes = b""
-    body: Any
-    errors: list[Any]
-    delivery_tag: Any
-
-    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
-        try:
-            packed, plain = _unmarked(payload)
-            super().__init__(plain, channel=channel, **kwargs)
-            if packed:
-                most = getattr(channel, "unpack_limit", Channel.unpack_limit)
-                self.body = compression.unpacked(self.body, packed, most=most)
-                self.headers, self._raw = payload["headers"], payload
-        except Exception as exc:  # anybody can push anything into a queue
-            properties = _known(payload)
-            super().__init__(_stand_in(properties), channel=channel, **kwargs)
-            self.damage, self.raw = f"{type(exc).__name__}: {exc}", _raw(payload)
-            self.headers = _headers(payload)
-            if isinstance(payload, dict) and "damage" in payload:
-                self.damage = str(payload["damage"])
-        if self.errors:  # kombu keeps what it could not understand for later
-            error = self.errors[0][1]
-            self.damage, self.raw = f"{type(error).__name__}: {error}", _raw(payload)
-            self.errors = []
-        if not isinstance(self.delivery_tag, str):
-            self.delivery_tag = virtual.base.uuid()
-
-
 class QoS(virtual.QoS):
     """How many messages are drawn.
 
@@ -136,7 +94,7 @@ class Channel(redis.Channel):
     ack_emulation = False
     do_restore = False
     low_share = 0.0
-    unpack_limit = 32_000_000  # bytes that a compressed body may unpack to
+    unpack_limit = UNPACK_LIMIT
     _publisher: Any = None
     _line: Any = None  # a client with a connection of its own, which need not be checked out for each message
     _in_bulk = False  # whether the pending command is BLMPOP
@@ -232,7 +190,7 @@ class Channel(redis.Channel):
             queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
             for item in found if self._in_bulk else [found]:
-                self.connection._deliver(_decoded(item, queue), queue)
+                self.connection._deliver(parse(item, queue), queue)
             return True
         finally:
             self._in_poll = None  # this connection waits for nothing until it asks again
@@ -362,60 +320,3 @@ def require_versions() -> None:
 
 #: What kombu looks at in a channel when it chooses its client.
 _NO_PREFIX = SimpleNamespace(global_keyprefix="")
-
-
-def _decoded(item: bytes, queue: str) -> Any:
-    try:
-        found = loads(bytes_to_str(item))
-    except Exception as exc:  # not JSON, not even text
-        return {"damage": f"{type(exc).__name__}: {exc}", "raw": item, "queue": queue}
-    if isinstance(found, dict) and isinstance(found.get("properties"), dict):
-        found["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}  # where it was found
-        return found
-    return {"damage": "not a message", "raw": item, "queue": queue}
-
-
-def _unmarked(payload: Any) -> tuple[str | None, Any]:
-    """The compression of a message, and the message without it: kombu would unpack without a bound."""
-    headers = _headers(payload)
-    packed = headers.get("compression")
-    if not packed:
-        return None, payload
-    return packed, payload | {"headers": {key: headers[key] for key in headers if key != "compression"}}
-
-
-def _known(payload: Any) -> dict[str, Any]:
-    properties = payload.get("properties") if isinstance(payload, dict) else None
-    if isinstance(properties, dict):
-        return properties
-    queue = payload.get("queue", "") if isinstance(payload, dict) else ""
-    return {"delivery_info": {"exchange": "", "routing_key": queue}}
-
-
-def _stand_in(properties: dict[str, Any]) -> dict[str, Any]:
-    info = properties.get("delivery_info")
-    return {
-        "body": "",
-        "content-type": DAMAGED,
-        "content-encoding": "binary",
-        "headers": {},
-        "properties": {
-            "delivery_tag": properties.get("delivery_tag") or virtual.base.uuid(),
-            "delivery_info": info if isinstance(info, dict) else {},
-        },
-    }
-
-
-def _raw(payload: Any) -> bytes:
-    if isinstance(payload, dict) and isinstance(payload.get("raw"), bytes):
-        return bytes(payload["raw"])
-    body = payload.get("body") if isinstance(payload, dict) else None
-    try:
-        return base64.b64decode(str(body), validate=True)
-    except (TypeError, ValueError):
-        return str(body if body is not None else payload).encode("utf-8", "replace")
-
-
-def _headers(payload: Any) -> dict[str, Any]:
-    headers = payload.get("headers") if isinstance(payload, dict) else None
-    return headers if isinstance(headers, dict) else {}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from kombu import Connection
 
 from celeriac.broker import signing
-from celeriac.broker.transport import Message, _decoded
+from celeriac.broker.message import Message, parse
 from celeriac.headers import PROPERTIES, STAMP
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes.claims import Claimed
@@ -81,7 +81,7 @@ def channel() -> Any:
 def arrived(item: Any, queue: str = "high") -> Message:
     """The message that a worker makes of an item in a queue's list."""
     raw = item if isinstance(item, bytes) else json.dumps(item).encode()
-    message = Message(_decoded(raw, queue), channel=channel())
+    message = Message(parse(raw, queue), channel=channel())
     message.accept = {"application/json"}
     return message
 
