@@ -98,14 +98,14 @@ def parse(text: str) -> Address:
     if "@" in parts.path + parts.query or parts.fragment:
         raise BadAddress(f"its password cannot be told from what follows it; {_ENCODE}")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    _known(query, parts.scheme)
+    _check_parameters(query, parts.scheme)
     path = unquote(parts.path) if parts.scheme == SOCKET else None
     if path is not None and (parts.hostname or len(path) < 2):
         raise BadAddress("wanted the whole path of a socket, such as redis+socket:///run/valkey.sock")
     return Address(
         scheme=parts.scheme,
-        user=_said(parts.username),
-        password=_said(parts.password),
+        user=_unquoted(parts.username),
+        password=_unquoted(parts.password),
         host=None if path else unquote(parts.hostname or "127.0.0.1"),
         port=port or _PORT,
         path=path,
@@ -146,11 +146,11 @@ def is_ours(text: object) -> bool:
     return isinstance(text, str) and text.partition("://")[0] in SCHEMES
 
 
-def _said(text: str | None) -> str | None:
+def _unquoted(text: str | None) -> str | None:
     return unquote(text) if text else None
 
 
-def _known(query: Mapping[str, str], scheme: str) -> None:
+def _check_parameters(query: Mapping[str, str], scheme: str) -> None:
     known = (*_DATABASE, *(_TLS if scheme == TLS else ()))
     if unknown := sorted(query.keys() - {*known}):
         hint = "; TLS is asked for with rediss://" if {*unknown} & {*_TLS} else ""
@@ -159,18 +159,18 @@ def _known(query: Mapping[str, str], scheme: str) -> None:
 
 
 def _database(path: str | None, query: Mapping[str, str]) -> int:
-    said = {value.strip("/") for value in (path, *(query.get(name) for name in _DATABASE)) if value}
-    if len(said) > 1:
-        raise BadAddress(f"it names several databases: {', '.join(sorted(said))}")
-    number = said.pop() if said else "0"
+    databases = {value.strip("/") for value in (path, *(query.get(name) for name in _DATABASE)) if value}
+    if len(databases) > 1:
+        raise BadAddress(f"it names several databases: {', '.join(sorted(databases))}")
+    number = databases.pop() if databases else "0"
     if not (number.isascii() and number.isdigit()):
         raise BadAddress(f"wanted the number of a database, found {number[:20]!r}")
     return int(number)
 
 
 def _tls(query: Mapping[str, str]) -> dict[str, str]:
-    said = {name: query[name] for name in _TLS if query.get(name)}
-    check = said.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    parameters = {name: query[name] for name in _TLS if query.get(name)}
+    check = parameters.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if check not in _CHECKS:
         raise BadAddress(f"ssl_cert_reqs: wanted required, optional or none, found {check[:20]!r}")
-    return said | {"ssl_cert_reqs": check}
+    return parameters | {"ssl_cert_reqs": check}

@@ -50,8 +50,8 @@ def ago(moment: datetime | None, now: datetime, *, units: int = 2) -> str:
     if moment is None:
         return "–"
     span = now - moment
-    said = length(abs(span), units=units)
-    return f"{said} ago" if span >= timedelta(0) else f"in {said}"
+    text = length(abs(span), units=units)
+    return f"{text} ago" if span >= timedelta(0) else f"in {text}"
 
 
 def length(span: timedelta, *, units: int = 2) -> str:

@@ -52,10 +52,10 @@ def post(url: SplitResult, body: bytes, *, headers: Mapping[str, str], timeout: 
             )
 
 
-def why(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The reason that there was no answer, without anything of what was sent.
 
-    >>> why(ConnectionRefusedError(111, "Connection refused"))
+    >>> reason(ConnectionRefusedError(111, "Connection refused"))
     'Connection refused'
     """
     if isinstance(error, TimeoutError):

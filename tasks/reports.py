@@ -55,8 +55,8 @@ def table(summary: Summary) -> str:
 
     Durations are seconds. A text that a spreadsheet would take for a formula begins with an apostrophe.
     """
-    told = io.StringIO()
-    writer = csv.writer(told)
+    text = io.StringIO()
+    writer = csv.writer(text)
     writer.writerow(["row", *(name for name, _ in _LINE), *(name for name, _ in _FAILURE)])
     for line in summary.lines:
         writer.writerow(["jobs", *_cells(line, _LINE), *[""] * len(_FAILURE)])
@@ -64,7 +64,7 @@ def table(summary: Summary) -> str:
         writer.writerow(
             ["failures", _no_formula(failure.task), *[""] * (len(_LINE) - 1), *_cells(failure, _FAILURE)]
         )
-    return told.getvalue()
+    return text.getvalue()
 
 
 def page(summary: Summary) -> str:
@@ -193,7 +193,7 @@ td {{ font-variant-numeric: tabular-nums; overflow-wrap: anywhere }}
 </head>
 <body>
 <h1>Jobs of {day}</h1>
-<p>Queued on this day, in UTC; as the ledger told at {made}. A wait lasts from acceptance to the start of the
+<p>Queued on this day, in UTC; as the ledger text at {made}. A wait lasts from acceptance to the start of the
 last attempt.</p>
 {jobs}
 <h2>Attempts that failed</h2>

@@ -41,7 +41,7 @@ from uuid import uuid4
 from celery import shared_task
 
 from tasks.delivery import TIMEOUT, BadDelivery, Delivery
-from tasks.exchange import NO_ANSWER, Answer, post, why
+from tasks.exchange import NO_ANSWER, Answer, post, reason
 
 LEAST_WAIT, LONGEST_WAIT = 1.0, 3600.0  # seconds that a Retry-After is held to
 
@@ -49,23 +49,23 @@ LEAST_WAIT, LONGEST_WAIT = 1.0, 3600.0  # seconds that a Retry-After is held to
 class Refused(Exception):
     """The receiver said no, and would say so again."""
 
-    def __init__(self, host: str, status: int, said: str) -> None:
-        super().__init__(host, status, said)
+    def __init__(self, host: str, status: int, answer: str) -> None:
+        super().__init__(host, status, answer)
 
     def __str__(self) -> str:
-        host, status, said = self.args
-        return f"{host} refused it with {status}{_after_colon(said)}"
+        host, status, answer = self.args
+        return f"{host} refused it with {status}{_after_colon(answer)}"
 
 
 class NotTaken(Exception):
     """The receiver cannot take it now."""
 
-    def __init__(self, host: str, status: int, said: str) -> None:
-        super().__init__(host, status, said)
+    def __init__(self, host: str, status: int, answer: str) -> None:
+        super().__init__(host, status, answer)
 
     def __str__(self) -> str:
-        host, status, said = self.args
-        return f"{host} did not take it, with {status}{_after_colon(said)}"
+        host, status, answer = self.args
+        return f"{host} did not take it, with {status}{_after_colon(answer)}"
 
 
 class Unreachable(Exception):
@@ -110,14 +110,14 @@ def deliver(
     try:
         answer = post(delivery.url, delivery.body, headers=signed, timeout=delivery.timeout)
     except NO_ANSWER as exc:
-        raise self.retry(exc=Unreachable(delivery.host, why(exc))) from None
+        raise self.retry(exc=Unreachable(delivery.host, reason(exc))) from None
     verdict = judge(answer, now=datetime.now(UTC))
     if verdict.taken:
         return {"status": answer.status, "answer": answer.excerpt}
     if verdict.final:
         raise Refused(delivery.host, answer.status, answer.excerpt)
     error = NotTaken(delivery.host, answer.status, answer.excerpt)
-    raise self.retry(exc=error, countdown=_spread(verdict.wait))
+    raise self.retry(exc=error, countdown=_with_jitter(verdict.wait))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,7 @@ def seconds_of(retry_after: str | None, *, now: datetime) -> float | None:
     return min(max(wanted, LEAST_WAIT), LONGEST_WAIT)
 
 
-def _spread(wait: float | None) -> float | None:
+def _with_jitter(wait: float | None) -> float | None:
     """No earlier than asked, and a little later, so that those who were sent away do not return as one."""
     return None if wait is None else wait * (1 + random.uniform(0, 0.1))
 

@@ -29,8 +29,8 @@ class Tally:
 
     @classmethod
     def of(cls, counts: Sequence[tuple[str, JobState, int]], *, wanted: int, seconds: float) -> Tally:
-        told = Counter({(queue, state): count for queue, state, count in counts})
-        return cls(counts=told, wanted=wanted, seconds=seconds)
+        counted = Counter({(queue, state): count for queue, state, count in counts})
+        return cls(counts=counted, wanted=wanted, seconds=seconds)
 
     @property
     def done(self) -> int:

@@ -151,12 +151,12 @@ def _view(console: Console) -> Iterator[Callable[[Tally], None]]:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda tally: live.update(board.live(tally), refresh=True)
         return
-    said = -_LINE_EVERY
+    last_line = -_LINE_EVERY
 
     def line(tally: Tally) -> None:
-        nonlocal said
-        if tally.seconds - said >= _LINE_EVERY or tally.done >= tally.wanted:
-            said = tally.seconds
+        nonlocal last_line
+        if tally.seconds - last_line >= _LINE_EVERY or tally.done >= tally.wanted:
+            last_line = tally.seconds
             console.print(board.plain(tally))
 
     yield line

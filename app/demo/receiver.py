@@ -63,7 +63,7 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self._secret = secret
         self._lock = threading.Lock()
-        self._seen: Counter[tuple[str, str]] = Counter()
+        self._deliveries: Counter[tuple[str, str]] = Counter()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="receiver", daemon=True)
 
     @property
@@ -78,14 +78,14 @@ class Receiver(ThreadingHTTPServer):
             return Reply(HTTPStatus.UNAUTHORIZED)
         key = (path, headers["webhook-id"])
         with self._lock:
-            self._seen[key] += 1
-            first = self._seen[key] == 1
+            self._deliveries[key] += 1
+            first = self._deliveries[key] == 1
         return MANNERS[path][0 if first else 1]
 
     def deliveries(self, path: str) -> Counter[str]:
         """How often each delivery came to ``path``, by its id; only those whose signature was right."""
         with self._lock:
-            return Counter({id: times for (where, id), times in self._seen.items() if where == path})
+            return Counter({id: times for (where, id), times in self._deliveries.items() if where == path})
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing: a sender hung up, and will come again."""
@@ -105,15 +105,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = self.headers.get("content-length", "")
         if not _NUMBER.fullmatch(length) or int(length) > _LARGEST:
-            self._say(Reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
+            self._send(Reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         reply = cast(Receiver, self.server).answer(self.path, headers, self.rfile.read(int(length)))
         if reply.after:
             time.sleep(reply.after)
-        self._say(reply)
+        self._send(reply)
 
-    def _say(self, reply: Reply) -> None:
+    def _send(self, reply: Reply) -> None:
         text = f"{reply.status.phrase}\n".encode()
         self.send_response(reply.status)
         for name, value in {

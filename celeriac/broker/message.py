@@ -36,22 +36,22 @@ class Message(virtual.Message):
 
     def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
         try:
-            packed, plain = _unmarked(payload)
+            packed, plain = _without_compression(payload)
             super().__init__(plain, channel=channel, **kwargs)
             if packed:
                 most = getattr(channel, "unpack_limit", UNPACK_LIMIT)
                 self.body = compression.unpacked(self.body, packed, most=most)
                 self.headers, self._raw = payload["headers"], payload
         except Exception as exc:  # anybody can push anything into a queue
-            properties = _known(payload)
-            super().__init__(_stand_in(properties), channel=channel, **kwargs)
-            self.damage, self.raw = f"{type(exc).__name__}: {exc}", _raw(payload)
+            properties = _properties(payload)
+            super().__init__(_damaged_payload(properties), channel=channel, **kwargs)
+            self.damage, self.raw = f"{type(exc).__name__}: {exc}", _raw_bytes(payload)
             self.headers = _headers(payload)
             if isinstance(payload, dict) and "damage" in payload:
                 self.damage = str(payload["damage"])
         if self.errors:  # kombu keeps what it could not understand for later
             error = self.errors[0][1]
-            self.damage, self.raw = f"{type(error).__name__}: {error}", _raw(payload)
+            self.damage, self.raw = f"{type(error).__name__}: {error}", _raw_bytes(payload)
             self.errors = []
         if not isinstance(self.delivery_tag, str):
             self.delivery_tag = virtual.base.uuid()
@@ -69,8 +69,8 @@ def parse(item: bytes, queue: str) -> Any:
     return {"damage": "not a message", "raw": item, "queue": queue}
 
 
-def _unmarked(payload: Any) -> tuple[str | None, Any]:
-    """The compression of a message, and the message without it: kombu would unpack without a bound."""
+def _without_compression(payload: Any) -> tuple[str | None, Any]:
+    """The compression of a message, and the message without it: kombu unpacks without a limit."""
     headers = _headers(payload)
     packed = headers.get("compression")
     if not packed:
@@ -78,7 +78,7 @@ def _unmarked(payload: Any) -> tuple[str | None, Any]:
     return packed, payload | {"headers": {key: headers[key] for key in headers if key != "compression"}}
 
 
-def _known(payload: Any) -> dict[str, Any]:
+def _properties(payload: Any) -> dict[str, Any]:
     properties = payload.get("properties") if isinstance(payload, dict) else None
     if isinstance(properties, dict):
         return properties
@@ -86,7 +86,7 @@ def _known(payload: Any) -> dict[str, Any]:
     return {"delivery_info": {"exchange": "", "routing_key": queue}}
 
 
-def _stand_in(properties: dict[str, Any]) -> dict[str, Any]:
+def _damaged_payload(properties: dict[str, Any]) -> dict[str, Any]:
     info = properties.get("delivery_info")
     return {
         "body": "",
@@ -100,7 +100,7 @@ def _stand_in(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _raw(payload: Any) -> bytes:
+def _raw_bytes(payload: Any) -> bytes:
     if isinstance(payload, dict) and isinstance(payload.get("raw"), bytes):
         return bytes(payload["raw"])
     body = payload.get("body") if isinstance(payload, dict) else None

@@ -26,7 +26,7 @@ SERIALIZER, CONTENT_TYPE = "auth", "application/data"
 #: Among the options of a signed body: the id and the task of the job that it was written for.
 OWNER = "celeriac_job"
 
-_DOUBT = (
+_NOT_VALID = (
     "its signature does not hold: it is forged or was changed, or its certificate has expired or is not "
     "in CELERIAC_SIGNING_CERT_STORE"
 )
@@ -61,19 +61,19 @@ def set_up(app: Celery, settings: Settings) -> None:
     )
 
 
-def owned(body: Sequence[Any], headers: Mapping[str, Any]) -> tuple[Any, ...]:
+def bind_to_job(body: Sequence[Any], headers: Mapping[str, Any]) -> tuple[Any, ...]:
     """``body`` with the job that it is for, so that it is of no use for another."""
     args, kwargs, options = body
     return args, kwargs, {**(options or {}), OWNER: [headers["id"], headers["task"]]}
 
 
-def sealed(body: Any) -> bytes:
+def sign(body: Any) -> bytes:
     """The signed form of ``body``."""
     text = dumps(body, serializer=SERIALIZER)[2]
     return bytes(text) if isinstance(text, bytes) else str(text).encode()
 
 
-def opened(payload: bytes, content_type: str) -> Any:
+def verify(payload: bytes, content_type: str) -> Any:
     """The body of a signed message.
 
     Raises:
@@ -84,7 +84,7 @@ def opened(payload: bytes, content_type: str) -> Any:
     try:
         return loads(payload, CONTENT_TYPE, "utf-8", accept={CONTENT_TYPE})
     except Exception as exc:  # whatever decoding, cryptography and JSON say of bytes from anybody
-        raise NotSigned(_DOUBT) from exc
+        raise NotSigned(_NOT_VALID) from exc
 
 
 def check(payload: bytes, content_type: str, headers: Mapping[str, Any]) -> None:
@@ -93,7 +93,7 @@ def check(payload: bytes, content_type: str, headers: Mapping[str, Any]) -> None
     Raises:
         NotSigned: its signature does not hold, or was given for another job.
     """
-    body = opened(payload, content_type)
+    body = verify(payload, content_type)
     owner = body[2].get(OWNER) if isinstance(body, list) and len(body) == 3 and body[2] else None
     if owner is not None and owner != [headers.get("id"), headers.get("task")]:
         raise NotSigned("it was signed for another job or task")

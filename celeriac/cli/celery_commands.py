@@ -20,7 +20,7 @@ def show_refusals(app: Any) -> None:
     context = click.get_current_context(silent=True)
     if context is None or not _is_celerys(context.command):
         return
-    context.with_resource(_told(app))
+    context.with_resource(_refusals_shown(app))
     if context.invoked_subcommand == "flower":
         from celeriac.cli import flower_api  # Flower and tornado are slow to import
 
@@ -45,13 +45,13 @@ class RefusedCommand(click.ClickException):
 
 
 @contextmanager
-def _told(app: Any) -> Iterator[None]:
+def _refusals_shown(app: Any) -> Iterator[None]:
     try:
         yield
     except CeleriacError as exc:
         from celeriac.cli.refusals import refusal_of  # which knows the database: not for a probe
 
-        told = refusal_of(exc, app)
-        if told is None:
+        refusal = refusal_of(exc, app)
+        if refusal is None:
             raise
-        raise RefusedCommand(told.sentence, told.code) from None
+        raise RefusedCommand(refusal.sentence, refusal.code) from None

@@ -32,14 +32,14 @@ STYLES = {
 VERSION = 1
 
 #: Columns of a row where nobody looks: one job is one line for those who read on.
-_UNSEEN = 200
+_REDIRECTED_WIDTH = 200
 
 
 def console(ctx: click.Context) -> Console:
     """Where tables go: as wide as the terminal, or wide enough."""
     found = Console(no_color=bool(ctx.obj.no_color) or None, highlight=False, emoji=False, markup=False)
     if not found.is_terminal and "COLUMNS" not in os.environ:
-        found.width = _UNSEEN
+        found.width = _REDIRECTED_WIDTH
     return found
 
 
@@ -96,6 +96,6 @@ def number(value: int | None) -> str:
     return "–" if value is None else f"{value:,}" if value else "·"
 
 
-def say(ctx: click.Context, text: str) -> None:
+def note(ctx: click.Context, text: str) -> None:
     """A sentence for people, where it does not get in the way of what is read on."""
     ctx.obj.echo(safe(text), err=True)

@@ -320,7 +320,7 @@ class Door:
             accepted = ", ".join(sorted(self._accepted))
             raise BadArgument("serializer", f"wanted one of {accepted}, found {serializer!r}")
         if self._signs:
-            body = signing.owned(body, headers)
+            body = signing.bind_to_job(body, headers)
         try:
             content_type, encoding, text = dumps(body, serializer=serializer)
         except EncodeError as exc:

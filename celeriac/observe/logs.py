@@ -64,7 +64,7 @@ def configure(
     pools.setLevel(logging.ERROR)
     if app.conf.worker_redirect_stdouts:
         app.log.redirect_stdouts(app.conf.worker_redirect_stdouts_level)
-    _for_tasks()
+    _configure_structlog()
 
 
 def _handler(logfile: str | None) -> logging.Handler:
@@ -73,7 +73,7 @@ def _handler(logfile: str | None) -> logging.Handler:
     return logging.StreamHandler(sys.__stderr__)
 
 
-def _for_tasks() -> None:
+def _configure_structlog() -> None:
     """Lines that tasks write with structlog go the same way as all others."""
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, ProcessorFormatter.wrap_for_formatter],
@@ -87,9 +87,9 @@ def formatter(app: Celeriac, *, log_format: str, colours: bool = False) -> Proce
     """What makes a line of a record, be it the standard library's or structlog's."""
     return ProcessorFormatter(
         pass_foreign_args=True,
-        foreign_pre_chain=[_told],
+        foreign_pre_chain=[_event_and_fields],
         processors=[
-            _about(app),
+            _add_job_fields(app),
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             TimeStamper(fmt="iso", utc=True),
@@ -103,7 +103,7 @@ def formatter(app: Celeriac, *, log_format: str, colours: bool = False) -> Proce
 # ---- what a line tells
 
 
-def _told(_logger: Any, _method: str, line: Any) -> Any:
+def _event_and_fields(_logger: Any, _method: str, line: Any) -> Any:
     """The event of a record of the standard library, and its fields."""
     record, args = line["_record"], line.pop("positional_args")
     if isinstance(record.msg, Event):
@@ -111,11 +111,11 @@ def _told(_logger: Any, _method: str, line: Any) -> Any:
         line |= args if isinstance(args, Mapping) else {}
         line["_in_sentence"] = set(args) if isinstance(args, Mapping) else set()
     elif isinstance(record.msg, str):
-        line |= _told_by_celery(record.msg, args, getattr(record, "data", None))
+        line |= _celery_fields(record.msg, args, getattr(record, "data", None))
     return line
 
 
-def _told_by_celery(text: str, args: Any, data: Any) -> dict[str, Any]:
+def _celery_fields(text: str, args: Any, data: Any) -> dict[str, Any]:
     if text == POOL_APPLIES:
         return {"event": "TaskPool: Apply"}
     event = _OF_CELERY.get(text)
@@ -130,7 +130,7 @@ def _told_by_celery(text: str, args: Any, data: Any) -> dict[str, Any]:
     return {}
 
 
-def _about(app: Celeriac) -> _Step:
+def _add_job_fields(app: Celeriac) -> _Step:
     """Which attempt of which job this is about, as far as this process knows."""
 
     def about(_logger: Any, _method: str, line: _Line) -> _Line:
@@ -139,12 +139,12 @@ def _about(app: Celeriac) -> _Step:
             stamp = running.request.get(STAMP) or {}
             own = {"job": running.request.id, "task": running.name, "attempt": stamp.get("attempt")}
             return _with(line, own)
-        return _with(line, _held(app, line["job"])) if "job" in line else line
+        return _with(line, _fields_of_job(app, line["job"])) if "job" in line else line
 
     return about
 
 
-def _held(app: Celeriac, job: object) -> dict[str, Any]:
+def _fields_of_job(app: Celeriac, job: object) -> dict[str, Any]:
     """What a worker's main process knows of a job in its hands."""
     request = state.requests.get(str(job))
     if request is not None:
@@ -164,10 +164,10 @@ def _with(line: _Line, more: Mapping[str, Any]) -> _Line:
 
 
 def _for_machines() -> list[_Step]:
-    return [_without_marks, EventRenamer("message", replace_by="_event"), JSONRenderer(default=str)]
+    return [_drop_internal_fields, EventRenamer("message", replace_by="_event"), JSONRenderer(default=str)]
 
 
-def _without_marks(_logger: Any, _method: str, line: _Line) -> _Line:
+def _drop_internal_fields(_logger: Any, _method: str, line: _Line) -> _Line:
     line.pop("_in_sentence", None)
     return line
 
@@ -178,11 +178,11 @@ def _for_people(colours: bool) -> _Step:
 
     def render(logger: Any, method: str, line: _Line) -> str:
         name = line.pop("_event", None)
-        said = line.pop("_in_sentence", set()) - {"job", "task", "attempt"}
+        in_sentence = line.pop("_in_sentence", set()) - {"job", "task", "attempt"}
         level, trouble = str(line.pop("level")), line.pop("exception", None)
         head = f"{line.pop('timestamp')} {_level(level, colours)} {safe(line.pop('event'))}"
         line.pop("logger", None)
-        fields = {_key(name): safe(value) for name, value in line.items() if name not in said}
+        fields = {_key(name): safe(value) for name, value in line.items() if name not in in_sentence}
         if name is not None:
             fields["event"] = name
         text = f"{head} {key_values(logger, method, fields)}".rstrip()

@@ -96,9 +96,9 @@ class Tracing:
             yield
             return
         queue = options.get("queue")
-        told = _attributes(name, headers["id"], "send", getattr(queue, "name", queue))
+        attributes = _attributes(name, headers["id"], "send", getattr(queue, "name", queue))
         with self.tracer.start_as_current_span(
-            f"enqueue {name}", kind=trace.SpanKind.PRODUCER, attributes=told
+            f"enqueue {name}", kind=trace.SpanKind.PRODUCER, attributes=attributes
         ):
             propagate.inject(headers)
             yield
@@ -113,10 +113,10 @@ class Tracing:
         request = task.request
         above: Context = propagate.extract(_carried(request))
         queue = (request.delivery_info or {}).get("routing_key")
-        told = _attributes(task.name, request.id, "process", queue)
-        told["celeriac.attempt"] = (request.get(STAMP) or {}).get("attempt", request.retries + 1)
+        attributes = _attributes(task.name, request.id, "process", queue)
+        attributes["celeriac.attempt"] = (request.get(STAMP) or {}).get("attempt", request.retries + 1)
         span = self.tracer.start_span(
-            f"attempt {task.name}", above, kind=trace.SpanKind.CONSUMER, attributes=told
+            f"attempt {task.name}", above, kind=trace.SpanKind.CONSUMER, attributes=attributes
         )
         setattr(request, _SPAN, (span, context.attach(trace.set_span_in_context(span, above))))
 
@@ -169,13 +169,13 @@ def _carried(request: Any) -> dict[str, str]:
 
 def _attributes(task: str, job: str, operation: str, queue: Any) -> dict[str, Any]:
     """As OpenTelemetry names them; a job's arguments are none of a trace's business."""
-    told = {
+    attributes = {
         "messaging.system": "celeriac",
         "messaging.operation.type": operation,
         "messaging.message.id": job,
         "celeriac.task": task,
     }
-    return told | ({"messaging.destination.name": str(queue)} if queue else {})
+    return attributes | ({"messaging.destination.name": str(queue)} if queue else {})
 
 
 # ---- the provider

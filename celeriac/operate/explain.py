@@ -99,9 +99,9 @@ def _if_over(facts: Facts) -> _Found | None:
     """It has ended, or it runs."""
     job = facts.job
     if job.state in TERMINAL:
-        said = f": {job.failure_info}" if job.failure_info else ""
+        error = f": {job.failure_info}" if job.failure_info else ""
         remedy = None if job.state != JobState.FAILED else f"celery -A app dead-letters replay {job.id}"
-        return Reason.ENDED, f"it {_ENDED[job.state]} at {stamp(job.finished)}{said}", remedy
+        return Reason.ENDED, f"it {_ENDED[job.state]} at {stamp(job.finished)}{error}", remedy
     if job.state != JobState.RUNNING:
         return None
     since = length(facts.clock - job.started)

@@ -80,14 +80,14 @@ def page(
     """
     if not 1 <= limit <= LARGEST_PAGE:
         raise BadArgument("limit", f"wanted 1 to {LARGEST_PAGE}, found {limit!r}")
-    key = None if after is None else _key(after)
+    key = None if after is None else _parse_key(after)
     platform = current_app(app)
     with platform.database.reading() as connection:
         rows = ledger.page(connection, wanted, sort=sort, limit=limit + 1, after=key)
-        names = worker_rows.names(connection, _claimers(rows))
+        names = worker_rows.names(connection, _worker_ids(rows))
     more, rows = len(rows) > limit, rows[:limit]
     following = f"{ledger.moment_of(rows[-1], sort).isoformat()}/{rows[-1].id}" if more else None
-    return Page(tuple(_listed(row, names) for row in rows), following, rows[0].clock if rows else None)
+    return Page(tuple(_listed_job(row, names) for row in rows), following, rows[0].clock if rows else None)
 
 
 def resolve(text: str, *, app: Celeriac | None = None) -> str:
@@ -139,7 +139,7 @@ def parse_moment(text: str) -> datetime | timedelta:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _key(text: str) -> tuple[datetime, UUID]:
+def _parse_key(text: str) -> tuple[datetime, UUID]:
     moment, _, job = text.partition("/")
     try:
         found = datetime.fromisoformat(moment)
@@ -150,11 +150,11 @@ def _key(text: str) -> tuple[datetime, UUID]:
         ) from None
 
 
-def _claimers(rows: Sequence[Any]) -> set[UUID]:
+def _worker_ids(rows: Sequence[Any]) -> set[UUID]:
     return {row.last_worker_id or row.worker_id for row in rows} - {None}
 
 
-def _listed(row: Any, names: Mapping[UUID, str]) -> ListedJob:
+def _listed_job(row: Any, names: Mapping[UUID, str]) -> ListedJob:
     return ListedJob(
         id=str(row.id),
         task=row.job_type,

@@ -164,7 +164,7 @@ def count_jobs(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None
         depths = ledger.depths(connection)
         accepted = ledger.accepted(connection, moment - within)
         ended = ledger.ended(connection, moment - within)
-    came_to = {
+    ended_as = {
         state: sum(count for (_, found), count in ended.items() if found is state) for state in TERMINAL
     }
     return JobCounts(
@@ -175,9 +175,9 @@ def count_jobs(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None
         retrying=sum(depth.retrying for depth in depths),
         running=sum(depth.running for depth in depths),
         accepted=sum(accepted.values()),
-        completed=came_to[JobState.COMPLETED],
-        failed=came_to[JobState.FAILED],
-        cancelled=came_to[JobState.CANCELLED],
+        completed=ended_as[JobState.COMPLETED],
+        failed=ended_as[JobState.FAILED],
+        cancelled=ended_as[JobState.CANCELLED],
     )
 
 
@@ -195,9 +195,9 @@ def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str
 def unconsumed_lists(*, app: Celeriac | None = None) -> list[UnconsumedList]:
     """Lists with messages in the broker that nobody draws from; none when it cannot be asked."""
     platform = current_app(app)
-    drawn = {queue for worker in live_workers(app=platform) for queue in worker.queues}
+    consumed = {queue for worker in live_workers(app=platform) for queue in worker.queues}
     try:
-        return broker_lists.unconsumed_lists(platform, drawn=drawn)
+        return broker_lists.unconsumed_lists(platform, consumed=consumed)
     except platform.broker_errors:
         return []
 

@@ -27,10 +27,10 @@ def purge(app: Celeriac, channel: Any, queues: Iterable[str]) -> int:
     Args:
         channel: of the broker, whose messages are dropped.
     """
-    return sum(_cancelled(app, queue) + _dropped(channel.client, queue) for queue in queues)
+    return sum(_cancel_jobs(app, queue) + _drop_messages(channel.client, queue) for queue in queues)
 
 
-def _cancelled(app: Celeriac, queue: str) -> int:
+def _cancel_jobs(app: Celeriac, queue: str) -> int:
     with app.database.reading() as connection:
         began = clock(connection)
     total = 0
@@ -42,7 +42,7 @@ def _cancelled(app: Celeriac, queue: str) -> int:
             return total
 
 
-def _dropped(client: Any, queue: str) -> int:
+def _drop_messages(client: Any, queue: str) -> int:
     """Take every message that is there; return how many have no row behind them."""
     foreign = 0
     for _ in range(client.llen(queue) // _BATCH + 1):

@@ -83,7 +83,7 @@ def fire_due(
             try:
                 fires.append(_fire(app, row, moment, busy))
             except (ValueError, ArithmeticError, LookupError, TypeError) as exc:
-                _complain(connection, row.name, exc)
+                _record_damage(connection, row.name, exc)
                 damaged.append(row.name)
         made = [job for fire in fires for job in fire.jobs]
         new = enqueue_all(connection, made)
@@ -138,7 +138,7 @@ def _advance(row: Any, decision: Decision, made: Sequence[NewJob]) -> Advance:
     )
 
 
-def _complain(connection: Connection, name: str, error: Exception) -> None:
-    told = f"{type(error).__name__}: {error}"
-    logger.error(Event.SCHEDULE_DAMAGED, {"schedule": name, "error": told})
+def _record_damage(connection: Connection, name: str, error: Exception) -> None:
+    reason = f"{type(error).__name__}: {error}"
+    logger.error(Event.SCHEDULE_DAMAGED, {"schedule": name, "error": reason})
     ledger.complain(connection, name, f"{DAMAGED}: {error}"[:500])

@@ -130,7 +130,7 @@ class EntriesThread(threading.Thread):
 
 def definition(row: Any) -> str:
     """The entry as redbeat reads it, as near as redbeat's own kinds of schedule come."""
-    told = {
+    entry = {
         "name": row.name,
         "task": row.task,
         "args": row.args,
@@ -139,7 +139,7 @@ def definition(row: Any) -> str:
         "schedule": _celery_schedule(Kind(row.kind), row.expression),
         "enabled": row.enabled,
     }
-    return json.dumps(told, cls=RedBeatJSONEncoder)
+    return json.dumps(entry, cls=RedBeatJSONEncoder)
 
 
 def meta(row: Any) -> str:

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_REST = 2.0  # seconds that a Redis which does not answer is left alone
+_REDIS_PAUSE = 2.0  # seconds that a Redis which does not answer is left alone
 _LONGEST_PAUSE = 5.0  # seconds between two tries of a database that does not answer
-_HELD = 0.2  # seconds until rows that another holds are looked for again
-_PATIENCE = 3.0  # seconds that a leader may be late before another beat fires in its place
-_DAMAGED_FOR = 60.0  # seconds that a schedule which cannot be fired is left alone
+_LOCKED_PAUSE = 0.2  # seconds until rows that another holds are looked for again
+_TAKEOVER_AFTER = 3.0  # seconds that a leader may be late before another beat fires in its place
+_DAMAGED_PAUSE = 60.0  # seconds that a schedule which cannot be fired is left alone
 
 
 class Scheduler(RedBeatScheduler):
@@ -63,7 +63,7 @@ class Scheduler(RedBeatScheduler):
 
     def setup_schedule(self) -> None:
         """Static schedules go to the table, not to Redis; later, when the database is away now."""
-        self._guarded(self._sync)
+        self._with_pause_after_errors(self._sync)
 
     def tick(self, *_: Any, **__: Any) -> float:
         """One turn, if this beat leads; the seconds until the next.
@@ -75,8 +75,8 @@ class Scheduler(RedBeatScheduler):
         if self._closed:
             raise SystemExit
         leads = self._leads()
-        self._accompany(leads)
-        return self._guarded(self._turn if leads else self._stand_by)
+        self._start_threads_once(leads)
+        return self._with_pause_after_errors(self._turn if leads else self._fire_in_leaders_place)
 
     def close(self) -> None:
         self._closed = True
@@ -98,28 +98,28 @@ class Scheduler(RedBeatScheduler):
             self._sync()
         if (wait := self._due_in()) > 0:
             return min(wait, self.max_interval)
-        return 0.0 if self._fire() else _HELD
+        return 0.0 if self._fire() else _LOCKED_PAUSE
 
-    def _stand_by(self) -> float:
+    def _fire_in_leaders_place(self) -> float:
         """Fire what the leader is late with: it may be dead, and its lock not expired yet."""
-        if self._due_in() <= -_PATIENCE:
+        if self._due_in() <= -_TAKEOVER_AFTER:
             self._fire()
         return self.max_interval
 
     def _due_in(self) -> float:
         """Seconds until the first due time; negative when it is over."""
         with self.app.database.reading() as connection:
-            clock, first = ledger.next_due(connection, but=self._left_alone())
+            clock, first = ledger.next_due(connection, but=self._damaged_names())
         return math.inf if first is None else (first - clock).total_seconds()
 
-    def _left_alone(self) -> list[str]:
+    def _damaged_names(self) -> list[str]:
         now = time.monotonic()
         self._damaged = {name: until for name, until in self._damaged.items() if until > now}
         return sorted(self._damaged)
 
     def _fire(self) -> bool:
         """Whether there was anything to fire: another may hold the rows at this moment."""
-        but = self._left_alone()
+        but = self._damaged_names()
         try:
             turn = fire_due(self.app, but=but)
         except UNREACHABLE:
@@ -128,7 +128,7 @@ class Scheduler(RedBeatScheduler):
             logger.exception(Event.ONE_BY_ONE, {"schedules": BATCH})
             self._fire_one_by_one(but)
             return True
-        self._leave_alone(turn.damaged)
+        self._pause_damaged(turn.damaged)
         if turn.jobs:
             logger.info(Event.SCHEDULES_FIRED, {"schedules": turn.found, "jobs": len(turn.jobs)})
         return turn.found > 0
@@ -138,17 +138,17 @@ class Scheduler(RedBeatScheduler):
             rows = ledger.due(connection, ledger.clock(connection), limit=BATCH, but=but)
         for row in rows:
             try:
-                self._leave_alone(fire_due(self.app, only=row.name).damaged)
+                self._pause_damaged(fire_due(self.app, only=row.name).damaged)
             except UNREACHABLE:
                 raise
             except Exception as exc:
                 logger.exception(Event.NOT_FIRED, {"schedule": row.name})
-                self._leave_alone([row.name])
+                self._pause_damaged([row.name])
                 with self.app.database.transaction() as connection:
                     ledger.complain(connection, row.name, f"{DAMAGED}: {type(exc).__name__}")
 
-    def _leave_alone(self, names: Any) -> None:
-        until = time.monotonic() + _DAMAGED_FOR
+    def _pause_damaged(self, names: Any) -> None:
+        until = time.monotonic() + _DAMAGED_PAUSE
         self._damaged |= dict.fromkeys(names, until)
 
     def _sync(self) -> float:
@@ -156,7 +156,7 @@ class Scheduler(RedBeatScheduler):
         self._synced = True
         return 0.0
 
-    def _guarded(self, step: Any) -> float:
+    def _with_pause_after_errors(self, step: Any) -> float:
         """The seconds that ``step`` says; after an error, a pause that grows."""
         try:
             seconds: float = step()
@@ -178,7 +178,7 @@ class Scheduler(RedBeatScheduler):
             return self._extend() or self._acquire()
         except (RedisError, OSError) as exc:
             logger.warning(Event.LOCK_UNREACHABLE, {"error": repr(exc)})
-            self._ask_lock_at = time.monotonic() + _REST
+            self._ask_lock_at = time.monotonic() + _REDIS_PAUSE
             return True
 
     def _extend(self) -> bool:
@@ -199,7 +199,7 @@ class Scheduler(RedBeatScheduler):
         self.lock = lock
         return True
 
-    def _accompany(self, leads: bool) -> None:
+    def _start_threads_once(self, leads: bool) -> None:
         """Threads are started at the first turn: by then nothing forks any more."""
         if self._entries_thread is None:
             self._entries_thread = EntriesThread(self.app)

@@ -146,7 +146,7 @@ def _shown(name: object) -> str:
 
 def _wrong_types(wanted: ScheduleRequest) -> Iterator[str]:
     """What is not even of the right kind."""
-    for name, value, kinds, told in (
+    for name, value, kinds, expected in (
         ("task", wanted.task, (str,), "the name of a task"),
         ("args", wanted.args, (list, tuple), "a list"),
         ("kwargs", wanted.kwargs, (Mapping,), "a dict"),
@@ -156,7 +156,7 @@ def _wrong_types(wanted: ScheduleRequest) -> Iterator[str]:
         ("enabled", wanted.enabled, (bool, type(None)), "True or False"),
     ):
         if not isinstance(value, kinds):
-            yield f"{name}: wanted {told}, found {type(value).__name__}"
+            yield f"{name}: wanted {expected}, found {type(value).__name__}"
 
 
 def _name(_: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:

@@ -479,7 +479,7 @@ def found_where_signed(item: Any) -> Delivery | Unreadable:
 
 def test_a_copy_of_ours_is_a_hint_alone_where_messages_are_signed(ours: Signer) -> None:
     """Its headers may have been changed: the row's message is what runs."""
-    payload = signing.sealed(json.loads(BODY))
+    payload = signing.sign(json.loads(BODY))
     what = found_where_signed(signed(payload, **DISPATCH))
     assert isinstance(what, Delivery)
     assert (what.job, what.dispatch, what.adopted) == (JOB, -1, None)
@@ -510,8 +510,8 @@ def test_a_forged_foreign_message_is_refused_with_its_bytes(ours: Signer, tmp_pa
 
 def test_a_copy_of_ours_is_not_taken_for_a_producers_outside(ours: Signer) -> None:
     """Its body was signed by us, and it could be sent again and again, for any task."""
-    owned = signing.owned(json.loads(BODY), {"id": str(JOB), "task": "mail.send"})
-    what = found_where_signed(signed(signing.sealed(owned), id=str(OTHER)))
+    owned = signing.bind_to_job(json.loads(BODY), {"id": str(JOB), "task": "mail.send"})
+    what = found_where_signed(signed(signing.sign(owned), id=str(OTHER)))
     assert isinstance(what, Unreadable)
     assert what.reason.startswith("it is a copy of a message of this platform, without its stamp")
 

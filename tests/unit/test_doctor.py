@@ -381,7 +381,7 @@ def test_what_follows_from_no_worker_is_said_with_it() -> None:
 
 def of_schedules(**values: Any) -> dict[str, Level]:
     fixed: dict[str, Any] = {"name": "n", "task": "t", "known": True, "next_run": NOW + MINUTE}
-    planned = schedules_check.Planned(**{**fixed, **values})
+    planned = schedules_check.ScheduleFacts(**{**fixed, **values})
     facts = schedules_check.Facts(clock=NOW, grace=MINUTE / 2, schedules=[planned])
     return found(schedules_check.judge(facts))
 
@@ -405,7 +405,7 @@ def test_an_ill_schedule_is_found(values: dict[str, Any], check: str, level: Lev
 
 
 def test_a_schedules_name_cannot_forge_a_line() -> None:
-    planned = schedules_check.Planned(name="a\n\x1b[2Jok", task="t", known=False, next_run=None)
+    planned = schedules_check.ScheduleFacts(name="a\n\x1b[2Jok", task="t", known=False, next_run=None)
     (told,) = schedules_check.judge(schedules_check.Facts(clock=NOW, grace=MINUTE, schedules=[planned]))
     assert "\n" not in told.sentence
     assert "\x1b" not in told.sentence

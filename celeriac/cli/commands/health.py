@@ -26,11 +26,11 @@ def health(ctx: click.Context, role: str | None, ready: bool, as_json: bool) -> 
         for report in liveness.known(settings.data_dir, role=role)
     ]
     if as_json:
-        told = [
+        processes = [
             {"role": each.role, "pid": each.pid, "live": is_.live, "ready": is_.ready, "reason": is_.reason}
             for each, is_ in judged
         ]
-        click.echo(json.dumps({"version": 1, "command": "health", "processes": told}, indent=2))
+        click.echo(json.dumps({"version": 1, "command": "health", "processes": processes}, indent=2))
     else:
         for each, is_ in judged:
             state = "ready" if is_.ready else "live, not ready" if is_.live else "ill"

@@ -90,7 +90,7 @@ def _print_outcome(ctx: click.Context, verb: str, count: int, *, dry_run: bool, 
     if as_json:
         output.emit(f"dead-letters {verb}", dry_run=dry_run, count=count)
     elif not count:
-        output.say(ctx, "no dead letter was meant; see `celery -A app dead-letters list`")
+        output.note(ctx, "no dead letter matches; see `celery -A app dead-letters list`")
     else:
         click.echo(f"would {verb} {count:,}" if dry_run else f"{_PAST[verb]} {count:,}")
     ctx.exit(0 if count else 1)

@@ -29,7 +29,7 @@ def show_all(ctx: click.Context, app: Celeriac, *, limit: int, as_json: bool) ->
     elif groups:
         _print(ctx, groups)
     else:
-        output.say(ctx, "there is no dead letter")
+        output.note(ctx, "there is no dead letter")
     ctx.exit(0 if groups else 1)
 
 

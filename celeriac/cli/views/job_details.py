@@ -88,8 +88,8 @@ def _began(attempt: int, worker: str | None) -> str:
 def _of_attempt(attempt: Attempt) -> Iterator[Event]:
     if attempt.started is not None:
         yield Event(attempt.started, _began(attempt.attempt, attempt.worker or attempt.worker_id))
-    said = f": {attempt.exception_type}" if attempt.exception_type else ""
-    yield Event(attempt.finished, f"attempt {attempt.attempt} ended, {attempt.kind}{said}")
+    error = f": {attempt.exception_type}" if attempt.exception_type else ""
+    yield Event(attempt.finished, f"attempt {attempt.attempt} ended, {attempt.kind}{error}")
 
 
 def _arguments(app: Celeriac, found: Job, *, reveal: bool) -> dict[str, Any]:

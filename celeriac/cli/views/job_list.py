@@ -36,7 +36,7 @@ def show(
             rows.add(*_cells(job, found.clock))
         rows.print(output.console(ctx))
     if not as_json:
-        _say_the_rest(ctx, found)
+        _note_the_rest(ctx, found)
     ctx.exit(0 if found.jobs else 1)
 
 
@@ -68,8 +68,8 @@ def _tries(count: int) -> str:
     return "∞" if count >= 2**31 - 1 else str(count)
 
 
-def _say_the_rest(ctx: click.Context, found: Page) -> None:
+def _note_the_rest(ctx: click.Context, found: Page) -> None:
     if not found.jobs:
-        output.say(ctx, "no job fits")
+        output.note(ctx, "no job fits")
     elif found.next:
-        output.say(ctx, f"there are more: --after {found.next}")
+        output.note(ctx, f"there are more: --after {found.next}")

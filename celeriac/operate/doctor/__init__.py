@@ -1,6 +1,6 @@
-"""What ails an installation: facts are read, then judged; each finding has its remedy.
+"""The doctor: examine an installation and report what is wrong, each with its remedy.
 
-A module for each area: ``Facts``, ``read`` that asks for them, ``judge`` that decides and needs no server.
+Each check is a module: ``read`` asks the servers and returns ``Facts``, ``judge`` decides from them alone.
 """
 
 from __future__ import annotations
@@ -51,11 +51,12 @@ _CHECKS: Sequence[tuple[Area, _Check]] = (
 
 
 def examine(app: Celeriac) -> list[Finding]:
-    """Every finding, area by area; what is broken in one does not hide the others, and is told once."""
-    return root_causes.merged([finding for area, check in _CHECKS for finding in _examined(app, area, check)])
+    """Every finding, area by area. A failing check does not stop the others; each cause is reported once."""
+    findings = [finding for area, check in _CHECKS for finding in _run_check(app, area, check)]
+    return root_causes.merged(findings)
 
 
-def _examined(app: Celeriac, area: Area, check: _Check) -> list[Finding]:
+def _run_check(app: Celeriac, area: Area, check: _Check) -> list[Finding]:
     try:
         return check(app)
     except LedgerUnfit as exc:
@@ -72,5 +73,5 @@ def _examined(app: Celeriac, area: Area, check: _Check) -> list[Finding]:
 
 
 def reason(error: Exception) -> str:
-    """Why something could not be asked, on one line; drivers name the host, never the password."""
+    """The first line of an error. Drivers name the host in it, never the password."""
     return safe(str(getattr(error, "orig", None) or error).partition("\n")[0], length=200)

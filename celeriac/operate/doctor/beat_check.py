@@ -1,4 +1,4 @@
-"""The beat: that one leads, that it ticks, that redbeat's view of the table is there."""
+"""Whether a beat leads and ticks, and whether redbeat's entries are in Redis."""
 
 from __future__ import annotations
 

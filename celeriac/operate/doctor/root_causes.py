@@ -1,4 +1,4 @@
-"""One cause is told once: what only follows from another finding is said there, and not again."""
+"""Report each cause once: findings that follow from another are merged into it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from celeriac.operate.doctor.finding import Area, Finding, Level
 
 _Name = tuple[Area, str]  # of a finding: its area and its check
 
-#: The check of a finding of an area that could not be examined, because this cannot be asked.
+#: The checks that report that a whole area could not be examined, because this server does not answer.
 UNREACHABLE = ("ledger", "broker", "versions")
 
-#: What follows from a failure, while that lasts.
+#: Failed check -> the checks that fail because of it.
 _FOLLOWS: Mapping[_Name, frozenset[_Name]] = {
     (Area.WORKERS, "alive"): frozenset(
         {
@@ -29,7 +29,7 @@ _FOLLOWS: Mapping[_Name, frozenset[_Name]] = {
 
 
 def merged(findings: Sequence[Finding]) -> list[Finding]:
-    """``findings`` with each cause once, and what follows from it in its sentence."""
+    """``findings``, with those that follow from a failure merged into its sentence."""
     causes = [finding for finding in findings if finding.level is Level.FAIL]
     followers: dict[int, list[Finding]] = {}
     for finding in findings:
