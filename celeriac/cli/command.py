@@ -98,9 +98,7 @@ _FILTERS = (
     click.option("--queue", metavar="NAME", help="Only jobs of this queue."),
     click.option("--user", metavar="ID", help="Only jobs for this user."),
     click.option("--schedule", metavar="NAME", help="Only jobs that this schedule fired."),
-    click.option(
-        "--error", metavar="TEXT", help="Only jobs whose last failure contains it; case does not matter."
-    ),
+    click.option("--error", metavar="TEXT", help="Only jobs whose last failure contains it, in any case."),
     click.option("--since", type=Moment(), help="Accepted at or after: 2h, 3d, or ISO 8601."),
     click.option("--until", type=Moment(), help="Accepted before."),
     click.option("--id-prefix", metavar="ID", help="Only jobs whose id begins so."),

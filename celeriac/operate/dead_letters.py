@@ -223,7 +223,7 @@ def _edited(
 
 
 def _payload(app: Celeriac, row: Any, body: Any) -> bytes:
-    """``body`` serialized as the row's payload is: signed when the row is signed and its signature is valid."""
+    """``body`` serialized like the row's payload; signed when the row is, if its signature is valid."""
     if not app.settings.signs and row.content_type != signing.CONTENT_TYPE:
         return str(dumps(body, serializer="json")[2]).encode()
     if not app.settings.signs:

@@ -217,7 +217,7 @@ def cancel_matching(
     """Like ``cancel_all``, with a filter.
 
     Args:
-        progress: told how many were count after each batch.
+        progress: called after each batch with the number of jobs so far.
     """
     platform, count, beyond = current_app(app), 0, None
     wanted = as_of_now(wanted, app=platform)
@@ -235,7 +235,7 @@ def cancel_matching(
 
 
 def as_of_now(wanted: Filter, *, app: Celeriac | None = None) -> Filter:
-    """``wanted`` without the jobs that are enqueued from now on, so that a count and a cancel meet the same."""
+    """``wanted`` without jobs that are enqueued from now on: a cancel meets what was counted."""
     with current_app(app).database.reading() as connection:
         settled = job_rows.settled(connection, wanted)
         if settled.until is not None:

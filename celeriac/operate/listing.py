@@ -1,4 +1,4 @@
-"""Jobs for operators: a page of them by any filter, and the one that the beginning of an id means."""
+"""Pages of jobs by any filter, and the job whose id begins with a given text."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ListedJob:
     max_tries: int
     cancel_requested: str | None
     worker_id: str | None
-    last_worker_id: str | None  # who claimed it last
+    last_worker_id: str | None  # the worker that claimed it last
     worker: str | None  # the node name of that worker; None: nobody claimed it, or its row is pruned
     error: str | None  # the beginning of the last failure
 
@@ -57,7 +57,7 @@ class ListedJob:
 @dataclass(frozen=True, slots=True)
 class Page:
     jobs: tuple[ListedJob, ...]
-    next: str | None  # the key behind which the next page begins; None: this is the last one
+    next: str | None  # pass it as ``after`` for the next page; None: this is the last one
     clock: datetime | None  # the database's; None: there is no job
 
 
@@ -69,14 +69,14 @@ def page(
     after: str | None = None,
     app: Celeriac | None = None,
 ) -> Page:
-    """A page of the jobs that fit.
+    """A page of the jobs that match.
 
     Args:
         limit: at most so many, up to 1,000.
         after: ``next`` of the page before.
 
     Raises:
-        BadArgument: an argument that cannot be meant.
+        BadArgument: an argument has no meaning.
     """
     if not 1 <= limit <= LARGEST_PAGE:
         raise BadArgument("limit", f"wanted 1 to {LARGEST_PAGE}, found {limit!r}")
@@ -91,7 +91,7 @@ def page(
 
 
 def resolve(text: str, *, app: Celeriac | None = None) -> str:
-    """The id that ``text`` is, or that alone begins with it.
+    """The id that is ``text``, or the only one that begins with it.
 
     Raises:
         BadArgument: no id begins like that.
@@ -125,7 +125,7 @@ def prefix(text: str) -> tuple[UUID, UUID]:
 
 
 def parse_moment(text: str) -> datetime | timedelta:
-    """A moment of ISO 8601 (UTC, unless it says otherwise), or a span before now.
+    """A moment in ISO 8601 (UTC unless it names an offset), or a span before now.
 
     >>> parse_moment("90m"), parse_moment("2030-01-01")
     (datetime.timedelta(seconds=5400), datetime.datetime(2030, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))

@@ -1,4 +1,4 @@
-"""The platform at a glance: its queues, its workers, and what its jobs came to lately."""
+"""Queues, workers and counts of jobs, now and lately."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ __all__ = [
     "stats",
 ]
 
-#: Running jobs that are named, of all workers; the longest first.
+#: At most so many running jobs are listed, of all workers; the longest first.
 MOST_SHOWN = 500
 
-#: What is said of rates is said of so long.
+#: Rates are of this span.
 LATELY = timedelta(minutes=5)
 
 
@@ -50,7 +50,7 @@ class QueueStatus:
     later: int  # wait for a moment
     parked: int  # wait for other jobs
     running: int
-    oldest: timedelta | None  # how long the one that waits for the longest has been due
+    oldest: timedelta | None  # for how long the oldest due job has been due
     accepted: int  # within ``LATELY``
     completed: int
     failed: int
@@ -60,9 +60,9 @@ class QueueStatus:
 
     @property
     def drift(self) -> int | None:
-        """Messages that the ledger sent, that nobody claimed and that are not in the broker.
+        """Messages that were sent, are not claimed and are not in the broker.
 
-        Workers hold some of them, prefetched. Below zero: the broker has copies, which are never run twice.
+        Workers have prefetched some of them. Below zero: the broker has copies; a copy never runs twice.
         """
         return None if self.in_broker is None else self.sent - self.in_broker
 
@@ -84,7 +84,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCounts:
-    """How many jobs there are by state, and how many came and ended within a span."""
+    """Jobs by state now, and jobs accepted and ended within a span."""
 
     clock: datetime
     within: timedelta
@@ -99,7 +99,7 @@ class JobCounts:
 
 
 def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
-    """Every queue that the app knows or the ledger has jobs of, the most important first."""
+    """Every queue that the app knows or that has jobs in the ledger, the most important first."""
     platform = current_app(app)
     with platform.database.reading() as connection:
         moment = clock(connection)
@@ -152,13 +152,13 @@ def live_workers(*, app: Celeriac | None = None) -> list[WorkerSeen]:
 
 
 def stats(wanted: Filter, *, app: Celeriac | None = None) -> list[Line]:
-    """The jobs that fit, in numbers: by task and state, by task (state None), all (task None)."""
+    """The jobs that match, counted: by task and state, by task (state None), in all (task None)."""
     with current_app(app).database.reading() as connection:
         return job_rows.lines(connection, wanted)
 
 
 def count_jobs(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = None) -> JobCounts:
-    """What there is now, and what came and ended within that span."""
+    """Count the jobs: those that are there now, and those accepted and ended within that span."""
     with current_app(app).database.reading() as connection:
         moment = clock(connection)
         depths = ledger.depths(connection)
@@ -182,7 +182,7 @@ def count_jobs(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None
 
 
 def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str, int]:
-    """How many messages the broker has in each queue; nothing when it cannot be asked."""
+    """How many messages the broker has in each queue; empty when it does not answer."""
     platform = current_app(app)
     try:
         with platform.connection_or_acquire() as connection:
@@ -193,7 +193,7 @@ def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str
 
 
 def unconsumed_lists(*, app: Celeriac | None = None) -> list[UnconsumedList]:
-    """Lists with messages in the broker that nobody draws from; none when it cannot be asked."""
+    """Lists with messages in the broker that no worker consumes; empty when it does not answer."""
     platform = current_app(app)
     consumed = {queue for worker in live_workers(app=platform) for queue in worker.queues}
     try:

@@ -49,7 +49,7 @@ class Cron:
     """An expression that names at least one minute.
 
     Attributes:
-        every_hour: whether it names every hour. Then its due times follow elapsed time, also when clocks change.
+        every_hour: whether it names every hour. Then its due times follow elapsed time.
     """
 
     fields: str

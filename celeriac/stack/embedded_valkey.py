@@ -134,7 +134,7 @@ def port_holder(address: EmbeddedAddress, data_dir: Path) -> PortHolder:
     except OSError:
         return PortHolder.OTHER
     try:
-        # A server without a password accepts any, so the password proves nothing. INFO answers during loading.
+        # A server without a password accepts any: it proves nothing. INFO answers during loading.
         with _client(address) as client:
             file = client.info("server").get("config_file", "")
         return PortHolder.OURS if configuration_file(data_dir).samefile(file) else PortHolder.OTHER

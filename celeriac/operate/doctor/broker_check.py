@@ -51,9 +51,7 @@ def _facts(info: Mapping[str, Any] | None, *, results: str | None) -> Facts:
     if info is None:
         return Facts(version=None, policy=None, used=0, most=0, results=results)
     return Facts(
-        version=str(
-            info.get("redis_version", "0")
-        ),  # Valkey reports it too: the version of Redis that it is compatible with
+        version=str(info.get("redis_version", "0")),  # Valkey's too: the Redis it is compatible with
         policy=info.get("maxmemory_policy"),
         used=int(info.get("used_memory", 0)),
         most=int(info.get("maxmemory", 0)),
