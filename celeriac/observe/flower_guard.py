@@ -1,4 +1,4 @@
-"""Whom Flower lets in: nobody but this machine, unless it asks for a password."""
+"""Refuse to start Flower beyond the loopback interface without authentication."""
 
 from __future__ import annotations
 

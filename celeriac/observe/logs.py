@@ -1,7 +1,7 @@
-"""How log lines look: one line a record, ``key=value`` for people or JSON for machines, of every logger.
+"""The format of log lines, of all loggers: ``key=value`` for people or JSON for machines.
 
-Connected to Celery's ``setup_logging`` signal, so it holds for Celery's own loggers too. A line that is about
-a job says which job, task and attempt. Arguments and results are in none; control characters are escaped.
+A receiver of Celery's ``setup_logging`` sets it, so Celery's own loggers have it too. A line about a job has
+the job, task and attempt. No line has arguments or results. Control characters are escaped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _Line = dict[str, Any]
 _Step = Callable[[Any, str, Any], Any]
 
-#: Which of our events a line of Celery's is. What stands in its own text and not in ours is never shown.
+#: The event for each line that Celery logs. Our sentence replaces Celery's, which shows return values.
 _OF_CELERY: Mapping[str, Event] = {
     trace.LOG_RECEIVED: Event.JOB_RECEIVED,
     trace.LOG_SUCCESS: Event.JOB_SUCCEEDED,  # without the return value
@@ -41,11 +41,11 @@ _OF_CELERY: Mapping[str, Event] = {
     trace.LOG_REJECTED: Event.JOB_REJECTED,
 }
 
-#: A line of Celery's pools, at level debug, that shows whole messages.
+#: A debug line of Celery's pools that shows whole messages.
 POOL_APPLIES = "TaskPool: Apply %s (args:%s kwargs:%s)"
 
 _OWN_HANDLERS = ("celery", "celery.task", "celery.redirected")
-_INDENT = "    | "  # of a traceback's lines: none of them can be taken for a line of the log
+_INDENT = "    | "  # before each line of a traceback, so that none of them looks like a log line
 _A_JOB = "%s[%s]"  # how Celery names a job elsewhere: task, id
 _CONVERSION = re.compile(r"%[^a-zA-Z%]*[a-zA-Z]")
 
@@ -53,7 +53,7 @@ _CONVERSION = re.compile(r"%[^a-zA-Z%]*[a-zA-Z]")
 def configure(
     app: Celeriac, *, loglevel: int, logfile: str | None = None, colorize: bool | None = None, **_: Any
 ) -> None:
-    """A receiver of Celery's ``setup_logging``: one handler, at the root, for everything."""
+    """A receiver of Celery's ``setup_logging``: install one handler, at the root, for all loggers."""
     handler = _handler(logfile)
     handler.setFormatter(formatter(app, log_format=app.settings.log_format, colours=bool(colorize)))
     for name in _OWN_HANDLERS:
@@ -74,7 +74,7 @@ def _handler(logfile: str | None) -> logging.Handler:
 
 
 def _configure_structlog() -> None:
-    """Lines that tasks write with structlog go the same way as all others."""
+    """Send what tasks log with structlog through the same handler."""
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -84,7 +84,7 @@ def _configure_structlog() -> None:
 
 
 def formatter(app: Celeriac, *, log_format: str, colours: bool = False) -> ProcessorFormatter:
-    """What makes a line of a record, be it the standard library's or structlog's."""
+    """The formatter for records of the standard library and of structlog."""
     return ProcessorFormatter(
         pass_foreign_args=True,
         foreign_pre_chain=[_event_and_fields],
@@ -100,11 +100,11 @@ def formatter(app: Celeriac, *, log_format: str, colours: bool = False) -> Proce
     )
 
 
-# ---- what a line tells
+# ---- the fields of a line
 
 
 def _event_and_fields(_logger: Any, _method: str, line: Any) -> Any:
-    """The event of a record of the standard library, and its fields."""
+    """Add the event of a record of the standard library, and its fields."""
     record, args = line["_record"], line.pop("positional_args")
     if isinstance(record.msg, Event):
         line["_event"] = record.msg.name.lower()
@@ -131,7 +131,7 @@ def _celery_fields(text: str, args: Any, data: Any) -> dict[str, Any]:
 
 
 def _add_job_fields(app: Celeriac) -> _Step:
-    """Which attempt of which job this is about, as far as this process knows."""
+    """Add the job, task and attempt that a line is about, as far as this process knows them."""
 
     def about(_logger: Any, _method: str, line: _Line) -> _Line:
         running = app.current_worker_task
@@ -145,7 +145,7 @@ def _add_job_fields(app: Celeriac) -> _Step:
 
 
 def _fields_of_job(app: Celeriac, job: object) -> dict[str, Any]:
-    """What a worker's main process knows of a job in its hands."""
+    """Task and attempt of a job that this worker holds."""
     request = state.requests.get(str(job))
     if request is not None:
         return {"task": request.name, "attempt": getattr(request, "attempt", None)}
@@ -160,7 +160,7 @@ def _with(line: _Line, more: Mapping[str, Any]) -> _Line:
     return line
 
 
-# ---- how it is told
+# ---- the text of a line
 
 
 def _for_machines() -> list[_Step]:

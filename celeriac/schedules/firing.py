@@ -1,8 +1,8 @@
-"""A turn: the jobs of what is due, and the move to the next due times, in one transaction.
+"""Fire the schedules that are due: write their jobs and their next due times in one transaction.
 
-Whoever takes a turn, and however many do: a row is held by one of them, moves on only from the due time
-that was found, and a job's id follows from schedule and due time. A turn that is cut short leaves either
-everything or nothing behind.
+Any number of beats may do this at once. One of them locks a row, the row advances only from the due time
+that was read, and a job's id is derived from schedule and due time. So no due time makes two jobs, and a
+transaction that is cut short leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Schedules of one turn.
+#: Schedules of one transaction.
 BATCH = 250
 
-#: How the reason of an unfired due time begins: its job was refused, or its row cannot be understood.
+#: The reason of an unfired due time begins so: its job was refused, or its row cannot be read.
 REFUSED, DAMAGED = "refused", "cannot be fired"
 
 
 @dataclass(frozen=True, slots=True)
 class FiringResult:
-    """What a turn came to.
+    """The result of one transaction.
 
     Attributes:
         found: schedules that were due.
-        jobs: ids of the jobs that were made of them.
-        damaged: names of schedules whose rows cannot be understood; they stay due.
+        jobs: ids of the jobs that were made.
+        damaged: names of schedules whose rows cannot be read; they stay due.
     """
 
     found: int
@@ -67,8 +67,8 @@ def fire_due(
     """Fire up to ``BATCH`` schedules that are due.
 
     Args:
-        now: the moment that it is; the database's clock unless it is given.
-        but: schedules to leave alone.
+        now: the current time; the database's clock unless it is given.
+        but: names of schedules to skip.
         only: the one schedule to fire.
     """
     damaged: list[str] = []

@@ -1,4 +1,4 @@
-"""Schedules, as people ask for them: registered, changed, switched, looked at, run by hand."""
+"""Register, change, enable, disable, read and run schedules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from celeriac.schedules.validation import ScheduleRequest, of_its_jobs, validate
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-#: Due times that ``next_runs`` tells at most.
+#: The most due times that ``next_runs`` returns.
 MOST_RUNS = 1000
 
 _STATIC = "it is static: change it in the file that it comes from, or disable it"
@@ -112,7 +112,7 @@ def register(
 
 
 def put(app: Celeriac, connection: Connection, wanted: ScheduleRequest) -> Schedule:
-    """Write what is wanted, in the transaction of ``connection``.
+    """Validate and write a schedule, in the transaction of ``connection``.
 
     Raises:
         InvalidSchedule: with everything that is wrong.
@@ -132,7 +132,7 @@ def unregister(name: str, *, app: Celeriac | None = None) -> None:
 
     Raises:
         ScheduleNotFound: there is none of that name.
-        StaticSchedule: it would come back.
+        StaticSchedule: the file that it comes from would restore it.
     """
     with current_app(app).database.transaction() as connection:
         if _found(connection, name).static:
@@ -230,7 +230,7 @@ def next_runs(name: str, n: int = 5, *, app: Celeriac | None = None) -> list[dat
 
 
 def _may_be_stored(name: str) -> bool:
-    """Whether a database can look for it: a command line may bring bytes that are no text."""
+    """Whether a database can compare with it: a command line may contain bytes that are no text."""
     return "\x00" not in name and name == name.encode("utf-8", "replace").decode()
 
 

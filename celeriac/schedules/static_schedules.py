@@ -1,4 +1,4 @@
-"""Static schedules: what Celery's ``beat_schedule`` says, from the project's file or from user code."""
+"""Static schedules: the entries of Celery's ``beat_schedule``, written to the table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: What an entry may say beside Celery's own task, schedule, args, kwargs, options.
+#: Keys of an entry beside Celery's own task, schedule, args, kwargs and options.
 _OURS = frozenset(
     [
         "every",
@@ -43,10 +43,10 @@ _CELERYS = frozenset({"task", "schedule", "args", "kwargs", "options", "relative
 
 
 def sync(app: Celeriac) -> None:
-    """Bring the table in line with the static schedules, in one transaction.
+    """Update the table from the static schedules, in one transaction.
 
-    What was disabled stays disabled; what is not there any more is retired. An entry that cannot work is
-    logged, and its row, if there is one, goes on as it was.
+    A disabled schedule stays disabled. One that is no longer static is retired. An invalid entry is logged,
+    and its row, if there is one, stays as it was.
     """
     entries = with_ours(app.conf.beat_schedule or {})
     with app.database.transaction() as connection:
@@ -60,10 +60,10 @@ def sync(app: Celeriac) -> None:
 
 
 def request_of_entry(name: str, entry: Any) -> ScheduleRequest:
-    """What an entry asks for.
+    """The request that an entry of ``beat_schedule`` makes.
 
     Raises:
-        InvalidSchedule: it cannot be understood.
+        InvalidSchedule: the entry cannot be read.
     """
     if isinstance(entry, ScheduleEntry):
         entry = {key: getattr(entry, key) for key in ("task", "schedule", "args", "kwargs", "options")}
@@ -93,7 +93,7 @@ def request_of_entry(name: str, entry: Any) -> ScheduleRequest:
 
 
 def _when(name: str, value: Any) -> dict[str, Any]:
-    """Celery's schedule in our words."""
+    """The fields for Celery's own schedule object."""
     if isinstance(value, str):
         return {"cron": value}
     if isinstance(value, int | float | timedelta):
@@ -109,7 +109,7 @@ def _when(name: str, value: Any) -> dict[str, Any]:
 
 
 def _expression(value: crontab) -> str:
-    """Celery's crontab as five fields; it asks for both days where cron is content with either."""
+    """Celery's crontab as five fields, with ``and``: it needs both day fields to match, cron only one."""
     fields = [
         _field(value.minute, 0, 59),
         _field(value.hour, 0, 23),

@@ -1,4 +1,4 @@
-"""What somebody wants to be a schedule: checked whole, with every problem named at once."""
+"""Validate a schedule that somebody asks for. All problems are reported at once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OPTIONS = frozenset(
     ]
 )
 
-#: Those that may stand beside a schedule's own words.
+#: Those that may also be given beside a schedule's own fields.
 OF_ITS_JOBS = ("priority", "queue", "user_id", "max_tries", "timeout", "expires")
 
 _SHORTEST, _LONGEST = 1.0, 10 * 366 * 86_400.0  # seconds
@@ -58,7 +58,7 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRequest:
-    """A schedule as it is asked for; see ``celeriac.schedules.register`` for what the fields mean."""
+    """A schedule as somebody asks for it. ``celeriac.schedules.register`` explains the fields."""
 
     name: str
     task: str
@@ -81,7 +81,7 @@ class ScheduleRequest:
 
 
 def of_its_jobs(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a schedule's jobs, of those words that stand beside its own; None says nothing."""
+    """The options of a schedule's jobs that were given beside its own fields. None counts as not given."""
     options = {name: given[name] for name in OF_ITS_JOBS if given.get(name) is not None}
     if isinstance(options.get("expires"), timedelta):
         options["expires"] = options["expires"].total_seconds()
@@ -89,10 +89,10 @@ def of_its_jobs(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def validated(app: Celeriac, wanted: ScheduleRequest, *, row: Any, now: datetime) -> dict[str, Any]:
-    """The columns of the schedule that is wanted.
+    """The columns of the row for a valid request.
 
     Args:
-        row: the row of that name; None when there is none. What has not changed goes on as it was.
+        row: the present row of that name; None when there is none. Due times that have not changed go on.
 
     Raises:
         InvalidSchedule: with everything that is wrong.
@@ -137,7 +137,7 @@ def validated(app: Celeriac, wanted: ScheduleRequest, *, row: Any, now: datetime
 
 
 class _Problems(Exception):
-    """Sentences about what cannot be understood."""
+    """Sentences about fields that cannot be read."""
 
 
 def _shown(name: object) -> str:
@@ -145,7 +145,7 @@ def _shown(name: object) -> str:
 
 
 def _wrong_types(wanted: ScheduleRequest) -> Iterator[str]:
-    """What is not even of the right kind."""
+    """Problems of type, which the other checks rely on."""
     for name, value, kinds, expected in (
         ("task", wanted.task, (str,), "the name of a task"),
         ("args", wanted.args, (list, tuple), "a list"),
@@ -169,7 +169,7 @@ def _name(_: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
 
 
 def _task(app: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
-    """Its task is known, and takes the arguments and options."""
+    """Problems with the task, or with the arguments and options that it is given."""
     unknown = sorted(set(wanted.options) - OPTIONS)
     if unknown:
         yield f"options: wanted some of {', '.join(sorted(OPTIONS))}, found {', '.join(unknown)[:80]}"
@@ -190,7 +190,7 @@ def _task(app: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
         return
     if unknown:
         return
-    try:  # what the door refuses would be refused at every fire
+    try:  # a job that the door refuses now would be refused at every fire
         id = fire_id(_shown(wanted.name), LATEST)
         options = wanted.options
         new_job(app, task=wanted.task, args=wanted.args, kwargs=wanted.kwargs, options=options, id=id)
@@ -214,7 +214,7 @@ def _policies(_: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
 
 
 def _timing(wanted: ScheduleRequest, place: str, now: datetime) -> Timing:
-    """When it is due, as if it were new."""
+    """The timing that it would have as a new schedule."""
     problems: list[str] = []
     try:
         named_zone(place)
@@ -259,7 +259,7 @@ def _expression(wanted: ScheduleRequest, place: str, problems: list[str]) -> tup
 
 
 def _known(row: Any, timing: Timing) -> Timing | None:
-    """The timing of a row that goes on as it was, but for its end; None when its due times change."""
+    """The timing of the present row, with the new end; None when the due times change."""
     if row is None:
         return None
     same = (row.kind, row.expression, row.timezone, row.starts)
@@ -278,7 +278,7 @@ def _known(row: Any, timing: Timing) -> Timing | None:
 def _next_run(
     wanted: ScheduleRequest, timing: Timing, row: Any, known: bool, now: datetime
 ) -> datetime | None:
-    if known and row.next_run is not None:  # which may have come and not been fired yet
+    if known and row.next_run is not None:  # it may be past and not fired yet
         return row.next_run if timing.ends is None or row.next_run <= timing.ends else None
     last_run = None if row is None else row.last_run
     if wanted.run_immediately and not known and timing.anchor < now:

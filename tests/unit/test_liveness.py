@@ -63,12 +63,12 @@ def test_it_is_written_while_the_process_runs_and_gone_afterwards(tmp_path: Path
 def test_a_loop_that_waits_for_the_broker_is_not_stuck(tmp_path: Path) -> None:
     connected = False
     beating = LivenessReporter("worker", settings(tmp_path), connected=lambda: connected)
-    beating._turned -= 100
+    beating._last_turn -= 100
     assert beating.report().loop == 0
     connected = True
-    beating._turned -= 100
+    beating._last_turn -= 100
     assert beating.report().loop > 99
-    beating.loop_turned()
+    beating.loop_last_turn()
     assert beating.report().loop < 5
 
 
