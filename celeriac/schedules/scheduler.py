@@ -69,7 +69,7 @@ class Scheduler(RedBeatScheduler):
         """Take one turn, if this beat leads; return the seconds until the next one.
 
         Raises:
-            SystemExit: it was closed. Celery's SIGTERM handler closes it and raises this too, but Python drops
+            SystemExit: it was closed. Celery's SIGTERM handler closes it and raises this, but Python drops
                 an exception that is raised in a callback of the garbage collector.
         """
         if self._closed:

@@ -1,4 +1,4 @@
-"""One part of the stack: a process that is started, watched, started again, and stopped."""
+"""A service of the stack: a process that is started, watched, restarted and stopped."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from celeriac.stack.service_logs import LineWriter
 from celeriac.stack.stop_signals import StopSignals
 
 LINES_KEPT = 15  # of a service's output, for the error that says why it did not start
-STEADY = 60.0  # seconds of life after which an end is not held against a service
+STEADY = 60.0  # a service that ran longer, in seconds, is restarted after the shortest pause
 _LONGEST_PAUSE = 30.0  # seconds
 _POLL = 0.05  # seconds
-_PATIENCE = 10.0  # seconds for what should take none
+_PATIENCE = 10.0  # seconds to wait for what should happen at once
 
 
 @dataclass(frozen=True, slots=True)
 class StopStep:
-    """A signal, and the seconds until the next one; None: until somebody asks once more."""
+    """A signal to send, and the seconds until the next step; None: until somebody asks to stop once more."""
 
     number: signal.Signals
     patience: float | None = _PATIENCE
@@ -38,11 +38,12 @@ AT_ONCE = (StopStep(signal.SIGTERM), StopStep(signal.SIGKILL))
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """What a service is.
+    """How to start, check and stop a service.
 
     Args:
-        healthy: whether it does its work; asked again and again until it says so.
-        within: seconds that this may take.
+        healthy: returns whether it works; called again and again after the start.
+        within: seconds until it must be healthy.
+        stop_steps: the signals that stop it, in order.
         when_orphaned: the signal that it gets when this process dies.
     """
 
@@ -105,7 +106,7 @@ class Service:
         return False
 
     def restart_if_ended(self) -> None:
-        """Start it again some time after it has ended, later each time."""
+        """Restart it if it has ended, after a pause that grows with each end."""
         if self._again_at is not None:
             if time.monotonic() >= self._again_at:
                 self.start()
@@ -120,7 +121,7 @@ class Service:
             )
 
     def stop(self, stop_signals: StopSignals) -> None:
-        """End it and all that it forked; returns when nothing is left. Each further interrupt hurries it."""
+        """Stop it and all that it forked, and wait. Each further stop signal goes to the next step."""
         for step in self.spec.stop_steps:
             if self._process is not None and self.status is None:
                 self._process.send_signal(step.number)
@@ -138,11 +139,11 @@ class Service:
     def _end_group(self) -> None:
         if self._process is None or self._reader is None:
             return
-        with suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of the dead
-            os.killpg(self._process.pid, signal.SIGKILL)  # and what its end has left behind
+        with suppress(ProcessLookupError, PermissionError):  # macOS: the group has ended
+            os.killpg(self._process.pid, signal.SIGKILL)  # what it forked may still run
         self._process.wait(_PATIENCE)
         self._reader.join(_PATIENCE)
-        self._process = None  # its id may be another's from now on
+        self._process = None  # its process id may be reused from now on
 
     def _read(self, output: IO[bytes]) -> None:
         with output:
@@ -153,7 +154,7 @@ class Service:
                     self._write_line(self.spec.name, line)
 
     def _failed(self, reason: str) -> ServiceFailed:
-        self._end_group()  # then its last lines have been read
+        self._end_group()  # after this its last lines have been read
         return ServiceFailed(self.spec.name, reason, [line for line in self._lines if line])
 
 

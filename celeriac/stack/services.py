@@ -1,4 +1,4 @@
-"""What the stack is made of: the command of each service, and how one sees that it works."""
+"""The services of the stack: the command of each, and the check whether it works."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
 _HOST = "127.0.0.1"
-_WORKER = "up"  # its node's name, so that another worker of this machine can be told from it
+_WORKER = "up"  # its node's name, different from other workers of this machine
 _PING = 0.5  # seconds
-#: Warm: running jobs are waited for. Cold, when asked once more: they are given up.
+#: A warm shutdown waits for running jobs. A cold one, when asked once more, gives them up.
 _WORKER_STOP_STEPS = (
     StopStep(signal.SIGTERM, None),
     StopStep(signal.SIGQUIT, 15.0),
@@ -35,7 +35,7 @@ _WORKER_STOP_STEPS = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What can be asked of the stack; ``concurrency`` is Celery's own default when it is None."""
+    """The options of ``up``. ``concurrency`` None: Celery's own default."""
 
     concurrency: int | None = None
     beat: bool = True
@@ -55,16 +55,16 @@ def valkey(data_dir: Path) -> ServiceSpec:
         "valkey",
         argv,
         healthy=lambda: embedded_valkey.answers(address),
-        within=300.0,  # it may have much to read
+        within=300.0,  # it may have much data to load
         stop_steps=(StopStep(signal.SIGTERM, 60.0), StopStep(signal.SIGKILL)),
-        when_orphaned=signal.SIGTERM,  # it writes what it has not written yet
+        when_orphaned=signal.SIGTERM,  # at SIGTERM it saves its data
     )
 
 
 def worker(app: Celeriac, options: Options) -> ServiceSpec:
     node = nodename(_WORKER, gethostname())
     concurrency = () if options.concurrency is None else (f"--concurrency={options.concurrency}",)
-    events = ("--task-events",) if options.flower else ()  # nobody else listens to them
+    events = ("--task-events",) if options.flower else ()  # only Flower reads them
     argv = _celery("worker", f"--hostname={node}", f"--loglevel={options.loglevel}", *concurrency, *events)
     return ServiceSpec(
         "worker", argv, healthy=lambda: worker_answers(app, node), stop_steps=_WORKER_STOP_STEPS
@@ -80,7 +80,7 @@ def beat(app: Celeriac, options: Options) -> ServiceSpec:
 
 
 def flower(port: int, options: Options) -> ServiceSpec:
-    level = "error" if options.loglevel == "critical" else options.loglevel  # tornado has no other name
+    level = "error" if options.loglevel == "critical" else options.loglevel  # tornado's highest
     return ServiceSpec(
         "flower",
         _celery("flower", f"--address={_HOST}", f"--port={port}", f"--logging={level}"),
@@ -103,7 +103,7 @@ def worker_answers(app: Celeriac, node: str) -> bool:
 
 
 def beat_runs(app: Celeriac) -> bool:
-    """Whether a beat holds redbeat's lock: this one, or one that it stands in for should it end."""
+    """Whether a beat holds redbeat's lock: this one, or one that this one stands by for."""
     try:
         return bool(get_redis(app).exists(RedBeatConfig(app).lock_key))
     except RedisError:
@@ -111,7 +111,7 @@ def beat_runs(app: Celeriac) -> bool:
 
 
 def answers_http(port: int) -> bool:
-    """Whether somebody answers HTTP on that port of the loopback interface, whatever the answer is."""
+    """Whether a server on that port of this machine answers HTTP with a status below 500."""
     with closing(HTTPConnection(_HOST, port, timeout=2)) as connection:
         try:
             connection.request("GET", "/healthcheck")
@@ -126,7 +126,7 @@ def _celery(*words: str) -> tuple[str, ...]:
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as tornado: not put off by TIME_WAIT
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as tornado
         try:
             probe.bind((_HOST, port))
         except OSError:

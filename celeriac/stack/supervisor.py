@@ -1,4 +1,4 @@
-"""The whole platform on this machine: its services in order, watched, and none of them left behind."""
+"""Run the whole platform on this machine: start its services in order, watch them, stop them all."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from celeriac.stack.stop_signals import StopSignals
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-_TURN = 0.1  # seconds between two looks at the services
+_TURN = 0.1  # seconds between two checks of the services
 
 
 class Stack:
-    """Valkey where it is private, then worker, beat and Flower; a context manager that ends what it started.
+    """The private Valkey if there is one, worker, beat and Flower; a context manager that stops all of them.
 
-    Every call comes from the main thread: signals arrive there, and a service dies with the thread that
+    Call it from the main thread only: signals arrive there, and a service dies with the thread that
     started it. Meanwhile SIGINT, SIGTERM and SIGHUP are counted in ``stop_signals`` and do nothing else.
 
         with Stack(app) as stack:
@@ -41,11 +41,11 @@ class Stack:
                 stack.wait()
 
     Args:
-        env: variables of the services, beside those of this process.
-        write_line: takes every line that they print.
+        env: environment variables for the services, beside those of this process.
+        write_line: called with every line that a service prints.
 
     Raises:
-        StackRunning: at ``with``, when another one uses the same data directory.
+        StackRunning: at ``with``, when another stack uses the same data directory.
     """
 
     def __init__(
@@ -71,24 +71,24 @@ class Stack:
         """Whether everything is up and healthy; False when somebody asked to stop meanwhile.
 
         Raises:
-            ServiceFailed: with the end of what the service printed.
+            ServiceFailed: a service did not start; with the last lines that it printed.
             EmbeddedServerError: there is no Valkey to run.
         """
         return self._start_broker() and self._migrate() and self._start_celery()
 
     def restart_ended(self) -> None:
-        """Start again what has ended; call it every now and then when not in ``wait``."""
+        """Restart services that have ended. Call it regularly where ``wait`` is not used."""
         for service in self._services:
             service.restart_if_ended()
 
     def wait(self) -> None:
-        """Tend the services until somebody asks to stop."""
+        """Watch the services until somebody asks to stop."""
         while not self.stop_signals:
             self.restart_ended()
             time.sleep(_TURN)
 
     def stop(self) -> None:
-        """End the services, the last one first; running jobs are waited for until somebody asks again."""
+        """Stop the services, the last one first. Running jobs may end, until somebody asks to stop again."""
         while self._services:
             service = self._services[-1]
             service.stop(self.stop_signals)
@@ -114,7 +114,7 @@ class Stack:
         return started
 
     def _reload_broker_address(self) -> None:
-        """The private Valkey may have moved since this process read its address."""
+        """Read the private Valkey's address again: its port may have changed since this process read it."""
         settings = self.app.settings
         self.app.conf.update(configuration(settings))
         self.app.backend_cls = f"celeriac.task.results:ResultBackend+{settings.results}"
