@@ -222,7 +222,7 @@ class Connection(kombu.Connection):
         for left in reversed(range(len(self.alt) or 1)):
             try:
                 return super()._ensure_connection(*args, **kwargs)
-            except Exception:
+            except Exception:  # whatever this address answers: try the next one
                 self.maybe_switch_next()
                 if not left or time.monotonic() - began > _QUICK:
                     raise

@@ -1,4 +1,4 @@
-"""Celery's own commands and Flower: what the platform refuses there is a sentence, not a traceback."""
+"""Make Celery's own commands and Flower show our refusals as a sentence, not as a traceback."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from celeriac.errors import CeleriacError
 
 
 def show_refusals(app: Any) -> None:
-    """Let the command that is being called tell our refusals as our own commands do.
+    """Make the Celery command that is being called print our refusals as our own commands do.
 
-    To be called when the app is made: where there is a command line, its context is there by then.
+    Call it when the app is made. Celery's command line has its context by then.
     """
     context = click.get_current_context(silent=True)
     if context is None or not _is_celerys(context.command):
@@ -28,7 +28,7 @@ def show_refusals(app: Any) -> None:
 
 
 def _is_celerys(command: click.Command) -> bool:
-    """Whether it is Celery's command line, and not that of a project which imports the app."""
+    """Whether it is Celery's command, not the command of a project that imports the app."""
     module = sys.modules.get("celery.bin.celery")
     return module is not None and command is module.celery
 
@@ -38,7 +38,7 @@ class RefusedCommand(click.ClickException):
 
     def __init__(self, sentence: str, code: int) -> None:
         super().__init__(sentence)
-        self.exit_code = code  # type: ignore[misc]  # which Click reads of the instance
+        self.exit_code = code  # type: ignore[misc]  # Click reads it from the instance
 
     def show(self, file: Any = None) -> None:
         click.secho(f"error: {self.message}", fg="red", err=True)
@@ -49,7 +49,7 @@ def _refusals_shown(app: Any) -> Iterator[None]:
     try:
         yield
     except CeleriacError as exc:
-        from celeriac.cli.refusals import refusal_of  # which knows the database: not for a probe
+        from celeriac.cli.refusals import refusal_of  # imports the database layer, which is slow
 
         refusal = refusal_of(exc, app)
         if refusal is None:

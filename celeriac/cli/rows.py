@@ -1,6 +1,6 @@
-"""Rows for people: a table where the terminal is wide enough for it, else a paragraph for each row.
+"""Print rows for people: a table if the terminal is wide enough, else a paragraph for each row.
 
-So a narrow terminal never loses a column. Where nobody looks (a pipe, a file) a row is one line.
+So a narrow terminal loses no column. In a pipe or a file, each row is one line.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from rich.text import Text
 from celeriac.cli import output
 
 _GAP = 2  # characters between two columns
-_FOLDED, _NOTED = 20, 24  # characters that a column which folds, and the note, must have at least
+_FOLDED, _NOTED = 20, 24  # the least characters of a folding column, and of the note
 _INDENT = "  "
-_NOTHING = frozenset({"", "–", "·"})  # a paragraph does without them
+_NOTHING = frozenset({"", "–", "·"})  # values that a paragraph leaves out
 
 Cell = str | Text
 
@@ -52,7 +52,7 @@ class Rows:
         self._rows.append([Text(cell) if isinstance(cell, str) else cell for cell in cells])
 
     def section(self) -> None:
-        """What is added next stands apart."""
+        """Begin a new section: a line separates it from the rows before."""
         self._sections.add(len(self._rows))
 
     def print(self, console: Console) -> None:

@@ -30,7 +30,7 @@ MOST_RUNS = 1000
 _STATIC = "it is static: change it in the file that it comes from, or disable it"
 
 
-def register(
+def register(  # long: its signature and docstring document every field of a schedule
     name: str,
     task: Any,
     *,

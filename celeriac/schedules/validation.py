@@ -115,6 +115,12 @@ def validated(app: Celeriac, wanted: ScheduleRequest, *, row: Any, now: datetime
     problems += _never_due(timing, next_run if enabled else timing.after(now), known is not None, now)
     if problems:
         raise InvalidSchedule(_shown(wanted.name), problems)
+    return _columns(wanted, timing, enabled=enabled, next_run=next_run)
+
+
+def _columns(
+    wanted: ScheduleRequest, timing: Timing, *, enabled: bool, next_run: datetime | None
+) -> dict[str, Any]:
     return {
         "task": wanted.task,
         "args": encoded(list(wanted.args)),

@@ -1,4 +1,4 @@
-"""``celery -A app health``: whether this machine's worker or beat lives, for containers. Asks no server."""
+"""``celery -A app health``: whether this machine's worker or beat lives, for containers. Needs no server."""
 
 from __future__ import annotations
 

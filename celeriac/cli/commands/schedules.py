@@ -1,4 +1,4 @@
-"""``celery -A app schedules``: what is enqueued by itself, and when.
+"""``celery -A app schedules``: see schedules and change them.
 
 Celery imports every sub-command, whichever is called: what these need is imported when they run.
 """

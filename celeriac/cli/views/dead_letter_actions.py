@@ -1,4 +1,4 @@
-"""``dead-letters replay`` and ``discard``: one by its id, or many after their number was said."""
+"""``dead-letters replay`` and ``discard``: one by its id, or many after a question with their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``jobs watch``: how many jobs wait, run and end, again and again."""
+"""``jobs watch``: print how many jobs wait, run and end, at an interval."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def watch(ctx: click.Context, app: Celeriac, *, interval: float, times: int | No
     console = output.console(ctx)
     with suppress(KeyboardInterrupt):
         if as_json or not console.is_terminal:
-            for counts in _counts_again_and_again(app, interval, times):
+            for counts in _repeated_counts(app, interval, times):
                 click.echo(_as_json(counts) if as_json else line(counts))
             return
         with Live(console=console, auto_refresh=False) as live:
-            for counts in _counts_again_and_again(app, interval, times):
+            for counts in _repeated_counts(app, interval, times):
                 live.update(board(counts), refresh=True)
 
 
 def line(counts: JobCounts) -> str:
-    """One look, for a log."""
+    """The counts as one line, for a log."""
     return (
         f"{stamp(counts.clock)}  {counts.due:,} due, {counts.later:,} later, {counts.running:,} running, "
         f"{counts.retrying:,} retrying | {_rate(counts, counts.accepted)} accepted, "
@@ -39,7 +39,7 @@ def line(counts: JobCounts) -> str:
 
 
 def board(counts: JobCounts) -> Table:
-    """One look, for a terminal that is redrawn."""
+    """The counts as a table, for a terminal that is redrawn."""
     made = output.table(
         "jobs", "now", "in the last minute", "a second", right=["now", "in the last minute", "a second"]
     )
@@ -58,7 +58,7 @@ def board(counts: JobCounts) -> Table:
     return made
 
 
-def _counts_again_and_again(app: Celeriac, interval: float, times: int | None) -> Iterator[JobCounts]:
+def _repeated_counts(app: Celeriac, interval: float, times: int | None) -> Iterator[JobCounts]:
     done = 0
     while True:
         yield count_jobs(app=app)
