@@ -19,7 +19,7 @@ from celeriac import FailureLine, Line, Summary, duration_text, summarise
 
 
 class BadReport(ValueError):
-    """An argument that no attempt can make good."""
+    """An argument is wrong, and a retry cannot help."""
 
     def __init__(self, argument: str, reason: str) -> None:
         super().__init__(argument, reason)
@@ -32,9 +32,9 @@ class BadReport(ValueError):
 def daily(self: Any, day: str | date | None = None, directory: str | None = None) -> dict[str, Any]:
     """Write ``ledger-DAY.csv`` and ``ledger-DAY.html``; return their paths and the number of jobs.
 
-    They tell of the jobs that were queued on that day: by task and state, how many there are, how long they
-    waited and ran, and in which ways attempts failed. Each file is written whole or not at all, over what an
-    earlier report of the day left: it can be run again at any time.
+    They show the jobs that were queued on that day: how many by task and state, how long they waited and ran,
+    and how attempts failed. Each file is replaced as a whole or not at all, so the task can run again at any
+    time.
 
     Args:
         day: a day of UTC, as a date or ``YYYY-MM-DD``; None: yesterday.
@@ -119,7 +119,7 @@ _FAILURE_SHOWN: Sequence[Column] = (
     ("Attempts", lambda failure: f"{failure.attempts:,}"),
     ("Jobs", lambda failure: f"{failure.jobs:,}"),
     ("Last", lambda failure: failure.last.strftime("%H:%M:%S")),
-    ("One of them said", lambda failure: failure.example),
+    ("Example", lambda failure: failure.example),
 )
 
 
@@ -193,7 +193,7 @@ td {{ font-variant-numeric: tabular-nums; overflow-wrap: anywhere }}
 </head>
 <body>
 <h1>Jobs of {day}</h1>
-<p>Queued on this day, in UTC; as the ledger text at {made}. A wait lasts from acceptance to the start of the
+<p>Queued on this day, in UTC; as read at {made}. A wait lasts from acceptance to the start of the
 last attempt.</p>
 {jobs}
 <h2>Attempts that failed</h2>

@@ -24,7 +24,7 @@ class UnconsumedList:
     """A list with messages that no worker consumes.
 
     Attributes:
-        task: of the message that would be consumed first.
+        task: the task of the oldest message.
         origin: the process that sent it, as Celery writes it; None when it does not say.
     """
 

@@ -68,7 +68,7 @@ def test_a_loop_that_waits_for_the_broker_is_not_stuck(tmp_path: Path) -> None:
     connected = True
     beating._last_turn -= 100
     assert beating.report().loop > 99
-    beating.loop_last_turn()
+    beating.loop_turned()
     assert beating.report().loop < 5
 
 
