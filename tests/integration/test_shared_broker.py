@@ -33,9 +33,11 @@ ORIGIN = "gen7@web-1"
 @pytest.fixture
 def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
     settings = Settings(database_url=database_url, broker_url=redis_url, schedule_module="none")
-    made = build(settings, name="neighbours", set_as_current=False)
+    made = build(settings, name="shared", set_as_current=False)
     yield made
     made.database.close()
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        client.flushdb()  # the keys of other apps, which these tests make, have no end
 
 
 @pytest.fixture
