@@ -35,9 +35,9 @@ def show_turn(console: Console, run: Run, turn: Turn) -> None:
         for measure in measures
         if measure.key in figures
     ]
-    said = ", ".join(shown) or f"not measured: {turn.problem}"
+    figures_text = ", ".join(shown) or f"not measured: {turn.problem}"
     turn_of = f"{run.workload.name} {turn.number}  {turn.entry.title}"
-    console.print(f"{turn_of}: {said}", markup=False, highlight=False)
+    console.print(f"{turn_of}: {figures_text}", markup=False, highlight=False)
 
 
 def show(console: Console, run: Run) -> None:

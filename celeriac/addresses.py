@@ -1,7 +1,7 @@
-"""Addresses of Redis: what one may say, and how each of the three clients wants it said.
+"""Addresses of Redis: parse a URL, and write it for kombu, for the result store and for redbeat.
 
-kombu, Celery's result store and redbeat read the same URL in three ways; each drops or dies of what the
-others understand. So an address is read once, here, and written anew for each of them.
+The three clients read the same URL differently: each ignores or fails on something that the others accept.
+So a URL is parsed once, here, and written again for each of them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Address:
 
     Attributes:
         host: None where ``path`` is.
-        path: of a Unix socket; None where it is reached over the network.
-        tls: the parameters of TLS; with ``rediss`` it always says whether the certificate is checked.
+        path: of a Unix socket; None for a server on the network.
+        tls: the parameters of TLS; with ``rediss`` always also whether the certificate is checked.
     """
 
     scheme: str
@@ -46,21 +46,21 @@ class Address:
 
     @property
     def for_broker(self) -> str:
-        """As kombu reads it. What is not named, kombu takes from the address before: all is named."""
+        """The URL for kombu. It names everything: what is missing, kombu takes from the address before."""
         if self.path is not None:
             return f"{SOCKET}://{self._login}{quote(self.path)}?virtual_host={self.database}"
         return self._url
 
     @property
     def for_results(self) -> str:
-        """As Celery's result store reads it."""
+        """The URL for Celery's result store."""
         if self.path is not None:
             return f"socket://{self._login}{quote(self.path)}?virtual_host={self.database}"
         return self._url
 
     @property
     def for_redbeat(self) -> str:
-        """As redis-py reads it."""
+        """The URL for redbeat, which passes it to redis-py."""
         if self.path is not None:
             return f"unix://{self._login}{quote(self.path)}?db={self.database}"
         return self._url
@@ -79,33 +79,33 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """The one address that ``text`` is.
+    """Parse one address.
 
     >>> parse("redis://host?db=9").for_broker
     'redis://host:6379/9'
 
     Raises:
-        BadAddress: it is none, or says something that would be ignored; never with its password.
+        BadAddress: it is no address, or a client would ignore a part of it. The error has no password.
     """
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError:  # whose text may hold a piece of the password
+    except ValueError:  # the error's text may hold a part of the password
         raise BadAddress(f"its host and port cannot be read; {_ENCODE}") from None
     if parts.scheme not in SCHEMES:
         wanted = "wanted a redis://, rediss:// or redis+socket:// URL"
         raise BadAddress(f"{wanted}, found the scheme {parts.scheme!r}")
     if "@" in parts.path + parts.query or parts.fragment:
-        raise BadAddress(f"its password cannot be told from what follows it; {_ENCODE}")
+        raise BadAddress(f"where its password ends is not clear; {_ENCODE}")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    _known(query, parts.scheme)
+    _check_parameters(query, parts.scheme)
     path = unquote(parts.path) if parts.scheme == SOCKET else None
     if path is not None and (parts.hostname or len(path) < 2):
         raise BadAddress("wanted the whole path of a socket, such as redis+socket:///run/valkey.sock")
     return Address(
         scheme=parts.scheme,
-        user=_said(parts.username),
-        password=_said(parts.password),
+        user=_unquoted(parts.username),
+        password=_unquoted(parts.password),
         host=None if path else unquote(parts.hostname or "127.0.0.1"),
         port=port or _PORT,
         path=path,
@@ -115,7 +115,7 @@ def parse(text: str) -> Address:
 
 
 def parse_list(text: str) -> tuple[Address, ...]:
-    """The addresses in ``text``, of which one is spoken to and the others stand by.
+    """Parse a list of addresses. One is used; the others are for failover.
 
     Raises:
         BadAddress: one of them is wrong, or they do not fit together.
@@ -129,7 +129,7 @@ def parse_list(text: str) -> tuple[Address, ...]:
 
 
 def for_broker(text: str) -> str:
-    """``text``, an address or a list of them, as kombu reads it.
+    """``text``, an address or a list of them, written for kombu.
 
     Raises:
         BadAddress: it is none.
@@ -138,7 +138,7 @@ def for_broker(text: str) -> str:
 
 
 def is_ours(text: object) -> bool:
-    """Whether ``text`` is meant to be an address of Redis.
+    """Whether ``text`` looks like an address of Redis.
 
     >>> is_ours("redis://host"), is_ours("host"), is_ours("memory://")
     (True, False, False)
@@ -146,11 +146,11 @@ def is_ours(text: object) -> bool:
     return isinstance(text, str) and text.partition("://")[0] in SCHEMES
 
 
-def _said(text: str | None) -> str | None:
+def _unquoted(text: str | None) -> str | None:
     return unquote(text) if text else None
 
 
-def _known(query: Mapping[str, str], scheme: str) -> None:
+def _check_parameters(query: Mapping[str, str], scheme: str) -> None:
     known = (*_DATABASE, *(_TLS if scheme == TLS else ()))
     if unknown := sorted(query.keys() - {*known}):
         hint = "; TLS is asked for with rediss://" if {*unknown} & {*_TLS} else ""
@@ -159,18 +159,18 @@ def _known(query: Mapping[str, str], scheme: str) -> None:
 
 
 def _database(path: str | None, query: Mapping[str, str]) -> int:
-    said = {value.strip("/") for value in (path, *(query.get(name) for name in _DATABASE)) if value}
-    if len(said) > 1:
-        raise BadAddress(f"it names several databases: {', '.join(sorted(said))}")
-    number = said.pop() if said else "0"
+    databases = {value.strip("/") for value in (path, *(query.get(name) for name in _DATABASE)) if value}
+    if len(databases) > 1:
+        raise BadAddress(f"it names several databases: {', '.join(sorted(databases))}")
+    number = databases.pop() if databases else "0"
     if not (number.isascii() and number.isdigit()):
         raise BadAddress(f"wanted the number of a database, found {number[:20]!r}")
     return int(number)
 
 
 def _tls(query: Mapping[str, str]) -> dict[str, str]:
-    said = {name: query[name] for name in _TLS if query.get(name)}
-    check = said.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    parameters = {name: query[name] for name in _TLS if query.get(name)}
+    check = parameters.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if check not in _CHECKS:
         raise BadAddress(f"ssl_cert_reqs: wanted required, optional or none, found {check[:20]!r}")
-    return said | {"ssl_cert_reqs": check}
+    return parameters | {"ssl_cert_reqs": check}

@@ -1,4 +1,4 @@
-"""Whether the broker may be asked: after a failure it is left alone for a moment. One per process."""
+"""Whether to try the broker: after a failed publish not for a moment. One object per process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _FIRST_REST, _LONGEST_REST = 1.0, 10.0  # seconds that a failing broker is left 
 
 
 class BrokerState:
-    """Remembers that a publish failed, and for how long no other is tried."""
+    """Remembers failed publishes. The pause grows with each and ends with a success."""
 
     def __init__(self) -> None:
         self._rest = 0.0

@@ -1,4 +1,4 @@
-"""The files that messages are signed with: whether they can be read and fit together."""
+"""Check the key and the certificates for signing: they can be read and belong together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SigningFiles(Protocol):
 
 
 def problems(settings: SigningFiles) -> list[str]:
-    """What is wrong with the files that the settings name, a sentence each."""
+    """The problems with the files that the settings name, one sentence each."""
     try:
         from celery.security.certificate import Certificate, FSCertStore
         from celery.security.key import PrivateKey
@@ -40,7 +40,7 @@ def problems(settings: SigningFiles) -> list[str]:
 
 
 def expiry(certificate: Path) -> datetime:
-    """When a certificate that could be used ends to be valid; aware, in UTC."""
+    """When a valid certificate expires; aware, in UTC."""
     from cryptography.x509 import load_pem_x509_certificate
 
     return load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
@@ -51,7 +51,7 @@ def _load(found: list[str], name: str, path: Path | None, wanted: str, read: Cal
         return read(Path(str(path)).read_text())
     except OSError as exc:
         found.append(f"CELERIAC_SIGNING_{name}: {path} cannot be read: {exc.strerror}")
-    except (SecurityError, TypeError, ValueError):  # whose text may quote the file
+    except (SecurityError, TypeError, ValueError):  # the error's text may quote the file
         found.append(f"CELERIAC_SIGNING_{name}: wanted {wanted}, {path} is none")
     return None
 
@@ -91,6 +91,6 @@ def _verifies(certificate: Any, key: Any) -> bool:
     digest = get_digest_algorithm()
     try:
         certificate.verify(b"probe", key.sign(b"probe", digest), digest)
-    except Exception:  # Celery raises a TypeError in place of a signature that does not hold
+    except Exception:  # for an invalid signature Celery raises a TypeError, too
         return False
     return True

@@ -1,4 +1,4 @@
-"""Whether a function can be a task at all."""
+"""Refuse coroutine functions as tasks."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""How values are shown where people look: nothing that is shown can act on the terminal or forge a line."""
+"""Format values for people, so that no value can control the terminal or forge a line."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
 
-#: What moves a cursor, ends a line, turns the direction of reading, is not seen, or cannot be encoded.
+#: Characters that move the cursor, end a line, change the reading direction, are invisible or not encodable.
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
@@ -15,10 +15,10 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def safe(value: object, *, length: int | None = None) -> str:
-    r"""``value`` as text of one line without control characters; what was unsafe is seen as an escape.
+    r"""``value`` as one line of text. Unsafe characters are shown as escapes.
 
     Args:
-        length: characters, at most; the rest is an ellipsis.
+        length: at most so many characters; a longer text ends in an ellipsis.
 
     >>> safe("a\x1b[2Jb\n\x00")
     'a\\x1b[2Jb\\n\\x00'
@@ -32,7 +32,7 @@ def safe(value: object, *, length: int | None = None) -> str:
 
 
 def safe_lines(value: object) -> str:
-    r"""The same for what has lines of its own, a traceback: its line feeds stay.
+    r"""Like ``safe``, for text of several lines, such as a traceback: line feeds stay.
 
     >>> safe_lines("one\n\ttwo\r")
     'one\n    two\\r'
@@ -50,8 +50,8 @@ def ago(moment: datetime | None, now: datetime, *, units: int = 2) -> str:
     if moment is None:
         return "–"
     span = now - moment
-    said = length(abs(span), units=units)
-    return f"{said} ago" if span >= timedelta(0) else f"in {said}"
+    text = length(abs(span), units=units)
+    return f"{text} ago" if span >= timedelta(0) else f"in {text}"
 
 
 def length(span: timedelta, *, units: int = 2) -> str:

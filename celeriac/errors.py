@@ -30,7 +30,7 @@ class SettingsError(CeleriacError):
 
 
 class BadAddress(CeleriacError, ValueError):
-    """An address of Redis says something that would be ignored, or that no client understands."""
+    """An address of Redis has a part that a client would ignore or cannot read."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -40,11 +40,11 @@ class BadAddress(CeleriacError, ValueError):
 
 
 class EnqueueError(CeleriacError):
-    """A job was not accepted; nothing was written and nothing was sent."""
+    """A job was not accepted: nothing was written, nothing was sent."""
 
 
 class VersionsDoNotFit(EnqueueError):
-    """The libraries that speak to the broker cannot be used together: no message would ever leave."""
+    """The installed kombu and redis-py do not work together: no message could be sent."""
 
     def __init__(self, kombu: str, redis: str, reason: str) -> None:
         super().__init__(kombu, redis, reason)
@@ -91,7 +91,7 @@ class PayloadTooLarge(EnqueueError, ValueError):
 
 
 class NoAppMade(EnqueueError):
-    """The ledger was asked for in a process in which nobody made an app: there is none."""
+    """A call needs an app, and none was made in this process."""
 
     def __init__(self, task: str | None = None) -> None:
         super().__init__(task)
@@ -127,7 +127,7 @@ class LedgerUnavailable(EnqueueError):
 
 
 class LedgerUnfit(LedgerUnavailable):
-    """The database answers, and cannot keep the ledger; the job was refused and will never run.
+    """The database answers but is not fit for the ledger. The job was refused and will never run.
 
     Args:
         reason: what was wanted, what was found, and the remedy.
@@ -158,7 +158,7 @@ class EnqueueUncertain(CeleriacError):
 
 
 class AnotherDatabase(CeleriacError, ValueError):
-    """A session that speaks to another database than the ledger cannot carry its rows."""
+    """The session belongs to another database than the ledger's."""
 
     def __init__(self, found: str) -> None:
         super().__init__(found)
@@ -168,7 +168,7 @@ class AnotherDatabase(CeleriacError, ValueError):
 
 
 class ResultLost(CeleriacError):
-    """The job is completed, and what its function returned is in neither store."""
+    """The job is completed, and its return value is in neither store."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id)
@@ -181,7 +181,7 @@ class ResultLost(CeleriacError):
 
 
 class AttemptTaken(CeleriacError):
-    """The attempt does not belong to this worker any more: what it did must be rolled back."""
+    """The attempt no longer belongs to this worker. Its work must be rolled back."""
 
     def __init__(self, job_id: str, attempt: int) -> None:
         super().__init__(job_id, attempt)
@@ -191,7 +191,7 @@ class AttemptTaken(CeleriacError):
 
 
 class NotSigned(CeleriacError, ValueError):
-    """A message that must be signed is not, or not by whom this app knows."""
+    """A message has no valid signature of a known certificate, and must have one."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -222,7 +222,7 @@ class AmbiguousId(CeleriacError, LookupError):
 
 
 class GroupNotFound(CeleriacError, LookupError):
-    """No group of dead letters has that key: it was replayed, discarded or pruned, or another was meant."""
+    """No group of dead letters has that key. It was replayed, discarded or pruned, or the key is wrong."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -260,7 +260,7 @@ class ServiceFailed(CeleriacError):
     Args:
         name: the service.
         reason: what was wanted and what was found.
-        lines: the end of what it said, for people.
+        lines: its last lines of output.
     """
 
     def __init__(self, name: str, reason: str, lines: Sequence[str] = ()) -> None:
@@ -269,18 +269,18 @@ class ServiceFailed(CeleriacError):
     def __str__(self) -> str:
         name, reason, lines = self.args
         sentence = f"{name} could not be started: {reason}"
-        return "\n  ".join([f"{sentence}; the last that it said:", *lines]) if lines else sentence
+        return "\n  ".join([f"{sentence}; its last lines:", *lines]) if lines else sentence
 
 
-class Exposed(CeleriacError):
-    """Flower would show and revoke jobs to whoever comes by."""
+class FlowerExposed(CeleriacError):
+    """Flower would show and revoke jobs for everybody, without authentication."""
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
 
     def __str__(self) -> str:
         return (
-            f"Flower would listen on {self.args[0]} without asking who is there: set "
+            f"Flower would listen on {self.args[0]} without authentication: set "
             "FLOWER_BASIC_AUTH=user:password, or FLOWER_AUTH with a provider, or let it listen on 127.0.0.1"
         )
 
@@ -321,7 +321,7 @@ class LedgerTooNew(CeleriacError):
 
 
 class MigrationBlocked(CeleriacError):
-    """The database's tables could not be changed: somebody held a lock on them all the time."""
+    """The database's tables could not be changed, because other transactions held locks on them."""
 
     def __init__(self, revision: str | None, seconds: int, holders: str) -> None:
         super().__init__(revision, seconds, holders)
@@ -329,7 +329,7 @@ class MigrationBlocked(CeleriacError):
     def __str__(self) -> str:
         revision, seconds, holders = self.args
         return (
-            f"no lock on the ledger's tables was to be had in {seconds} s: held by {holders}; "
+            f"could not lock the ledger's tables within {seconds} s: held by {holders}; "
             f"the ledger is at revision {revision or 'none'}, end that transaction and run it again"
         )
 
@@ -346,7 +346,7 @@ class TaskExited(CeleriacError):
 
 
 class UnreadableError(CeleriacError):
-    """Stands for a task's exception that cannot be shown, pickled or stored as it is."""
+    """Replaces a task's exception that cannot be shown, pickled or stored."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(kind, text)
@@ -371,7 +371,7 @@ class InvalidSchedule(CeleriacError, ValueError):
 
 
 class StaticSchedule(InvalidSchedule):
-    """A static schedule cannot be changed by hand: the file that it comes from would bring it back."""
+    """A static schedule cannot be changed by hand: its file would restore it."""
 
 
 class ScheduleNotFound(CeleriacError, LookupError):

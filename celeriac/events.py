@@ -1,7 +1,7 @@
-"""What the platform's log lines are about: the name is for machines, the sentence for people.
+"""The events that the platform logs. The name is for machines, the sentence for people.
 
-A line is ``logger.warning(Event.STRANDED, {"jobs": 3})``: the standard library fills the sentence in, and
-``celeriac/observe/logs.py`` keeps name and fields. Nothing of a job's arguments or result may be a field.
+Log one with ``logger.warning(Event.STRANDED, {"jobs": 3})``. The standard library fills in the sentence;
+``celeriac/observe/logs.py`` adds name and fields. Arguments and results of jobs must never be fields.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Event(StrEnum):
-    # a job, as Celery tells of it
+    # a job, in Celery's own words
     JOB_RECEIVED = "Task %(name)s[%(id)s] received"
     JOB_SUCCEEDED = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
     JOB_RETRIED = "Task %(name)s[%(id)s] retry: %(exc)s"
@@ -19,54 +19,54 @@ class Event(StrEnum):
     JOB_REJECTED = "Task %(name)s[%(id)s] %(exc)s"
 
     # sending
-    NOT_SENT = "%(jobs)d messages not sent, the dispatcher will: %(error)s, the first of them of job %(job)s"
-    NO_MESSAGE = "job %(job)s has a row that no message can be made of"
-    NOT_UNMARKED = "could not clear the mark of %(jobs)d unsent rows; they are found as strands"
-    STRANDED = "%(jobs)d messages were lost by the broker, they are sent again"
+    NOT_SENT = "the dispatcher will send %(jobs)d messages, first job %(job)s: %(error)s"
+    NO_MESSAGE = "no message can be made of the row of job %(job)s"
+    NOT_UNMARKED = "%(jobs)d unsent rows stay marked as dispatched; they are found as lost messages"
+    STRANDED = "the broker lost %(jobs)d messages; they are sent again"
     NOT_BOUND = "the broker is full: replies to remote control may not reach %(queue)s: %(error)s"
-    ONE_AT_A_TIME = "the broker gives one message at a time: %(error)s"
+    ONE_AT_A_TIME = "the broker does not know BLMPOP, it gives one message at a time: %(error)s"
 
     # attempts
     RELEASED = "released %(jobs)d jobs that were not finished"
-    LOST_WITH_WORKER = "%(jobs)d jobs are lost with this worker, which was ended by %(error)s"
+    LOST_WITH_WORKER = "%(error)s ended this worker; %(jobs)d jobs are lost with it"
     LATE_OUTCOME = "late outcome refused: job %(job)s, attempt %(attempt)d"
     INVALID_JOB = "job %(job)s cannot be run: %(error)s"
     NOT_TRACED = "jobs are not traced in this process: %(error)s"
     COMMAND_REFUSED = "a remote control command was refused: %(error)s"
-    UNKNOWN_CLAIMS = "%(jobs)d claims that this worker does not know of are released"
-    ATTEMPT_TAKEN = "job %(job)s, attempt %(attempt)d was taken from this worker: it is stopped here"
+    UNKNOWN_CLAIMS = "released %(jobs)d claims that this worker does not know of"
+    ATTEMPT_TAKEN = "attempt %(attempt)d of job %(job)s was taken from this worker; it is stopped here"
     CANNOT_STOP = "this pool cannot stop a job; the outcome of %(job)s will be refused"
-    CANNOT_TERMINATE = "job %(job)s cannot be terminated in this pool: it was asked to stop"
+    CANNOT_TERMINATE = "this pool cannot terminate job %(job)s; the job was asked to stop"
     WORKFLOW_MENDED = "job %(job)s, which Redis forgot, is %(became)s"
 
     # workers
-    WORKER_DEAD = "worker %(worker)s is dead, %(jobs)d jobs of it are given back"
-    DECLARED_DEAD = "the ledger held this worker to be dead: it signs on again; late outcomes are refused"
+    WORKER_DEAD = "worker %(worker)s is dead; %(jobs)d of its jobs are given back"
+    DECLARED_DEAD = "this worker was declared dead; it registers again, and its late outcomes are refused"
     LEDGER_IS_NEWER = "this version wants revision %(wanted)s and works with the newer %(revision)s"
-    LEDGER_AWAY = "ledger away, outcomes are kept: %(error)s"
+    LEDGER_AWAY = "the ledger cannot be reached, outcomes are kept: %(error)s"
     LEDGER_NOT_READ = "the ledger cannot be read for the metrics: %(error)s"
-    TURN_FAILED = "turn failed, it is tried again"
-    TURN_NARROWED = "the database refused a part of the turn, each is taken by itself: %(error)s"
-    OUTCOME_REFUSED = "outcome of job %(job)s, attempt %(attempt)d cannot be written: %(error)s"
-    DELIVERY_REFUSED = "delivery of job %(job)s cannot be taken: %(error)s"
-    OUTCOMES_LEFT = "the rows of %(jobs)d outcomes are locked: what this worker held is rescued by another"
-    BACKOFF_FAILED = "the backoff of %(task)s raised %(error)s: the settings' own is used"
-    DUTY_WAITS = "keeper: %(duty)s waits, the ledger is away: %(error)s"
+    TURN_FAILED = "a turn of the ledger thread failed; it is tried again"
+    TURN_NARROWED = "the database refused a turn, its parts are written one by one: %(error)s"
+    OUTCOME_REFUSED = "the outcome of job %(job)s, attempt %(attempt)d cannot be written: %(error)s"
+    DELIVERY_REFUSED = "the delivery of job %(job)s cannot be claimed: %(error)s"
+    OUTCOMES_LEFT = "the rows of %(jobs)d outcomes are locked; another worker rescues these jobs"
+    BACKOFF_FAILED = "the backoff of %(task)s raised %(error)s; the backoff of the settings is used"
+    DUTY_WAITS = "keeper: %(duty)s waits, the ledger cannot be reached: %(error)s"
     DUTY_FAILED = "keeper: %(duty)s failed, it is tried again"
-    LEFT_BEHIND = "the ledger cannot be reached: what this worker held is rescued by another"
+    LEFT_BEHIND = "the ledger cannot be reached; another worker rescues the jobs of this one"
     NO_PULSE = "the liveness file cannot be written: %(error)s"
-    NO_PROBES = "no probes on port %(port)d: %(error)s"
-    REVOKE_NOT_TOLD = "revoke is in the ledger, the workers were not told: %(error)s"
+    NO_PROBES = "the probes cannot listen on port %(port)d: %(error)s"
+    REVOKE_NOT_TOLD = "the cancel is in the ledger; the broadcast to the workers failed: %(error)s"
 
     TASK_REFUSED = "jobs of task %(task)s are refused: %(error)s"
 
     # results
-    RESULTS_AWAY = "the result store is away: asking the ledger"
+    RESULTS_AWAY = "the result store cannot be reached; the ledger is asked instead"
     RESULT_NOT_KEPT = "result of job %(job)s is lost: %(error)s"
     RESULT_NOT_STORED = "result of job %(job)s not stored: %(error)s"
     FAILURE_NOT_STORED = "failure of job %(job)s not stored: %(error)s"
-    CHORD_PART_LOST = "chord part of job %(job)s not counted: %(error)s"
-    BODY_NOT_FAILED = "body %(job)s of a failed chord not failed yet: %(error)s"
+    CHORD_PART_LOST = "job %(job)s was not counted as a finished member of its chord: %(error)s"
+    BODY_NOT_FAILED = "the body %(job)s of a failed chord has not been failed yet: %(error)s"
     RESULTS_NOT_COPIED = "results of %(jobs)d jobs not copied: %(error)s"
     LEDGER_NOT_ASKED = "the ledger cannot be asked for results: %(error)s"
 
@@ -74,15 +74,15 @@ class Event(StrEnum):
     SCHEDULES_FIRED = "beat: %(schedules)d schedules due, %(jobs)d jobs enqueued"
     SCHEDULE_REFUSED = "schedule %(schedule)r was not fired: %(error)s"
     SCHEDULE_DAMAGED = "schedule %(schedule)r cannot be fired: %(error)s"
-    SCHEDULE_RETIRED = "static schedule %(schedule)r is not in beat_schedule any more: retired"
+    SCHEDULE_RETIRED = "static schedule %(schedule)r is no longer in beat_schedule; it is retired"
     STATIC_REFUSED = "beat_schedule: %(error)s"
-    ONE_BY_ONE = "beat: %(schedules)d schedules cannot be fired together, trying one by one"
+    ONE_BY_ONE = "beat: a batch of up to %(schedules)d schedules failed, they are fired one by one"
     NOT_FIRED = "beat: schedule %(schedule)r cannot be fired"
-    NO_TURN = "beat: no turn, again in %(pause).1f s: %(error)s"
+    NO_TURN = "beat: a turn failed, the next one is in %(pause).1f s: %(error)s"
     LOCK_ACQUIRED = "beat: Acquired lock"
     LOCK_LOST = "beat: the lock was lost"
-    LOCK_UNREACHABLE = "beat: the lock cannot be asked for, firing from the ledger alone: %(error)s"
-    LOCK_LEFT = "beat: the lock is left to expire: %(error)s"
+    LOCK_UNREACHABLE = "beat: the lock cannot be read, this beat fires without it: %(error)s"
+    LOCK_LEFT = "beat: the lock was not released and will expire: %(error)s"
     NO_ENTRY = "schedule %(schedule)r has no entry in Redis: %(error)s"
     ENTRIES_WAIT = "entries in Redis are not up to date: %(error)s"
     ENTRIES_FAILED = "entries in Redis are not up to date"

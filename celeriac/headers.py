@@ -1,4 +1,4 @@
-"""Names of the headers that are ours, and what is in them."""
+"""The names of our message headers, and their contents."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from random import getrandbits
 from typing import Any
 
-#: What the ledger says of a message's attempt.
+#: Holds the attempt's number, the dispatch count and the tag of a message.
 STAMP = "celeriac"
 
-#: Properties of a message, which a row has no other place for.
+#: Holds AMQP properties of a message for which a row has no column.
 PROPERTIES = "celeriac_properties"
 
-#: Those that a call may give.
+#: The properties that a call may set.
 CARRIED = ("app_id", "correlation_id", "message_id", "reply_to")
 
-#: Of a row that is the body of a chord and was not given results: how many members it waits for.
+#: In the row of a chord's body that waits for results: the number of its members.
 CHORD = "celeriac_chord"
 
 
 def new_tag() -> int:
-    """A message tag: what tells one message of a job from every other that a row of its id has or had."""
+    """A random tag that tells apart the messages of all rows that ever had the same id."""
     return getrandbits(63)
 
 

@@ -1,4 +1,4 @@
-"""Job ids: time-ordered ones, and the ones that follow from what a job is for."""
+"""Job ids: time-ordered ones, and ones derived from a key or a due time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def new_uuid() -> UUID:
 
 
 def new_ids() -> Iterator[str]:
-    """As many as are wanted, quicker than one by one. Not to be shared with a process that is forked off."""
+    """An endless iterator of ids, faster than single calls. Do not share it with a forked process."""
     while True:
         random = os.urandom(_RANDOM * 256)
         for start in range(0, len(random), _RANDOM):

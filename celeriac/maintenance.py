@@ -1,4 +1,4 @@
-"""The platform's own task and its schedule. Every app has both, whatever its settings say."""
+"""The platform's own task and its schedule. Every app has both, whatever its settings are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-#: The task that deletes rows whose time is over.
+#: The name of the task that deletes rows older than their retention.
 PRUNE = "maintenance.prune"
 
 _SCHEDULE: Mapping[str, Any] = {
@@ -24,14 +24,14 @@ def register(app: Celeriac) -> None:
 def prune() -> dict[str, int]:
     """Delete terminal rows that are older than their retention; returns how many went, by kind."""
     from celeriac.retention import (
-        prune as prune_ledger,  # which knows the ORM, slow to import: not for a probe
+        prune as prune_ledger,  # imports the ORM, which is slow
     )
 
     return prune_ledger()
 
 
 def with_ours(entries: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Static schedules with the platform's own; one of the team's for the same task takes its place."""
+    """Add the platform's own schedules to ``entries``, unless a schedule of the same task is there."""
     theirs = {_task(entry) for entry in entries.values()}
     ours = {name: entry for name, entry in _SCHEDULE.items() if entry["task"] not in theirs}
     return {**ours, **entries}

@@ -1,4 +1,4 @@
-"""Names that come from outside, of tasks, queues, users and keys: what they may be."""
+"""Check names of tasks, queues, users and keys that come from outside."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ NAME_LENGTH = 255
 
 
 def check_text(name: str, value: object, *, length: int) -> str:
-    """A text that both databases keep as it is.
+    """``value``, checked: a text that both databases can store unchanged.
 
     Raises:
-        BadArgument: no text, too long, or with a NUL or a lone surrogate in it.
+        BadArgument: it is no text, too long, or has a NUL or a lone surrogate.
     """
     if not isinstance(value, str):
         raise BadArgument(name, f"wanted text, found {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""Priority, queue and drawing order: how each follows from the other."""
+"""Priorities, their queues, and the order in which workers consume them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Priority(IntEnum):
         return self.name.lower()
 
 
-#: The queues, most important first: the order in which a worker draws.
+#: The queues, most important first: the order in which a worker consumes.
 QUEUES = tuple(level.queue for level in sorted(Priority, reverse=True))
 
-#: Celery's own default queue, to which apps send that do not know the ledger. What lies in it is adopted.
+#: Celery's default queue, to which other apps send. The jobs of its messages are adopted into the ledger.
 FOREIGN = "celery"
 
-#: The lists of that queue: kombu has one for each of its steps of priority.
+#: The lists of that queue: kombu has one for each priority step.
 FOREIGN_LISTS = (FOREIGN, *(f"{FOREIGN}\x06\x16{step}" for step in (3, 6, 9)))
 
 _BY_NAME = {level.queue: level for level in Priority}

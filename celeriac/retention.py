@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1000
 
-#: Times as long as a batch took: a prune takes a quarter of one core of the database, and is in no hurry.
+#: The pause after a batch, in durations of the batch: so a prune uses a quarter of one core of the database.
 _REST = 3
 
 
@@ -32,7 +32,7 @@ class Retention:
         done: completed and cancelled jobs.
         dead: dead letters.
         results: copies of return values; None: as long as their row.
-        tasks: jobs of single tasks, whatever they came to but dead.
+        tasks: completed and cancelled jobs of single tasks.
     """
 
     done: timedelta
@@ -42,12 +42,12 @@ class Retention:
 
     @property
     def longest(self) -> timedelta:
-        """How long the rows are kept that are kept for the longest."""
+        """The longest of all retentions."""
         return max(self.done, self.dead, *self.tasks.values())
 
     @classmethod
     def of(cls, app: Celeriac) -> Retention:
-        """What the settings and the tasks' own ``keep_days`` say."""
+        """The retention of an app, from its settings and its tasks' ``keep_days``."""
         settings = app.settings
         own = {
             name: timedelta(days=float(task.keep_days))
@@ -66,7 +66,7 @@ class Retention:
 def prune(*, app: Celeriac | None = None, retention: Retention | None = None) -> dict[str, int]:
     """Delete what is older than its retention; return how many rows went, by what they were.
 
-    In batches of 1,000, each a transaction of its own, with a rest after each: a running system comes first.
+    It deletes in batches of 1,000, one transaction each, with a pause after each: jobs have priority.
     """
     platform = current_app(app)
     keep = retention or Retention.of(platform)

@@ -1,4 +1,4 @@
-"""Texts from outside that a row can keep, however long they are and whatever is in them."""
+"""Make any text storable in a row: shorten it, and replace what databases refuse."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ TEXT_LIMIT, TRACEBACK_LIMIT = 4_000, 40_000  # characters
 
 
 def clean(text: str, limit: int) -> str:
-    """Text that both databases keep: no NUL, no lone surrogate, at most ``limit`` characters.
+    """``text`` without NUL and lone surrogates, and with at most ``limit`` characters.
 
-    The end is kept too: of a traceback it is what matters.
+    The beginning and the end are kept: a traceback's last lines matter most.
 
     >>> clean("a\\x00b", 10)
     'a\\ufffdb'

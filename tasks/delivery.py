@@ -1,4 +1,4 @@
-"""A webhook before it is sent: its arguments checked, its body written, its headers signed."""
+"""Prepare a webhook: check its arguments, write its body, sign its headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOT_THE_CALLERS = re.compile(
 
 
 class BadDelivery(ValueError):
-    """An argument that no attempt can make good."""
+    """An argument is wrong, and a retry cannot help."""
 
     def __init__(self, argument: str, reason: str) -> None:
         super().__init__(argument, reason)
@@ -36,7 +36,7 @@ class BadDelivery(ValueError):
 
 
 class SecretMissing(LookupError):
-    """This worker's environment lacks a secret; another worker's may have it, or soon will."""
+    """This worker's environment lacks a secret. Another worker, or this one after a restart, may have it."""
 
     def __init__(self, variable: str) -> None:
         super().__init__(variable)
@@ -47,7 +47,7 @@ class SecretMissing(LookupError):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """What is to be sent, checked."""
+    """A webhook with checked arguments."""
 
     url: SplitResult
     body: bytes
@@ -68,7 +68,7 @@ class Delivery:
         """A delivery made of these arguments, as ``deliver`` takes them.
 
         Raises:
-            BadDelivery: one of them cannot be meant.
+            BadDelivery: one of them is not valid.
         """
         return cls(
             url=_url(url),
@@ -80,7 +80,7 @@ class Delivery:
 
     @property
     def host(self) -> str:
-        """Where it goes, as people may see it: a path or a query may be what lets one in."""
+        """Scheme and host of the URL, for messages. The path or the query may hold a secret."""
         return f"{self.url.scheme}://{self.url.netloc}"
 
     def signed(self, id: str, *, attempt: int, at: int) -> dict[str, str]:
@@ -102,7 +102,7 @@ class Delivery:
 
 
 def signature(secret: bytes, id: str, at: int, body: bytes) -> str:
-    """What ``webhook-signature`` says for ``body``, signed ``at`` so many seconds since 1970."""
+    """The value of ``webhook-signature`` for ``body``, signed ``at`` (seconds since 1970)."""
     code = hmac.digest(secret, f"{id}.{at}.".encode() + body, "sha256")
     return f"v1,{base64.b64encode(code).decode()}"
 
@@ -113,7 +113,7 @@ def _url(url: object) -> SplitResult:
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        (parts.hostname or "").encode("idna")  # as the resolver will: no label is empty or too long
+        (parts.hostname or "").encode("idna")  # as the resolver does: fails for an empty or too long label
     except ValueError:
         sound = False
     if not sound:
@@ -132,7 +132,7 @@ def _json(payload: object) -> bytes:
 
 
 def _text(value: object) -> str:
-    """What has no form of its own in JSON."""
+    """The text for a value that JSON has no form for."""
     if isinstance(value, date | time):  # a datetime is a date, too
         return value.isoformat()
     if isinstance(value, Decimal | UUID):
@@ -143,7 +143,7 @@ def _text(value: object) -> str:
 def _variable(name: object) -> str | None:
     if name is None or (isinstance(name, str) and _SECRET_NAME.fullmatch(name)):
         return name
-    # What was found is not shown: it may be the secret itself.
+    # The value is not shown: it may be the secret itself.
     raise BadDelivery("secret_env", "wanted the name of an environment variable that begins with WEBHOOK_")
 
 

@@ -23,7 +23,7 @@ NO_ANSWER = (OSError, http.client.HTTPException)
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the receiver said."""
+    """The receiver's answer."""
 
     status: int
     retry_after: str | None = None  # as it was sent
@@ -31,7 +31,7 @@ class Answer:
 
 
 def post(url: SplitResult, body: bytes, *, headers: Mapping[str, str], timeout: float) -> Answer:
-    """Send ``body`` and return the answer, whatever it says.
+    """Send ``body`` and return the answer, whatever its status is.
 
     Args:
         timeout: seconds from connecting to the end of the answer, in all. Only the system's name resolver
@@ -52,10 +52,10 @@ def post(url: SplitResult, body: bytes, *, headers: Mapping[str, str], timeout: 
             )
 
 
-def why(error: Exception) -> str:
-    """The reason that there was no answer, without anything of what was sent.
+def reason(error: Exception) -> str:
+    """Why there was no answer; the text has nothing of what was sent.
 
-    >>> why(ConnectionRefusedError(111, "Connection refused"))
+    >>> reason(ConnectionRefusedError(111, "Connection refused"))
     'Connection refused'
     """
     if isinstance(error, TimeoutError):
@@ -84,7 +84,7 @@ def _connected(url: SplitResult, deadline: float) -> Iterator[http.client.HTTPCo
 
 
 class _UntilDeadline(io.RawIOBase):
-    """What a socket receives until a moment. A socket's own timeout begins anew with every byte."""
+    """Reads from a socket until a deadline. A socket's own timeout begins again with every byte."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
@@ -122,7 +122,7 @@ def _body(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(ANSWER_LIMIT)
     except NO_ANSWER:
-        return b""  # the status was said, and it is what counts: a job that was taken is not sent again
+        return b""  # the status is known, and decides: a webhook that was accepted is not sent again
 
 
 def _excerpt(body: bytes, kind: str) -> str:

@@ -19,7 +19,7 @@ from celeriac import FailureLine, Line, Summary, duration_text, summarise
 
 
 class BadReport(ValueError):
-    """An argument that no attempt can make good."""
+    """An argument is wrong, and a retry cannot help."""
 
     def __init__(self, argument: str, reason: str) -> None:
         super().__init__(argument, reason)
@@ -32,9 +32,9 @@ class BadReport(ValueError):
 def daily(self: Any, day: str | date | None = None, directory: str | None = None) -> dict[str, Any]:
     """Write ``ledger-DAY.csv`` and ``ledger-DAY.html``; return their paths and the number of jobs.
 
-    They tell of the jobs that were queued on that day: by task and state, how many there are, how long they
-    waited and ran, and in which ways attempts failed. Each file is written whole or not at all, over what an
-    earlier report of the day left: it can be run again at any time.
+    They show the jobs that were queued on that day: how many by task and state, how long they waited and ran,
+    and how attempts failed. Each file is replaced as a whole or not at all, so the task can run again at any
+    time.
 
     Args:
         day: a day of UTC, as a date or ``YYYY-MM-DD``; None: yesterday.
@@ -55,8 +55,8 @@ def table(summary: Summary) -> str:
 
     Durations are seconds. A text that a spreadsheet would take for a formula begins with an apostrophe.
     """
-    told = io.StringIO()
-    writer = csv.writer(told)
+    text = io.StringIO()
+    writer = csv.writer(text)
     writer.writerow(["row", *(name for name, _ in _LINE), *(name for name, _ in _FAILURE)])
     for line in summary.lines:
         writer.writerow(["jobs", *_cells(line, _LINE), *[""] * len(_FAILURE)])
@@ -64,7 +64,7 @@ def table(summary: Summary) -> str:
         writer.writerow(
             ["failures", _no_formula(failure.task), *[""] * (len(_LINE) - 1), *_cells(failure, _FAILURE)]
         )
-    return told.getvalue()
+    return text.getvalue()
 
 
 def page(summary: Summary) -> str:
@@ -119,7 +119,7 @@ _FAILURE_SHOWN: Sequence[Column] = (
     ("Attempts", lambda failure: f"{failure.attempts:,}"),
     ("Jobs", lambda failure: f"{failure.jobs:,}"),
     ("Last", lambda failure: failure.last.strftime("%H:%M:%S")),
-    ("One of them said", lambda failure: failure.example),
+    ("Example", lambda failure: failure.example),
 )
 
 
@@ -193,7 +193,7 @@ td {{ font-variant-numeric: tabular-nums; overflow-wrap: anywhere }}
 </head>
 <body>
 <h1>Jobs of {day}</h1>
-<p>Queued on this day, in UTC; as the ledger told at {made}. A wait lasts from acceptance to the start of the
+<p>Queued on this day, in UTC; as read at {made}. A wait lasts from acceptance to the start of the
 last attempt.</p>
 {jobs}
 <h2>Attempts that failed</h2>

@@ -1,4 +1,4 @@
-"""Webhooks: tell another system by HTTP POST, signed, and again until it has taken it or refused it.
+"""Webhooks: signed HTTP POSTs to another system, retried until it accepts or refuses them.
 
 What a receiver gets, with names and signature as in Standard Webhooks (standardwebhooks.com)::
 
@@ -19,9 +19,9 @@ values, and refuse a timestamp that is more than five minutes away::
     wanted = "v1," + base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
     genuine = any(hmac.compare_digest(wanted, found) for found in headers["webhook-signature"].split())
 
-A job is kept in a row and shown to people, so it does not carry the secret: it names the environment
-variable of the worker that holds it. A value of ``whsec_`` and base64, as Standard Webhooks writes secrets,
-is decoded; any other value is the secret itself, in UTF-8.
+A job is kept in a row and shown to people, so it must not hold the secret. It names an environment
+variable of the worker, which holds the secret. A value of ``whsec_`` and base64, the format of Standard
+Webhooks, is decoded; any other value is the secret itself, in UTF-8.
 
 Whoever may enqueue this task chooses what the worker connects to.
 """
@@ -41,35 +41,35 @@ from uuid import uuid4
 from celery import shared_task
 
 from tasks.delivery import TIMEOUT, BadDelivery, Delivery
-from tasks.exchange import NO_ANSWER, Answer, post, why
+from tasks.exchange import NO_ANSWER, Answer, post, reason
 
 LEAST_WAIT, LONGEST_WAIT = 1.0, 3600.0  # seconds that a Retry-After is held to
 
 
 class Refused(Exception):
-    """The receiver said no, and would say so again."""
+    """The receiver refused it for good."""
 
-    def __init__(self, host: str, status: int, said: str) -> None:
-        super().__init__(host, status, said)
+    def __init__(self, host: str, status: int, answer: str) -> None:
+        super().__init__(host, status, answer)
 
     def __str__(self) -> str:
-        host, status, said = self.args
-        return f"{host} refused it with {status}{_after_colon(said)}"
+        host, status, answer = self.args
+        return f"{host} refused it with {status}{_after_colon(answer)}"
 
 
 class NotTaken(Exception):
-    """The receiver cannot take it now."""
+    """The receiver does not accept it now."""
 
-    def __init__(self, host: str, status: int, said: str) -> None:
-        super().__init__(host, status, said)
+    def __init__(self, host: str, status: int, answer: str) -> None:
+        super().__init__(host, status, answer)
 
     def __str__(self) -> str:
-        host, status, said = self.args
-        return f"{host} did not take it, with {status}{_after_colon(said)}"
+        host, status, answer = self.args
+        return f"{host} did not take it, with {status}{_after_colon(answer)}"
 
 
 class Unreachable(Exception):
-    """There was no answer, or none that is HTTP. The receiver may have seen it all the same."""
+    """There was no HTTP answer. The receiver may have got the request all the same."""
 
     def __init__(self, host: str, reason: str) -> None:
         super().__init__(host, reason)
@@ -89,9 +89,9 @@ def deliver(
 ) -> dict[str, Any]:
     """POST ``payload`` as JSON to ``url``; return ``{"status": …, "answer": …}`` once it was taken (2xx).
 
-    No answer, 429 and 5xx are tried again, when Retry-After asks for it, or else after the job's backoff.
-    Every other answer is final; redirects are not followed. A receiver that took it and could not say so is
-    told again: ``webhook-id`` lets it know.
+    No answer, 429 and 5xx are retried: after Retry-After if it is given, else after the job's backoff. Every
+    other answer is final; redirects are not followed. A receiver that accepted it but whose answer was lost
+    gets it again, with the same ``webhook-id``.
 
     Args:
         url: http or https; credentials belong into ``headers``, not in here.
@@ -101,23 +101,23 @@ def deliver(
         timeout: seconds that one attempt may take, from connecting to the end of the answer.
 
     Raises:
-        BadDelivery: an argument cannot be meant; not tried again.
-        Refused: not tried again.
-        NotTaken, Unreachable, SecretMissing: the last try came to this.
+        BadDelivery: an argument is not valid; not retried.
+        Refused: not retried.
+        NotTaken, Unreachable, SecretMissing: the last try failed with it.
     """
     delivery = Delivery.of(url, payload, secret_env=secret_env, headers=headers, timeout=timeout)
     signed = delivery.signed(self.request.id or str(uuid4()), attempt=self.attempt, at=int(time.time()))
     try:
         answer = post(delivery.url, delivery.body, headers=signed, timeout=delivery.timeout)
     except NO_ANSWER as exc:
-        raise self.retry(exc=Unreachable(delivery.host, why(exc))) from None
+        raise self.retry(exc=Unreachable(delivery.host, reason(exc))) from None
     verdict = judge(answer, now=datetime.now(UTC))
     if verdict.taken:
         return {"status": answer.status, "answer": answer.excerpt}
     if verdict.final:
         raise Refused(delivery.host, answer.status, answer.excerpt)
     error = NotTaken(delivery.host, answer.status, answer.excerpt)
-    raise self.retry(exc=error, countdown=_spread(verdict.wait))
+    raise self.retry(exc=error, countdown=_with_jitter(verdict.wait))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +161,8 @@ def seconds_of(retry_after: str | None, *, now: datetime) -> float | None:
     return min(max(wanted, LEAST_WAIT), LONGEST_WAIT)
 
 
-def _spread(wait: float | None) -> float | None:
-    """No earlier than asked, and a little later, so that those who were sent away do not return as one."""
+def _with_jitter(wait: float | None) -> float | None:
+    """``wait`` plus up to 10 %, so that rejected senders do not all return at the same moment."""
     return None if wait is None else wait * (1 + random.uniform(0, 0.1))
 
 

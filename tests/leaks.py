@@ -23,7 +23,7 @@ _SERVERS = re.compile(r"/(postgres|valkey-server) ")
 
 def threads() -> set[threading.Thread]:
     """Threads that a test could leave: those that keep the process alive, and ours."""
-    ours = ("ledger", "keeper", "pulse", "probes")
+    ours = ("ledger", "keeper", "liveness", "probes")
     return {
         thread
         for thread in threading.enumerate()

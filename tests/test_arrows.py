@@ -59,9 +59,9 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"entry"}),
         frozenset({"commands"}),
         frozenset({"views"}),
-        frozenset({"rows", "upstream"}),
+        frozenset({"rows", "celery_commands"}),
         frozenset({"command", "context", "output", "progress"}),
-        frozenset({"errors", "flower_api"}),
+        frozenset({"refusals", "flower_api"}),
     ),
 }
 

@@ -44,7 +44,7 @@ EXAMPLES: list[CeleriacError] = [
     errors.StackRunning(".data"),
     errors.ServiceFailed("worker", "it ended with 1", ["one line", "another"]),
     errors.ServiceFailed("worker", "it ended with 1"),
-    errors.Exposed("0.0.0.0"),  # nothing is bound to it
+    errors.FlowerExposed("0.0.0.0"),  # nothing is bound to it
     errors.FlowerMissing(),
     errors.MigrationNeeded(None, "0001"),
     errors.MigrationNeeded("0000", "0001"),

@@ -40,7 +40,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     env = environment("redis://127.0.0.1:1/0", f"sqlite:///{home / 'none.db'}", {"data_dir": home})
     argv = [sys.executable, "-c", _HEALTH]
     asked = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
-    assert asked.stderr == "no worker or beat has a pulse on this machine\n"
+    assert asked.stderr == "no worker or beat has a liveness file on this machine\n"
     return set(asked.stdout.split())
 
 

@@ -1,1 +1,1 @@
-"""The demonstration: a load of real jobs, the receiver of their webhooks, and the board that shows them."""
+"""The demonstration: real jobs, a receiver for their webhooks, and a live table of their states."""

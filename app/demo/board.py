@@ -1,4 +1,4 @@
-"""What the demonstration shows: jobs by state and by queue while they run, then in numbers."""
+"""The tables of the demonstration: jobs by state and queue while they run, and the counts at the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from celeriac.priorities import QUEUES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """How far a load is."""
+    """How many jobs of the load are in which state."""
 
     counts: Counter[tuple[str, JobState]]  # by queue and state
     wanted: int  # jobs, when all are enqueued
@@ -29,8 +29,8 @@ class Tally:
 
     @classmethod
     def of(cls, counts: Sequence[tuple[str, JobState, int]], *, wanted: int, seconds: float) -> Tally:
-        told = Counter({(queue, state): count for queue, state, count in counts})
-        return cls(counts=told, wanted=wanted, seconds=seconds)
+        counted = Counter({(queue, state): count for queue, state, count in counts})
+        return cls(counts=counted, wanted=wanted, seconds=seconds)
 
     @property
     def done(self) -> int:
@@ -51,7 +51,7 @@ def live(tally: Tally) -> RenderableType:
     table.add_section()
     table.add_row("all", *(_count(tally.of_state(state)) for state in STYLES))
     bar = ProgressBar(total=tally.wanted, completed=tally.done, width=70)
-    end_of_bar = Text()  # it does not end its own line: the next would begin in it
+    end_of_bar = Text()  # the bar does not end its line; without this the next text begins in it
     return Group(
         table, bar, end_of_bar, f"{tally.done:,} of {tally.wanted:,} jobs done after {tally.seconds:.1f} s"
     )
@@ -64,8 +64,8 @@ def plain(tally: Tally) -> str:
 
 
 def numbers(summary: DaySummary) -> Table:
-    """The end of a load: how many jobs came to which end, how long they waited and ran."""
-    # Narrow: where there is no terminal, 80 columns are all there is.
+    """The finished load: jobs by task and state, how long they waited and ran."""
+    # Narrow, because there are only 80 columns where there is no terminal.
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for name in ("\ntask", "\nstate"):
         table.add_column(name, no_wrap=True)

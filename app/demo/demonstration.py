@@ -1,4 +1,4 @@
-"""The demonstration: bring the stack up, enqueue a load, show how it goes, judge how it ended."""
+"""The demonstration: start the stack, enqueue a load, show its progress, check every job's final state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.demo.load import SECRET_ENV, Enqueuer, Load, load
 from app.demo.receiver import Receiver
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads.job_rows import DaySummary, Ending, Filter
-from celeriac.stack.service_output import Files
+from celeriac.stack.service_logs import LogFiles
 from celeriac.stack.supervisor import Stack
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 _REFRESH = 0.25  # seconds
 _LINE_EVERY = 1.0  # seconds, where nothing is redrawn
-_SHOWN = 10  # jobs that did not end as they should
-_SLACK = timedelta(hours=1)  # that the database's clock may be away from this machine's
+_SHOWN = 10  # jobs in a wrong state that are listed
+_SLACK = timedelta(hours=1)  # the database's clock may differ from this machine's by so much
 _BATCH = 500  # ids of one statement
 
-#: So that nobody has to wait minutes for a dead letter.
+#: Short backoffs, so that dead letters appear within seconds.
 _QUICK_RETRIES = {"CELERIAC_RETRY_BASE": "0.5", "CELERIAC_RETRY_MAX": "2"}
 
 
@@ -57,15 +57,15 @@ def demonstrate(app: Celeriac, *, jobs: int, within: float, leave: bool) -> bool
     secret = secrets.token_hex(16)
     logs = app.settings.data_dir.absolute() / "logs"
     with (
-        Files(logs) as voice,
+        LogFiles(logs) as log_files,
         Receiver(secret.encode()) as receiver,
-        Stack(app, env={**_QUICK_RETRIES, SECRET_ENV: secret}, voice=voice) as stack,
+        Stack(app, env={**_QUICK_RETRIES, SECRET_ENV: secret}, write_line=log_files) as stack,
     ):
         console.print(f"starting worker, beat and Flower; what they print is in {logs}")
         well = stack.start() and _run(stack, Run.of(app, receiver, jobs=jobs), console, within=within)
-        cut_short = bool(stack.interrupts)
+        cut_short = bool(stack.stop_signals)
         if not leave and not cut_short:
-            _invite(stack, receiver, console)
+            _print_next_steps(stack, receiver, console)
             stack.wait()
         console.print("stopping")
     return well or (cut_short and not leave)
@@ -73,7 +73,7 @@ def demonstrate(app: Celeriac, *, jobs: int, within: float, leave: bool) -> bool
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One load, and what the ledger says of it. Jobs of an earlier one do not count."""
+    """One load and its jobs in the ledger. Jobs of an earlier load do not count."""
 
     app: Celeriac
     enqueuer: Enqueuer
@@ -101,7 +101,7 @@ class Run:
             return job_rows.day_summary(connection, self.began - _SLACK, until, user_id=self.enqueuer.user_id)
 
     def wrong(self) -> list[str]:
-        """The jobs that are not in the state in which they should be, in words."""
+        """A sentence for each job that is in a wrong state."""
         planned = self.enqueuer.accepted
         ids = list(planned)
         found: dict[UUID, Ending] = {}
@@ -116,32 +116,32 @@ class Run:
 
 
 def _run(stack: Stack, run: Run, console: Console, *, within: float) -> bool:
-    """Whether the load ended as it should."""
+    """Whether every job ended in its planned state."""
     with ThreadPoolExecutor(1, "enqueue") as pool:
-        enqueuing = pool.submit(run.enqueuer.enqueue, run.wanted, stop=lambda: stack.interrupts)
+        enqueuing = pool.submit(run.enqueuer.enqueue, run.wanted, stop=lambda: stack.stop_signals)
         _watch(stack, run, enqueuing, console, within=within)
     summary = run.summary()
     console.print()
     console.print(board.numbers(summary))
     console.print()
     console.print(board.sentence(summary))
-    if stack.interrupts:
+    if stack.stop_signals:
         console.print("stopped before all of them were done")
         return False
     return _judge(run, console)
 
 
 def _watch(stack: Stack, run: Run, enqueuing: Future[None], console: Console, *, within: float) -> None:
-    """Show how far the load is, until it is done, takes too long, or somebody asks to stop."""
+    """Show the load's progress until it is done, takes too long, or somebody asks to stop."""
     with _view(console) as show:
-        while not stack.interrupts:
+        while not stack.stop_signals:
             tally = run.tally()
             show(tally)
             if enqueuing.done():
                 enqueuing.result()  # raises what it raised
             if tally.done >= tally.wanted or tally.seconds >= within:
                 return
-            stack.tend()
+            stack.restart_ended()
             time.sleep(_REFRESH)
 
 
@@ -151,12 +151,12 @@ def _view(console: Console) -> Iterator[Callable[[Tally], None]]:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda tally: live.update(board.live(tally), refresh=True)
         return
-    said = -_LINE_EVERY
+    last_line = -_LINE_EVERY
 
     def line(tally: Tally) -> None:
-        nonlocal said
-        if tally.seconds - said >= _LINE_EVERY or tally.done >= tally.wanted:
-            said = tally.seconds
+        nonlocal last_line
+        if tally.seconds - last_line >= _LINE_EVERY or tally.done >= tally.wanted:
+            last_line = tally.seconds
             console.print(board.plain(tally))
 
     yield line
@@ -176,8 +176,8 @@ def _judge(run: Run, console: Console) -> bool:
     return False
 
 
-def _invite(stack: Stack, receiver: Receiver, console: Console) -> None:
-    """Where to look, and what to type next."""
+def _print_next_steps(stack: Stack, receiver: Receiver, console: Console) -> None:
+    """Print URLs to open and commands to type."""
     report = stack.app.settings.data_dir.absolute() / "reports" / f"ledger-{datetime.now(UTC).date()}.html"
     places = {**stack.urls, "receiver": f"{receiver.url}/ok", "report": report.as_uri()}
     console.print()

@@ -1,4 +1,4 @@
-"""The demonstration's load: which jobs are enqueued, and the state that each of them should end in."""
+"""The demonstration's load: the jobs to enqueue, and the state that each should end in."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ DELIVER, REPORT = "webhooks.deliver", "reports.daily"
 #: The environment variable in which the worker finds the key that deliveries are signed with.
 SECRET_ENV = "WEBHOOK_SECRET_DEMO"  # noqa: S105  # the name of one
 
-#: Of each thousand jobs, how many go to a path of the receiver that misbehaves.
-_ILL_MANNERED = {"/flaky": 100, "/slow": 50, "/limited": 40, "/gone": 25, "/broken": 20}
+#: Jobs of each thousand that go to a path of the receiver that misbehaves.
+_MISBEHAVING = {"/flaky": 100, "/slow": 50, "/limited": 40, "/gone": 25, "/broken": 20}
 _REPORTS = 15
 
 
@@ -66,7 +66,7 @@ def load(jobs: int) -> Load:
     (240, ['/broken', '/flaky', '/gone', '/limited', '/ok', '/slow'])
     """
     members = max(2, jobs // 30)
-    sorts = {path: max(1, jobs * share // 1000) for path, share in _ILL_MANNERED.items()}
+    sorts = {path: max(1, jobs * share // 1000) for path, share in _MISBEHAVING.items()}
     sorts[REPORT] = max(1, jobs * _REPORTS // 1000)
     sorts["/ok"] = jobs - members - 1 - sum(sorts.values())
     places = sorted(((n + 0.5) / count, sort) for sort, count in sorts.items() for n in range(count))
@@ -90,10 +90,10 @@ def _planned(sort: str, priority: Priority) -> Planned:
 
 @dataclass
 class Enqueuer:
-    """Enqueues a load as a team's own code would: ``.delay()`` on what says with which options.
+    """Enqueues a load as a team's own code would: with signatures and ``.delay()``.
 
     Attributes:
-        accepted: what was enqueued by now, by id. The row of a chord's body comes when its members are done.
+        accepted: the enqueued jobs by id. A chord's body gets its row when its members are done.
     """
 
     app: Celeriac
@@ -103,7 +103,7 @@ class Enqueuer:
     accepted: dict[UUID, Planned] = field(default_factory=dict)
 
     def enqueue(self, wanted: Load, *, stop: Callable[[], object]) -> None:
-        """Enqueue all of it, or what can be until ``stop`` says so. The chord comes in its midst."""
+        """Enqueue the load until ``stop`` returns true. The chord is enqueued in the middle."""
         middle = len(wanted.singles) // 2
         for position, planned in enumerate(wanted.singles):
             if stop():

@@ -27,15 +27,15 @@ class Reply:
     after: float = 0.0  # seconds
 
 
-_TAKEN = Reply(HTTPStatus.OK)
+_ACCEPTED = Reply(HTTPStatus.OK)
 
-#: What each path says when it sees a delivery for the first time, and ever after.
-MANNERS: Mapping[str, tuple[Reply, Reply]] = MappingProxyType(
+#: The reply of each path to the first attempt of a delivery, and to every later one.
+REPLIES: Mapping[str, tuple[Reply, Reply]] = MappingProxyType(
     {
-        "/ok": (_TAKEN, _TAKEN),
-        "/slow": (Reply(HTTPStatus.OK, after=0.3), _TAKEN),
-        "/flaky": (Reply(HTTPStatus.SERVICE_UNAVAILABLE), _TAKEN),
-        "/limited": (Reply(HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "1"}), _TAKEN),
+        "/ok": (_ACCEPTED, _ACCEPTED),
+        "/slow": (Reply(HTTPStatus.OK, after=0.3), _ACCEPTED),
+        "/flaky": (Reply(HTTPStatus.SERVICE_UNAVAILABLE), _ACCEPTED),
+        "/limited": (Reply(HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "1"}), _ACCEPTED),
         "/gone": (Reply(HTTPStatus.GONE), Reply(HTTPStatus.GONE)),
         "/broken": (Reply(HTTPStatus.INTERNAL_SERVER_ERROR), Reply(HTTPStatus.INTERNAL_SERVER_ERROR)),
     }
@@ -43,7 +43,7 @@ MANNERS: Mapping[str, tuple[Reply, Reply]] = MappingProxyType(
 
 
 def genuine(headers: Mapping[str, str], body: bytes, *, secret: bytes, now: float) -> bool:
-    """Whether the sender knows ``secret`` and signed these bytes just now (see ``tasks/webhooks.py``)."""
+    """Whether these bytes were signed with ``secret`` within the tolerance (see ``tasks/webhooks.py``)."""
     id, sent = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not id or not _NUMBER.fullmatch(sent) or abs(now - int(sent)) > TOLERANCE:
         return False
@@ -63,7 +63,7 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self._secret = secret
         self._lock = threading.Lock()
-        self._seen: Counter[tuple[str, str]] = Counter()
+        self._deliveries: Counter[tuple[str, str]] = Counter()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="receiver", daemon=True)
 
     @property
@@ -71,24 +71,24 @@ class Receiver(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """What is said to a delivery."""
-        if path not in MANNERS:
+        """The reply to a delivery."""
+        if path not in REPLIES:
             return Reply(HTTPStatus.NOT_FOUND)
         if not genuine(headers, body, secret=self._secret, now=time.time()):
             return Reply(HTTPStatus.UNAUTHORIZED)
         key = (path, headers["webhook-id"])
         with self._lock:
-            self._seen[key] += 1
-            first = self._seen[key] == 1
-        return MANNERS[path][0 if first else 1]
+            self._deliveries[key] += 1
+            first = self._deliveries[key] == 1
+        return REPLIES[path][0 if first else 1]
 
     def deliveries(self, path: str) -> Counter[str]:
-        """How often each delivery came to ``path``, by its id; only those whose signature was right."""
+        """How often each delivery came to ``path``, by its id; only those with a valid signature."""
         with self._lock:
-            return Counter({id: times for (where, id), times in self._seen.items() if where == path})
+            return Counter({id: times for (where, id), times in self._deliveries.items() if where == path})
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: a sender hung up, and will come again."""
+        """Log nothing: a sender hung up and will retry."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -105,15 +105,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = self.headers.get("content-length", "")
         if not _NUMBER.fullmatch(length) or int(length) > _LARGEST:
-            self._say(Reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
+            self._send(Reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         reply = cast(Receiver, self.server).answer(self.path, headers, self.rfile.read(int(length)))
         if reply.after:
             time.sleep(reply.after)
-        self._say(reply)
+        self._send(reply)
 
-    def _say(self, reply: Reply) -> None:
+    def _send(self, reply: Reply) -> None:
         text = f"{reply.status.phrase}\n".encode()
         self.send_response(reply.status)
         for name, value in {
@@ -126,4 +126,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the terminal shows the jobs."""
+        """Log nothing: the terminal shows the jobs."""

@@ -27,11 +27,11 @@ def bloat(trial: Trial, jobs: int) -> Figures:
     _run(trial, half, done=half)
     ended = time.monotonic()
     _run(trial, half, done=2 * half)
-    figures = _seen(trial, "before") | {"wal": (_written(trial) - before) / (2 * half)}
+    figures = _measured(trial, "before") | {"wal": (_written(trial) - before) / (2 * half)}
     with operating.app(trial) as app:
         kept = Retention(done=timedelta(seconds=time.monotonic() - ended), dead=timedelta(days=30))
         retention.prune(app=app, retention=kept)
-    after = _seen(trial, "after")
+    after = _measured(trial, "after")
     return figures | {key: value for key, value in after.items() if not key.startswith("hot")}
 
 
@@ -50,7 +50,7 @@ def _written(trial: Trial) -> int:
     return int(row[0])
 
 
-def _seen(trial: Trial, when: str) -> Figures:
+def _measured(trial: Trial, when: str) -> Figures:
     trial.database.execute("SELECT pg_stat_force_next_flush()")
     time.sleep(1.5)  # other connections tell of their changes once a second
     row = trial.database.execute(_SIZES).fetchone()

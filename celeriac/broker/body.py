@@ -1,4 +1,4 @@
-"""The body of a message as its row holds it, read without running or trusting it."""
+"""Read the body of a message that a row holds, without running or trusting it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from kombu.serialization import loads
 from celeriac.broker import compression, signing
 
 _JSON = "application/json"
-_MOST = 256 * 1024 * 1024  # bytes of a body; the door accepts no larger ones unless it is told to
+_MOST = 256 * 1024 * 1024  # bytes of a body; larger ones are accepted only where the settings raise the limit
 
 
 def decoded(row: Any) -> Any:
     """``args, kwargs, options`` of a row's message; None when they cannot be read.
 
-    A signature is not looked at.
+    A signature is not verified.
     """
     kind = _JSON if row.content_type == signing.CONTENT_TYPE else row.content_type
     try:
         text = signing.text(uncompressed(row), row.content_type)
         args, kwargs, options = loads(text, kind, row.content_encoding, accept={kind} & {_JSON})
-    except Exception:  # kept as a dead letter for the very reason that it cannot be read
+    except Exception:  # such a row is a dead letter because its body cannot be read
         return None
     return args, kwargs, options
 
@@ -36,6 +36,6 @@ def uncompressed(row: Any) -> bytes:
 
 
 def compressed_as(row: Any, payload: bytes) -> bytes:
-    """Another ``payload`` for a row, as the row's ``compression`` says that it is."""
+    """Compress another ``payload`` for a row with the row's own ``compression``."""
     method = row.headers.get("compression")
     return bytes(compress(payload, method)[0]) if method else payload

@@ -1,4 +1,4 @@
-"""Compressed bodies, unpacked up to a bound: a few bytes can be made to unpack into all memory."""
+"""Unpack compressed bodies up to a limit: a few bytes may unpack to more than fits into memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _lzma() -> Any:
     return LZMADecompressor()
 
 
-#: Those of kombu's that can be told when to stop.
+#: Those of kombu's methods whose decoders can stop at a limit.
 _DECODERS: dict[str, _Decoder] = {
     "application/x-gzip": zlib.decompressobj,
     "application/x-bz2": _bz2,
@@ -42,7 +42,7 @@ def content_type(method: str) -> str:
     'application/x-gzip'
 
     Raises:
-        KeyError: kombu does not know it, or it cannot be unpacked up to a bound.
+        KeyError: kombu does not know it, or its decoder cannot stop at a limit.
     """
     found = str(get_encoder(method)[1])
     if found not in _DECODERS:
@@ -55,7 +55,7 @@ def unpacked(packed: bytes | str, method: str, *, most: int) -> bytes:
 
     Raises:
         ValueError: it would be more than ``most`` bytes, it is cut off, or the method is unknown.
-        Exception: whatever the method says of what it cannot read.
+        Exception: any error of the method's decoder.
     """
     try:
         decoder = _DECODERS[content_type(method)]()

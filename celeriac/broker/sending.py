@@ -1,8 +1,8 @@
-"""The one rule for sending, for the door and the dispatcher alike.
+"""Send messages: one rule for the door and for the dispatcher.
 
-A row is marked as dispatched and committed, then its message is published. A publish that fails
-clears the mark if it can, and the broker is left alone for a moment; where even that fails, strand
-detection repairs it. No row lock is held across the network.
+A row is marked as dispatched and committed, then its message is published. If publishing fails, the mark is
+cleared and the broker is not tried again for a moment. If clearing fails too, the search for lost messages
+finds the row. No row lock is held while the network is used.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ logger = logging.getLogger(__name__)
 
 
 _PORTION = 4 * 1024 * 1024  # characters of one command
-_QUICK = 0.5  # seconds within which a failed publish may be tried again: its connection was merely old
+_QUICK = 0.5  # a publish that failed sooner, in seconds, is tried again: its connection was old
 
 
 def publish(producer: Producer, jobs: Sequence[Sendable]) -> None:
-    """Send the messages of ``jobs``. A queue's own list is its address: no exchange, nothing to declare.
+    """Send the messages of ``jobs``, each to the list of its queue. No exchange is used or declared.
 
     Raises:
-        Exception: what the broker says; any number of them may have been sent.
+        Exception: any error of the broker; any number of the messages may have been sent.
     """
     put = getattr(producer.channel, "put", None)
     if put is None:  # a connection of the caller's own
@@ -69,7 +69,7 @@ def send(
 
 
 def send_similar(app: Celeriac, jobs: SimilarJobs, texts: Sequence[str]) -> None:
-    """As ``send``, for jobs in the likeness of one, whose messages are written already."""
+    """Like ``send``, for jobs made from one template, whose messages are already written."""
 
     def put(producer: Any) -> None:
         for portion in _in_portions(texts):
@@ -88,14 +88,14 @@ def _sent(
         with nullcontext(producer) if producer else app.producer_or_acquire() as producer:
             try:
                 push(producer)
-            except Exception:
+            except Exception:  # any error of the broker: once more, with a new connection
                 if time.monotonic() - began > _QUICK:
                     raise
-                producer.revive(producer.connection)  # which may speak to the next broker of a list by now
-                push(producer)  # its connection was merely old
+                producer.revive(producer.connection)  # possibly to the next broker of a list
+                push(producer)
         broker.worked()
         return True
-    except Exception as exc:  # whatever the broker says, the jobs are accepted
+    except Exception as exc:  # any error of the broker: the jobs are accepted all the same
         broker.failed()
         logger.warning(Event.NOT_SENT, {"jobs": count, "error": type(exc).__name__, "job": first})
         return False
@@ -105,12 +105,12 @@ def _texts(jobs: Iterable[Sendable]) -> Iterator[str]:
     for job in jobs:
         try:
             yield wire.write(job)
-        except (TypeError, ValueError):  # one damaged row must not hold up the others
+        except (TypeError, ValueError):  # one damaged row must not stop the others
             logger.exception(Event.NO_MESSAGE, {"job": job.id})
 
 
 def _in_portions(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Lists of texts, each of them small enough for one command; a text that is larger is alone."""
+    """Split into lists that are small enough for one command. A larger text is a list of its own."""
     portion: list[str] = []
     size = 0
     for text in texts:
@@ -144,5 +144,5 @@ def _unmark(database: Database, ids: list[UUID]) -> None:
     try:
         with database.statement() as connection:
             dispatch.unmark(connection, ids)
-    except Exception:  # the mark stays: strand detection finds the row
+    except Exception:  # the mark stays: the search for lost messages finds the row
         logger.warning(Event.NOT_UNMARKED, {"jobs": len(ids)})

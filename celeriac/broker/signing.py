@@ -1,7 +1,7 @@
-"""Signed messages: Celery's own ``auth`` serializer, set up from the settings.
+"""Sign and verify messages, with Celery's ``auth`` serializer and the settings' key and certificates.
 
-Whose signature is taken is decided by the certificates in the store. What is signed is a message's
-body, to which the door adds the job's id and task: what stands in a header can be changed on the way.
+A signature is accepted when its certificate is in the store. The body of a message is signed. The door adds
+the job's id and task to the body, because headers are not signed and could be changed on the way.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 #: Celery's name for the serializer, and the content type of what it writes.
 SERIALIZER, CONTENT_TYPE = "auth", "application/data"
 
-#: Among the options of a signed body: the id and the task of the job that it was written for.
+#: The option of a signed body that holds the id and the task of its job.
 OWNER = "celeriac_job"
 
-_DOUBT = (
+_NOT_VALID = (
     "its signature does not hold: it is forged or was changed, or its certificate has expired or is not "
     "in CELERIAC_SIGNING_CERT_STORE"
 )
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """What Celery is told when messages are signed; nothing when they are not."""
+    """Celery's settings when messages are signed; empty when they are not."""
     if not settings.signs:
         return {}
     return {
@@ -54,55 +54,55 @@ def set_up(app: Celery, settings: Settings) -> None:
     if found := certificates.problems(settings):
         raise SettingsError(found)
     app.setup_security(
-        allowed_serializers=["json"],  # as kombu has it; or whoever reads JSON without a word is refused
+        allowed_serializers=["json"],  # else JSON that is read without naming it is refused
         key=str(settings.signing_key),
         cert=str(settings.signing_certificate),
         store=str(settings.signing_cert_store),
     )
 
 
-def owned(body: Sequence[Any], headers: Mapping[str, Any]) -> tuple[Any, ...]:
-    """``body`` with the job that it is for, so that it is of no use for another."""
+def bind_to_job(body: Sequence[Any], headers: Mapping[str, Any]) -> tuple[Any, ...]:
+    """``body`` with its job's id and task, so that it is not valid for another job."""
     args, kwargs, options = body
     return args, kwargs, {**(options or {}), OWNER: [headers["id"], headers["task"]]}
 
 
-def sealed(body: Any) -> bytes:
+def sign(body: Any) -> bytes:
     """The signed form of ``body``."""
     text = dumps(body, serializer=SERIALIZER)[2]
     return bytes(text) if isinstance(text, bytes) else str(text).encode()
 
 
-def opened(payload: bytes, content_type: str) -> Any:
-    """The body of a signed message.
+def verify(payload: bytes, content_type: str) -> Any:
+    """The body of a signed message, if its signature is valid.
 
     Raises:
-        NotSigned: it has no signature, or none that holds.
+        NotSigned: it has no signature, or an invalid one.
     """
     if content_type != CONTENT_TYPE or not payload:
         raise NotSigned(f"its body is not signed but {content_type[:80]}" if payload else "its body is empty")
     try:
         return loads(payload, CONTENT_TYPE, "utf-8", accept={CONTENT_TYPE})
-    except Exception as exc:  # whatever decoding, cryptography and JSON say of bytes from anybody
-        raise NotSigned(_DOUBT) from exc
+    except Exception as exc:  # bytes from anybody: decoding, cryptography or JSON may raise anything
+        raise NotSigned(_NOT_VALID) from exc
 
 
 def check(payload: bytes, content_type: str, headers: Mapping[str, Any]) -> None:
-    """Whether a message may run.
+    """Verify a message, and that it was signed for this job.
 
     Raises:
-        NotSigned: its signature does not hold, or was given for another job.
+        NotSigned: its signature is invalid, or was made for another job.
     """
-    body = opened(payload, content_type)
+    body = verify(payload, content_type)
     owner = body[2].get(OWNER) if isinstance(body, list) and len(body) == 3 and body[2] else None
     if owner is not None and owner != [headers.get("id"), headers.get("task")]:
         raise NotSigned("it was signed for another job or task")
 
 
 def text(payload: bytes, content_type: str) -> bytes:
-    """A body as it was before it was signed; nothing is said about the signature.
+    """A body without its signature, which is not verified.
 
-    Needs no key, and no library.
+    It needs no key and no library.
     """
     if content_type != CONTENT_TYPE:
         return payload

@@ -1,12 +1,11 @@
-"""The Redis transport at its cheapest: nothing is kept of a message once it is popped.
+"""The Redis transport. It keeps nothing of a message once the message is popped.
 
-The ledger gives jobs back, the broker never does. So there is no unacked bookkeeping, no
-visibility timeout, and nothing is restored at shutdown.
+The ledger gives jobs back, the broker never does. So the transport keeps no list of unacknowledged
+messages, has no visibility timeout, and restores nothing at shutdown.
 """
 
 from __future__ import annotations
 
-import base64
 import itertools
 import logging
 import os
@@ -21,12 +20,11 @@ from kombu import connection as of_kombu
 from kombu.exceptions import VersionMismatch
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import NoPermissionError, ResponseError
 
 from celeriac import addresses
-from celeriac.broker import compression
+from celeriac.broker.message import UNPACK_LIMIT, Message, parse
 from celeriac.errors import VersionsDoNotFit
 from celeriac.events import Event
 from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES, priority_of
@@ -36,16 +34,13 @@ logger = logging.getLogger(__name__)
 _MOST = 200  # messages of one command
 _QUICK = 0.5  # seconds within which a producer may try the next address of its brokers
 
-#: What a body that cannot be understood is kept as.
-DAMAGED = "application/x-celeriac-damaged"
-
 
 class PriorityCycle(priority_cycle):
-    """Draws from the most important queue that has a message, however the queues were given.
+    """Consumes from the most important queue that has a message, whatever the order of ``-Q`` is.
 
     Attributes:
-        share: the share of draws that begin with the least important queue instead, so that it
-            cannot starve; 0 for none.
+        share: how many of all draws, from 0 to 1, begin with the least important queue instead. So that
+            queue cannot starve.
     """
 
     share = 0.0
@@ -59,7 +54,7 @@ class PriorityCycle(priority_cycle):
         super().update([each for queue in queues for each in _lists(queue)])
 
     def consume(self, n: int) -> list[str]:
-        """All of them; ``n`` counts queues, of which one may have several lists."""
+        """All lists, in the order of this draw. ``n`` counts queues, which may have several lists."""
         self._owed += self.share
         if self._owed < 1:
             return list(self.items)
@@ -76,49 +71,12 @@ def _importance(queue: str) -> tuple[int, int]:
     return -priority_of(queue), known
 
 
-class Message(virtual.Message):
-    """A delivery; one that cannot be read is marked as damaged instead of raising.
-
-    Attributes:
-        damage: why the delivery cannot be read; None when it can.
-        raw: what was found in its place, as bytes; empty when it can be read.
-    """
-
-    damage: str | None = None
-    raw: bytes = b""
-    body: Any
-    errors: list[Any]
-    delivery_tag: Any
-
-    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
-        try:
-            packed, plain = _unmarked(payload)
-            super().__init__(plain, channel=channel, **kwargs)
-            if packed:
-                most = getattr(channel, "unpack_limit", Channel.unpack_limit)
-                self.body = compression.unpacked(self.body, packed, most=most)
-                self.headers, self._raw = payload["headers"], payload
-        except Exception as exc:  # anybody can push anything into a queue
-            properties = _known(payload)
-            super().__init__(_stand_in(properties), channel=channel, **kwargs)
-            self.damage, self.raw = f"{type(exc).__name__}: {exc}", _raw(payload)
-            self.headers = _headers(payload)
-            if isinstance(payload, dict) and "damage" in payload:
-                self.damage = str(payload["damage"])
-        if self.errors:  # kombu keeps what it could not understand for later
-            error = self.errors[0][1]
-            self.damage, self.raw = f"{type(error).__name__}: {error}", _raw(payload)
-            self.errors = []
-        if not isinstance(self.delivery_tag, str):
-            self.delivery_tag = virtual.base.uuid()
-
-
 class QoS(virtual.QoS):
     """How many messages are drawn.
 
     Attributes:
-        least: it asks for messages when there is room for so many: a question for each job that has ended
-            is a third of what an event loop does while jobs take some milliseconds.
+        least: ask for messages only when there is room for so many. One question for each finished job
+            would be a third of the event loop's work while jobs take a few milliseconds.
     """
 
     restore_at_shutdown = False
@@ -136,11 +94,11 @@ class Channel(redis.Channel):
     ack_emulation = False
     do_restore = False
     low_share = 0.0
-    unpack_limit = 32_000_000  # bytes that a compressed body may unpack to
+    unpack_limit = UNPACK_LIMIT
     _publisher: Any = None
-    _line: Any = None  # a client with a connection of its own, which need not be checked out for each message
+    _put_client: Any = None  # keeps one connection: it is not checked out of a pool for each message
     _in_bulk = False  # whether the pending command is BLMPOP
-    _line_of = 0  # its process: a fork must not write into its parent's connection
+    _put_client_pid = 0  # the process that made it: a fork must not write into its parent's connection
 
     from_transport_options = (*redis.Channel.from_transport_options, "low_share", "unpack_limit")
 
@@ -151,7 +109,7 @@ class Channel(redis.Channel):
             self._queue_cycle.share = self.low_share
 
     def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
-        """As kombu's; a full server refuses even this, and only who draws from it makes room."""
+        """As kombu's, but a full server, which refuses even this, is no error: consumers make room."""
         try:
             super()._queue_bind(exchange, routing_key, pattern, queue)
         except ResponseError as exc:
@@ -160,23 +118,25 @@ class Channel(redis.Channel):
             logger.warning(Event.NOT_BOUND, {"queue": queue, "error": exc})
 
     def put(self, queue: str, texts: Sequence[str]) -> None:
-        """Push messages that are written already (``wire.py``), the first of them to be drawn first."""
-        if self._line is None or self._line_of != os.getpid():
-            self._line = self.Client(connection_pool=self.pool, single_connection_client=True)
-            self._line_of = os.getpid()
-        line = self._line
+        """Push messages that ``wire.py`` has written. The first one is consumed first."""
+        if self._put_client is None or self._put_client_pid != os.getpid():
+            self._put_client = self.Client(connection_pool=self.pool, single_connection_client=True)
+            self._put_client_pid = os.getpid()
+        client = self._put_client
         try:
-            line.lpush(queue, *texts)
-        except BaseException as exc:  # an answer that was not read would be taken for the next one's
-            self._line = None
-            line.connection.disconnect()
-            line.close()
+            client.lpush(queue, *texts)
+        except (
+            BaseException
+        ) as exc:  # whatever it was: an answer that was not read would be taken for the next one's
+            self._put_client = None
+            client.connection.disconnect()
+            client.close()
             if isinstance(exc, self.connection_errors) and self.connection:
-                self.connection.client.maybe_switch_next()  # this channel is closed where there is a next one
+                self.connection.client.maybe_switch_next()  # closes this channel when there is a next address
             raise
 
     def queue_purge(self, queue: str, **kwargs: Any) -> int:
-        """Cancel the jobs that wait in a queue, and drop its messages: alone, they would be sent again."""
+        """Cancel the jobs that wait in a queue, then drop its messages: the ledger would resend them."""
         app = getattr(self.connection.client, "app", None)
         if app is None:
             return int(super().queue_purge(queue, **kwargs))
@@ -191,7 +151,7 @@ class Channel(redis.Channel):
         return self._publisher
 
     def _disconnect_pools(self) -> None:
-        self._publisher = self._line = None
+        self._publisher = self._put_client = None
         super()._disconnect_pools()
 
     def _brpop_start(self, timeout: float | None = None) -> None:
@@ -200,16 +160,18 @@ class Channel(redis.Channel):
         BLMPOP is of Redis 7; an older server is asked for one at a time, and so is every server while a
         share of the draws is the lower queues', or the worker's keys have a prefix.
         """
-        most = self.qos.can_consume_max_estimate()
-        alone = most == 1 or self.low_share or self.global_keyprefix or self.connection.one_at_a_time
-        queues = [] if alone else self._queue_cycle.consume(len(self.active_queues))
+        capacity = self.qos.can_consume_max_estimate()
+        one_at_a_time = (
+            capacity == 1 or self.low_share or self.global_keyprefix or self.connection.one_at_a_time
+        )
+        queues = [] if one_at_a_time else self._queue_cycle.consume(len(self.active_queues))
         self._in_bulk = bool(queues)
         if not queues:
             super()._brpop_start(timeout)
             return
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
-        count = min(most or _MOST, _MOST)
+        count = min(capacity or _MOST, _MOST)
         wait = self.brpop_timeout if timeout is None else timeout
         ask = ("BLMPOP", wait or 0, len(queues), *queues, "RIGHT", "COUNT", count)
         self.client.connection.send_command(*ask)
@@ -232,7 +194,7 @@ class Channel(redis.Channel):
             queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
             for item in found if self._in_bulk else [found]:
-                self.connection._deliver(_decoded(item, queue), queue)
+                self.connection._deliver(parse(item, queue), queue)
             return True
         finally:
             self._in_poll = None  # this connection waits for nothing until it asks again
@@ -240,7 +202,7 @@ class Channel(redis.Channel):
 
 
 class Connection(kombu.Connection):
-    """A connection of our transport, to whichever of its addresses answers."""
+    """A connection of our transport, to the first of its addresses that answers."""
 
     def __init__(self, hostname: Any = "localhost", *args: Any, **kwargs: Any) -> None:
         require_versions()
@@ -249,35 +211,37 @@ class Connection(kombu.Connection):
         kombu.Connection.__init__(self, hostname, *args, **kwargs)
 
     def _init_params(self, *args: Any, **params: Any) -> None:
-        # kombu takes the class from the scheme: of a socket, and of each address of a list but the first.
+        # For a socket, and for all but the first address of a list, kombu takes the class from the scheme.
         if params.get("transport") in addresses.SCHEMES:
             params["transport"] = TRANSPORT
         super()._init_params(*args, **params)
 
     def _ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """As kombu's, which never looks at the next address for a producer, who has no time to try again."""
+        """As kombu's, but try the next address too. kombu does not: a producer has no retries there."""
         began = time.monotonic()
         for left in reversed(range(len(self.alt) or 1)):
             try:
                 return super()._ensure_connection(*args, **kwargs)
-            except Exception:
+            except Exception:  # whatever this address answers: try the next one
                 self.maybe_switch_next()
                 if not left or time.monotonic() - began > _QUICK:
                     raise
         raise AssertionError("no address was tried")
 
-    #: Lets so many seconds pass between two tries; None: it sleeps.
+    #: Waits so many seconds between two tries. None: ``time.sleep``.
     wait: Callable[[float], None] | None = None
 
     def ensure_connection(self, errback: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Celery waits two seconds longer after each try; a worker must be back soon after its broker."""
+        """Retry sooner than Celery, whose pauses grow by two seconds each."""
         if self.wait is None:
             quick = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
             return super().ensure_connection(errback, *args, **(quick | kwargs))
         at_once = {"interval_start": 0, "interval_step": 0, "interval_max": 0}
-        return super().ensure_connection(self._told_and_waits(errback, self.wait), *args, **kwargs, **at_once)
+        return super().ensure_connection(
+            self._report_and_wait(errback, self.wait), *args, **kwargs, **at_once
+        )
 
-    def _told_and_waits(self, errback: Any, wait: Callable[[float], None]) -> Callable[..., None]:
+    def _report_and_wait(self, errback: Any, wait: Callable[[float], None]) -> Callable[..., None]:
         tries = itertools.count()
 
         def failed(exc: BaseException, _: float) -> None:
@@ -295,7 +259,7 @@ class Connection(kombu.Connection):
         return ConnectionPool(self, limit, **kwargs)
 
     def as_uri(self, *args: Any, **kwargs: Any) -> str:
-        """Its address, which names the broker, not the class that speaks to it: Flower reads it."""
+        """The address with the broker's scheme, not the transport class: Flower reads it."""
         uri: str = super().as_uri(*args, **kwargs)
         return uri.replace(TRANSPORT, "rediss" if self.ssl else "redis", 1)
 
@@ -312,16 +276,16 @@ class ConnectionPool(of_kombu.ConnectionPool):
 
 
 class Transport(redis.Transport):
-    """kombu's, for which a server that answers with a refusal is one that is away.
+    """kombu's transport, which treats a server that refuses commands as a connection error.
 
-    One that was demoted (READONLY), cannot save (MISCONF), is full (OOM) or has lost its replicas is mended
-    by others: a worker that ended for it would have to be started by hand.
+    A server refuses when it was demoted (READONLY), cannot save (MISCONF), is full (OOM) or has lost its
+    replicas. Somebody will repair it. A worker that ended because of it would have to be started by hand.
     """
 
     Channel = Channel
-    one_at_a_time = False  # whether its server knows no BLMPOP, or must not be asked
+    one_at_a_time = False  # whether its server does not know BLMPOP, or forbids it
     connection_errors = (*redis.Transport.connection_errors, ResponseError)
-    _ticks: Any = None  # what is called at each turn of an event loop
+    _ticks: Any = None  # the loop's callbacks, and those of them that this transport added
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         before = set(loop.on_tick)
@@ -329,7 +293,7 @@ class Transport(redis.Transport):
         self._ticks = loop.on_tick, loop.on_tick - before
 
     def close_connection(self, connection: Any) -> None:
-        """kombu leaves in the loop what it calls there: one more for each time that the broker was lost."""
+        """Remove this connection's callbacks from the loop: kombu leaves them there at each reconnect."""
         if self._ticks is not None:
             of_loop, mine = self._ticks
             of_loop.difference_update(mine)
@@ -337,7 +301,7 @@ class Transport(redis.Transport):
 
 
 def _is_no_bulk(error: BaseException) -> bool:
-    """Whether a server says that it knows no BLMPOP, or may not do it; other refusals begin with a code."""
+    """Whether the server does not know BLMPOP, or forbids it. Other refusals begin with a code."""
     if type(error) not in (ResponseError, NoPermissionError):
         return False
     code = str(error).partition(" ")[0]
@@ -349,10 +313,10 @@ TRANSPORT = f"{Transport.__module__}:{Transport.__name__}"
 
 
 def require_versions() -> None:
-    """Refuse libraries with which every job would be written and no message ever leave.
+    """Refuse versions of kombu and redis-py that cannot send. Jobs would be written and never run.
 
     Raises:
-        VersionsDoNotFit: kombu says that it cannot use this redis-py.
+        VersionsDoNotFit: kombu cannot use this redis-py.
     """
     try:
         redis.Channel._get_client(_NO_PREFIX)
@@ -360,62 +324,5 @@ def require_versions() -> None:
         raise VersionsDoNotFit(kombu.__version__, redis.redis.__version__, str(exc)) from None
 
 
-#: What kombu looks at in a channel when it chooses its client.
+#: A channel as far as kombu looks at it when it chooses its client.
 _NO_PREFIX = SimpleNamespace(global_keyprefix="")
-
-
-def _decoded(item: bytes, queue: str) -> Any:
-    try:
-        found = loads(bytes_to_str(item))
-    except Exception as exc:  # not JSON, not even text
-        return {"damage": f"{type(exc).__name__}: {exc}", "raw": item, "queue": queue}
-    if isinstance(found, dict) and isinstance(found.get("properties"), dict):
-        found["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}  # where it was found
-        return found
-    return {"damage": "not a message", "raw": item, "queue": queue}
-
-
-def _unmarked(payload: Any) -> tuple[str | None, Any]:
-    """The compression of a message, and the message without it: kombu would unpack without a bound."""
-    headers = _headers(payload)
-    packed = headers.get("compression")
-    if not packed:
-        return None, payload
-    return packed, payload | {"headers": {key: headers[key] for key in headers if key != "compression"}}
-
-
-def _known(payload: Any) -> dict[str, Any]:
-    properties = payload.get("properties") if isinstance(payload, dict) else None
-    if isinstance(properties, dict):
-        return properties
-    queue = payload.get("queue", "") if isinstance(payload, dict) else ""
-    return {"delivery_info": {"exchange": "", "routing_key": queue}}
-
-
-def _stand_in(properties: dict[str, Any]) -> dict[str, Any]:
-    info = properties.get("delivery_info")
-    return {
-        "body": "",
-        "content-type": DAMAGED,
-        "content-encoding": "binary",
-        "headers": {},
-        "properties": {
-            "delivery_tag": properties.get("delivery_tag") or virtual.base.uuid(),
-            "delivery_info": info if isinstance(info, dict) else {},
-        },
-    }
-
-
-def _raw(payload: Any) -> bytes:
-    if isinstance(payload, dict) and isinstance(payload.get("raw"), bytes):
-        return bytes(payload["raw"])
-    body = payload.get("body") if isinstance(payload, dict) else None
-    try:
-        return base64.b64decode(str(body), validate=True)
-    except (TypeError, ValueError):
-        return str(body if body is not None else payload).encode("utf-8", "replace")
-
-
-def _headers(payload: Any) -> dict[str, Any]:
-    headers = payload.get("headers") if isinstance(payload, dict) else None
-    return headers if isinstance(headers, dict) else {}

@@ -1,7 +1,6 @@
-"""A message as it stands in a queue of the broker: kombu's format, written in one go.
+"""Write a message in the format of kombu's virtual transports. Nothing is sent here.
 
-The same text that kombu's virtual transports make, without their steps in between; a test holds
-the two together. Nothing is sent here.
+The text is the same as kombu's, made in one step for speed. A test compares the two.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Sendable(Protocol):
 
 
 def stamp(job: Sendable) -> dict[str, int]:
-    """What a message says of its row: how often it was sent, and which of the row's messages it is."""
+    """The stamp of a message: how often the row's message was sent, and the tag of this message."""
     tag = {} if job.message_tag is None else {"tag": job.message_tag}
     return {"dispatch": job.dispatch_count, **tag}
 
@@ -63,11 +62,11 @@ def write(job: Sendable) -> str:
 def write_similar(
     model: Sendable, headers: Mapping[str, Any], rows: Iterable[tuple[str, bytes, str]]
 ) -> Iterator[str]:
-    """The messages of jobs in the likeness of ``model``; what they have in common is written once.
+    """The messages of jobs that are like ``model``. Their common part is encoded once.
 
     Args:
-        headers: those that they have in common.
-        rows: of each its id, its payload, and its own headers, which are JSON without the braces.
+        headers: the headers that they share.
+        rows: id, payload and own headers of each job; the headers as JSON without the braces.
 
     Raises:
         TypeError: the headers are no JSON.
@@ -80,7 +79,7 @@ def write_similar(
         yield f"{start}{body}{middle}{own}{before_id}{id}{before_tag}{_tag()}{end}"
 
 
-#: Where something of a job's own is put; random, so that nobody's header contains it.
+#: Marks the places for a job's own values. It is random, so that no header contains it.
 _GAP = f"{getrandbits(128):032x}"
 
 

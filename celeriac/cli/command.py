@@ -1,6 +1,6 @@
-"""What the operator's commands have in common: their options, and how a mistake is told.
+"""What the operator's commands share: their options, and how they print an error.
 
-Exit codes: 0 done, 1 nothing was found or it was refused, 2 the command was typed wrongly.
+Exit codes: 0 done; 1 nothing was found, or the request was refused; 2 the command line is wrong.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _SORTS = ("newest", "oldest", "due", "longest")
 
 
 class Command(CeleryCommand):
-    """A command whose errors are sentences, each with the next step, and never a traceback."""
+    """A command that prints our errors as one sentence with the next step, not as a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except Exception as exc:
-            from celeriac.cli.errors import mistake
+        except Exception as exc:  # refusal_of decides: an error of ours is printed, any other is raised again
+            from celeriac.cli.refusals import refusal_of
 
-            told = mistake(exc, ctx.obj.app)
-            if told is None:
+            refusal = refusal_of(exc, ctx.obj.app)
+            if refusal is None:
                 raise
-            click.secho(f"error: {told.sentence}", fg="red", err=True)
-            ctx.exit(told.code)
+            click.secho(f"error: {refusal.sentence}", fg="red", err=True)
+            ctx.exit(refusal.code)
 
 
 class Moment(ParamType):
@@ -103,7 +103,7 @@ _FILTERS = (
     click.option("--queue", metavar="NAME", help="Only jobs of this queue."),
     click.option("--user", metavar="ID", help="Only jobs for this user."),
     click.option("--schedule", metavar="NAME", help="Only jobs that this schedule fired."),
-    click.option("--error", metavar="TEXT", help="Only jobs whose last failure says so, in any case."),
+    click.option("--error", metavar="TEXT", help="Only jobs whose last failure contains it, in any case."),
     click.option("--since", type=Moment(), help="Accepted at or after: 2h, 3d, or ISO 8601."),
     click.option("--until", type=Moment(), help="Accepted before."),
     click.option("--id-prefix", metavar="ID", help="Only jobs whose id begins so."),
@@ -111,14 +111,14 @@ _FILTERS = (
 
 
 def filters(function: Function) -> Function:
-    """The options that narrow; see ``filter_of``."""
+    """Add the options that select jobs; ``filter_of`` reads them."""
     for option in reversed(_FILTERS):
         function = option(function)
     return function
 
 
 def filter_of(options: dict[str, Any]) -> Any:
-    """The filter that the options of ``filters`` make; takes them out of ``options``."""
+    """The filter for the options that ``filters`` added. Removes them from ``options``."""
     from celeriac.operate.listing import Filter, JobState, prefix
 
     state, ids = options.pop("state"), options.pop("id_prefix")
@@ -137,7 +137,7 @@ def filter_of(options: dict[str, Any]) -> Any:
 
 
 def text(option: str, value: str | None) -> str | None:
-    """What was typed, if a database can look for it.
+    """``value``, checked: a database must be able to compare with it.
 
     Raises:
         BadArgument: it is empty, too long, or no UTF-8.
@@ -157,6 +157,6 @@ sort = click.option(
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless it was said before; no answer is a no, and ends the command with 1."""
+    """Ask, unless ``yes``. Any other answer than yes ends the command with status 1."""
     if not yes:
         click.confirm(question, abort=True, err=True)

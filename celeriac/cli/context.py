@@ -1,4 +1,4 @@
-"""How a sub-command finds the app that it was called for."""
+"""Find the app that a command was called for."""
 
 from __future__ import annotations
 

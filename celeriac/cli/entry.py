@@ -1,8 +1,8 @@
-"""The entry points of our commands: stand-ins that import nothing until one of them is called.
+"""The entry points of our commands: stand-ins that import nothing until they are called.
 
-Celery imports the commands of every distribution that is installed, whatever was typed and whichever
-app was named. A stand-in looks at the app first: for one of ours it becomes the real command, for
-any other it says one sentence.
+Celery imports the commands of every installed distribution, for every app and every command. A stand-in
+checks the app when it is called. For a Celeriac app it runs the real command; for any other app it fails
+with one sentence.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CommandEntry(click.Command):
         self._place = place
 
     def real(self) -> click.Command:
-        """The command itself; importing it takes Celery's command line, and little else."""
+        """Import and return the real command."""
         module, _, attribute = self._place.partition(":")
         return cast(click.Command, getattr(import_module(f"celeriac.cli.commands.{module}"), attribute))
 
@@ -52,7 +52,7 @@ class CommandEntry(click.Command):
         found = extra.get("obj") or (parent.obj if parent is not None else None)
         app = getattr(found, "app", None)
         if not _is_ours(app):
-            name = getattr(app, "main", "default")  # which is that of Celery's own, where none is named
+            name = getattr(app, "main", "default")  # "default" is Celery's own app, when none was named
             named = "no app was named" if name == "default" else f"{name!r} is another Celery app"
             raise click.ClickException(
                 f"`{self.name}` is a command of Celeriac apps, and {named}: celery -A MODULE {self.name}, "
@@ -85,7 +85,7 @@ class FlowerEntry(click.Command):
 
 
 def _is_ours(app: object) -> bool:
-    """Whether ``app`` is a Celeriac; asked without importing the class, which another app does not need."""
+    """Whether ``app`` is a Celeriac, without importing the class: another app does not need it."""
     return any(kind.__module__ == "celeriac.application" for kind in type(app).__mro__)
 
 

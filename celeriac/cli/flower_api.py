@@ -1,4 +1,4 @@
-"""Flower's HTTP API: what the platform refuses is answered with its sentence, not with an empty 500."""
+"""Make Flower's HTTP API answer a refusal with its sentence and status, not with an empty 500."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (SQLAlchemyError, 503),
     (EnqueueError, 400),
     (CeleriacError, 400),
-    (TypeError, 400),  # of options that no call takes
+    (TypeError, 400),  # an option that the call does not take
     (ValueError, 400),
 )
 
 
-def answer() -> None:
-    """Put our handlers in the place of Flower's own, before it makes its application of them."""
+def install() -> None:
+    """Replace Flower's API handlers by ours. Call it before Flower makes its application."""
     for number, handler in enumerate(handlers):
         if isinstance(handler, tuple) and issubclass(handler[1], BaseApiHandler):
-            handlers[number] = (handler[0], _telling(handler[1]))
+            handlers[number] = (handler[0], _explaining(handler[1]))
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status of a refusal; None of what is none."""
+    """The HTTP status of a refusal; None when the error is none."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), None)
 
 
-def _telling(kind: type[Any]) -> type[Any]:
-    if issubclass(kind, Telling):
+def _explaining(kind: type[Any]) -> type[Any]:
+    if issubclass(kind, ExplainingHandler):
         return kind
-    return type(kind.__name__, (Telling, kind), {})
+    return type(kind.__name__, (ExplainingHandler, kind), {})
 
 
-class Telling(BaseApiHandler):
-    """An API handler that says why."""
+class ExplainingHandler(BaseApiHandler):
+    """An API handler whose error response has the reason."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = (kwargs.get("exc_info") or (None, None))[1]
-        cause = getattr(error, "__cause__", None) or error  # Flower's runner raises a bare 500 from it
+        cause = getattr(error, "__cause__", None) or error  # Flower raises a bare 500 from the real error
         status = status_of(cause) if status_code == 500 and cause is not None else None
         if status is None:
             super().write_error(status_code, **kwargs)
@@ -58,7 +58,7 @@ class Telling(BaseApiHandler):
 
 
 def _of(error: BaseException | None) -> str:
-    """What is no sentence of ours; of a database's, only what it is about."""
+    """The text for an error that is not ours. A database's own text is not shown: it may hold data."""
     if isinstance(error, SQLAlchemyError):
         return "the ledger's database cannot be reached, or refused"
     return safe(f"{type(error).__name__}: {error}", length=500)

@@ -1,4 +1,4 @@
-"""How commands print: tables for people, one JSON object for machines. All text passes ``display.safe``."""
+"""Print tables for people and JSON for machines. All text passes ``display.safe``."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ STYLES = {
     JobState.CANCELLED: "dim",
 }
 
-#: The version of every JSON shape; raised when a field goes or changes its meaning, not when one comes.
+#: The version of all JSON shapes. It rises when a field is removed or changes its meaning, not for a new one.
 VERSION = 1
 
-#: Columns of a row where nobody looks: one job is one line for those who read on.
-_UNSEEN = 200
+#: The width where the output is no terminal, so that a program finds each row on one line.
+_REDIRECTED_WIDTH = 200
 
 
 def console(ctx: click.Context) -> Console:
-    """Where tables go: as wide as the terminal, or wide enough."""
+    """The console for tables: as wide as the terminal, or 200 columns without one."""
     found = Console(no_color=bool(ctx.obj.no_color) or None, highlight=False, emoji=False, markup=False)
     if not found.is_terminal and "COLUMNS" not in os.environ:
-        found.width = _UNSEEN
+        found.width = _REDIRECTED_WIDTH
     return found
 
 
 def emit(command: str, **values: Any) -> None:
-    """One JSON object: which shape it has, then what it says."""
+    """Print one JSON object: version and command, then the values."""
     click.echo(json.dumps({"version": VERSION, "command": command, **plain(values)}, indent=2))
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON has it: moments are ISO 8601 in UTC, spans seconds, what else there is is text."""
+    """``value`` for JSON: moments in ISO 8601 and UTC, durations in seconds, other types as text."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -66,7 +66,7 @@ def plain(value: Any) -> Any:
 
 
 def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) -> Table:
-    """An empty table. Numbers to the right; only what may fold takes more than one line.
+    """An empty table. ``right``: columns aligned right. ``fold``: columns that may take several lines.
 
     >>> table("queue", "due", right=["due"]).columns[1].justify
     'right'
@@ -80,7 +80,7 @@ def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) ->
 
 
 def cell(value: object, *, length: int | None = None) -> Text:
-    """Text of a table's cell: safe, and no markup whatever is in it.
+    """The text of a table cell. Control characters are escaped, markup is not interpreted.
 
     >>> cell("[red]x\\n").plain
     '[red]x\\\\n'
@@ -96,6 +96,6 @@ def number(value: int | None) -> str:
     return "–" if value is None else f"{value:,}" if value else "·"
 
 
-def say(ctx: click.Context, text: str) -> None:
-    """A sentence for people, where it does not get in the way of what is read on."""
+def note(ctx: click.Context, text: str) -> None:
+    """Print a sentence for people on the standard error, so that programs do not read it as data."""
     ctx.obj.echo(safe(text), err=True)

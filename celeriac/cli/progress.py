@@ -1,4 +1,4 @@
-"""A progress bar for what takes long, on the standard error; nothing where nobody looks."""
+"""A progress bar on the standard error; nothing where that is no terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 @contextmanager
 def advancing(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows how far ``what`` is; yields the function that is told how many are done."""
+    """Show a progress bar; yield a function to call with the number done."""
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         step = progress.add_task(what, total=total)

@@ -1,6 +1,6 @@
-"""Rows for people: a table where the terminal is wide enough for it, else a paragraph for each row.
+"""Print rows for people: a table if the terminal is wide enough, else a paragraph for each row.
 
-So a narrow terminal never loses a column. Where nobody looks (a pipe, a file) a row is one line.
+So a narrow terminal loses no column. In a pipe or a file, each row is one line.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from rich.text import Text
 from celeriac.cli import output
 
 _GAP = 2  # characters between two columns
-_FOLDED, _NOTED = 20, 24  # characters that a column which folds, and the note, must have at least
+_FOLDED, _NOTED = 20, 24  # the least characters of a folding column, and of the note
 _INDENT = "  "
-_NOTHING = frozenset({"", "–", "·"})  # a paragraph does without them
+_NOTHING = frozenset({"", "–", "·"})  # values that a paragraph leaves out
 
 Cell = str | Text
 
@@ -52,14 +52,14 @@ class Rows:
         self._rows.append([Text(cell) if isinstance(cell, str) else cell for cell in cells])
 
     def section(self) -> None:
-        """What is added next stands apart."""
+        """Begin a new section: a line separates it from the rows before."""
         self._sections.add(len(self._rows))
 
     def print(self, console: Console) -> None:
-        unseen = not console.is_terminal and "COLUMNS" not in os.environ
+        redirected = not console.is_terminal and "COLUMNS" not in os.environ
         widths = self._widths()
         needed = sum(self._least(widths)) + _GAP * (len(widths) - 1)
-        if unseen:
+        if redirected:
             console.width = max(console.width, sum(widths) + _GAP * len(widths))
         elif needed > console.width:
             self._print_paragraphs(console)
@@ -98,7 +98,7 @@ class Rows:
             console.print(Text(_INDENT).join(row[:head]), soft_wrap=True)
             rest = list(zip(self._columns, row, strict=True))[head:]
             note = rest.pop()[1] if self._note else Text()
-            for line in _told(rest).wrap(console, console.width - len(_INDENT)):
+            for line in _name_value_pairs(rest).wrap(console, console.width - len(_INDENT)):
                 line.rstrip()
                 console.print(Text(_INDENT) + line, soft_wrap=True)
             if note.plain not in _NOTHING:
@@ -110,7 +110,7 @@ def _length(cells: Sequence[Text]) -> int:
     return sum(cell_len(cell.plain) for cell in cells) + _GAP * (len(cells) - 1)
 
 
-def _told(cells: Sequence[tuple[str, Text]]) -> Text:
+def _name_value_pairs(cells: Sequence[tuple[str, Text]]) -> Text:
     """``name value, name value``."""
     parts = [Text.assemble((f"{name} ", "dim"), cell) for name, cell in cells if cell.plain not in _NOTHING]
     return Text(", ").join(parts) if parts else Text()

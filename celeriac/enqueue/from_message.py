@@ -106,7 +106,7 @@ class MessageReader:
             accepted = ", ".join(sorted(self._accepted))
             raise BadArgument("serializer", f"wanted one of {accepted}, found {serializer!r}")
         if self._signs:
-            body = signing.owned(body, headers)
+            body = signing.bind_to_job(body, headers)
         try:
             content_type, encoding, text = dumps(body, serializer=serializer)
         except EncodeError as exc:

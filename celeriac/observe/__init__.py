@@ -1,1 +1,1 @@
-"""What is seen of a process from outside: logs, traces, probes, liveness."""
+"""What a process shows of itself: logs, traces, probes, liveness."""

@@ -1,4 +1,4 @@
-"""Whom Flower lets in: nobody but this machine, unless it asks for a password."""
+"""Refuse to start Flower beyond the loopback interface without authentication."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import click
 from celery.signals import import_modules
 
-from celeriac.errors import Exposed
+from celeriac.errors import FlowerExposed
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -16,7 +16,7 @@ def listen_on(address: str, *, authenticated: bool) -> str:
     """The address to listen on: what was asked for, or the loopback interface when nothing was.
 
     Raises:
-        Exposed: beyond the loopback interface without authentication.
+        FlowerExposed: beyond the loopback interface without authentication.
 
     >>> listen_on("", authenticated=False), listen_on("0.0.0.0", authenticated=True)
     ('127.0.0.1', '0.0.0.0')
@@ -24,7 +24,7 @@ def listen_on(address: str, *, authenticated: bool) -> str:
     if not address:
         return "127.0.0.1"
     if address not in _LOOPBACK and not authenticated:
-        raise Exposed(address)
+        raise FlowerExposed(address)
     return address
 
 
@@ -42,5 +42,5 @@ def guard_flower(**_: Any) -> None:
 
     try:
         options.address = listen_on(options.address, authenticated=bool(options.basic_auth or options.auth))
-    except Exposed as exc:
+    except FlowerExposed as exc:
         raise SystemExit(f"celery: {exc}") from None

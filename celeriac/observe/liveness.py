@@ -1,6 +1,6 @@
-"""The pulse of a worker or a beat: a small file that says that its loop turns and when the ledger answered.
+"""The liveness file of a worker or a beat: whether its loop turns, and when the ledger last answered.
 
-Written by a thread that does nothing else, read by ``celery -A app health`` without asking anybody.
+A thread of its own writes the file. ``celery -A app health`` reads it, and needs no server for that.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from celeriac.settings import Settings
 logger = logging.getLogger(__name__)
 
 EVERY = 2.0  # seconds between two writes
-_STALE = 15.0  # seconds after which a file that is not written any more says that its process hangs
-_STUCK = 60.0  # seconds that a loop may stand still
+_STALE = 15.0  # a file that is older, in seconds, means that its process hangs
+_STUCK = 60.0  # seconds that a loop may take for one turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vitals:
-    """What a process tells of itself.
+class LivenessReport:
+    """What the liveness file holds.
 
     Attributes:
-        written: when, in seconds since 1970.
-        loop: seconds since its loop turned.
+        written: when the file was written, in seconds since 1970.
+        loop: seconds since the last turn of the process's loop.
         ledger: seconds since the ledger answered; None: it never has.
-        connected: whether it has the broker.
-        trouble: why it cannot record what its jobs came to; None: it can.
+        connected: whether the process is connected to the broker.
+        trouble: why outcomes of jobs cannot be recorded; None: they can.
     """
 
     role: str
@@ -50,41 +50,42 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """``live``: leave it running; ``ready``: it does its work. ``reason``: why not."""
+    """``live``: do not restart it. ``ready``: it does its work. ``reason``: why it is not."""
 
     live: bool
     ready: bool
     reason: str | None = None
 
 
-def judge(vitals: Vitals, *, now: float, silence: float) -> Health:
-    """The health of a process.
+def judge(report: LivenessReport, *, now: float, silence: float) -> Health:
+    """Judge the health of a process from its report.
 
     Args:
         now: seconds since 1970.
-        silence: seconds that the ledger may not have answered while the process counts as ready.
+        silence: seconds without an answer of the ledger after which the process is not ready.
     """
-    age = now - vitals.written
+    age = now - report.written
     if age > _STALE:
         return Health(False, False, f"it has said nothing for {age:.0f} s")
-    if vitals.loop > _STUCK:
-        return Health(False, False, f"its loop has not turned for {vitals.loop:.0f} s")
-    if vitals.ledger is None or vitals.ledger + age > silence:
+    if report.loop > _STUCK:
+        return Health(False, False, f"its loop has not turned for {report.loop:.0f} s")
+    if report.ledger is None or report.ledger + age > silence:
         return Health(True, False, "the ledger does not answer it")
-    if vitals.trouble is not None:
-        return Health(True, False, vitals.trouble)
-    if not vitals.connected:
+    if report.trouble is not None:
+        return Health(True, False, report.trouble)
+    if not report.connected:
         return Health(True, False, "it has no connection to the broker")
     return Health(True, True)
 
 
-class Pulse:
-    """Of this process.
+class LivenessReporter:
+    """Writes the liveness file of this process.
 
     Args:
-        connected: whether it has the broker; while it has not, its loop waits and is not held to be stuck.
-        busy: whether the loop itself runs jobs, so that it cannot turn meanwhile.
-        trouble: why it cannot record what its jobs came to; None: it can.
+        connected: whether the process is connected to the broker. While it is not, its loop waits, and a loop
+            that does not turn is no fault.
+        busy: whether the loop itself runs the jobs (solo). Then it cannot turn meanwhile.
+        trouble: why outcomes of jobs cannot be recorded; None: they can.
     """
 
     def __init__(
@@ -101,52 +102,52 @@ class Pulse:
         self._connected = connected
         self._busy = busy
         self._trouble = trouble
-        self._turned = time.monotonic()
-        self._asked: float | None = None
+        self._last_turn = time.monotonic()
+        self._last_answer: float | None = None
         self._path = path(settings.data_dir, role, os.getpid())
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and leave no file: a process that has ended is not ill."""
+        """Stop the thread and remove the file, so that a process that ended is not reported as ill."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(EVERY)
         self._path.unlink(missing_ok=True)
 
-    def turned(self) -> None:
-        """The loop has turned."""
-        self._turned = time.monotonic()
+    def loop_turned(self) -> None:
+        """Note a turn of the loop."""
+        self._last_turn = time.monotonic()
 
-    def asked_ledger(self) -> None:
-        """The ledger has answered."""
-        self._asked = time.monotonic()
+    def ledger_answered(self) -> None:
+        """Note an answer of the ledger."""
+        self._last_answer = time.monotonic()
 
-    def vitals(self) -> Vitals:
+    def report(self) -> LivenessReport:
         now, connected = time.monotonic(), self._connected()
         if self._busy or not connected:
-            self._turned = now
-        return Vitals(
+            self._last_turn = now
+        return LivenessReport(
             role=self._role,
             host=socket.gethostname(),
             pid=os.getpid(),
             written=time.time(),
-            loop=now - self._turned,
-            ledger=None if self._asked is None else now - self._asked,
+            loop=now - self._last_turn,
+            ledger=None if self._last_answer is None else now - self._last_answer,
             connected=connected,
             trouble=self._trouble(),
         )
 
     def health(self) -> Health:
-        return judge(self.vitals(), now=time.time(), silence=self._silence)
+        return judge(self.report(), now=time.time(), silence=self._silence)
 
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
-                _write(self._path, self.vitals())
+                _write(self._path, self.report())
             except OSError as exc:
                 logger.error(Event.NO_PULSE, {"error": exc})
             self._ended.wait(EVERY)
@@ -156,12 +157,12 @@ def path(data_dir: Path, role: str, pid: int) -> Path:
     return data_dir / "health" / f"{role}-{socket.gethostname()}-{pid}.json"
 
 
-def known(data_dir: Path, *, role: str | None = None) -> Iterator[Vitals]:
-    """The processes of this machine, as far as they tell; those that are gone have left nothing to see."""
+def known(data_dir: Path, *, role: str | None = None) -> Iterator[LivenessReport]:
+    """The reports of the processes that run on this machine. Files of processes that are gone are skipped."""
     for file in sorted((data_dir / "health").glob(f"{role or '*'}-*.json")):
         try:
-            found = Vitals(**json.loads(file.read_text()))
-        except (OSError, ValueError, TypeError):  # it ended meanwhile, or is of another version
+            found = LivenessReport(**json.loads(file.read_text()))
+        except (OSError, ValueError, TypeError):  # the process ended meanwhile, or has another version
             continue
         if found.host == socket.gethostname() and _exists(found.pid):
             yield found
@@ -177,8 +178,8 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _write(file: Path, vitals: Vitals) -> None:
+def _write(file: Path, report: LivenessReport) -> None:
     private_files.make_directory(file.parent)
     draft = file.with_suffix(".new")
-    draft.write_text(json.dumps(asdict(vitals)))
+    draft.write_text(json.dumps(asdict(report)))
     draft.replace(file)

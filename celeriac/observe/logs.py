@@ -1,7 +1,7 @@
-"""How log lines look: one line a record, ``key=value`` for people or JSON for machines, of every logger.
+"""The format of log lines, of all loggers: ``key=value`` for people or JSON for machines.
 
-Set up by ``log_setup.py`` in Celery's place, so it holds for Celery's own loggers too. A line that is about
-a job says which job, task and attempt. Arguments and results are in none; control characters are escaped.
+``log_setup.py`` sets it in Celery's place, so Celery's own loggers have it too. A line about a job has
+the job, task and attempt. No line has arguments or results. Control characters are escaped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _Line = dict[str, Any]
 _Step = Callable[[Any, str, Any], Any]
 
-#: Which of our events a line of Celery's is. What stands in its own text and not in ours is never shown.
+#: The event for each line that Celery logs. Our sentence replaces Celery's, which shows return values.
 _OF_CELERY: Mapping[str, Event] = {
     trace.LOG_RECEIVED: Event.JOB_RECEIVED,
     trace.LOG_SUCCESS: Event.JOB_SUCCEEDED,  # without the return value
@@ -41,11 +41,11 @@ _OF_CELERY: Mapping[str, Event] = {
     trace.LOG_REJECTED: Event.JOB_REJECTED,
 }
 
-#: A line of Celery's pools, at level debug, that shows whole messages.
+#: A debug line of Celery's pools that shows whole messages.
 POOL_APPLIES = "TaskPool: Apply %s (args:%s kwargs:%s)"
 
 _OWN_HANDLERS = ("celery", "celery.task", "celery.redirected")
-_INDENT = "    | "  # of a traceback's lines: none of them can be taken for a line of the log
+_INDENT = "    | "  # before each line of a traceback, so that none of them looks like a log line
 _A_JOB = "%s[%s]"  # how Celery names a job elsewhere: task, id
 _CONVERSION = re.compile(r"%[^a-zA-Z%]*[a-zA-Z]")
 
@@ -53,7 +53,7 @@ _CONVERSION = re.compile(r"%[^a-zA-Z%]*[a-zA-Z]")
 def configure(
     app: Celeriac, *, loglevel: int, logfile: str | None = None, colorize: bool | None = None, **_: Any
 ) -> None:
-    """A receiver of Celery's ``setup_logging``: one handler, at the root, for everything."""
+    """A receiver of Celery's ``setup_logging``: install one handler, at the root, for all loggers."""
     handler = _handler(logfile)
     handler.setFormatter(formatter(app, log_format=app.settings.log_format, colours=bool(colorize)))
     for name in _OWN_HANDLERS:
@@ -64,7 +64,7 @@ def configure(
     pools.setLevel(logging.ERROR)
     if app.conf.worker_redirect_stdouts:
         app.log.redirect_stdouts(app.conf.worker_redirect_stdouts_level)
-    _for_tasks()
+    _configure_structlog()
 
 
 def _handler(logfile: str | None) -> logging.Handler:
@@ -73,8 +73,8 @@ def _handler(logfile: str | None) -> logging.Handler:
     return logging.StreamHandler(sys.__stderr__)
 
 
-def _for_tasks() -> None:
-    """Lines that tasks write with structlog go the same way as all others."""
+def _configure_structlog() -> None:
+    """Send what tasks log with structlog through the same handler."""
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -84,12 +84,12 @@ def _for_tasks() -> None:
 
 
 def formatter(app: Celeriac, *, log_format: str, colours: bool = False) -> ProcessorFormatter:
-    """What makes a line of a record, be it the standard library's or structlog's."""
+    """The formatter for records of the standard library and of structlog."""
     return ProcessorFormatter(
         pass_foreign_args=True,
-        foreign_pre_chain=[_told],
+        foreign_pre_chain=[_event_and_fields],
         processors=[
-            _about(app),
+            _add_job_fields(app),
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             TimeStamper(fmt="iso", utc=True),
@@ -100,22 +100,22 @@ def formatter(app: Celeriac, *, log_format: str, colours: bool = False) -> Proce
     )
 
 
-# ---- what a line tells
+# ---- the fields of a line
 
 
-def _told(_logger: Any, _method: str, line: Any) -> Any:
-    """The event of a record of the standard library, and its fields."""
+def _event_and_fields(_logger: Any, _method: str, line: Any) -> Any:
+    """Add the event of a record of the standard library, and its fields."""
     record, args = line["_record"], line.pop("positional_args")
     if isinstance(record.msg, Event):
         line["_event"] = record.msg.name.lower()
         line |= args if isinstance(args, Mapping) else {}
         line["_in_sentence"] = set(args) if isinstance(args, Mapping) else set()
     elif isinstance(record.msg, str):
-        line |= _told_by_celery(record.msg, args, getattr(record, "data", None))
+        line |= _celery_fields(record.msg, args, getattr(record, "data", None))
     return line
 
 
-def _told_by_celery(text: str, args: Any, data: Any) -> dict[str, Any]:
+def _celery_fields(text: str, args: Any, data: Any) -> dict[str, Any]:
     if text == POOL_APPLIES:
         return {"event": "TaskPool: Apply"}
     event = _OF_CELERY.get(text)
@@ -130,8 +130,8 @@ def _told_by_celery(text: str, args: Any, data: Any) -> dict[str, Any]:
     return {}
 
 
-def _about(app: Celeriac) -> _Step:
-    """Which attempt of which job this is about, as far as this process knows."""
+def _add_job_fields(app: Celeriac) -> _Step:
+    """Add the job, task and attempt that a line is about, as far as this process knows them."""
 
     def about(_logger: Any, _method: str, line: _Line) -> _Line:
         running = app.current_worker_task
@@ -139,13 +139,13 @@ def _about(app: Celeriac) -> _Step:
             stamp = running.request.get(STAMP) or {}
             own = {"job": running.request.id, "task": running.name, "attempt": stamp.get("attempt")}
             return _with(line, own)
-        return _with(line, _held(app, line["job"])) if "job" in line else line
+        return _with(line, _fields_of_job(app, line["job"])) if "job" in line else line
 
     return about
 
 
-def _held(app: Celeriac, job: object) -> dict[str, Any]:
-    """What a worker's main process knows of a job in its hands."""
+def _fields_of_job(app: Celeriac, job: object) -> dict[str, Any]:
+    """Task and attempt of a job that this worker holds."""
     request = state.requests.get(str(job))
     if request is not None:
         return {"task": request.name, "attempt": getattr(request, "attempt", None)}
@@ -160,14 +160,14 @@ def _with(line: _Line, more: Mapping[str, Any]) -> _Line:
     return line
 
 
-# ---- how it is told
+# ---- the text of a line
 
 
 def _for_machines() -> list[_Step]:
-    return [_without_marks, EventRenamer("message", replace_by="_event"), JSONRenderer(default=str)]
+    return [_drop_internal_fields, EventRenamer("message", replace_by="_event"), JSONRenderer(default=str)]
 
 
-def _without_marks(_logger: Any, _method: str, line: _Line) -> _Line:
+def _drop_internal_fields(_logger: Any, _method: str, line: _Line) -> _Line:
     line.pop("_in_sentence", None)
     return line
 
@@ -178,11 +178,11 @@ def _for_people(colours: bool) -> _Step:
 
     def render(logger: Any, method: str, line: _Line) -> str:
         name = line.pop("_event", None)
-        said = line.pop("_in_sentence", set()) - {"job", "task", "attempt"}
+        in_sentence = line.pop("_in_sentence", set()) - {"job", "task", "attempt"}
         level, trouble = str(line.pop("level")), line.pop("exception", None)
         head = f"{line.pop('timestamp')} {_level(level, colours)} {safe(line.pop('event'))}"
         line.pop("logger", None)
-        fields = {_key(name): safe(value) for name, value in line.items() if name not in said}
+        fields = {_key(name): safe(value) for name, value in line.items() if name not in in_sentence}
         if name is not None:
             fields["event"] = name
         text = f"{head} {key_values(logger, method, fields)}".rstrip()

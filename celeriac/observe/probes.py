@@ -16,20 +16,20 @@ from typing import Any, cast
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from celeriac.events import Event
-from celeriac.observe.liveness import Pulse
+from celeriac.observe.liveness import LivenessReporter
 from celeriac.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-#: Connections at a time; who connects beyond it takes the place of the oldest.
+#: Connections at a time. One more closes the oldest, so that idle clients cannot block a probe.
 MOST = 16
 
 
 class ProbeServer(ThreadingHTTPServer):
-    """Listens as soon as it is made, answers once it is started.
+    """An HTTP server. It listens as soon as it is made and answers once it is started.
 
     Args:
-        hosts: names with a dot under which it may be asked, beside this machine's own.
+        hosts: names with a dot that a request may give as its host, beside this machine's own.
     """
 
     daemon_threads = True
@@ -38,13 +38,13 @@ class ProbeServer(ThreadingHTTPServer):
         self,
         address: str,
         port: int,
-        pulse: Pulse,
+        liveness: LivenessReporter,
         *,
         meter: CollectorRegistry | None = None,
         hosts: Container[str] = (),
     ) -> None:
         super().__init__((address, port), _Handler)
-        self.pulse = pulse
+        self.liveness = liveness
         self.meter = meter
         self._hosts = hosts
         self._open: list[socket.socket] = []  # the oldest first
@@ -58,10 +58,11 @@ class ProbeServer(ThreadingHTTPServer):
         self.server_close()
 
     def knows(self, host: str | None) -> bool:
-        """Whether a request may name ``host``: a page that somebody browses must not read this.
+        """Whether a request may give ``host`` as its host.
 
-        Such a page has a name of its own, with a dot, that was made to lead here. An address or a plain name
-        cannot be one. Who says nothing is no browser.
+        This prevents DNS rebinding: a web page whose name was made to resolve to this machine could read
+        the answers. Such a name has a dot; an address or a name without a dot is safe. A
+        request without a host does not come from a browser.
         """
         name = _name(host or "")
         return not name or "." not in name or _is_address(name) or name in self._hosts or name == _ours()
@@ -71,30 +72,32 @@ class ProbeServer(ThreadingHTTPServer):
             self._open.append(request)
             surplus = self._open.pop(0) if len(self._open) > MOST else None
         if surplus is not None:
-            with suppress(OSError):  # it has ended by itself
+            with suppress(OSError):  # it was closed by the client
                 surplus.shutdown(socket.SHUT_RDWR)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        with self._lock, suppress(ValueError):  # it was pushed out
+        with self._lock, suppress(ValueError):  # it was closed as the oldest one
             self._open.remove(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: who asked has hung up."""
+        """Log nothing: the client has hung up."""
 
 
-def serve(settings: Settings, pulse: Pulse, *, meter: CollectorRegistry | None = None) -> ProbeServer | None:
-    """A server that runs; None when none is wanted, or its port is taken, which is no reason not to work.
+def serve(
+    settings: Settings, liveness: LivenessReporter, *, meter: CollectorRegistry | None = None
+) -> ProbeServer | None:
+    """Start a probe server. None when no port is set, or when the port is taken: the process works without.
 
     Args:
-        meter: what is counted, if anything is.
+        meter: the metrics of this process, if it has any.
     """
     if settings.health_port is None:
         return None
     try:
         server = ProbeServer(
-            settings.health_address, settings.health_port, pulse, meter=meter, hosts=settings.health_hosts
+            settings.health_address, settings.health_port, liveness, meter=meter, hosts=settings.health_hosts
         )
     except OSError as exc:
         logger.error(Event.NO_PROBES, {"port": settings.health_port, "error": exc})
@@ -114,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/metrics" and server.meter is not None:
             self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(server.meter))
             return
-        health = server.pulse.health()
+        health = server.liveness.health()
         well = {"/live": health.live, "/ready": health.ready}.get(self.path)
         if well is None:
             self.send_error(HTTPStatus.NOT_FOUND)
@@ -131,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a probe every few seconds is no news."""
+        """Log nothing: a probe comes every few seconds."""
 
 
 def _name(host: str) -> str:

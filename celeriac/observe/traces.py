@@ -1,8 +1,7 @@
-"""Traces: a job's enqueue, its attempts and what these enqueue, linked by OpenTelemetry.
+"""OpenTelemetry traces of an enqueue, its attempts, and what the attempts enqueue.
 
-The trace's context is a header of the message and so in the row: whenever and wherever an attempt
-runs (delayed, after a retry, a rescue, a replay), it is a child of the enqueue. Nothing of this is
-imported unless it is asked for.
+The trace context is a header of the message, so it is in the row. Every attempt is a child of the enqueue,
+also after a delay, a retry, a rescue or a replay. OpenTelemetry is imported only when traces are on.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Where a running attempt keeps its span.
+#: The attribute of a request that holds the span of its running attempt.
 _SPAN = "celeriac_span"
 
 
@@ -62,9 +61,9 @@ class Tracing:
 
     @property
     def tracer(self) -> Tracer:
-        """Of the process's own provider when it has one by the first span, else of one that OTEL_* describe.
+        """The tracer of the process's provider; without one, of a provider that OTEL_* configure.
 
-        Not before the first span: a pool's child must have it made after the fork.
+        It is made at the first span, because a pool's child must make it after the fork.
         """
         with self._lock:
             if self._tracer is None:
@@ -96,9 +95,9 @@ class Tracing:
             yield
             return
         queue = options.get("queue")
-        told = _attributes(name, headers["id"], "send", getattr(queue, "name", queue))
+        attributes = _attributes(name, headers["id"], "send", getattr(queue, "name", queue))
         with self.tracer.start_as_current_span(
-            f"enqueue {name}", kind=trace.SpanKind.PRODUCER, attributes=told
+            f"enqueue {name}", kind=trace.SpanKind.PRODUCER, attributes=attributes
         ):
             propagate.inject(headers)
             yield
@@ -113,10 +112,10 @@ class Tracing:
         request = task.request
         above: Context = propagate.extract(_carried(request))
         queue = (request.delivery_info or {}).get("routing_key")
-        told = _attributes(task.name, request.id, "process", queue)
-        told["celeriac.attempt"] = (request.get(STAMP) or {}).get("attempt", request.retries + 1)
+        attributes = _attributes(task.name, request.id, "process", queue)
+        attributes["celeriac.attempt"] = (request.get(STAMP) or {}).get("attempt", request.retries + 1)
         span = self.tracer.start_span(
-            f"attempt {task.name}", above, kind=trace.SpanKind.CONSUMER, attributes=told
+            f"attempt {task.name}", above, kind=trace.SpanKind.CONSUMER, attributes=attributes
         )
         setattr(request, _SPAN, (span, context.attach(trace.set_span_in_context(span, above))))
 
@@ -128,7 +127,7 @@ class Tracing:
             return
         if state is not None:
             span.set_attribute("celeriac.outcome", state.lower())
-        error = getattr(retval, "exc", None) or retval  # a retry says what failed
+        error = getattr(retval, "exc", None) or retval  # a Retry holds the exception that caused it
         if state in _FAILED and isinstance(error, Exception):
             span.record_exception(error)
             span.set_status(trace.StatusCode.ERROR, type(error).__name__)
@@ -136,7 +135,7 @@ class Tracing:
         span.end()
 
     def flush(self, **_: Any) -> None:
-        """A pool's child ends, which ends without Python's own farewell."""
+        """Send the spans of a pool's child that ends: its exit runs no ``atexit`` functions."""
         from opentelemetry import trace
 
         flush = getattr(trace.get_tracer_provider(), "force_flush", None)
@@ -151,7 +150,7 @@ _FAILED = frozenset({"FAILURE", "RETRY", "REJECTED"})
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even its parent
+    except ModuleNotFoundError:  # its parent package is missing too
         return False
 
 
@@ -160,7 +159,7 @@ def _is_retry(headers: Mapping[str, Any], request: Any) -> bool:
 
 
 def _carried(request: Any) -> dict[str, str]:
-    """What the running job's headers hold of its trace."""
+    """The trace context in the running job's headers."""
     from opentelemetry import propagate
 
     found = {name: request.get(name) for name in propagate.get_global_textmap().fields}
@@ -168,26 +167,26 @@ def _carried(request: Any) -> dict[str, str]:
 
 
 def _attributes(task: str, job: str, operation: str, queue: Any) -> dict[str, Any]:
-    """As OpenTelemetry names them; a job's arguments are none of a trace's business."""
-    told = {
+    """The attributes of a span, named as in OpenTelemetry. A job's arguments are not among them."""
+    attributes = {
         "messaging.system": "celeriac",
         "messaging.operation.type": operation,
         "messaging.message.id": job,
         "celeriac.task": task,
     }
-    return told | ({"messaging.destination.name": str(queue)} if queue else {})
+    return attributes | ({"messaging.destination.name": str(queue)} if queue else {})
 
 
 # ---- the provider
 
 
 def _tracer() -> Tracer:
-    """A tracer that does nothing where none can be made: no job is refused for its trace's sake."""
+    """The tracer; one that does nothing when it cannot be made: no job fails because of its trace."""
     from opentelemetry.trace import NoOpTracer
 
     try:
         return _provider().get_tracer("celeriac", __version__)
-    except Exception as exc:  # exporters may be anybody's
+    except Exception as exc:  # exporters are code of others and may raise anything
         logger.warning(Event.NOT_TRACED, {"error": exc})
         return NoOpTracer()
 

@@ -1,4 +1,4 @@
-"""Lists of messages in the broker that no worker draws from, with whose they are. Read, never changed."""
+"""Lists of messages in the broker that no worker consumes, and who sent them. Read only."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-_PORTION = 1000  # keys of one SCAN
-_PATIENCE = 2.0  # seconds that a database of many keys is looked through
-_REPLIES = ".pidbox"  # answers to remote control commands, which nobody fetched
+_SCAN_COUNT = 1000  # keys of one SCAN
+_SCAN_SECONDS = 2.0  # a scan of a database with many keys ends after so long
+_REPLIES = ".pidbox"  # the end of the names of lists with replies to remote control commands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Undrawn:
-    """A list that holds messages and that nobody draws from.
+class UnconsumedList:
+    """A list with messages that no worker consumes.
 
     Attributes:
-        task: of the message that would be drawn first.
+        task: the task of the oldest message.
         origin: the process that sent it, as Celery writes it; None when it does not say.
     """
 
@@ -34,43 +34,43 @@ class Undrawn:
     origin: str | None
 
 
-def undrawn(app: Celeriac, *, drawn: Container[str]) -> list[Undrawn]:
-    """Lists with messages of tasks, other than our own queues and those ``drawn``; none that it may not see.
+def unconsumed_lists(app: Celeriac, *, consumed: Container[str]) -> list[UnconsumedList]:
+    """The lists that hold messages of tasks and are neither our own queues nor in ``consumed``.
 
     Raises:
         OSError, OperationalError, RedisError: the broker cannot be asked.
     """
     with app.connection_or_acquire() as connection:
         client = connection.default_channel.client
-        names = [name for name in sorted(_lists(client)) if not _is_drawn(name, drawn)]
+        names = [name for name in sorted(_lists(client)) if not _is_consumed(name, consumed)]
         found = [(name, client.lindex(name, -1), client.llen(name)) for name in names]
-    return [each for name, oldest, count in found if (each := _undrawn(name, oldest, count))]
+    return [each for name, oldest, count in found if (each := _unconsumed(name, oldest, count))]
 
 
-def _is_drawn(name: str, drawn: Container[str]) -> bool:
-    if name in QUEUES or name in drawn or name.endswith(_REPLIES):
+def _is_consumed(name: str, consumed: Container[str]) -> bool:
+    if name in QUEUES or name in consumed or name.endswith(_REPLIES):
         return True
-    return name in FOREIGN_LISTS and FOREIGN in drawn
+    return name in FOREIGN_LISTS and FOREIGN in consumed
 
 
 def _lists(client: Any) -> Iterator[str]:
-    ends = time.monotonic() + _PATIENCE
+    ends = time.monotonic() + _SCAN_SECONDS
     cursor = 0
     while True:
-        cursor, keys = client.scan(cursor, count=_PORTION, _type="list")
+        cursor, keys = client.scan(cursor, count=_SCAN_COUNT, _type="list")
         yield from {bytes(key).decode(errors="replace") for key in keys}
         if not cursor or time.monotonic() > ends:
             return
 
 
-def _undrawn(name: str, oldest: bytes | None, count: int) -> Undrawn | None:
-    """None for a list that holds something else than messages of tasks."""
+def _unconsumed(name: str, oldest: bytes | None, count: int) -> UnconsumedList | None:
+    """None when the list holds something other than messages of tasks."""
     try:
         headers = json.loads(oldest or b"")["headers"]
         task, origin = headers["task"], headers.get("origin")
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
-    return Undrawn(
+    return UnconsumedList(
         name=safe(name, length=80),
         messages=count,
         task=safe(str(task), length=80),

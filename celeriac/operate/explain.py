@@ -1,4 +1,4 @@
-"""Why a job is not running: ``explain(id)``. The facts are gathered first, then one function decides."""
+"""Why a job is not running: ``explain(id)``. It reads the facts first; ``decide`` needs nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from celeriac.priorities import QUEUES
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-#: How long a message may be nowhere before the workers look for it; as in the worker's strand detection.
+#: How long a message may be missing before the workers send it again.
 _GRACE = timedelta(seconds=10)
 
 
@@ -52,7 +52,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of a job when it is asked why it is not running."""
+    """What is known about a job when somebody asks why it is not running."""
 
     job: Any  # its row
     clock: datetime  # the database's
@@ -83,7 +83,7 @@ def explain(id: str, *, app: Celeriac | None = None) -> Explanation:
 
 
 def decide(facts: Facts) -> Explanation:
-    """The first reason that holds: from what is over to what passes by itself."""
+    """The first reason that applies. Final reasons come first, those that pass by themselves last."""
     job = facts.job
     found = _if_over(facts) or _if_held_back(facts) or _if_nobody_takes_it(facts) or _on_its_way(facts)
     reason, sentence, remedy = found
@@ -96,12 +96,12 @@ _Found = tuple[Reason, str, str | None]
 
 
 def _if_over(facts: Facts) -> _Found | None:
-    """It has ended, or it runs."""
+    """The reason when it has ended or runs."""
     job = facts.job
     if job.state in TERMINAL:
-        said = f": {job.failure_info}" if job.failure_info else ""
+        error = f": {job.failure_info}" if job.failure_info else ""
         remedy = None if job.state != JobState.FAILED else f"celery -A app dead-letters replay {job.id}"
-        return Reason.ENDED, f"it {_ENDED[job.state]} at {stamp(job.finished)}{said}", remedy
+        return Reason.ENDED, f"it {_ENDED[job.state]} at {stamp(job.finished)}{error}", remedy
     if job.state != JobState.RUNNING:
         return None
     since = length(facts.clock - job.started)
@@ -118,7 +118,7 @@ def _if_over(facts: Facts) -> _Found | None:
 
 
 def _if_held_back(facts: Facts) -> _Found | None:
-    """It may not run yet, or never will."""
+    """The reason when it may not run yet, or never will."""
     job, moment = facts.job, facts.clock
     if job.expires is not None and job.expires <= moment:
         return Reason.EXPIRED, f"it expired at {stamp(job.expires)} and will be cancelled", None

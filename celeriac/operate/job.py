@@ -1,4 +1,4 @@
-"""What the ledger says of a job, as a value: ``job(id)`` for one, ``jobs(…)`` for a page of them."""
+"""Read and cancel jobs: ``job(id)`` for one, ``jobs(…)`` for a page of them, ``cancel(id)``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from celeriac.application import Celeriac
 
-#: Jobs of one page, unless it is said; and at most.
+#: Jobs of one page: the default, and the most.
 PAGE, LARGEST_PAGE = 50, 1000
 
 _BATCH = 500
@@ -91,7 +91,7 @@ class Job:
     result_lost: bool = False  # it returned something of which the ledger has no copy
 
     def __repr__(self) -> str:
-        """Which job, where it is: no arguments, since one of them could be a secret."""
+        """Id, task, state and tries. No arguments: one of them could be a secret."""
         return f"<Job {self.id} {self.task} {self.state}, {self.try_count} of {self.max_tries} tries>"
 
     @property
@@ -104,7 +104,7 @@ class Job:
         return self.state is JobState.ERROR and self.next_attempt_after <= datetime.now(UTC)
 
     def to_dict(self) -> dict[str, Any]:
-        """A dict of plain values; moments are datetimes. ``from_dict`` brings it back."""
+        """A dict of plain values; moments are datetimes. ``from_dict`` reads it."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         attempts = [{f.name: getattr(attempt, f.name) for f in fields(attempt)} for attempt in self.attempts]
         return plain | {"state": str(self.state), "attempts": attempts}
@@ -115,7 +115,7 @@ class Job:
         return cls(**{**values, "state": JobState(values["state"]), "attempts": attempts})
 
     def to_json(self) -> str:
-        """JSON in which moments and other types keep what they are; ``from_json`` brings it back."""
+        """JSON that keeps datetimes and other types; ``from_json`` reads it."""
         text: str = encode(self.to_dict())
         return text
 
@@ -159,7 +159,7 @@ def jobs(
         after: the last job of the page before.
 
     Raises:
-        BadArgument: an argument that cannot be meant.
+        BadArgument: an argument has no meaning.
     """
     if not 1 <= limit <= LARGEST_PAGE:
         raise BadArgument("limit", f"wanted 1 to {LARGEST_PAGE}, found {limit!r}")
@@ -174,7 +174,7 @@ def jobs(
 
 
 def cancel(id: str, *, hard: bool = False, app: Celeriac | None = None) -> Answer:
-    """Cancel a job for ever; say what became of the request.
+    """Cancel a job for ever; return what was done.
 
     A waiting job is cancelled at once. A running one is asked to stop: it reads
     ``self.cancel_requested``; with ``hard`` its child is terminated (prefork only).
@@ -197,7 +197,7 @@ def cancel_all(
     dry_run: bool = False,
     app: Celeriac | None = None,
 ) -> int:
-    """Cancel every job that is not terminal and fits; return how many it met.
+    """Cancel every unfinished job that matches; return how many jobs were cancelled or asked to stop.
 
     Args:
         dry_run: only count.
@@ -214,34 +214,36 @@ def cancel_matching(
     progress: Callable[[int], None] | None = None,
     app: Celeriac | None = None,
 ) -> int:
-    """``cancel_all`` for those who have a filter.
+    """Like ``cancel_all``, with a filter.
 
     Args:
-        progress: told how many were met after each batch.
+        progress: called after each batch with the number of jobs so far.
     """
-    platform, met, beyond = current_app(app), 0, None
+    platform, count, beyond = current_app(app), 0, None
     wanted = as_of_now(wanted, app=platform)
     mode = Mode.HARD if hard else Mode.SOFT
     while True:
         with platform.database.reading() as connection:
             ids = job_rows.unfinished(connection, wanted, limit=_BATCH, beyond=beyond)
         if not ids:
-            return met
+            return count
         beyond = ids[-1]
         cancel_them = partial(cancel_fitting, ids=ids, wanted=wanted, mode=mode)
-        met += len(ids) if dry_run else platform.database.again(cancel_them)
+        count += len(ids) if dry_run else platform.database.again(cancel_them)
         if progress:
-            progress(met)
+            progress(count)
 
 
 def as_of_now(wanted: Filter, *, app: Celeriac | None = None) -> Filter:
-    """``wanted``, but for jobs that are enqueued from now on: what is counted is what is cancelled."""
+    """``wanted`` without jobs that are enqueued from now on: a cancel meets what was counted."""
     with current_app(app).database.reading() as connection:
-        fixed = job_rows.with_instants(connection, wanted)
-        if fixed.until is not None:
-            return fixed
-        newest = job_rows.newest(connection)  # which a clock that was set back may have put into the future
-        return replace(fixed, until=max(clock(connection), newest + _MOMENT) if newest else clock(connection))
+        settled = job_rows.with_instants(connection, wanted)
+        if settled.until is not None:
+            return settled
+        newest = job_rows.newest(connection)  # it may be in the future, if the clock was set back
+        return replace(
+            settled, until=max(clock(connection), newest + _MOMENT) if newest else clock(connection)
+        )
 
 
 def _cancel(app: Celeriac, ids: Sequence[UUID], hard: bool) -> dict[UUID, Answer]:
@@ -300,7 +302,7 @@ def _job(row: Any, attempts: Sequence[Any], names: Mapping[UUID, str]) -> Job:
 def _result(text: str | None) -> Any:
     try:
         return None if text is None or text == LOST else decode(text)
-    except Exception:  # a value that looks like another type and is none: as plain JSON
+    except Exception:  # it looks like an encoded type and is none: read it as plain JSON
         return json.loads(text or "null")
 
 

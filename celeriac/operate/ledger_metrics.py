@@ -1,7 +1,7 @@
-"""The ledger for Prometheus: read when it is scraped, at most once in a few seconds.
+"""Metrics of the ledger for Prometheus. A scrape reads the ledger, at most once in a few seconds.
 
-Nothing is counted while jobs run: the rows are the counters. So any number of workers costs one
-exporter, and a restart forgets nothing.
+Nothing is counted while jobs run: the rows are the counters. One exporter is enough for any number of
+workers, and a restart loses no count.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from celeriac.events import Event
 from celeriac.ledger.writes import schedule_rows
 from celeriac.operate.listing import Filter
-from celeriac.operate.overview import LATELY, Line, QueueSeen, queues, stats, watched, workers_of
+from celeriac.operate.overview import LATELY, Line, QueueStatus, count_jobs, list_workers, queues, stats
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which an answer is good enough, however many ask.
+#: Seconds for which an answer is used again, however many scrape.
 _FRESH = 5.0
 
-#: Tasks that are told apart; the others together are ``other``.
+#: Tasks that have a label of their own. All others are counted together as ``other``.
 _TASKS = 200
 
 _UP = ("celeriac_up", "whether the ledger could be read")
@@ -46,7 +46,7 @@ _OF_QUEUES = {
 
 
 class LedgerCollector(Collector):
-    """To be registered with a ``prometheus_client.CollectorRegistry``."""
+    """A collector to register with a ``prometheus_client.CollectorRegistry``."""
 
     def __init__(self, app: Celeriac) -> None:
         self._app = app
@@ -54,7 +54,7 @@ class LedgerCollector(Collector):
         self._until = 0.0
 
     def describe(self) -> list[Metric]:
-        """Nothing is read to register it."""
+        """Empty, so that registering the collector does not read the ledger."""
         return []
 
     def collect(self) -> Iterable[Metric]:
@@ -64,9 +64,9 @@ class LedgerCollector(Collector):
         return self._found
 
     def _read(self) -> list[Metric]:
-        """What is known now; that nothing is, when the ledger cannot be read: an answer all the same.
+        """All metrics; only ``celeriac_up 0`` when the ledger cannot be read.
 
-        A scrape that fails takes every metric away, and with them the alerts that compare one.
+        A scrape that failed would take every metric away, and the alerts that compare one would not fire.
         """
         families = (self._queues(), self._jobs(), self._tasks(), self._workers(), self._schedules())
         try:
@@ -85,16 +85,11 @@ class LedgerCollector(Collector):
         yield _gauge("celeriac_queue_oldest_seconds", "how long the oldest has been due", oldest, "queue")
 
     def _jobs(self) -> Iterator[Metric]:
-        seen = watched(within=LATELY, app=self._app)
-        now = {"due": seen.due, "later": seen.later, "retrying": seen.retrying, "running": seen.running}
+        counts = count_jobs(within=LATELY, app=self._app)
+        now = {name: getattr(counts, name) for name in ("due", "later", "retrying", "running")}
         yield _gauge("celeriac_jobs", "jobs that are not at their end", now, "state")
-        ended = {
-            "accepted": seen.accepted,
-            "completed": seen.completed,
-            "failed": seen.failed,
-            "cancelled": seen.cancelled,
-        }
-        yield _gauge("celeriac_jobs_lately", "jobs of the last five minutes", ended, "event")
+        lately = {name: getattr(counts, name) for name in ("accepted", "completed", "failed", "cancelled")}
+        yield _gauge("celeriac_jobs_lately", "jobs of the last five minutes", lately, "event")
 
     def _tasks(self) -> Iterator[Metric]:
         with self._app.database.reading() as connection:
@@ -118,10 +113,10 @@ class LedgerCollector(Collector):
         yield _quantiles("celeriac_task_run_seconds", "the last attempt", known, "run")
 
     def _workers(self) -> Iterator[Metric]:
-        found = workers_of(app=self._app)
+        found = list_workers(app=self._app)
         states = dict.fromkeys(("alive", "silent", "stopped"), 0)
-        for seen in found:
-            states[seen.state] += 1
+        for status in found:
+            states[status.state] += 1
         yield _gauge("celeriac_workers", "workers of the last hour, by state", states, "state")
 
     def _schedules(self) -> Iterator[Metric]:
@@ -154,6 +149,6 @@ def _quantiles(name: str, what: str, lines: Iterable[Line], kind: str) -> Metric
     return family
 
 
-def _number(queue: QueueSeen, name: str) -> float:
+def _number(queue: QueueStatus, name: str) -> float:
     value = getattr(queue, name)
     return float("nan") if value is None else float(value)

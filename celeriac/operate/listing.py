@@ -1,4 +1,4 @@
-"""Jobs for operators: a page of them by any filter, and the one that the beginning of an id means."""
+"""Pages of jobs by any filter, and the job whose id begins with a given text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from celeriac.operate.job import LARGEST_PAGE, PAGE
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-__all__ = ["Filter", "JobState", "Listed", "Page", "Sort", "page", "parse_moment", "prefix", "resolve"]
+__all__ = ["Filter", "JobState", "ListedJob", "Page", "Sort", "page", "parse_moment", "prefix", "resolve"]
 
 _DIGITS = 32  # of a UUID
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)", re.I)
@@ -30,7 +30,7 @@ _SHOWN = 3  # ids of an ambiguous one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class ListedJob:
     """A job as a list shows it."""
 
     id: str
@@ -49,15 +49,15 @@ class Listed:
     max_tries: int
     cancel_requested: str | None
     worker_id: str | None
-    last_worker_id: str | None  # who claimed it last
+    last_worker_id: str | None  # the worker that claimed it last
     worker: str | None  # the node name of that worker; None: nobody claimed it, or its row is pruned
     error: str | None  # the beginning of the last failure
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    jobs: tuple[Listed, ...]
-    next: str | None  # the key behind which the next page begins; None: this is the last one
+    jobs: tuple[ListedJob, ...]
+    next: str | None  # pass it as ``after`` for the next page; None: this is the last one
     clock: datetime | None  # the database's; None: there is no job
 
 
@@ -69,29 +69,29 @@ def page(
     after: str | None = None,
     app: Celeriac | None = None,
 ) -> Page:
-    """A page of the jobs that fit.
+    """A page of the jobs that match.
 
     Args:
         limit: at most so many, up to 1,000.
         after: ``next`` of the page before.
 
     Raises:
-        BadArgument: an argument that cannot be meant.
+        BadArgument: an argument has no meaning.
     """
     if not 1 <= limit <= LARGEST_PAGE:
         raise BadArgument("limit", f"wanted 1 to {LARGEST_PAGE}, found {limit!r}")
-    key = None if after is None else _key(after)
+    key = None if after is None else _parse_key(after)
     platform = current_app(app)
     with platform.database.reading() as connection:
         rows = ledger.page(connection, wanted, sort=sort, limit=limit + 1, after=key)
-        names = worker_rows.names(connection, _claimers(rows))
+        names = worker_rows.names(connection, _worker_ids(rows))
     more, rows = len(rows) > limit, rows[:limit]
     following = f"{ledger.moment_of(rows[-1], sort).isoformat()}/{rows[-1].id}" if more else None
-    return Page(tuple(_listed(row, names) for row in rows), following, rows[0].clock if rows else None)
+    return Page(tuple(_listed_job(row, names) for row in rows), following, rows[0].clock if rows else None)
 
 
 def resolve(text: str, *, app: Celeriac | None = None) -> str:
-    """The id that ``text`` is, or that alone begins with it.
+    """The id that is ``text``, or the only one that begins with it.
 
     Raises:
         BadArgument: no id begins like that.
@@ -125,7 +125,7 @@ def prefix(text: str) -> tuple[UUID, UUID]:
 
 
 def parse_moment(text: str) -> datetime | timedelta:
-    """A moment of ISO 8601 (UTC, unless it says otherwise), or a span before now.
+    """A moment in ISO 8601 (UTC unless it names an offset), or a span before now.
 
     >>> parse_moment("90m"), parse_moment("2030-01-01")
     (datetime.timedelta(seconds=5400), datetime.datetime(2030, 1, 1, 0, 0, tzinfo=datetime.timezone.utc))
@@ -139,7 +139,7 @@ def parse_moment(text: str) -> datetime | timedelta:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _key(text: str) -> tuple[datetime, UUID]:
+def _parse_key(text: str) -> tuple[datetime, UUID]:
     moment, _, job = text.partition("/")
     try:
         found = datetime.fromisoformat(moment)
@@ -150,12 +150,12 @@ def _key(text: str) -> tuple[datetime, UUID]:
         ) from None
 
 
-def _claimers(rows: Sequence[Any]) -> set[UUID]:
+def _worker_ids(rows: Sequence[Any]) -> set[UUID]:
     return {row.last_worker_id or row.worker_id for row in rows} - {None}
 
 
-def _listed(row: Any, names: Mapping[UUID, str]) -> Listed:
-    return Listed(
+def _listed_job(row: Any, names: Mapping[UUID, str]) -> ListedJob:
+    return ListedJob(
         id=str(row.id),
         task=row.job_type,
         state=JobState(row.state),

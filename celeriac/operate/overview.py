@@ -1,4 +1,4 @@
-"""The platform at a glance: its queues, its workers, and what its jobs came to lately."""
+"""Queues, workers and counts of jobs, now and lately."""
 
 from __future__ import annotations
 
@@ -16,23 +16,33 @@ from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import RunningAttempt, WorkerSeen
 from celeriac.operate import broker_lists
-from celeriac.operate.broker_lists import Undrawn
+from celeriac.operate.broker_lists import UnconsumedList
 from celeriac.priorities import QUEUES
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-__all__ = ["Line", "QueueSeen", "Seen", "Watched", "live_workers", "queues", "stats", "watched", "workers_of"]
+__all__ = [
+    "JobCounts",
+    "Line",
+    "QueueStatus",
+    "WorkerStatus",
+    "count_jobs",
+    "list_workers",
+    "live_workers",
+    "queues",
+    "stats",
+]
 
-#: Running jobs that are named, of all workers; the longest first.
+#: At most so many running jobs are listed, of all workers; the longest first.
 MOST_SHOWN = 500
 
-#: What is said of rates is said of so long.
+#: Rates are of this span.
 LATELY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueSeen:
+class QueueStatus:
     """One queue, in the ledger and in the broker."""
 
     name: str
@@ -40,7 +50,7 @@ class QueueSeen:
     later: int  # wait for a moment
     parked: int  # wait for other jobs
     running: int
-    oldest: timedelta | None  # how long the one that waits for the longest has been due
+    oldest: timedelta | None  # for how long the oldest due job has been due
     accepted: int  # within ``LATELY``
     completed: int
     failed: int
@@ -50,15 +60,15 @@ class QueueSeen:
 
     @property
     def drift(self) -> int | None:
-        """Messages that the ledger sent, that nobody claimed and that are not in the broker.
+        """Messages that were sent, are not claimed and are not in the broker.
 
-        Workers hold some of them, prefetched. Below zero: the broker has copies, which are never run twice.
+        Workers have prefetched some of them. Below zero: the broker has copies; a copy never runs twice.
         """
         return None if self.in_broker is None else self.sent - self.in_broker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class WorkerStatus:
     """A worker, and whether it lives."""
 
     worker: WorkerSeen
@@ -73,8 +83,8 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """How many jobs there are by state, and how many came and ended within a span."""
+class JobCounts:
+    """Jobs by state now, and jobs accepted and ended within a span."""
 
     clock: datetime
     within: timedelta
@@ -88,8 +98,8 @@ class Watched:
     cancelled: int
 
 
-def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
-    """Every queue that the app knows or the ledger has jobs of, the most important first."""
+def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
+    """Every queue that the app knows or that has jobs in the ledger, the most important first."""
     platform = current_app(app)
     with platform.database.reading() as connection:
         moment = clock(connection)
@@ -102,7 +112,7 @@ def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
     lengths = broker_lengths(names, app=platform)
     return [
         _queue(
-            depths.get(name) or _nothing(name),
+            depths.get(name) or _empty_depth(name),
             moment,
             accepted=accepted.get(name, 0),
             completed=ended.get((name, JobState.COMPLETED), 0),
@@ -114,7 +124,9 @@ def queues(*, app: Celeriac | None = None) -> list[QueueSeen]:
     ]
 
 
-def workers_of(*, within: timedelta = timedelta(hours=1), app: Celeriac | None = None) -> list[Seen]:
+def list_workers(
+    *, within: timedelta = timedelta(hours=1), app: Celeriac | None = None
+) -> list[WorkerStatus]:
     """The workers that were heard of within that span, with their state."""
     platform = current_app(app)
     with platform.database.reading() as connection:
@@ -123,7 +135,7 @@ def workers_of(*, within: timedelta = timedelta(hours=1), app: Celeriac | None =
         attempts = worker_rows.attempts_of(connection, busy, limit=MOST_SHOWN)
     timeout = timedelta(seconds=platform.settings.worker_timeout)
     return [
-        Seen(
+        WorkerStatus(
             worker=worker,
             alive=worker.stopped is None and worker.silent < timeout,
             jobs=tuple(attempt for attempt in attempts if attempt.worker_id == worker.id),
@@ -140,22 +152,22 @@ def live_workers(*, app: Celeriac | None = None) -> list[WorkerSeen]:
 
 
 def stats(wanted: Filter, *, app: Celeriac | None = None) -> list[Line]:
-    """The jobs that fit, in numbers: by task and state, by task (state None), all (task None)."""
+    """The jobs that match, counted: by task and state, by task (state None), in all (task None)."""
     with current_app(app).database.reading() as connection:
         return job_rows.lines(connection, wanted)
 
 
-def watched(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = None) -> Watched:
-    """What there is now, and what came and ended within that span."""
+def count_jobs(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = None) -> JobCounts:
+    """Count the jobs: those that are there now, and those accepted and ended within that span."""
     with current_app(app).database.reading() as connection:
         moment = clock(connection)
         depths = ledger.depths(connection)
         accepted = ledger.accepted(connection, moment - within)
         ended = ledger.ended(connection, moment - within)
-    came_to = {
+    ended_as = {
         state: sum(count for (_, found), count in ended.items() if found is state) for state in TERMINAL
     }
-    return Watched(
+    return JobCounts(
         clock=moment,
         within=within,
         due=sum(depth.due for depth in depths),
@@ -163,14 +175,14 @@ def watched(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = 
         retrying=sum(depth.retrying for depth in depths),
         running=sum(depth.running for depth in depths),
         accepted=sum(accepted.values()),
-        completed=came_to[JobState.COMPLETED],
-        failed=came_to[JobState.FAILED],
-        cancelled=came_to[JobState.CANCELLED],
+        completed=ended_as[JobState.COMPLETED],
+        failed=ended_as[JobState.FAILED],
+        cancelled=ended_as[JobState.CANCELLED],
     )
 
 
 def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str, int]:
-    """How many messages the broker has in each queue; nothing when it cannot be asked."""
+    """How many messages the broker has in each queue; empty when it does not answer."""
     platform = current_app(app)
     try:
         with platform.connection_or_acquire() as connection:
@@ -180,12 +192,12 @@ def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str
         return {}
 
 
-def undrawn(*, app: Celeriac | None = None) -> list[Undrawn]:
-    """Lists with messages in the broker that nobody draws from; none when it cannot be asked."""
+def unconsumed_lists(*, app: Celeriac | None = None) -> list[UnconsumedList]:
+    """Lists with messages in the broker that no worker consumes; empty when it does not answer."""
     platform = current_app(app)
-    drawn = {queue for worker in live_workers(app=platform) for queue in worker.queues}
+    consumed = {queue for worker in live_workers(app=platform) for queue in worker.queues}
     try:
-        return broker_lists.undrawn(platform, drawn=drawn)
+        return broker_lists.unconsumed_lists(platform, consumed=consumed)
     except platform.broker_errors:
         return []
 
@@ -204,8 +216,8 @@ def _queue(
     failed: int,
     in_broker: int | None,
     consumers: int,
-) -> QueueSeen:
-    return QueueSeen(
+) -> QueueStatus:
+    return QueueStatus(
         name=depth.queue,
         due=depth.due,
         later=depth.later,
@@ -221,5 +233,5 @@ def _queue(
     )
 
 
-def _nothing(queue: str) -> Depth:
+def _empty_depth(queue: str) -> Depth:
     return Depth(queue=queue, sent=0, unsent=0, later=0, parked=0, retrying=0, running=0, oldest=None)

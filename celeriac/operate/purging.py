@@ -1,6 +1,6 @@
-"""Purge a queue: its jobs are cancelled in the ledger, then its messages are dropped.
+"""Purge a queue: cancel its jobs in the ledger, then drop its messages.
 
-The messages alone would be in vain: the ledger sends each one again.
+Dropping the messages alone would not help: the ledger would send each one again.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _BATCH = 500
 
 
 def purge(app: Celeriac, channel: Any, queues: Iterable[str]) -> int:
-    """Let nothing that waits in ``queues`` run; return how many jobs and foreign messages that were.
+    """Cancel all that waits in ``queues``; return the number of jobs and of foreign messages.
 
     Args:
-        channel: of the broker, whose messages are dropped.
+        channel: of the broker that holds the messages.
     """
-    return sum(_cancelled(app, queue) + _dropped(channel.client, queue) for queue in queues)
+    return sum(_cancel_jobs(app, queue) + _drop_messages(channel.client, queue) for queue in queues)
 
 
-def _cancelled(app: Celeriac, queue: str) -> int:
+def _cancel_jobs(app: Celeriac, queue: str) -> int:
     with app.database.reading() as connection:
         began = clock(connection)
     total = 0
@@ -42,8 +42,8 @@ def _cancelled(app: Celeriac, queue: str) -> int:
             return total
 
 
-def _dropped(client: Any, queue: str) -> int:
-    """Take every message that is there; return how many have no row behind them."""
+def _drop_messages(client: Any, queue: str) -> int:
+    """Drop the messages that are there now; return how many of them have no row."""
     foreign = 0
     for _ in range(client.llen(queue) // _BATCH + 1):
         foreign += sum(map(_is_foreign, client.rpop(queue, _BATCH) or ()))
@@ -51,8 +51,8 @@ def _dropped(client: Any, queue: str) -> int:
 
 
 def _is_foreign(item: bytes) -> bool:
-    """Whether no row was written for a message: its producer is no part of this platform."""
+    """Whether a message has no row, because its producer does not use this platform."""
     try:
         return STAMP not in loads(bytes_to_str(item))["headers"]
-    except Exception:  # no message at all: anybody can push anything into a queue
+    except Exception:  # not a message: anybody can push anything into a list
         return True

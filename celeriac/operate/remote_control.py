@@ -1,7 +1,7 @@
-"""Celery's remote control, with the ledger behind what cancels: a cancel is for ever.
+"""Celery's remote control, where revoke and purge cancel jobs in the ledger, for ever.
 
-Plain Celery keeps what was revoked in the memory of the workers that happen to be alive, and purges messages,
-which the ledger would send again.
+Plain Celery keeps revoked ids in the memory of the workers that live now, and purges messages only. The
+ledger would send those messages again.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Control(CeleryControl):
     def broadcast(
         self, command: str, arguments: Mapping[str, Any] | None = None, *rest: Any, **options: Any
     ) -> Any:
-        """Cancel in the ledger what a command revokes, then tell the workers as Celery does."""
+        """Cancel in the ledger what a command revokes, then broadcast it as Celery does."""
         if command not in _BY_ID and command != _BY_STAMP:
             return super().broadcast(command, arguments, *rest, **options)
         self._cancel(command, {**(arguments or {}), **options})
         try:
             return super().broadcast(command, arguments, *rest, **options)
-        except self.app.broker_errors as exc:  # what matters is written; the keepers read it
+        except self.app.broker_errors as exc:  # the cancel is in the ledger, where the keepers find it
             logger.warning(Event.REVOKE_NOT_TOLD, {"error": type(exc).__name__})
             return None
 
@@ -44,13 +44,13 @@ class Control(CeleryControl):
         """Cancel every job that waits in the queues that are consumed from, and drop their messages.
 
         Returns:
-            How many jobs that were, and messages of foreign producers.
+            The number of jobs and of messages of foreign producers.
         """
         with self.app.connection_or_acquire(connection) as found:
             return self.purge_queues(found.default_channel, list(self.app.amqp.queues.consume_from))
 
     def purge_queues(self, channel: Any, queues: Iterable[str]) -> int:
-        """The same, of these queues; ``channel`` is of the broker that holds their messages."""
+        """Purge these queues; ``channel`` is of the broker that holds their messages."""
         return purge(self.app, channel, queues)
 
     discard_all = purge
@@ -78,7 +78,7 @@ def _by_id(arguments: Mapping[str, Any]) -> Iterator[list[UUID]]:
 
 
 def _stamps(headers: Any) -> dict[str, Sequence[Any]]:
-    """What ``revoke_by_stamped_headers`` was given: a dict, or ``name=value`` of the command line."""
+    """The headers of ``revoke_by_stamped_headers``: a dict, or ``name=value`` of the command line."""
     if isinstance(headers, Mapping):
         return {name: _several(value) for name, value in headers.items()}
     found: dict[str, list[Any]] = {}

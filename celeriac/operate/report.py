@@ -1,4 +1,4 @@
-"""A day of the ledger in numbers: ``summarise(day)``. How it is shown is the reader's affair."""
+"""A day of the ledger in numbers: ``summarise(day)``. It formats nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["FailureLine", "Line", "Summary", "summarise"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The jobs that were queued on one day, as the ledger told of them when it was asked."""
+    """The jobs that were queued on one day, as the ledger had them at ``made``."""
 
     day: date  # in UTC
     made: datetime
@@ -42,5 +42,5 @@ def summarise(day: date, *, app: Celeriac | None = None) -> Summary:
     made = datetime.now(UTC)
     found = current_app(app)
     with found.database.reading() as connection:
-        told = job_rows.day_summary(connection, since, since + timedelta(days=1))
-    return Summary(day=day, made=made, whole=told.whole, lines=told.lines, failures=told.failures)
+        counts = job_rows.day_summary(connection, since, since + timedelta(days=1))
+    return Summary(day=day, made=made, whole=counts.whole, lines=counts.lines, failures=counts.failures)

@@ -1,4 +1,4 @@
-"""Schedules that can be relied on: ``register`` one, and each of its due times makes exactly one job."""
+"""Schedules: ``register`` one, and each of its due times makes exactly one job."""
 
 from celeriac.schedules.definition import CatchUp, Overlap, Schedule
 from celeriac.schedules.registry import (

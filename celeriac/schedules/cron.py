@@ -1,9 +1,9 @@
-"""Cron expressions on a clock on the wall: which minutes they name. Which instants these are: ``times.py``.
+"""Cron expressions: the minutes of local time that they name. ``times.py`` makes instants of them.
 
 Five fields as in Vixie's cron, read by cronsim: lists, ranges, steps, names, 7 for Sunday; a day that
 fits either of the two day fields when both are restricted. A sixth word ``and`` asks for both, as
 Celery's own crontab joins them. ``@daily`` and its like stand for five fields. A week may end with Sunday:
-``sat-sun``. A range of one value with a step is that value: cronsim takes it for all values from there on.
+``sat-sun``. A range of one value with a step is that value; cronsim would take all values from there on.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Cron:
     """An expression that names at least one minute.
 
     Attributes:
-        every_hour: it leaves out no hour: its fires follow each other in real time, whatever clocks do.
+        every_hour: whether it names every hour. Then its due times follow elapsed time.
     """
 
     fields: str
@@ -103,11 +103,11 @@ def words(expression: str) -> str:
     fields = cron.fields.split()
     shown = _each_term(fields, _only_value)
     try:
-        told: str = ExpressionDescriptor(" ".join(shown), options).get_full_description()
-    except Exception:  # what it cannot put in words is cron all the same
+        description: str = ExpressionDescriptor(" ".join(shown), options).get_full_description()
+    except Exception:  # what it cannot describe is a valid expression all the same
         return cron.fields
     both_days = cron.both_days or any(fields[day][0] == "*" != shown[day][0] for day in (2, _DAYS_OF_WEEK))
-    return told.replace(", or on ", " and only on ") if both_days else told
+    return description.replace(", or on ", " and only on ") if both_days else description
 
 
 def _each_term(fields: Sequence[str], change: Callable[[int, str], str]) -> list[str]:
@@ -117,27 +117,27 @@ def _each_term(fields: Sequence[str], change: Callable[[int, str], str]) -> list
 
 
 def _range(number: int, term: str) -> str:
-    """A range as cronsim reads it rightly."""
+    """A range in a form that cronsim reads correctly."""
     if (found := _RANGE.fullmatch(term)) is None:
         return term
     first, last = (_value(number, text) for text in found.group(1, 2))
     step = found.group(3) or ""
     if first is None or last is None or (step and not int(step[1:])):
-        return term  # cronsim says what is wrong
+        return term  # cronsim reports what is wrong
     if number == _DAYS_OF_WEEK and last == 0 < first:
         last = 7
     return f"{first}" if first == last else f"{first}-{last}{step}"
 
 
 def _value(number: int, text: str) -> int | None:
-    """What a number or a name of that field means; None when it means nothing."""
+    """The value of a number or a name in that field; None when it is not valid there."""
     low, high = _LIMITS[number]
     value = int(text) if text.isascii() and text.isdigit() else _NAMES.get(number, {}).get(text.upper())
     return value if value is not None and low <= value <= high else None
 
 
 def _only_value(number: int, term: str) -> str:
-    """A step that goes beyond its range leaves one value, and is told as that one."""
+    """A step that goes beyond its range leaves one value: describe it as that value."""
     if (found := _STEPS.fullmatch(term)) is None:
         return term
     low, high = _LIMITS[number]

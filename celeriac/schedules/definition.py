@@ -1,4 +1,4 @@
-"""What a schedule is: a value, as the table's row tells it."""
+"""A schedule as a value, read from its row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from celeriac.schedules.times import Kind, Timing
 
 
 class CatchUp(StrEnum):
-    """What becomes of due times that nobody was there to fire."""
+    """What happens to due times that passed while no beat ran."""
 
     SKIP = "skip"
     ONCE = "once"  # the newest of them
@@ -25,7 +25,7 @@ class CatchUp(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What becomes of a due time while the schedule's last job is not terminal."""
+    """What happens to a due time while the schedule's last job is unfinished."""
 
     ALLOW = "allow"
     SKIP = "skip"
@@ -36,12 +36,12 @@ class Schedule:
     """A schedule as it was when it was read. Moments are aware, in UTC.
 
     Attributes:
-        starts, ends: bounds of its due times; None: none.
+        starts, ends: bounds of its due times; None: unbounded.
         jitter: seconds, at most, that a job waits after its due time.
         static: from the project's own file or Celery's configuration.
-        retired: when a static one was taken out of there; it has no due times.
+        retired: when a static one was removed from there; it has no due times.
         last_run: the last due time that was fired.
-        next_run: None: none to come.
+        next_run: the next due time; None: none to come.
         run_count: jobs that it made, those of ``run_now`` included.
         last_skipped, skip_reason: the last due time that was not fired, and why.
     """
@@ -98,7 +98,7 @@ def of_row(row: Any) -> Schedule:
     """The schedule of a row of the table.
 
     Raises:
-        ValueError: the row was damaged by hand.
+        ValueError: the row was damaged, for example by hand.
     """
     known = {name: getattr(row, name) for name in Schedule.__dataclass_fields__}
     changed = {
@@ -113,10 +113,10 @@ def of_row(row: Any) -> Schedule:
 
 
 def encoded(value: Any) -> Any:
-    """``value`` as plain JSON, in which moments, decimals, UUIDs and bytes keep what they are."""
+    """``value`` as plain JSON that keeps datetimes, decimals, UUIDs and bytes; ``decoded`` reads it."""
     return json.loads(dumps(value))
 
 
 def decoded(value: Any) -> Any:
-    """What ``encoded`` was given."""
+    """The value that ``encoded`` was given."""
     return loads(json.dumps(value))

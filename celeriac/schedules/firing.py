@@ -1,8 +1,8 @@
-"""A turn: the jobs of what is due, and the move to the next due times, in one transaction.
+"""Fire the schedules that are due: write their jobs and their next due times in one transaction.
 
-Whoever takes a turn, and however many do: a row is held by one of them, moves on only from the due time
-that was found, and a job's id follows from schedule and due time. A turn that is cut short leaves either
-everything or nothing behind.
+Any number of beats may do this at once. One of them locks a row, the row advances only from the due time
+that was read, and a job's id is derived from schedule and due time. So no due time makes two jobs, and a
+transaction that is cut short leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Schedules of one turn.
+#: Schedules of one transaction.
 BATCH = 250
 
-#: How the reason of an unfired due time begins: its job was refused, or its row cannot be understood.
+#: The reason of an unfired due time begins so: its job was refused, or its row cannot be read.
 REFUSED, DAMAGED = "refused", "cannot be fired"
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What a turn came to.
+class FiringResult:
+    """The result of one transaction.
 
     Attributes:
         found: schedules that were due.
-        jobs: ids of the jobs that were made of them.
-        damaged: names of schedules whose rows cannot be understood; they stay due.
+        jobs: ids of the jobs that were made.
+        damaged: names of schedules whose rows cannot be read; they stay due.
     """
 
     found: int
@@ -63,12 +63,12 @@ class _Fire:
 
 def fire_due(
     app: Celeriac, *, now: datetime | None = None, but: Sequence[str] = (), only: str | None = None
-) -> Turn:
+) -> FiringResult:
     """Fire up to ``BATCH`` schedules that are due.
 
     Args:
-        now: the moment that it is; the database's clock unless it is given.
-        but: schedules to leave alone.
+        now: the current time; the database's clock unless it is given.
+        but: names of schedules to skip.
         only: the one schedule to fire.
     """
     damaged: list[str] = []
@@ -83,14 +83,14 @@ def fire_due(
             try:
                 fires.append(_fire(app, row, moment, busy))
             except (ValueError, ArithmeticError, LookupError, TypeError) as exc:
-                _complain(connection, row.name, exc)
+                _record_damage(connection, row.name, exc)
                 damaged.append(row.name)
         made = [job for fire in fires for job in fire.jobs]
         new = enqueue_all(connection, made)
         ledger.advance(connection, [fire.advance for fire in fires])
     if unsent := [job for job in made if job.id in new and job.dispatch_count]:
         sending.send(app, unsent)
-    return Turn(len(rows), tuple(job.id for job in made), tuple(damaged))
+    return FiringResult(len(rows), tuple(job.id for job in made), tuple(damaged))
 
 
 def _fire(app: Celeriac, row: Any, now: datetime, busy: set[UUID]) -> _Fire:
@@ -138,7 +138,7 @@ def _advance(row: Any, decision: Decision, made: Sequence[NewJob]) -> Advance:
     )
 
 
-def _complain(connection: Connection, name: str, error: Exception) -> None:
-    told = f"{type(error).__name__}: {error}"
-    logger.error(Event.SCHEDULE_DAMAGED, {"schedule": name, "error": told})
+def _record_damage(connection: Connection, name: str, error: Exception) -> None:
+    reason = f"{type(error).__name__}: {error}"
+    logger.error(Event.SCHEDULE_DAMAGED, {"schedule": name, "error": reason})
     ledger.complain(connection, name, f"{DAMAGED}: {error}"[:500])

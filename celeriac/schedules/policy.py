@@ -1,4 +1,4 @@
-"""What is fired now, and what is not: decided from the schedule and the clock alone."""
+"""Which due times are fired now and which are skipped, decided from the schedule and the clock alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from celeriac.schedules.definition import CatchUp, Overlap, Schedule
 
-#: Due times of a schedule that are fired in one turn: the rest of a long catch-up follows in the next ones.
+#: Due times of one schedule that are fired at once. The rest of a long catch-up follows in the next turns.
 MOST_AT_ONCE = 20
 
 _ALL = 1_000_000
@@ -16,13 +16,13 @@ _ALL = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a turn does about one schedule.
+    """What to do about one schedule.
 
     Attributes:
         fires: due times to make a job of, the oldest first.
         next_run: the due time after them; None when none is to come.
-        skipped: the newest due time that was passed over; None when none was.
-        reason: why.
+        skipped: the newest due time that was skipped; None when none was.
+        reason: why it was skipped.
     """
 
     fires: Sequence[datetime]
@@ -32,18 +32,18 @@ class Decision:
 
 
 def decide(schedule: Schedule, now: datetime, *, grace: timedelta, busy: bool = False) -> Decision:
-    """What to do about ``schedule``, whose ``next_run`` has come.
+    """Decide what to do about ``schedule``.
 
     Args:
-        grace: how late a due time may be found without having been missed: a beat that takes over is no
-            reason to ask the catch-up policy.
-        busy: its last job is not terminal.
+        grace: a due time counts as missed when it is found later than this. It covers a takeover by another
+            beat, to which the catch-up policy does not apply.
+        busy: whether its last job is unfinished.
     """
     first = schedule.next_run
     if first is None or first > now or not schedule.enabled:
         return Decision((), first)
     if now - first <= grace:
-        decision = _some(schedule, schedule.timing.latest(first, now, limit=_ALL), now)
+        decision = _fire_some(schedule, schedule.timing.latest(first, now, limit=_ALL), now)
     else:
         decision = _catch_up(schedule, first, now, grace)
     return _one_at_a_time(decision, busy) if schedule.overlap is Overlap.SKIP else decision
@@ -55,7 +55,7 @@ def _catch_up(schedule: Schedule, first: datetime, now: datetime, grace: timedel
     found = timing.latest(first, now, limit=limit)
     if policy is CatchUp.SKIP:
         found = [due for due in found if now - due <= grace]
-    some = _some(schedule, found, now)
+    some = _fire_some(schedule, found, now)
     if found and found[0] == first:
         return some
     passed_over = timing.latest(first, found[0] - _TICK if found else now, limit=1)
@@ -66,8 +66,8 @@ def _catch_up(schedule: Schedule, first: datetime, now: datetime, grace: timedel
     return Decision(some.fires, some.next_run, passed_over[-1] if passed_over else first, reason)
 
 
-def _some(schedule: Schedule, found: Sequence[datetime], now: datetime) -> Decision:
-    """Fire the first of ``found``; the next of them is due then, and comes in the next turn."""
+def _fire_some(schedule: Schedule, found: Sequence[datetime], now: datetime) -> Decision:
+    """Fire the first due times of ``found``; the others stay due and follow in the next turn."""
     more = len(found) > MOST_AT_ONCE
     return Decision(found[:MOST_AT_ONCE], found[MOST_AT_ONCE] if more else schedule.timing.after(now))
 

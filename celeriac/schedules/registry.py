@@ -1,4 +1,4 @@
-"""Schedules, as people ask for them: registered, changed, switched, looked at, run by hand."""
+"""Register, change, enable, disable, read and run schedules."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from celeriac.ledger.writes import new_jobs
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.schedules.definition import Schedule, of_row
 from celeriac.schedules.fire_job import prepare_fire
-from celeriac.schedules.proposal import Proposal, of_its_jobs, settle
+from celeriac.schedules.validation import ScheduleRequest, of_its_jobs, validated
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-#: Due times that ``next_runs`` tells at most.
+#: The most due times that ``next_runs`` returns.
 MOST_RUNS = 1000
 
 _STATIC = "it is static: change it in the file that it comes from, or disable it"
 
 
-def register(
+def register(  # long: its signature and docstring document every field of a schedule
     name: str,
     task: Any,
     *,
@@ -87,7 +87,7 @@ def register(
         "timeout": timeout,
         "expires": expires,
     }
-    wanted = Proposal(
+    wanted = ScheduleRequest(
         name=name,
         task=getattr(task, "name", task),
         every=every,
@@ -111,8 +111,8 @@ def register(
         return put(platform, connection, wanted)
 
 
-def put(app: Celeriac, connection: Connection, wanted: Proposal) -> Schedule:
-    """Write what is wanted, in the transaction of ``connection``.
+def put(app: Celeriac, connection: Connection, wanted: ScheduleRequest) -> Schedule:
+    """Validate and write a schedule, in the transaction of ``connection``.
 
     Raises:
         InvalidSchedule: with everything that is wrong.
@@ -123,7 +123,7 @@ def put(app: Celeriac, connection: Connection, wanted: Proposal) -> Schedule:
         row = ledger.find(connection, wanted.name, lock=True)
     if row is not None and row.static and row.retired is None and not wanted.static:
         raise StaticSchedule(wanted.name, [_STATIC])
-    ledger.put(connection, wanted.name, settle(app, wanted, row=row, now=now))
+    ledger.put(connection, wanted.name, validated(app, wanted, row=row, now=now))
     return _found(connection, wanted.name)
 
 
@@ -132,7 +132,7 @@ def unregister(name: str, *, app: Celeriac | None = None) -> None:
 
     Raises:
         ScheduleNotFound: there is none of that name.
-        StaticSchedule: it would come back.
+        StaticSchedule: the file that it comes from would restore it.
     """
     with current_app(app).database.transaction() as connection:
         if _found(connection, name).static:
@@ -230,7 +230,7 @@ def next_runs(name: str, n: int = 5, *, app: Celeriac | None = None) -> list[dat
 
 
 def _may_be_stored(name: str) -> bool:
-    """Whether a database can look for it: a command line may bring bytes that are no text."""
+    """Whether a database can compare with it: a command line may contain bytes that are no text."""
     return "\x00" not in name and name == name.encode("utf-8", "replace").decode()
 
 

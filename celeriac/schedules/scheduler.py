@@ -1,7 +1,7 @@
-"""The beat: redbeat leads and wakes, the table says what is due.
+"""The beat: redbeat's lock decides who leads, the schedules table decides what is due.
 
-Which beat leads is only a matter of economy: a turn is safe whoever takes it. So a beat that cannot ask
-for the lock fires from the table rather than miss a due time; a lock that is lost is asked for again.
+Only one beat leads to save work; firing is safe whoever does it. So a beat that cannot reach the lock fires
+from the table and misses no due time. A lost lock is requested again.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from celeriac.events import Event
 from celeriac.ledger.connection.database import UNREACHABLE
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.observe import probes
-from celeriac.observe.liveness import Pulse
+from celeriac.observe.liveness import LivenessReporter
 from celeriac.observe.probes import ProbeServer
-from celeriac.schedules import statics
+from celeriac.schedules import static_schedules
 from celeriac.schedules.firing import BATCH, DAMAGED, fire_due
-from celeriac.schedules.projection import Projector
+from celeriac.schedules.redbeat_entries import EntriesThread
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
 logger = logging.getLogger(__name__)
 
-_REST = 2.0  # seconds that a Redis which does not answer is left alone
+_REDIS_PAUSE = 2.0  # seconds that a Redis which does not answer is left alone
 _LONGEST_PAUSE = 5.0  # seconds between two tries of a database that does not answer
-_HELD = 0.2  # seconds until rows that another holds are looked for again
-_PATIENCE = 3.0  # seconds that a leader may be late before another beat fires in its place
-_DAMAGED_FOR = 60.0  # seconds that a schedule which cannot be fired is left alone
+_LOCKED_PAUSE = 0.2  # seconds until rows that another beat has locked are read again
+_TAKEOVER_AFTER = 3.0  # seconds that a leader may be late before another beat fires in its place
+_DAMAGED_PAUSE = 60.0  # seconds that a schedule which cannot be fired is left alone
 
 
 class Scheduler(RedBeatScheduler):
@@ -50,40 +50,40 @@ class Scheduler(RedBeatScheduler):
         self._ask_lock_at = 0.0
         self._failures = 0
         self._damaged: dict[str, float] = {}
-        self._projector: Projector | None = None
-        self._pulse = Pulse("beat", app.settings)
+        self._entries_thread: EntriesThread | None = None
+        self._liveness = LivenessReporter("beat", app.settings)
         self._probes: ProbeServer | None = None
         super().__init__(app, **options)
-        # Who sleeps longer has lost the lock when waking up, whatever --max-interval says.
+        # A beat that sleeps longer has lost the lock when it wakes up. This also bounds --max-interval.
         self.max_interval = min(float(self.max_interval), self.lock_timeout / 3)
-        # At a beat's start redbeat would wait for the lock inside of a signal, deaf to everything else and to
-        # errors. Without a key it does not: the lock is asked for at each turn, and never waited for.
+        # At start redbeat waits for the lock in a signal receiver, where SIGTERM and errors have no effect.
+        # Without a key it does not wait. This class asks for the lock at each turn instead.
         self._key: str | None = app.redbeat_conf.lock_key
         if not options.get("lazy"):
             self.lock_key = None
 
     def setup_schedule(self) -> None:
-        """Static schedules go to the table, not to Redis; later, when the database is away now."""
-        self._guarded(self._sync)
+        """Write static schedules to the table, not to Redis; in a later turn if the database is down."""
+        self._with_pause_after_errors(self._sync)
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """One turn, if this beat leads; the seconds until the next.
+        """Take one turn, if this beat leads; return the seconds until the next one.
 
         Raises:
-            SystemExit: it was closed. Celery's handler of SIGTERM closes it and raises that itself, wherever
-                the process is at; in a callback of the garbage collector Python drops it.
+            SystemExit: it was closed. Celery's SIGTERM handler closes it and raises this, but Python drops
+                an exception that is raised in a callback of the garbage collector.
         """
         if self._closed:
             raise SystemExit
         leads = self._leads()
-        self._accompany(leads)
-        return self._guarded(self._turn if leads else self._stand_by)
+        self._start_threads_once(leads)
+        return self._with_pause_after_errors(self._turn if leads else self._fire_in_leaders_place)
 
     def close(self) -> None:
         self._closed = True
-        if self._projector is not None:
-            self._projector.stop()
-            self._pulse.stop()
+        if self._entries_thread is not None:
+            self._entries_thread.stop()
+            self._liveness.stop()
         if self._probes is not None:
             self._probes.stop()
         try:
@@ -94,42 +94,42 @@ class Scheduler(RedBeatScheduler):
             super().close()
 
     def _turn(self) -> float:
-        """Fire what is due; the seconds until more is."""
+        """Fire what is due; return the seconds until more is due."""
         if not self._synced:
             self._sync()
         if (wait := self._due_in()) > 0:
             return min(wait, self.max_interval)
-        return 0.0 if self._fire() else _HELD
+        return 0.0 if self._fire() else _LOCKED_PAUSE
 
-    def _stand_by(self) -> float:
-        """Fire what the leader is late with: it may be dead, and its lock not expired yet."""
-        if self._due_in() <= -_PATIENCE:
+    def _fire_in_leaders_place(self) -> float:
+        """Fire what the leader should have fired: it may be dead while its lock has not expired yet."""
+        if self._due_in() <= -_TAKEOVER_AFTER:
             self._fire()
         return self.max_interval
 
     def _due_in(self) -> float:
-        """Seconds until the first due time; negative when it is over."""
+        """Seconds until the first due time; negative when it has passed."""
         with self.app.database.reading() as connection:
-            clock, first = ledger.next_due(connection, but=self._left_alone())
+            clock, first = ledger.next_due(connection, but=self._damaged_names())
         return math.inf if first is None else (first - clock).total_seconds()
 
-    def _left_alone(self) -> list[str]:
+    def _damaged_names(self) -> list[str]:
         now = time.monotonic()
         self._damaged = {name: until for name, until in self._damaged.items() if until > now}
         return sorted(self._damaged)
 
     def _fire(self) -> bool:
-        """Whether there was anything to fire: another may hold the rows at this moment."""
-        but = self._left_alone()
+        """Fire a batch. False when all rows that are due are locked by another beat."""
+        but = self._damaged_names()
         try:
             turn = fire_due(self.app, but=but)
         except UNREACHABLE:
             raise
-        except Exception:  # one row must not hold up the others
+        except Exception:  # one bad row must not stop the others: fire them one by one
             logger.exception(Event.ONE_BY_ONE, {"schedules": BATCH})
             self._fire_one_by_one(but)
             return True
-        self._leave_alone(turn.damaged)
+        self._pause_damaged(turn.damaged)
         if turn.jobs:
             logger.info(Event.SCHEDULES_FIRED, {"schedules": turn.found, "jobs": len(turn.jobs)})
         return turn.found > 0
@@ -139,32 +139,32 @@ class Scheduler(RedBeatScheduler):
             rows = ledger.due(connection, ledger.clock(connection), limit=BATCH, but=but)
         for row in rows:
             try:
-                self._leave_alone(fire_due(self.app, only=row.name).damaged)
+                self._pause_damaged(fire_due(self.app, only=row.name).damaged)
             except UNREACHABLE:
                 raise
-            except Exception as exc:
+            except Exception as exc:  # one bad row must not stop the others: it is skipped for a while
                 logger.exception(Event.NOT_FIRED, {"schedule": row.name})
-                self._leave_alone([row.name])
+                self._pause_damaged([row.name])
                 with self.app.database.transaction() as connection:
                     ledger.complain(connection, row.name, f"{DAMAGED}: {type(exc).__name__}")
 
-    def _leave_alone(self, names: Any) -> None:
-        until = time.monotonic() + _DAMAGED_FOR
+    def _pause_damaged(self, names: Any) -> None:
+        until = time.monotonic() + _DAMAGED_PAUSE
         self._damaged |= dict.fromkeys(names, until)
 
     def _sync(self) -> float:
-        statics.sync(self.app)
+        static_schedules.sync(self.app)
         self._synced = True
         return 0.0
 
-    def _guarded(self, step: Any) -> float:
-        """The seconds that ``step`` says; after an error, a pause that grows."""
+    def _with_pause_after_errors(self, step: Any) -> float:
+        """Run ``step``; return its seconds until the next turn, or a growing pause after an error."""
         try:
             seconds: float = step()
             self._failures = 0
-            self._pulse.asked_ledger()
+            self._liveness.ledger_answered()
             return seconds
-        except Exception as exc:  # a beat must outlive whatever ails its database
+        except Exception as exc:  # the outermost loop of beat: it must survive every database error
             self._failures += 1
             pause = min(2.0 ** (self._failures - 2), _LONGEST_PAUSE)
             known = isinstance(exc, UNREACHABLE)
@@ -172,14 +172,14 @@ class Scheduler(RedBeatScheduler):
             return pause
 
     def _leads(self) -> bool:
-        """Whether this beat fires: it holds the lock, or nobody can say who does."""
+        """Whether this beat fires: it holds the lock, or the lock cannot be reached."""
         if not self._key or time.monotonic() < self._ask_lock_at:
             return True
         try:
             return self._extend() or self._acquire()
         except (RedisError, OSError) as exc:
             logger.warning(Event.LOCK_UNREACHABLE, {"error": repr(exc)})
-            self._ask_lock_at = time.monotonic() + _REST
+            self._ask_lock_at = time.monotonic() + _REDIS_PAUSE
             return True
 
     def _extend(self) -> bool:
@@ -200,12 +200,12 @@ class Scheduler(RedBeatScheduler):
         self.lock = lock
         return True
 
-    def _accompany(self, leads: bool) -> None:
-        """Threads are started at the first turn: by then nothing forks any more."""
-        if self._projector is None:
-            self._projector = Projector(self.app)
-            self._projector.start()
-            self._pulse.start()
-            self._probes = probes.serve(self.app.settings, self._pulse)
-        self._pulse.turned()
-        self._projector.leads = leads
+    def _start_threads_once(self, leads: bool) -> None:
+        """Start the threads at the first turn: by then the process forks no more."""
+        if self._entries_thread is None:
+            self._entries_thread = EntriesThread(self.app)
+            self._entries_thread.start()
+            self._liveness.start()
+            self._probes = probes.serve(self.app.settings, self._liveness)
+        self._liveness.loop_turned()
+        self._entries_thread.leads = leads

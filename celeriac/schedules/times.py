@@ -1,9 +1,9 @@
-"""When a schedule is due: pure, every moment is an argument.
+"""Compute due times. Pure functions: every time is an argument.
 
-An interval is counted from its first due time, so that it cannot drift. A cron expression is read on the
-clock of its own zone: a time that the clock leaves out falls on the moment right after the gap, one that
-the clock shows twice counts at its first showing. An expression that leaves out no hour goes by real time
-instead: it has a due time at every showing, and none for what was never shown.
+An interval is counted from its first due time, so it cannot drift. A cron expression is read in local time of
+its zone. A local time that a clock change skips is due right after the gap. One that occurs twice is due the
+first time only. An expression that names every hour follows elapsed time instead: it is due at both
+occurrences, and never for a skipped time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from celeriac.schedules import cron
 
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-#: What a machine is set to, or the rules that it falls back on.
+#: Zones that differ between machines: a machine's own zone, or its fallback rules.
 _OF_THE_MACHINE = frozenset({"localtime", "posixrules", "Factory"})
 
 _TICK = timedelta(microseconds=1)
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """What due times are made of.
+    """What due times are computed from.
 
     Attributes:
         expression: seconds of an interval, a cron expression, or a moment (ISO 8601).
@@ -68,7 +68,7 @@ class Timing:
     def latest(self, first: datetime, until: datetime, *, limit: int) -> list[datetime]:
         """The newest ``limit`` due times from ``first`` to ``until``, both included, the oldest first.
 
-        Looked for from the end, in steps that double: a schedule may have slept for years.
+        The search goes back from the end in steps that double, because a schedule may be years behind.
         """
         window = _SECOND
         while True:
@@ -104,7 +104,7 @@ def named_zone(name: str) -> ZoneInfo:
     """The time zone of that name, the same one on every machine.
 
     Raises:
-        ValueError: there is none, or each machine has its own of that name.
+        ValueError: there is none, or it differs between machines.
     """
     if name in _OF_THE_MACHINE or name.startswith(("posix/", "right/")):
         raise ValueError(f"wanted a zone such as Europe/Berlin, found {name!r}, which machines differ in")
@@ -112,9 +112,9 @@ def named_zone(name: str) -> ZoneInfo:
 
 
 def instant(wall: datetime, place: ZoneInfo) -> datetime:
-    """The moment at which the clocks of ``place`` show ``wall``, a naive time; the first of two.
+    """The instant of the naive local time ``wall`` in ``place``; the first one if it occurs twice.
 
-    A time that they leave out is the moment right after the gap.
+    For a local time that is skipped, the instant right after the gap.
 
     >>> instant(datetime(2026, 3, 29, 2, 30), ZoneInfo("Europe/Berlin")).isoformat()
     '2026-03-29T01:00:00+00:00'
@@ -122,8 +122,7 @@ def instant(wall: datetime, place: ZoneInfo) -> datetime:
     moment = wall.replace(tzinfo=place).astimezone(UTC)
     if moment.astimezone(place).replace(tzinfo=None) == wall:
         return moment
-    # In a gap, Python goes by the offset of before: the moment lies as far behind the gap's end as the
-    # time lies behind its begin.
+    # In a gap, Python uses the offset from before the gap, so this instant lies after the gap.
     return _change(wall.replace(tzinfo=place, fold=1).astimezone(UTC), moment, place)
 
 
@@ -145,7 +144,7 @@ def _crons(expression: cron.Cron, place: ZoneInfo, moment: datetime) -> Iterator
 def _by_the_clock(expression: cron.Cron, place: ZoneInfo, moment: datetime) -> Iterator[datetime]:
     for wall in expression.after(_wall(moment, place)):
         due = instant(wall, place)
-        if due > moment:  # or it was due at the clock's first showing, or shares the end of a gap
+        if due > moment:  # else it was due at the first occurrence, or fell into the same gap
             moment = due
             yield due
 

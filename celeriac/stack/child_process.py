@@ -1,8 +1,8 @@
-"""Start a program that dies with the process that asked for it, in a process group of its own.
+"""Start a program that ends when its parent process ends, in a process group of its own.
 
-Also run as a script, between fork and the program: the alternative, ``preexec_fn``, runs Python in a fork of
-a process with threads, which may deadlock, and warns since Python 3.12. Only Linux can tell a program of its
-parent's death; elsewhere a program outlives a parent that is killed with SIGKILL.
+This file is also run as a script: it prepares the new process and then becomes the program. The alternative,
+``preexec_fn``, runs Python in a fork of a process with threads. That may deadlock, and warns since Python
+3.12. Only Linux can signal a program when its parent dies. Elsewhere it outlives a parent killed by SIGKILL.
 """
 
 import ctypes
@@ -25,9 +25,9 @@ def spawn(
 
     The kernel sends ``when_orphaned`` when the *thread* that called this ends: call it from the main thread.
     """
-    tether = (sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(when_orphaned)))
+    wrapper = (sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(when_orphaned)))
     return subprocess.Popen(
-        [*tether, *argv],
+        [*wrapper, *argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -41,9 +41,9 @@ def _become(parent: int, when_orphaned: int, argv: list[str]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_PDEATHSIG, when_orphaned, 0, 0, 0):  # survives exec
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:  # it died before it could be asked about
+    if os.getppid() != parent:  # it died before prctl took effect
         sys.exit("the process that asked for this program is gone")
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python; exec would hand that on
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would inherit that
         signal.signal(ignored, signal.SIG_DFL)
     os.execv(argv[0], argv)  # noqa: S606  # there is no shell in between, as the rule wants
 

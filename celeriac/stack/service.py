@@ -1,4 +1,4 @@
-"""One part of the stack: a process that is started, watched, started again, and stopped."""
+"""A service of the stack: a process that is started, watched, restarted and stopped."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from typing import IO
 
 from celeriac.errors import ServiceFailed
 from celeriac.stack.child_process import spawn
-from celeriac.stack.interrupts import Interrupts
-from celeriac.stack.service_output import Voice
+from celeriac.stack.service_logs import LineWriter
+from celeriac.stack.stop_signals import StopSignals
 
 LINES_KEPT = 15  # of a service's output, for the error that says why it did not start
-STEADY = 60.0  # seconds of life after which an end is not held against a service
+STEADY = 60.0  # a service that ran longer, in seconds, is restarted after the shortest pause
 _LONGEST_PAUSE = 30.0  # seconds
 _POLL = 0.05  # seconds
-_PATIENCE = 10.0  # seconds for what should take none
+_PATIENCE = 10.0  # seconds to wait for what should happen at once
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
-    """A signal, and the seconds until the next one; None: until somebody asks once more."""
+class StopStep:
+    """A signal to send, and the seconds until the next step; None: until somebody asks to stop once more."""
 
     number: signal.Signals
     patience: float | None = _PATIENCE
 
 
-AT_ONCE = (Farewell(signal.SIGTERM), Farewell(signal.SIGKILL))
+AT_ONCE = (StopStep(signal.SIGTERM), StopStep(signal.SIGKILL))
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
-    """What a service is.
+class ServiceSpec:
+    """How to start, check and stop a service.
 
     Args:
-        healthy: whether it does its work; asked again and again until it says so.
-        within: seconds that this may take.
+        healthy: returns whether it works; called again and again after the start.
+        within: seconds until it must be healthy.
+        stop_steps: the signals that stop it, in order.
         when_orphaned: the signal that it gets when this process dies.
     """
 
@@ -50,16 +51,18 @@ class Spec:
     argv: tuple[str, ...]
     healthy: Callable[[], bool]
     within: float = 60.0
-    farewells: tuple[Farewell, ...] = AT_ONCE
+    stop_steps: tuple[StopStep, ...] = AT_ONCE
     when_orphaned: signal.Signals = signal.SIGKILL
 
 
 class Service:
     """A process made from ``spec``, with everything it forks; every call comes from the main thread."""
 
-    def __init__(self, spec: Spec, *, voice: Voice, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, spec: ServiceSpec, *, write_line: LineWriter, env: Mapping[str, str] | None = None
+    ) -> None:
         self.spec = spec
-        self._voice = voice
+        self._write_line = write_line
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
@@ -85,14 +88,14 @@ class Service:
         )
         self._reader.start()
 
-    def await_health(self, interrupts: Interrupts) -> bool:
+    def await_health(self, stop_signals: StopSignals) -> bool:
         """Whether it became healthy; False when somebody asked to stop meanwhile.
 
         Raises:
             ServiceFailed: it ended, or was not healthy in time.
         """
         deadline = self._started + self.spec.within
-        while not interrupts:
+        while not stop_signals:
             if self.status is not None:
                 raise self._failed(f"it ended with {describe(self.status)}")
             if self.spec.healthy():
@@ -102,8 +105,8 @@ class Service:
             time.sleep(_POLL)
         return False
 
-    def tend(self) -> None:
-        """Start it again some time after it has ended, later each time."""
+    def restart_if_ended(self) -> None:
+        """Restart it if it has ended, after a pause that grows with each end."""
         if self._again_at is not None:
             if time.monotonic() >= self._again_at:
                 self.start()
@@ -113,20 +116,22 @@ class Service:
             pause = pause_after(self._ends)
             self._again_at = time.monotonic() + pause
             name = self.spec.name
-            self._voice("up", f"{name} ended with {describe(status)}; it is started again in {pause:g} s")
+            self._write_line(
+                "up", f"{name} ended with {describe(status)}; it is started again in {pause:g} s"
+            )
 
-    def stop(self, interrupts: Interrupts) -> None:
-        """End it and all that it forked; returns when nothing is left. Each further interrupt hurries it."""
-        for farewell in self.spec.farewells:
+    def stop(self, stop_signals: StopSignals) -> None:
+        """Stop it and all that it forked, and wait. Each further stop signal goes to the next step."""
+        for step in self.spec.stop_steps:
             if self._process is not None and self.status is None:
-                self._process.send_signal(farewell.number)
-                self._wait(farewell.patience, interrupts)
+                self._process.send_signal(step.number)
+                self._wait(step.patience, stop_signals)
         self._end_group()
 
-    def _wait(self, patience: float | None, interrupts: Interrupts) -> None:
-        asked = interrupts.count
+    def _wait(self, patience: float | None, stop_signals: StopSignals) -> None:
+        asked = stop_signals.count
         deadline = None if patience is None else time.monotonic() + patience
-        while self.status is None and interrupts.count == asked:
+        while self.status is None and stop_signals.count == asked:
             if deadline is not None and time.monotonic() >= deadline:
                 return
             time.sleep(_POLL)
@@ -134,11 +139,11 @@ class Service:
     def _end_group(self) -> None:
         if self._process is None or self._reader is None:
             return
-        with suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of the dead
-            os.killpg(self._process.pid, signal.SIGKILL)  # and what its end has left behind
+        with suppress(ProcessLookupError, PermissionError):  # macOS: the group has ended
+            os.killpg(self._process.pid, signal.SIGKILL)  # what it forked may still run
         self._process.wait(_PATIENCE)
         self._reader.join(_PATIENCE)
-        self._process = None  # its id may be another's from now on
+        self._process = None  # its process id may be reused from now on
 
     def _read(self, output: IO[bytes]) -> None:
         with output:
@@ -146,10 +151,10 @@ class Service:
                 line = raw.decode(errors="replace").rstrip()
                 self._lines.append(line)
                 with suppress(OSError, ValueError):  # a reader that hung up must not block the service
-                    self._voice(self.spec.name, line)
+                    self._write_line(self.spec.name, line)
 
     def _failed(self, reason: str) -> ServiceFailed:
-        self._end_group()  # then its last lines have been read
+        self._end_group()  # after this its last lines have been read
         return ServiceFailed(self.spec.name, reason, [line for line in self._lines if line])
 
 

@@ -1,4 +1,4 @@
-"""What the stack is made of: the command of each service, and how one sees that it works."""
+"""The services of the stack: the command of each, and the check whether it works."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ from redis.exceptions import RedisError
 
 from celeriac.errors import FlowerMissing
 from celeriac.settings import EmbeddedAddress, free_port
-from celeriac.stack import embedded
-from celeriac.stack.service import Farewell, Spec
-from celeriac.stack.service_output import Voice
+from celeriac.stack import embedded_valkey
+from celeriac.stack.service import ServiceSpec, StopStep
+from celeriac.stack.service_logs import LineWriter
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
 _HOST = "127.0.0.1"
-_WORKER = "up"  # its node's name, so that another worker of this machine can be told from it
+_WORKER = "up"  # its node's name, different from other workers of this machine
 _PING = 0.5  # seconds
-#: Warm: running jobs are waited for. Cold, when asked once more: they are given up.
-_WORKER_FAREWELLS = (Farewell(signal.SIGTERM, None), Farewell(signal.SIGQUIT, 15.0), Farewell(signal.SIGKILL))
+#: A warm shutdown waits for running jobs. A cold one, when asked once more, gives them up.
+_WORKER_STOP_STEPS = (
+    StopStep(signal.SIGTERM, None),
+    StopStep(signal.SIGQUIT, 15.0),
+    StopStep(signal.SIGKILL),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What can be asked of the stack; ``concurrency`` is Celery's own default when it is None.
+    """The options of ``up``. ``concurrency`` None: Celery's own default.
 
     Attributes:
         app: of ``celery -A``, where each service finds the app.
@@ -47,56 +51,58 @@ class Options:
     app: str = "app"
 
 
-def without_what_is_missing(options: Options, voice: Voice) -> Options:
+def without_what_is_missing(options: Options, write_line: LineWriter) -> Options:
     """The options without Flower where it is not installed, which ``voice`` then says."""
     if not options.flower or find_spec("flower") is not None:
         return options
-    voice("up", f"{FlowerMissing()}; going on without it")
+    write_line("up", f"{FlowerMissing()}; going on without it")
     return replace(options, flower=False)
 
 
-def valkey(data_dir: Path) -> Spec:
+def valkey(data_dir: Path) -> ServiceSpec:
     """The private Valkey.
 
     Raises:
         EmbeddedServerError: there is no program to run, or it runs already.
     """
-    argv = embedded.prepare(data_dir)
+    argv = embedded_valkey.prepare(data_dir)
     address = EmbeddedAddress.at(data_dir)
-    return Spec(
+    return ServiceSpec(
         "valkey",
         argv,
-        healthy=lambda: embedded.answers(address),
-        within=300.0,  # it may have much to read
-        farewells=(Farewell(signal.SIGTERM, 60.0), Farewell(signal.SIGKILL)),
-        when_orphaned=signal.SIGTERM,  # it writes what it has not written yet
+        healthy=lambda: embedded_valkey.answers(address),
+        within=300.0,  # it may have much data to load
+        stop_steps=(StopStep(signal.SIGTERM, 60.0), StopStep(signal.SIGKILL)),
+        when_orphaned=signal.SIGTERM,  # at SIGTERM it saves its data
     )
 
 
-def worker(app: Celeriac, options: Options) -> Spec:
+def worker(app: Celeriac, options: Options) -> ServiceSpec:
     node = nodename(_WORKER, gethostname())
     concurrency = () if options.concurrency is None else (f"--concurrency={options.concurrency}",)
-    events = ("--task-events",) if options.flower else ()  # nobody else listens to them
+    events = ("--task-events",) if options.flower else ()  # only Flower reads them
     argv = _celery(
         options.app, "worker", f"--hostname={node}", f"--loglevel={options.loglevel}", *concurrency, *events
     )
-    return Spec("worker", argv, healthy=lambda: worker_answers(app, node), farewells=_WORKER_FAREWELLS)
-
-
-def beat(app: Celeriac, options: Options) -> Spec:
-    return Spec(
-        "beat",
-        _celery(options.app, "beat", f"--loglevel={options.loglevel}", "--pidfile="),
-        healthy=lambda: somebody_beats(app),
+    return ServiceSpec(
+        "worker", argv, healthy=lambda: worker_answers(app, node), stop_steps=_WORKER_STOP_STEPS
     )
 
 
-def flower(port: int, options: Options) -> Spec:
-    level = "error" if options.loglevel == "critical" else options.loglevel  # tornado has no other name
-    return Spec(
+def beat(app: Celeriac, options: Options) -> ServiceSpec:
+    return ServiceSpec(
+        "beat",
+        _celery(options.app, "beat", f"--loglevel={options.loglevel}", "--pidfile="),
+        healthy=lambda: beat_runs(app),
+    )
+
+
+def flower(port: int, options: Options) -> ServiceSpec:
+    level = "error" if options.loglevel == "critical" else options.loglevel  # tornado's highest
+    return ServiceSpec(
         "flower",
         _celery(options.app, "flower", f"--address={_HOST}", f"--port={port}", f"--logging={level}"),
-        healthy=lambda: speaks_http(port),
+        healthy=lambda: answers_http(port),
     )
 
 
@@ -114,16 +120,16 @@ def worker_answers(app: Celeriac, node: str) -> bool:
     return any(node in reply for reply in replies or ())
 
 
-def somebody_beats(app: Celeriac) -> bool:
-    """Whether a beat holds redbeat's lock: this one, or one that it stands in for should it end."""
+def beat_runs(app: Celeriac) -> bool:
+    """Whether a beat holds redbeat's lock: this one, or one that this one stands by for."""
     try:
         return bool(get_redis(app).exists(RedBeatConfig(app).lock_key))
     except RedisError:
         return False
 
 
-def speaks_http(port: int) -> bool:
-    """Whether somebody answers HTTP on that port of the loopback interface, whatever the answer is."""
+def answers_http(port: int) -> bool:
+    """Whether a server on that port of this machine answers HTTP with a status below 500."""
     with closing(HTTPConnection(_HOST, port, timeout=2)) as connection:
         try:
             connection.request("GET", "/healthcheck")
@@ -138,7 +144,7 @@ def _celery(app: str, *words: str) -> tuple[str, ...]:
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as tornado: not put off by TIME_WAIT
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as tornado
         try:
             probe.bind((_HOST, port))
         except OSError:

@@ -1,4 +1,4 @@
-"""The whole platform on this machine: its services in order, watched, and none of them left behind."""
+"""Run the whole platform on this machine: start its services in order, watch them, stop them all."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from sqlalchemy.exc import SQLAlchemyError
 from celeriac import private_files
 from celeriac.errors import LedgerUnavailable, ServiceFailed, StackRunning
 from celeriac.ledger import migrate
-from celeriac.stack import service_output, services
-from celeriac.stack.interrupts import Interrupts
-from celeriac.stack.service import Service, Spec
-from celeriac.stack.service_output import Voice
+from celeriac.stack import service_logs, services
+from celeriac.stack.service import Service, ServiceSpec
+from celeriac.stack.service_logs import LineWriter
 from celeriac.stack.services import Options
+from celeriac.stack.stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-_TURN = 0.1  # seconds between two looks at the services
+_TURN = 0.1  # seconds between two checks of the services
 
 
 class Stack:
-    """Valkey where it is private, then worker, beat and Flower; a context manager that ends what it started.
+    """The private Valkey if there is one, worker, beat and Flower; a context manager that stops all of them.
 
-    Every call comes from the main thread: signals arrive there, and a service dies with the thread that
-    started it. Meanwhile SIGINT, SIGTERM and SIGHUP are counted in ``interrupts`` and do nothing else.
+    Call it from the main thread only: signals arrive there, and a service dies with the thread that
+    started it. Meanwhile SIGINT, SIGTERM and SIGHUP are counted in ``stop_signals`` and do nothing else.
 
         with Stack(app) as stack:
             if stack.start():
                 stack.wait()
 
     Args:
-        env: variables of the services, beside those of this process.
-        voice: takes every line that they print.
+        env: environment variables for the services, beside those of this process.
+        write_line: called with every line that a service prints.
 
     Raises:
-        StackRunning: at ``with``, when another one uses the same data directory.
+        StackRunning: at ``with``, when another stack uses the same data directory.
     """
 
     def __init__(
@@ -53,68 +53,68 @@ class Stack:
         *,
         options: Options | None = None,
         env: Mapping[str, str] | None = None,
-        voice: Voice = service_output.terminal,
+        write_line: LineWriter = service_logs.write_to_terminal,
     ) -> None:
         self.app = app
         self.options = options or Options()
-        self.interrupts = Interrupts()
+        self.stop_signals = StopSignals()
         self.urls: dict[str, str] = {}
-        self._voice = voice
+        self._write_line = write_line
         self._data_dir = app.settings.data_dir.absolute()
         here = {"CELERIAC_DATA_DIR": str(self._data_dir), "PYTHONUNBUFFERED": "1"}
         self._env = {**os.environ, **here, **(env or {})}
         self._services: list[Service] = []
-        self._held = ExitStack()
+        self._exit_stack = ExitStack()
 
     def start(self) -> bool:
         """Whether everything is up and healthy; False when somebody asked to stop meanwhile.
 
         Raises:
-            ServiceFailed: with the end of what the service printed.
+            ServiceFailed: a service did not start; with the last lines that it printed.
             EmbeddedServerError: there is no Valkey to run.
         """
-        self.options = services.without_what_is_missing(self.options, self._voice)
+        self.options = services.without_what_is_missing(self.options, self._write_line)
         return self._start_broker() and self._migrate() and self._start_celery()
 
-    def tend(self) -> None:
-        """Start again what has ended; call it every now and then when not in ``wait``."""
+    def restart_ended(self) -> None:
+        """Restart services that have ended. Call it regularly where ``wait`` is not used."""
         for service in self._services:
-            service.tend()
+            service.restart_if_ended()
 
     def wait(self) -> None:
-        """Tend the services until somebody asks to stop."""
-        while not self.interrupts:
-            self.tend()
+        """Watch the services until somebody asks to stop."""
+        while not self.stop_signals:
+            self.restart_ended()
             time.sleep(_TURN)
 
     def stop(self) -> None:
-        """End the services, the last one first; running jobs are waited for until somebody asks again."""
+        """Stop the services, the last one first. Running jobs may end, until somebody asks to stop again."""
         while self._services:
             service = self._services[-1]
-            service.stop(self.interrupts)
+            service.stop(self.stop_signals)
             self._services.pop()
 
     def __enter__(self) -> Self:
-        self._held.enter_context(_alone(self._data_dir))
-        self._held.enter_context(self.interrupts)
-        self._held.callback(self.stop)
+        self._exit_stack.enter_context(_directory_lock(self._data_dir))
+        self._exit_stack.enter_context(self.stop_signals)
+        self._exit_stack.callback(self.stop)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._held.close()
+        self._exit_stack.close()
 
     def _start_broker(self) -> bool:
         settings = self.app.settings
         started = True
         if settings.embedded_broker:
             spec = services.valkey(self._data_dir)
-            self._repoint()
+            self._reload_broker_address()
             started = self._launch(spec)
         self.urls["broker"] = ", ".join(maybe_sanitize_url(each.for_broker) for each in settings.brokers)
         return started
 
-    def _repoint(self) -> None:
-        """The private Valkey may have moved since this process read its address."""
+    def _reload_broker_address(self) -> None:
+        """Read the private Valkey's address again: its port may have changed since this process read it."""
         self.app.check_configuration()
 
     def _migrate(self) -> bool:
@@ -124,8 +124,8 @@ class Stack:
         except (SQLAlchemyError, CommandError, LedgerUnavailable, OSError) as exc:
             raise ServiceFailed("the ledger", str(exc).partition("\n")[0]) from exc
         self.urls["ledger"] = url.render_as_string(hide_password=True)
-        self._voice("up", f"the ledger is at revision {revision}")
-        return not self.interrupts
+        self._write_line("up", f"the ledger is at revision {revision}")
+        return not self.stop_signals
 
     def _start_celery(self) -> bool:
         return (
@@ -138,19 +138,19 @@ class Stack:
         wanted = self.app.settings.flower_port
         port = services.flower_port(wanted)
         if wanted not in (0, port):
-            self._voice("up", f"port {wanted} (CELERIAC_FLOWER_PORT) is taken: Flower listens on {port}")
+            self._write_line("up", f"port {wanted} (CELERIAC_FLOWER_PORT) is taken: Flower listens on {port}")
         self.urls["flower"] = f"http://127.0.0.1:{port}/"
         return self._launch(services.flower(port, self.options))
 
-    def _launch(self, spec: Spec) -> bool:
-        service = Service(spec, voice=self._voice, env=self._env)
+    def _launch(self, spec: ServiceSpec) -> bool:
+        service = Service(spec, write_line=self._write_line, env=self._env)
         self._services.append(service)
         service.start()
-        return service.await_health(self.interrupts)
+        return service.await_health(self.stop_signals)
 
 
 @contextmanager
-def _alone(data_dir: Path) -> Iterator[None]:
+def _directory_lock(data_dir: Path) -> Iterator[None]:
     """Hold the lock of ``data_dir``, which the kernel gives back when this process ends."""
     private_files.make_directory(data_dir)
     with (data_dir / "stack.lock").open("w") as lock:

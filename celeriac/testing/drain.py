@@ -9,7 +9,7 @@ from uuid import UUID
 from celery.concurrency.solo import TaskPool
 
 from celeriac.broker import wire
-from celeriac.broker.transport import Message
+from celeriac.broker.message import Message
 from celeriac.ids import new_uuid
 from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart

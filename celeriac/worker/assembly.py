@@ -10,7 +10,7 @@ from uuid import UUID
 
 from celeriac.ids import new_uuid
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
-from celeriac.observe.liveness import Pulse
+from celeriac.observe.liveness import LivenessReporter
 from celeriac.worker.counters import Meter
 from celeriac.worker.duties.canceller import Canceller
 from celeriac.worker.duties.dispatcher import Dispatcher
@@ -74,7 +74,7 @@ class Parts:
 
     meter: Meter
     ledger: LedgerThread
-    pulse: Pulse
+    liveness: LivenessReporter
     keeper: Keeper
     heartbeat: Heartbeat
 
@@ -90,7 +90,9 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
         poke[0].poke()
 
     ledger = _ledger_thread(app, view, worker, book, meter, watermarks, on_change)
-    pulse = Pulse("worker", app.settings, connected=view.is_connected, busy=solo, trouble=ledger.trouble)
+    liveness = LivenessReporter(
+        "worker", app.settings, connected=view.is_connected, busy=solo, trouble=ledger.trouble
+    )
     rescuer = Rescuer(
         app.database,
         worker=worker,
@@ -103,7 +105,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
 
     def on_beat() -> None:
         rescuer.beat_written()
-        pulse.asked_ledger()
+        liveness.ledger_answered()
 
     def on_declared_dead() -> None:
         reconcile.due = 0.0  # done by the keeper's thread, so that the heartbeat's is not held up
@@ -129,7 +131,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     poke.append(keeper)
     meter.watch("held", "jobs that it has claimed", book.unfinished)
     meter.watch("prefetch", "messages that it holds at most", view.prefetched)
-    return Parts(meter=meter, ledger=ledger, pulse=pulse, keeper=keeper, heartbeat=heartbeat)
+    return Parts(meter=meter, ledger=ledger, liveness=liveness, keeper=keeper, heartbeat=heartbeat)
 
 
 def _ledger_thread(

@@ -92,9 +92,9 @@ class Consumer(CeleryConsumer):
         self.parts.keeper.start()
         if self.hub:
             self.hub.timer.call_repeatedly(timers.EVERY, timers.forget_cancelled, (self.hub.timer,))
-        self.timer.call_repeatedly(1.0, self.parts.pulse.turned)
-        self.parts.pulse.start()
-        self._probes = probes.serve(self.app.settings, self.parts.pulse, meter=self.parts.meter.registry)
+        self.timer.call_repeatedly(1.0, self.parts.liveness.loop_turned)
+        self.parts.liveness.start()
+        self._probes = probes.serve(self.app.settings, self.parts.liveness, meter=self.parts.meter.registry)
         try:
             super().start()
         except Exception as exc:  # raised again; shutdown() must know that the worker did not end by itself
@@ -109,7 +109,7 @@ class Consumer(CeleryConsumer):
             logger.error(Event.LEFT_BEHIND)
         if self._probes is not None:
             self._probes.stop()
-        self.parts.pulse.stop()
+        self.parts.liveness.stop()
         super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:

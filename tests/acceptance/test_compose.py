@@ -137,7 +137,7 @@ def test_flower_asks_for_its_password(flower: Callable[..., Any]) -> None:
 def test_flower_without_a_password_is_refused(flower: Callable[..., Any]) -> None:
     process, port = flower()
     assert process.wait(30) == 1
-    assert "celery: Flower would listen on 0.0.0.0 without asking who is there" in process.log
+    assert "celery: Flower would listen on 0.0.0.0 without authentication" in process.log
     assert "Traceback" not in process.log
     assert ask(port, "/healthcheck") == 0
 

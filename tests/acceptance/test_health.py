@@ -33,7 +33,7 @@ def ready(port: int) -> bool:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "gevent"])
-def test_a_worker_has_a_pulse_until_it_is_killed(
+def test_a_worker_is_live_until_it_is_killed(
     start_worker: Callable[..., Worker], redis_url: str, postgres_url: str, tmp_path: Path, pool: str
 ) -> None:
     port = free_port()
@@ -47,7 +47,7 @@ def test_a_worker_has_a_pulse_until_it_is_killed(
     assert health(env, "--role", "beat").returncode == 1
     worker.kill()
     ended = health(env)
-    assert (ended.returncode, ended.stderr) == (1, "no worker or beat has a pulse on this machine\n")
+    assert (ended.returncode, ended.stderr) == (1, "no worker or beat has a liveness file on this machine\n")
 
 
 def test_a_worker_without_its_ledger_is_live_and_not_ready(
@@ -64,7 +64,7 @@ def test_a_worker_without_its_ledger_is_live_and_not_ready(
     assert worker.running
 
 
-def test_a_beat_has_a_pulse_until_it_ends(redis_url: str, postgres_url: str, tmp_path: Path) -> None:
+def test_a_beat_is_live_until_it_ends(redis_url: str, postgres_url: str, tmp_path: Path) -> None:
     env = environment(redis_url, postgres_url, {"data_dir": tmp_path})
     with CeleryProcess("beat", ["--pidfile=", "-l", "INFO"], env=env) as beat:
         beat.logged("Acquired lock", within=30)

@@ -181,6 +181,6 @@ def test_a_broker_that_evicts_is_found(sqlite_url: str, private_valkey: ValkeySe
 
 
 def test_the_clock_of_this_machine_is_compared(app: Celeriac) -> None:
-    from celeriac.operate.doctor import database
+    from celeriac.operate.doctor import database_check
 
-    assert abs(database.read(app).skew) < timedelta(seconds=2)
+    assert abs(database_check.read(app).skew) < timedelta(seconds=2)

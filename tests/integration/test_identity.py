@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
-from celeriac.broker.transport import Message, _decoded
+from celeriac.broker.message import Message, parse
 from celeriac.enqueue.bulk import Call, enqueue_many, enqueue_together
 from celeriac.enqueue.capture import capture_jobs
 from celeriac.enqueue.reused_id import RUNS
@@ -104,7 +104,7 @@ class Gate:
         with self._app.connection_for_read() as connection:
             channel = connection.default_channel
             for text in texts:
-                message = Message(_decoded(text, "normal"), channel=channel)
+                message = Message(parse(text, "normal"), channel=channel)
                 self._turn.take(TurnInput(arrived=[message]), claim_limit=1)
         for message in self._won:
             message.accept = {"application/json"}

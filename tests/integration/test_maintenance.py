@@ -15,7 +15,7 @@ from celeriac.errors import ScheduleNotFound
 from celeriac.ledger.schema.models import JOBS
 from celeriac.operate.doctor import Level, examine
 from celeriac.operate.job import jobs
-from celeriac.schedules import statics
+from celeriac.schedules import static_schedules
 from celeriac.settings import Settings
 from tests import stock
 from tests.apps import build
@@ -50,23 +50,23 @@ def test_every_app_has_the_task_that_prunes(app: Celeriac) -> None:
 @pytest.mark.parametrize("entries", [None, {}, {"x": {"task": "tests.noop", "schedule": 60}}])
 def test_every_app_has_the_schedule_that_prunes(app: Celeriac, entries: Any) -> None:
     app.conf.beat_schedule = entries
-    statics.sync(app)
+    static_schedules.sync(app)
     found = schedules.get(NAME, app=app)
     assert (found.task, found.expression, found.enabled) == ("maintenance.prune", "86400", True)
 
 
 def test_a_schedule_of_the_teams_own_takes_its_place(app: Celeriac) -> None:
     app.conf.beat_schedule = {"weekly": {"task": "maintenance.prune", "schedule": "0 3 * * sun"}}
-    statics.sync(app)
+    static_schedules.sync(app)
     assert schedules.get("weekly", app=app).expression == "0 3 * * sun"
     with pytest.raises(ScheduleNotFound):
         schedules.get(NAME, app=app)
 
 
 def test_it_may_be_disabled(app: Celeriac) -> None:
-    statics.sync(app)
+    static_schedules.sync(app)
     schedules.disable(NAME, app=app)
-    statics.sync(app)
+    static_schedules.sync(app)
     assert not schedules.get(NAME, app=app).enabled
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import insert, make_url
 from celeriac.application import Celeriac
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
-from celeriac.operate.dead_letters import Cause
+from celeriac.operate.dead_letter_groups import Cause
 from celeriac.operate.job import job
 from celeriac.settings import Settings
 from tests import stock

@@ -23,9 +23,9 @@ from celeriac.ids import fire_id
 from celeriac.ledger.schema.models import JOBS, SCHEDULES
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.operate.job import Job, jobs
-from celeriac.schedules import Schedule, statics
-from celeriac.schedules.firing import Turn, fire_due
-from celeriac.schedules.proposal import Proposal
+from celeriac.schedules import Schedule, static_schedules
+from celeriac.schedules.firing import FiringResult, fire_due
+from celeriac.schedules.validation import ScheduleRequest
 from celeriac.settings import Settings
 from tests.apps import build
 
@@ -47,7 +47,7 @@ class Clockwork:
     def get(self, name: str = "tick") -> Schedule:
         return schedules.get(name, app=self.app)
 
-    def fire(self, now: datetime, **options: Any) -> Turn:
+    def fire(self, now: datetime, **options: Any) -> FiringResult:
         return fire_due(self.app, now=now, **options)
 
     def pass_time(self, since: datetime, until: datetime, step: timedelta) -> None:
@@ -103,7 +103,7 @@ class Clockwork:
 
     def sync(self, entries: Mapping[str, Any]) -> None:
         self.app.conf.beat_schedule = dict(entries)
-        statics.sync(self.app)
+        static_schedules.sync(self.app)
 
 
 class Sunset(BaseSchedule):
@@ -148,9 +148,9 @@ def test_a_due_time_makes_one_job_with_the_schedules_options(clock: Clockwork) -
     due = made.next_run
     assert due is not None
     assert abs(due - made.created - MINUTE) < SECOND
-    assert clock.fire(due - SECOND) == Turn(0, (), ())
+    assert clock.fire(due - SECOND) == FiringResult(0, (), ())
     assert clock.fire(due).jobs == (fire_id("tick", due),)
-    assert clock.fire(due) == Turn(0, (), ())
+    assert clock.fire(due) == FiringResult(0, (), ())
     (job,) = clock.jobs()
     assert (job.task, job.args, job.queue, job.user_id, job.max_tries, job.timeout, job.schedule) == (
         "tests.add",
@@ -307,7 +307,7 @@ def test_no_fire_while_the_job_before_runs(clock: Clockwork) -> None:
     first = clock.register(overlap="skip").next_run
     assert first is not None
     (job,) = clock.fire(first).jobs
-    assert clock.fire(first + MINUTE) == Turn(1, (), ())
+    assert clock.fire(first + MINUTE) == FiringResult(1, (), ())
     found = clock.get()
     assert (found.next_run, found.last_run, found.last_skipped) == (first + 2 * MINUTE, first, first + MINUTE)
     assert "had not ended" in str(found.skip_reason)
@@ -569,7 +569,7 @@ def test_static_schedules_that_cannot_work_are_named(
 def test_add_periodic_task_becomes_a_static_schedule(small: Clockwork) -> None:
     noop = small.app.tasks["tests.noop"]
     small.app.add_periodic_task(10.0, noop.s(), name="periodic", priority="high")
-    statics.sync(small.app)
+    static_schedules.sync(small.app)
     found = small.get("periodic")
     assert (found.static, found.expression, found.options) == (True, "10", {"priority": "high"})
 
@@ -616,4 +616,4 @@ def test_a_static_schedule_is_changed_in_its_file(small: Clockwork) -> None:
 
 
 def test_a_proposal_is_a_value() -> None:
-    assert Proposal(name="a", task="b") == Proposal(name="a", task="b")
+    assert ScheduleRequest(name="a", task="b") == ScheduleRequest(name="a", task="b")

@@ -20,7 +20,7 @@ import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
 from celeriac.ledger.schema.models import JOBS, SCHEDULES
 from celeriac.ledger.writes import schedule_rows as ledger
-from celeriac.schedules.projection import Projection
+from celeriac.schedules.redbeat_entries import RedbeatEntries
 from celeriac.schedules.scheduler import Scheduler
 from celeriac.settings import Settings
 from tests.apps import build
@@ -112,7 +112,7 @@ def queued(redis_url: str) -> int:
 
 def test_the_entries_of_all_are_in_redis_within_ten_seconds(app: Celeriac) -> None:
     fill(app, MANY, prefix="later", due=timedelta(hours=1))
-    projection = Projection(app)
+    projection = RedbeatEntries(app)
     began, before = time.perf_counter(), time.thread_time()
     assert projection.refresh() == MANY
     took, worked = time.perf_counter() - began, time.thread_time() - before

@@ -16,9 +16,9 @@ from celeriac.errors import ServiceFailed
 from celeriac.settings import free_port
 from celeriac.stack import service as module
 from celeriac.stack import services
-from celeriac.stack.interrupts import Interrupts
-from celeriac.stack.service import Farewell, Service, Spec
-from celeriac.stack.service_output import Files
+from celeriac.stack.service import Service, ServiceSpec, StopStep
+from celeriac.stack.service_logs import LogFiles
+from celeriac.stack.stop_signals import StopSignals
 from tests.processes import living, processes
 from tests.support import wait_until
 
@@ -38,7 +38,7 @@ time.sleep(600)
 
 
 class Heard(list[tuple[str, str]]):
-    """A voice that keeps what was said."""
+    """Keeps the lines that it is given."""
 
     def __call__(self, name: str, line: str) -> None:
         self.append((name, line))
@@ -48,10 +48,14 @@ class Heard(list[tuple[str, str]]):
 def make() -> Iterator[Callable[..., Service]]:
     with ExitStack() as stack:
 
-        def make(code: str, *, voice=None, env=None, **spec) -> Service:
+        def make(code: str, *, write_line=None, env=None, **spec) -> Service:
             argv = (sys.executable, "-u", "-c", code)
             spec = {"healthy": lambda: True, "within": 10.0, **spec}
-            service = Service(Spec("beat", argv, **spec), voice=Heard() if voice is None else voice, env=env)
+            service = Service(
+                ServiceSpec("beat", argv, **spec),
+                write_line=Heard() if write_line is None else write_line,
+                env=env,
+            )
             stack.callback(_put_down, service)
             return service
 
@@ -59,9 +63,9 @@ def make() -> Iterator[Callable[..., Service]]:
 
 
 def _put_down(service: Service) -> None:
-    interrupts = Interrupts()
-    service.spec = Spec("beat", (), healthy=lambda: True, farewells=(Farewell(signal.SIGKILL),))
-    service.stop(interrupts)
+    stop_signals = StopSignals()
+    service.spec = ServiceSpec("beat", (), healthy=lambda: True, stop_steps=(StopStep(signal.SIGKILL),))
+    service.stop(stop_signals)
 
 
 def ended(service: Service) -> int | None:
@@ -69,9 +73,9 @@ def ended(service: Service) -> int | None:
     return service.status
 
 
-def test_its_lines_go_to_the_voice_under_its_name(make: Callable[..., Service]) -> None:
+def test_its_lines_are_written_under_its_name(make: Callable[..., Service]) -> None:
     heard = Heard()
-    service = make("import sys; print('one'); print('two', file=sys.stderr)", voice=heard)
+    service = make("import sys; print('one'); print('two', file=sys.stderr)", write_line=heard)
     service.start()
     ended(service)
     wait_until(lambda: len(heard) == 2, within=5, saying="both lines were heard")
@@ -80,15 +84,15 @@ def test_its_lines_go_to_the_voice_under_its_name(make: Callable[..., Service]) 
 
 def test_bytes_that_are_no_text_do_not_silence_it(make: Callable[..., Service]) -> None:
     heard = Heard()
-    make("import sys; sys.stdout.buffer.write(b'\\xff\\xfe\\nafter\\n')", voice=heard).start()
+    make("import sys; sys.stdout.buffer.write(b'\\xff\\xfe\\nafter\\n')", write_line=heard).start()
     wait_until(lambda: ("beat", "after") in heard, within=10, saying="the line after was heard")
 
 
-def test_a_voice_that_fails_does_not_block_it(make: Callable[..., Service]) -> None:
+def test_a_writer_that_fails_does_not_block_it(make: Callable[..., Service]) -> None:
     def hung_up(name: str, line: str) -> None:
         raise BrokenPipeError
 
-    service = make("print('x' * 200_000)\nprint('y' * 200_000)", voice=hung_up)
+    service = make("print('x' * 200_000)\nprint('y' * 200_000)", write_line=hung_up)
     service.start()
     assert ended(service) == 0
 
@@ -97,7 +101,7 @@ def test_one_that_ends_instead_of_starting_is_quoted(make: Callable[..., Service
     service = make("print('no such table'); raise SystemExit(3)", healthy=lambda: False)
     service.start()
     with pytest.raises(ServiceFailed) as caught:
-        service.await_health(Interrupts())
+        service.await_health(StopSignals())
     assert "ended with status 3" in str(caught.value)
     assert "no such table" in str(caught.value)
 
@@ -107,16 +111,16 @@ def test_one_that_is_not_healthy_in_time_is_ended(make: Callable[..., Service]) 
     service.start()
     pid = service.pid
     with pytest.raises(ServiceFailed, match=r"within 0\.3 s"):
-        service.await_health(Interrupts())
+        service.await_health(StopSignals())
     assert not living([pid or 0])
 
 
 def test_waiting_for_health_ends_when_somebody_asks_to_stop(make: Callable[..., Service]) -> None:
     service = make(_FOREVER, healthy=lambda: False)
     service.start()
-    interrupts = Interrupts()
-    interrupts.count = 1
-    assert not service.await_health(interrupts)
+    stop_signals = StopSignals()
+    stop_signals.count = 1
+    assert not service.await_health(stop_signals)
 
 
 def test_one_that_ends_is_started_again_later_each_time(
@@ -125,11 +129,11 @@ def test_one_that_ends_is_started_again_later_each_time(
     asked: list[int] = []
     monkeypatch.setattr(module, "pause_after", lambda ends: asked.append(ends) or 0.05)
     heard = Heard()
-    service = make("raise SystemExit(1)", voice=heard)
+    service = make("raise SystemExit(1)", write_line=heard)
     service.start()
 
     def three_times() -> bool:
-        service.tend()
+        service.restart_if_ended()
         return len(asked) >= 3
 
     wait_until(three_times, within=20, saying="it was started again twice")
@@ -141,16 +145,16 @@ def test_one_that_runs_is_left_alone(make: Callable[..., Service]) -> None:
     service = make(_FOREVER)
     service.start()
     pid = service.pid
-    service.tend()
-    service.tend()
+    service.restart_if_ended()
+    service.restart_if_ended()
     assert service.pid == pid
 
 
 def test_one_that_was_stopped_is_not_started_again(make: Callable[..., Service]) -> None:
     service = make(_FOREVER)
     service.start()
-    service.stop(Interrupts())
-    service.tend()
+    service.stop(StopSignals())
+    service.restart_if_ended()
     assert service.pid is None
 
 
@@ -163,41 +167,41 @@ def test_stop_ends_what_it_forked_too(make: Callable[..., Service]) -> None:
         return [pid for pid, seen in processes().items() if seen.group == group]
 
     wait_until(lambda: len(members()) == 2, within=10, saying="it has a child")
-    service.stop(Interrupts())
+    service.stop(StopSignals())
     wait_until(lambda: not members(), within=5, saying="the group is empty")
 
 
 def test_one_that_does_not_hear_is_killed_after_its_time(make: Callable[..., Service]) -> None:
     heard = Heard()
-    farewells = (Farewell(signal.SIGTERM, 0.2), Farewell(signal.SIGKILL))
-    service = make(_DEAF, voice=heard, farewells=farewells)
+    stop_steps = (StopStep(signal.SIGTERM, 0.2), StopStep(signal.SIGKILL))
+    service = make(_DEAF, write_line=heard, stop_steps=stop_steps)
     service.start()
     wait_until(lambda: heard, within=10, saying="it does not hear any more")
     pid = service.pid
-    service.stop(Interrupts())
+    service.stop(StopSignals())
     assert not living([pid or 0])
 
 
 def test_asking_once_more_hurries_the_stop(make: Callable[..., Service]) -> None:
-    heard, interrupts = Heard(), Interrupts()
+    heard, stop_signals = Heard(), StopSignals()
 
-    def voice(name: str, line: str) -> None:
+    def write_line(name: str, line: str) -> None:
         heard(name, line)
-        interrupts.count += line == "no"  # whoever reads that asks again
+        stop_signals.count += line == "no"  # whoever reads that asks again
 
-    farewells = (Farewell(signal.SIGTERM, None), Farewell(signal.SIGKILL))
-    service = make(_DEAF, voice=voice, farewells=farewells)
+    stop_steps = (StopStep(signal.SIGTERM, None), StopStep(signal.SIGKILL))
+    service = make(_DEAF, write_line=write_line, stop_steps=stop_steps)
     service.start()
     wait_until(lambda: heard, within=10, saying="it does not hear any more")
     pid = service.pid
-    service.stop(interrupts)
+    service.stop(stop_signals)
     assert not living([pid or 0])
-    assert interrupts.count == 1
+    assert stop_signals.count == 1
 
 
 def test_its_environment_is_the_one_given(make: Callable[..., Service]) -> None:
     heard = Heard()
-    make("import os; print(os.environ['WORD'])", voice=heard, env={"WORD": "roots"}).start()
+    make("import os; print(os.environ['WORD'])", write_line=heard, env={"WORD": "roots"}).start()
     wait_until(lambda: ("beat", "roots") in heard, within=10, saying="the variable was heard")
 
 
@@ -227,7 +231,7 @@ def test_flower_that_is_not_installed_is_left_out_and_said(monkeypatch: pytest.M
 
 def test_files_keep_each_service_apart(tmp_path: Path) -> None:
     (tmp_path / "beat.log").write_text("from the run before\n")
-    with Files(tmp_path) as files:
+    with LogFiles(tmp_path) as files:
         files("beat", "tick")
         files("worker", "ready")
         files("beat", "tock")

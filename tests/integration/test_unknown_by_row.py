@@ -14,7 +14,7 @@ import pytest
 from kombu import Connection
 from sqlalchemy import make_url
 
-from celeriac.broker.transport import Message, _decoded
+from celeriac.broker.message import Message, parse
 from celeriac.headers import STAMP
 from celeriac.ids import new_id
 from celeriac.ledger.connection.database import Database
@@ -86,7 +86,7 @@ class Gate:
             "headers": {"id": str(job), "task": saying, STAMP: stamp},
             "properties": properties,
         }
-        message = Message(_decoded(json.dumps(raw).encode(), "normal"), channel=_channel)
+        message = Message(parse(json.dumps(raw).encode(), "normal"), channel=_channel)
         self._turn.take(TurnInput(arrived=[message]), claim_limit=10)
 
     def found(self, job: UUID) -> Any:

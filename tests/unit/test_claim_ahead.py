@@ -1,4 +1,4 @@
-"""Room: how far a worker's claims may run ahead of its children."""
+"""How many jobs a worker claims ahead of its free children."""
 
 from __future__ import annotations
 

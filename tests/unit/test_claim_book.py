@@ -1,4 +1,4 @@
-"""Held: the worker's one book of the attempts that it has in its hands."""
+"""The claim book: which attempts this worker holds."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from kombu import Connection
 from kombu.compression import compress
 
 from celeriac.broker.compression import unpacked
-from celeriac.broker.transport import DAMAGED, Message, _decoded
+from celeriac.broker.message import DAMAGED, Message, parse
 
 METHODS = ["gzip", "zlib", "bzip2", "lzma", "application/x-gzip"]
 BODY = b'[["' + b"x" * 10_000 + b'"], {}, {}]'
@@ -55,7 +55,7 @@ def arrived(packed: bytes) -> Message:
         "headers": {"id": "1", "task": "x", "compression": "application/x-gzip"},
         "properties": {"body_encoding": "base64", "delivery_tag": "t", "delivery_info": {}},
     }
-    return Message(_decoded(json.dumps(raw).encode(), "normal"), channel=channel())
+    return Message(parse(json.dumps(raw).encode(), "normal"), channel=channel())
 
 
 def test_a_message_is_unpacked_as_kombu_does() -> None:

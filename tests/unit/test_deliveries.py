@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from kombu import Connection
 
 from celeriac.broker import signing
-from celeriac.broker.transport import Message, _decoded
+from celeriac.broker.message import Message, parse
 from celeriac.headers import PROPERTIES, STAMP
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes.claims import Claimed
@@ -81,7 +81,7 @@ def channel() -> Any:
 def arrived(item: Any, queue: str = "high") -> Message:
     """The message that a worker makes of an item in a queue's list."""
     raw = item if isinstance(item, bytes) else json.dumps(item).encode()
-    message = Message(_decoded(raw, queue), channel=channel())
+    message = Message(parse(raw, queue), channel=channel())
     message.accept = {"application/json"}
     return message
 
@@ -479,7 +479,7 @@ def found_where_signed(item: Any) -> Delivery | Unreadable:
 
 def test_a_copy_of_ours_is_a_hint_alone_where_messages_are_signed(ours: Signer) -> None:
     """Its headers may have been changed: the row's message is what runs."""
-    payload = signing.sealed(json.loads(BODY))
+    payload = signing.sign(json.loads(BODY))
     what = found_where_signed(signed(payload, **DISPATCH))
     assert isinstance(what, Delivery)
     assert (what.job, what.dispatch, what.adopted) == (JOB, -1, None)
@@ -510,8 +510,8 @@ def test_a_forged_foreign_message_is_refused_with_its_bytes(ours: Signer, tmp_pa
 
 def test_a_copy_of_ours_is_not_taken_for_a_producers_outside(ours: Signer) -> None:
     """Its body was signed by us, and it could be sent again and again, for any task."""
-    owned = signing.owned(json.loads(BODY), {"id": str(JOB), "task": "mail.send"})
-    what = found_where_signed(signed(signing.sealed(owned), id=str(OTHER)))
+    owned = signing.bind_to_job(json.loads(BODY), {"id": str(JOB), "task": "mail.send"})
+    what = found_where_signed(signed(signing.sign(owned), id=str(OTHER)))
     assert isinstance(what, Unreadable)
     assert what.reason.startswith("it is a copy of a message of this platform, without its stamp")
 

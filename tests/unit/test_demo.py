@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from app.demo import board
 from app.demo.board import Tally
 from app.demo.load import DELIVER, REPORT, load
-from app.demo.receiver import MANNERS
+from app.demo.receiver import REPLIES
 from celeriac.ledger.reads.job_rows import DaySummary, Line
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.priorities import QUEUES
@@ -37,7 +37,7 @@ def test_a_load_has_the_size_that_was_asked_for(jobs: int) -> None:
 @pytest.mark.parametrize("jobs", SIZES)
 def test_a_load_has_every_sort_of_job_in_every_priority(jobs: int) -> None:
     wanted = load(jobs)
-    assert {planned.path for planned in wanted.singles if planned.task == DELIVER} == set(MANNERS)
+    assert {planned.path for planned in wanted.singles if planned.task == DELIVER} == set(REPLIES)
     assert {planned.task for planned in wanted.singles} == {DELIVER, REPORT}
     assert {planned.priority.queue for planned in wanted.singles} == set(QUEUES)
     assert len(wanted.members) >= 2, "Celery makes no chord of one"
@@ -61,7 +61,7 @@ def test_the_sorts_of_a_load_are_spread_over_it() -> None:
     singles = load(240).singles
     halves = [Counter(planned.path for planned in half) for half in (singles[::2], singles[1::2])]
     first = Counter(planned.path for planned in singles[: len(singles) // 2])
-    assert all(first[path] > 0 and halves[0][path] + halves[1][path] > first[path] for path in MANNERS)
+    assert all(first[path] > 0 and halves[0][path] + halves[1][path] > first[path] for path in REPLIES)
 
 
 def test_a_tally_counts_what_has_ended() -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from celeriac.cli import output
-from celeriac.cli.errors import mistake
+from celeriac.cli.refusals import refusal_of
 from celeriac.display import ago, length, safe, safe_lines, stamp
 from celeriac.errors import JobNotFound
 
@@ -62,14 +62,14 @@ def test_a_cell_is_neither_markup_nor_two_lines() -> None:
 
 
 def test_an_error_cannot_act_on_the_terminal_either() -> None:
-    told = mistake(JobNotFound("\x1b[2J\n"), None)
+    told = refusal_of(JobNotFound("\x1b[2J\n"), None)
     assert told is not None
     assert "\x1b" not in told.sentence
     assert "\n" not in told.sentence
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
-    assert mistake(AssertionError("wrong"), None) is None
+    assert refusal_of(AssertionError("wrong"), None) is None
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,19 @@ from celeriac.errors import LedgerTooNew, MigrationNeeded
 from celeriac.ledger.reads.health import Server
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
 from celeriac.operate.doctor import (
-    beat,
-    broker,
-    causes,
-    database,
-    ledger,
-    schedules,
-    settings,
+    beat_check,
+    broker_check,
+    database_check,
+    ledger_check,
+    outcomes_check,
+    root_causes,
+    schedules_check,
+    settings_check,
     status,
-    turns,
-    workers,
+    workers_check,
 )
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, ok, warn
-from celeriac.operate.overview import QueueSeen
+from celeriac.operate.overview import QueueStatus
 from celeriac.settings import Settings
 from tests.signers import signer
 
@@ -52,7 +52,7 @@ def test_the_worst_level_is_the_status() -> None:
 
 def given(**values: Any) -> dict[str, Level]:
     fixed = {"broker_url": "redis://127.0.0.1:1/0", "database_url": "postgresql://h/n"}
-    return found(settings.judge(Settings(**{**fixed, **values})))
+    return found(settings_check.judge(Settings(**{**fixed, **values})))
 
 
 def test_settings_as_they_come_are_well() -> None:
@@ -86,7 +86,9 @@ def test_a_certificate_is_renewed_in_time(days: int, level: dict[str, Level], tm
 
 
 def test_a_password_is_not_said() -> None:
-    told = settings.judge(Settings(broker_url="redis://:hunter2@far/0", database_url="sqlite:///x/ledger.db"))
+    told = settings_check.judge(
+        Settings(broker_url="redis://:hunter2@far/0", database_url="sqlite:///x/ledger.db")
+    )
     assert told
     assert "hunter2" not in repr(told)
 
@@ -96,7 +98,7 @@ def test_a_password_is_not_said() -> None:
 
 def of_broker(**values: Any) -> dict[str, Level]:
     fixed: dict[str, Any] = {"version": "7.2.4", "policy": "noeviction", "used": 10, "most": 100}
-    return found(broker.judge(broker.Facts(**{**fixed, **values})))
+    return found(broker_check.judge(broker_check.Facts(**{**fixed, **values})))
 
 
 def test_a_sound_broker_is_well() -> None:
@@ -147,7 +149,7 @@ def server(connections: int = 5, version: tuple[int, ...] = (16, 4)) -> Server:
 
 def of_database(**values: Any) -> dict[str, Level]:
     fixed: dict[str, Any] = {"server": server(), "revision": "0003", "wanted": "0003", "skew": timedelta(0)}
-    return found(database.judge(database.Facts(**{**fixed, **values})))
+    return found(database_check.judge(database_check.Facts(**{**fixed, **values})))
 
 
 def test_a_sound_database_is_well() -> None:
@@ -178,7 +180,7 @@ def test_an_ill_database_is_found(values: dict[str, Any], check: str, level: Lev
 
 
 def test_threads_share_the_pool_of_their_process() -> None:
-    facts = database.Facts(
+    facts = database_check.Facts(
         server=server(),
         revision=None,
         wanted="",
@@ -186,14 +188,14 @@ def test_threads_share_the_pool_of_their_process() -> None:
         workers=[worker(pool="thread", concurrency=50), worker(concurrency=3)],
         pool=5,
     )
-    assert database.needed(facts) == 5 + 2 + 3
+    assert database_check.needed(facts) == 5 + 2 + 3
 
 
 # Workers
 
 
-def queue(name: str, *, due: int = 0, consumers: int = 1) -> QueueSeen:
-    return QueueSeen(
+def queue(name: str, *, due: int = 0, consumers: int = 1) -> QueueStatus:
+    return QueueStatus(
         name=name,
         due=due,
         later=0,
@@ -216,7 +218,7 @@ def of_workers(**values: Any) -> dict[str, Level]:
         "version": "1.0",
         "shared": True,
     }
-    return found(workers.judge(workers.Facts(**{**fixed, **values})))
+    return found(workers_check.judge(workers_check.Facts(**{**fixed, **values})))
 
 
 def test_sound_workers_are_well() -> None:
@@ -239,8 +241,8 @@ def test_ill_workers_are_found(values: dict[str, Any], check: str, level: Level)
 
 
 def test_a_worker_that_cannot_record_outcomes_is_found() -> None:
-    assert found(turns.judge(turns.Facts(troubled=[]))) == {"outcomes": OK}
-    (finding,) = turns.judge(turns.Facts(troubled=[("celery@one", "refused:\nno")]))
+    assert found(outcomes_check.judge(outcomes_check.Facts(troubled=[]))) == {"outcomes": OK}
+    (finding,) = outcomes_check.judge(outcomes_check.Facts(troubled=[("celery@one", "refused:\nno")]))
     assert (finding.level, finding.sentence.startswith("celery@one: refused"), "\n" in finding.sentence) == (
         FAIL,
         True,
@@ -253,7 +255,7 @@ def test_a_worker_that_cannot_record_outcomes_is_found() -> None:
 
 def of_beat(**values: Any) -> dict[str, Level]:
     fixed: dict[str, Any] = {"schedules": 3, "lock_left": 5.5, "lock_timeout": 6.0, "projected": True}
-    return found(beat.judge(beat.Facts(**{**fixed, **values})))
+    return found(beat_check.judge(beat_check.Facts(**{**fixed, **values})))
 
 
 def test_a_beat_that_leads_is_well() -> None:
@@ -285,7 +287,7 @@ def of_ledger(**values: Any) -> dict[str, Level]:
         "orphans": 0,
         "failed": 0,
     }
-    return found(ledger.judge(ledger.Facts(**{**fixed, **values})))
+    return found(ledger_check.judge(ledger_check.Facts(**{**fixed, **values})))
 
 
 def test_a_sound_ledger_is_well() -> None:
@@ -316,10 +318,10 @@ def test_an_ill_ledger_is_found(values: dict[str, Any], check: str, level: Level
     ("running", "sentence"), [(0, "no job is running"), (3, "every running job has a live worker")]
 )
 def test_of_jobs_that_run_only_what_is_so_is_said(running: int, sentence: str) -> None:
-    facts = ledger.Facts(
+    facts = ledger_check.Facts(
         oldest=None, unsent=0, unclaimed={}, in_broker={}, orphans=0, failed=0, running=running
     )
-    assert sentence in [finding.sentence for finding in ledger.judge(facts)]
+    assert sentence in [finding.sentence for finding in ledger_check.judge(facts)]
 
 
 # Causes
@@ -336,7 +338,7 @@ def names(findings: Sequence[Finding]) -> list[tuple[str, str]]:
 def test_a_database_that_is_away_is_told_once() -> None:
     areas = (Area.DATABASE, Area.WORKERS, Area.BEAT, Area.LEDGER, Area.SCHEDULES)
     broker_is_well = ok(Area.BROKER, "version", "speaks Redis")
-    (first, told) = causes.once([broker_is_well, *map(unasked, areas)])
+    (first, told) = root_causes.merged([broker_is_well, *map(unasked, areas)])
     assert first == broker_is_well
     assert (told.area, told.level, told.remedy) == (Area.DATABASE, FAIL, "see its URL")
     assert told.sentence == (
@@ -346,13 +348,13 @@ def test_a_database_that_is_away_is_told_once() -> None:
 
 def test_tables_that_are_missing_are_told_once() -> None:
     missing = fail(Area.DATABASE, "migrations", "the tables are at none", remedy="db upgrade")
-    (told,) = causes.once([missing, unasked(Area.WORKERS), unasked(Area.LEDGER)])
+    (told,) = root_causes.merged([missing, unasked(Area.WORKERS), unasked(Area.LEDGER)])
     assert (told.check, told.remedy) == ("migrations", "db upgrade")
     assert told.sentence.endswith("so nothing can be said of workers and ledger")
 
 
 def test_a_broker_and_a_database_are_two_causes() -> None:
-    found = causes.once(
+    found = root_causes.merged(
         [
             unasked(Area.BROKER, "broker"),
             unasked(Area.DATABASE),
@@ -368,10 +370,10 @@ def test_what_follows_from_no_worker_is_said_with_it() -> None:
     late = fail(Area.LEDGER, "overdue", "3 jobs overdue", remedy="start a worker")
     dead = warn(Area.LEDGER, "dead letters", "2 of the last hour", remedy="look")
     fine = ok(Area.LEDGER, "stranded", "no message is missing")
-    found = causes.once([nobody, late, fine, dead])
+    found = root_causes.merged([nobody, late, fine, dead])
     assert names(found) == [("workers", "alive"), ("ledger", "stranded"), ("ledger", "dead letters")]
     assert found[0].sentence == "no worker lives; 3 jobs overdue"
-    assert causes.once([ok(Area.WORKERS, "alive", "1 worker"), late])[1] == late
+    assert root_causes.merged([ok(Area.WORKERS, "alive", "1 worker"), late])[1] == late
 
 
 # Schedules
@@ -379,9 +381,9 @@ def test_what_follows_from_no_worker_is_said_with_it() -> None:
 
 def of_schedules(**values: Any) -> dict[str, Level]:
     fixed: dict[str, Any] = {"name": "n", "task": "t", "known": True, "next_run": NOW + MINUTE}
-    planned = schedules.Planned(**{**fixed, **values})
-    facts = schedules.Facts(clock=NOW, grace=MINUTE / 2, schedules=[planned])
-    return found(schedules.judge(facts))
+    planned = schedules_check.ScheduleFacts(**{**fixed, **values})
+    facts = schedules_check.Facts(clock=NOW, grace=MINUTE / 2, schedules=[planned])
+    return found(schedules_check.judge(facts))
 
 
 def test_sound_schedules_are_well() -> None:
@@ -403,7 +405,7 @@ def test_an_ill_schedule_is_found(values: dict[str, Any], check: str, level: Lev
 
 
 def test_a_schedules_name_cannot_forge_a_line() -> None:
-    planned = schedules.Planned(name="a\n\x1b[2Jok", task="t", known=False, next_run=None)
-    (told,) = schedules.judge(schedules.Facts(clock=NOW, grace=MINUTE, schedules=[planned]))
+    planned = schedules_check.ScheduleFacts(name="a\n\x1b[2Jok", task="t", known=False, next_run=None)
+    (told,) = schedules_check.judge(schedules_check.Facts(clock=NOW, grace=MINUTE, schedules=[planned]))
     assert "\n" not in told.sentence
     assert "\x1b" not in told.sentence

@@ -60,7 +60,7 @@ def test_a_machine_gets_event_sentence_and_fields(app: Any) -> None:
     assert found.pop("timestamp").endswith("Z")
     assert found == {
         "event": "stranded",
-        "message": "3 messages were lost by the broker, they are sent again",
+        "message": "the broker lost 3 messages; they are sent again",
         "jobs": 3,
         "level": "warning",
         "logger": "app.some",
@@ -69,7 +69,7 @@ def test_a_machine_gets_event_sentence_and_fields(app: Any) -> None:
 
 def test_people_get_the_sentence_once_and_the_name_of_the_event(app: Any) -> None:
     found = text(app, record(Event.STRANDED, {"jobs": 3}, level=logging.WARNING))
-    sentence = "3 messages were lost by the broker, they are sent again"
+    sentence = "the broker lost 3 messages; they are sent again"
     assert re.fullmatch(rf"\S+Z WARNING  {sentence} event=stranded", found)
     assert "\x1b[33mWARNING" in text(app, record("x", level=logging.WARNING), colours=True)
 
@@ -143,7 +143,7 @@ def test_a_traceback_cannot_forge_a_line(app: Any) -> None:
     except ValueError:
         made = record(Event.TURN_FAILED, exc_info=sys.exc_info(), level=logging.ERROR)
     first, *rest = text(app, made).splitlines()
-    assert first.endswith("turn failed, it is tried again event=turn_failed")
+    assert first.endswith("a turn of the ledger thread failed; it is tried again event=turn_failed")
     assert rest
     assert all(line.startswith("    | ") for line in rest)
     assert "\x1b" not in "".join(rest)

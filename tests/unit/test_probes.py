@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from celeriac.observe.liveness import Pulse
+from celeriac.observe.liveness import LivenessReporter
 from celeriac.observe.probes import MOST, ProbeServer, serve
 from celeriac.settings import Settings
 from tests.servers import HOST, free_port
@@ -20,7 +20,7 @@ from tests.support import wait_until
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ProbeServer]:
     settings = Settings(data_dir=tmp_path, health_port=free_port(), health_hosts="Worker.jobs.svc")
-    made = serve(settings, Pulse("worker", settings, connected=lambda: True))
+    made = serve(settings, LivenessReporter("worker", settings, connected=lambda: True))
     assert made is not None
     yield made
     made.stop()

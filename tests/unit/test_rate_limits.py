@@ -1,4 +1,4 @@
-"""Rates: which job of a task with a rate limit waits in Celery's bucket, and when another one comes back."""
+"""Rate limits: which job waits in Celery's token bucket, and when another one is let through."""
 
 from __future__ import annotations
 

@@ -52,12 +52,12 @@ def settings(of: Signer, **others: Any) -> Settings:
 
 
 def test_what_was_sealed_is_opened(ours: Signer) -> None:
-    assert signing.opened(signing.sealed(BODY), KIND) == BODY
+    assert signing.verify(signing.sign(BODY), KIND) == BODY
 
 
 def test_a_signed_body_is_read_without_a_key(ours: Signer, stranger: Signer) -> None:
     """Celery's format, of which the parts are known here, too."""
-    for payload in (signing.sealed(BODY), stranger.sign(BODY)):
+    for payload in (signing.sign(BODY), stranger.sign(BODY)):
         assert loads(signing.text(payload, KIND)) == BODY
     assert signing.text(b"[1]", "application/json") == b"[1]"
 
@@ -70,14 +70,14 @@ def changed(payload: bytes) -> bytes:
 @pytest.mark.parametrize("kind", ["application/json", "application/text", ""])
 def test_a_body_without_a_signature_is_refused(ours: Signer, kind: str) -> None:
     with pytest.raises(NotSigned, match="its body is not signed"):
-        signing.opened(dumps(BODY).encode(), kind)
+        signing.verify(dumps(BODY).encode(), kind)
 
 
 def test_a_body_that_was_changed_is_refused(ours: Signer) -> None:
-    payload = changed(signing.sealed(BODY))
+    payload = changed(signing.sign(BODY))
     assert b'"of"' in signing.text(payload, KIND)
     with pytest.raises(NotSigned, match="does not hold"):
-        signing.opened(payload, KIND)
+        signing.verify(payload, KIND)
 
 
 @pytest.mark.parametrize("payload", [b"", b"[[], {}, {}]", b"\xff\x00", b"AAAA"])
@@ -88,11 +88,11 @@ def test_what_only_calls_itself_signed_is_refused(ours: Signer, payload: bytes) 
 
 def test_a_strangers_signature_is_refused(ours: Signer, stranger: Signer) -> None:
     with pytest.raises(NotSigned, match="does not hold"):
-        signing.opened(stranger.sign(BODY), KIND)
+        signing.verify(stranger.sign(BODY), KIND)
 
 
 def test_a_signature_is_for_one_job_of_one_task(ours: Signer) -> None:
-    payload = signing.sealed(signing.owned(BODY, HEADERS))
+    payload = signing.sign(signing.bind_to_job(BODY, HEADERS))
     signing.check(payload, KIND, HEADERS)
     for other in ({"id": "0192d3a4-0000-7000-8000-000000000002"}, {"task": "mail.drop"}):
         with pytest.raises(NotSigned, match="another job or task"):
@@ -100,7 +100,7 @@ def test_a_signature_is_for_one_job_of_one_task(ours: Signer) -> None:
 
 
 def test_a_producer_outside_signs_for_no_job_of_ours(ours: Signer) -> None:
-    signing.check(signing.sealed(BODY), KIND, HEADERS)
+    signing.check(signing.sign(BODY), KIND, HEADERS)
 
 
 # A chord's body, which a keeper writes anew
@@ -111,8 +111,8 @@ def parked(payload: bytes) -> Body:
 
 
 def test_a_chords_body_is_signed_anew_with_its_results(ours: Signer) -> None:
-    payload = with_results(parked(signing.sealed(signing.owned(BODY, HEADERS))), '1, "b"')
-    assert signing.opened(payload, KIND)[0] == [[1, "b"], *BODY[0]]
+    payload = with_results(parked(signing.sign(signing.bind_to_job(BODY, HEADERS))), '1, "b"')
+    assert signing.verify(payload, KIND)[0] == [[1, "b"], *BODY[0]]
     signing.check(payload, KIND, HEADERS)
 
 

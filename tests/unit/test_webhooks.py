@@ -20,7 +20,7 @@ import pytest
 import tasks.exchange
 import tasks.webhooks
 from tasks.delivery import LONGEST_TIMEOUT, BadDelivery, Delivery, SecretMissing, signature
-from tasks.exchange import EXCERPT, Answer, _excerpt, why
+from tasks.exchange import EXCERPT, Answer, _excerpt, reason
 from tasks.webhooks import (
     LEAST_WAIT,
     LONGEST_WAIT,
@@ -272,8 +272,8 @@ def test_an_error_survives_the_way_from_the_pool(error: Exception) -> None:
 
 
 def test_a_lost_answer_has_a_reason_without_an_address() -> None:
-    assert why(TimeoutError("timed out")) == "timed out"
-    assert why(OSError("no number, http://host/path")) == "OSError"
+    assert reason(TimeoutError("timed out")) == "timed out"
+    assert reason(OSError("no number, http://host/path")) == "OSError"
 
 
 @pytest.mark.parametrize("module", [tasks.exchange, tasks.webhooks], ids=lambda module: module.__name__)

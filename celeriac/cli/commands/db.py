@@ -36,10 +36,10 @@ def upgrade(ctx: click.Context, post: bool, as_json: bool) -> None:
     if post and (old := _living(app, ours=False)):
         raise click.ClickException(f"{old} of another version still live: stop them first")
     revision = migrate.upgrade(app.settings.database, post=post, notify=_progress)
-    said = f"the ledger is at revision {revision}"
+    sentence = f"the ledger is at revision {revision}"
     if revision != migrate.head():
-        said += "\nwhen no process of an older version is left: `celery -A app db upgrade --post`"
-    _tell(said, as_json, "db upgrade", revision=revision)
+        sentence += "\nwhen no process of an older version is left: `celery -A app db upgrade --post`"
+    _print(sentence, as_json, "db upgrade", revision=revision)
 
 
 @db.command(cls=Command)
@@ -64,7 +64,7 @@ def downgrade(ctx: click.Context, yes: bool, as_json: bool) -> None:
             f"take back revision {found}, with what is stored in what it added?", abort=True, err=True
         )
     revision = migrate.downgrade(app.settings.database, notify=_progress)
-    _tell(f"the ledger is at revision {revision}", as_json, "db downgrade", revision=revision)
+    _print(f"the ledger is at revision {revision}", as_json, "db downgrade", revision=revision)
 
 
 @db.command(cls=Command)
@@ -77,14 +77,14 @@ def current(ctx: click.Context, as_json: bool) -> None:
 
     app = celeriac(ctx)
     found, wanted = migrate.current(app.database), migrate.wanted()
-    said = f"{found or 'none'} (this version wants {wanted})"
+    sentence = f"{found or 'none'} (this version wants {wanted})"
     try:
         newer = migrate.require(app.database)
     except (LedgerTooNew, MigrationNeeded) as exc:
-        _tell(said, as_json, "db current", revision=found, wanted=wanted)
+        _print(sentence, as_json, "db current", revision=found, wanted=wanted)
         raise click.ClickException(str(exc)) from None
-    said = said if newer is None else f"{found} (this version wants {wanted}, and works with it)"
-    _tell(said, as_json, "db current", revision=found, wanted=wanted)
+    sentence = sentence if newer is None else f"{found} (this version wants {wanted}, and works with it)"
+    _print(sentence, as_json, "db current", revision=found, wanted=wanted)
 
 
 @db.command(cls=Command)
@@ -101,13 +101,13 @@ def check(ctx: click.Context, as_json: bool) -> None:
     except (LedgerTooNew, MigrationNeeded) as exc:
         raise click.ClickException(str(exc)) from None
     end = "the tables differ from the models" if differences else "the tables are as the models say"
-    _tell("\n".join([*map(str, differences), end]), as_json, "db check", differences=differences)
+    _print("\n".join([*map(str, differences), end]), as_json, "db check", differences=differences)
     ctx.exit(1 if differences else 0)
 
 
-def _tell(said: str, as_json: bool, command: str, **values: Any) -> None:
+def _print(sentence: str, as_json: bool, command: str, **values: Any) -> None:
     if not as_json:
-        click.echo(said)
+        click.echo(sentence)
         return
     from celeriac.cli import output
 

@@ -69,9 +69,9 @@ def show(ctx: click.Context, key_or_id: str, reveal: bool, as_json: bool) -> Non
 @click.pass_context
 def replay(ctx: click.Context, /, key_or_id: str | None, **options: Any) -> None:
     """Set dead letters back to pending with fresh tries and their history: one, a group, or a cause."""
-    from celeriac.cli.views import dead_letter_moves
+    from celeriac.cli.views import dead_letter_actions
 
-    dead_letter_moves.replay(ctx, celeriac(ctx), key_or_id, **options)
+    dead_letter_actions.replay(ctx, celeriac(ctx), key_or_id, **options)
 
 
 @dead_letters.command(cls=Command)
@@ -83,6 +83,6 @@ def replay(ctx: click.Context, /, key_or_id: str | None, **options: Any) -> None
 @click.pass_context
 def discard(ctx: click.Context, /, key_or_id: str | None, **options: Any) -> None:
     """Delete dead letters with their history: one, a group, or a cause."""
-    from celeriac.cli.views import dead_letter_moves
+    from celeriac.cli.views import dead_letter_actions
 
-    dead_letter_moves.discard(ctx, celeriac(ctx), key_or_id, **options)
+    dead_letter_actions.discard(ctx, celeriac(ctx), key_or_id, **options)

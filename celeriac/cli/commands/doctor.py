@@ -1,4 +1,4 @@
-"""``celery -A app doctor``: what ails this installation, and what to do about it."""
+"""``celery -A app doctor``: what is wrong with this installation, and what to do about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``celery -A app health``: whether this machine's worker or beat lives, for containers. Asks no server."""
+"""``celery -A app health``: whether this machine's worker or beat lives, for containers. Needs no server."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def health(ctx: click.Context, role: str | None, ready: bool, as_json: bool) -> 
 
     settings = celeriac(ctx).settings
     judged = [
-        (vitals, liveness.judge(vitals, now=time.time(), silence=settings.worker_timeout))
-        for vitals in liveness.known(settings.data_dir, role=role)
+        (report, liveness.judge(report, now=time.time(), silence=settings.worker_timeout))
+        for report in liveness.known(settings.data_dir, role=role)
     ]
     if as_json:
-        told = [
+        processes = [
             {"role": each.role, "pid": each.pid, "live": is_.live, "ready": is_.ready, "reason": is_.reason}
             for each, is_ in judged
         ]
-        click.echo(json.dumps({"version": 1, "command": "health", "processes": told}, indent=2))
+        click.echo(json.dumps({"version": 1, "command": "health", "processes": processes}, indent=2))
     else:
         for each, is_ in judged:
             state = "ready" if is_.ready else "live, not ready" if is_.live else "ill"
             click.echo(f"{each.role} {each.pid}: {state}{f': {is_.reason}' if is_.reason else ''}")
     if not judged:
-        click.echo(f"no {role or 'worker or beat'} has a pulse on this machine", err=True)
+        click.echo(f"no {role or 'worker or beat'} has a liveness file on this machine", err=True)
     ctx.exit(0 if judged and all(is_.ready if ready else is_.live for _, is_ in judged) else 1)

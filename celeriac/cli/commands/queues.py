@@ -1,4 +1,4 @@
-"""``celery -A app queues``: how deep they are, in the ledger and in the broker, and who draws from them."""
+"""``celery -A app queues``: their depth in the ledger and in the broker, and their consumers."""
 
 from __future__ import annotations
 

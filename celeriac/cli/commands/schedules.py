@@ -1,4 +1,4 @@
-"""``celery -A app schedules``: what is enqueued by itself, and when.
+"""``celery -A app schedules``: see schedules and change them.
 
 Celery imports every sub-command, whichever is called: what these need is imported when they run.
 """
@@ -104,7 +104,7 @@ def remove(ctx: click.Context, name: str, as_json: bool) -> None:
     from celeriac.cli.views import schedule_list
 
     registry.unregister(name, app=celeriac(ctx))
-    schedule_list.tell("schedules remove", name, "is removed", as_json=as_json)
+    schedule_list.show_change("schedules remove", name, "is removed", as_json=as_json)
 
 
 @schedules.command(cls=Command)
@@ -118,8 +118,8 @@ def enable(ctx: click.Context, name: str, as_json: bool) -> None:
     from celeriac.display import stamp
 
     found = registry.enable(name, app=celeriac(ctx))
-    said = f"is enabled, next run {stamp(found.next_run)}"
-    schedule_list.tell("schedules enable", name, said, as_json=as_json, schedule=found)
+    what = f"is enabled, next run {stamp(found.next_run)}"
+    schedule_list.show_change("schedules enable", name, what, as_json=as_json, schedule=found)
 
 
 @schedules.command(cls=Command)
@@ -132,7 +132,7 @@ def disable(ctx: click.Context, name: str, as_json: bool) -> None:
     from celeriac.cli.views import schedule_list
 
     found = registry.disable(name, app=celeriac(ctx))
-    schedule_list.tell("schedules disable", name, "is disabled", as_json=as_json, schedule=found)
+    schedule_list.show_change("schedules disable", name, "is disabled", as_json=as_json, schedule=found)
 
 
 @schedules.command("run-now", cls=Command)

@@ -1,4 +1,4 @@
-"""``celery -A app stats``: what the jobs of a span came to, how long they waited and ran."""
+"""``celery -A app stats``: the jobs of a span by state, how long they waited and ran."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``celery -A app workers``: which live, what they draw from, what they hold."""
+"""``celery -A app workers``: which live, which queues they consume, which jobs they run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the commands do and print."""
+"""What each command does and prints."""

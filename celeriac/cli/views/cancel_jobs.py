@@ -1,9 +1,8 @@
-"""``jobs cancel``: by id, or all that fit a filter after their number was said."""
+"""``jobs cancel``: cancel by id, or show how many match a filter, ask, and cancel them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import click
@@ -33,7 +32,7 @@ def cancel_ids(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Cancel single jobs. Whoever names one means it: more than one is asked for."""
+    """Cancel jobs by their ids. For more than one it asks first."""
     if wanted != Filter():
         raise click.UsageError("name ids or a filter, not both")
     found = list(dict.fromkeys(resolve(id, app=app) for id in ids))
@@ -60,10 +59,10 @@ def _sentence(app: Celeriac, id: str, answer: Answer) -> str:
 def cancel_matching(
     ctx: click.Context, app: Celeriac, wanted: Filter, *, hard: bool, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
-    """Cancel all unfinished jobs that fit."""
+    """Cancel all unfinished jobs that match the filter."""
     if wanted == Filter():
         raise click.UsageError("name ids or a filter; --since 9999d means every job")
-    wanted = as_of_now(wanted, app=app)  # what is enqueued while somebody reads the question is not meant
+    wanted = as_of_now(wanted, app=app)  # a job that is enqueued after the question is not cancelled
     count = cancel_all(wanted, dry_run=True, app=app)
     if dry_run:
         _would(ctx, count, as_json=as_json)
@@ -80,14 +79,14 @@ def cancel_matching(
 
 
 def _still_running(app: Celeriac, wanted: Filter) -> int:
-    """How many of the jobs that fit run on, after they were asked to stop."""
+    """How many of the matching jobs still run after they were asked to stop."""
     if wanted.state not in (None, JobState.RUNNING):
         return 0
     return cancel_all(replace(wanted, state=JobState.RUNNING), dry_run=True, app=app)
 
 
 def _many(count: int, running: int) -> str:
-    """What became of many.
+    """The result in words.
 
     >>> _many(4, 0), _many(4, 1), _many(1, 1)
     ('cancelled 4 jobs', 'cancelled 3 jobs; asked 1 job that runs to stop', 'asked 1 job that runs to stop')
@@ -105,6 +104,5 @@ def _would(ctx: click.Context, count: int, *, as_json: bool) -> None:
         click.echo(f"would cancel {counted(count, 'job')}")
 
 
-def _met(answers: object) -> int:
-    counted = Counter(answers)  # type: ignore[call-overload]
-    return sum(count for answer, count in counted.items() if answer in _DONE)
+def _met(answers: Iterable[Answer]) -> int:
+    return sum(answer in _DONE for answer in answers)

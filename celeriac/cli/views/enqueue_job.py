@@ -1,4 +1,4 @@
-"""``jobs enqueue``: one job by hand, through the same door as every other."""
+"""``jobs enqueue``: enqueue one job, in the same way as any other."""
 
 from __future__ import annotations
 

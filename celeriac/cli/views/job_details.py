@@ -76,7 +76,7 @@ def timeline(found: Job) -> list[Event]:
         worker = found.worker or found.last_worker_id
         events.append(Event(found.started, _began(found.try_count, worker)))
     ordered = sorted(events, key=lambda event: event.at)
-    if found.finished is not None:  # whichever clock was read first in the statement that wrote both
+    if found.finished is not None:  # always last: both times were written by one statement and may be equal
         ordered.append(Event(found.finished, str(found.state)))
     return ordered
 
@@ -88,13 +88,13 @@ def _began(attempt: int, worker: str | None) -> str:
 def _of_attempt(attempt: Attempt) -> Iterator[Event]:
     if attempt.started is not None:
         yield Event(attempt.started, _began(attempt.attempt, attempt.worker or attempt.worker_id))
-    said = f": {attempt.exception_type}" if attempt.exception_type else ""
-    yield Event(attempt.finished, f"attempt {attempt.attempt} ended, {attempt.kind}{said}")
+    error = f": {attempt.exception_type}" if attempt.exception_type else ""
+    yield Event(attempt.finished, f"attempt {attempt.attempt} ended, {attempt.kind}{error}")
 
 
 def _arguments(app: Celeriac, found: Job, *, reveal: bool) -> dict[str, Any]:
-    """Arguments and result, with what is sensitive hidden unless it is to be revealed."""
-    app.loader.import_default_modules()  # the names of a task's parameters say what is sensitive
+    """Arguments and result. Sensitive values are hidden unless ``reveal``."""
+    app.loader.import_default_modules()  # the names of a task's parameters show which values are sensitive
     names = () if reveal else app.amqp.parameters(found.task)
     hide = (lambda value, names=(): value) if reveal else arguments.hidden
     return {

@@ -11,7 +11,7 @@ from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.rows import Rows
 from celeriac.display import ago
-from celeriac.operate.listing import Filter, Listed, Page, Sort, page
+from celeriac.operate.listing import Filter, ListedJob, Page, Sort, page
 
 _COLUMNS = ("id", "state", "task", "accepted", "tries", "queue", "user", "worker", "note")
 _NAME = 40  # characters of a name, at most
@@ -36,11 +36,11 @@ def show(
             rows.add(*_cells(job, found.clock))
         rows.print(output.console(ctx))
     if not as_json:
-        _say_the_rest(ctx, found)
+        _note_the_rest(ctx, found)
     ctx.exit(0 if found.jobs else 1)
 
 
-def _cells(job: Listed, clock: datetime) -> list[Text | str]:
+def _cells(job: ListedJob, clock: datetime) -> list[Text | str]:
     return [
         job.id,
         output.state(job.state),
@@ -54,7 +54,7 @@ def _cells(job: Listed, clock: datetime) -> list[Text | str]:
     ]
 
 
-def _remark(job: Listed, clock: datetime) -> str:
+def _remark(job: ListedJob, clock: datetime) -> str:
     if job.cancel_requested:
         return f"cancel requested ({job.cancel_requested})"
     if job.state == "running":
@@ -68,8 +68,8 @@ def _tries(count: int) -> str:
     return "∞" if count >= 2**31 - 1 else str(count)
 
 
-def _say_the_rest(ctx: click.Context, found: Page) -> None:
+def _note_the_rest(ctx: click.Context, found: Page) -> None:
     if not found.jobs:
-        output.say(ctx, "no job fits")
+        output.note(ctx, "no job fits")
     elif found.next:
-        output.say(ctx, f"there are more: --after {found.next}")
+        output.note(ctx, f"there are more: --after {found.next}")

@@ -1,4 +1,4 @@
-"""``jobs watch``: how many jobs wait, run and end, again and again."""
+"""``jobs watch``: print how many jobs wait, run and end, at an interval."""
 
 from __future__ import annotations
 
@@ -14,63 +14,63 @@ from rich.table import Table
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.display import stamp
-from celeriac.operate.overview import Watched, watched
+from celeriac.operate.overview import JobCounts, count_jobs
 
 
 def watch(ctx: click.Context, app: Celeriac, *, interval: float, times: int | None, as_json: bool) -> None:
     console = output.console(ctx)
     with suppress(KeyboardInterrupt):
         if as_json or not console.is_terminal:
-            for seen in _looks(app, interval, times):
-                click.echo(_as_json(seen) if as_json else line(seen))
+            for counts in _repeated_counts(app, interval, times):
+                click.echo(_as_json(counts) if as_json else line(counts))
             return
         with Live(console=console, auto_refresh=False) as live:
-            for seen in _looks(app, interval, times):
-                live.update(board(seen), refresh=True)
+            for counts in _repeated_counts(app, interval, times):
+                live.update(board(counts), refresh=True)
 
 
-def line(seen: Watched) -> str:
-    """One look, for a log."""
+def line(counts: JobCounts) -> str:
+    """The counts as one line, for a log."""
     return (
-        f"{stamp(seen.clock)}  {seen.due:,} due, {seen.later:,} later, {seen.running:,} running, "
-        f"{seen.retrying:,} retrying | {_rate(seen, seen.accepted)} accepted, "
-        f"{_rate(seen, seen.completed)} completed, {_rate(seen, seen.failed)} failed"
+        f"{stamp(counts.clock)}  {counts.due:,} due, {counts.later:,} later, {counts.running:,} running, "
+        f"{counts.retrying:,} retrying | {_rate(counts, counts.accepted)} accepted, "
+        f"{_rate(counts, counts.completed)} completed, {_rate(counts, counts.failed)} failed"
     )
 
 
-def board(seen: Watched) -> Table:
-    """One look, for a terminal that is redrawn."""
+def board(counts: JobCounts) -> Table:
+    """The counts as a table, for a terminal that is redrawn."""
     made = output.table(
         "jobs", "now", "in the last minute", "a second", right=["now", "in the last minute", "a second"]
     )
     for name, count in (
-        ("due", seen.due),
-        ("later", seen.later),
-        ("retrying", seen.retrying),
-        ("running", seen.running),
+        ("due", counts.due),
+        ("later", counts.later),
+        ("retrying", counts.retrying),
+        ("running", counts.running),
     ):
         made.add_row(name, output.number(count), "", "")
     made.add_section()
     for name in ("accepted", "completed", "failed", "cancelled"):
-        count = getattr(seen, name)
-        made.add_row(name, "", output.number(count), _rate(seen, count))
-    made.caption = stamp(seen.clock)
+        count = getattr(counts, name)
+        made.add_row(name, "", output.number(count), _rate(counts, count))
+    made.caption = stamp(counts.clock)
     return made
 
 
-def _looks(app: Celeriac, interval: float, times: int | None) -> Iterator[Watched]:
+def _repeated_counts(app: Celeriac, interval: float, times: int | None) -> Iterator[JobCounts]:
     done = 0
     while True:
-        yield watched(app=app)
+        yield count_jobs(app=app)
         done += 1
         if done == times:
             return
         time.sleep(interval)
 
 
-def _as_json(seen: Watched) -> str:
-    return json.dumps({"version": output.VERSION, "command": "jobs watch", "seen": output.plain(seen)})
+def _as_json(counts: JobCounts) -> str:
+    return json.dumps({"version": output.VERSION, "command": "jobs watch", "seen": output.plain(counts)})
 
 
-def _rate(seen: Watched, count: int) -> str:
-    return f"{count / seen.within.total_seconds():,.1f}/s"
+def _rate(counts: JobCounts, count: int) -> str:
+    return f"{count / counts.within.total_seconds():,.1f}/s"

@@ -33,7 +33,7 @@ def serve(app: Celeriac, *, address: str, port: int) -> None:
 
 
 def _registry(app: Celeriac) -> CollectorRegistry:
-    app.loader.import_default_modules()  # or every task would be one of the others
+    app.loader.import_default_modules()  # else every task would be counted as ``other``
     registry = CollectorRegistry()
     registry.register(LedgerCollector(app))
     return registry

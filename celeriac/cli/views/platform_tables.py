@@ -19,9 +19,18 @@ from celeriac.cli.rows import Rows
 from celeriac.display import ago, counted, duration_text, length
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.listing import Filter
-from celeriac.operate.overview import LATELY, Line, QueueSeen, Seen, queues, stats, undrawn, workers_of
+from celeriac.operate.overview import (
+    LATELY,
+    Line,
+    QueueStatus,
+    WorkerStatus,
+    list_workers,
+    queues,
+    stats,
+    unconsumed_lists,
+)
 
-_ALIVE = {"alive": "green", "silent": "red", "stopped": "dim"}
+_STATE_STYLES = {"alive": "green", "silent": "red", "stopped": "dim"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +49,7 @@ class TaskStats:
 
 
 def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
-    found, lists = queues(app=app), undrawn(app=app)
+    found, lists = queues(app=app), unconsumed_lists(app=app)
     if as_json:
         shapes = [output.plain(queue) | {"drift": queue.drift} for queue in found]
         output.emit("queues", window=LATELY, queues=shapes, undrawn=[output.plain(each) for each in lists])
@@ -62,24 +71,24 @@ def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
         rows.add(*_queue_cells(queue))
     rows.print(output.console(ctx))
     if any(queue.in_broker is None for queue in found):
-        output.say(ctx, "the broker cannot be asked: see CELERY_BROKER_URL")
+        output.note(ctx, "the broker cannot be asked: see CELERY_BROKER_URL")
     for queue in found:
         if queue.due and not queue.consumers:
-            output.say(ctx, f"no live worker draws from {queue.name}: celery -A app worker -Q {queue.name}")
+            output.note(ctx, f"no live worker draws from {queue.name}: celery -A app worker -Q {queue.name}")
     for each in lists:
         messages = counted(each.messages, "message")
-        output.say(ctx, f"nobody draws from the list {each.name}: {messages}, the oldest of {each.task}")
+        output.note(ctx, f"nobody draws from the list {each.name}: {messages}, the oldest of {each.task}")
 
 
 def show_workers(ctx: click.Context, app: Celeriac, *, within: timedelta, as_json: bool) -> None:
-    found = workers_of(within=within, app=app)
+    found = list_workers(within=within, app=app)
     if as_json:
-        output.emit("workers", workers=[_worker_shape(seen) for seen in found])
+        output.emit("workers", workers=[_worker_shape(status) for status in found])
     elif found:
         _print_workers(output.console(ctx), found)
-    living = sum(seen.alive for seen in found)
+    living = sum(status.alive for status in found)
     if not living and not as_json:
-        output.say(ctx, "no worker lives: celery -A app worker")
+        output.note(ctx, "no worker lives: celery -A app worker")
     ctx.exit(0 if living else 1)
 
 
@@ -100,7 +109,7 @@ def show_stats(
     elif found[-1].jobs:
         _print_stats(ctx, found)
     else:
-        output.say(ctx, "no job was accepted in that time")
+        output.note(ctx, "no job was accepted in that time")
     ctx.exit(0 if found[-1].jobs else 1)
 
 
@@ -129,7 +138,7 @@ def _of_task(line: Line, states: Counter[JobState]) -> TaskStats:
     )
 
 
-def _queue_cells(queue: QueueSeen) -> list[str | Text]:
+def _queue_cells(queue: QueueStatus) -> list[str | Text]:
     minutes = LATELY.total_seconds() / 60
     drift = "–" if queue.drift is None else f"{queue.drift:+,}" if queue.drift else "·"
     return [
@@ -146,11 +155,11 @@ def _queue_cells(queue: QueueSeen) -> list[str | Text]:
     ]
 
 
-def _worker_cells(seen: Seen) -> list[str | Text]:
-    worker = seen.worker
+def _worker_cells(status: WorkerStatus) -> list[str | Text]:
+    worker = status.worker
     return [
         output.cell(worker.hostname),
-        Text(seen.state, _ALIVE[seen.state]),
+        Text(status.state, _STATE_STYLES[status.state]),
         ago(worker.heartbeat, worker.heartbeat + worker.silent),
         str(worker.pid),
         output.cell(worker.pool),
@@ -160,21 +169,21 @@ def _worker_cells(seen: Seen) -> list[str | Text]:
     ]
 
 
-def _worker_shape(seen: Seen) -> dict[str, Any]:
+def _worker_shape(status: WorkerStatus) -> dict[str, Any]:
     jobs = [
         {"id": str(one.id), "task": one.task, "attempt": one.attempt, "seconds": one.since.total_seconds()}
-        for one in seen.jobs
+        for one in status.jobs
     ]
-    return {**output.plain(seen.worker), "state": seen.state, "jobs": jobs}
+    return {**output.plain(status.worker), "state": status.state, "jobs": jobs}
 
 
-def _print_workers(console: Console, found: Sequence[Seen]) -> None:
+def _print_workers(console: Console, found: Sequence[WorkerStatus]) -> None:
     columns = ["worker", "state", "heartbeat", "pid", "pool", "running", "queues", "version"]
     rows = Rows(*columns, right=["pid", "running"], fold=["worker", "queues"], head=2)
-    for seen in found:
-        rows.add(*_worker_cells(seen))
+    for status in found:
+        rows.add(*_worker_cells(status))
     rows.print(console)
-    running = [(seen.worker, one) for seen in found for one in seen.jobs]
+    running = [(status.worker, one) for status in found for one in status.jobs]
     if not running:
         return
     console.print()

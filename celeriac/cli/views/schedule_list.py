@@ -28,11 +28,11 @@ def show_all(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
         rows = Rows(*columns, right=["runs"], fold=["when"], head=2)
         for each in found:
             cells = (each.task, each.description, stamp(each.next_run), stamp(each.last_run))
-            told = map(output.cell, cells)
-            rows.add(output.cell(each.name), state(each), *told, output.number(each.run_count))
+            cells_of_row = map(output.cell, cells)
+            rows.add(output.cell(each.name), state(each), *cells_of_row, output.number(each.run_count))
         rows.print(output.console(ctx))
     else:
-        output.say(ctx, "there are no schedules: see `celery -A app schedules add --help`")
+        output.note(ctx, "there are no schedules: see `celery -A app schedules add --help`")
     if not found:
         ctx.exit(1)
 
@@ -66,8 +66,10 @@ def show_run(name: str, job: str, *, as_json: bool) -> None:
         click.echo(job)
 
 
-def tell(command: str, name: str, what: str, *, as_json: bool, schedule: Schedule | None = None) -> None:
-    """What became of a schedule; as JSON, what it is by now, or its name when it is gone."""
+def show_change(
+    command: str, name: str, what: str, *, as_json: bool, schedule: Schedule | None = None
+) -> None:
+    """Print what was done to a schedule. As JSON: the schedule as it is now; its name when it is removed."""
     if not as_json:
         click.echo(f"{safe(name)} {what}")
     elif schedule is None:

@@ -1,6 +1,6 @@
-"""What moving a plain Celery app to this platform changes, and what of it is at risk.
+"""What changes, and what is at risk, when a plain Celery app moves to this platform.
 
-Its configuration and tasks are read, its source is looked through; nothing of it is run beyond its import.
+The app is imported; its configuration, its tasks and its source are read. Nothing else of it runs.
 """
 
 from __future__ import annotations
@@ -14,5 +14,5 @@ __all__ = ["Kind", "Note", "lint"]
 
 
 def lint(app: Any) -> list[Note]:
-    """Every note on a Celery app, the risks first."""
+    """All notes on a Celery app, the risks first."""
     return judge(read(app))

@@ -1,4 +1,4 @@
-"""What a plain Celery app says of itself: configuration, tasks, and the files that its tasks are in."""
+"""The facts about a plain Celery app: its configuration, its tasks, and calls in its source files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TaskFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Of schemes and settings only what is no secret."""
+    """Facts about an app. They hold no secret: of a URL only the scheme."""
 
     broker: str  # the scheme of its URL
     results: str | None  # of the result backend; None: none
@@ -43,7 +43,7 @@ class Facts:
 
 
 def read(app: Any) -> Facts:
-    """Ask the app; imports its tasks."""
+    """Read the facts from the app. Imports its tasks."""
     app.loader.import_default_modules()
     app.finalize()
     conf = app.conf
@@ -51,7 +51,7 @@ def read(app: Any) -> Facts:
     tasks = [task for name, task in sorted(app.tasks.items()) if not name.startswith("celery.")]
     queues = sorted(app.amqp.queues)
     return Facts(
-        # Not conf.broker_url: Celery lets CELERY_BROKER_URL, which is ours, go before it.
+        # Not conf.broker_url: Celery prefers the variable CELERY_BROKER_URL, which is ours.
         broker=_scheme(conf.first("broker_url", "broker_host")) or "amqp",
         results=_scheme(conf.first("result_backend", "CELERY_RESULT_BACKEND")),
         tasks=[_task(task) for task in tasks],
@@ -81,7 +81,7 @@ def _task(task: Any) -> TaskFacts:
 
 
 def _scheme(url: object) -> str | None:
-    """The scheme of a URL; nothing else of it is looked at."""
+    """The scheme of a URL. The rest may be secret and is not read."""
     text = str(url or "")
     return (urlsplit(text).scheme or text.partition(":")[0]) or None
 
@@ -99,7 +99,7 @@ def _routes(routes: Any, queues: Sequence[str]) -> dict[str, str]:
 
 
 def _files(tasks: Sequence[Any]) -> set[Path]:
-    """The files beside those that the tasks are in: who enqueues is often next door."""
+    """All files of the packages that have tasks: the code that enqueues is often there too."""
     return {file for task in tasks for file in _beside(str(task.__module__))}
 
 

@@ -1,4 +1,4 @@
-"""What is said of a plain Celery app that moves here: decided from facts alone."""
+"""The notes on a plain Celery app that moves here, decided from its facts alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN = 5  # names or places
 
 
 class Kind(StrEnum):
-    RISK = "risk"  # would be refused, lost, or run otherwise than it is meant
+    RISK = "risk"  # would be refused, lost, or run differently than intended
     CHANGE = "change"  # works, in another way
     NOTE = "note"
 

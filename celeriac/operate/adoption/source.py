@@ -1,4 +1,4 @@
-"""Calls in the source of tasks that mean something else here; found with ``ast``, nothing is run."""
+"""Find calls in source files that behave differently here. Files are parsed with ``ast``, never run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Calls that publish, and those of their arguments that delay it.
+#: Calls that publish a message, and their arguments that delay it.
 _PUBLISH = frozenset({"apply_async", "send_task", "signature", "subtask", "set", "s", "si", "retry"})
 _DELAYS = frozenset({"eta", "countdown"})
 _DECORATORS = frozenset({"task", "shared_task"})
@@ -35,7 +35,7 @@ class Uses:
 
 
 def scan(files: Iterable[Path], *, below: Path) -> Uses:
-    """What the files do; their names are told from ``below``."""
+    """The calls in the files. Names of files are relative to ``below``."""
     delays: list[Place] = []
     priorities: list[Place] = []
     unnamed: list[Place] = []

@@ -1,6 +1,6 @@
-"""What ails an installation: facts are read, then judged; each finding has its remedy.
+"""The doctor: examine an installation and report what is wrong, each with its remedy.
 
-A module for each area: ``Facts``, ``read`` that asks for them, ``judge`` that decides and needs no server.
+Each check is a module: ``read`` asks the servers and returns ``Facts``, ``judge`` decides from them alone.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from celeriac.display import safe
 from celeriac.errors import CeleriacError, LedgerUnfit, VersionsDoNotFit
 from celeriac.operate.doctor import (
-    beat,
-    broker,
-    causes,
-    database,
-    files,
-    ledger,
-    neighbours,
-    retention,
-    schedules,
-    settings,
-    turns,
-    workers,
+    beat_check,
+    broker_check,
+    database_check,
+    file_modes_check,
+    ledger_check,
+    outcomes_check,
+    retention_check,
+    root_causes,
+    schedules_check,
+    settings_check,
+    shared_broker_check,
+    workers_check,
 )
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, status
 
@@ -36,27 +36,28 @@ __all__ = ["Area", "Finding", "Level", "examine", "status"]
 _Check = Callable[["Celeriac"], list[Finding]]
 
 _CHECKS: Sequence[tuple[Area, _Check]] = (
-    (Area.SETTINGS, lambda app: settings.judge(settings.read(app))),
-    (Area.SETTINGS, settings.refused_tasks),
-    (Area.SETTINGS, lambda app: files.judge(files.read(app))),
-    (Area.BROKER, lambda app: broker.judge(broker.read(app))),
-    (Area.BROKER, lambda app: neighbours.judge(neighbours.read(app))),
-    (Area.DATABASE, lambda app: database.judge(database.read(app))),
-    (Area.WORKERS, lambda app: workers.judge(workers.read(app))),
-    (Area.WORKERS, lambda app: turns.judge(turns.read(app))),
-    (Area.BEAT, lambda app: beat.judge(beat.read(app))),
-    (Area.LEDGER, lambda app: ledger.judge(ledger.read(app))),
-    (Area.LEDGER, lambda app: retention.judge(retention.read(app))),
-    (Area.SCHEDULES, lambda app: schedules.judge(schedules.read(app))),
+    (Area.SETTINGS, lambda app: settings_check.judge(settings_check.read(app))),
+    (Area.SETTINGS, settings_check.refused_tasks),
+    (Area.SETTINGS, lambda app: file_modes_check.judge(file_modes_check.read(app))),
+    (Area.BROKER, lambda app: broker_check.judge(broker_check.read(app))),
+    (Area.BROKER, lambda app: shared_broker_check.judge(shared_broker_check.read(app))),
+    (Area.DATABASE, lambda app: database_check.judge(database_check.read(app))),
+    (Area.WORKERS, lambda app: workers_check.judge(workers_check.read(app))),
+    (Area.WORKERS, lambda app: outcomes_check.judge(outcomes_check.read(app))),
+    (Area.BEAT, lambda app: beat_check.judge(beat_check.read(app))),
+    (Area.LEDGER, lambda app: ledger_check.judge(ledger_check.read(app))),
+    (Area.LEDGER, lambda app: retention_check.judge(retention_check.read(app))),
+    (Area.SCHEDULES, lambda app: schedules_check.judge(schedules_check.read(app))),
 )
 
 
 def examine(app: Celeriac) -> list[Finding]:
-    """Every finding, area by area; what is broken in one does not hide the others, and is told once."""
-    return causes.once([finding for area, check in _CHECKS for finding in _examined(app, area, check)])
+    """Every finding, area by area. A failing check does not stop the others; each cause is reported once."""
+    findings = [finding for area, check in _CHECKS for finding in _run_check(app, area, check)]
+    return root_causes.merged(findings)
 
 
-def _examined(app: Celeriac, area: Area, check: _Check) -> list[Finding]:
+def _run_check(app: Celeriac, area: Area, check: _Check) -> list[Finding]:
     try:
         return check(app)
     except LedgerUnfit as exc:
@@ -73,5 +74,5 @@ def _examined(app: Celeriac, area: Area, check: _Check) -> list[Finding]:
 
 
 def reason(error: Exception) -> str:
-    """Why something could not be asked, on one line; drivers name the host, never the password."""
+    """The first line of an error. Drivers name the host in it, never the password."""
     return safe(str(getattr(error, "orig", None) or error).partition("\n")[0], length=200)

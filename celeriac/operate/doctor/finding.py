@@ -1,4 +1,4 @@
-"""What a check came to: one line, with its remedy where it needs one."""
+"""The result of a check: one sentence, and a remedy unless all is well."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Level(StrEnum):
 
 
 class Area(StrEnum):
-    """What was looked at, in this order."""
+    """What was examined, in this order."""
 
     SETTINGS = "settings"
     BROKER = "broker"

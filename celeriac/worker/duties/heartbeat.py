@@ -11,7 +11,7 @@ from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
-from celeriac.observe import presence
+from celeriac.observe import redis_workers
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -75,6 +75,6 @@ def announce_presence(app: Celeriac, worker: UUID, hostname: str) -> None:
     try:
         if not app.broker_state.resting:
             with app.connection_or_acquire() as connection:
-                presence.leave(connection.default_channel.client, worker, hostname)
+                redis_workers.record(connection.default_channel.client, worker, hostname)
     except app.broker_errors:
         return  # it is away, or an ACL does not allow it; only doctor needs this

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from celeriac.broker import wire
-from celeriac.broker.transport import Message
+from celeriac.broker.message import Message
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.writes import quarantine
 

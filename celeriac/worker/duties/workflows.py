@@ -247,7 +247,7 @@ def with_results(body: Body, results: str) -> bytes:
     before, behind = around(_parts(body))
     text = before + results + behind
     signed = body.content_type == signing.CONTENT_TYPE
-    return compressed_as(body, signing.sealed(json.loads(text)) if signed else text.encode("utf-8"))
+    return compressed_as(body, signing.sign(json.loads(text)) if signed else text.encode("utf-8"))
 
 
 def _parts(body: Body) -> list[Any]:

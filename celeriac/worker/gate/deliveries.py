@@ -91,7 +91,7 @@ def _read(message: Any, tasks: Container[str], max_tries: int, signs: bool) -> D
         return unreadable(message, f"its id is no UUID: {str(headers.get('id'))[:80]!r}")
     if not isinstance(task, str) or not task or len(task) > NAME_LENGTH:
         return unreadable(message, "it names no task; messages of protocol 2 are understood")
-    body = signing.opened(message.body, message.content_type or "") if signs else message.decode()
+    body = signing.verify(message.body, message.content_type or "") if signs else message.decode()
     if not _is_task_body(body):
         return unreadable(message, "its body is not [args, kwargs, options]", job=job)
     if signs and signing.OWNER in (body[2] or ()):

@@ -1,6 +1,6 @@
-"""Which workers draw from a Redis database: each leaves its id there, whatever ledger it works for.
+"""The workers that use a Redis database, whatever their ledger: each records its id there.
 
-So two installations that were given the same database are seen: each has workers that the other's ledger
+So the doctor notices two installations on one Redis database. Each has workers that the other's ledger
 does not know.
 """
 
@@ -12,17 +12,17 @@ from uuid import UUID
 
 from celeriac.ids import optional_id
 
-#: A sorted set: "id hostname" by the moment on Redis' clock.
+#: A sorted set of "id hostname"; the score is the time on the Redis server's clock.
 KEY = "celeriac:workers"
 
-#: So lately has one that lives been here.
+#: A live worker has recorded itself within this span.
 FRESH = timedelta(seconds=60)
 
 _KEPT = timedelta(hours=1)
 
 
-def leave(client: Any, worker: UUID, hostname: str) -> None:
-    """Say that ``worker`` draws from this database now."""
+def record(client: Any, worker: UUID, hostname: str) -> None:
+    """Record that ``worker`` uses this database now."""
     now, _ = client.time()
     with client.pipeline(transaction=False) as pipeline:
         pipeline.zadd(KEY, {f"{worker} {hostname}": now})
@@ -31,8 +31,8 @@ def leave(client: Any, worker: UUID, hostname: str) -> None:
         pipeline.execute()
 
 
-def seen(client: Any, *, within: timedelta) -> dict[UUID, str]:
-    """The workers that said so within that span: their ids and hostnames."""
+def recent(client: Any, *, within: timedelta) -> dict[UUID, str]:
+    """The workers that recorded themselves within that span: their ids and hostnames."""
     now, _ = client.time()
     lately = client.zrangebyscore(KEY, now - within.total_seconds(), "+inf")
     pairs = [bytes(member).decode(errors="replace").partition(" ") for member in lately]

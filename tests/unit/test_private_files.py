@@ -14,8 +14,8 @@ from sqlalchemy import make_url
 from celeriac import private_files
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.migrate import upgrade
-from celeriac.observe.liveness import Pulse
-from celeriac.operate.doctor import Level, files
+from celeriac.observe.liveness import LivenessReporter
+from celeriac.operate.doctor import Level, file_modes_check
 from celeriac.settings import Settings
 from tests.apps import build
 from tests.support import wait_until
@@ -39,12 +39,12 @@ def test_every_directory_that_is_made_is_private(tmp_path: Path) -> None:
 
 
 def test_the_data_directory_is_private_whoever_makes_it(tmp_path: Path) -> None:
-    """A worker's pulse may be the first that is kept there."""
+    """A worker's liveness file may be the first that is kept there."""
     settings = Settings(data_dir=tmp_path / "data", broker_url="redis://host/0")
-    pulse = Pulse("worker", settings, connected=lambda: True)
-    pulse.start()
+    liveness = LivenessReporter("worker", settings, connected=lambda: True)
+    liveness.start()
     wait_until((tmp_path / "data" / "health").is_dir, within=60, saying="it has written")
-    pulse.stop()
+    liveness.stop()
     assert mode(tmp_path / "data") == 0o700
 
 
@@ -63,9 +63,9 @@ def test_doctor_names_what_others_can_read(tmp_path: Path) -> None:
     data = tmp_path / "data"
     app = build(Settings(data_dir=data, broker_url="redis://host/0"), set_as_current=False)
     upgrade(app.database.url)
-    assert files.judge(files.read(app)) == []
+    assert file_modes_check.judge(file_modes_check.read(app)) == []
     data.chmod(0o755)
     (data / "ledger.db").chmod(0o644)
-    (found,) = files.judge(files.read(app))
+    (found,) = file_modes_check.judge(file_modes_check.read(app))
     assert found.level is Level.WARN
     assert found.remedy == f"chmod go= {data} {data / 'ledger.db'}"

@@ -1,4 +1,4 @@
-"""Settings that are sound one by one and odd together."""
+"""Settings that are valid each, but contradict each other or are risky together."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def refused_tasks(app: Celeriac) -> list[Finding]:
 
 
 def judge(settings: Settings) -> list[Finding]:
-    """A finding for each odd pair; one that all is well where there is none."""
-    found = [finding for check in _PAIRS for finding in check(settings)]
+    """A warning for each contradiction; one finding that all is well when there is none."""
+    found = [finding for check in _CHECKS for finding in check(settings)]
     return found or [ok(Area.SETTINGS, "pairs", "no two settings contradict each other")]
 
 
 def _retries(settings: Settings) -> Iterator[Finding]:
     if settings.retry_base > settings.retry_max:
-        yield _odd(
+        yield _warning(
             "retries",
             f"CELERIAC_RETRY_BASE {settings.retry_base:g} is more than CELERIAC_RETRY_MAX "
             f"{settings.retry_max:g}: every retry waits for {settings.retry_max:g} s",
@@ -55,13 +55,13 @@ def _retries(settings: Settings) -> Iterator[Finding]:
 
 def _limits(settings: Settings) -> Iterator[Finding]:
     if settings.hard_limit is None:
-        yield _odd(
+        yield _warning(
             "time limit",
             "CELERIAC_HARD_LIMIT is off: a job that hangs holds its child for ever",
             "set CELERIAC_HARD_LIMIT",
         )
     elif settings.timeout is not None and settings.timeout > settings.hard_limit:
-        yield _odd(
+        yield _warning(
             "time limit",
             f"CELERIAC_TIMEOUT {settings.timeout:g} is more than CELERIAC_HARD_LIMIT "
             f"{settings.hard_limit:g}, which holds only for jobs without a limit of their own",
@@ -71,14 +71,14 @@ def _limits(settings: Settings) -> Iterator[Finding]:
 
 def _retention(settings: Settings) -> Iterator[Finding]:
     if settings.keep_dead_days < settings.keep_days:
-        yield _odd(
+        yield _warning(
             "retention",
             f"dead letters go after {settings.keep_dead_days:g} days, completed jobs only after "
             f"{settings.keep_days:g}",
             "raise CELERIAC_KEEP_DEAD_DAYS",
         )
     if settings.keep_results_days is not None and settings.keep_results_days > settings.keep_days:
-        yield _odd(
+        yield _warning(
             "retention",
             f"CELERIAC_KEEP_RESULTS_DAYS {settings.keep_results_days:g} is more than CELERIAC_KEEP_DAYS "
             f"{settings.keep_days:g}: a result goes with its row",
@@ -88,7 +88,7 @@ def _retention(settings: Settings) -> Iterator[Finding]:
 
 def _pools(settings: Settings) -> Iterator[Finding]:
     if settings.database_pool < 2:
-        yield _odd(
+        yield _warning(
             "database pool",
             "CELERIAC_DATABASE_POOL is 1: a worker's ledger thread and keeper wait for each other",
             "set it to 2 or more",
@@ -97,7 +97,7 @@ def _pools(settings: Settings) -> Iterator[Finding]:
 
 def _takeover(settings: Settings) -> Iterator[Finding]:
     if settings.misfire_grace < _TAKEOVER:
-        yield _odd(
+        yield _warning(
             "misfire grace",
             f"CELERIAC_MISFIRE_GRACE {settings.misfire_grace:g} is shorter than a beat's takeover: due times "
             "of that moment count as missed",
@@ -107,7 +107,7 @@ def _takeover(settings: Settings) -> Iterator[Finding]:
 
 def _size(settings: Settings) -> Iterator[Finding]:
     if settings.payload_limit > _LARGE:
-        yield _odd(
+        yield _warning(
             "payload limit",
             f"CELERIAC_PAYLOAD_LIMIT lets messages of {settings.payload_limit:,} bytes into Redis",
             "send references to data instead of data",
@@ -118,14 +118,14 @@ def _reach(settings: Settings) -> Iterator[Finding]:
     """Whether the parts can be reached from the same machines."""
     sqlite = settings.database.get_backend_name() == "sqlite"
     if sqlite and any(broker.host not in _LOCAL for broker in settings.brokers):
-        yield _odd(
+        yield _warning(
             "reach",
             "the ledger is a SQLite file of this machine, the broker is on another: workers of other "
             "machines cannot share the ledger",
             "set DATABASE_URL to a PostgreSQL database",
         )
     if settings.embedded_broker and not sqlite and settings.database.host not in _LOCAL:
-        yield _odd(
+        yield _warning(
             "reach",
             "the ledger is on another machine, the broker is the private Valkey of this one: workers of "
             "other machines do not hear of jobs",
@@ -139,7 +139,7 @@ def _passwords(settings: Settings) -> Iterator[Finding]:
     places += [("CELERY_RESULT_BACKEND", addresses.parse(store.get_secret_value())) for store in stores]
     for variable, place in places:
         if place.host not in _LOCAL and not place.password:
-            yield _odd(
+            yield _warning(
                 "password", f"the Redis of {variable} is on another machine, without a password", _SECURE
             )
             return
@@ -150,7 +150,7 @@ def _certificate(settings: Settings) -> Iterator[Finding]:
         return
     ends = certificates.expiry(settings.signing_certificate)
     if ends - datetime.now(UTC) < _RENEWAL:
-        yield _odd(
+        yield _warning(
             "certificate",
             f"the certificate that messages are signed with expires on {ends:%Y-%m-%d}: what it signed and "
             "has not run by then becomes a dead letter",
@@ -158,12 +158,12 @@ def _certificate(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _odd(check: str, sentence: str, remedy: str) -> Finding:
+def _warning(check: str, sentence: str, remedy: str) -> Finding:
     return warn(Area.SETTINGS, check, sentence, remedy=remedy)
 
 
 _SECURE = "set requirepass or an ACL there, and put it into the URL; see docs/operations.md"
-_PAIRS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+_CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _retries,
     _limits,
     _retention,

@@ -1,4 +1,4 @@
-"""What a user is told of an error that is no fault of ours: a sentence, and the status to exit with."""
+"""Errors that are shown to the user as a sentence, with the exit status of the command."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ REFUSED, TYPED_WRONGLY = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class Refusal:
     sentence: str
     code: int
 
 
-def mistake(error: Exception, app: Any) -> Mistake | None:
-    """What to say of ``error``; None when it is a fault of ours, which deserves its traceback."""
+def refusal_of(error: Exception, app: Any) -> Refusal | None:
+    """The refusal to show for ``error``; None for a bug of ours, which needs its traceback."""
     if isinstance(error, CeleriacError):
         wrongly = isinstance(error, _TYPED_WRONGLY) and not isinstance(error, StaticSchedule)
         code = TYPED_WRONGLY if wrongly else REFUSED
         sentence = safe(error)
-        return Mistake(sentence if sentence.endswith("?") else sentence + _NEXT.get(type(error), ""), code)
+        return Refusal(sentence if sentence.endswith("?") else sentence + _NEXT.get(type(error), ""), code)
     if isinstance(error, SQLAlchemyError | OSError):
-        return Mistake(_of_the_database(error, app), REFUSED)
+        return Refusal(_of_the_database(error, app), REFUSED)
     return None
 
 
-#: What is wrong however often it is typed, whatever is in the ledger.
+#: Errors of the command line itself, whatever is in the ledger.
 _TYPED_WRONGLY = (BadArgument, InvalidSchedule, PayloadTooLarge, UnknownTask)
 
 _NEXT = {

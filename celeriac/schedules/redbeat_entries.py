@@ -1,6 +1,6 @@
-"""The entries in Redis: a projection of the table, for redbeat and for what reads redbeat's keys.
+"""Redbeat's entries in Redis: a copy of the schedules table, for tools that read redbeat's keys.
 
-Nothing is fired from here. What differs is written every few seconds; all of it when Redis has lost it.
+Nothing is fired from this copy. What differs is written every few seconds, and all when Redis has lost it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EVERY = 3.0  # seconds between two looks
+EVERY = 3.0  # seconds between two updates
 _BATCH = 500
-_NOT_DUE = -1  # a score that redbeat leaves alone
+_NOT_DUE = -1  # a score for which redbeat does nothing
 
 
-class Projection:
-    """What this process has written to Redis, and what is still to be written."""
+class RedbeatEntries:
+    """Writes the entries, and remembers which versions of them it has written."""
 
     def __init__(self, app: Celeriac) -> None:
         self._app = app
@@ -46,7 +46,7 @@ class Projection:
         self._written: dict[str, datetime] = {}
 
     def refresh(self) -> int:
-        """Write what has changed since the last call; return how many entries were touched."""
+        """Write what has changed since the last call; return the number of changed entries."""
         with self._app.database.reading() as connection:
             wanted = ledger.versions(connection)
         if not self._client.exists(self._names_key):
@@ -60,7 +60,7 @@ class Projection:
         return len(changed) + len(gone)
 
     def _known(self) -> set[str]:
-        """The names that are in Redis, or should be: those of an earlier process included."""
+        """The names that have entries in Redis, those of an earlier process included."""
         if self._written:
             return set(self._written)
         return set(self._client.smembers(self._names_key))
@@ -72,7 +72,7 @@ class Projection:
             for row in rows:
                 try:
                     self._put(pipe, row)
-                except Exception as exc:  # a damaged row must not keep the others out
+                except Exception as exc:  # a damaged row must not prevent the entries of the others
                     logger.error(Event.NO_ENTRY, {"schedule": row.name, "error": exc})
                 pipe.sadd(self._names_key, row.name)
             pipe.execute()
@@ -95,16 +95,16 @@ class Projection:
 
 
 def names_key(app: Celeriac) -> str:
-    """Where Redis has the names of all entries; gone when Redis has lost them."""
+    """The key of the set with the names of all entries. It is missing when Redis has lost them."""
     return f"{RedBeatConfig(app).key_prefix}:projected"
 
 
-class Projector(threading.Thread):
-    """Keeps the projection up to date while this process leads; Redis may be away meanwhile."""
+class EntriesThread(threading.Thread):
+    """Updates the entries while this beat leads; Redis may be down meanwhile."""
 
     def __init__(self, app: Celeriac) -> None:
         super().__init__(name="celeriac-projection", daemon=True)
-        self._projection = Projection(app)
+        self._entries = RedbeatEntries(app)
         self._ended = threading.Event()
         self.leads = False
 
@@ -114,32 +114,32 @@ class Projector(threading.Thread):
                 self._refresh()
 
     def stop(self, *, within: float = 5.0) -> None:
-        """End it, and wait ``within`` seconds for what it is at: a connection must not be left behind."""
+        """Stop, and wait up to ``within`` seconds for the current update: no connection is left open."""
         self._ended.set()
         if self.is_alive():
             self.join(within)
 
     def _refresh(self) -> None:
         try:
-            self._projection.refresh()
+            self._entries.refresh()
         except (RedisError, SQLAlchemyError, OSError) as exc:
             logger.debug(Event.ENTRIES_WAIT, {"error": repr(exc)})
-        except Exception:  # the thread must live: nothing else would write the entries
+        except Exception:  # the thread must live: nothing else writes the entries
             logger.exception(Event.ENTRIES_FAILED)
 
 
 def definition(row: Any) -> str:
-    """The entry as redbeat reads it, as near as redbeat's own kinds of schedule come."""
-    told = {
+    """The entry as redbeat reads it, with the nearest of redbeat's own kinds of schedule."""
+    entry = {
         "name": row.name,
         "task": row.task,
         "args": row.args,
         "kwargs": row.kwargs,
         "options": row.options,
-        "schedule": _celerys(Kind(row.kind), row.expression),
+        "schedule": _celery_schedule(Kind(row.kind), row.expression),
         "enabled": row.enabled,
     }
-    return json.dumps(told, cls=RedBeatJSONEncoder)
+    return json.dumps(entry, cls=RedBeatJSONEncoder)
 
 
 def meta(row: Any) -> str:
@@ -147,13 +147,13 @@ def meta(row: Any) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _celerys(kind: Kind, expression: str) -> Any:
+def _celery_schedule(kind: Kind, expression: str) -> Any:
     if kind is Kind.INTERVAL:
         return schedule(timedelta(seconds=float(expression)))
     if kind is Kind.CRON:
         try:
             return crontab(*cron.parse(expression).fields.split())
-        except ValueError:  # which Celery cannot read: the score says when it is due
+        except ValueError:  # Celery cannot read it: the score has the due time
             pass
     return schedule(timedelta(days=1))
 

@@ -1,4 +1,4 @@
-"""Where the services' lines go: to the terminal, each with its service's name, or to files."""
+"""Write the lines that services print: to the terminal, with the service's name, or to files."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import click
 
 from celeriac import private_files
 
-#: Takes a service's name and one line of it; called from many threads.
-Voice = Callable[[str, str], None]
+#: Writes a line of a service: its name, the line. Called from many threads.
+LineWriter = Callable[[str, str], None]
 
 _COLOURS = {"valkey": "magenta", "worker": "green", "beat": "yellow", "flower": "blue", "up": "cyan"}
 _WIDTH = max(map(len, _COLOURS))
 
 
-def terminal(service: str, line: str) -> None:
-    """Print a line under its service's name; colours only where they are seen."""
+def write_to_terminal(service: str, line: str) -> None:
+    """Print a line with its service's name. Click removes colours where there is no terminal."""
     name = click.style(f"{service:<{_WIDTH}} |", fg=_COLOURS.get(service))
     click.echo(f"{name} {line}")
 
 
-class Files:
-    """One file for each service below ``directory``, begun anew; a context manager that closes them."""
+class LogFiles:
+    """A ``LineWriter`` with one new file for each service; a context manager that closes the files."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

@@ -1,4 +1,4 @@
-"""One cause is told once: what only follows from another finding is said there, and not again."""
+"""Report each cause once: findings that follow from another are merged into it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from celeriac.operate.doctor.finding import Area, Finding, Level
 
 _Name = tuple[Area, str]  # of a finding: its area and its check
 
-#: The check of a finding of an area that could not be examined, because this cannot be asked.
+#: The checks that report that a whole area could not be examined, because this server does not answer.
 UNREACHABLE = ("ledger", "broker", "versions")
 
-#: What follows from a failure, while that lasts.
+#: Failed check -> the checks that fail because of it.
 _FOLLOWS: Mapping[_Name, frozenset[_Name]] = {
     (Area.WORKERS, "alive"): frozenset(
         {
@@ -28,16 +28,17 @@ _FOLLOWS: Mapping[_Name, frozenset[_Name]] = {
 }
 
 
-def once(findings: Sequence[Finding]) -> list[Finding]:
-    """``findings`` with each cause once, and what follows from it in its sentence."""
+def merged(findings: Sequence[Finding]) -> list[Finding]:
+    """``findings``, with those that follow from a failure merged into its sentence."""
     causes = [finding for finding in findings if finding.level is Level.FAIL]
     followers: dict[int, list[Finding]] = {}
     for finding in findings:
         cause = next((each for each in causes if _is_cause(each, finding)), None)
         if cause is not None:
             followers.setdefault(id(cause), []).append(finding)
-    hidden = {id(finding) for told in followers.values() for finding in told}
-    return [_told(each, followers.get(id(each), ())) for each in findings if id(each) not in hidden]
+    hidden = {id(finding) for group in followers.values() for finding in group}
+    shown = [finding for finding in findings if id(finding) not in hidden]
+    return [_with_consequences(finding, followers.get(id(finding), ())) for finding in shown]
 
 
 def _is_cause(cause: Finding, finding: Finding) -> bool:
@@ -50,7 +51,7 @@ def _is_cause(cause: Finding, finding: Finding) -> bool:
     return (finding.area, finding.check) in _FOLLOWS.get((cause.area, cause.check), ())
 
 
-def _told(cause: Finding, followers: Sequence[Finding]) -> Finding:
+def _with_consequences(cause: Finding, followers: Sequence[Finding]) -> Finding:
     unasked = [str(each.area) for each in followers if each.check in UNREACHABLE]
     others = [each for each in followers if each.check not in UNREACHABLE]
     parts = [cause.sentence]

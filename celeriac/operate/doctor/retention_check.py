@@ -1,4 +1,4 @@
-"""Whether rows go when their time is over."""
+"""Whether old rows are deleted in time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Facts:
 
 
 def read(app: Celeriac) -> Facts:
-    app.loader.import_default_modules()  # for what single tasks say of themselves
+    app.loader.import_default_modules()  # tasks have a ``keep_days`` of their own
     keep = Retention.of(app)
     age = (keep.done + _LATE).total_seconds()
     with app.database.reading() as connection:

@@ -1,4 +1,4 @@
-"""The beat: that one leads, that it ticks, that redbeat's view of the table is there."""
+"""Whether a beat leads and ticks, and whether redbeat's entries are in Redis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from redbeat.schedulers import RedBeatConfig, get_redis
 
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
-from celeriac.schedules.projection import names_key
+from celeriac.schedules.redbeat_entries import names_key
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

@@ -1,4 +1,4 @@
-"""The ledger's health: jobs that should have moved by now, and have not."""
+"""Jobs in the ledger that should have made progress by now and have not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LATELY = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    oldest: timedelta | None  # how long the job that is due for the longest is due
+    oldest: timedelta | None  # for how long the oldest due job has been due
     unsent: int  # due for long, no message sent
     unclaimed: Mapping[str, int]  # sent long ago, claimed by nobody; by queue
     in_broker: Mapping[str, int]  # messages; a queue that could not be asked about is missing

@@ -8,7 +8,7 @@ import pytest
 
 from celeriac.errors import EmbeddedServerError
 from celeriac.settings import EmbeddedAddress
-from celeriac.stack.embedded import Candidate, choose, configuration, parse_version
+from celeriac.stack.embedded_valkey import Candidate, choose, configuration, parse_version
 
 WHEEL, VALKEY, REDIS = Path("/wheel/valkey-server"), Path("/bin/valkey-server"), Path("/bin/redis-server")
 

@@ -1,4 +1,4 @@
-"""Whether the workers that live can record what their jobs came to."""
+"""Whether the live workers can record the outcomes of their jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    troubled: Sequence[tuple[str, str]]  # name of a living worker, and what it says
+    troubled: Sequence[tuple[str, str]]  # name of a live worker, and its trouble
 
 
 def read(app: Celeriac) -> Facts:

@@ -1,4 +1,4 @@
-"""``dead-letters replay`` and ``discard``: one by its id, or many after their number was said."""
+"""``dead-letters replay`` and ``discard``: one by its id, or many after a question with their number."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from celeriac.cli.command import confirm, text
 from celeriac.cli.progress import advancing
 from celeriac.cli.views.dead_letter_list import is_key
 from celeriac.display import counted
-from celeriac.operate import dead_letters
-from celeriac.operate.dead_letters import Cause
+from celeriac.operate import dead_letter_groups
+from celeriac.operate.dead_letter_groups import Cause
 from celeriac.operate.listing import resolve
 
 
@@ -32,27 +32,27 @@ def replay(
 
     def one(id: str) -> bool:
         app.loader.import_default_modules()  # other arguments are checked against the task
-        return dead_letters.replay_one(id, args=edit_args, kwargs=edit_kwargs, app=app)
+        return dead_letter_groups.replay_one(id, args=edit_args, kwargs=edit_kwargs, app=app)
 
     def many(cause: Cause, **how: Any) -> int:
         if edited:
             raise click.UsageError("other arguments are for one job: name its id")
-        return dead_letters.replay(cause, rate=rate, app=app, **how)
+        return dead_letter_groups.replay(cause, rate=rate, app=app, **how)
 
-    _move(ctx, app, key_or_id, "replay", one, many, **options)
+    _act(ctx, app, key_or_id, "replay", one, many, **options)
 
 
 def discard(ctx: click.Context, app: Celeriac, key_or_id: str | None, **options: Any) -> None:
     def one(id: str) -> bool:
-        return dead_letters.discard_one(id, app=app)
+        return dead_letter_groups.discard_one(id, app=app)
 
     def many(cause: Cause, **how: Any) -> int:
-        return dead_letters.discard(cause, app=app, **how)
+        return dead_letter_groups.discard(cause, app=app, **how)
 
-    _move(ctx, app, key_or_id, "discard", one, many, **options)
+    _act(ctx, app, key_or_id, "discard", one, many, **options)
 
 
-def _move(
+def _act(
     ctx: click.Context,
     app: Celeriac,
     key_or_id: str | None,
@@ -77,20 +77,20 @@ def _move(
         id = resolve(key_or_id, app=app)
         count = _is_dead(app, id) if dry_run else int(one(id))
     else:
-        cause = narrow if key_or_id is None else dead_letters.cause_of(key_or_id, app=app)
+        cause = narrow if key_or_id is None else dead_letter_groups.cause_of(key_or_id, app=app)
         count = many(cause, dry_run=True)
         if count and not dry_run:
             confirm(f"{verb} {counted(count, 'dead letter')}?", yes=yes)
             with advancing(verb, count) as progress:
                 count = many(cause, progress=progress)
-    _tell(ctx, verb, count, dry_run=dry_run, as_json=as_json)
+    _print_outcome(ctx, verb, count, dry_run=dry_run, as_json=as_json)
 
 
-def _tell(ctx: click.Context, verb: str, count: int, *, dry_run: bool, as_json: bool) -> None:
+def _print_outcome(ctx: click.Context, verb: str, count: int, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         output.emit(f"dead-letters {verb}", dry_run=dry_run, count=count)
     elif not count:
-        output.say(ctx, "no dead letter was meant; see `celery -A app dead-letters list`")
+        output.note(ctx, "no dead letter matches; see `celery -A app dead-letters list`")
     else:
         click.echo(f"would {verb} {count:,}" if dry_run else f"{_PAST[verb]} {count:,}")
     ctx.exit(0 if count else 1)

@@ -1,4 +1,4 @@
-"""The ledger's database: its version, its tables, its clock, and whether all may connect who want to."""
+"""The ledger's database: its version, its tables, its clock and its number of connections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _OLDEST = {"postgresql": (14, 0), "sqlite": (3, 35, 0)}
 _NAMES = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
-_SKEWED, _ASTRAY = timedelta(seconds=2), timedelta(minutes=1)  # of clocks
+_SKEWED, _FAR_OFF = timedelta(seconds=2), timedelta(minutes=1)  # of clocks
 _MAIN = 2  # connections of a worker's main process: ledger thread and keeper
 _BUSY = 0.8  # of the connections there are
 
@@ -70,7 +70,7 @@ def judge(facts: Facts) -> list[Finding]:
 
 
 def needed(facts: Facts) -> int:
-    """Connections that the living workers may want at once, each child enqueuing."""
+    """The most connections that the live workers may use at once, when each child enqueues."""
     return sum(min(_MAIN, facts.pool) + _of_the_pool(worker, facts.pool) for worker in facts.workers)
 
 
@@ -82,12 +82,12 @@ def _of_the_pool(worker: WorkerSeen, pool: int) -> int:
 
 def _version(facts: Facts) -> Finding:
     server = facts.server
-    said = f"{_NAMES[server.dialect]} {'.'.join(map(str, server.version))}"
+    version = f"{_NAMES[server.dialect]} {'.'.join(map(str, server.version))}"
     oldest = _OLDEST[server.dialect]
     if server.version < oldest:
-        sentence = f"{said}, wanted {'.'.join(map(str, oldest))} or newer"
+        sentence = f"{version}, wanted {'.'.join(map(str, oldest))} or newer"
         return fail(Area.DATABASE, "version", sentence, remedy="upgrade the database")
-    return ok(Area.DATABASE, "version", said)
+    return ok(Area.DATABASE, "version", version)
 
 
 def _migrations(facts: Facts) -> Finding:
@@ -107,7 +107,7 @@ def _clocks(facts: Facts) -> Finding:
     seconds = facts.skew.total_seconds()
     sentence = f"this machine's clock is {seconds:+.1f} s from the database's"
     remedy = "let both machines ask the same NTP servers"
-    if abs(facts.skew) > _ASTRAY:
+    if abs(facts.skew) > _FAR_OFF:
         return fail(
             Area.DATABASE, "clock", f"{sentence}: etas and expiries computed here are off", remedy=remedy
         )

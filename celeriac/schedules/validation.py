@@ -1,4 +1,4 @@
-"""What somebody wants to be a schedule: checked whole, with every problem named at once."""
+"""Validate a schedule that somebody asks for. All problems are reported at once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OPTIONS = frozenset(
     ]
 )
 
-#: Those that may stand beside a schedule's own words.
+#: Those that may also be given beside a schedule's own fields.
 OF_ITS_JOBS = ("priority", "queue", "user_id", "max_tries", "timeout", "expires")
 
 _SHORTEST, _LONGEST = 1.0, 10 * 366 * 86_400.0  # seconds
@@ -57,8 +57,8 @@ _TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """A schedule as it is asked for; see ``celeriac.schedules.register`` for what the fields mean."""
+class ScheduleRequest:
+    """A schedule as somebody asks for it. ``celeriac.schedules.register`` explains the fields."""
 
     name: str
     task: str
@@ -81,23 +81,23 @@ class Proposal:
 
 
 def of_its_jobs(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a schedule's jobs, of those words that stand beside its own; None says nothing."""
+    """The options of a schedule's jobs that were given beside its own fields. None counts as not given."""
     options = {name: given[name] for name in OF_ITS_JOBS if given.get(name) is not None}
     if isinstance(options.get("expires"), timedelta):
         options["expires"] = options["expires"].total_seconds()
     return options
 
 
-def settle(app: Celeriac, wanted: Proposal, *, row: Any, now: datetime) -> dict[str, Any]:
-    """The columns of the schedule that is wanted.
+def validated(app: Celeriac, wanted: ScheduleRequest, *, row: Any, now: datetime) -> dict[str, Any]:
+    """The columns of the row for a valid request.
 
     Args:
-        row: the row of that name; None when there is none. What has not changed goes on as it was.
+        row: the present row of that name; None when there is none. Due times that have not changed go on.
 
     Raises:
         InvalidSchedule: with everything that is wrong.
     """
-    problems = list(_shapes(wanted))
+    problems = list(_wrong_types(wanted))
     if problems:
         raise InvalidSchedule(_shown(wanted.name), problems)
     place = wanted.timezone if wanted.timezone is not None else str(app.conf.timezone or "UTC")
@@ -112,9 +112,15 @@ def settle(app: Celeriac, wanted: Proposal, *, row: Any, now: datetime) -> dict[
         timing = known
     enabled = wanted.enabled if wanted.enabled is not None else row is None or row.enabled
     next_run = _next_run(wanted, timing, row, known is not None, now) if enabled else None
-    problems += _never(timing, next_run if enabled else timing.after(now), known is not None, now)
+    problems += _never_due(timing, next_run if enabled else timing.after(now), known is not None, now)
     if problems:
         raise InvalidSchedule(_shown(wanted.name), problems)
+    return _columns(wanted, timing, enabled=enabled, next_run=next_run)
+
+
+def _columns(
+    wanted: ScheduleRequest, timing: Timing, *, enabled: bool, next_run: datetime | None
+) -> dict[str, Any]:
     return {
         "task": wanted.task,
         "args": encoded(list(wanted.args)),
@@ -137,16 +143,16 @@ def settle(app: Celeriac, wanted: Proposal, *, row: Any, now: datetime) -> dict[
 
 
 class _Problems(Exception):
-    """Sentences about what cannot be understood."""
+    """Sentences about fields that cannot be read."""
 
 
 def _shown(name: object) -> str:
     return str(name)[:80].encode("utf-8", "replace").decode()
 
 
-def _shapes(wanted: Proposal) -> Iterator[str]:
-    """What is not even of the right kind."""
-    for name, value, kinds, told in (
+def _wrong_types(wanted: ScheduleRequest) -> Iterator[str]:
+    """Problems of type, which the other checks rely on."""
+    for name, value, kinds, expected in (
         ("task", wanted.task, (str,), "the name of a task"),
         ("args", wanted.args, (list, tuple), "a list"),
         ("kwargs", wanted.kwargs, (Mapping,), "a dict"),
@@ -156,10 +162,10 @@ def _shapes(wanted: Proposal) -> Iterator[str]:
         ("enabled", wanted.enabled, (bool, type(None)), "True or False"),
     ):
         if not isinstance(value, kinds):
-            yield f"{name}: wanted {told}, found {type(value).__name__}"
+            yield f"{name}: wanted {expected}, found {type(value).__name__}"
 
 
-def _name(_: Celeriac, wanted: Proposal) -> Iterator[str]:
+def _name(_: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
     try:
         names.check_text("name", wanted.name, length=NAME_LENGTH)
         if not wanted.name.isprintable():
@@ -168,8 +174,8 @@ def _name(_: Celeriac, wanted: Proposal) -> Iterator[str]:
         yield str(exc)
 
 
-def _task(app: Celeriac, wanted: Proposal) -> Iterator[str]:
-    """Its task is known, and takes the arguments and options."""
+def _task(app: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
+    """Problems with the task, or with the arguments and options that it is given."""
     unknown = sorted(set(wanted.options) - OPTIONS)
     if unknown:
         yield f"options: wanted some of {', '.join(sorted(OPTIONS))}, found {', '.join(unknown)[:80]}"
@@ -190,7 +196,7 @@ def _task(app: Celeriac, wanted: Proposal) -> Iterator[str]:
         return
     if unknown:
         return
-    try:  # what the door refuses would be refused at every fire
+    try:  # a job that the door refuses now would be refused at every fire
         id = fire_id(_shown(wanted.name), LATEST)
         options = wanted.options
         prepare_fire(app, task=wanted.task, args=wanted.args, kwargs=wanted.kwargs, options=options, id=id)
@@ -198,7 +204,7 @@ def _task(app: Celeriac, wanted: Proposal) -> Iterator[str]:
         yield str(exc)[:200]
 
 
-def _policies(_: Celeriac, wanted: Proposal) -> Iterator[str]:
+def _policies(_: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
     for name, value, kind in (
         ("catch_up", wanted.catch_up, CatchUp),
         ("overlap", wanted.overlap, Overlap),
@@ -213,8 +219,8 @@ def _policies(_: Celeriac, wanted: Proposal) -> Iterator[str]:
         yield f"jitter: wanted seconds from 0 on, found {wanted.jitter!r}"
 
 
-def _timing(wanted: Proposal, place: str, now: datetime) -> Timing:
-    """When it is due, as if it were new."""
+def _timing(wanted: ScheduleRequest, place: str, now: datetime) -> Timing:
+    """The timing that it would have as a new schedule."""
     problems: list[str] = []
     try:
         named_zone(place)
@@ -235,7 +241,7 @@ def _timing(wanted: Proposal, place: str, now: datetime) -> Timing:
     return Timing(kind=kind, expression=expression, zone=place, anchor=anchor, starts=starts, ends=ends)
 
 
-def _expression(wanted: Proposal, place: str, problems: list[str]) -> tuple[Kind, str]:
+def _expression(wanted: ScheduleRequest, place: str, problems: list[str]) -> tuple[Kind, str]:
     given = [name for name in ("every", "cron", "at") if getattr(wanted, name) is not None]
     if len(given) != 1:
         problems.append(f"wanted one of every, cron and at, found {' and '.join(given) or 'none of them'}")
@@ -259,7 +265,7 @@ def _expression(wanted: Proposal, place: str, problems: list[str]) -> tuple[Kind
 
 
 def _known(row: Any, timing: Timing) -> Timing | None:
-    """The timing of a row that goes on as it was, but for its end; None when its due times change."""
+    """The timing of the present row, with the new end; None when the due times change."""
     if row is None:
         return None
     same = (row.kind, row.expression, row.timezone, row.starts)
@@ -275,8 +281,10 @@ def _known(row: Any, timing: Timing) -> Timing | None:
     )
 
 
-def _next_run(wanted: Proposal, timing: Timing, row: Any, known: bool, now: datetime) -> datetime | None:
-    if known and row.next_run is not None:  # which may have come and not been fired yet
+def _next_run(
+    wanted: ScheduleRequest, timing: Timing, row: Any, known: bool, now: datetime
+) -> datetime | None:
+    if known and row.next_run is not None:  # it may be past and not fired yet
         return row.next_run if timing.ends is None or row.next_run <= timing.ends else None
     last_run = None if row is None else row.last_run
     if wanted.run_immediately and not known and timing.anchor < now:
@@ -286,7 +294,7 @@ def _next_run(wanted: Proposal, timing: Timing, row: Any, known: bool, now: date
     return due if due is None or last_run is None or due > last_run else timing.after(max(last_run, now))
 
 
-def _never(timing: Timing, next_run: datetime | None, known: bool, now: datetime) -> Iterator[str]:
+def _never_due(timing: Timing, next_run: datetime | None, known: bool, now: datetime) -> Iterator[str]:
     if next_run is not None or known:
         return
     if timing.kind is Kind.ONCE and datetime.fromisoformat(timing.expression) <= now:

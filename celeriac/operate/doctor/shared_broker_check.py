@@ -1,4 +1,4 @@
-"""Who else uses the broker: another installation, lists that nobody draws from, apps that know no ledger."""
+"""Whether others use the broker: another installation, lists without a consumer, apps without the ledger."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from redis.exceptions import NoPermissionError
 from celeriac.display import counted, safe
 from celeriac.ledger.reads import neighbours
 from celeriac.ledger.reads.neighbours import Adopted
-from celeriac.observe import presence
+from celeriac.observe import redis_workers
 from celeriac.operate import broker_lists, overview
-from celeriac.operate.broker_lists import Undrawn
+from celeriac.operate.broker_lists import UnconsumedList
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
 from celeriac.priorities import FOREIGN
 
@@ -30,8 +30,8 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    strangers: Mapping[UUID, str]  # workers that draw from this database and are not in this ledger
-    lists: Sequence[Undrawn]  # with messages, and nobody draws from them
+    other_workers: Mapping[UUID, str]  # on this Redis database, unknown to this ledger: id -> host
+    lists: Sequence[UnconsumedList]
     adopted: Sequence[Adopted]  # the newest of the last day
 
 
@@ -41,14 +41,14 @@ def read(app: Celeriac) -> Facts:
     Raises:
         OSError, OperationalError, RedisError: the broker cannot be reached.
     """
-    drawn = {queue for worker in overview.live_workers(app=app) for queue in worker.queues}
+    consumed = {queue for worker in overview.live_workers(app=app) for queue in worker.queues}
     present = _present(app)
     with app.database.reading() as connection:
         known = neighbours.known_workers(connection, list(present))
         adopted = neighbours.adopted(connection, FOREIGN, within=_LATELY, limit=_MOST)
     return Facts(
-        strangers={id: host for id, host in present.items() if id not in known},
-        lists=_lists(app, drawn),
+        other_workers={id: host for id, host in present.items() if id not in known},
+        lists=_lists(app, consumed),
         adopted=adopted,
     )
 
@@ -57,35 +57,35 @@ def _present(app: Celeriac) -> dict[UUID, str]:
     with app.connection_or_acquire() as connection:
         client: Any = connection.default_channel.client
         try:
-            return presence.seen(client, within=presence.FRESH)
-        except NoPermissionError:  # the user of an ACL need not be allowed what only doctor asks
+            return redis_workers.recent(client, within=redis_workers.FRESH)
+        except NoPermissionError:  # only the doctor needs this; an ACL may forbid it
             return {}
 
 
-def _lists(app: Celeriac, drawn: set[str]) -> list[Undrawn]:
+def _lists(app: Celeriac, consumed: set[str]) -> list[UnconsumedList]:
     try:
-        return broker_lists.undrawn(app, drawn=drawn)
+        return broker_lists.unconsumed_lists(app, consumed=consumed)
     except NoPermissionError:
         return []
 
 
 def judge(facts: Facts) -> list[Finding]:
-    found = [*_strangers(facts), *_undrawn(facts), *_adopted(facts)]
+    found = [*_other_installations(facts), *_unconsumed(facts), *_adopted(facts)]
     return found or [ok(Area.BROKER, "neighbours", "every message in it is this ledger's to draw")]
 
 
-def _strangers(facts: Facts) -> Iterator[Finding]:
-    if facts.strangers:
-        some = ", ".join(sorted(safe(host, length=80) for host in facts.strangers.values())[:_SHOWN])
+def _other_installations(facts: Facts) -> Iterator[Finding]:
+    if facts.other_workers:
+        some = ", ".join(sorted(safe(host, length=80) for host in facts.other_workers.values())[:_SHOWN])
         sentence = (
-            f"{counted(len(facts.strangers), 'worker')} of another ledger on this Redis database ({some}): "
-            "each installation takes messages of the other"
+            f"{counted(len(facts.other_workers), 'worker')} of another ledger on this Redis database "
+            f"({some}): each installation takes messages of the other"
         )
         remedy = "give each installation a Redis database of its own, or the same DATABASE_URL"
         yield fail(Area.BROKER, "installations", sentence, remedy=remedy)
 
 
-def _undrawn(facts: Facts) -> Iterator[Finding]:
+def _unconsumed(facts: Facts) -> Iterator[Finding]:
     for each in facts.lists:
         whose = f" from {each.origin}" if each.origin else ""
         sentence = (
@@ -109,5 +109,5 @@ def _adopted(facts: Facts) -> Iterator[Finding]:
 
 
 def _host(origin: str | None) -> str:
-    """The machine in "gen7@host": one process after another is of no use to a reader."""
+    """The machine in "gen7@host". The number changes with each process, so it is of no use to a reader."""
     return safe((origin or "an unknown process").rpartition("@")[2], length=80)

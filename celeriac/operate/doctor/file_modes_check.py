@@ -1,4 +1,4 @@
-"""Files of the platform that others on this machine can read: arguments of jobs are in them."""
+"""Whether other users can read the platform's files. Arguments of jobs are in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BESIDE = ("", "-wal", "-shm")  # what SQLite writes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    modes: Mapping[Path, int]  # of what is there and holds arguments of jobs
+    modes: Mapping[Path, int]  # of the files that exist and hold arguments of jobs
 
 
 def read(app: Celeriac) -> Facts:

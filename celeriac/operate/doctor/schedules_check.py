@@ -1,4 +1,4 @@
-"""The schedules: overdue, damaged, refused, or of tasks that nobody knows."""
+"""Schedules that are overdue, damaged or refused, or whose task is unknown."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SHOWN = 5  # by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """A schedule, as far as its health goes."""
+class ScheduleFacts:
+    """What the check needs of a schedule."""
 
     name: str
     task: str
@@ -33,7 +33,7 @@ class Planned:
 class Facts:
     clock: datetime
     grace: timedelta  # that a due time may be late
-    schedules: Sequence[Planned]
+    schedules: Sequence[ScheduleFacts]
 
 
 def read(app: Celeriac) -> Facts:
@@ -41,8 +41,8 @@ def read(app: Celeriac) -> Facts:
     with app.database.reading() as connection:
         moment = ledger.clock(connection)
         rows = ledger.page(connection)
-    planned = [
-        Planned(
+    schedules = [
+        ScheduleFacts(
             name=row.name,
             task=row.task,
             known=row.task in app.tasks,
@@ -52,11 +52,11 @@ def read(app: Celeriac) -> Facts:
         for row in rows
         if row.enabled
     ]
-    return Facts(clock=moment, grace=timedelta(seconds=app.settings.misfire_grace), schedules=planned)
+    return Facts(clock=moment, grace=timedelta(seconds=app.settings.misfire_grace), schedules=schedules)
 
 
 def _trouble(reason: str | None, skipped: datetime | None, fired: datetime | None) -> str | None:
-    """The reason, unless it was overtaken by a fire."""
+    """The reason of the last skipped due time; None when a later one was fired."""
     return None if skipped is None or (fired is not None and fired > skipped) else reason
 
 
@@ -75,12 +75,12 @@ def _overdue(facts: Facts) -> Iterator[Finding]:
 
 def _not_fired(facts: Facts) -> Iterator[Finding]:
     for each in facts.schedules:
-        said = f"{safe(each.name, length=60)}: {safe(each.trouble, length=200)}"
+        sentence = f"{safe(each.name, length=60)}: {safe(each.trouble, length=200)}"
         remedy = "register it again, or disable it: celery -A app schedules"
         if each.trouble is not None and each.trouble.startswith(DAMAGED):
-            yield fail(Area.SCHEDULES, "damaged", said, remedy=remedy)
+            yield fail(Area.SCHEDULES, "damaged", sentence, remedy=remedy)
         elif each.trouble is not None and each.trouble.startswith(REFUSED):
-            yield fail(Area.SCHEDULES, "refused", said, remedy=remedy)
+            yield fail(Area.SCHEDULES, "refused", sentence, remedy=remedy)
 
 
 def _unknown(facts: Facts) -> Iterator[Finding]:
@@ -90,6 +90,6 @@ def _unknown(facts: Facts) -> Iterator[Finding]:
         yield warn(Area.SCHEDULES, "tasks", sentence, remedy="see CELERIAC_TASK_MODULES")
 
 
-def _names(schedules: Sequence[Planned]) -> str:
+def _names(schedules: Sequence[ScheduleFacts]) -> str:
     shown = ", ".join(safe(each.name, length=60) for each in schedules[:_SHOWN])
     return shown if len(schedules) <= _SHOWN else f"{shown} and {len(schedules) - _SHOWN} more"

@@ -1,4 +1,4 @@
-"""Celery's own commands and Flower: what the platform refuses there is a sentence, not a traceback."""
+"""Make Celery's own commands and Flower show our refusals as a sentence, not as a traceback."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import click
 from celeriac.errors import CeleriacError, SettingsError
 
 
-def speak(app: Any) -> None:
-    """Let the command that is being called tell our refusals as our own commands do.
+def show_refusals(app: Any) -> None:
+    """Make the Celery command that is being called print our refusals as our own commands do.
 
-    To be called when the app is made: where there is a command line, its context is there by then.
+    Call it when the app is made. Celery's command line has its context by then.
     """
     context = click.get_current_context(silent=True)
     if context is None or not _is_celerys(context.command):
         return
-    context.with_resource(_Telling(app))
+    context.with_resource(_ShownRefusals(app))
     if context.invoked_subcommand == "flower" and find_spec("flower") is not None:
         from celeriac.cli import flower_api  # Flower and tornado are slow to import
 
-        flower_api.answer()
+        flower_api.install()
 
 
 def end(error: SettingsError) -> None:
@@ -37,23 +37,23 @@ def end(error: SettingsError) -> None:
 
 
 def _is_celerys(command: click.Command) -> bool:
-    """Whether it is Celery's command line, and not that of a project which imports the app."""
+    """Whether it is Celery's command, not the command of a project that imports the app."""
     module = sys.modules.get("celery.bin.celery")
     return module is not None and command is module.celery
 
 
-class Refused(click.ClickException):
+class RefusedCommand(click.ClickException):
     """A refusal of the platform, as Click shows it."""
 
     def __init__(self, sentence: str, code: int) -> None:
         super().__init__(sentence)
-        self.exit_code = code  # type: ignore[misc]  # which Click reads of the instance
+        self.exit_code = code  # type: ignore[misc]  # Click reads it from the instance
 
     def show(self, file: Any = None) -> None:
         click.secho(f"error: {self.message}", fg="red", err=True)
 
 
-class _Telling:
+class _ShownRefusals:
     """Turns a refusal that passes into Click's own kind of error."""
 
     def __init__(self, app: Any) -> None:
@@ -68,8 +68,8 @@ class _Telling:
             return
         if isinstance(error, SettingsError):  # of what was written to ``app.conf`` later
             raise SystemExit(f"celery: {error}") from None
-        from celeriac.cli.errors import mistake  # which knows the database: not for a probe
+        from celeriac.cli.refusals import refusal_of  # imports the database layer, which is slow
 
-        told = mistake(error, self._app)
-        if told is not None:
-            raise Refused(told.sentence, told.code) from None
+        refusal = refusal_of(error, self._app)
+        if refusal is not None:
+            raise RefusedCommand(refusal.sentence, refusal.code) from None

@@ -1,4 +1,4 @@
-"""Static schedules: what Celery's ``beat_schedule`` says, from the project's file or from user code."""
+"""Static schedules: the entries of Celery's ``beat_schedule``, written to the table."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from celeriac.errors import InvalidSchedule
 from celeriac.events import Event
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.maintenance import with_ours
-from celeriac.schedules.proposal import OF_ITS_JOBS, Proposal, of_its_jobs
 from celeriac.schedules.registry import put
+from celeriac.schedules.validation import OF_ITS_JOBS, ScheduleRequest, of_its_jobs
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
 logger = logging.getLogger(__name__)
 
-#: What an entry may say beside Celery's own task, schedule, args, kwargs, options.
+#: Keys of an entry beside Celery's own task, schedule, args, kwargs and options.
 _OURS = frozenset(
     [
         "every",
@@ -45,16 +45,16 @@ _CELERYS = frozenset({"task", "schedule", "args", "kwargs", "options", "relative
 
 
 def sync(app: Celeriac) -> None:
-    """Bring the table in line with the static schedules, in one transaction.
+    """Update the table from the static schedules, in one transaction.
 
-    What was disabled stays disabled; what is not there any more is retired. An entry that cannot work is
-    logged, and its row, if there is one, goes on as it was.
+    A disabled schedule stays disabled. One that is no longer static is retired. An invalid entry is logged,
+    and its row, if there is one, stays as it was.
     """
     entries = with_ours(_entries(app))
     with app.database.transaction() as connection:
         for name in sorted(entries, key=str):
             try:
-                put(app, connection, proposal(str(name), entries[name]))
+                put(app, connection, request_of_entry(str(name), entries[name]))
             except InvalidSchedule as exc:
                 logger.error(Event.STATIC_REFUSED, {"error": exc})
         for gone in ledger.retire(connection, [str(name) for name in entries]):
@@ -79,11 +79,11 @@ def _module_entries(module: str | None) -> dict[str, Any]:
     return dict(importlib.import_module(module).SCHEDULE)
 
 
-def proposal(name: str, entry: Any) -> Proposal:
-    """What an entry asks for.
+def request_of_entry(name: str, entry: Any) -> ScheduleRequest:
+    """The request that an entry of ``beat_schedule`` makes.
 
     Raises:
-        InvalidSchedule: it cannot be understood.
+        InvalidSchedule: the entry cannot be read.
     """
     if isinstance(entry, ScheduleEntry):
         entry = {key: getattr(entry, key) for key in ("task", "schedule", "args", "kwargs", "options")}
@@ -101,7 +101,7 @@ def proposal(name: str, entry: Any) -> Proposal:
     options = entry.get("options") or {}
     if isinstance(options, Mapping):
         options = {key: value for key, value in options.items() if value is not None} | of_its_jobs(entry)
-    return Proposal(
+    return ScheduleRequest(
         name=name,
         task=entry["task"],
         args=entry.get("args") or (),
@@ -113,7 +113,7 @@ def proposal(name: str, entry: Any) -> Proposal:
 
 
 def _when(name: str, value: Any) -> dict[str, Any]:
-    """Celery's schedule in our words."""
+    """The fields for Celery's own schedule object."""
     if isinstance(value, str):
         return {"cron": value}
     if isinstance(value, int | float | timedelta):
@@ -129,7 +129,7 @@ def _when(name: str, value: Any) -> dict[str, Any]:
 
 
 def _expression(value: crontab) -> str:
-    """Celery's crontab as five fields; it asks for both days where cron is content with either."""
+    """Celery's crontab as five fields, with ``and``: it needs both day fields to match, cron only one."""
     fields = [
         _field(value.minute, 0, 59),
         _field(value.hour, 0, 23),

@@ -1,4 +1,4 @@
-"""The pulse: what it says of a process, and who reads what of it."""
+"""The liveness file: what it says of a process, and what readers conclude from it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from celeriac.observe import liveness, probes
-from celeriac.observe.liveness import Health, Pulse, Vitals, judge
+from celeriac.observe.liveness import Health, LivenessReport, LivenessReporter, judge
 from celeriac.settings import Settings
 from tests.servers import free_port
 from tests.support import wait_until
 
-WELL = Vitals(role="worker", host="h", pid=1, written=1000, loop=1, ledger=2, connected=True)
+WELL = LivenessReport(role="worker", host="h", pid=1, written=1000, loop=1, ledger=2, connected=True)
 
 
 def test_a_process_that_is_well_is_live_and_ready() -> None:
@@ -49,9 +49,9 @@ def settings(tmp_path: Path, **more: object) -> Settings:
 
 
 def test_it_is_written_while_the_process_runs_and_gone_afterwards(tmp_path: Path) -> None:
-    beating = Pulse("beat", settings(tmp_path))
+    beating = LivenessReporter("beat", settings(tmp_path))
     beating.start()
-    beating.asked_ledger()
+    beating.ledger_answered()
     wait_until(lambda: list(liveness.known(tmp_path)), within=5, saying="it is written")
     (found,) = liveness.known(tmp_path, role="beat")
     assert (found.role, found.pid, found.loop < 5) == ("beat", os.getpid(), True)
@@ -62,23 +62,23 @@ def test_it_is_written_while_the_process_runs_and_gone_afterwards(tmp_path: Path
 
 def test_a_loop_that_waits_for_the_broker_is_not_stuck(tmp_path: Path) -> None:
     connected = False
-    beating = Pulse("worker", settings(tmp_path), connected=lambda: connected)
-    beating._turned -= 100
-    assert beating.vitals().loop == 0
+    beating = LivenessReporter("worker", settings(tmp_path), connected=lambda: connected)
+    beating._last_turn -= 100
+    assert beating.report().loop == 0
     connected = True
-    beating._turned -= 100
-    assert beating.vitals().loop > 99
-    beating.turned()
-    assert beating.vitals().loop < 5
+    beating._last_turn -= 100
+    assert beating.report().loop > 99
+    beating.loop_turned()
+    assert beating.report().loop < 5
 
 
 def test_those_that_are_gone_or_elsewhere_are_not_seen(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    mine = Pulse("worker", settings(tmp_path)).vitals()
+    mine = LivenessReporter("worker", settings(tmp_path)).report()
     (tmp_path / "health").mkdir()
     for number, each in enumerate([replace(mine, pid=gone.pid), replace(mine, host="elsewhere"), mine]):
-        text = json.dumps({name: getattr(each, name) for name in Vitals.__slots__})
+        text = json.dumps({name: getattr(each, name) for name in LivenessReport.__slots__})
         (tmp_path / "health" / f"worker-x-{number}.json").write_text(text)
     (tmp_path / "health" / "worker-x-9.json").write_text("{")
     assert [each.pid for each in liveness.known(tmp_path)] == [os.getpid()]
@@ -92,14 +92,14 @@ def ask(port: int, path: str) -> tuple[int, bytes]:
 
 
 def test_probes_answer_over_http(tmp_path: Path) -> None:
-    beating, port = Pulse("worker", settings(tmp_path)), free_port()
+    beating, port = LivenessReporter("worker", settings(tmp_path)), free_port()
     server = probes.serve(settings(tmp_path, health_port=port), beating)
     assert server is not None
     try:
         assert ask(port, "/live")[0] == 200
         status, body = ask(port, "/ready")
         assert (status, json.loads(body)["reason"]) == (503, "the ledger does not answer it")
-        beating.asked_ledger()
+        beating.ledger_answered()
         assert ask(port, "/ready")[0] == 200
         assert ask(port, "/secrets")[0] == 404
         assert probes.serve(settings(tmp_path, health_port=port), beating) is None, "the port is taken"
@@ -108,4 +108,4 @@ def test_probes_answer_over_http(tmp_path: Path) -> None:
 
 
 def test_no_port_is_opened_unasked(tmp_path: Path) -> None:
-    assert probes.serve(settings(tmp_path), Pulse("worker", settings(tmp_path))) is None
+    assert probes.serve(settings(tmp_path), LivenessReporter("worker", settings(tmp_path))) is None

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like, counted instead of raised: nothing is cut off in the middle."""
+"""Count SIGINT, SIGTERM and SIGHUP instead of raising, so that no step is interrupted in the middle."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Self
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupts:
-    """While it is used as a context manager, in the main thread: how often somebody asked to stop."""
+class StopSignals:
+    """How often somebody asked to stop, while it is used as a context manager in the main thread."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -23,7 +23,7 @@ class Interrupts:
         for number in _SIGNALS:
             before = signal.getsignal(number)
             if number is signal.SIGHUP and before is signal.SIG_IGN:
-                continue  # nohup: it was asked to outlive its terminal
+                continue  # nohup: the process must outlive its terminal
             self._before[number] = before
             signal.signal(number, self._note)
         return self

@@ -1,4 +1,4 @@
-"""What was won goes on in the order in which it was won, although the hub keeps none among its calls."""
+"""Claimed jobs reach the pool in the order of their claims; the hub keeps no order of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the platform refuses, told by Celery's own command line; another program's is left alone."""
+"""Celery's own commands print a refusal as one sentence; another program's command line is left alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 import pytest
 from celery.bin.celery import celery
 
-from celeriac.cli.upstream import Refused, speak
+from celeriac.cli.celery_commands import RefusedCommand, show_refusals
 from celeriac.errors import BadArgument, LedgerUnavailable
 
 
@@ -14,19 +14,19 @@ from celeriac.errors import BadArgument, LedgerUnavailable
     ("error", "code"), [(BadArgument("queue", "wanted one"), 2), (LedgerUnavailable("no"), 1)]
 )
 def test_a_refusal_is_a_sentence_of_celerys_command_line(error: Exception, code: int) -> None:
-    with pytest.raises(Refused, match=str(error)) as raised, click.Context(celery):
-        speak(None)
+    with pytest.raises(RefusedCommand, match=str(error)) as raised, click.Context(celery):
+        show_refusals(None)
         raise error
     assert raised.value.exit_code == code
 
 
 def test_what_is_no_refusal_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), click.Context(celery):
-        speak(None)
+        show_refusals(None)
         _ = 1 / 0
 
 
 def test_another_programs_command_line_is_left_alone() -> None:
     with pytest.raises(BadArgument), click.Context(click.Command("mine")):
-        speak(None)
+        show_refusals(None)
         raise BadArgument("queue", "wanted one")

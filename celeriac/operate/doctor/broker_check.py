@@ -1,4 +1,4 @@
-"""The broker: its version, what it does when its memory is full, how full it is."""
+"""The broker's version, its eviction policy and its memory; whether the result store answers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoPermissionError
 
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
-from celeriac.stack.embedded import OLDEST
+from celeriac.stack.embedded_valkey import OLDEST
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-_KEEPS = "noeviction"
-_FULL, _BURSTING = 0.8, 0.95  # of its memory
+_POLICY = "noeviction"
+_FULL, _NEARLY_FULL = 0.8, 0.95  # of its memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +34,12 @@ def read(app: Celeriac) -> Facts:
         OSError, OperationalError, RedisError: the broker cannot be reached.
     """
     with app.connection_or_acquire() as connection:
-        told = _told(connection.default_channel.client)
-    return _facts(told, results=_results(app))
+        info = _info(connection.default_channel.client)
+    return _facts(info, results=_results(app))
 
 
-def _told(client: Any) -> Mapping[str, Any] | None:
-    """What INFO says; None where the user's ACL does not allow it, which no work needs."""
+def _info(client: Any) -> Mapping[str, Any] | None:
+    """The reply to INFO; None where the user's ACL forbids it. No job needs it."""
     try:
         found: Mapping[str, Any] = client.info()
     except NoPermissionError:
@@ -47,14 +47,14 @@ def _told(client: Any) -> Mapping[str, Any] | None:
     return found
 
 
-def _facts(told: Mapping[str, Any] | None, *, results: str | None) -> Facts:
-    if told is None:
+def _facts(info: Mapping[str, Any] | None, *, results: str | None) -> Facts:
+    if info is None:
         return Facts(version=None, policy=None, used=0, most=0, results=results)
     return Facts(
-        version=str(told.get("redis_version", "0")),  # which Valkey tells too, of the Redis it stands for
-        policy=told.get("maxmemory_policy"),
-        used=int(told.get("used_memory", 0)),
-        most=int(told.get("maxmemory", 0)),
+        version=str(info.get("redis_version", "0")),  # Valkey's too: the Redis it is compatible with
+        policy=info.get("maxmemory_policy"),
+        used=int(info.get("used_memory", 0)),
+        most=int(info.get("maxmemory", 0)),
         results=results,
     )
 
@@ -68,13 +68,13 @@ def _results(app: Celeriac) -> str | None:
 
 
 def judge(facts: Facts) -> list[Finding]:
-    server = [_silent()] if facts.version is None else [*_server(facts, facts.version)]
+    server = [_info_denied()] if facts.version is None else [*_server(facts, facts.version)]
     return [*server, *_store(facts)]
 
 
-def _silent() -> Finding:
+def _info_denied() -> Finding:
     sentence = (
-        f"it answers; its user may not ask INFO, so version, memory and eviction ({_KEEPS}) are not known"
+        f"it answers; its user may not ask INFO, so version, memory and eviction ({_POLICY}) are not known"
     )
     return ok(Area.BROKER, "version", sentence)
 
@@ -95,12 +95,12 @@ def _version(version: str) -> Finding:
 
 def _policy(facts: Facts) -> Finding:
     if facts.policy is None:
-        sentence = "it does not tell its maxmemory-policy"
-        return warn(Area.BROKER, "eviction", sentence, remedy=f"make sure that it is {_KEEPS}")
-    if facts.policy != _KEEPS:
+        sentence = "it does not report its maxmemory-policy"
+        return warn(Area.BROKER, "eviction", sentence, remedy=f"make sure that it is {_POLICY}")
+    if facts.policy != _POLICY:
         sentence = f"maxmemory-policy is {facts.policy}: messages and results vanish when its memory is full"
-        return fail(Area.BROKER, "eviction", sentence, remedy=f"CONFIG SET maxmemory-policy {_KEEPS}")
-    return ok(Area.BROKER, "eviction", f"maxmemory-policy is {_KEEPS}")
+        return fail(Area.BROKER, "eviction", sentence, remedy=f"CONFIG SET maxmemory-policy {_POLICY}")
+    return ok(Area.BROKER, "eviction", f"maxmemory-policy is {_POLICY}")
 
 
 def _memory(facts: Facts) -> Finding:
@@ -110,7 +110,7 @@ def _memory(facts: Facts) -> Finding:
     share = facts.used / facts.most
     sentence = f"{used} used, {share:.0%} of what it may"
     remedy = "raise maxmemory, lower CELERIAC_RESULT_TTL, or set ignore_result on tasks that nobody asks"
-    if share >= _BURSTING:
+    if share >= _NEARLY_FULL:
         return fail(Area.BROKER, "memory", sentence, remedy=remedy)
     if share >= _FULL:
         return warn(Area.BROKER, "memory", sentence, remedy=remedy)

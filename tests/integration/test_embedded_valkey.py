@@ -19,10 +19,10 @@ from redis.retry import Retry
 
 from celeriac.errors import EmbeddedServerError
 from celeriac.settings import EmbeddedAddress
-from celeriac.stack import embedded, services
-from celeriac.stack.embedded import Holder
-from celeriac.stack.interrupts import Interrupts
+from celeriac.stack import embedded_valkey, services
+from celeriac.stack.embedded_valkey import PortHolder
 from celeriac.stack.service import Service
+from celeriac.stack.stop_signals import StopSignals
 from tests.processes import living
 from tests.servers import ValkeyServer
 from tests.support import wait_until
@@ -32,13 +32,13 @@ from tests.workers import ROOT
 @contextmanager
 def running(data_dir: Path) -> Iterator[Service]:
     """The private Valkey of ``data_dir``, until the end of the block."""
-    service = Service(services.valkey(data_dir), voice=lambda *_: None)
+    service = Service(services.valkey(data_dir), write_line=lambda *_: None)
     try:
         service.start()
-        assert service.await_health(Interrupts())
+        assert service.await_health(StopSignals())
         yield service
     finally:
-        service.stop(Interrupts())
+        service.stop(StopSignals())
 
 
 @pytest.fixture
@@ -95,22 +95,22 @@ def test_its_data_survives_a_restart(tmp_path: Path, client: Callable[..., redis
 def test_stop_waits_for_its_end(tmp_path: Path) -> None:
     with running(tmp_path) as service:
         address, pid = EmbeddedAddress.at(tmp_path), service.pid
-        assert embedded.who_holds(address, tmp_path) is Holder.OURS
-        service.stop(Interrupts())
-        assert embedded.who_holds(address, tmp_path) is Holder.NOBODY
+        assert embedded_valkey.port_holder(address, tmp_path) is PortHolder.OURS
+        service.stop(StopSignals())
+        assert embedded_valkey.port_holder(address, tmp_path) is PortHolder.NOBODY
         assert not living([pid or 0])
 
 
 def test_a_second_one_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     with running(tmp_path), pytest.raises(EmbeddedServerError, match="already runs"):
-        embedded.claim_address(tmp_path, patience=0.1)
+        embedded_valkey.claim_address(tmp_path, patience=0.1)
 
 
 def test_one_that_is_ending_is_waited_for(tmp_path: Path) -> None:
     with running(tmp_path) as service:
         assert service.pid is not None
         os.kill(service.pid, signal.SIGTERM)
-        address = embedded.claim_address(tmp_path, patience=10)
+        address = embedded_valkey.claim_address(tmp_path, patience=10)
     assert address.port == EmbeddedAddress.at(tmp_path).port
 
 
@@ -119,7 +119,7 @@ def test_a_strangers_port_is_left_to_it_with_the_password_it_heard(tmp_path: Pat
     before = EmbeddedAddress.at(tmp_path)
     with socket.create_server(("127.0.0.1", before.port)) as stranger:
         stranger.settimeout(5)
-        after = embedded.claim_address(tmp_path)
+        after = embedded_valkey.claim_address(tmp_path)
     assert after.port != before.port
     assert after.password != before.password
     assert EmbeddedAddress.at(tmp_path).port == after.port
@@ -129,14 +129,14 @@ def test_another_redis_on_the_port_is_a_stranger_even_if_it_takes_any_password(
     tmp_path: Path, private_valkey: ValkeyServer
 ) -> None:
     EmbeddedAddress(private_valkey.port, "secret").write(EmbeddedAddress.path(tmp_path))
-    assert embedded.claim_address(tmp_path).port != private_valkey.port
+    assert embedded_valkey.claim_address(tmp_path).port != private_valkey.port
 
 
 def test_the_valkey_of_another_directory_is_a_stranger(tmp_path: Path) -> None:
     mine, other = tmp_path / "mine", tmp_path / "other"
     with running(other):
         EmbeddedAddress.at(other).write(EmbeddedAddress.path(mine))  # a copied directory
-        assert embedded.claim_address(mine).port != EmbeddedAddress.at(other).port
+        assert embedded_valkey.claim_address(mine).port != EmbeddedAddress.at(other).port
 
 
 _PARENT = """
@@ -144,11 +144,13 @@ import sys
 from pathlib import Path
 from celeriac.stack import services
 from celeriac.stack.interrupts import Interrupts
+from celeriac.cli import services
+from celeriac.stack.stop_signals import StopSignals
 from celeriac.stack.service import Service
 
-service = Service(services.valkey(Path(sys.argv[1])), voice=lambda *_: None)
+service = Service(services.valkey(Path(sys.argv[1])), write_line=lambda *_: None)
 service.start()
-assert service.await_health(Interrupts())
+assert service.await_health(StopSignals())
 print(service.pid, flush=True)
 sys.stdin.read()
 """

@@ -1,4 +1,4 @@
-"""The workers: that some live, that every queue is drawn from, that all are of one version."""
+"""Whether workers live, whether every queue has a consumer, whether all have one version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celeriac.display import counted
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
 from celeriac.operate import overview
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
-from celeriac.operate.overview import QueueSeen
+from celeriac.operate.overview import QueueStatus
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     workers: Sequence[WorkerSeen]  # those that live
-    queues: Sequence[QueueSeen]
+    queues: Sequence[QueueStatus]
     version: str  # of this process
     shared: bool  # whether other machines can reach the database
 
@@ -64,8 +64,8 @@ def _unread(facts: Facts) -> Iterator[Finding]:
 def _versions(facts: Facts) -> Finding:
     found = Counter(worker.version for worker in facts.workers)
     if set(found) != {facts.version}:
-        said = ", ".join(f"{version} ({count})" for version, count in sorted(found.items()))
-        sentence = f"workers are of version {said}, this is {facts.version}"
+        versions = ", ".join(f"{version} ({count})" for version, count in sorted(found.items()))
+        sentence = f"workers are of version {versions}, this is {facts.version}"
         return warn(Area.WORKERS, "versions", sentence, remedy="finish the rollout: restart the older ones")
     return ok(Area.WORKERS, "versions", f"all are of version {facts.version}")
 

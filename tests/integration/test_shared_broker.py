@@ -18,7 +18,7 @@ from celeriac.application import Celeriac
 from celeriac.broker.transport import PriorityCycle
 from celeriac.ids import new_id
 from celeriac.ledger.schema.models import JOBS, WORKERS
-from celeriac.observe import presence
+from celeriac.observe import redis_workers
 from celeriac.operate.doctor import Finding, Level, examine
 from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES, Priority
 from celeriac.settings import Settings
@@ -33,9 +33,11 @@ ORIGIN = "gen7@web-1"
 @pytest.fixture
 def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
     settings = Settings(database_url=database_url, broker_url=redis_url, schedule_module="none")
-    made = build(settings, name="neighbours", set_as_current=False)
+    made = build(settings, name="shared", set_as_current=False)
     yield made
     made.database.close()
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        client.flushdb()  # the keys of other apps, which these tests make, have no end
 
 
 @pytest.fixture
@@ -65,9 +67,9 @@ def a_worker(app: Celeriac, *queues: str) -> UUID:
 
 def test_a_worker_of_another_ledger_on_this_database_is_found(app: Celeriac, client: redis.Redis) -> None:
     """Each would take messages of the other, and drop them for want of a row."""
-    presence.leave(client, a_worker(app, *QUEUES), "celery@mine")
+    redis_workers.record(client, a_worker(app, *QUEUES), "celery@mine")
     assert finding(app, "installations") is None
-    presence.leave(client, uuid4(), "celery@other")
+    redis_workers.record(client, uuid4(), "celery@other")
     found = finding(app, "installations")
     assert found is not None
     assert (found.level, "1 worker of another ledger" in found.sentence) == (Level.FAIL, True)
@@ -76,8 +78,8 @@ def test_a_worker_of_another_ledger_on_this_database_is_found(app: Celeriac, cli
 
 
 def test_what_workers_leave_is_forgotten_with_them(client: redis.Redis) -> None:
-    presence.leave(client, UUID(new_id()), "celery@here")
-    assert 0 < client.ttl(presence.KEY) <= 3600
+    redis_workers.record(client, UUID(new_id()), "celery@here")
+    assert 0 < client.ttl(redis_workers.KEY) <= 3600
 
 
 def test_a_list_that_nobody_draws_from_is_named_with_its_sender(app: Celeriac, redis_url: str) -> None:
