@@ -99,6 +99,7 @@ class Celeriac(Celery):
         self.given_defaults = dict(defaults or {})
         self.given_settings = settings
         self.broker_state = BrokerState()
+        self._identity = new_id()  # in this process and in those that it forks
         self._made_in = _module_of(inspect.currentframe())
         self._lock = threading.RLock()
         super().__init__(main, *args, set_as_current=set_as_current, celeriac_database_url=ledger, **options)
@@ -303,7 +304,7 @@ class Celeriac(Celery):
             raise UnknownTask(name, nearest[0] if nearest else None)
 
     def __reduce__(self) -> Any:
-        return unpickled, (self.main, self._place())
+        return unpickled, (self.main, self._place(), self._identity)
 
     def _place(self) -> str | None:
         """Where the module that made it keeps it (``proj.celery:app``); None: nowhere, or not yet."""
@@ -331,15 +332,18 @@ def _module_of(frame: FrameType | None) -> str:
     return str(caller.f_globals.get("__name__", "")) if caller is not None else ""
 
 
-def unpickled(main: str | None, place: str | None) -> Celeriac:
+def unpickled(main: str | None, place: str | None, identity: str) -> Celeriac:
     """The app that was pickled: the same one in this process, or the one that its module makes in another.
 
     Raises:
         NoAppMade: no app of that name is here, or more than one.
     """
+    apps = [app for app in _state._get_active_apps() if isinstance(app, Celeriac)]
+    if (same := next((app for app in apps if app._identity == identity), None)) is not None:
+        return same
     if place is not None and isinstance(found := symbol_by_name(place, default=place), Celeriac):
         return found
-    alike = [app for app in _state._get_active_apps() if isinstance(app, Celeriac) and app.main == main]
+    alike = [app for app in apps if app.main == main]
     if len(alike) != 1:
         raise NoAppMade()
     return alike[0]

@@ -116,15 +116,19 @@ class Task(CeleryTask):
             cls._refuse_early()
 
     def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
+        self.judge()
+        if self.refused:
+            logger.error(Event.TASK_REFUSED, {"task": self.name, "error": self.refused})
+        return super().start_strategy(app, consumer, **kwargs)
+
+    def judge(self) -> None:
+        """Refuse the jobs of this task, if something that was said of it cannot be obeyed."""
         try:
             self.Request = task_classes.request_class(self.Request, Task.Request)
         except BadArgument as exc:
             self.Request, type(self).refused = Task.Request, str(exc)
         if self.__dict__.pop("acks_late", None) is False:  # set on the task itself
             self._refuse_early()
-        if self.refused:
-            logger.error(Event.TASK_REFUSED, {"task": self.name, "error": self.refused})
-        return super().start_strategy(app, consumer, **kwargs)
 
     @staticmethod
     def __header__(*args: Any, **kwargs: Any) -> None:

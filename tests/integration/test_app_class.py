@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from celeriac import BadArgument, Celeriac, job
+from celeriac import BadArgument, Celeriac, JobNotFound, job
 from celeriac.ledger import migrate
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.doctor.settings import refused_tasks
@@ -53,9 +53,10 @@ def test_each_app_of_a_process_has_a_ledger_of_its_own(tmp_path: Path) -> None:
     one, two = an_app("one", tmp_path), an_app("two", tmp_path, celeriac_max_tries=2)
     with closing(one.database), closing(two.database):
         ids = [app.task(name="t", shared=False)(_work).delay().id for app in (one, two)]
-        assert [job(ids[0], app=app) is None for app in (one, two)] == [False, True]
-        assert [job(ids[1], app=app) is None for app in (one, two)] == [True, False]
-        assert [job(id, app=app).max_tries for id, app in zip(ids, (one, two), strict=True)] == [5, 2]  # type: ignore[union-attr]
+        for id, app, other, tries in ((ids[0], one, two, 5), (ids[1], two, one, 2)):
+            assert job(id, app=app).max_tries == tries
+            with pytest.raises(JobNotFound):
+                job(id, app=other)
 
 
 def test_each_app_survives_pickling_as_itself(tmp_path: Path) -> None:
@@ -119,11 +120,13 @@ def test_a_delivery_of_a_refused_task_is_a_dead_letter_that_says_why(celeriac: K
     assert "needs late acknowledgement" in str(dead.failure_info)
 
 
-def test_an_annotation_is_judged_as_what_the_task_says_itself(celeriac: Kit) -> None:
-    celeriac.app.conf.task_annotations = {"early": {"acks_late": False}}
-    early = celeriac.app.task(name="early", shared=False)(_work)
+def test_an_annotation_is_judged_as_what_the_task_says_itself(tmp_path: Path) -> None:
+    app = an_app("annotated", tmp_path, task_annotations={"early": {"acks_late": False}})
+    early = app.task(name="early", shared=False)(_work)
     with pytest.raises(BadArgument, match="late acknowledgement"):
         early.delay()
+    with closing(app.database):
+        assert app.task(name="late", shared=False)(_work).delay().id
 
 
 # ---- the command line

@@ -269,7 +269,8 @@ def test_a_base_without_late_acknowledgement_is_refused(celeriac: Kit) -> None:
         acks_late = False
 
     with pytest.raises(BadArgument, match="needs late acknowledgement"):
-        made(celeriac.app, Early).name  # noqa: B018
+        made(celeriac.app, Early).delay(1)
+    assert Early.acks_late is False, "the class itself is as it was"
 
 
 class OwnRequest(Request):
@@ -294,8 +295,9 @@ def test_the_outcome_is_told_by_a_request_of_its_own(celeriac: Kit, given: Any) 
 
 def test_a_request_that_is_none_is_refused(celeriac: Kit) -> None:
     task = made(celeriac.app, OnCelery, Request=int)
+    task.judge()
     with pytest.raises(BadArgument, match="wanted a subclass of Celery's Request, found <class 'int'>"):
-        task.start_strategy(celeriac.app, None)
+        task.delay(1)
 
 
 async def later() -> int:

@@ -25,6 +25,7 @@ def read(app: Celeriac) -> Settings:
 
 def refused_tasks(app: Celeriac) -> list[Finding]:
     """A finding for each task whose declaration cannot be obeyed."""
+    tasks = [task for task in app.tasks.values() if task.judge() or task.refused]
     return [
         fail(
             Area.SETTINGS,
@@ -32,8 +33,7 @@ def refused_tasks(app: Celeriac) -> list[Finding]:
             f"jobs of {task.name} are refused: {task.refused}",
             remedy="change how it is declared",
         )
-        for task in app.tasks.values()
-        if task.refused
+        for task in tasks
     ]
 
 
