@@ -1,4 +1,4 @@
-"""The keeper: run a worker's duties for the ledger, in threads. It needs no leader: all writes are guarded."""
+"""The keeper: run a worker's duties for the ledger, in threads. No leader: all writes are guarded."""
 
 from __future__ import annotations
 

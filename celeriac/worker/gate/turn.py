@@ -1,6 +1,6 @@
 """One turn of the ledger thread: a transaction that records outcomes first and claims jobs second.
 
-The ledger thread (``ledger_thread.py``) decides when a turn is taken, and repeats it when the database is away.
+The ledger thread (``ledger_thread.py``) decides when a turn is taken, and repeats one that failed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Jobs of a task with a rate limit: which wait in Celery's bucket, and when the others come back.
 
 A job in the bucket is claimed and does not run. So only jobs that start soon wait there, in the order in
-which they arrived. The others are given back to the ledger, and return one after the other when they may start.
+which they arrived. The others are given back to the ledger, and return one after the other when they may
+start.
 """
 
 from __future__ import annotations
