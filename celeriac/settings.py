@@ -309,8 +309,11 @@ def _all_of(error: ValidationError) -> list[str]:
 def _problems_beside(replaced: dict[str, Any]) -> list[str]:
     """What is wrong with the others, once the values of some fields are set aside."""
     aside = [_variable(name) for name in replaced]
+    fields = Settings.model_fields
+    # Under its alias a value replaces the variable in every pydantic-settings; under its name not in older ones.
+    given = {str(fields[name].validation_alias or name): value for name, value in replaced.items()}
     try:
-        settings = Settings(**replaced)
+        settings = Settings(**given)
     except ValidationError as exc:
         lines = [line for each in exc.errors() for line in each["msg"].removeprefix(_PREFACE).split("\n")]
         return [line for line in lines if not any(variable in line for variable in aside)]
