@@ -316,8 +316,13 @@ def _all_of(error: ValidationError, given: Mapping[str, Any]) -> list[str]:
 def _problems_beside(replaced: dict[str, Any], given: Mapping[str, Any]) -> list[str]:
     """What is wrong with the others, once the values of some fields are set aside."""
     aside = [variable(name) for name in replaced]
+    fields = Settings.model_fields
+    # Under its alias a value replaces the variable in every pydantic-settings; under its name not in older ones.
+    values = {
+        str(fields[name].validation_alias or name): each for name, each in {**given, **replaced}.items()
+    }
     try:
-        settings = Settings(**{**given, **replaced})
+        settings = Settings(**values)
     except ValidationError as exc:
         lines = [line for each in exc.errors() for line in each["msg"].removeprefix(_PREFACE).split("\n")]
         return [line for line in lines if not any(each in line for each in aside)]

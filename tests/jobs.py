@@ -112,7 +112,7 @@ def limited(seconds: float) -> float:
 # Classes that know nothing of the platform
 
 
-class FlaskTask(Task[Any, Any]):
+class FlaskTask(Task):
     """Celery's documented pattern for Flask: ``__call__`` ends in ``run``, inside of a context."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -128,7 +128,7 @@ class OwnRequest(Request):
         super().on_retry(exc_info)
 
 
-class WithRequest(Task[Any, Any]):
+class WithRequest(Task):
     Request = OwnRequest
 
 
@@ -144,7 +144,7 @@ def own_request(self: Task[Any, Any], failures: int) -> int:
     return self.request.retries if self.request.retries >= failures else _refuse()
 
 
-class Batches(Task[Any, Any]):
+class Batches(Task):
     """The shape of celery-batches: requests are gathered, and run by one call."""
 
     def __init__(self) -> None:

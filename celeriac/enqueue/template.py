@@ -148,7 +148,7 @@ class ChunkMaker:
             or job.content_type != _JSON
             or "compression" in job.headers
             or PROPERTIES in job.headers
-            or self.task._dump_pydantic_arguments is not None
+            or getattr(self.task, "_dump_pydantic_arguments", None) is not None  # of Celery 5.6
             or not self.task.makes_plain_jobs()
             or self.options.keys() & {"argsrepr", "kwargsrepr"}
         ):

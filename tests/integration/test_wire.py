@@ -84,7 +84,7 @@ def test_an_interrupted_push_leaves_no_answer_for_the_next_one(
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(type(line), "read_response", interrupted)
             channel.put(job.queue, ["second"])
-        assert not line.is_connected
+        assert line._sock is None
         channel.put(job.queue, ["third"])
         assert channel.client.llen(job.queue) == 3  # the second was sent; its answer went unread
         channel.client.delete(job.queue)
