@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 
 class Celeriac(Celery):
-    """Celery, whose every job is a row before it is a message."""
+    """Celery, whose every job is a row before it is a message.
+
+    >>> isinstance(current_app(), Celeriac)
+    True
+    """
 
     settings: Settings
     database: Database
@@ -49,10 +53,16 @@ class Celeriac(Celery):
         return self.private_backend or super().backend
 
     def task(self, *args: Any, **options: Any) -> Any:
-        """Celery's decorator.
+        """Celery's decorator; the options are the attributes of ``Task``, and Celery's.
 
         Raises:
             BadArgument: it is put on an ``async def``.
+
+        >>> @app.task(name="mail.goodbye", priority="low", timeout=30)
+        ... def goodbye(user_id): ...
+        >>> result = goodbye.delay(7)
+        >>> kit.assert_enqueued(goodbye, 7).queue
+        'low'
         """
 
         def decorate(function: Any) -> Any:
@@ -74,7 +84,18 @@ class Celeriac(Celery):
         idempotency_key: str | None = None,
         **options: Any,
     ) -> AsyncResult[Any]:
-        """Enqueue a job by its task's name. Options as ``Task.apply_async``."""
+        """Enqueue a job by its task's name; the options are those of ``Task.apply_async``.
+
+        The task's signature and its own defaults are not asked: ``enqueue_by_name`` does that.
+
+        Raises:
+            UnknownTask: there is no such task here.
+            BadArgument, PayloadTooLarge, LedgerUnavailable, EnqueueUncertain: as ``Task.apply_async``.
+
+        >>> result = app.send_task("mail.welcome", (7,), priority="high")
+        >>> kit.assert_enqueued("mail.welcome", 7).queue
+        'high'
+        """
         self._require(name)
         self._check(eta, options)
         if task_id is not None:
@@ -106,6 +127,11 @@ class Celeriac(Celery):
         Raises:
             UnknownTask: there is no such task here.
             BadArgument: the arguments do not fit its signature.
+
+        >>> id = app.enqueue_by_name("mail.welcome", (7,), {}, countdown=60)
+        >>> app.enqueue_by_name("mail.welcom", (7,), {})
+        Traceback (most recent call last):
+        celeriac.errors.UnknownTask: no task is named 'mail.welcom'; did you mean 'mail.welcome'?
         """
         self._require(name)
         self._check(None, options)
@@ -151,6 +177,9 @@ def current_app(app: Celeriac | None = None) -> Celeriac:
 
     Raises:
         NoAppMade: this process has made none, or the current one is another Celery app.
+
+    >>> current_app() is app
+    True
     """
     if app is not None:
         return app

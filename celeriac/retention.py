@@ -33,6 +33,9 @@ class Retention:
         dead: dead letters.
         results: copies of return values; None: as long as their row.
         tasks: jobs of single tasks, whatever they came to but dead.
+
+    >>> Retention(done=timedelta(days=7), dead=timedelta(days=30)).results is None
+    True
     """
 
     done: timedelta
@@ -42,12 +45,20 @@ class Retention:
 
     @property
     def longest(self) -> timedelta:
-        """How long the rows are kept that are kept for the longest."""
+        """How long the rows are kept that are kept for the longest.
+
+        >>> Retention(done=timedelta(days=7), dead=timedelta(days=30)).longest
+        datetime.timedelta(days=30)
+        """
         return max(self.done, self.dead, *self.tasks.values())
 
     @classmethod
     def of(cls, app: Celeriac) -> Retention:
-        """What the settings and the tasks' own ``keep_days`` say."""
+        """What the settings and the tasks' own ``keep_days`` say.
+
+        >>> Retention.of(current_app()).done
+        datetime.timedelta(days=7)
+        """
         settings = app.settings
         own = {
             name: timedelta(days=float(task.keep_days))
@@ -67,6 +78,12 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     """Delete what is older than its retention; return how many rows went, by what they were.
 
     In batches of 1,000, each a transaction of its own, with a rest after each: a running system comes first.
+
+    Args:
+        retention: what the settings and the tasks say, unless it is given.
+
+    >>> prune()
+    {<JobState.COMPLETED: 'completed'>: 0, ..., 'workers': 0}
     """
     platform = current_app(app)
     keep = retention or Retention.of(platform)

@@ -18,7 +18,7 @@ NAMES = [name for name in celeriac.__all__ if name != "__version__"]
 @pytest.mark.parametrize("name", NAMES)
 def test_a_public_name_is_there_and_says_what_it_is(name: str) -> None:
     found = getattr(celeriac, name)
-    assert found.__name__ == name
+    assert found.__name__.rpartition(".")[2] == name
     assert found.__doc__
 
 

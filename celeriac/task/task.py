@@ -100,6 +100,16 @@ class Task(CeleryTask):
         retry_base: seconds; the delay before the next attempt is ``retry_base * 2 ** failed attempts``.
         retry_max: seconds; the longest such delay.
         keep_days: days that its finished jobs are kept, unless they are dead letters.
+
+    Raises:
+        BadArgument: where it is defined, with a value that cannot be right, or ``acks_late=False``.
+
+    >>> @shared_task(name="shop.pay", bind=True, priority="high", max_tries=3, timeout=30, retry_base=5)
+    ... def pay(self, order_id):
+    ...     return f"order {order_id}, attempt {self.attempt}"
+    >>> result = pay.delay(7)
+    >>> kit.drain()[0].result
+    'order 7, attempt 1'
     """
 
     Request = "celeriac.worker.pool.request:JobRequest"
@@ -173,6 +183,10 @@ class Task(CeleryTask):
             BadArgument, PayloadTooLarge, UnknownTask: nothing was written.
             LedgerUnavailable: the database cannot be reached; the job was refused.
             EnqueueUncertain: the database fell silent inside the commit.
+
+        >>> result = welcome.apply_async((7,), countdown=3600, priority="critical", user_id="7")
+        >>> job(result.id).queue
+        'critical'
         """
         return super().apply_async(args, kwargs, *rest, **options)
 
@@ -182,12 +196,21 @@ class Task(CeleryTask):
         return cls.apply_async is Task.apply_async and cls.shadow_name is Task.shadow_name
 
     async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
-        """``delay`` for asyncio: the event loop goes on while the row is written."""
+        """``delay`` for asyncio: the event loop goes on while the row is written.
+
+        >>> asyncio.run(welcome.adelay(7)).id == kit.assert_enqueued(welcome, 7).id
+        True
+        """
         return await asyncio.to_thread(self.apply_async, args, kwargs)
 
     @property
     def attempt(self) -> int:
-        """The number of the running attempt, 1 for the first; with the job's id, an idempotency key."""
+        """The number of the running attempt, 1 for the first; with the job's id, an idempotency key.
+
+        >>> @shared_task(name="shop.charge", bind=True)
+        ... def charge(self, order_id):
+        ...     return f"{self.request.id}/{self.attempt}"
+        """
         return int(self._stamp.get("attempt", self.request.retries + 1))
 
     @property
@@ -195,6 +218,10 @@ class Task(CeleryTask):
         """Whether somebody asked that the running job stop; the task decides when.
 
         Read from the ledger, at most once a second.
+
+        >>> @shared_task(name="shop.export", bind=True)
+        ... def export(self, rows):
+        ...     return [row for row in rows if not self.cancel_requested]
         """
         request = self.request
         if request.called_directly or request.is_eager:
@@ -218,7 +245,11 @@ class Task(CeleryTask):
 
     @property
     def default_tries(self) -> int:
-        """Tries of a job of this task that is enqueued with no word on it."""
+        """Tries of a job of this task that is enqueued with no word on it.
+
+        >>> welcome.default_tries
+        1
+        """
         if self.max_tries is not None:
             return self.max_tries
         if self._declared_retries == "unset":
@@ -325,6 +356,13 @@ class Task(CeleryTask):
 
         Raises:
             BadArgument: an option that is of the job itself, as its ``task_id`` and ``idempotency_key``.
+
+        >>> @shared_task(name="feeds.poll", bind=True)
+        ... def poll(self, url):
+        ...     raise self.retry(countdown=60, priority="low")
+        >>> id = poll.delay("https://example.org").id
+        >>> kit.drain(), job(id).state, job(id).queue
+        ([], <JobState.ERROR: 'error'>, 'low')
         """
         request = self.request
         if request.called_directly or request.is_eager:
@@ -356,7 +394,11 @@ class Task(CeleryTask):
         return made
 
     def backoff(self, failed: int) -> float:
-        """Seconds from the ``failed``-th failed attempt to the next one; no longer than the ledger counts."""
+        """Seconds from the ``failed``-th failed attempt to the next one; no longer than the ledger counts.
+
+        >>> 120 <= welcome.backoff(1) <= 132  # 60 * 2 ** 1, plus up to 10 %
+        True
+        """
         return bounded(self._backoff(failed))
 
     def _backoff(self, failed: int) -> float:

@@ -11,14 +11,18 @@ from types import MappingProxyType
 
 
 class JobState(StrEnum):
-    """What the ledger says of a job."""
+    """What the ledger says of a job; a text, too.
+
+    >>> JobState("failed") is JobState.FAILED, JobState.FAILED == "failed"
+    (True, True)
+    """
 
     PENDING = "pending"  # waits for its first attempt, or was given back unrun
     RUNNING = "running"  # claimed by a worker for one attempt
-    COMPLETED = "completed"
+    COMPLETED = "completed"  # an attempt was successful
     ERROR = "error"  # an attempt failed, another will follow
     FAILED = "failed"  # given up: the dead letter
-    CANCELLED = "cancelled"
+    CANCELLED = "cancelled"  # by request, or because it expired; it never runs again
 
 
 class AttemptKind(StrEnum):
