@@ -242,18 +242,27 @@ def _commented(kind: type) -> Iterator[tuple[str, str, str]]:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
+    lines = source.splitlines()
     (definition,) = ast.parse(source).body
     assert isinstance(definition, ast.ClassDef)
     for node in definition.body:
+        if not isinstance(node, ast.AnnAssign | ast.Assign):
+            continue
+        meaning = comments.get(node.end_lineno or 0) or " ".join(_above(lines, node.lineno))
         if isinstance(node, ast.AnnAssign):
-            yield (
-                ast.unparse(node.target),
-                ast.unparse(node.annotation),
-                comments.get(node.end_lineno or 0, ""),
-            )
-        elif isinstance(node, ast.Assign):
-            value = ast.literal_eval(node.value)
-            yield ast.unparse(node.targets[0]), repr(value), comments.get(node.end_lineno or 0, "")
+            yield ast.unparse(node.target), ast.unparse(node.annotation), meaning
+        else:
+            yield ast.unparse(node.targets[0]), repr(ast.literal_eval(node.value or ast.Constant(0))), meaning
+
+
+def _above(lines: list[str], number: int) -> list[str]:
+    """The comment in lines of its own above a line, up to its first head (``Set by:``)."""
+    begin = number - 1
+    while begin and lines[begin - 1].lstrip().startswith("#"):
+        begin -= 1
+    said = [line.lstrip().removeprefix("#").strip() for line in lines[begin : number - 1]]
+    heads = [at for at, line in enumerate(said) if re.match(r"[A-Z][a-z]+( [a-z]+)?: ", line)]
+    return said[: heads[0]] if heads else said
 
 
 def _error_rows() -> Iterator[str]:
