@@ -106,10 +106,10 @@ class Task(CeleryTask):
 
     >>> @shared_task(name="shop.pay", bind=True, priority="high", max_tries=3, timeout=30, retry_base=5)
     ... def pay(self, order_id):
-    ...     return f"order {order_id}, attempt {self.attempt}"
+    ...     return "stopped" if self.cancel_requested else f"attempt {self.attempt} of {self.default_tries}"
     >>> result = pay.delay(7)
     >>> kit.drain()[0].result
-    'order 7, attempt 1'
+    'attempt 1 of 3'
     """
 
     Request = "celeriac.worker.pool.request:JobRequest"
@@ -184,8 +184,7 @@ class Task(CeleryTask):
             LedgerUnavailable: the database cannot be reached; the job was refused.
             EnqueueUncertain: the database fell silent inside the commit.
 
-        >>> result = welcome.apply_async((7,), countdown=3600, priority="critical", user_id="7")
-        >>> job(result.id).queue
+        >>> job(welcome.apply_async((7,), countdown=3600, priority="critical", user_id="7").id).queue
         'critical'
         """
         return super().apply_async(args, kwargs, *rest, **options)
@@ -205,12 +204,7 @@ class Task(CeleryTask):
 
     @property
     def attempt(self) -> int:
-        """The number of the running attempt, 1 for the first; with the job's id, an idempotency key.
-
-        >>> @shared_task(name="shop.charge", bind=True)
-        ... def charge(self, order_id):
-        ...     return f"{self.request.id}/{self.attempt}"
-        """
+        """The number of the running attempt, 1 for the first; with the job's id, an idempotency key."""
         return int(self._stamp.get("attempt", self.request.retries + 1))
 
     @property
@@ -218,10 +212,6 @@ class Task(CeleryTask):
         """Whether somebody asked that the running job stop; the task decides when.
 
         Read from the ledger, at most once a second.
-
-        >>> @shared_task(name="shop.export", bind=True)
-        ... def export(self, rows):
-        ...     return [row for row in rows if not self.cancel_requested]
         """
         request = self.request
         if request.called_directly or request.is_eager:
@@ -245,11 +235,7 @@ class Task(CeleryTask):
 
     @property
     def default_tries(self) -> int:
-        """Tries of a job of this task that is enqueued with no word on it.
-
-        >>> welcome.default_tries
-        1
-        """
+        """Tries of a job of this task that is enqueued with no word on it."""
         if self.max_tries is not None:
             return self.max_tries
         if self._declared_retries == "unset":
