@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from celeriac.errors import JobNotFound as JobNotFound
     from celeriac.errors import LedgerUnavailable as LedgerUnavailable
     from celeriac.ledger.schema.lifecycle import JobState as JobState
+    from celeriac.ledger.writes.cancel import Answer as Answer
+    from celeriac.operate import dead_letters as dead_letters
+    from celeriac.operate.explain import Explanation as Explanation
+    from celeriac.operate.explain import Reason as Reason
     from celeriac.operate.explain import explain as explain
     from celeriac.operate.job import Attempt as Attempt
     from celeriac.operate.job import Job as Job
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from celeriac.operate.report import Line as Line
     from celeriac.operate.report import Summary as Summary
     from celeriac.operate.report import summarise as summarise
+    from celeriac.retention import Retention as Retention
     from celeriac.retention import prune as prune
     from celeriac.schedules.registry import register as register
     from celeriac.task.task import Task as Task
@@ -45,18 +50,22 @@ __version__ = "0.1.0"
 
 #: Where each name of the public face is defined.
 _PLACES = {
+    "Answer": "ledger.writes.cancel",
     "Attempt": "operate.job",
     "BadArgument": "errors",
     "Call": "enqueue.template",
     "Celeriac": "application",
     "CeleriacError": "errors",
     "EnqueueUncertain": "errors",
+    "Explanation": "operate.explain",
     "FailureLine": "operate.report",
     "Job": "operate.job",
     "JobNotFound": "errors",
     "JobState": "ledger.schema.lifecycle",
     "LedgerUnavailable": "errors",
     "Line": "operate.report",
+    "Reason": "operate.explain",
+    "Retention": "retention",
     "Secret": "enqueue.arguments",
     "Summary": "operate.report",
     "Task": "task.task",
@@ -64,6 +73,7 @@ _PLACES = {
     "cancel_all": "operate.job",
     "complete_in": "enqueue.transactions",
     "current_app": "application",
+    "dead_letters": "operate.dead_letters",
     "duration_text": "display",
     "enqueue_in": "enqueue.transactions",
     "enqueue_many": "enqueue.bulk",
@@ -76,13 +86,17 @@ _PLACES = {
     "summarise": "operate.report",
 }
 
+#: Names that are modules.
+_MODULES = frozenset({"dead_letters"})
+
 __all__ = ["__version__", *_PLACES]  # names that are looked up below
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'celeriac' has no attribute {name!r}; docs/api.md lists what it has")
-    value = globals()[name] = getattr(import_module(f"celeriac.{_PLACES[name]}"), name)
+    found = import_module(f"celeriac.{_PLACES[name]}")
+    value = globals()[name] = found if name in _MODULES else getattr(found, name)
     return value
 
 

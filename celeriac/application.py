@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _GIVEN = (
     "celeriac.maintenance:register",
     "celeriac.observe.flower_guard:register",
-    "celeriac.cli.upstream:speak",
+    "celeriac.cli.celery_commands:show_refusals",
 )
 
 #: Seconds that a statement of an operator's command or of a producer may take; a worker's may take less.
@@ -62,6 +62,9 @@ class Celeriac(Celery):
 
     Raises, when the configuration is first used:
         SettingsError: with every problem of the configuration and the environment at once.
+
+    >>> isinstance(current_app(), Celeriac)
+    True
     """
 
     broker_state: BrokerState
@@ -180,7 +183,7 @@ class Celeriac(Celery):
                     self._conf.__dict__.update(pending[1])
                 self._pending_defaults, self._pending_periodic_tasks = promised
                 if isinstance(exc, SettingsError):
-                    symbol_by_name("celeriac.cli.upstream:end")(exc)
+                    symbol_by_name("celeriac.cli.celery_commands:end")(exc)
                 raise
             self.on_after_configure.send(sender=self, source=conf)
             return conf
@@ -209,10 +212,16 @@ class Celeriac(Celery):
         return self.subclass_with_self(own, name="Task", attribute="_app", keep_reduce=True, abstract=True)
 
     def task(self, *args: Any, **options: Any) -> Any:
-        """Celery's decorator.
+        """Celery's decorator; the options are the attributes of ``Task``, and Celery's.
 
         Raises:
             BadArgument: it is put on an ``async def``.
+
+        >>> @app.task(name="mail.goodbye", priority="low", timeout=30)
+        ... def goodbye(user_id): ...
+        >>> result = goodbye.delay(7)
+        >>> kit.assert_enqueued(goodbye, 7).queue
+        'low'
         """
 
         def decorate(function: Any) -> Any:
@@ -234,7 +243,18 @@ class Celeriac(Celery):
         idempotency_key: str | None = None,
         **options: Any,
     ) -> AsyncResult[Any]:
-        """Enqueue a job by its task's name. Options as ``Task.apply_async``."""
+        """Enqueue a job by its task's name; the options are those of ``Task.apply_async``.
+
+        The task's signature and its own defaults are not asked: ``enqueue_by_name`` does that.
+
+        Raises:
+            UnknownTask: there is no such task here.
+            BadArgument, PayloadTooLarge, LedgerUnavailable, EnqueueUncertain: as ``Task.apply_async``.
+
+        >>> result = app.send_task("mail.welcome", (7,), priority="high")
+        >>> kit.assert_enqueued("mail.welcome", 7).queue
+        'high'
+        """
         _ = self.settings  # before anything of Celery's asks ``conf``: another thread may be reading it
         self._require(name)
         self._check(eta, options)
@@ -267,6 +287,11 @@ class Celeriac(Celery):
         Raises:
             UnknownTask: there is no such task here.
             BadArgument: the arguments do not fit its signature.
+
+        >>> id = app.enqueue_by_name("mail.welcome", (7,), {}, countdown=60)
+        >>> app.enqueue_by_name("mail.welcom", (7,), {})
+        Traceback (most recent call last):
+        celeriac.errors.UnknownTask: no task is named 'mail.welcom'; did you mean 'mail.welcome'?
         """
         self._require(name)
         self._check(None, options)
@@ -317,6 +342,9 @@ def current_app(app: Celeriac | None = None) -> Celeriac:
 
     Raises:
         NoAppMade: this process has made none, or the current one is another Celery app.
+
+    >>> current_app() is app
+    True
     """
     if app is not None:
         return app

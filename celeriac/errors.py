@@ -242,7 +242,7 @@ class EmbeddedServerError(CeleriacError):
 
 
 class StackRunning(CeleriacError):
-    """Another ``celery -A app up`` or ``demo`` uses the same data directory."""
+    """Another ``celery -A app up``, or ``make run``, uses the same data directory."""
 
     def __init__(self, data_dir: str) -> None:
         super().__init__(data_dir)

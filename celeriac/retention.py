@@ -33,6 +33,9 @@ class Retention:
         dead: dead letters.
         results: copies of return values; None: as long as their row.
         tasks: completed and cancelled jobs of single tasks.
+
+    >>> Retention(done=timedelta(days=7), dead=timedelta(days=30)).results is None
+    True
     """
 
     done: timedelta
@@ -42,12 +45,20 @@ class Retention:
 
     @property
     def longest(self) -> timedelta:
-        """The longest of all retentions."""
+        """The longest of all retentions.
+
+        >>> Retention(done=timedelta(days=7), dead=timedelta(days=30)).longest
+        datetime.timedelta(days=30)
+        """
         return max(self.done, self.dead, *self.tasks.values())
 
     @classmethod
     def of(cls, app: Celeriac) -> Retention:
-        """The retention of an app, from its settings and its tasks' ``keep_days``."""
+        """The retention of an app, from its settings and its tasks' ``keep_days``.
+
+        >>> Retention.of(current_app()).done
+        datetime.timedelta(days=7)
+        """
         settings = app.settings
         own = {
             name: timedelta(days=float(task.keep_days))
@@ -67,6 +78,12 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     """Delete what is older than its retention; return how many rows went, by what they were.
 
     It deletes in batches of 1,000, one transaction each, with a pause after each: jobs have priority.
+
+    Args:
+        retention: what the settings and the tasks say, unless it is given.
+
+    >>> prune()
+    {<JobState.COMPLETED: 'completed'>: 0, ..., 'workers': 0}
     """
     platform = current_app(app)
     keep = retention or Retention.of(platform)

@@ -317,7 +317,7 @@ def _problems_beside(replaced: dict[str, Any], given: Mapping[str, Any]) -> list
     """What is wrong with the others, once the values of some fields are set aside."""
     aside = [variable(name) for name in replaced]
     fields = Settings.model_fields
-    # Under its alias a value replaces the variable in every pydantic-settings; under its name not in older ones.
+    # Older versions of pydantic-settings replace the variable only by a value under its alias.
     values = {
         str(fields[name].validation_alias or name): each for name, each in {**given, **replaced}.items()
     }

@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Every page that people read; a new one is among them by itself.
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 
+#: Made from docstrings, whose examples ``tests/integration/test_examples.py`` runs.
+API_PAGE = ROOT / "docs" / "api.md"
+
 #: What may be typed; another program is added here by who makes sure that the line is right.
 PROGRAMS = frozenset({"celery", "make", "pip", "openssl", "mkdir", "docker", "cp", "python", "."})
 
@@ -29,6 +32,7 @@ class Kind(StrEnum):
     SETTINGS = "settings"  # lines of an environment
     PYTHON = "python"
     SQL = "sql"
+    CONFIGURATION = "configuration"  # of a program, in sections
     PICTURE = "picture"  # nothing to run
     UNKNOWN = "unknown"
 
@@ -48,6 +52,8 @@ class Block:
         lines = [line for line in self.text.splitlines() if line.strip()]
         plain = [line.partition("#")[0].rstrip() for line in lines]
         plain = [line for line in plain if line]
+        if self.language == "ini":
+            return Kind.CONFIGURATION
         if any(line.startswith(">>> ") for line in lines):
             return Kind.SESSION
         if all(_VARIABLE.match(line) for line in plain):

@@ -63,6 +63,7 @@ def _left(before: set[int]) -> list[str]:
         except FileNotFoundError:  # ended meanwhile
             continue
     # One without a command has ended. Servers belong to fixtures, and may be restarted.
+    # One without a command has ended, and is not waited for; servers belong to fixtures and may be restarted.
     return [command for command in found if command and not _SERVERS.search(command)]
 
 

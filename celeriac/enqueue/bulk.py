@@ -55,6 +55,9 @@ def enqueue_many(
         BadArgument, PayloadTooLarge, TypeError: with a note that says which call it was.
         LedgerUnavailable: with a note that says how many were enqueued before.
         EnqueueUncertain: the database was lost inside the commit of the next ones.
+
+    >>> enqueue_many(welcome, ([user_id] for user_id in range(3)), priority="low")
+    3
     """
     if chunk < 1:
         raise BadArgument("chunk", f"wanted an integer of at least 1, found {chunk!r}")
@@ -117,7 +120,22 @@ def _count(written: Iterable[tuple[int, int]], progress: Callable[[int], object]
 
 @contextmanager
 def enqueue_together(*, app: Celeriac | None = None, chunk: int = CHUNK) -> Iterator[None]:
-    """What the block enqueues is written and sent when it ends, in chunks; nothing, if it raises."""
+    """What the block enqueues is written and sent when it ends, in chunks; nothing, if it raises.
+
+    Args:
+        chunk: jobs of one transaction and one push.
+
+    Raises:
+        LedgerUnavailable: when the block ends; chunks before it are enqueued.
+        EnqueueUncertain: when the block ends; the database was lost inside the commit.
+
+    >>> with enqueue_together():
+    ...     results = [welcome.delay(7), welcome.delay(8)]
+    ...     len(kit.jobs(welcome))
+    0
+    >>> len(kit.jobs(welcome))
+    2
+    """
     with capture.capture_jobs() as jobs:
         yield
     platform = current_app(app)

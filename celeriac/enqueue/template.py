@@ -46,10 +46,13 @@ class Call:
     Attributes:
         idempotency_key: as in ``apply_async``: while its row lives, the same key is the same job.
         options: of this job alone, as in ``apply_async``; it takes as long to prepare as a single job.
+
+    >>> enqueue_many(welcome, [Call((7,), idempotency_key="once"), Call((7,), idempotency_key="once")])
+    1
     """
 
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] | None = None
+    args: Sequence[Any] = ()  # positional
+    kwargs: Mapping[str, Any] | None = None  # by name
     idempotency_key: str | None = None
     options: Mapping[str, Any] | None = None
 

@@ -62,6 +62,14 @@ class enqueue_in:
 
     Raises:
         AnotherDatabase: the session speaks to another database than the ledger.
+        BadArgument: an ``AsyncSession`` in a plain ``with``, or a ``Session`` in an ``async with``.
+
+    >>> with Session(engine) as session, session.begin():
+    ...     session.add(order)
+    ...     with enqueue_in(session):
+    ...         result = confirm.delay(order.id)
+    >>> job(result.id).args == [order_id]
+    True
     """
 
     def __init__(self, session: AnySession, *, app: Celeriac | None = None) -> None:
@@ -112,6 +120,16 @@ def complete_in(session: AnySession, result: Any = _UNSAID, *, app: Celeriac | N
         BadArgument: not inside of a job, or its result is no JSON.
         AttemptTaken: the attempt was taken from this worker: roll back.
         AnotherDatabase: the session speaks to another database than the ledger.
+
+    >>> @shared_task(name="shop.book", bind=True)
+    ... def book(self, order_id):
+    ...     with Session(engine) as session, session.begin():
+    ...         session.add(Booking(order_id=order_id))
+    ...         complete_in(session, "booked")
+    >>> id = book.delay(7).id
+    >>> ended = kit.drain()
+    >>> job(id).state, job(id).result
+    (<JobState.COMPLETED: 'completed'>, 'booked')
     """
     platform = current_app(app)
     task = platform.current_worker_task

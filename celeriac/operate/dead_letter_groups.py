@@ -1,4 +1,10 @@
-"""Dead letters: list them in groups with the same cause, replay them, discard them."""
+"""Dead letters: list them in groups with the same cause, replay them, discard them.
+
+>>> result = welcome.delay(13)
+>>> dead = kit.drain()
+>>> dead_letters.replay(dead_letters.Cause(task="mail.welcome"), rate=50)
+1
+"""
 
 from __future__ import annotations
 
@@ -31,24 +37,40 @@ if TYPE_CHECKING:
 
     from celeriac.application import Celeriac
 
+__all__ = [
+    "Cause",
+    "Group",
+    "cause_of",
+    "discard",
+    "discard_one",
+    "groups",
+    "members",
+    "replay",
+    "replay_one",
+]
+
 _BATCH = 200
 _ALL = 100_000  # groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """Selects dead letters. A field that is None selects any value."""
+    """Which dead letters are meant; what is None does not narrow.
 
-    task: str | None = None
-    exception_type: str | None = None
-    frame: str | None = None
-    exactly: bool = False  # None selects only None: the members of one group
+    >>> dead_letters.discard(dead_letters.Cause(exception_type="ConnectionError"), dry_run=True)
+    0
+    """
+
+    task: str | None = None  # its name
+    exception_type: str | None = None  # module and class, as ``Attempt`` has it
+    frame: str | None = None  # the place that raised, as file:function
+    exactly: bool = False  # what is None is looked for: the members of one group
 
     @property
     def key(self) -> str:
         """The short key of the group that has this cause.
 
-        >>> Cause(task="mail.send", exception_type="KeyError").key
+        >>> dead_letters.Cause(task="mail.send", exception_type="KeyError").key
         '1b80fd80'
         """
         parts = repr((self.task, self.exception_type, self.frame))
@@ -56,12 +78,22 @@ class Cause:
 
     @classmethod
     def of(cls, group: Group) -> Cause:
-        """What the members of ``group`` have in common."""
+        """What the members of ``group`` have in common.
+
+        >>> result = welcome.delay(13)
+        >>> dead = kit.drain()
+        >>> dead_letters.Cause.of(dead_letters.groups()[0]).exception_type
+        'ConnectionError'
+        """
         return cls(task=group.task, exception_type=group.exception_type, frame=group.frame, exactly=True)
 
 
 def groups(*, limit: int = 50, app: Celeriac | None = None) -> list[Group]:
-    """The largest groups of dead letters: same task, same exception, same failing frame."""
+    """The largest groups of dead letters: same task, same exception, same failing frame.
+
+    >>> dead_letters.groups()
+    []
+    """
     with current_app(app).database.reading() as connection:
         return ledger.groups(connection, limit=limit)
 
@@ -71,6 +103,12 @@ def cause_of(key: str, *, app: Celeriac | None = None) -> Cause:
 
     Raises:
         GroupNotFound: no dead letter has it.
+
+    >>> result = welcome.delay(13)
+    >>> dead = kit.drain()
+    >>> key = dead_letters.Cause.of(dead_letters.groups()[0]).key
+    >>> dead_letters.cause_of(key).task
+    'mail.welcome'
     """
     for group in groups(limit=_ALL, app=app):
         cause = Cause.of(group)
@@ -80,7 +118,13 @@ def cause_of(key: str, *, app: Celeriac | None = None) -> Cause:
 
 
 def members(cause: Cause, *, limit: int = 20, app: Celeriac | None = None) -> list[str]:
-    """Ids of dead letters of ``cause``, the oldest first; at most ``limit``."""
+    """Ids of dead letters of ``cause``, the oldest first; at most ``limit``.
+
+    >>> id = welcome.delay(13).id
+    >>> dead = kit.drain()
+    >>> dead_letters.members(dead_letters.Cause(task="mail.welcome")) == [id]
+    True
+    """
     with current_app(app).database.reading() as connection:
         return [str(job) for job in _members(connection, cause, limit=limit)]
 
@@ -98,7 +142,14 @@ def replay_one(
         args, kwargs: other arguments for it, checked against the task's signature.
 
     Raises:
-        JobNotFound, BadArgument, UnknownTask.
+        BadArgument: ``id`` is no UUID; or it has other arguments that do not fit, or is no dead letter.
+        JobNotFound: the ledger has no such job (with other arguments).
+        UnknownTask: there is no such task here (with other arguments).
+
+    >>> id = welcome.delay(13).id
+    >>> dead = kit.drain()
+    >>> dead_letters.replay_one(id, args=(8,))
+    True
     """
     platform, wanted = current_app(app), parse_id(id, name="id")
     edited = None
@@ -127,6 +178,11 @@ def replay(
         dry_run: only count.
         rate: jobs a second, at most.
         progress: called after each batch with the number of jobs done.
+
+    >>> result = welcome.delay(13)
+    >>> dead = kit.drain()
+    >>> dead_letters.replay(dead_letters.Cause(task="mail.welcome"), dry_run=True)
+    1
     """
     platform = current_app(app)
     return _count(platform, cause) if dry_run else _each(platform, cause, _replay_batch, rate, progress)
@@ -137,6 +193,9 @@ def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
 
     Raises:
         BadArgument: ``id`` is no UUID.
+
+    >>> dead_letters.discard_one(welcome.delay(7).id)  # it waits: it is no dead letter
+    False
     """
     wanted = [parse_id(id, name="id")]
     return bool(current_app(app).database.again(lambda connection: ledger.discard(connection, wanted)))
@@ -149,7 +208,15 @@ def discard(
     progress: Callable[[int], None] | None = None,
     app: Celeriac | None = None,
 ) -> int:
-    """Delete every dead letter of ``cause`` with its history; return how many."""
+    """Delete every dead letter of ``cause`` with its history; return how many.
+
+    Args:
+        dry_run: only count.
+        progress: called after each batch with the number of jobs done.
+
+    >>> dead_letters.discard(dead_letters.Cause(exception_type="KeyError"))
+    0
+    """
     platform = current_app(app)
     return _count(platform, cause) if dry_run else _each(platform, cause, ledger.discard, None, progress)
 

@@ -31,22 +31,26 @@ _GRACE = timedelta(seconds=10)
 
 
 class Reason(StrEnum):
-    """Why a job is not running."""
+    """Why a job is not running.
 
-    ENDED = "ended"
-    RUNNING = "running"
+    >>> explain(welcome.delay(7).id).reason is Reason.NO_WORKER
+    True
+    """
+
+    ENDED = "ended"  # it is completed, failed or cancelled
+    RUNNING = "running"  # a worker is at it
     CANCELLING = "cancelling"  # it runs, and somebody asked it to stop
     LOST = "lost"  # it runs, and its worker is silent
-    EXPIRED = "expired"
+    EXPIRED = "expired"  # it will be cancelled
     WAITS_FOR_MEMBERS = "waits for members"  # of its chord
-    WAITS_FOR_REPLACEMENT = "waits for replacement"
-    UNKNOWN_TASK = "unknown task"
-    NOT_DUE = "not due"
-    NO_WORKER = "no worker"
-    BEHIND_OTHERS = "behind others"
-    NOT_SENT = "not sent"
-    STRANDED = "stranded"
-    IN_BROKER = "in broker"
+    WAITS_FOR_REPLACEMENT = "waits for replacement"  # it replaced itself with other jobs
+    UNKNOWN_TASK = "unknown task"  # to every worker that saw it
+    NOT_DUE = "not due"  # delayed, or waiting for its next attempt
+    NO_WORKER = "no worker"  # lives that draws from its queue
+    BEHIND_OTHERS = "behind others"  # more important or earlier ones
+    NOT_SENT = "not sent"  # its message; the dispatcher is about to, or the broker is away
+    STRANDED = "stranded"  # its message is lost, and will be sent again
+    IN_BROKER = "in broker"  # its message; it is next
     WITH_WORKER = "with a worker"  # its message; the job is not claimed yet
 
 
@@ -64,9 +68,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    id: str
-    state: JobState
-    reason: Reason
+    """Why a job is not running, as a value and as a sentence.
+
+    >>> explain(welcome.delay(7).id).remedy
+    'celery -A app worker -Q normal'
+    """
+
+    id: str  # of the job
+    state: JobState  # of the job
+    reason: Reason  # for programs
     sentence: str  # why
     remedy: str | None  # what to do about it; None: nothing
 
@@ -77,6 +87,9 @@ def explain(id: str, *, app: Celeriac | None = None) -> Explanation:
     Raises:
         BadArgument: ``id`` is no UUID.
         JobNotFound: the ledger has no such job.
+
+    >>> explain(welcome.apply_async((7,), countdown=3600).id).sentence
+    'it waits until ..., another ...'
     """
     platform = current_app(app)
     return decide(_facts(platform, parse_id(id, name="id")))

@@ -41,51 +41,64 @@ _MOMENT = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An attempt that was not successful."""
+    """An attempt that was not successful. Moments are aware, in UTC.
+
+    >>> id = welcome.delay(13).id
+    >>> dead = kit.drain()
+    >>> attempt = job(id).attempts[0]
+    >>> attempt.attempt, attempt.kind, attempt.exception_type, attempt.exception
+    (1, 'error', 'ConnectionError', 'no mail server')
+    """
 
     attempt: int  # 1 for the first; 0 for a delivery that never ran
-    kind: str
-    exception_type: str | None
-    exception: str | None
-    frame: str | None
-    traceback: str | None
-    worker_id: str | None
-    started: datetime | None
-    finished: datetime
+    kind: str  # error, timeout, lost, rejected, invalid, cancelled
+    exception_type: str | None  # module and class; None: no exception was raised
+    exception: str | None  # what it said
+    frame: str | None  # the place that raised, as file:function
+    traceback: str | None  # of the exception
+    worker_id: str | None  # the start of a worker that had the job; None: none had it
+    started: datetime | None  # None: it never began
+    finished: datetime  # when its end was recorded
     worker: str | None = None  # the worker's node name; None: its row is pruned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Job:
-    """A job as it was when it was read. Moments are aware, in UTC."""
+    """A job as it was when it was read. Moments are aware, in UTC.
 
-    id: str
-    task: str
-    state: JobState
-    queue: str
-    priority: int
+    >>> job(welcome.delay(7).id)
+    <Job 0... mail.welcome pending, 0 of 1 tries>
+    """
+
+    id: str  # Celery's task id
+    task: str  # its name
+    state: JobState  # see there
+    queue: str  # critical, high, normal, low; another's for what was adopted
+    priority: int  # 0 to 100, higher is more important
     args: Sequence[Any] | None  # None: the payload cannot be read
-    kwargs: Mapping[str, Any] | None
-    user_id: str | None
-    idempotency_key: str | None
-    schedule: str | None
-    queued: datetime
-    next_attempt_after: datetime
-    dispatched: datetime | None
-    started: datetime | None
-    finished: datetime | None
-    expires: datetime | None
-    try_count: int
-    max_tries: int
-    timeout: float | None
-    cancel_requested: str | None
-    worker_id: str | None
-    root_id: str | None
-    parent_id: str | None
-    group_id: str | None
-    result: Any
-    failure_info: str | None
-    attempts: tuple[Attempt, ...] = ()
+    kwargs: Mapping[str, Any] | None  # None: the payload cannot be read
+    user_id: str | None  # on whose behalf; None: nobody said
+    idempotency_key: str | None  # the caller's; None: none was given
+    schedule: str | None  # the name of the one that made it; None: a call did
+    queued: datetime  # when it was accepted
+    next_attempt_after: datetime  # no attempt begins before it; the year 9999: it waits for others
+    dispatched: datetime | None  # when its message was sent last; None: no message is on its way
+    started: datetime | None  # of the last attempt; None: none has begun
+    finished: datetime | None  # when it was over; None: it is not
+    expires: datetime | None  # it is cancelled if no attempt has begun by then; None: never
+    try_count: int  # attempts that were claimed and not released
+    max_tries: int  # attempts before it is a dead letter
+    timeout: float | None  # seconds an attempt may take, soft; None: no limit of its own
+    cancel_requested: str | None  # soft or hard, while it runs and was asked to stop
+    worker_id: str | None  # who has claimed it; None: nobody has now
+    root_id: str | None  # the job with which its workflow began
+    parent_id: str | None  # the job that enqueued it; None: no job did
+    group_id: str | None  # of a group or chord; None: it is in none
+    result: Any  # what the function returned; None also while there is nothing
+    failure_info: str | None  # the last failure in a line; for a cancelled job why
+    attempts: tuple[
+        Attempt, ...
+    ] = ()  # those that were not successful, the first first; ``jobs`` leaves them out
     last_worker_id: str | None = None  # who claimed it last, also when it has ended
     worker: str | None = None  # that worker's node name; None: nobody claimed it, or its row is pruned
     result_lost: bool = False  # it returned something of which the ledger has no copy
@@ -96,31 +109,60 @@ class Job:
 
     @property
     def is_terminal(self) -> bool:
+        """Whether it is over: completed, failed or cancelled.
+
+        >>> job(welcome.delay(7).id).is_terminal
+        False
+        """
         return self.state in TERMINAL
 
     @property
     def ready_for_retry(self) -> bool:
-        """Whether an attempt failed and the next one is due, by this machine's clock."""
+        """Whether an attempt failed and the next one is due, by this machine's clock.
+
+        >>> job(welcome.delay(7).id).ready_for_retry
+        False
+        """
         return self.state is JobState.ERROR and self.next_attempt_after <= datetime.now(UTC)
 
     def to_dict(self) -> dict[str, Any]:
-        """A dict of plain values; moments are datetimes. ``from_dict`` reads it."""
+        """A dict of plain values; moments are datetimes. ``from_dict`` reads it.
+
+        >>> job(welcome.delay(7).id).to_dict()["task"]
+        'mail.welcome'
+        """
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         attempts = [{f.name: getattr(attempt, f.name) for f in fields(attempt)} for attempt in self.attempts]
         return plain | {"state": str(self.state), "attempts": attempts}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The job that ``to_dict`` was called on.
+
+        >>> one = job(welcome.delay(7).id)
+        >>> Job.from_dict(one.to_dict()) == one
+        True
+        """
         attempts = tuple(Attempt(**attempt) for attempt in values.get("attempts", ()))
         return cls(**{**values, "state": JobState(values["state"]), "attempts": attempts})
 
     def to_json(self) -> str:
-        """JSON that keeps datetimes and other types; ``from_json`` reads it."""
+        """JSON that keeps datetimes and other types; ``from_json`` reads it.
+
+        >>> job(welcome.delay(7).id).to_json()
+        '{"id": "0...", "task": "mail.welcome", "state": "pending", ...}'
+        """
         text: str = encode(self.to_dict())
         return text
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """The job that ``to_json`` was called on.
+
+        >>> one = job(welcome.delay(7).id)
+        >>> Job.from_json(one.to_json()) == one
+        True
+        """
         return cls.from_dict(decode(text))
 
 
@@ -130,6 +172,10 @@ def job(id: str, *, app: Celeriac | None = None) -> Job:
     Raises:
         BadArgument: ``id`` is no UUID.
         JobNotFound: the ledger has no such job.
+
+    >>> result = welcome.delay(7)
+    >>> job(result.id).state
+    <JobState.PENDING: 'pending'>
     """
     wanted = parse_id(id, name="id")
     with current_app(app).database.reading() as connection:
@@ -160,6 +206,10 @@ def jobs(
 
     Raises:
         BadArgument: an argument has no meaning.
+
+    >>> result = welcome.delay(7)
+    >>> jobs(state="pending", task="mail.welcome", limit=10)
+    [<Job 0... mail.welcome pending, 0 of 1 tries>]
     """
     if not 1 <= limit <= LARGEST_PAGE:
         raise BadArgument("limit", f"wanted 1 to {LARGEST_PAGE}, found {limit!r}")
@@ -181,6 +231,9 @@ def cancel(id: str, *, hard: bool = False, app: Celeriac | None = None) -> Answe
 
     Raises:
         BadArgument: ``id`` is no UUID.
+
+    >>> cancel(welcome.delay(7).id)
+    <Answer.CANCELLED: 'cancelled'>
     """
     wanted = parse_id(id, name="id")
     return _cancel(current_app(app), [wanted], hard)[wanted]
@@ -200,7 +253,15 @@ def cancel_all(
     """Cancel every unfinished job that matches; return how many jobs were cancelled or asked to stop.
 
     Args:
+        since: queued at or after; aware.
         dry_run: only count.
+
+    Raises:
+        BadArgument: there is no such ``state``.
+
+    >>> result = welcome.delay(7)
+    >>> cancel_all(task="mail.welcome", dry_run=True)
+    1
     """
     wanted = Filter(state=_state(state), task=task, queue=queue, user_id=user_id, since=since)
     return cancel_matching(wanted, hard=hard, dry_run=dry_run, app=app)

@@ -19,13 +19,18 @@ __all__ = ["FailureLine", "Line", "Summary", "summarise"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The jobs that were queued on one day, as the ledger had them at ``made``."""
+    """The jobs that were queued on one day, as the ledger had them at ``made``.
+
+    >>> summary = summarise(datetime.now(UTC).date())
+    >>> summary.whole.jobs, summary.lines, summary.failures
+    (0, (), ())
+    """
 
     day: date  # in UTC
-    made: datetime
-    whole: Line
+    made: datetime  # when the ledger was asked
+    whole: Line  # of all jobs of the day
     lines: tuple[Line, ...]  # by task and state
-    failures: tuple[FailureLine, ...]  # the most frequent first; at most ``reads.FAILURE_LINES``
+    failures: tuple[FailureLine, ...]  # the most frequent first; at most 200
 
 
 def summarise(day: date, *, app: Celeriac | None = None) -> Summary:
@@ -35,6 +40,10 @@ def summarise(day: date, *, app: Celeriac | None = None) -> Summary:
 
     Raises:
         BadArgument: ``day`` is not a date, or the last one there is.
+
+    >>> result = welcome.delay(7)
+    >>> summarise(datetime.now(UTC).date()).whole.jobs
+    1
     """
     if type(day) is not date or day == date.max:
         raise BadArgument("day", f"wanted a date, found {day!r}")

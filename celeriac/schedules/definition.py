@@ -17,18 +17,26 @@ from celeriac.schedules.times import Kind, Timing
 
 
 class CatchUp(StrEnum):
-    """What happens to due times that passed while no beat ran."""
+    """What happens to due times that passed while no beat ran.
 
-    SKIP = "skip"
+    >>> register("ping", "mail.welcome", args=(7,), every=60, catch_up="all").catch_up
+    <CatchUp.ALL: 'all'>
+    """
+
+    SKIP = "skip"  # none of them is fired
     ONCE = "once"  # the newest of them
     ALL = "all"  # each, up to a limit, the newest
 
 
 class Overlap(StrEnum):
-    """What happens to a due time while the schedule's last job is unfinished."""
+    """What happens to a due time while the schedule's last job is unfinished.
 
-    ALLOW = "allow"
-    SKIP = "skip"
+    >>> register("ping", "mail.welcome", args=(7,), every=60, overlap="skip").overlap
+    <Overlap.SKIP: 'skip'>
+    """
+
+    ALLOW = "allow"  # it makes a job all the same
+    SKIP = "skip"  # it is passed over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,38 +51,44 @@ class Schedule:
         last_run: the last due time that was fired.
         next_run: the next due time; None: none to come.
         run_count: jobs that it made, those of ``run_now`` included.
-        last_skipped, skip_reason: the last due time that was not fired, and why.
+        last_skipped: the last due time that was not fired.
+        skip_reason: why it was not.
+
+    >>> schedule = register("nightly", "mail.welcome", args=(7,), cron="30 2 * * *", timezone="Europe/Berlin")
+    >>> schedule.kind, schedule.expression, schedule.enabled, schedule.run_count
+    (<Kind.CRON: 'cron'>, '30 2 * * *', True, 0)
     """
 
-    name: str
-    task: str
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    options: Mapping[str, Any]
-    kind: Kind
-    expression: str
-    timezone: str
-    anchor: datetime
+    name: str  # its own, of which there is one
+    task: str  # the name of what it enqueues
+    args: Sequence[Any]  # of its jobs
+    kwargs: Mapping[str, Any]  # of its jobs
+    options: Mapping[str, Any]  # of its jobs, as ``register`` was given them
+    kind: Kind  # of the expression
+    expression: str  # seconds of an interval, a cron expression, or a moment in ISO 8601
+    timezone: str  # in which cron is read
+    anchor: datetime  # the first due time of an interval
     starts: datetime | None
     ends: datetime | None
-    catch_up: CatchUp
-    catch_up_limit: int
-    overlap: Overlap
+    catch_up: CatchUp  # what becomes of due times that were missed
+    catch_up_limit: int  # how many ``all`` fires at most
+    overlap: Overlap  # what becomes of a due time while the last job is not over
     jitter: float
     static: bool
-    enabled: bool
+    enabled: bool  # False: it fires no more until it is enabled
     retired: datetime | None
-    created: datetime
-    changed: datetime
+    created: datetime  # when it was registered first
+    changed: datetime  # when it was registered with something else, or switched
     last_run: datetime | None
     next_run: datetime | None
     run_count: int
-    last_job_id: str | None
+    last_job_id: str | None  # of the newest job that it made
     last_skipped: datetime | None
     skip_reason: str | None
 
     @property
     def timing(self) -> Timing:
+        """What its due times are made of."""
         return Timing(
             kind=self.kind,
             expression=self.expression,
@@ -86,7 +100,11 @@ class Schedule:
 
     @property
     def description(self) -> str:
-        """When it is due, in words."""
+        """When it is due, in words.
+
+        >>> register("ping", "mail.welcome", args=(7,), every=90).description
+        'Every 1 min 30 s'
+        """
         if self.kind is Kind.INTERVAL:
             return f"Every {duration_text(timedelta(seconds=float(self.expression)))}"
         if self.kind is Kind.ONCE:

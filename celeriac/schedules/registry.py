@@ -78,6 +78,13 @@ def register(  # long: its signature and docstring document every field of a sch
 
     Raises:
         InvalidSchedule: with everything that is wrong.
+        StaticSchedule: the one of that name comes from a file.
+
+    >>> register("nightly", "mail.welcome", args=(7,), cron="30 2 * * mon-fri", timezone="Europe/Berlin").name
+    'nightly'
+    >>> register("nightly", "mail.welcom", cron="0 0 30 2 *")
+    Traceback (most recent call last):
+    celeriac.errors.InvalidSchedule: schedule 'nightly': ...
     """
     options = {
         "priority": priority,
@@ -133,6 +140,11 @@ def unregister(name: str, *, app: Celeriac | None = None) -> None:
     Raises:
         ScheduleNotFound: there is none of that name.
         StaticSchedule: the file that it comes from would restore it.
+
+    >>> schedule = register("ping", "mail.welcome", args=(7,), every=60)
+    >>> unregister("ping")
+    >>> list_all()
+    []
     """
     with current_app(app).database.transaction() as connection:
         if _found(connection, name).static:
@@ -145,6 +157,10 @@ def enable(name: str, *, app: Celeriac | None = None) -> Schedule:
 
     Raises:
         ScheduleNotFound: there is none of that name.
+
+    >>> schedule = register("ping", "mail.welcome", args=(7,), every=60, enabled=False)
+    >>> enable("ping").enabled
+    True
     """
     with current_app(app).database.transaction() as connection:
         found = _found(connection, name, lock=True)
@@ -160,6 +176,10 @@ def disable(name: str, *, app: Celeriac | None = None) -> Schedule:
 
     Raises:
         ScheduleNotFound: there is none of that name.
+
+    >>> schedule = register("ping", "mail.welcome", args=(7,), every=60)
+    >>> disable("ping").next_run is None
+    True
     """
     with current_app(app).database.transaction() as connection:
         _found(connection, name, lock=True)
@@ -172,13 +192,21 @@ def get(name: str, *, app: Celeriac | None = None) -> Schedule:
 
     Raises:
         ScheduleNotFound: there is none.
+
+    >>> get("ping")
+    Traceback (most recent call last):
+    celeriac.errors.ScheduleNotFound: no schedule is named 'ping'
     """
     with current_app(app).database.reading() as connection:
         return _found(connection, name)
 
 
 def list_all(*, app: Celeriac | None = None) -> list[Schedule]:
-    """Every schedule, by name; without those that were taken out of the project's file."""
+    """Every schedule, by name; without those that were taken out of the project's file.
+
+    >>> list_all()
+    []
+    """
     with current_app(app).database.reading() as connection:
         return [of_row(row) for row in ledger.page(connection)]
 
@@ -192,6 +220,10 @@ def run_now(name: str, *, app: Celeriac | None = None) -> str:
     Raises:
         ScheduleNotFound: there is none of that name.
         BadArgument, PayloadTooLarge: its job would be refused.
+
+    >>> schedule = register("ping", "mail.welcome", args=(7,), every=60)
+    >>> job(run_now("ping")).schedule
+    'ping'
     """
     platform = current_app(app)
     with platform.database.transaction() as connection:
@@ -220,6 +252,10 @@ def next_runs(name: str, n: int = 5, *, app: Celeriac | None = None) -> list[dat
     Raises:
         BadArgument: ``n`` is not from 1 to 1,000.
         ScheduleNotFound: there is none of that name.
+
+    >>> schedule = register("jubilee", "mail.welcome", args=(7,), at="2035-01-01T09:00", timezone="UTC")
+    >>> next_runs("jubilee")
+    [datetime.datetime(2035, 1, 1, 9, 0, tzinfo=datetime.timezone.utc)]
     """
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_RUNS:
         raise BadArgument("n", f"wanted 1 to {MOST_RUNS:,}, found {n!r}")

@@ -28,9 +28,15 @@ _TICK = timedelta(microseconds=1)
 
 
 class Kind(StrEnum):
-    INTERVAL = "interval"
-    CRON = "cron"
-    ONCE = "once"
+    """What a schedule's due times follow from: ``every``, ``cron`` or ``at``.
+
+    >>> Kind("cron")
+    <Kind.CRON: 'cron'>
+    """
+
+    INTERVAL = "interval"  # counted from the first due time
+    CRON = "cron"  # read on the clock of its time zone
+    ONCE = "once"  # one moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

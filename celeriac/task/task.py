@@ -59,6 +59,16 @@ class Task(CeleryTask):
         retry_base: seconds; the delay before the next attempt is ``retry_base * 2 ** failed attempts``.
         retry_max: seconds; the longest such delay.
         keep_days: days that its finished jobs are kept, unless they are dead letters.
+
+    Raises:
+        BadArgument: where it is defined, with a value that cannot be right, or ``acks_late=False``.
+
+    >>> @shared_task(name="shop.pay", bind=True, priority="high", max_tries=3, timeout=30, retry_base=5)
+    ... def pay(self, order_id):
+    ...     return "stopped" if self.cancel_requested else f"attempt {self.attempt} of {self.default_tries}"
+    >>> result = pay.delay(7)
+    >>> kit.drain()[0].result
+    'attempt 1 of 3'
     """
 
     Request = "celeriac.worker.pool.request:JobRequest"
@@ -158,6 +168,9 @@ class Task(CeleryTask):
             BadArgument, PayloadTooLarge, UnknownTask: nothing was written.
             LedgerUnavailable: the database cannot be reached; the job was refused.
             EnqueueUncertain: the database fell silent inside the commit.
+
+        >>> job(welcome.apply_async((7,), countdown=3600, priority="critical", user_id="7").id).queue
+        'critical'
         """
         return super().apply_async(args, kwargs, *rest, **options)
 
@@ -167,7 +180,11 @@ class Task(CeleryTask):
         return cls.apply_async is Task.apply_async and cls.shadow_name is Task.shadow_name
 
     async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
-        """``delay`` for asyncio: the event loop goes on while the row is written."""
+        """``delay`` for asyncio: the event loop goes on while the row is written.
+
+        >>> asyncio.run(welcome.adelay(7)).id == kit.assert_enqueued(welcome, 7).id
+        True
+        """
         return await asyncio.to_thread(self.apply_async, args, kwargs)
 
     @property
@@ -312,6 +329,13 @@ class Task(CeleryTask):
 
         Raises:
             BadArgument: an option that is of the job itself, as its ``task_id`` and ``idempotency_key``.
+
+        >>> @shared_task(name="feeds.poll", bind=True)
+        ... def poll(self, url):
+        ...     raise self.retry(countdown=60, priority="low")
+        >>> id = poll.delay("https://example.org").id
+        >>> kit.drain(), job(id).state, job(id).queue
+        ([], <JobState.ERROR: 'error'>, 'low')
         """
         request = self.request
         if request.called_directly or request.is_eager:
@@ -344,7 +368,11 @@ class Task(CeleryTask):
         return made
 
     def backoff(self, failed: int) -> float:
-        """Seconds from the ``failed``-th failed attempt to the next one; no longer than the ledger counts."""
+        """Seconds from the ``failed``-th failed attempt to the next one; no longer than the ledger counts.
+
+        >>> 120 <= welcome.backoff(1) <= 132  # 60 * 2 ** 1, plus up to 10 %
+        True
+        """
         return bounded(self._backoff(failed))
 
     def _backoff(self, failed: int) -> float:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from celeriac.testing.kit import Kit
+    from celeriac.testing.kit import Kit as Kit
+    from celeriac.testing.kit import new_ledger as new_ledger
 
-__all__ = ["Kit"]
+__all__ = ["Kit", "new_ledger"]  # names that are looked up below
 
 
 def __getattr__(name: str) -> Any:
-    """The kit, when it is first asked for: pytest imports this package in every run."""
-    if name != "Kit":
+    """Import the kit when it is first asked for: pytest imports this package in every run."""
+    if name not in __all__:
         raise AttributeError(f"module 'celeriac.testing' has no attribute {name!r}")
-    from celeriac.testing.kit import Kit
+    from celeriac.testing import kit
 
-    return Kit
+    return getattr(kit, name)

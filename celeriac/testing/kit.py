@@ -38,10 +38,17 @@ class NoBroker(BrokerState):
 
 
 class Kit:
-    """What the fixture ``celeriac`` gives.
+    """What the fixture ``celeriac`` gives: a private ledger in place of the app's own, in a ``with`` block.
 
     Args:
         path: of an empty ledger; see ``new_ledger``.
+
+    >>> with Kit(app, new_ledger(folder / "another.db")) as another:
+    ...     result = welcome.delay(7)
+    ...     another.drain()
+    [<Job 0... mail.welcome completed, 1 of 1 tries>]
+    >>> kit.jobs()
+    []
     """
 
     def __init__(self, app: Celeriac, path: Path) -> None:
@@ -71,6 +78,13 @@ class Kit:
 
         Args:
             task: a task or its name; of every task when it is None.
+
+        Raises:
+            BadArgument: there is no such ``state``.
+
+        >>> result = welcome.delay(7)
+        >>> kit.jobs(welcome, state="pending")
+        [<Job 0... mail.welcome pending, 0 of 1 tries>]
         """
         return jobs(state=state, task=_name(task), limit=_MOST, app=self.app)[::-1]
 
@@ -79,6 +93,10 @@ class Kit:
 
         Raises:
             AssertionError: there is none, or more than one; it lists what was enqueued.
+
+        >>> result = welcome.delay(7)
+        >>> kit.assert_enqueued(welcome, 7).id == result.id
+        True
         """
         same = [job for job in self.jobs(task) if _arguments(job) == _as_json(args, kwargs)]
         if len(same) == 1:
@@ -88,7 +106,16 @@ class Kit:
         raise AssertionError(f"wanted one {wanted}, found {len(same)}; what was enqueued:\n{found}")
 
     def assert_nothing_enqueued(self, task: Any = None) -> None:
-        """Raise AssertionError, with a list, if a job was enqueued."""
+        """Assert that no job was enqueued.
+
+        Args:
+            task: a task or its name; of every task when it is None.
+
+        Raises:
+            AssertionError: one was; it lists what was enqueued.
+
+        >>> kit.assert_nothing_enqueued(welcome)
+        """
         if lines := [_call(job.task, job.args or (), job.kwargs or {}) for job in self.jobs(task)]:
             raise AssertionError(
                 "wanted nothing to be enqueued, found:\n" + "\n".join(f"  {x}" for x in lines)
@@ -99,18 +126,35 @@ class Kit:
 
         Args:
             limit: attempts; a task that enqueues itself for ever ends the test instead of going on.
+
+        Raises:
+            RuntimeError: more than ``limit`` attempts were made.
+
+        >>> result = welcome.delay(7)
+        >>> kit.drain()
+        [<Job 0... mail.welcome completed, 1 of 1 tries>]
         """
         ended = Drain(self.app).run(limit=limit)
         return [job for job in self.jobs() if job.id in ended and job.is_terminal]
 
     def travel(self, span: timedelta) -> None:
-        """Let ``span`` pass for all that waits: delays, retries and expiries come as much nearer."""
+        """Let ``span`` pass for all that waits: delays, retries and expiries come as much nearer.
+
+        >>> result = welcome.apply_async((7,), countdown=3600)
+        >>> kit.travel(timedelta(hours=1))
+        >>> kit.drain()
+        [<Job 0... mail.welcome completed, 1 of 1 tries>]
+        """
         with self.database.transaction() as connection:
             test_clock.travel(connection, span)
 
 
 def new_ledger(path: Path) -> Path:
-    """Make an empty ledger at ``path``: one file, to be copied."""
+    """Make an empty ledger at ``path`` and return the path: one SQLite file, to be copied for each test.
+
+    >>> new_ledger(folder / "template.db").name
+    'template.db'
+    """
     upgrade(make_url(f"sqlite:///{path}"))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

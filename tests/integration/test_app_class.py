@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celeriac.operate.doctor.settings import refused_tasks
+from celeriac.operate.doctor.settings_check import refused_tasks
 
 from celeriac import BadArgument, Celeriac, JobNotFound, job
 from celeriac.ledger import migrate

@@ -143,7 +143,7 @@ _PARENT = """
 import sys
 from pathlib import Path
 from celeriac.stack import services
-from celeriac.stack.interrupts import Interrupts
+from celeriac.stack.stop_signals import StopSignals
 from celeriac.cli import services
 from celeriac.stack.stop_signals import StopSignals
 from celeriac.stack.service import Service

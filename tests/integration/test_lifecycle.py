@@ -196,7 +196,7 @@ def deletes(ledger: Ledger, delete: Callable[[UUID], object]) -> set[JobState]:
 
 
 def test_only_a_dead_letter_is_discarded(ledger: Ledger) -> None:
-    assert deletes(ledger, lambda job: ledger.do(dead_letter_groups.discard, [job])) == {FAILED}
+    assert deletes(ledger, lambda job: ledger.do(dead_letters.discard, [job])) == {FAILED}
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))

@@ -1,4 +1,7 @@
-"""The examples in the docstrings of the app say what is true."""
+"""The examples in the docstrings of what is private say what is true.
+
+Those of public objects may need a ledger: ``tests/integration/test_examples.py`` runs them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from importlib import import_module
 import pytest
 
 import celeriac
+from tests import public
 
 #: Read the environment, or run only inside of Alembic, when they are imported.
 _NOT_IMPORTED = "celeriac.ledger.migrations"
@@ -18,7 +22,9 @@ def _examples() -> list[doctest.DocTest]:
     finder = doctest.DocTestFinder(exclude_empty=True)
     modules = [module.name for module in pkgutil.walk_packages(celeriac.__path__, "celeriac.")]
     wanted = [name for name in modules if not name.startswith(_NOT_IMPORTED)]
-    return [test for name in wanted for test in finder.find(import_module(name)) if test.examples]
+    apart = {public.place(found) for _, found in public.documented()}
+    found = [test for name in wanted for test in finder.find(import_module(name)) if test.examples]
+    return [test for test in found if test.name not in apart]
 
 
 @pytest.mark.parametrize("example", _examples(), ids=lambda example: example.name)

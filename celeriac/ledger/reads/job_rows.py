@@ -108,30 +108,43 @@ class Line:
 
     A wait lasts from acceptance to the start of the last attempt, so a retried job's wait includes its
     earlier attempts. Percentiles are by nearest rank; None: no job has a value.
+
+    >>> result = welcome.delay(7)
+    >>> dead = kit.drain()
+    >>> line = summarise(datetime.now(UTC).date()).whole
+    >>> line.jobs, line.retried
+    (1, 0)
     """
 
     task: str | None  # None: of every task
     state: JobState | None  # None: in any state
-    jobs: int
+    jobs: int  # how many
     retried: int  # of them, those that took more than one attempt
-    wait_p50: timedelta | None
-    wait_p99: timedelta | None
-    run_p50: timedelta | None
-    run_p99: timedelta | None
-    wait_p95: timedelta | None = None
-    run_p95: timedelta | None = None
+    wait_p50: timedelta | None  # half of them waited no longer
+    wait_p99: timedelta | None  # 99 % of them
+    run_p50: timedelta | None  # half of the last attempts took no longer
+    run_p99: timedelta | None  # 99 % of them
+    wait_p95: timedelta | None = None  # 95 % of them
+    run_p95: timedelta | None = None  # 95 % of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureLine:
-    """Unsuccessful attempts of one task that failed in the same way."""
+    """Unsuccessful attempts of one task that failed in the same way.
 
-    task: str
-    kind: str
-    exception_type: str | None
-    frame: str | None
-    attempts: int
-    jobs: int
+    >>> result = welcome.delay(13)
+    >>> dead = kit.drain()
+    >>> line = summarise(datetime.now(UTC).date()).failures[0]
+    >>> line.task, line.kind, line.exception_type, line.attempts
+    ('mail.welcome', 'error', 'ConnectionError', 1)
+    """
+
+    task: str  # its name
+    kind: str  # as of an ``Attempt``
+    exception_type: str | None  # None: no exception was raised
+    frame: str | None  # the place that raised, as file:function
+    attempts: int  # how many
+    jobs: int  # how many different ones
     last: datetime  # when the latest of them ended
     example: str | None  # what one of the exceptions said, its first 300 characters
 

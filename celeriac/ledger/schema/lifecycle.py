@@ -12,7 +12,11 @@ from types import MappingProxyType
 
 
 class JobState(StrEnum):
-    """What the ledger says of a job. Each state: who sets it, who moves it on, how long a row stays in it."""
+    """What the ledger says of a job. Each state: who sets it, who moves it on, how long a row stays in it.
+
+    >>> JobState("failed") is JobState.FAILED, JobState.FAILED == "failed"
+    (True, True)
+    """
 
     # The job waits for its first attempt, or was given back without one.
     # Set by: enqueue. A worker that gives a job back (release), or whose task replaced itself. An operator's

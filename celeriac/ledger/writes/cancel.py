@@ -38,11 +38,15 @@ class Mode(StrEnum):
 
 
 class Answer(StrEnum):
-    """What became of a request to cancel a job."""
+    """What became of a request to cancel a job.
+
+    >>> Answer.REQUESTED
+    <Answer.REQUESTED: 'requested'>
+    """
 
     CANCELLED = "cancelled"  # it will not run
     REQUESTED = "requested"  # it is running and was asked to stop
-    ALREADY_CANCELLED = "already cancelled"
+    ALREADY_CANCELLED = "already cancelled"  # by an earlier request
     FINISHED = "finished"  # completed or failed before
     UNKNOWN = "unknown"  # no such job
 

@@ -23,15 +23,22 @@ _EXAMPLE = 300  # characters
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Dead letters of one task that failed with the same exception in the same place."""
+    """Dead letters of one task that failed with the same exception in the same place.
 
-    task: str
-    exception_type: str | None
-    frame: str | None
-    count: int
-    first: datetime
-    last: datetime
-    example: str | None  # the beginning of one exception's text
+    >>> result = welcome.delay(13)
+    >>> dead = kit.drain()
+    >>> group = dead_letters.groups()[0]
+    >>> group.task, group.exception_type, group.count, group.example
+    ('mail.welcome', 'ConnectionError', 1, 'no mail server')
+    """
+
+    task: str  # its name
+    exception_type: str | None  # None: no exception was raised
+    frame: str | None  # the place that raised, as file:function
+    count: int  # how many
+    first: datetime  # when the first of them ended; aware, in UTC
+    last: datetime  # when the latest of them ended
+    example: str | None  # what the exception of one of them said, its beginning
 
 
 def groups(connection: Connection, *, limit: int) -> list[Group]:
