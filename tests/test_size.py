@@ -15,6 +15,9 @@ LINES_OF_A_MODULE = 400
 LINES_OF_A_FUNCTION = 60
 FILES_OF_A_FOLDER = 16
 
+#: The words that every room uses stand at the root.
+FILES_OF_THE_ROOT = 24
+
 #: A comment on a function's first line that says why it is long.
 REASON = "# long: "
 
@@ -39,9 +42,11 @@ def test_a_module_can_be_held_in_mind(path: Path) -> None:
 
 def test_a_folder_can_be_seen_at_a_glance() -> None:
     folders = {path.parent for path in FILES} - {ROOT / "celeriac" / "ledger" / "migrations" / "versions"}
-    crowded = {
-        str(folder.relative_to(ROOT)): len(list(folder.glob("*.py")))
-        for folder in folders
-        if len(list(folder.glob("*.py"))) > FILES_OF_A_FOLDER
-    }
+    crowded = {}
+    for folder in folders:
+        files, most = len(list(folder.glob("*.py"))), FILES_OF_A_FOLDER
+        if folder == ROOT / "celeriac":
+            most = FILES_OF_THE_ROOT
+        if files > most:
+            crowded[str(folder.relative_to(ROOT))] = files
     assert crowded == {}

@@ -264,7 +264,7 @@ class Task(CeleryTask):
             result = self._run(request, run, args, kwargs)
         except (*_OWN_WORDS, *_FOR_THE_WORKER):
             raise
-        except BaseException as exc:
+        except BaseException as exc:  # whatever an author's code raises ends the attempt, not the child
             if type(exc).__name__ == "GreenletExit" or _is_terminated(exc):
                 raise  # gevent ends a greenlet with the one, billiard a child with the other
             self._fail(request, exc)

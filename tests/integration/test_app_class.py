@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celeriac.operate.doctor.settings_check import refused_tasks
 
 from celeriac import BadArgument, Celeriac, JobNotFound, job
 from celeriac.ledger import migrate
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.doctor.settings_check import refused_tasks
 from celeriac.testing import Kit
 from tests.workers import environment
 

@@ -16,8 +16,7 @@ from celeriac.ledger.schema.columns import PARKED, after, now
 from celeriac.ledger.schema.lifecycle import ENTERED_FROM, TERMINAL, WAITING, JobState
 from celeriac.ledger.upkeep import dispatch, lost_messages, parked
 from celeriac.ledger.upkeep.prune import prune
-from celeriac.ledger.writes import cancel, claims, quarantine
-from celeriac.ledger.writes import dead_letters as dead_letter_groups
+from celeriac.ledger.writes import cancel, claims, dead_letters, quarantine
 from celeriac.ledger.writes.existing import renew
 from celeriac.ledger.writes.new_jobs import enqueue, unpark
 from celeriac.ledger.writes.replay import replay
@@ -115,9 +114,7 @@ OTHERS: dict[str, Callable[[Ledger, UUID], object]] = {
     "let a parked one run": lambda ledger, job: ledger.do(
         parked.fire, job, payload=b"[[], {}, {}]", headers={}
     ),
-    "edit a dead letter": lambda ledger, job: ledger.do(
-        dead_letter_groups.edit, job, payload=b"", headers={}
-    ),
+    "edit a dead letter": lambda ledger, job: ledger.do(dead_letters.edit, job, payload=b"", headers={}),
     "look for lost messages": lambda ledger, job: ledger.do(
         lost_messages.clear_dispatch_marks, "normal", grace=-HOUR, before=None
     ),

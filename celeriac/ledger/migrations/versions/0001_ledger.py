@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # long: a migration stays as it was
     op.create_table(
         "background_jobs",
         sa.Column("id", sa.Uuid(), nullable=False),
