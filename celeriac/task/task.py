@@ -355,7 +355,7 @@ class Task(CeleryTask):
         producer = PreparingProducer(self.app)
         try:
             retry = super().retry(args, kwargs, exc=exc, throw=False, producer=producer, **options)
-        except Exception:
+        except Exception:  # whatever it is, it is raised again: this only ends the retries
             request.celeriac_final = True  # its limit is reached, or its message cannot be made
             raise
         again = producer.job
