@@ -76,11 +76,11 @@ def of_the_team(conf: Any) -> CelerySettings:
 def put_around(conf: Any, theirs: CelerySettings, settings: Settings) -> None:
     """Put the platform's layers into ``conf``, in place of those that are there."""
     user = [layer for layer in conf.defaults[:-1] if not isinstance(layer, Layer)]
-    options = theirs.get("broker_transport_options") or {}
-    conf.defaults[:] = [*user, Layer(defaults(settings, theirs)), conf.defaults[-1]]
-    conf.maps[:] = [Layer(needed(settings, options)), conf.changes, *conf.defaults]
+    above = Layer(needed(settings, theirs.get("broker_transport_options")))
     if routes := theirs.get("task_routes"):
-        conf.maps[0]["task_routes"] = [*_listed(routes), *conf.maps[0]["task_routes"]]
+        above["task_routes"] = [*_listed(routes), *above["task_routes"]]
+    conf.defaults[:] = [*user, Layer(defaults(settings, theirs)), conf.defaults[-1]]
+    conf.maps[:] = [above, conf.changes, *conf.defaults]
 
 
 def needed(settings: Settings, transport: Mapping[str, Any] | None = None) -> dict[str, Any]:
