@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -113,9 +112,13 @@ class ChunkMaker:
         first = next(calls, None)
         if first is None:
             return None
-        with _saying_which(first[0]):
-            call = call_of(first[1])
+        number, given = first
+        try:
+            call = call_of(given)
             job = self._prepare(call)
+        except REFUSALS as exc:
+            exc.add_note(f"in call {number}")
+            raise
         template = self._template(call, job)
         if template is None or call.idempotency_key is not None:
             return Chunk(None, [job, *self._single_jobs(calls, template)])
@@ -129,13 +132,16 @@ class ChunkMaker:
     def _single_jobs(self, calls: Iterable[Numbered], template: _Template | None) -> Iterator[NewJob]:
         """A job for each call: made of the template, or prepared where there is none or it has options."""
         for number, given in calls:
-            with _saying_which(number):
+            try:
                 call = call_of(given)
                 if template is not None and not call.options:
                     job = template.job(call)
                 else:
                     job = self._prepare(call)
                     template = template or self._template(call, job)
+            except REFUSALS as exc:
+                exc.add_note(f"in call {number}")
+                raise
             yield job
 
     def _prepare(self, call: Call) -> NewJob:
@@ -231,16 +237,6 @@ class _Template:
             raise PayloadTooLarge(maker.task.name, len(payload), maker.limit)
         argsrepr = arguments.represent(args, names=maker.names, hide=hide)
         return payload, argsrepr, arguments.represent(kwargs, hide=hide) if kwargs else "{}"
-
-
-@contextmanager
-def _saying_which(number: int) -> Iterator[None]:
-    """Note at a refusal which call it was."""
-    try:
-        yield
-    except REFUSALS as exc:
-        exc.add_note(f"in call {number}")
-        raise
 
 
 def call_of(given: Any) -> Call:
