@@ -101,7 +101,7 @@ def test_a_transaction_through_a_pooler_says_what_it_relies_on(own_postgres: Pos
                     "statement_timeout": "20s",
                     "lock_timeout": "5s",
                 }
-                assert accept_all(database, [new_job(), new_job()], within=5)
+                assert accept_all(database, [new_job(), new_job()], within=5, settle=lambda _, jobs: [])
         session = Database(make_url(bouncer.url("pooled")), prepared=False)
         with closing(session), session.statement() as connection:  # which has served transactions before
             assert connection.execute(text("SHOW statement_timeout")).scalar() == "900ms"
@@ -153,7 +153,7 @@ def test_it_is_named_by_every_way_in(own_postgres: PostgresServer, tmp_path: Pat
         with pytest.raises(LedgerUnfit, match=kind):
             accept(app.database, new_job(), within=2)
         with pytest.raises(LedgerUnfit, match=kind):
-            accept_all(app.database, [new_job(), new_job()], within=2)
+            accept_all(app.database, [new_job(), new_job()], within=2, settle=lambda _, jobs: [])
         found = doctor.examine(app)
     assert any(one.level is Level.FAIL and kind in one.sentence for one in found)
 
@@ -165,7 +165,7 @@ def test_one_that_becomes_read_only_later_is_named(postgres_url: str) -> None:
         with pytest.raises(LedgerUnfit, match="it takes no writes now"):
             accept(database, new_job(), within=5)
         with pytest.raises(LedgerUnfit, match="it takes no writes now"):
-            accept_all(database, [new_job(), new_job()], within=5)
+            accept_all(database, [new_job(), new_job()], within=5, settle=lambda _, jobs: [])
 
 
 def test_tables_that_are_not_there_are_named(bare_database_url: str) -> None:
