@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade() -> None:  # long: a migration stays as it was
+def upgrade() -> None:  # long: it makes all tables of the ledger
     op.create_table(
         "background_jobs",
         sa.Column("id", sa.Uuid(), nullable=False),
