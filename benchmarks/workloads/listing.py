@@ -17,7 +17,7 @@ from benchmarks.figures import Figures, Measure
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
 from celeriac.application import Celeriac
-from celeriac.operate import dead_letter_groups, overview
+from celeriac.operate import dead_letters, overview
 from celeriac.operate.listing import Filter, JobState, Sort, page, prefix
 
 _CALLS = 5  # of each; the first is not counted, which plans and reads what the others find in memory
@@ -75,7 +75,7 @@ _QUESTIONS: Mapping[str, Callable[..., object]] = {
     "jobs-list-oldest": partial(page, Filter(), sort=Sort.OLDEST),
     "jobs-list-due": partial(page, Filter(), sort=Sort.DUE),
     "jobs-list-longest": partial(page, Filter(), sort=Sort.LONGEST),
-    "dead-letters-list": dead_letter_groups.groups,
+    "dead-letters-list": dead_letters.groups,
     "queues": overview.queues,
     "stats": partial(overview.stats, Filter(since=timedelta(hours=1))),
 }

@@ -27,7 +27,7 @@ from celeriac.factory import build
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.writes import new_jobs as ledger_jobs
 from celeriac.ledger.writes.claims import messages
-from celeriac.operate.dead_letter_groups import replay_one
+from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import Job, job, jobs
 from celeriac.settings import Settings
 from tests.conftest import _postgres_copy

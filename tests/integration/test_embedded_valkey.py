@@ -142,7 +142,7 @@ def test_the_valkey_of_another_directory_is_a_stranger(tmp_path: Path) -> None:
 _PARENT = """
 import sys
 from pathlib import Path
-from celeriac.cli import services
+from celeriac.stack import services
 from celeriac.stack.stop_signals import StopSignals
 from celeriac.stack.service import Service
 

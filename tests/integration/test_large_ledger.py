@@ -19,7 +19,7 @@ from celeriac.ledger.reads import job_pages
 from celeriac.ledger.reads.job_pages import Sort
 from celeriac.ledger.reads.job_rows import Filter, settled
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.operate import dead_letter_groups
+from celeriac.operate import dead_letters
 from celeriac.operate.listing import parse_moment, prefix
 from celeriac.settings import Settings
 from tests.commands import call, told
@@ -171,7 +171,7 @@ def test_a_waiting_job_is_explained_quickly(large: Celeriac) -> None:
 
 
 def test_many_are_cancelled_and_replayed_in_batches(large: Celeriac) -> None:
-    count = dead_letter_groups.replay(dead_letter_groups.Cause(), dry_run=True, app=large)
+    count = dead_letters.replay(dead_letters.Cause(), dry_run=True, app=large)
     assert count == JOBS // 100
     assert told(large, "dead-letters", "replay", "--all", "--yes")["count"] == count
     assert told(large, "jobs", "cancel", "--error", "away", "--yes")["count"] >= count

@@ -17,7 +17,7 @@ from celeriac.ledger.schema.lifecycle import ENTERED_FROM, TERMINAL, WAITING, Jo
 from celeriac.ledger.upkeep import dispatch, lost_messages, parked
 from celeriac.ledger.upkeep.prune import prune
 from celeriac.ledger.writes import cancel, claims, quarantine
-from celeriac.ledger.writes import dead_letters as dead_letter_groups
+from celeriac.ledger.writes import dead_letters as dead_letters
 from celeriac.ledger.writes.existing import renew
 from celeriac.ledger.writes.new_jobs import enqueue, unpark
 from celeriac.ledger.writes.replay import replay
@@ -115,9 +115,7 @@ OTHERS: dict[str, Callable[[Ledger, UUID], object]] = {
     "let a parked one run": lambda ledger, job: ledger.do(
         parked.fire, job, payload=b"[[], {}, {}]", headers={}
     ),
-    "edit a dead letter": lambda ledger, job: ledger.do(
-        dead_letter_groups.edit, job, payload=b"", headers={}
-    ),
+    "edit a dead letter": lambda ledger, job: ledger.do(dead_letters.edit, job, payload=b"", headers={}),
     "look for strands": lambda ledger, job: ledger.do(
         lost_messages.mark_unsent, "normal", grace=-HOUR, before=None
     ),
@@ -194,7 +192,7 @@ def deletes(ledger: Ledger, delete: Callable[[UUID], object]) -> set[JobState]:
 
 
 def test_only_a_dead_letter_is_discarded(ledger: Ledger) -> None:
-    assert deletes(ledger, lambda job: ledger.do(dead_letter_groups.discard, [job])) == {FAILED}
+    assert deletes(ledger, lambda job: ledger.do(dead_letters.discard, [job])) == {FAILED}
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))

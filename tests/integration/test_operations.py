@@ -24,8 +24,8 @@ from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.cancel import Answer
 from celeriac.ledger.writes.outcomes import Failure, Outcome
-from celeriac.operate import dead_letter_groups
-from celeriac.operate.dead_letter_groups import Cause
+from celeriac.operate import dead_letters
+from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import as_of_now, cancel, cancel_all, cancel_matching, job, jobs
 from celeriac.retention import Retention, prune
 from celeriac.settings import Settings
@@ -110,7 +110,7 @@ def test_a_cancel_in_the_last_attempt_is_no_dead_letter_that_a_replay_runs(platf
         told = Outcome(id=id, attempt=1, state=JobState.FAILED, failure=BROKEN)
         outcomes.record(connection, [told], worker=WORKER)
     assert job(str(id), app=platform).state is JobState.CANCELLED
-    assert dead_letter_groups.replay(Cause(task="tests.mail"), app=platform) == 0
+    assert dead_letters.replay(Cause(task="tests.mail"), app=platform) == 0
 
 
 def test_a_hard_request_is_never_softened(platform: Celeriac) -> None:
@@ -213,7 +213,7 @@ def test_dead_letters_are_grouped_by_their_cause(platform: Celeriac) -> None:
     run(platform, *(enqueued(platform, "a") for _ in range(3)), state=JobState.FAILED, failure=BROKEN)
     other = Failure(AttemptKind.ERROR, "OSError", "no", "mail.py:connect", "…")
     run(platform, enqueued(platform, "b"), state=JobState.FAILED, failure=other)
-    found = [(g.task, g.exception_type, g.frame, g.count) for g in dead_letter_groups.groups(app=platform)]
+    found = [(g.task, g.exception_type, g.frame, g.count) for g in dead_letters.groups(app=platform)]
     assert found == [
         ("tests.mail", "KeyError", "mail.py:send", 3),
         ("tests.mail", "OSError", "mail.py:connect", 1),
@@ -225,9 +225,9 @@ def test_a_replay_by_cause_leaves_the_others_dead(platform: Celeriac) -> None:
     run(platform, one, state=JobState.FAILED, failure=BROKEN)
     run(platform, two, state=JobState.FAILED, failure=Failure(AttemptKind.ERROR, "OSError"))
     cause = Cause(exception_type="KeyError")
-    assert dead_letter_groups.replay(cause, dry_run=True, app=platform) == 1
+    assert dead_letters.replay(cause, dry_run=True, app=platform) == 1
     assert job(str(one), app=platform).state is JobState.FAILED
-    assert dead_letter_groups.replay(cause, app=platform) == 1
+    assert dead_letters.replay(cause, app=platform) == 1
     assert job(str(one), app=platform).state is JobState.PENDING
     assert job(str(two), app=platform).state is JobState.FAILED
     assert [attempt.exception_type for attempt in job(str(one), app=platform).attempts] == ["KeyError"]
@@ -236,7 +236,7 @@ def test_a_replay_by_cause_leaves_the_others_dead(platform: Celeriac) -> None:
 def test_what_was_cancelled_is_no_dead_letter_to_be_replayed(platform: Celeriac) -> None:
     id = str(enqueued(platform, "a"))
     cancel(id, app=platform)
-    assert not dead_letter_groups.replay_one(id, app=platform)
+    assert not dead_letters.replay_one(id, app=platform)
     assert job(id, app=platform).state is JobState.CANCELLED
 
 
@@ -244,18 +244,18 @@ def test_edited_arguments_are_checked_against_the_signature(platform: Celeriac) 
     dead = enqueued(platform, "a")
     run(platform, dead, state=JobState.FAILED, failure=BROKEN)
     with pytest.raises(BadArgument, match="positional argument"):
-        dead_letter_groups.replay_one(str(dead), args=("a", "b"), app=platform)
+        dead_letters.replay_one(str(dead), args=("a", "b"), app=platform)
     assert job(str(dead), app=platform).state is JobState.FAILED
-    assert dead_letter_groups.replay_one(str(dead), args=("b",), app=platform)
+    assert dead_letters.replay_one(str(dead), args=("b",), app=platform)
     assert job(str(dead), app=platform).args == ["b"]
-    assert not dead_letter_groups.replay_one(str(dead), app=platform)
+    assert not dead_letters.replay_one(str(dead), app=platform)
 
 
 def test_a_discard_deletes_what_was_meant(platform: Celeriac) -> None:
     dead, done = enqueued(platform, "a"), enqueued(platform, "b")
     run(platform, dead, state=JobState.FAILED, failure=BROKEN)
     run(platform, done)
-    assert dead_letter_groups.discard(Cause(task="tests.mail"), app=platform) == 1
+    assert dead_letters.discard(Cause(task="tests.mail"), app=platform) == 1
     assert {UUID(found.id) for found in jobs(app=platform)} == {done}
 
 

@@ -16,7 +16,7 @@ from celeriac.application import Celeriac
 from celeriac.factory import build
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
-from celeriac.operate.dead_letter_groups import Cause
+from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import job
 from celeriac.settings import Settings
 from tests import stock

@@ -21,7 +21,7 @@ from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.upkeep.prune import prune
 from celeriac.ledger.writes.claims import messages
-from celeriac.operate import dead_letter_groups
+from celeriac.operate import dead_letters
 from celeriac.operate.job import Job, job, jobs
 from celeriac.settings import Settings
 from celeriac.worker.duties import workflows
@@ -116,7 +116,7 @@ def one_fails(app: Celeriac, body: str) -> str:
 def test_one_that_is_replayed_waits_for_its_members_again(app: Celeriac) -> None:
     body = enqueue(app, app.tasks["tests.echo"].s("own"))
     member = one_fails(app, body)
-    assert dead_letter_groups.replay(dead_letter_groups.Cause(), app=app) == 2
+    assert dead_letters.replay(dead_letters.Cause(), app=app) == 2
     sweep(app)
     found = job(body, app=app)
     assert (found.state, found.next_attempt_after.year) == (JobState.PENDING, 9999)
@@ -132,7 +132,7 @@ def test_one_that_is_replayed_waits_for_its_members_again(app: Celeriac) -> None
 def test_one_that_is_replayed_without_its_members_is_a_dead_letter_again(app: Celeriac) -> None:
     body = enqueue(app, app.tasks["tests.echo"].s())
     one_fails(app, body)
-    assert dead_letter_groups.replay_one(body, app=app)
+    assert dead_letters.replay_one(body, app=app)
     sweep(app)
     assert job(body, app=app).state is JobState.FAILED
 
@@ -143,7 +143,7 @@ def test_one_that_had_its_results_is_replayed_with_them(app: Celeriac) -> None:
     with app.database.transaction() as connection:
         failed = {"state": JobState.FAILED, "finished": datetime.now(UTC), "dispatched": datetime.now(UTC)}
         connection.execute(update(JOBS).where(JOBS.c.id == UUID(body)).values(failed))
-    assert dead_letter_groups.replay_one(body, app=app)
+    assert dead_letters.replay_one(body, app=app)
     found = job(body, app=app)
     assert released(found)
     assert found.args == [[1, 2], "own"]
@@ -152,7 +152,7 @@ def test_one_that_had_its_results_is_replayed_with_them(app: Celeriac) -> None:
 def test_one_that_is_replayed_with_other_arguments_waits_for_nothing(app: Celeriac) -> None:
     body = enqueue(app, app.tasks["tests.echo"].s())
     one_fails(app, body)
-    assert dead_letter_groups.replay_one(body, args=[[7, 8]], app=app)
+    assert dead_letters.replay_one(body, args=[[7, 8]], app=app)
     found = job(body, app=app)
     assert released(found)
     assert found.args == [[7, 8]]

@@ -16,7 +16,7 @@ from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import dispatch
 from celeriac.ledger.writes import cancel, claims, outcomes, quarantine, replay
-from celeriac.ledger.writes import dead_letters as dead_letter_groups
+from celeriac.ledger.writes import dead_letters as dead_letters
 from celeriac.ledger.writes.complete_and_claim import exchange
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from tests.servers import create_database, drop_database
@@ -81,7 +81,7 @@ WRITES: dict[str, Callable[[Connection], object]] = {
     ),
     "cancel": lambda c: cancel.cancel(c, some("pending"), mode=cancel.Mode.SOFT),
     "replay": lambda c: replay.replay(c, some("failed")),
-    "discard": lambda c: dead_letter_groups.discard(c, some("failed")),
+    "discard": lambda c: dead_letters.discard(c, some("failed")),
 }
 
 

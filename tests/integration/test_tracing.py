@@ -27,7 +27,7 @@ from celeriac.factory import build
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes.claims import Message, messages
 from celeriac.observe.traces import _exporters
-from celeriac.operate.dead_letter_groups import replay_one
+from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import job, jobs
 from celeriac.schedules.firing import fire_due
 from celeriac.settings import Settings

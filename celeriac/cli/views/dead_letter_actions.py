@@ -13,8 +13,8 @@ from celeriac.cli.command import confirm, text
 from celeriac.cli.progress import advancing
 from celeriac.cli.views.dead_letter_list import is_key
 from celeriac.display import counted
-from celeriac.operate import dead_letter_groups
-from celeriac.operate.dead_letter_groups import Cause
+from celeriac.operate import dead_letters
+from celeriac.operate.dead_letters import Cause
 from celeriac.operate.listing import resolve
 
 
@@ -32,22 +32,22 @@ def replay(
 
     def one(id: str) -> bool:
         app.loader.import_default_modules()  # other arguments are checked against the task
-        return dead_letter_groups.replay_one(id, args=edit_args, kwargs=edit_kwargs, app=app)
+        return dead_letters.replay_one(id, args=edit_args, kwargs=edit_kwargs, app=app)
 
     def many(cause: Cause, **how: Any) -> int:
         if edited:
             raise click.UsageError("other arguments are for one job: name its id")
-        return dead_letter_groups.replay(cause, rate=rate, app=app, **how)
+        return dead_letters.replay(cause, rate=rate, app=app, **how)
 
     _act(ctx, app, key_or_id, "replay", one, many, **options)
 
 
 def discard(ctx: click.Context, app: Celeriac, key_or_id: str | None, **options: Any) -> None:
     def one(id: str) -> bool:
-        return dead_letter_groups.discard_one(id, app=app)
+        return dead_letters.discard_one(id, app=app)
 
     def many(cause: Cause, **how: Any) -> int:
-        return dead_letter_groups.discard(cause, app=app, **how)
+        return dead_letters.discard(cause, app=app, **how)
 
     _act(ctx, app, key_or_id, "discard", one, many, **options)
 
@@ -77,7 +77,7 @@ def _act(
         id = resolve(key_or_id, app=app)
         count = _is_dead(app, id) if dry_run else int(one(id))
     else:
-        cause = narrow if key_or_id is None else dead_letter_groups.cause_of(key_or_id, app=app)
+        cause = narrow if key_or_id is None else dead_letters.cause_of(key_or_id, app=app)
         count = many(cause, dry_run=True)
         if count and not dry_run:
             confirm(f"{verb} {counted(count, 'dead letter')}?", yes=yes)

@@ -14,8 +14,8 @@ from celeriac.cli.rows import Rows
 from celeriac.cli.views import job_details
 from celeriac.display import ago, safe
 from celeriac.ledger.writes.dead_letters import Group
-from celeriac.operate import dead_letter_groups
-from celeriac.operate.dead_letter_groups import Cause
+from celeriac.operate import dead_letters
+from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import job
 
 #: Characters of a group's key.
@@ -23,7 +23,7 @@ _KEY = 8
 
 
 def show_all(ctx: click.Context, app: Celeriac, *, limit: int, as_json: bool) -> None:
-    groups = dead_letter_groups.groups(limit=limit, app=app)
+    groups = dead_letters.groups(limit=limit, app=app)
     if as_json:
         output.emit("dead-letters list", groups=[shape(group) for group in groups])
     elif groups:
@@ -37,8 +37,8 @@ def show_one(ctx: click.Context, app: Celeriac, key_or_id: str, *, reveal: bool,
     if not is_key(key_or_id):
         job_details.show(ctx, app, key_or_id, reveal=reveal, as_json=as_json)
         return
-    cause = dead_letter_groups.cause_of(key_or_id, app=app)
-    ids = dead_letter_groups.members(cause, app=app)
+    cause = dead_letters.cause_of(key_or_id, app=app)
+    ids = dead_letters.members(cause, app=app)
     example = job(ids[-1], app=app) if ids else None
     if as_json:
         traceback = example.attempts[-1].traceback if example and example.attempts else None
