@@ -1,4 +1,4 @@
-"""What the sides that are Celery have in common, whatever is added to it."""
+"""The common part of all sides that are Celery with something added."""
 
 from __future__ import annotations
 

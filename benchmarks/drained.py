@@ -1,4 +1,4 @@
-"""A drain as it is timed: from when the worker is warm to when nothing is left to do."""
+"""Time how long a warm worker takes until no job is left."""
 
 from __future__ import annotations
 

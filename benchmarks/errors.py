@@ -1,4 +1,4 @@
-"""The one thing that can go wrong with a benchmark: there is no figure."""
+"""The error of a benchmark: a measurement gave no figure."""
 
 from __future__ import annotations
 

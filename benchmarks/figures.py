@@ -1,4 +1,4 @@
-"""What becomes of the figures of several rounds: medians, spans and ratios. Pure."""
+"""Combine the figures of several rounds: medians, spans and ratios. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ledger that is full before anybody works: rows made by the server, out of one that a worker left.
+"""Fill a ledger before a trial: the server copies rows from one that a worker left.
 
 ``lateness`` makes its own, which no worker has seen.
 """

@@ -1,4 +1,4 @@
-"""What the kernel knows of a process: its memory, its time, its sockets."""
+"""Read a process's memory, CPU time and sockets from the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the figures come from: the machine, the servers with their settings, the versions."""
+"""Describe the machine, the servers with their settings, and the versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Celeriac in the harness's own process, to ask what an operator's commands ask."""
+"""A Celeriac app in the harness's own process, for the questions of an operator's commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run tells, as pictures: one PNG for each workload, next to the JSON file."""
+"""Draw the figures of a run: one PNG for each workload, next to the JSON file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run tells: a line for each turn, a table for each workload, everything in one JSON file."""
+"""Report a run: a line for each turn, a table for each workload, one JSON file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SAQ does, whichever server keeps its jobs."""
+"""The common part of the two SAQ sides."""
 
 from __future__ import annotations
 

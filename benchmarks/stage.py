@@ -1,4 +1,4 @@
-"""The servers that every trial runs on: started once, emptied before each trial."""
+"""The servers for all trials: started once, emptied before each trial."""
 
 from __future__ import annotations
 

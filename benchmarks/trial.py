@@ -1,4 +1,4 @@
-"""One side on empty servers: jobs are enqueued, a worker runs, and somebody else counts."""
+"""A trial: one side on empty servers. Jobs are enqueued, a worker runs, the witness counts."""
 
 from __future__ import annotations
 

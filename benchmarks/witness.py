@@ -1,4 +1,4 @@
-"""What the jobs of every side do: say into a file that they ran. The count is nobody's but theirs.
+"""The file to which the jobs of every side write that they ran: a count that no side can influence.
 
 Standard library only: it runs in every side's environment.
 """

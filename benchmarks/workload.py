@@ -1,4 +1,4 @@
-"""What is measured: a name, sizes, and a function that makes figures of a trial."""
+"""A workload: a name, sizes, and a function that makes figures of a trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be measured, one file each, in the order in which it is."""
+"""The workloads, one file each, in the order in which they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job leaves on the disk: its row, its index entries, dead versions; before a prune and after."""
+"""The disk space of a job: its row, index entries and dead versions; before a prune and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job costs: seconds of a processor, and statements of the ledger."""
+"""The cost of a job: CPU seconds, and statements of the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether many workers get in each other's way in one ledger."""
+"""Whether many workers on one ledger slow each other down."""
 
 from __future__ import annotations
 

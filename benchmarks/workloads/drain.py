@@ -1,4 +1,4 @@
-"""How fast a worker drains jobs that do nothing and wait already."""
+"""How fast a worker runs waiting jobs that do nothing."""
 
 from __future__ import annotations
 

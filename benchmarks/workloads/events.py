@@ -1,4 +1,4 @@
-"""What a worker pays for sending events, as ``-E`` asks it to."""
+"""The cost of sending events, as ``-E`` asks a worker to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ledger costs that is not empty: jobs that wait, jobs that have ended."""
+"""The cost of a ledger that is not empty: waiting jobs, ended jobs."""
 
 from __future__ import annotations
 

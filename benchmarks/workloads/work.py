@@ -1,4 +1,4 @@
-"""How fast a worker drains jobs that take a few milliseconds, in which they compute nothing."""
+"""How fast a worker runs jobs that wait a few milliseconds without computing."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from uuid import UUID, uuid4
 
 import pytest
 import redis
-from celeriac.operate.dead_letters import replay_one
 from celery import chain, chord
 
 import tests.jobs  # noqa: F401  # the producer knows the tasks, too
@@ -27,6 +26,7 @@ from celeriac.errors import JobNotFound
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.writes import new_jobs as ledger_jobs
 from celeriac.ledger.writes.claims import messages
+from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import Job, job, jobs
 from celeriac.settings import Settings
 from tests.apps import build

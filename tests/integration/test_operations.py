@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from celeriac.operate.dead_letters import Cause
 from sqlalchemy import event, text, update
 
 from celeriac.application import Celeriac
@@ -25,6 +24,7 @@ from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.cancel import Answer
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.operate import dead_letters
+from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import as_of_now, cancel, cancel_all, cancel_matching, job, jobs
 from celeriac.retention import Retention, prune
 from celeriac.settings import Settings

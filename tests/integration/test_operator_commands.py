@@ -10,12 +10,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from celeriac.operate.dead_letters import Cause
 from sqlalchemy import insert, make_url
 
 from celeriac.application import Celeriac
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
+from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import job
 from celeriac.settings import Settings
 from tests import stock

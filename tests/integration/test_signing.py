@@ -14,7 +14,6 @@ from uuid import UUID
 
 import pytest
 import redis
-from celeriac.operate.dead_letters import replay_one
 from celery import chord, group
 from sqlalchemy import update
 
@@ -26,6 +25,7 @@ from celeriac.enqueue.bulk import Call, enqueue_many
 from celeriac.errors import BadArgument
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes.claims import Message, messages
+from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import Job, job, jobs
 from celeriac.schedules.firing import fire_due
 from celeriac.settings import Settings

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from celeriac.operate.dead_letters import replay_one
 from celery import signals
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -27,6 +26,7 @@ from celeriac.errors import PayloadTooLarge, SettingsError
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes.claims import Message, messages
 from celeriac.observe.traces import _exporters
+from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import job, jobs
 from celeriac.schedules.firing import fire_due
 from celeriac.settings import Settings
