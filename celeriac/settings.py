@@ -310,7 +310,7 @@ def _problems_beside(replaced: dict[str, Any]) -> list[str]:
     """What is wrong with the others, once the values of some fields are set aside."""
     aside = [_variable(name) for name in replaced]
     fields = Settings.model_fields
-    # Under its alias a value replaces the variable; under its name it does not before pydantic-settings 2.8.
+    # Under its alias a value replaces the variable; under its name it does not with pydantic-settings 2.7.
     given = {str(fields[name].validation_alias or name): value for name, value in replaced.items()}
     try:
         settings = Settings(**given)
