@@ -307,7 +307,8 @@ REFUSED: dict[str, tuple[str, Mapping[str, Any]]] = {
     "a header with integers as keys": ("headers['x']", {"headers": {"x": {1: 2}}}),
     "a header of 5,000 digits": ("headers['x']", {"headers": {"x": 10**5000}}),
     "a header that is nested too deep": ("headers['x']", {"headers": {"x": _deep(900)}}),
-    "a time limit of one": ("headers['timelimit']", {"headers": {"timelimit": [1]}}),
+    # Celery 5.5 takes it for the call's own option.
+    "a time limit of one": (("headers['timelimit']", "timelimit"), {"headers": {"timelimit": [1]}}),
     "an eta in words": ("eta", {"eta": "tomorrow"}),
     "an expiry beyond the year 9000": ("expires", {"expires": datetime(9000, 1, 1, tzinfo=UTC)}),
     "an expiry in words": ("expires", {"expires": "tomorrow"}),
@@ -342,10 +343,11 @@ _DEEP = {"what contains itself", "what is nested too deep", "a header that is ne
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_named_and_nothing_is_written(small_house: House, name: str) -> None:
     argument, call = REFUSED[name]
+    wanted = argument if isinstance(argument, tuple) else (argument,)
     with pytest.raises(BadArgument) as refusal:
         small_house.app.tasks["tests.echo"].apply_async(**call)
-    assert str(refusal.value).startswith(argument)
-    assert refusal.value.name == argument or name in _DEEP
+    assert str(refusal.value).startswith(wanted)
+    assert refusal.value.name in wanted or name in _DEEP
     assert len(str(refusal.value)) < 500
     assert small_house.nothing_happened()
 
