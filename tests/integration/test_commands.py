@@ -28,7 +28,7 @@ def test_bad_settings_are_sentences_without_a_traceback(command: str) -> None:
 
 
 #: They go on until they are stopped, and answer nothing.
-SERVE = frozenset({"up", "metrics"})
+SERVE = frozenset({"up", "metrics", "flower"})
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
