@@ -341,10 +341,11 @@ _DEEP = {"what contains itself", "what is nested too deep", "a header that is ne
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_named_and_nothing_is_written(small_house: House, name: str) -> None:
     argument, call = REFUSED[name]
+    wanted = argument if isinstance(argument, tuple) else (argument,)
     with pytest.raises(BadArgument) as refusal:
         small_house.app.tasks["tests.echo"].apply_async(**call)
-    assert str(refusal.value).startswith(argument)
-    assert refusal.value.name == argument or name in _DEEP
+    assert str(refusal.value).startswith(wanted)
+    assert refusal.value.name in wanted or name in _DEEP
     assert len(str(refusal.value)) < 500
     assert small_house.nothing_happened()
 
