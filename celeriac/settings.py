@@ -316,11 +316,8 @@ def _all_of(error: ValidationError, given: Mapping[str, Any]) -> list[str]:
 def _problems_beside(replaced: dict[str, Any], given: Mapping[str, Any]) -> list[str]:
     """What is wrong with the others, once the values of some fields are set aside."""
     aside = [variable(name) for name in replaced]
-    fields = Settings.model_fields
     # Older versions of pydantic-settings replace the variable only by a value under its alias.
-    values = {
-        str(fields[name].validation_alias or name): each for name, each in {**given, **replaced}.items()
-    }
+    values = {_alias(name): each for name, each in {**given, **replaced}.items()}
     try:
         settings = Settings(**values)
     except ValidationError as exc:
@@ -389,3 +386,9 @@ def _database(text: str) -> URL:
             )
         return url
     return url.set(drivername="postgresql+psycopg")
+
+
+def _alias(name: str) -> str:
+    """The name under which a value replaces the variable of a field."""
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else str(alias or name)

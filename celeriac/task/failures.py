@@ -6,6 +6,7 @@ import re
 import traceback
 from typing import Any
 
+from billiard.common import terminate_handler_fired
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery.exceptions import Reject
@@ -98,3 +99,8 @@ def _traceback(error: BaseException) -> str:
         return "".join(traceback.format_exception(error))
     except Exception:  # the traceback module calls __str__ of every link of the chain
         return "".join(traceback.format_tb(error.__traceback__)) + type_name(error)
+
+
+def is_termination(exc: BaseException) -> bool:
+    """Whether ``exc`` is how a child is told to end, which a task must not survive."""
+    return isinstance(exc, SystemExit) and bool(terminate_handler_fired())

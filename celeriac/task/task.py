@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,10 +16,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
-from billiard.common import terminate_handler_fired
 from celery.app.task import Task as CeleryTask
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
-from celery.utils.time import get_exponential_backoff_interval
 
 from celeriac.enqueue.capture import capture_jobs, keep_retry, take_retry
 from celeriac.enqueue.prepare import PreparingProducer, without_sending
@@ -33,7 +30,7 @@ from celeriac.ledger.writes.cancel import is_requested
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.priorities import parse as parse_priority
-from celeriac.task import failures, retry_options, task_classes
+from celeriac.task import backoff, failures, retry_options, task_classes
 from celeriac.task.retry_and_replace import JobRetry, Replaced
 
 if TYPE_CHECKING:
@@ -108,10 +105,10 @@ class Task(CeleryTask):
         call = task_classes.declared(cls, "__call__", below=Task)
         if call is not task_classes.ABSENT and not task_classes.records(call):
             setattr(cls, "__call__", task_classes.recording(call))  # noqa: B010  # mypy knows it as a method
-        _check_option("max_tries", cls.max_tries, least=1)
-        _check_option("timeout", cls.timeout, least=0.001)
+        task_classes.check_option("max_tries", cls.max_tries, least=1)
+        task_classes.check_option("timeout", cls.timeout, least=0.001)
         for name in ("retry_base", "retry_max"):
-            _check_option(name, getattr(cls, name), least=0)
+            task_classes.check_option(name, getattr(cls, name), least=0)
 
     @classmethod
     def _refuse_early(cls) -> None:
@@ -265,7 +262,7 @@ class Task(CeleryTask):
         except (*_OWN_WORDS, *_FOR_THE_WORKER):
             raise
         except BaseException as exc:  # whatever an author's code raises ends the attempt, not the child
-            if type(exc).__name__ == "GreenletExit" or _is_terminated(exc):
+            if type(exc).__name__ == "GreenletExit" or failures.is_termination(exc):
                 raise  # gevent ends a greenlet with the one, billiard a child with the other
             self._fail(request, exc)
         again = take_retry(request)
@@ -302,7 +299,7 @@ class Task(CeleryTask):
         raise shown.with_traceback(exc.__traceback__) from None
 
     def _retries(self, exc: BaseException) -> bool:
-        if "autoretry_for" in _declared(type(self)):
+        if "autoretry_for" in task_classes.declared_names(type(self), below=Task):
             return False  # the author chose: Celery's own wrapper has retried what they named
         excluded = getattr(self, "dont_autoretry_for", ())
         return not isinstance(exc, tuple(excluded))
@@ -373,23 +370,7 @@ class Task(CeleryTask):
         >>> 120 <= welcome.backoff(1) <= 132  # 60 * 2 ** 1, plus up to 10 %
         True
         """
-        return bounded(self._backoff(failed))
-
-    def _backoff(self, failed: int) -> float:
-        settings = self.app.settings
-        jitter = getattr(self, "retry_jitter", None)
-        factor = getattr(self, "retry_backoff", None)
-        if factor:
-            ceiling = int(getattr(self, "retry_backoff_max", 600))
-            full = True if jitter is None else bool(jitter)
-            return float(get_exponential_backoff_interval(int(max(1.0, factor)), failed - 1, ceiling, full))
-        base = settings.retry_base if self.retry_base is None else self.retry_base
-        longest = settings.retry_max if self.retry_max is None else self.retry_max
-        delay = min(base * 2.0 ** min(failed, 64), longest)
-        if jitter is True:
-            return random.uniform(0, delay)
-        share = settings.retry_jitter if jitter is None else float(jitter)
-        return float(delay * (1 + random.uniform(0, share)))
+        return bounded(backoff.seconds(self, failed))
 
     def _job_retry(self, again: NewJob, exc: BaseException | None, *, when: Any) -> JobRetry:
         failure = failures.failure_of(exc) if isinstance(exc, BaseException) else None
@@ -413,20 +394,3 @@ class Task(CeleryTask):
         """What the worker's gate wrote on the running job's message; empty outside of a job."""
         stamp: dict[str, Any] | None = self.request.get(STAMP)
         return {} if stamp is None else stamp
-
-
-def _is_terminated(exc: BaseException) -> bool:
-    """Whether ``exc`` is how a child is told to end, which a task must not survive."""
-    return isinstance(exc, SystemExit) and bool(terminate_handler_fired())
-
-
-def _declared(kind: type) -> set[str]:
-    """The attributes that a task class and its bases below ours declare."""
-    return {name for base in kind.__mro__[: kind.__mro__.index(Task)] for name in base.__dict__}
-
-
-def _check_option(name: str, value: object, *, least: float) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-        raise BadArgument(name, f"wanted a number of at least {least:g}, found {value!r}")

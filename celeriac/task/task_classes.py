@@ -80,3 +80,16 @@ def request_class(own: Any, ours: Any) -> Any:
         return type(own.__name__, (own, ours), {"__module__": own.__module__})
     except (TypeError, AttributeError) as exc:
         raise BadArgument("Request", f"wanted a subclass of Celery's Request, found {own!r}: {exc}") from None
+
+
+def declared_names(kind: type, *, below: type) -> set[str]:
+    """The attributes that a task class and its bases below ours declare."""
+    return {name for base in kind.__mro__[: kind.__mro__.index(below)] for name in base.__dict__}
+
+
+def check_option(name: str, value: object, *, least: float) -> None:
+    """Raise BadArgument for an option of a task that is no number, or below ``least``."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise BadArgument(name, f"wanted a number of at least {least:g}, found {value!r}")

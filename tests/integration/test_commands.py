@@ -34,7 +34,7 @@ SERVE = frozenset({"up", "metrics", "flower"})
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Every command of ours, by its words."""
     for one in entry_points(group="celery.commands"):
-        if one.value.startswith("celeriac.") and one.name not in SERVE:
+        if one.value.startswith("celeriac.") and one.name not in SERVE | {"flower"}:
             yield from _below(one.name, one.load().real())
 
 
