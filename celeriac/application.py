@@ -119,6 +119,9 @@ class Celeriac(Celery):
 
         Raises:
             SettingsError: with every problem at once.
+
+        >>> current_app().settings.heartbeat  # seconds
+        3.0
         """
         if self._settings is None:
             with self._lock:

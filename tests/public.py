@@ -21,9 +21,15 @@ MODULES = {
 
 #: Members that no team calls: Celery does, or our own code.
 NOT_FOR_TEAMS = {
+    "Celeriac.add_defaults",
     "Celeriac.backend",
+    "Celeriac.check_configuration",
+    "Celeriac.create_task_cls",
+    "Celeriac.database",
     "Celeriac.producer_or_acquire",
     "Schedule.timing",
+    "Task.annotate",
+    "Task.judge",
     "Task.makes_plain_jobs",
     "Task.max_retries",  # as in Celery
     "Task.on_replace",
