@@ -15,8 +15,8 @@ def test_it_is_left_alone_for_longer_after_each_failure() -> None:
         began = clock
         rest.failed()
         while rest.resting:
-            clock += 0.5
             rest.failed()  # those that were under way: the same silence
+            clock += 0.5
         lengths.append(clock - began)
     assert lengths == [2, 4, 8, 16, 30, 30]
     rest.answered()
