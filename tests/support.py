@@ -53,3 +53,11 @@ def waited_for_a_cpu() -> float:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def slowdown() -> float:
+    """How many times as long as on a quiet machine something takes just now; 1.0 when nobody else runs."""
+    began, before = time.perf_counter(), time.thread_time()
+    while time.thread_time() - before < 0.02:
+        pass
+    return max(1.0, (time.perf_counter() - began) / 0.02)
