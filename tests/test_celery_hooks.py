@@ -488,6 +488,9 @@ HOOKS = [
         "task_id",
         "results are not copied into the rows",
     ),
+    Hook(
+        "celery.backends.redis:ResultConsumer.on_after_fork", "", "a child waits on its parent's connection"
+    ),
     Hook("celery.backends.redis:ResultConsumer.drain_events", "timeout", ".get() waits on a flushed Redis"),
     Hook(
         "celery.backends.redis:ResultConsumer.on_wait_for_pending",

@@ -144,8 +144,6 @@ import sys
 from pathlib import Path
 from celeriac.stack import services
 from celeriac.stack.stop_signals import StopSignals
-from celeriac.cli import services
-from celeriac.stack.stop_signals import StopSignals
 from celeriac.stack.service import Service
 
 service = Service(services.valkey(Path(sys.argv[1])), write_line=lambda *_: None)

@@ -104,7 +104,7 @@ def test_one_that_cannot_be_read_is_a_dead_letter_and_holds_up_nobody(app: Celer
 
 def one_fails(app: Celeriac, body: str) -> str:
     """The first of its two members is a dead letter, and so is the body; return the member's id."""
-    member = next(found.id for found in jobs(app=app) if found.args == [1])
+    member = next(found.id for found in jobs(app=app) if found.args == [0])
     with app.database.transaction() as connection:
         failed = {"state": JobState.FAILED, "result": None}
         connection.execute(update(JOBS).where(JOBS.c.id == UUID(member)).values(failed))
