@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kombu.serialization import dumps, loads
+from kombu.serialization import dumps, loads, registry
 
 from celeriac import certificates
 from celeriac.errors import NotSigned, SettingsError
@@ -59,6 +59,7 @@ def set_up(app: Celery, settings: Settings) -> None:
         cert=str(settings.signing_certificate),
         store=str(settings.signing_cert_store),
     )
+    registry.enable(SERIALIZER)  # a second app, or a configuration that is read again, has disabled it
 
 
 def bind_to_job(body: Sequence[Any], headers: Mapping[str, Any]) -> tuple[Any, ...]:
