@@ -1,4 +1,4 @@
-"""Which app a process finds that names none: the one that ``celery -A app`` finds, in each of its threads."""
+"""Which app a process finds that names none: the one that was made in it, in each of its threads."""
 
 from __future__ import annotations
 
@@ -22,16 +22,22 @@ with ThreadPoolExecutor(1) as thread:
     id = thread.submit(lambda: daily.delay().id).result()
     print(thread.submit(lambda: job(id).task).result())
 """
-_IN_A_FUNCTION = """
+_IMPORTED = """
+from app.celery import app
 from celeriac.operate.job import jobs
 print(jobs())
+"""
+_NOT_IMPORTED = """
+from celeriac.operate.job import jobs
+try:
+    jobs()
+except Exception as exc:
+    print(type(exc).__name__, exc)
 """
 _BESIDE_ANOTHER = """
 from celery import Celery
 Celery("another")
-from celeriac.operate.job import jobs
-print(jobs())
-"""
+""" + _NOT_IMPORTED.lstrip()
 
 
 _WITHOUT = """
@@ -72,18 +78,20 @@ def test_a_thread_that_did_not_import_the_app_enqueues_with_it(printed: Callable
     assert printed(_IN_A_THREAD) == "reports.daily\n"
 
 
-@pytest.mark.parametrize("lines", [_IN_A_FUNCTION, _BESIDE_ANOTHER], ids=["none", "another"])
-def test_the_ledger_is_found_before_anybody_imported_the_app(
-    printed: Callable[[str], str], lines: str
-) -> None:
-    assert printed(lines) == "[]\n"
+def test_a_function_finds_the_app_that_was_imported(printed: Callable[[str], str]) -> None:
+    assert printed(_IMPORTED) == "[]\n"
+
+
+@pytest.mark.parametrize("lines", [_NOT_IMPORTED, _BESIDE_ANOTHER], ids=["none", "another"])
+def test_a_function_without_an_app_is_refused(printed: Callable[[str], str], lines: str) -> None:
+    assert printed(lines).startswith("NoAppMade no app was made in this process; import the module that")
 
 
 def test_a_task_that_is_called_where_no_app_was_made_is_refused(printed: Callable[[str], str]) -> None:
     """Celery would make an app up: an id would come back, and there would be no row."""
     one, other = printed(_WITHOUT).splitlines()
     assert one == other
-    assert one.startswith("NoAppMade shop.charge cannot be enqueued: no app was made in this process; let")
+    assert one.startswith("NoAppMade shop.charge cannot be enqueued: no app was made in this process; import")
 
 
 def test_a_package_that_imports_the_app_binds_its_tasks_to_it(

@@ -480,9 +480,11 @@ def test_a_queue_that_nobody_draws_from_is_said(app: Celeriac) -> None:
     assert "no live worker draws from low: celery -A app worker -Q low" in call(app, "queues").stderr
 
 
-def test_queues_are_told_without_a_broker(app: Celeriac, full: Stock) -> None:
-    app.conf.broker_url = "redis://127.0.0.1:1/0"
-    found = call(app, "queues")
+def test_queues_are_told_without_a_broker(full: Stock, database_url: str) -> None:
+    settings = Settings(database_url=database_url, broker_url="redis://127.0.0.1:1/0")
+    without = build(settings, name="without", set_as_current=False)
+    found = call(without, "queues")
+    without.close()
     assert (found.exit_code, "the broker cannot be asked" in found.stderr) == (0, True)
 
 

@@ -47,8 +47,8 @@ def celeriac_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Cel
             self.retry(**{"countdown": 0, **options}, throw=False)
         return seen(self)
 
-    @app.task(name="tests.flaky", bind=True, shared=False, retry_base=0)
-    def flaky(self: Any) -> Any:
+    @app.task(name="tests.fails_once", bind=True, shared=False, retry_base=0)
+    def fails_once(self: Any) -> Any:
         if self.request.retries == 0:
             raise ValueError("the first attempt")
         return seen(self)
@@ -61,7 +61,7 @@ def celeriac_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Cel
 
     @app.task(name="tests.replaces", bind=True, shared=False)
     def replaces(self: Any, options: dict[str, Any]) -> Any:
-        raise self.replace(app.signature("tests.flaky", **options))
+        raise self.replace(app.signature("tests.fails_once", **options))
 
     yield app
     app.close()
@@ -206,7 +206,7 @@ def test_what_a_retry_cannot_change_is_refused_by_name(celeriac: Kit, options: d
 
 def test_options_of_the_call_outlive_an_automatic_retry(celeriac: Kit) -> None:
     celeriac.app.send_task(
-        "tests.flaky", priority=90, headers={"trace": "abc"}, timeout=5, app_id="shop", reply_to="me"
+        "tests.fails_once", priority=90, headers={"trace": "abc"}, timeout=5, app_id="shop", reply_to="me"
     )
     celeriac.travel(timedelta(hours=1))
     found = waiting(celeriac).result
@@ -221,12 +221,12 @@ def test_options_of_the_call_outlive_an_automatic_retry(celeriac: Kit) -> None:
 
 
 def test_a_replacement_keeps_user_and_expiry_or_names_its_own(celeriac: Kit) -> None:
-    celeriac.app.tasks["tests.flaky"].user_id = "of the task"
+    celeriac.app.tasks["tests.fails_once"].user_id = "of the task"
     for options, user, expires in (({}, "bob", 600), ({"user_id": "ada", "expires": 60}, "ada", 60)):
         celeriac.app.send_task("tests.replaces", [{"countdown": 30, **options}], user_id="bob", expires=600)
         celeriac.drain()
         job = celeriac.jobs()[-1]
-        assert (job.task, job.user_id) == ("tests.flaky", user)
+        assert (job.task, job.user_id) == ("tests.fails_once", user)
         assert job.expires is not None
         assert abs((job.expires - job.queued).total_seconds() - expires) < 20
 
@@ -236,7 +236,7 @@ def test_a_message_that_was_rejected_is_redelivered(celeriac: Kit) -> None:
     celeriac.drain()
     (job,) = celeriac.jobs()
     assert (job.state, job.result, job.try_count) == (JobState.COMPLETED, True, 2)
-    celeriac.app.send_task("tests.flaky")
+    celeriac.app.send_task("tests.fails_once")
     celeriac.drain()
     celeriac.travel(timedelta(hours=1))
     celeriac.drain()
@@ -263,7 +263,7 @@ def test_properties_of_a_call_are_in_its_message(celeriac: Kit, many: bool) -> N
 
 
 def test_a_call_without_properties_has_none_in_its_headers(celeriac: Kit) -> None:
-    celeriac.app.send_task("tests.flaky")
+    celeriac.app.send_task("tests.fails_once")
     (job,) = celeriac.jobs()
     assert PROPERTIES not in row(celeriac, job).headers
     assert Celery(set_as_current=False).thread_oid  # which Celery would have given as reply_to
@@ -271,5 +271,5 @@ def test_a_call_without_properties_has_none_in_its_headers(celeriac: Kit) -> Non
 
 def test_a_property_that_is_no_text_is_refused(celeriac: Kit) -> None:
     with pytest.raises(ValueError, match="app_id: wanted text, found int"):
-        celeriac.app.send_task("tests.flaky", app_id=7)
+        celeriac.app.send_task("tests.fails_once", app_id=7)
     celeriac.assert_nothing_enqueued()
