@@ -149,7 +149,7 @@ def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(SettingsError, match=r"CELERIAC_OTEL: .* pip install 'celeriac\[otel\]'"):
-        build(Settings(otel=True), set_as_current=False)
+        build(Settings(otel=True), set_as_current=False).finalize()
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ BROKEN: dict[str, tuple[Ledger, str, Rates, int]] = {
         Ledger(record=record_whatever_attempt),
         "does not hold it|outcome of another",
         STORM,
-        15,
+        6,
     ),
     "release without worker": (
         Ledger(release=release_without_worker, release_uncertain=release_uncertain_without_worker),
