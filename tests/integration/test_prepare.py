@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celeriac.factory import build
 from celery.signals import before_task_publish
 
 import tests.jobs  # noqa: F401  # its tasks
@@ -18,6 +17,7 @@ from celeriac.errors import BadArgument, UnknownTask
 from celeriac.operate.job import jobs
 from celeriac.settings import Settings
 from celeriac.task.task import Task
+from tests.apps import build
 
 
 @pytest.fixture
