@@ -16,7 +16,7 @@ from celeriac.ledger.schema.columns import Instant, evaluated_once, now
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_waiting
-from celeriac.ledger.writes.claims import Message
+from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Message
 
 _UNSENT = JOBS.c.dispatched.is_(None)  # only of waiting rows: a CHECK constraint ensures it
 
@@ -97,19 +97,7 @@ def _take_due() -> Update:
         update(JOBS)
         .where(JOBS.c.id.in_(chosen))
         .values(dispatched=now(), dispatch_count=JOBS.c.dispatch_count + 1)
-        .returning(
-            JOBS.c.id,
-            JOBS.c.job_type,
-            JOBS.c.queue,
-            JOBS.c.priority,
-            JOBS.c.payload,
-            JOBS.c.content_type,
-            JOBS.c.content_encoding,
-            JOBS.c.headers,
-            JOBS.c.dispatch_count,
-            JOBS.c.message_tag,
-            JOBS.c.next_attempt_after,
-        )
+        .returning(*MESSAGE_COLUMNS, JOBS.c.next_attempt_after)
     )
 
 

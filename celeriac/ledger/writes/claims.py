@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -70,6 +70,10 @@ class Message:
     headers: dict[str, Any]
     dispatch_count: int
     message_tag: int | None = None
+
+
+#: The columns of a row that its message is made of, in the order of the fields.
+MESSAGE_COLUMNS = tuple(JOBS.c[field.name] for field in fields(Message))
 
 
 def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[UUID, Claimed]:
@@ -247,18 +251,7 @@ def _release(dialect: str) -> Update:
 
 @lru_cache
 def _messages(dialect: str) -> Select[Any]:
-    return select(
-        JOBS.c.id,
-        JOBS.c.job_type,
-        JOBS.c.queue,
-        JOBS.c.priority,
-        JOBS.c.payload,
-        JOBS.c.content_type,
-        JOBS.c.content_encoding,
-        JOBS.c.headers,
-        JOBS.c.dispatch_count,
-        JOBS.c.message_tag,
-    ).where(batch.id_in(dialect, JOBS.c.id))
+    return select(*MESSAGE_COLUMNS).where(batch.id_in(dialect, JOBS.c.id))
 
 
 @lru_cache

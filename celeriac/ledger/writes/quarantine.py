@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,7 @@ from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKER_TASKS, WORKERS, BackgroundJob
 from celeriac.ledger.schema.state_conditions import may_enter
-from celeriac.ledger.writes.claims import Message
+from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +117,11 @@ def _collect(dialect: str) -> Update:
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
-    message = (JOBS.c[field.name] for field in fields(Message))
     return (
         update(JOBS)
         .where(JOBS.c.id.in_(chosen))
         .values(next_attempt_after=now(), dispatched=now(), dispatch_count=JOBS.c.dispatch_count + 1)
-        .returning(*message)
+        .returning(*MESSAGE_COLUMNS)
     )
 
 
