@@ -6,9 +6,13 @@ So a URL is parsed once, here, and written again for each of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from pydantic import AfterValidator
 
 from celeriac.errors import BadAddress
 
@@ -17,6 +21,9 @@ SCHEMES = frozenset({PLAIN, TLS, SOCKET})
 
 #: Between the addresses of a list, as kombu has it.
 SEPARATOR = ";"
+
+#: A prefix of keys. No ``*`` or ``?``, which a search for keys and a subscription would read as patterns.
+_PREFIX = re.compile(r"[A-Za-z0-9._/:-]{1,99}:")
 
 _PORT = 6379
 _TLS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -135,6 +142,24 @@ def for_broker(text: str) -> str:
         BadAddress: it is none.
     """
     return SEPARATOR.join(each.for_broker for each in parse_list(text))
+
+
+def check_prefix(text: str) -> str:
+    """``text``, a prefix of every key in Redis; empty for none.
+
+    >>> check_prefix("shop:")
+    'shop:'
+
+    Raises:
+        BadAddress: it does not end in ``:``, or has a character that Redis or a client reads as a pattern.
+    """
+    if text and not _PREFIX.fullmatch(text):
+        wanted = "wanted letters, digits and . _ / - : with a : at the end, such as shop:"
+        raise BadAddress(f"{wanted}, found {text[:40]!r}")
+    return text
+
+
+Prefix = Annotated[str, AfterValidator(check_prefix)]
 
 
 def is_ours(text: object) -> bool:

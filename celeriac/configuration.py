@@ -16,7 +16,7 @@ from kombu.utils.imports import symbol_by_name
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from celeriac import celery_settings, own_settings
+from celeriac import celery_settings, own_settings, redis_options
 from celeriac.broker import compression, signing
 from celeriac.celery_settings import TRANSPORT_RULINGS
 from celeriac.errors import SettingsError
@@ -48,6 +48,7 @@ def configure(app: Celeriac) -> Settings:
     problems = [*_foreign_parts(app), *_problems(theirs)]
     try:
         settings = _settings(app, theirs)
+        problems += own_settings.other_prefixes(theirs, settings.prefix)
     except SettingsError as exc:
         problems += exc.problems
     if problems:
@@ -77,6 +78,7 @@ def put_around(conf: Any, theirs: CelerySettings, settings: Settings) -> None:
     """Put the platform's layers into ``conf``, in place of those that are there."""
     user = [layer for layer in conf.defaults[:-1] if not isinstance(layer, Layer)]
     above = Layer(needed(settings, theirs.get("broker_transport_options")))
+    above |= redis_options.needed(settings, theirs)
     if routes := theirs.get("task_routes"):
         above["task_routes"] = [*_listed(routes), *above["task_routes"]]
     conf.defaults[:] = [*user, Layer(defaults(settings, theirs)), conf.defaults[-1]]
@@ -112,7 +114,6 @@ def needed(settings: Settings, transport: Mapping[str, Any] | None = None) -> di
         "redbeat_redis_url": settings.schedules_store,
         "redbeat_redis_options": redbeat_options(settings),
         "redbeat_lock_timeout": 6,  # seconds after which another beat leads when this one is gone
-        "redbeat_key_prefix": "celeriac:redbeat:",
     } | signing.configuration(settings)
 
 
@@ -155,7 +156,9 @@ def redbeat_options(settings: Settings) -> dict[str, Any]:
 
 
 #: Of these a team's value is refused, or asks for nothing else.
-_TRANSPORT_NEEDED = frozenset({"queue_order_strategy", "low_share", "unpack_limit", "priority_steps"})
+_TRANSPORT_NEEDED = frozenset(
+    {"queue_order_strategy", "low_share", "unpack_limit", "priority_steps", "global_keyprefix"}
+)
 
 
 def transport_options(settings: Settings) -> dict[str, Any]:
@@ -165,6 +168,7 @@ def transport_options(settings: Settings) -> dict[str, Any]:
         "low_share": settings.low_share,
         "unpack_limit": settings.payload_limit * compression.TIMES,
         "priority_steps": [0],  # each priority has a queue of its own
+        "global_keyprefix": settings.prefix,
         "socket_timeout": 0.8,
         "socket_connect_timeout": 1.0,
         "socket_keepalive": True,

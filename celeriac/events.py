@@ -56,6 +56,14 @@ class Event(StrEnum):
     LEFT_BEHIND = "the ledger cannot be reached; another worker rescues the jobs of this one"
     NO_PULSE = "the liveness file cannot be written: %(error)s"
     NO_PROBES = "the probes cannot listen on port %(port)d: %(error)s"
+    FOREIGN_WORKERS = (
+        "workers of another ledger draw from the same lists (%(workers)s), each takes messages of the other: "
+        "give each installation a CELERIAC_PREFIX or a Redis database of its own"
+    )
+    FOREIGN_MESSAGES = (
+        "dropped messages of %(jobs)d jobs that the ledger does not have, one of %(task)s from %(origin)s: "
+        "they were rolled back, or another installation sends to the same lists"
+    )
     REVOKE_NOT_TOLD = "the cancel is in the ledger; the broadcast to the workers failed: %(error)s"
 
     TASK_REFUSED = "jobs of task %(task)s are refused: %(error)s"

@@ -7,13 +7,17 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from celeriac.errors import SettingsError
+from celeriac import addresses
+from celeriac.errors import BadAddress, SettingsError
 from celeriac.settings import Settings, variable
 
 _PREFIX = "celeriac_"
 
 #: Fields that are set by Celery's own names, where the environment goes first, as in Celery.
 _OF_CELERY = {"broker_url": "broker_url", "result_backend": "result_backend"}
+
+#: Options of Celery's that hold a prefix of keys, ``global_keyprefix``. There is one prefix for everything.
+_PREFIXED = ("broker_transport_options", "result_backend_transport_options")
 
 #: Settings of Celery that say the same as one of ours.
 _ALIKE = {
@@ -34,7 +38,7 @@ def given(theirs: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SettingsError: a name that there is not, or the same thing said twice.
     """
-    problems = [*_unknown(theirs), *_said_twice(theirs)]
+    problems = [*_unknown(theirs), *_said_twice(theirs), *_bad_prefixes(theirs)]
     if problems:
         raise SettingsError(problems)
     found = {name: defaults[name] for name in defaults if not os.environ.get(variable(name))}
@@ -44,10 +48,37 @@ def given(theirs: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     for field in _own_fields():
         if (value := theirs.get(_PREFIX + field)) is not None:
             found[field] = value
+    if "prefix" not in found and not os.environ.get(variable("prefix")):
+        found.update(("prefix", value) for value in _prefixes(theirs).values())
     for field, name in _OF_CELERY.items():
         if not os.environ.get(variable(field)) and (value := _address(theirs, name)):
             found[field] = value
     return found
+
+
+def other_prefixes(theirs: Any, prefix: str) -> Iterator[str]:
+    """What Celery's own options say of the prefix, where it is not ``prefix``, one sentence each."""
+    for name, value in _prefixes(theirs).items():
+        if value != prefix:
+            found = f"found {value!r}, and elsewhere {prefix!r}" if prefix else f"found {value!r}"
+            yield f"{name}: global_keyprefix: {found}; there is one prefix for all: set celeriac_prefix alone"
+
+
+def _bad_prefixes(theirs: Any) -> Iterator[str]:
+    for name, value in _prefixes(theirs).items():
+        try:
+            addresses.check_prefix(str(value))
+        except BadAddress as exc:
+            yield f"{name}: global_keyprefix: {exc}"
+
+
+def _prefixes(theirs: Any) -> dict[str, Any]:
+    options = {name: theirs.get(name) for name in _PREFIXED}
+    return {
+        name: each["global_keyprefix"]
+        for name, each in options.items()
+        if isinstance(each, Mapping) and each.get("global_keyprefix")
+    }
 
 
 def _address(theirs: Any, name: str) -> Any:

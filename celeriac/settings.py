@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     broker_url: SecretStr | None = Field(None, validation_alias="CELERY_BROKER_URL")
     result_backend: SecretStr | None = Field(None, validation_alias="CELERY_RESULT_BACKEND")
     database_url: SecretStr | None = Field(None, validation_alias=AliasChoices(*_LEDGER))
+    prefix: addresses.Prefix = ""  # of every key in Redis, ends in ":"
     data_dir: Path = Field(default_factory=lambda: project_root() / ".data")
 
     # what a job is given when neither its call nor its task says otherwise

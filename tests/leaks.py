@@ -15,7 +15,9 @@ from tests.support import wait_until
 _STAY = ("ledger-watchdog", "ledger-connect", "celeriac-send")
 
 #: Keys of the platform and of Celery's results, but for redbeat's entries, which stay.
-_OURS = re.compile(r"celeriac:(?!redbeat:)|celery-task-meta-|celery-taskset-meta-|chord-|unacked")
+_OURS = re.compile(
+    r"(?:[\w./:-]+:)?(?:celeriac:(?!redbeat:)|celery-task-meta-|celery-taskset-meta-|chord-|unacked)"
+)
 
 
 _SERVERS = re.compile(r"/(postgres|valkey-server) ")

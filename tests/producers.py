@@ -13,9 +13,13 @@ from tests.apps import build
 
 
 @contextmanager
-def producing(broker: str, database: str) -> Iterator[Celeriac]:
-    """Closed when the block ends."""
-    known: dict[str, Any] = {"broker_url": broker, "database_url": database}
+def producing(broker: str, database: str, **settings: Any) -> Iterator[Celeriac]:
+    """Closed when the block ends.
+
+    Args:
+        settings: further fields of ``Settings``.
+    """
+    known: dict[str, Any] = {"broker_url": broker, "database_url": database, **settings}
     app = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
     yield app
     app.close()

@@ -27,7 +27,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"retention"}),
     frozenset({"application"}),
     frozenset({"ledger"}),
-    frozenset({"own_settings"}),
+    frozenset({"own_settings", "redis_options"}),
     frozenset({"celery_settings", "settings"}),
     frozenset({"priorities", "ids", "names", "addresses", "certificates", "coroutines", "no_app"}),
     frozenset({"broker_state", "display", "headers", "private_files", "texts"}),

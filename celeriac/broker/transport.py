@@ -135,6 +135,15 @@ class Channel(redis.Channel):
                 self.connection.client.maybe_switch_next()  # closes this channel when there is a next address
             raise
 
+    def key(self, name: str) -> str:
+        """The whole key of ``name``, with the prefix."""
+        return f"{self.global_keyprefix}{name}"
+
+    @property
+    def whole_keys(self) -> Any:
+        """A client that takes whole keys. kombu's adds the prefix in some commands and not in others."""
+        return redis.redis.Redis(connection_pool=self.pool)
+
     def queue_purge(self, queue: str, **kwargs: Any) -> int:
         """Cancel the jobs that wait in a queue, then drop its messages: the ledger would resend them."""
         app = getattr(self.connection.client, "app", None)
@@ -158,12 +167,10 @@ class Channel(redis.Channel):
         """Ask for as many messages of one queue as this worker may hold, in one command.
 
         BLMPOP is of Redis 7; an older server is asked for one at a time, and so is every server while a
-        share of the draws is the lower queues', or the worker's keys have a prefix.
+        share of the draws is the lower queues'.
         """
         capacity = self.qos.can_consume_max_estimate()
-        one_at_a_time = (
-            capacity == 1 or self.low_share or self.global_keyprefix or self.connection.one_at_a_time
-        )
+        one_at_a_time = capacity == 1 or self.low_share or self.connection.one_at_a_time
         queues = [] if one_at_a_time else self._queue_cycle.consume(len(self.active_queues))
         self._in_bulk = bool(queues)
         if not queues:
@@ -173,7 +180,8 @@ class Channel(redis.Channel):
         self._brpop_sent_at = time.monotonic()
         count = min(capacity or _MOST, _MOST)
         wait = self.brpop_timeout if timeout is None else timeout
-        ask = ("BLMPOP", wait or 0, len(queues), *queues, "RIGHT", "COUNT", count)
+        lists = map(self.key, queues)  # kombu does it for BRPOP; in the reply it takes the prefix off
+        ask = ("BLMPOP", wait or 0, len(queues), *lists, "RIGHT", "COUNT", count)
         self.client.connection.send_command(*ask)
 
     def _brpop_read(self, **options: Any) -> bool:

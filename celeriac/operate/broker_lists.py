@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celeriac.display import safe
+from celeriac.observe import redis_workers
 from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES
 
 if TYPE_CHECKING:
@@ -37,14 +38,38 @@ class UnconsumedList:
 def unconsumed_lists(app: Celeriac, *, consumed: Container[str]) -> list[UnconsumedList]:
     """The lists that hold messages of tasks and are neither our own queues nor in ``consumed``.
 
+    Lists of installations with another prefix are left out: they are consumed by their own workers.
+
+    Raises:
+        OSError, OperationalError, RedisError: the broker cannot be asked.
+    """
+    prefix = app.settings.prefix
+    with app.connection_or_acquire() as connection:
+        client = connection.default_channel.whole_keys
+        lists = {key.removeprefix(prefix) for key in _keys(client, "list", f"{prefix}*")}
+        names = [name for name in sorted(lists) if not _is_consumed(name, consumed)]
+        others = tuple(_prefixes(client, prefix)) if any(":" in name for name in names) else ()
+        names = [name for name in names if not name.startswith(others)]
+        found = [(name, client.lindex(prefix + name, -1), client.llen(prefix + name)) for name in names]
+    return [each for name, oldest, count in found if (each := _unconsumed(name, oldest, count))]
+
+
+def other_prefixes(app: Celeriac) -> list[str]:
+    """The prefixes of other installations whose workers drew from this Redis database within the hour.
+
     Raises:
         OSError, OperationalError, RedisError: the broker cannot be asked.
     """
     with app.connection_or_acquire() as connection:
-        client = connection.default_channel.client
-        names = [name for name in sorted(_lists(client)) if not _is_consumed(name, consumed)]
-        found = [(name, client.lindex(name, -1), client.llen(name)) for name in names]
-    return [each for name, oldest, count in found if (each := _unconsumed(name, oldest, count))]
+        keys = _keys(connection.default_channel.whole_keys, "zset", f"*{redis_workers.KEY}")
+        found = {key.removesuffix(redis_workers.KEY) for key in keys}
+    return sorted(found - {app.settings.prefix})
+
+
+def _prefixes(client: Any, prefix: str) -> Iterator[str]:
+    """What the names below ``prefix`` begin with that are another installation's."""
+    for key in _keys(client, "zset", f"{prefix}*:{redis_workers.KEY}"):
+        yield key.removesuffix(redis_workers.KEY).removeprefix(prefix)
 
 
 def _is_consumed(name: str, consumed: Container[str]) -> bool:
@@ -53,11 +78,11 @@ def _is_consumed(name: str, consumed: Container[str]) -> bool:
     return name in FOREIGN_LISTS and FOREIGN in consumed
 
 
-def _lists(client: Any) -> Iterator[str]:
+def _keys(client: Any, kind: str, pattern: str) -> Iterator[str]:
     ends = time.monotonic() + _SCAN_SECONDS
     cursor = 0
     while True:
-        cursor, keys = client.scan(cursor, count=_SCAN_COUNT, _type="list")
+        cursor, keys = client.scan(cursor, match=pattern, count=_SCAN_COUNT, _type=kind)
         yield from {bytes(key).decode(errors="replace") for key in keys}
         if not cursor or time.monotonic() > ends:
             return

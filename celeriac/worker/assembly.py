@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,9 +14,10 @@ from celeriac.observe.liveness import LivenessReporter
 from celeriac.worker.counters import Meter
 from celeriac.worker.duties.canceller import Canceller
 from celeriac.worker.duties.dispatcher import Dispatcher
-from celeriac.worker.duties.heartbeat import Heartbeat, announce_presence
+from celeriac.worker.duties.heartbeat import Heartbeat
 from celeriac.worker.duties.keeper import Duty, Keeper
 from celeriac.worker.duties.lost_message_finder import GRACE, LostMessageFinder
+from celeriac.worker.duties.neighbours import EVERY, Neighbours
 from celeriac.worker.duties.reconciler import Reconciler
 from celeriac.worker.duties.rescuer import Rescuer
 from celeriac.worker.duties.unknown_task_collector import UnknownTaskCollector
@@ -83,6 +84,8 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     """Make the parts of a worker. None of them is started: the pool must fork before threads exist."""
     worker = new_uuid()
     app.database.longest = app.settings.worker_timeout * _SHARE
+    neighbours = Neighbours(app, app.database, worker=worker, hostname=view.hostname)
+    view = _also_noting(view, neighbours)
     book, meter, watermarks = ClaimBook(), Meter(), Watermarks(GRACE)
     poke: list[Keeper] = []  # the keeper, which the other parts poke, is made last
 
@@ -121,6 +124,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     )
     duties = _duties(app, view, worker, ledger, meter, watermarks, on_change)
     duties += [Duty("rescue", rescuer.rescue_dead, 1.0), reconcile]
+    duties += [Duty("neighbours", neighbours.look, EVERY)]
     duties += [Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
     keeper = Keeper(
         [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)],
@@ -132,6 +136,14 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     meter.watch("held", "jobs that it has claimed", book.unfinished)
     meter.watch("prefetch", "messages that it holds at most", view.prefetched)
     return Parts(meter=meter, ledger=ledger, liveness=liveness, keeper=keeper, heartbeat=heartbeat)
+
+
+def _also_noting(view: ConsumerView, neighbours: Neighbours) -> ConsumerView:
+    def drop(messages: Sequence[Any]) -> None:
+        neighbours.dropped(messages)
+        view.drop(messages)
+
+    return replace(view, drop=drop)
 
 
 def _ledger_thread(
@@ -209,5 +221,4 @@ def _duties(
         Duty("cancel", canceller.pass_on, 1.0),
         Duty("lost messages", finder.sweep, 2.0),
         Duty("prefetch", lambda: prefetch.adapt(view.consumer), prefetch.EVERY),
-        Duty("presence", lambda: announce_presence(app, worker, view.hostname), 10.0),
     ]

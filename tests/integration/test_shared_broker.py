@@ -106,6 +106,18 @@ def test_celerys_default_queue_is_named_only_where_nobody_draws_from_it(
     assert finding(app, "lists") is None
 
 
+def test_an_installation_with_another_prefix_is_no_fault(
+    app: Celeriac, client: redis.Redis, redis_url: str
+) -> None:
+    """Its lists are not this one's to draw, whoever draws from them just now."""
+    send_as_plain_celery(redis_url, queue="shop:normal")
+    assert "the list shop:normal: 1 message" in str(finding(app, "lists"))
+    redis_workers.record(client, uuid4(), "celery@other", prefix="shop:")
+    assert finding(app, "lists") is None
+    assert finding(app, "installations") is None
+    assert "of the prefixes: shop:" in str(finding(app, "neighbours"))
+
+
 def test_what_holds_no_messages_of_tasks_is_not_named(app: Celeriac, client: redis.Redis) -> None:
     client.lpush("somebody's own", "7", "x")
     client.lpush("numbers", "[1]")

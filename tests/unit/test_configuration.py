@@ -131,6 +131,57 @@ def test_transport_options_are_merged(source: Callable[..., Celeriac]) -> None:
     assert expected.items() <= app.conf.broker_transport_options.items()
 
 
+def prefixes(app: Celeriac) -> tuple[str, ...]:
+    conf = app.conf
+    return (
+        conf.broker_transport_options.get("global_keyprefix", ""),
+        conf.result_backend_transport_options.get("global_keyprefix", ""),
+        conf.redbeat_key_prefix,
+    )
+
+
+def test_there_is_no_prefix_unless_one_is_set() -> None:
+    """Or an installation would not find its keys after an upgrade."""
+    assert prefixes(shop()) == ("", "", "celeriac:redbeat:")
+
+
+@every_source
+def test_a_prefix_is_of_everything_in_redis(source: Callable[..., Celeriac]) -> None:
+    expected = ("shop:", "shop:", "shop:celeriac:redbeat:")
+    assert prefixes(source(celeriac_prefix="shop:")) == expected
+    named = {"global_keyprefix": "shop:"}
+    assert prefixes(source(broker_transport_options=named)) == expected
+    assert prefixes(source(result_backend_transport_options=named)) == expected
+    assert prefixes(source(result_backend_transport_options=named, celeriac_prefix="shop:")) == expected
+
+
+def test_a_prefix_of_the_environment_is_of_everything_in_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERIAC_PREFIX", "shop:")
+    assert prefixes(shop()) == ("shop:", "shop:", "shop:celeriac:redbeat:")
+    other = {"global_keyprefix": "other:"}
+    with pytest.raises(SettingsError, match="global_keyprefix: found 'other:', and elsewhere 'shop:'"):
+        shop(broker_transport_options=other).settings  # noqa: B018
+
+
+@every_source
+def test_two_prefixes_are_refused_by_name(source: Callable[..., Celeriac]) -> None:
+    values = {"result_backend_transport_options": {"global_keyprefix": "b:"}}
+    for ours in ({"celeriac_prefix": "a:"}, {"broker_transport_options": {"global_keyprefix": "a:"}}):
+        with pytest.raises(SettingsError) as told:
+            source(**values, **ours).settings  # noqa: B018
+        assert "transport_options: global_keyprefix: found" in str(told.value)
+        assert "there is one prefix for all" in str(told.value)
+
+
+@pytest.mark.parametrize("prefix", ["shop", "shop_", "sh*p:", ":", "a b:", "x" * 200 + ":", 7])
+def test_a_prefix_that_is_none_is_refused_by_the_name_it_was_given(prefix: object) -> None:
+    wanted = "wanted letters, digits and . _ / - : with a : at the end, such as shop:"
+    with pytest.raises(SettingsError, match=rf"broker_transport_options: global_keyprefix: {wanted}"):
+        shop(broker_transport_options={"global_keyprefix": prefix}).settings  # noqa: B018
+    with pytest.raises(SettingsError, match=r"CELERIAC_PREFIX: "):
+        shop(celeriac_prefix=prefix).settings  # noqa: B018
+
+
 def test_a_transport_option_of_the_platforms_is_refused() -> None:
     with pytest.raises(SettingsError, match="broker_transport_options: sep: found ':'"):
         shop(broker_transport_options={"sep": ":"}).settings  # noqa: B018

@@ -34,6 +34,13 @@ def known_workers(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
     return {row.id for row in connection.execute(query, batch.id_parameters(dialect, ids))}
 
 
+def known_jobs(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of ``ids`` that have a row."""
+    dialect = connection.dialect.name
+    query = select(JOBS.c.id).where(batch.id_in(dialect, JOBS.c.id))
+    return {row.id for row in connection.execute(query, batch.id_parameters(dialect, ids))}
+
+
 def adopted(connection: Connection, queue: str, *, within: timedelta, limit: int) -> list[Adopted]:
     """The newest jobs of ``queue``, at most ``limit`` of them."""
     since = select(after(-within.total_seconds())).scalar_subquery()

@@ -33,6 +33,7 @@ class Facts:
     other_workers: Mapping[UUID, str]  # on this Redis database, unknown to this ledger: id -> host
     lists: Sequence[UnconsumedList]
     adopted: Sequence[Adopted]  # the newest of the last day
+    prefixes: Sequence[str] = ()  # of other installations on this Redis database; "": one without
 
 
 def read(app: Celeriac) -> Facts:
@@ -50,14 +51,15 @@ def read(app: Celeriac) -> Facts:
         other_workers={id: host for id, host in present.items() if id not in known},
         lists=_lists(app, consumed),
         adopted=adopted,
+        prefixes=_prefixes(app),
     )
 
 
 def _present(app: Celeriac) -> dict[UUID, str]:
     with app.connection_or_acquire() as connection:
-        client: Any = connection.default_channel.client
+        client: Any = connection.default_channel.whole_keys
         try:
-            return redis_workers.recent(client, within=redis_workers.FRESH)
+            return redis_workers.recent(client, within=redis_workers.FRESH, prefix=app.settings.prefix)
         except NoPermissionError:  # only the doctor needs this; an ACL may forbid it
             return {}
 
@@ -69,9 +71,23 @@ def _lists(app: Celeriac, consumed: set[str]) -> list[UnconsumedList]:
         return []
 
 
+def _prefixes(app: Celeriac) -> list[str]:
+    try:
+        return broker_lists.other_prefixes(app)
+    except NoPermissionError:
+        return []
+
+
 def judge(facts: Facts) -> list[Finding]:
     found = [*_other_installations(facts), *_unconsumed(facts), *_adopted(facts)]
-    return found or [ok(Area.BROKER, "neighbours", "every message in it is this ledger's to draw")]
+    return found or [ok(Area.BROKER, "neighbours", _alone(facts))]
+
+
+def _alone(facts: Facts) -> str:
+    if not facts.prefixes:
+        return "every message in it is this ledger's to draw"
+    others = ", ".join(safe(prefix, length=80) or "none" for prefix in facts.prefixes[:_SHOWN])
+    return f"nothing is shared with other installations on this Redis database, of the prefixes: {others}"
 
 
 def _other_installations(facts: Facts) -> Iterator[Finding]:
@@ -81,7 +97,7 @@ def _other_installations(facts: Facts) -> Iterator[Finding]:
             f"{counted(len(facts.other_workers), 'worker')} of another ledger on this Redis database "
             f"({some}): each installation takes messages of the other"
         )
-        remedy = "give each installation a Redis database of its own, or the same DATABASE_URL"
+        remedy = "give each a CELERIAC_PREFIX or a Redis database of its own, or the same DATABASE_URL"
         yield fail(Area.BROKER, "installations", sentence, remedy=remedy)
 
 

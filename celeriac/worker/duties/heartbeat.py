@@ -1,20 +1,15 @@
-"""The heartbeat in the ledger, and the worker's presence in the broker for other users of it."""
+"""The heartbeat in the ledger."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
-from celeriac.observe import redis_workers
-
-if TYPE_CHECKING:
-    from celeriac.application import Celeriac
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +63,3 @@ class Heartbeat:
             with self._database.statement() as connection:
                 worker_rows.write_trouble(connection, self._worker, trouble)
             self._written_trouble = trouble
-
-
-def announce_presence(app: Celeriac, worker: UUID, hostname: str) -> None:
-    """Write to the broker that this worker draws from it; doctor reads it."""
-    try:
-        if not app.broker_state.resting:
-            with app.connection_or_acquire() as connection:
-                redis_workers.record(connection.default_channel.client, worker, hostname)
-    except app.broker_errors:
-        return  # it is away, or an ACL does not allow it; only doctor needs this
