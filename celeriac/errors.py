@@ -334,6 +334,16 @@ class MigrationBlocked(CeleriacError):
         )
 
 
+class MigrationRefused(CeleriacError):
+    """Somebody else's tables or older workers are in the way of a migration. Nothing was changed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class TaskExited(CeleriacError):
     """A task called ``sys.exit()`` or raised another exception meant for the interpreter."""
 

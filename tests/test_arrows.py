@@ -40,6 +40,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"migrate"}),
         frozenset({"migrations"}),
         frozenset({"online", "revisions"}),
+        frozenset({"former_names"}),
         frozenset({"upkeep"}),
         frozenset({"writes"}),
         frozenset({"reads"}),

@@ -51,6 +51,7 @@ EXAMPLES: list[CeleriacError] = [
     errors.LedgerTooNew("0012", "0009"),
     errors.MigrationBlocked("0004", 600, "pid 77 (psql, idle in transaction, 900 s)"),
     errors.MigrationBlocked(None, 600, "somebody who is gone by now"),
+    errors.MigrationRefused("the database has a table background_jobs that is not the ledger's"),
     errors.TaskExited("SystemExit", "3"),
     errors.InvalidSchedule("nightly", ["timezone: wanted a time zone", "cron: wanted five fields"]),
     errors.StaticSchedule("nightly", ["it is static"]),

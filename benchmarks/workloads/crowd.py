@@ -16,7 +16,7 @@ _WORKERS: Mapping[Scale, tuple[int, ...]] = {Scale.QUICK: (1, 2), Scale.USUAL: (
 _START = 20.0  # seconds that the start of each may take, at most
 _WARM = 0.2  # share of the jobs that is not timed: all workers have begun then
 
-_UP = "SELECT count(*) FROM workers WHERE stopped IS NULL"
+_UP = "SELECT count(*) FROM background_workers WHERE stopped IS NULL"
 
 
 def crowd(trial: Trial, jobs: int) -> Figures:

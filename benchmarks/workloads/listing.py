@@ -47,7 +47,7 @@ _FILL = """
     ) AS made
 """
 _FAIL = """
-    INSERT INTO failed_attempts (job_id, attempt, finished, kind, exception_type, exception, frame)
+    INSERT INTO background_attempts (job_id, attempt, finished, kind, exception_type, exception, frame)
     SELECT id, 1, queued, 'error', 'OSError', failure_info, 'net.py:f' || priority
     FROM background_jobs WHERE failure_info IS NOT NULL
 """
@@ -85,7 +85,7 @@ def listing(trial: Trial, jobs: int) -> Figures:
     """The functions behind the commands; what the terminal shows is not made."""
     for statement in (_FILL, _FAIL):
         trial.database.execute(statement.encode(), {"count": jobs})
-    for statement in ("VACUUM ANALYZE background_jobs", "VACUUM ANALYZE failed_attempts", "CHECKPOINT"):
+    for statement in ("VACUUM ANALYZE background_jobs", "VACUUM ANALYZE background_attempts", "CHECKPOINT"):
         trial.database.execute(statement.encode())
     figures: Figures = {}
     with operating.app(trial) as app:

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, Connection, func, select
+from sqlalchemy import URL, Connection, func, inspect, select, table
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from celeriac import private_files
 from celeriac.errors import LedgerTooNew, MigrationBlocked
-from celeriac.ledger import online
+from celeriac.ledger import former_names, online
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.revisions import OURS, Revisions, revision_state
+from celeriac.ledger.former_names import LAST_FORMER, RENAMED, VERSION_TABLE
+from celeriac.ledger.revisions import OURS, Revisions, RevisionState, revision_state
 from celeriac.ledger.schema.models import Base
 
 #: Key of the advisory lock that lets only one process migrate at a time; any fixed number.
@@ -34,6 +34,7 @@ _PATIENCE = 600.0  # seconds after which a migration gives up waiting for a lock
 _PAUSE = 1.0  # seconds between two attempts, in which others get the lock
 
 Notify = Callable[[str], object]
+_Move = Callable[[Connection, RevisionState], None]
 
 
 def upgrade(
@@ -54,12 +55,23 @@ def upgrade(
     Raises:
         LedgerTooNew: a newer version made what is there.
         MigrationBlocked: somebody held a lock all the time.
+        MigrationRefused: a table of the application's has a name of ours; older workers live that could not
+            work with what is to come.
     """
     target = revisions.head if post else revisions.wanted
 
-    def move(config: Config, found: str | None) -> None:
-        if found is None or revisions.known.index(found) < revisions.known.index(target):
-            command.upgrade(config, target)
+    def move(connection: Connection, found: RevisionState) -> None:
+        if found.revision is None:
+            _refuse_tables_of_others(connection)
+        if found.former and revisions.is_before(LAST_FORMER, target):
+            _leave_former_names(connection, revisions, found, post=post)
+            found = revision_state(connection)
+            _end(connection)
+        if revisions.is_before(found.revision, target):
+            command.upgrade(revisions.config(connection, version_table=found.version_table), target)
+        if post:
+            with _as_one(connection):
+                former_names.drop_views(connection)
 
     return _migrate(url, move, revisions, notify, patience) or target
 
@@ -76,11 +88,18 @@ def downgrade(
     Raises:
         LedgerTooNew: a newer version made it, and only that one can take it back.
         MigrationBlocked: somebody held a lock all the time.
+        MigrationRefused: the application has a table of the name that one of ours had before.
     """
 
-    def move(config: Config, found: str | None) -> None:
-        if found is not None:
-            command.downgrade(config, "-1")
+    def move(connection: Connection, found: RevisionState) -> None:
+        if found.revision == RENAMED:
+            with _as_one(connection):
+                command.downgrade(revisions.config(connection), "-1")
+                former_names.move_version_table_back(connection)
+        elif found.revision is not None:
+            command.downgrade(revisions.config(connection, version_table=found.version_table), "-1")
+            with _as_one(connection):
+                _drop_if_empty(connection, found.version_table)
 
     return _migrate(url, move, revisions, notify, patience)
 
@@ -91,9 +110,20 @@ def current(database: Database) -> str | None:
         return revision_state(connection).revision
 
 
+def serves_older(database: Database) -> bool:
+    """Whether the ledger has views, made by its upgrade, by which programs of before 0011 work with it."""
+    with database.reading() as connection:
+        return bool(former_names.views(connection))
+
+
 def wanted() -> str:
     """The oldest revision that this version works with."""
     return OURS.wanted
+
+
+def former() -> tuple[str, ...]:
+    """The revisions at which the tables have names that this version does not use."""
+    return tuple(revision for revision in OURS.known if OURS.is_before(revision, RENAMED))
 
 
 def first() -> str:
@@ -116,7 +146,10 @@ def check(database: Database) -> list[str]:
     if (newer := require(database)) is not None:
         raise LedgerTooNew(newer, wanted())
     with database.reading() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(
+            connection,
+            opts={"compare_type": True, "version_table": VERSION_TABLE, "include_name": _is_ours},
+        )
         return [repr(difference) for difference in compare_metadata(context, Base.metadata)]
 
 
@@ -131,9 +164,14 @@ def require(database: Database, *, revisions: Revisions = OURS) -> str | None:
         return revisions.require(revision_state(connection))
 
 
+def _is_ours(name: str | None, kind: str, _: object) -> bool:
+    """Whether to compare it: the tables of the application are not ours to judge."""
+    return kind != "table" or name in Base.metadata.tables
+
+
 def _migrate(
     url: URL | str,
-    move: Callable[[Config, str | None], None],
+    move: _Move,
     revisions: Revisions,
     notify: Notify,
     patience: float,
@@ -146,17 +184,15 @@ def _migrate(
         return one(database, move, revisions, notify, patience)
 
 
-def _in_one_transaction(
-    database: Database, move: Callable[[Config, str | None], None], revisions: Revisions, *_: object
-) -> str | None:
+def _in_one_transaction(database: Database, move: _Move, revisions: Revisions, *_: object) -> str | None:
     with database.transaction() as connection:
-        move(revisions.config(connection), _known(connection, revisions))
+        move(connection, _known(connection, revisions))
         return revision_state(connection).revision
 
 
 def _one_by_one(
     database: Database,
-    move: Callable[[Config, str | None], None],
+    move: _Move,
     revisions: Revisions,
     notify: Notify,
     patience: float,
@@ -167,8 +203,8 @@ def _one_by_one(
             try:
                 with online.connected(database) as connection:
                     found = _known(connection, revisions)
-                    connection.rollback()  # or Alembic would take it for a transaction of its caller
-                    move(revisions.config(connection), found)
+                    _end(connection)
+                    move(connection, found)
                 return current(database)
             except OperationalError as exc:
                 if not online.is_blocked(exc):
@@ -180,11 +216,50 @@ def _one_by_one(
             time.sleep(_PAUSE)
 
 
-def _known(connection: Connection, revisions: Revisions) -> str | None:
-    found = revision_state(connection).revision
-    if found is not None and found not in revisions.known:
-        raise LedgerTooNew(found, revisions.wanted)
+def _known(connection: Connection, revisions: Revisions) -> RevisionState:
+    found = revision_state(connection)
+    if found.revision is not None and found.revision not in revisions.known:
+        raise LedgerTooNew(found.revision, revisions.wanted)
     return found
+
+
+def _leave_former_names(
+    connection: Connection, revisions: Revisions, found: RevisionState, *, post: bool
+) -> None:
+    """Bring a former ledger to revision 0011. All its tables are renamed at once, the version table, too."""
+    if post:  # the views by which they work are not even made
+        former_names.refuse_older_workers(connection)
+        _end(connection)
+    if found.revision != LAST_FORMER:
+        command.upgrade(revisions.config(connection, version_table=found.version_table), LAST_FORMER)
+    with _as_one(connection):
+        former_names.move_version_table(connection)
+        command.upgrade(revisions.config(connection, renames=True), RENAMED)
+
+
+def _refuse_tables_of_others(connection: Connection) -> None:
+    inspector = inspect(connection)
+    for name in Base.metadata.tables:
+        if inspector.has_table(name):
+            raise former_names.table_of_others(name, f"no revision of ours is in {VERSION_TABLE}")
+    _end(connection)
+
+
+def _drop_if_empty(connection: Connection, version_table: str) -> None:
+    """Drop the version table when nothing of the ledger is left."""
+    if connection.execute(select(func.count()).select_from(table(version_table))).scalar_one() == 0:
+        connection.exec_driver_sql(f"DROP TABLE {version_table}")
+
+
+def _as_one(connection: Connection) -> AbstractContextManager[object]:
+    """One transaction: the one that is open, which is SQLite's for everything, or else one of its own."""
+    return nullcontext() if connection.in_transaction() else connection.begin()
+
+
+def _end(connection: Connection) -> None:
+    """End a transaction that only read, or Alembic would take it for one of its caller. Not SQLite's."""
+    if connection.dialect.name != "sqlite":
+        connection.rollback()
 
 
 @contextmanager

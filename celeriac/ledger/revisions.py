@@ -3,8 +3,10 @@
 A migration is one of two steps of a deploy. Most are *pre* steps: they only add, so that the program of
 before goes on working, and they are made before the new version is rolled out. What takes something away says
 ``post = True``: it is made when the last process of the old version has gone. With each revision the oldest
-one is recorded whose program works with it (``works_with``), in a column of Alembic's own table: only so can
-an older program know of a revision that is not among its scripts.
+one is recorded whose program works with it (``works_with``), in a column of Alembic's table: only so can an
+older program know of a revision that is not among its scripts.
+
+That table is called ``background_version``, so that the application may use Alembic in the same database.
 """
 
 from __future__ import annotations
@@ -19,11 +21,9 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, column, inspect, select, table, text, update
 
 from celeriac.errors import LedgerTooNew, MigrationNeeded
+from celeriac.ledger.former_names import FORMER_VERSION_TABLE, VERSION_TABLE, is_former
 
 _HERE = Path(__file__).parent / "migrations"
-
-#: Alembic's own table.
-VERSION_TABLE = "alembic_version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,16 @@ class RevisionState:
     Attributes:
         revision: None before the first migration.
         works_with: the oldest revision whose program works with it; None when nobody recorded it.
+        former: whether its tables have the names of before revision 0011.
     """
 
     revision: str | None
     works_with: str | None
+    former: bool = False
+
+    @property
+    def version_table(self) -> str:
+        return FORMER_VERSION_TABLE if self.former else VERSION_TABLE
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,22 @@ class Revisions:
 
     folders: tuple[Path, ...] = (_HERE / "versions",)
 
-    def config(self, connection: Connection | None = None) -> Config:
+    def config(
+        self,
+        connection: Connection | None = None,
+        *,
+        version_table: str = VERSION_TABLE,
+        renames: bool = False,
+    ) -> Config:
+        """Alembic's configuration for ``connection``; ``renames``: whether 0011 finds former names there."""
         config = Config()
         config.set_main_option("script_location", str(_HERE))
         config.set_main_option("path_separator", "newline")
         config.set_main_option("version_locations", "\n".join(map(str, self.folders)))
         config.attributes["connection"] = connection
         config.attributes["revisions"] = self
+        config.attributes["version_table"] = version_table
+        config.attributes["renames"] = renames
         return config
 
     @cached_property
@@ -85,6 +100,10 @@ class Revisions:
             number -= 1
         return self.known[number]
 
+    def is_before(self, revision: str | None, other: str) -> bool:
+        """Whether ``revision`` comes before ``other``; None, no revision, comes before all."""
+        return revision is None or self.known.index(revision) < self.known.index(other)
+
     def is_post(self, revision: str) -> bool:
         return bool(getattr(self._script(revision).module, "post", False))
 
@@ -108,7 +127,7 @@ class Revisions:
             LedgerTooNew: a newer version made it so that this one does not work with it.
         """
         if found.revision in self.known:
-            if self.known.index(found.revision) < self.known.index(self.wanted):
+            if self.is_before(found.revision, self.wanted):
                 raise MigrationNeeded(found.revision, self.wanted)
             return None
         if found.revision is None:
@@ -129,18 +148,19 @@ OURS = Revisions()
 
 def revision_state(connection: Connection) -> RevisionState:
     """The revision of the database of ``connection``."""
-    inspector = inspect(connection)
-    if not inspector.has_table(VERSION_TABLE):
+    former = is_former(connection)
+    name = FORMER_VERSION_TABLE if former else VERSION_TABLE
+    if not (former or inspect(connection).has_table(name)):
         return RevisionState(None, None)
-    row = connection.execute(select(text("*")).select_from(table(VERSION_TABLE))).mappings().one_or_none()
-    return (
-        RevisionState(None, None) if row is None else RevisionState(row["version_num"], row.get("works_with"))
-    )
+    row = connection.execute(select(text("*")).select_from(table(name))).mappings().one_or_none()
+    if row is None:
+        return RevisionState(None, None)
+    return RevisionState(row["version_num"], row.get("works_with"), former=former)
 
 
-def note(connection: Connection, revisions: Revisions, revision: str | None) -> None:
+def note(connection: Connection, revisions: Revisions, revision: str | None, *, version_table: str) -> None:
     """Record beside ``revision`` whose program works with it, where there is a column for it."""
-    columns = {found["name"] for found in inspect(connection).get_columns(VERSION_TABLE)}
+    columns = {found["name"] for found in inspect(connection).get_columns(version_table)}
     if revision is not None and "works_with" in columns:
         oldest = revisions.works_with(revision)
-        connection.execute(update(table(VERSION_TABLE, column("works_with"))).values(works_with=oldest))
+        connection.execute(update(table(version_table, column("works_with"))).values(works_with=oldest))

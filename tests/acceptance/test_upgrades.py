@@ -19,7 +19,7 @@ def test_an_older_worker_beside_a_newer_ledger_goes_on_and_says_so(
     with closing(Database(make_url(sqlite_url))) as database, database.transaction() as connection:
         connection.execute(text("ALTER TABLE background_jobs ADD COLUMN mood VARCHAR(8)"))
         connection.execute(
-            text("UPDATE alembic_version SET version_num = '9001', works_with = :known"),
+            text("UPDATE background_version SET version_num = '9001', works_with = :known"),
             {"known": OURS.wanted},
         )
     worker = start_worker(redis_url, sqlite_url, pool="solo").ready()

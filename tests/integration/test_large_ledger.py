@@ -53,7 +53,7 @@ FROM (
 ) made
 """
 _FAIL = """
-INSERT INTO failed_attempts (job_id, attempt, finished, kind, exception_type, exception, frame)
+INSERT INTO background_attempts (job_id, attempt, finished, kind, exception_type, exception, frame)
 SELECT id, 1, queued, 'error', 'OSError', failure_info, 'net.py:f' || priority
 FROM background_jobs WHERE failure_info IS NOT NULL
 """
@@ -66,7 +66,7 @@ def large(postgres: str, valkey: str) -> Iterator[Celeriac]:
     made = build(Settings(database_url=url, broker_url=valkey), name="large", set_as_current=False)
     with closing(made.database):
         with made.database.statement() as connection:
-            for statement in (_FILL, _FAIL, "VACUUM ANALYZE background_jobs", "ANALYZE failed_attempts"):
+            for statement in (_FILL, _FAIL, "VACUUM ANALYZE background_jobs", "ANALYZE background_attempts"):
                 connection.execute(text(statement))
         yield made
     drop_database(postgres, "celeriac_large")

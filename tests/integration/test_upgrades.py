@@ -124,7 +124,7 @@ def test_an_index_that_was_left_invalid_is_made_again(postgres_url: str, engine:
         before = connection.execute(known, {"name": name}).one()
         left = text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(:name)")
         connection.execute(left, {"name": name})
-        connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
+        connection.execute(text("UPDATE background_version SET version_num = '0009'"))
     migrate.upgrade(postgres_url)
     with engine.connect() as connection:
         valid = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")

@@ -53,7 +53,7 @@ def test_the_ledgers_file_is_private_with_all_that_belongs_to_it(tmp_path: Path,
     file = tmp_path / place
     upgrade(f"sqlite:///{file}")
     with closing(Database(make_url(f"sqlite:///{file}"))) as database, database.transaction() as connection:
-        connection.exec_driver_sql("DELETE FROM workers")
+        connection.exec_driver_sql("DELETE FROM background_workers")
         found = {each.name: mode(each) for each in file.parent.iterdir() if each.is_file()}
     assert {"ledger.db", "ledger.db-wal"} <= found.keys()
     assert set(found.values()) == {0o600}

@@ -37,7 +37,7 @@ def upgrade(ctx: click.Context, post: bool, as_json: bool) -> None:
         raise click.ClickException(f"{old} of another version still live: stop them first")
     revision = migrate.upgrade(app.settings.database, post=post, notify=_progress)
     sentence = f"the ledger is at revision {revision}"
-    if revision != migrate.head():
+    if revision != migrate.head() or migrate.serves_older(app.database):
         sentence += "\nwhen no process of an older version is left: `celery -A app db upgrade --post`"
     _print(sentence, as_json, "db upgrade", revision=revision)
 
@@ -124,8 +124,8 @@ def _living(app: Celeriac, *, ours: bool) -> str:
     from celeriac.ledger import migrate
     from celeriac.operate.overview import live_workers
 
-    if migrate.current(app.database) is None:
-        return ""
+    if migrate.current(app.database) in (None, *migrate.former()):
+        return ""  # it has no workers, or none of this version
     found = [worker for worker in live_workers(app=app) if (worker.version == __version__) is ours]
     names = ", ".join(worker.hostname for worker in found[:5])
     return f"{len(found)} workers ({names})" if found else ""

@@ -11,6 +11,7 @@ from celeriac.ledger.schema.models import Base
 
 connection = context.config.attributes["connection"]
 revisions = context.config.attributes["revisions"]
+version_table = context.config.attributes["version_table"]
 sqlite = connection.dialect.name == "sqlite"
 
 
@@ -18,12 +19,13 @@ def _note(
     ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]
 ) -> None:
     revision = next(iter(step.destination_revision_ids), None)
-    note(connection, revisions, revision)
+    note(connection, revisions, revision, version_table=version_table)
 
 
 context.configure(
     connection=connection,
     target_metadata=Base.metadata,
+    version_table=version_table,
     render_as_batch=sqlite,
     transaction_per_migration=not sqlite,
     on_version_apply=_note,

@@ -143,7 +143,7 @@ class BackgroundJob(Base):
 class FailedAttempt(Base):
     """An attempt that was not successful. A successful attempt has no row here: the job's row is enough."""
 
-    __tablename__ = "failed_attempts"
+    __tablename__ = "background_attempts"
 
     job_id: Mapped[UUID] = mapped_column(
         ForeignKey("background_jobs.id", ondelete="CASCADE"), primary_key=True
@@ -162,7 +162,7 @@ class FailedAttempt(Base):
 class Worker(Base):
     """One start of a worker's main process."""
 
-    __tablename__ = "workers"
+    __tablename__ = "background_workers"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     hostname: Mapped[str] = mapped_column(String(NAME_LENGTH))  # Celery's node name
@@ -177,13 +177,13 @@ class Worker(Base):
     stopped: Mapped[datetime | None]  # when it signed off or was declared dead; null: neither
     trouble: Mapped[str | None] = mapped_column(Text)  # why it cannot record outcomes; null: it can
 
-    __table_args__ = (Index("workers_by_heartbeat", "heartbeat"),)
+    __table_args__ = (Index("background_workers_by_heartbeat", "heartbeat"),)
 
 
 class WorkerTask(Base):
     """A task that workers know. Workers that know the same tasks share these rows."""
 
-    __tablename__ = "worker_tasks"
+    __tablename__ = "background_worker_tasks"
 
     tasks: Mapped[str] = mapped_column(String(64), primary_key=True)  # as in their rows
     name: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
@@ -192,7 +192,7 @@ class WorkerTask(Base):
 class Schedule(Base):
     """When a task is enqueued automatically; redbeat's entries are made from this table."""
 
-    __tablename__ = "schedules"
+    __tablename__ = "background_schedules"
 
     # set by whoever registers it
     name: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
@@ -244,7 +244,7 @@ class Schedule(Base):
         ),
         CheckConstraint("(last_skipped IS NULL) = (skip_reason IS NULL)", name="a_skip_has_a_reason"),
         Index(
-            "schedules_due",
+            "background_schedules_due",
             "next_run",
             postgresql_where=text("next_run IS NOT NULL"),
             sqlite_where=text("next_run IS NOT NULL"),

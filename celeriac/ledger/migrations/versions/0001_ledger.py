@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from celeriac.ledger.former_names import in_this_step
 from celeriac.ledger.schema import columns
 
 revision = "0001"
@@ -106,7 +107,7 @@ def upgrade() -> None:  # long: it makes all tables of the ledger
     )
     op.create_index("background_jobs_listing", "background_jobs", ["queued", "id"], unique=False)
     op.create_table(
-        "schedules",
+        in_this_step("background_schedules"),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("task", sa.String(length=255), nullable=False),
         sa.Column("args", sa.JSON(), nullable=False),
@@ -135,7 +136,7 @@ def upgrade() -> None:  # long: it makes all tables of the ledger
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
-        "workers",
+        in_this_step("background_workers"),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("hostname", sa.String(length=255), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
@@ -149,9 +150,14 @@ def upgrade() -> None:  # long: it makes all tables of the ledger
         sa.Column("stopped", columns.Instant(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("workers_by_heartbeat", "workers", ["heartbeat"], unique=False)
+    op.create_index(
+        in_this_step("background_workers_by_heartbeat"),
+        in_this_step("background_workers"),
+        ["heartbeat"],
+        unique=False,
+    )
     op.create_table(
-        "failed_attempts",
+        in_this_step("background_attempts"),
         sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("worker_id", sa.Uuid(), nullable=True),
@@ -168,5 +174,5 @@ def upgrade() -> None:  # long: it makes all tables of the ledger
 
 
 def downgrade() -> None:
-    for table in ("failed_attempts", "workers", "schedules", "background_jobs"):
-        op.drop_table(table)
+    for table in ("background_attempts", "background_workers", "background_schedules", "background_jobs"):
+        op.drop_table(in_this_step(table))

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from celeriac.ledger.former_names import in_this_step
 from celeriac.ledger.schema import columns
 
 revision = "0002"
@@ -13,9 +14,9 @@ breaks = True  # a program of 0001 does not work with it: there was none with sc
 
 
 def upgrade() -> None:
-    op.drop_table("schedules")
+    op.drop_table(in_this_step("background_schedules"))
     op.create_table(
-        "schedules",
+        in_this_step("background_schedules"),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("task", sa.String(length=255), nullable=False),
         sa.Column("args", sa.JSON(), nullable=False),
@@ -58,8 +59,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_index(
-        "schedules_due",
-        "schedules",
+        in_this_step("background_schedules_due"),
+        in_this_step("background_schedules"),
         ["next_run"],
         unique=False,
         postgresql_where=sa.text("next_run IS NOT NULL"),
@@ -68,9 +69,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.drop_table("schedules")
+    op.drop_table(in_this_step("background_schedules"))
     op.create_table(
-        "schedules",
+        in_this_step("background_schedules"),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("task", sa.String(length=255), nullable=False),
         sa.Column("args", sa.JSON(), nullable=False),

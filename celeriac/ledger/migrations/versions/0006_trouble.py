@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from celeriac.ledger.former_names import in_this_step
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -10,8 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("workers", sa.Column("trouble", sa.Text(), nullable=True))
+    op.add_column(in_this_step("background_workers"), sa.Column("trouble", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
-    op.drop_column("workers", "trouble")
+    op.drop_column(in_this_step("background_workers"), "trouble")

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from celeriac.ledger.former_names import in_this_step
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -11,11 +13,11 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
-        "worker_tasks",
+        in_this_step("background_worker_tasks"),
         sa.Column("tasks", sa.String(64), primary_key=True),
         sa.Column("name", sa.String(255), primary_key=True),
     )
 
 
 def downgrade() -> None:
-    op.drop_table("worker_tasks")
+    op.drop_table(in_this_step("background_worker_tasks"))

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from celeriac.ledger.revisions import VERSION_TABLE
+from celeriac.ledger.former_names import VERSION_TABLE, in_this_step
 
 revision = "0009"
 down_revision = "0008"
@@ -12,8 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column(VERSION_TABLE, sa.Column("works_with", sa.String(32), nullable=True))
+    op.add_column(in_this_step(VERSION_TABLE), sa.Column("works_with", sa.String(32), nullable=True))
 
 
 def downgrade() -> None:
-    op.drop_column(VERSION_TABLE, "works_with")
+    op.drop_column(in_this_step(VERSION_TABLE), "works_with")
