@@ -23,6 +23,7 @@ from celeriac.broker import sending
 from celeriac.enqueue import arguments
 from celeriac.enqueue.capture import Writer, capture_jobs, write_with
 from celeriac.enqueue.reused_id import Caller, settle
+from celeriac.enqueue.write import to_be_sent
 from celeriac.errors import AttemptTaken, BadArgument
 from celeriac.headers import STAMP
 from celeriac.ledger.connection.sessions import connection_of, plain
@@ -181,6 +182,7 @@ def write_in(app: Celeriac, session: Session, new: Sequence[NewJob], *, caller: 
         caller: who enqueues, where that is another thread's.
     """
     session = plain(session)
+    new = to_be_sent(app, new)
     if isinstance(session.get_bind(), Connection):
         # Whose transaction may be another's, and last beyond the session's: the dispatcher sees its commit.
         new = [job.unsent() for job in new]
