@@ -32,9 +32,10 @@ __all__ = [
 class CommandEntry(click.Command):
     """Stands in for the command at ``place`` (``module:attribute``) until the app is known."""
 
-    def __init__(self, name: str, place: str, short_help: str) -> None:
+    def __init__(self, name: str, place: str, short_help: str, *, of_any_app: str | None = None) -> None:
         super().__init__(name, short_help=short_help, add_help_option=False)
         self._place = place
+        self._of_any_app = of_any_app  # an option with which the command takes any Celery app
 
     def real(self) -> click.Command:
         """Import and return the real command."""
@@ -51,7 +52,7 @@ class CommandEntry(click.Command):
         """
         found = extra.get("obj") or (parent.obj if parent is not None else None)
         app = getattr(found, "app", None)
-        if not _is_ours(app):
+        if not _is_ours(app) and not self._takes_any(args):
             name = getattr(app, "main", "default")  # "default" is Celery's own app, when none was named
             named = "no app was named" if name == "default" else f"{name!r} is another Celery app"
             raise click.ClickException(
@@ -62,6 +63,9 @@ class CommandEntry(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         return ctx.command.invoke(ctx)
+
+    def _takes_any(self, args: list[str]) -> bool:
+        return any(self._of_any_app and each.partition("=")[0] == self._of_any_app for each in args)
 
 
 class FlowerEntry(click.Command):
@@ -92,7 +96,9 @@ def _is_ours(app: object) -> bool:
 up = CommandEntry("up", "up:up", "Everything on this machine: worker, beat, Flower, a Valkey.")
 db = CommandEntry("db", "db:db", "The ledger's tables: upgrade, downgrade, current, check.")
 schedules = CommandEntry(
-    "schedules", "schedules:schedules", "Schedules: list, show, add, remove, enable, disable, run-now, next."
+    "schedules",
+    "schedules:schedules",
+    "Schedules: list, show, add, remove, enable, disable, run-now, next, import.",
 )
 jobs = CommandEntry("jobs", "jobs:jobs", "Jobs in the ledger: list, show, explain, cancel, enqueue, watch.")
 dead_letters = CommandEntry(
@@ -102,7 +108,10 @@ queues = CommandEntry("queues", "queues:queues", "Queues: depth, age, rates, con
 workers = CommandEntry("workers", "workers:workers", "Workers: alive or silent, queues, jobs they run.")
 stats = CommandEntry("stats", "stats:stats", "Jobs in numbers: states, waits, runs, retries, failures.")
 doctor = CommandEntry(
-    "doctor", "doctor:doctor", "What ails it: settings, broker, database, workers, beat, ledger."
+    "doctor",
+    "doctor:doctor",
+    "What ails it: settings, broker, database, workers, beat, ledger.",
+    of_any_app="--adopt",
 )
 health = CommandEntry(
     "health", "health:health", "Whether this machine's worker or beat lives; for containers."

@@ -1,101 +1,165 @@
-"""The facts about a plain Celery app: its configuration, its tasks, and calls in its source files."""
+"""The facts about a plain Celery project: its settings, its tasks, its source, and what stands beside it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from celeriac.operate.adoption.source import Uses, scan
+from celery.app.defaults import SETTING_KEYS
+from celery.worker.request import Request as CeleryRequest
+from kombu.utils.imports import symbol_by_name
+
+from celeriac.configuration import of_the_team
+from celeriac.errors import BadArgument, InvalidSchedule
+from celeriac.operate.adoption import surroundings
+from celeriac.operate.adoption.source import Source, python_files, scan
+from celeriac.operate.adoption.surroundings import Surroundings
+from celeriac.schedules.static_schedules import request_of_entry
+from celeriac.task.registration import base_of_tasks
+from celeriac.task.task_classes import request_class
+
+_OURS = "celeriac.worker.pool.request:JobRequest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFacts:
     name: str
-    acks_late: bool
-    time_limit: float | None
-    soft_time_limit: float | None
-    serializer: str | None
+    limited: bool = True  # whether it has a time limit of its own
+    priority: int | None = None
+    serializer: str | None = None
+    own_class: str | None = None  # None: Celery's
+    own_request: str | None = None
+    unfit: str | None = None  # why its class cannot be joined with ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Facts about an app. They hold no secret: of a URL only the scheme."""
+    """Facts about a project. They hold no secret: of a URL only the scheme.
 
-    broker: str  # the scheme of its URL
-    results: str | None  # of the result backend; None: none
+    Attributes:
+        imported: whether the app was imported; else only its source was read.
+        settings: those that somebody has set, by name.
+        entries: the names of ``beat_schedule``.
+        bad_entries: why entries of it cannot be kept.
+    """
+
+    imported: bool = True
+    broker: str | None = None  # the scheme of its URL; None: not known
+    results: str | None = None  # of the result backend; None: none, or not known
+    settings: Mapping[str, Any] = field(default_factory=dict)
     tasks: Sequence[TaskFacts] = ()
-    queues: Sequence[str] = ()
-    routes: Mapping[str, str] = field(default_factory=dict)  # pattern -> queue that is named nowhere else
-    serializers: Mapping[str, str] = field(default_factory=dict)  # setting -> serializer
-    accepts: Sequence[str] = ("json",)
-    visibility_timeout: object = None
-    transport_options: Sequence[str] = ()
-    time_limit: float | None = None
-    reject_on_worker_lost: bool = False
-    always_eager: bool = False
-    schedule: Sequence[str] = ()
-    scheduler: str = "celery.beat:PersistentScheduler"
-    uses: Uses = field(default_factory=Uses)
+    entries: Sequence[str] = ()
+    bad_entries: Sequence[str] = ()
+    source: Source = field(default_factory=Source)
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
 
 def read(app: Any) -> Facts:
     """Read the facts from the app. Imports its tasks."""
     app.loader.import_default_modules()
     app.finalize()
-    conf = app.conf
-    options = dict(conf.broker_transport_options or {})
-    tasks = [task for name, task in sorted(app.tasks.items()) if not name.startswith("celery.")]
-    queues = sorted(app.amqp.queues)
+    theirs = of_the_team(app.conf)
+    tasks = [
+        task for name, task in sorted(app.tasks.items()) if not name.startswith(("celery.", "celeriac."))
+    ]
+    source = scan(_files(tasks), below=Path.cwd())
+    entries = dict(app.conf.beat_schedule or {})
     return Facts(
         # Not conf.broker_url: Celery prefers the variable CELERY_BROKER_URL, which is ours.
-        broker=_scheme(conf.first("broker_url", "broker_host")) or "amqp",
-        results=_scheme(conf.first("result_backend", "CELERY_RESULT_BACKEND")),
+        broker=_scheme(app.conf.first("broker_url", "broker_host")) or "amqp",
+        results=_scheme(app.conf.first("result_backend", "CELERY_RESULT_BACKEND")),
+        settings=_Set(theirs),
         tasks=[_task(task) for task in tasks],
-        queues=queues,
-        routes=_routes(conf.task_routes, queues),
-        serializers={name: conf[name] for name in ("task_serializer", "result_serializer")},
-        accepts=sorted(str(each) for each in conf.accept_content or ()),
-        visibility_timeout=options.get("visibility_timeout"),
-        transport_options=sorted(set(options) - {"visibility_timeout"}),
-        time_limit=conf.task_time_limit,
-        reject_on_worker_lost=bool(conf.task_reject_on_worker_lost),
-        always_eager=bool(conf.task_always_eager),
-        schedule=sorted(conf.beat_schedule or {}),
-        scheduler=str(conf.beat_scheduler),
-        uses=scan(_files(tasks), below=Path.cwd()),
+        entries=sorted(map(str, entries)),
+        bad_entries=list(_bad_entries(entries)),
+        source=replace(source, settings={}),
+        surroundings=surroundings.read(Path.cwd()),
     )
+
+
+def read_source(tree: Path) -> Facts:
+    """Read the facts from the files below ``tree`` alone: nothing is imported."""
+    source = scan(python_files(tree), below=tree)
+    settings = dict(source.settings)
+    return Facts(
+        imported=False,
+        broker=_scheme(settings.get("broker_url")),
+        results=_scheme(settings.get("result_backend")),
+        settings=settings,
+        source=source,
+        surroundings=surroundings.read(tree),
+    )
+
+
+class _Set(Mapping[str, Any]):
+    """What the team has set, as a mapping by the names of today, whatever the namespace."""
+
+    def __init__(self, theirs: Any) -> None:
+        self._theirs = theirs
+        written = {str(key).lower() for layer in theirs.maps for key in layer}
+        known = {key for key in written if key.startswith("redbeat_")} | SETTING_KEYS
+        self._names = [name for name in sorted(known) if name in theirs]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._theirs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _task(task: Any) -> TaskFacts:
+    kind = symbol_by_name(task.Request)
+    request = None if kind is CeleryRequest or kind is symbol_by_name(_OURS) else kind
     return TaskFacts(
         name=task.name,
-        acks_late=bool(task.acks_late),
-        time_limit=task.time_limit,
-        soft_time_limit=task.soft_time_limit,
+        limited=task.time_limit is not None or task.soft_time_limit is not None,
+        priority=task.priority if isinstance(task.priority, int) else None,
         serializer=task.serializer,
+        own_class=_own_class(task),
+        own_request=None if request is None else str(getattr(request, "__name__", request)),
+        unfit=_unfit(task, request),
     )
+
+
+def _own_class(task: Any) -> str | None:
+    """The nearest class below Celery's that somebody wrote; a decorator makes one, too."""
+    written = (kind for kind in type(task).__mro__ if "__wrapped__" not in kind.__dict__)
+    kind = next(written)
+    ours = kind.__module__.startswith(("celery.", "celeriac."))
+    return None if ours else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _unfit(task: Any, request: Any) -> str | None:
+    try:
+        base_of_tasks(type(task))
+        if request is not None:
+            request_class(request, _OURS)
+    except BadArgument as exc:
+        return str(exc)
+    return None
+
+
+def _bad_entries(entries: Mapping[Any, Any]) -> Iterator[str]:
+    for name, entry in entries.items():
+        try:
+            request_of_entry(str(name), entry)
+        except InvalidSchedule as exc:
+            yield str(exc)
 
 
 def _scheme(url: object) -> str | None:
     """The scheme of a URL. The rest may be secret and is not read."""
-    text = str(url or "")
+    text = str((url[0] if url else "") if isinstance(url, list | tuple) else url or "")
     return (urlsplit(text).scheme or text.partition(":")[0]) or None
-
-
-def _routes(routes: Any, queues: Sequence[str]) -> dict[str, str]:
-    """Patterns that are routed to a queue which ``task_queues`` does not have."""
-    found: dict[str, str] = {}
-    for each in routes if isinstance(routes, list | tuple) else [routes or {}]:
-        for pattern, route in each.items() if isinstance(each, Mapping) else []:
-            queue = route.get("queue") if isinstance(route, Mapping) else route
-            name = getattr(queue, "name", queue)
-            if isinstance(name, str) and name not in queues:
-                found[str(pattern)] = name
-    return found
 
 
 def _files(tasks: Sequence[Any]) -> set[Path]:
@@ -107,6 +171,6 @@ def _beside(module: str) -> Iterator[Path]:
     top = getattr(sys.modules.get(module.partition(".")[0]), "__file__", None)
     own = getattr(sys.modules.get(module), "__file__", None)
     if top and Path(top).name == "__init__.py":
-        yield from Path(top).parent.rglob("*.py")
+        yield from python_files(Path(top).parent)
     elif own:
         yield Path(own)

@@ -1,4 +1,7 @@
-"""The notes on a plain Celery app that moves here, decided from its facts alone."""
+"""The notes on a plain Celery project that moves here, decided from its facts alone.
+
+Nothing is said of what nobody set, but for the one default that ends jobs: the time limit of an hour.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from celeriac import celery_settings
+from celeriac.celery_settings import TRANSPORT_RULINGS, Verdict, ruling
 from celeriac.operate.adoption.facts import Facts
-from celeriac.priorities import FOREIGN, QUEUES
+from celeriac.operate.adoption.source import Place, Use
 
 _SHOWN = 5  # names or places
+_HOUR = 3600.0
+_SPOKEN = ("redis", "rediss", "redis+socket", "unix", "sentinel")
+_AMQP = ("amqp", "amqps", "pyamqp", "librabbitmq")
+_NO_RESULTS = ("disabled", "disabled://")
+
+#: Judged by a check of their own.
+_ELSEWHERE = frozenset(
+    {"broker_url", "broker_transport_options", "result_backend", "beat_schedule", "task_queues"}
+)
 
 
 class Kind(StrEnum):
-    RISK = "risk"  # would be refused, lost, or run differently than intended
+    BLOCKS = "blocks"  # is refused here, or would be lost
     CHANGE = "change"  # works, in another way
     NOTE = "note"
 
@@ -27,111 +41,177 @@ class Note:
 
 
 def judge(facts: Facts) -> list[Note]:
-    """Every note; the risks first."""
+    """Every note; first what blocks."""
     order = list(Kind)
-    checks = (_broker, _serializers, _tasks, _queues, _source, _rest)
+    checks = (_servers, _settings, _serializers, _tasks, _classes, _queues, _time, _schedule, _beside)
     found = [note for check in checks for note in check(facts)]
     return sorted(found, key=lambda note: order.index(note.kind))
 
 
-def _broker(facts: Facts) -> Iterator[Note]:
-    if facts.broker not in ("redis", "rediss", "redis+socket"):
-        yield _risk("broker", f"its broker is {facts.broker}", "run Redis or Valkey 6.2+")
-    if facts.results is None:
-        yield _note("results", "it keeps no results", "nothing to do: return values are kept for a day")
-    elif facts.results not in ("redis", "rediss", "redis+socket"):
-        sentence = f"its result backend is {facts.results}: results move to Redis and into the job's row"
-        yield _risk("results", sentence, "read old results before the move; CELERY_RESULT_BACKEND is a Redis")
-    if facts.visibility_timeout is not None:
-        sentence = f"visibility_timeout {facts.visibility_timeout} has no meaning here"
-        yield _change("visibility", sentence, "remove it; a worker's death is noticed within seconds")
-    if facts.transport_options:
-        yield _change(
-            "transport", f"broker_transport_options are ours: {_some(facts.transport_options)}", "remove them"
+def _servers(facts: Facts) -> Iterator[Note]:
+    if facts.broker is not None and facts.broker not in _SPOKEN:
+        yield _blocks(
+            "broker", f"its broker is {facts.broker}", "run Redis or Valkey 6.2+, see docs/adopting.md"
         )
+    if facts.results is not None and facts.results not in (*_SPOKEN, *_NO_RESULTS):
+        sentence = (
+            f"its result backend is {facts.results}: results are kept in Redis and in the job's row here"
+        )
+        yield _blocks("results", sentence, "read old results before the move; name a Redis, or none")
+
+
+def _settings(facts: Facts) -> Iterator[Note]:
+    """By the table of settings, which an app is refused by when it starts."""
+    judged = {name: facts.settings[name] for name in facts.settings if name not in _ELSEWHERE}
+    for sentence in celery_settings.refusals(judged):
+        yield _blocks("settings", sentence, "remove it")
+    met = [name for name in judged if _verdict(name) in (Verdict.MET, Verdict.UNREAD)]
+    options = facts.settings.get("broker_transport_options") or {}
+    for name, value in options.items() if isinstance(options, dict) else ():
+        if refused := celery_settings.refusal(str(name), value, TRANSPORT_RULINGS):
+            yield _blocks("settings", f"broker_transport_options: {refused}", "remove it")
+        elif (known := ruling(str(name), TRANSPORT_RULINGS)) is not None and known.verdict is Verdict.MET:
+            met.append(f"broker_transport_options[{name!r}]")
+    if met:
+        yield _note("settings", f"without effect here: {_some(met)}", "nothing to do; see docs/adopting.md")
+    if facts.settings.get("task_always_eager"):
+        sentence = "task_always_eager is on: nothing is enqueued, nothing is on record"
+        yield _blocks("eager", sentence, "turn it off outside of tests; see docs/testing.md")
+
+
+def _verdict(name: str) -> Verdict | None:
+    found = ruling(name)
+    return found.verdict if found is not None else None
 
 
 def _serializers(facts: Facts) -> Iterator[Note]:
-    pickled = [name for name, serializer in facts.serializers.items() if serializer != "json"]
-    pickled += [task.name for task in facts.tasks if task.serializer not in (None, "json")]
-    if pickled:
-        sentence = f"not JSON: {_some(pickled)}; arguments and results are JSON here"
-        yield _risk("serializer", sentence, "pass plain values, and let old messages drain before the move")
-    others = [each for each in facts.accepts if each not in ("json", "application/json")]
-    if others:
-        sentence = f"it accepts {_some(others)}; messages of that kind become dead letters here"
-        yield _risk("accept_content", sentence, "let them drain before the move")
+    places = _places(facts, Use.SERIALIZER)
+    others = [task.name for task in facts.tasks if task.serializer not in (None, "json")]
+    # A task has the setting's value unless it says another; the setting is judged already.
+    others = [] if "task_serializer" in facts.settings else others
+    if found := [*map(str, places), *(() if places else others)]:
+        sentence = f"another serializer than JSON: {_some(found)}"
+        yield _blocks("serializer", sentence, "pass plain values; let old messages drain before the move")
 
 
 def _tasks(facts: Facts) -> Iterator[Note]:
-    early = [task.name for task in facts.tasks if not task.acks_late]
-    if early:
-        sentence = (
-            f"{len(early)} tasks acknowledge early (acks_late=False): {_some(early)}; here a job whose "
-            "worker dies is run again"
-        )
-        yield _risk("acks_late", sentence, "remove it; say max_tries=1 where a job must run at most once")
-    endless = [task.name for task in facts.tasks if task.time_limit is None and task.soft_time_limit is None]
-    if endless and facts.time_limit is None:
-        sentence = f"{len(endless)} tasks have no time limit: {_some(endless)}; here it is an hour"
-        yield _change(
-            "time limit", sentence, "say timeout= on those that take longer, or CELERIAC_HARD_LIMIT"
-        )
-    if facts.tasks:
-        sentence = "every task is retried by default, five tries in all, after any exception"
-        yield _change("retries", sentence, "say max_tries=1 on tasks that must not be, or dont_autoretry_for")
-    if facts.reject_on_worker_lost:
-        yield _note("worker lost", "task_reject_on_worker_lost is the rule here", "remove it")
+    if early := _places(facts, Use.EARLY):
+        sentence = f"acks_late=False is refused, and so are the jobs of these tasks: {_some(early)}"
+        remedy = "remove it; say max_tries=1 where a job must not be tried twice, see docs/idempotency.md"
+        yield _blocks("acks_late", sentence, remedy)
+    if once := _places(facts, Use.ONCE):
+        sentence = f"not tried a second time: {_some(once)}; one whose worker dies is a dead letter"
+        yield _note("max_retries", sentence, "replay it when it may run again; see docs/commands.md")
+    if coroutines := _places(facts, Use.COROUTINE):
+        yield _blocks("coroutine", f"async def as a task: {_some(coroutines)}", "make it a def that runs it")
+    endless = [task.name for task in facts.tasks if not task.limited]
+    if endless and "task_time_limit" not in facts.settings:
+        sentence = f"no time limit: {_some(endless)}; here a job is ended after an hour"
+        yield _change("time limit", sentence, "set task_time_limit, or timeout= on those that take longer")
+    limit = facts.settings.get("task_time_limit")
+    if isinstance(limit, int | float) and limit > _HOUR:
+        sentence = f"task_time_limit is {limit:g} seconds: a job that hangs holds its child as long"
+        yield _note("time limit", sentence, "nothing to do")
+    if delays := _places(facts, Use.DELAY):
+        sentence = f"eta or countdown: {_some(delays)}; they wait in SQL here, in the memory of old workers"
+        yield _note("delays", sentence, "stop old workers warmly: they give back what waits")
+
+
+def _classes(facts: Facts) -> Iterator[Note]:
+    if unfit := [f"{task.name}: {task.unfit}" for task in facts.tasks if task.unfit]:
+        yield _blocks("task class", f"cannot be joined with ours: {_some(unfit)}", "derive from celery.Task")
+    own = sorted({task.own_class for task in facts.tasks if task.own_class})
+    classes: Sequence[object] = own if facts.imported else _places(facts, Use.TASK_CLASS)
+    if classes:
+        sentence = f"classes of tasks: {_some(classes)}; each is joined with ours when it is registered"
+        yield _note("task class", sentence, "nothing to do")
+    requests = sorted({task.own_request for task in facts.tasks if task.own_request})
+    found: Sequence[object] = requests if facts.imported else _places(facts, Use.REQUEST)
+    if found:
+        sentence = f"classes of requests: {_some(found)}; each is joined with ours, which records the outcome"
+        yield _change("request class", sentence, "call super() in what it overrides")
 
 
 def _queues(facts: Facts) -> Iterator[Note]:
-    own = [queue for queue in facts.queues if queue not in (*QUEUES, FOREIGN)]
-    if own:
-        sentence = f"its queues {_some(own)} are not here: there is one for each of {', '.join(QUEUES)}"
-        yield _risk("queues", sentence, "say priority= on the tasks, and let the old queues drain")
-    if facts.routes:
-        routes = [f"{pattern} → {queue}" for pattern, queue in sorted(facts.routes.items())]
-        yield _risk(
-            "routes", f"routed to queues that are nowhere defined: {_some(routes)}", "say priority= instead"
-        )
+    names = {place.value for place in _places(facts, Use.QUEUE) if place.value}
+    names |= set(_routed(facts.settings.get("task_routes")))
+    names |= {str(getattr(queue, "name", queue)) for queue in facts.settings.get("task_queues") or ()}
+    told = {name: celery_settings.refusal("task_queues", [name]) for name in sorted(names)}
+    if refused := [name for name, reason in told.items() if reason]:
+        reason = next(iter(reason for reason in told.values() if reason)).rpartition("; ")[2]
+        yield _blocks("queues", f"queues of its own: {_some(refused)}; {reason}", "see docs/adopting.md")
+    if kept := [name for name, reason in told.items() if not reason and name not in ("celery", "default")]:
+        sentence = f"queues: {_some(kept)}; their jobs are drawn by priority here"
+        yield _change("queues", sentence, "see docs/adopting.md")
+    if exchanges := _places(facts, Use.EXCHANGE):
+        sentence = f"an exchange or a routing key: {_some(exchanges)}; a queue is addressed by its name alone"
+        yield _blocks("exchange", sentence, "say queue= or priority=")
+    yield from _priorities(facts)
 
 
-def _source(facts: Facts) -> Iterator[Note]:
-    uses = facts.uses
-    if uses.delays:
-        sentence = (
-            f"{len(uses.delays)} calls give an eta or a countdown: {_some(uses.delays)}; "
-            "they wait in SQL here"
-        )
-        yield _change("delays", sentence, "let those that wait in workers fire before the move")
-    if uses.priorities:
-        sentence = (
-            f"{len(uses.priorities)} calls give a priority: {_some(uses.priorities)}; "
-            "here 0 is low, 30 critical"
-        )
-        yield _risk("priority", sentence, "say low, normal, high or critical")
-    if uses.unnamed:
-        sentence = f"{len(uses.unnamed)} tasks are named after their module: {_some(uses.unnamed)}"
-        yield _risk("names", sentence, "say name= before files move: waiting jobs know their task by name")
-    if uses.unreadable:
-        yield _note(
-            "source", f"could not be read: {_some(uses.unreadable)}", "look for eta and countdown by hand"
-        )
+def _priorities(facts: Facts) -> Iterator[Note]:
+    numbers = [str(place) for place in _places(facts, Use.PRIORITY)]
+    if not numbers:
+        numbers = [f"{task.name}: {task.priority}" for task in facts.tasks if task.priority is not None]
+    if "task_default_priority" in facts.settings:
+        numbers.append(f"task_default_priority: {facts.settings['task_default_priority']}")
+    if numbers:
+        there = "9 is the most important there" if facts.broker in _AMQP else "0 is the most important there"
+        sentence = f"numbers as priorities: {_some(numbers)}; {there}, here 0 to 9 are low and 30 is critical"
+        yield _change("priority", sentence, "say low, normal, high or critical")
 
 
-def _rest(facts: Facts) -> Iterator[Note]:
-    if facts.always_eager:
-        sentence = "task_always_eager is on: nothing is enqueued, nothing is on record"
-        yield _risk("eager", sentence, "turn it off outside of tests")
-    if facts.schedule:
-        sentence = f"{len(facts.schedule)} entries of beat_schedule move to SQL: {_some(facts.schedule)}"
-        yield _change("schedule", sentence, "put them into beat_schedule.py; a fire makes exactly one job")
-    if "redbeat" not in facts.scheduler and "PersistentScheduler" not in facts.scheduler:
-        yield _risk(
-            "scheduler",
-            f"its scheduler is {facts.scheduler}",
-            "register its entries: celeriac.schedules.register",
+def _routed(routes: object) -> Iterator[str]:
+    for each in routes if isinstance(routes, list | tuple) else [routes or {}]:
+        for route in each.values() if isinstance(each, dict) else ():
+            queue = route.get("queue") if isinstance(route, dict) else route
+            name = getattr(queue, "name", queue)
+            if isinstance(name, str):
+                yield name
+
+
+def _time(facts: Facts) -> Iterator[Note]:
+    zone = facts.settings.get("timezone")
+    naive = facts.settings.get("enable_utc") is False
+    if naive or (zone is not None and str(zone) not in ("UTC", "Etc/UTC")):
+        set_to = f"timezone {zone}" if zone is not None else "enable_utc False"
+        set_to += ", enable_utc False" if naive and zone is not None else ""
+        sentence = f"{set_to}: crontabs are read in it as before; every moment in the ledger is UTC"
+        yield _change("time zone", sentence, "give eta and expires with a zone")
+
+
+def _schedule(facts: Facts) -> Iterator[Note]:
+    for sentence in facts.bad_entries:
+        yield _blocks("schedule", sentence, "say every, cron or at")
+    if facts.entries:
+        sentence = f"entries of beat_schedule: {_some(facts.entries)}; they stay there, a fire makes one job"
+        remedy = "`schedules import --from config` carries over when each ran last"
+        yield _change("schedule", sentence, remedy)
+
+
+def _beside(facts: Facts) -> Iterator[Note]:
+    found = facts.surroundings
+    for pin in found.pins:
+        yield _blocks("versions", f"pinned: {pin}", "raise the pin; try its tests with plain Celery first")
+    for clash in found.installed:
+        yield _blocks("versions", f"installed: {clash}", "pip install --upgrade it")
+    for name in found.shadow:
+        yield _blocks("names", f"{name} of the project is imported in place of the platform", "rename it")
+    for name, package in found.commands.items():
+        yield _change(
+            "names", f"`celery {name}` is also a command of {package}", "one of them is not reached"
         )
+    if found.migrations:
+        sentence = f"Alembic's autogenerate would drop the ledger's tables: {_some(found.migrations)}"
+        yield _change(
+            "alembic", sentence, "pass include_name, see docs/adopting.md; or a database of its own"
+        )
+    if facts.source.unreadable:
+        yield _note("source", f"could not be read: {_some(facts.source.unreadable)}", "look there by hand")
+
+
+def _places(facts: Facts, use: Use) -> tuple[Place, ...]:
+    return facts.source.places.get(use, ())
 
 
 def _some(values: Sequence[object]) -> str:
@@ -139,8 +219,8 @@ def _some(values: Sequence[object]) -> str:
     return shown if len(values) <= _SHOWN else f"{shown} and {len(values) - _SHOWN} more"
 
 
-def _risk(about: str, sentence: str, remedy: str) -> Note:
-    return Note(kind=Kind.RISK, about=about, sentence=sentence, remedy=remedy)
+def _blocks(about: str, sentence: str, remedy: str) -> Note:
+    return Note(kind=Kind.BLOCKS, about=about, sentence=sentence, remedy=remedy)
 
 
 def _change(about: str, sentence: str, remedy: str) -> Note:
