@@ -97,7 +97,7 @@ def request_of_entry(name: str, entry: Any) -> ScheduleRequest:
         )
     given = {key: entry[key] for key in _OURS if key in entry}
     if "schedule" in entry:
-        given |= _when(name, entry["schedule"])
+        given |= when(name, entry["schedule"])
     options = entry.get("options") or {}
     if isinstance(options, Mapping):
         options = {key: value for key, value in options.items() if value is not None} | of_its_jobs(entry)
@@ -112,8 +112,12 @@ def request_of_entry(name: str, entry: Any) -> ScheduleRequest:
     )
 
 
-def _when(name: str, value: Any) -> dict[str, Any]:
-    """The fields for Celery's own schedule object."""
+def when(name: str, value: Any) -> dict[str, Any]:
+    """The fields of a request for Celery's own schedule object.
+
+    Raises:
+        InvalidSchedule: it is of another kind: solar, or somebody's own.
+    """
     if isinstance(value, str):
         return {"cron": value}
     if isinstance(value, int | float | timedelta):

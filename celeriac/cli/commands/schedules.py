@@ -30,7 +30,7 @@ class Seconds(ParamType):
             self.fail(f"wanted seconds such as 90, or 90s, 5m, 2h, 1d, found {value[:80]!r}", param, ctx)
 
 
-@click.group(short_help="Schedules: list, show, add, remove, enable, disable, run-now, next.")
+@click.group(short_help="Schedules: list, show, add, remove, enable, disable, run-now, next, import.")
 def schedules() -> None:
     """Look at schedules and change them. Static ones are changed in the file that they come from."""
 
@@ -158,3 +158,31 @@ def next_(ctx: click.Context, name: str, count: int, as_json: bool) -> None:
     from celeriac.cli.views import schedule_list
 
     schedule_list.show_next(name, registry.next_runs(name, count, app=celeriac(ctx)), as_json=as_json)
+
+
+@schedules.command("import", cls=Command)
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["django-celery-beat", "redbeat", "config"]),
+    required=True,
+    help="Whose schedules; config: beat_schedule, with when each ran last.",
+)
+@click.option("--apply", is_flag=True, help="Copy them, and disable them there.")
+@click.option("--undo", is_flag=True, help="Remove the copies, and give those there their state back.")
+@click.option("--redis-url", metavar="URL", help="redbeat: where its keys are; the broker unless given.")
+@click.option("--key-prefix", default="redbeat:", show_default=True, help="redbeat: of its keys.")
+@click.option("--file", metavar="PATH", help="config: beat's file; beat_schedule_filename unless given.")
+@as_json
+@click.pass_context
+def import_(ctx: click.Context, /, source: str, apply: bool, undo: bool, as_json: bool, **where: Any) -> None:
+    """Copy the schedules of another scheduler, with their state. Without --apply it says what it would do.
+
+    Stop that scheduler first. Exits with 1 when one of them cannot be copied.
+    """
+    from celeriac.cli.views import schedule_import
+
+    if apply and undo:
+        raise click.UsageError("--apply and --undo are two things")
+    old = schedule_import.source(celeriac(ctx), source, **where)
+    schedule_import.run(ctx, celeriac(ctx), old, apply=apply, undo=undo, as_json=as_json)

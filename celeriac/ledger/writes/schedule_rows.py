@@ -142,6 +142,20 @@ def switch(connection: Connection, name: str, *, enabled: bool, next_run: dateti
     )
 
 
+def carry_over(
+    connection: Connection,
+    name: str,
+    *,
+    anchor: datetime,
+    last_run: datetime | None,
+    next_run: datetime | None,
+    run_count: int,
+) -> None:
+    """Give a schedule the history that it had in another scheduler."""
+    state = {"anchor": anchor, "last_run": last_run, "next_run": next_run, "run_count": run_count}
+    connection.execute(update(SCHEDULES).where(SCHEDULES.c.name == name).values(**state, changed=now()))
+
+
 def retire(connection: Connection, keep: Sequence[str]) -> list[str]:
     """Take out of service every static schedule that is not one of ``keep``; return their names."""
     gone = and_(SCHEDULES.c.static == true(), SCHEDULES.c.retired.is_(None), SCHEDULES.c.name.not_in(keep))
