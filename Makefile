@@ -1,4 +1,4 @@
-.PHONY: run test test-oldest lint bench chaos screenshots clean
+.PHONY: run test test-oldest lint wheel bench chaos screenshots clean
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -19,6 +19,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy celeriac app
+
+wheel: $(READY)  ## the library alone, as a file in dist/ that pip installs anywhere
+	@$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls -t dist/celeriac-*.whl | head -1
 
 bench: $(READY)  ## against plain Celery, sides in turn; prints ratios (ARGS=--all: against others too)
 	@$(BIN)/python -m benchmarks $(ARGS)
