@@ -153,6 +153,12 @@ class Celeriac(Celery):
             longest=_LONGEST_STATEMENT,
         )
 
+    def close(self) -> None:
+        """As Celery's, and close the connections to the ledger; the next use opens new ones."""
+        super().close()
+        if self._database is not None:
+            self._database.close()
+
     def check_configuration(self) -> None:
         """Read it again: somebody may have written to ``conf`` since. For when work begins.
 
@@ -204,8 +210,7 @@ class Celeriac(Celery):
 
     def _get_backend(self) -> Any:
         # Not by the URL: CELERY_RESULT_BACKEND, which Celery reads first, would bring its own class.
-        store: Any = symbol_by_name("celeriac.task.results:ResultBackend")
-        return store(app=self, url=self.settings.results)
+        return symbol_by_name("celeriac.task.results:ResultBackend")(app=self, url=self.settings.results)
 
     # ---- its tasks
 

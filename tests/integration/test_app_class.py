@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
-from celeriac import BadArgument, Celeriac, JobNotFound, job
+from celeriac import BadArgument, Celeriac, JobNotFound, job, jobs
 from celeriac.ledger import migrate
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.doctor.settings_check import refused_tasks
@@ -44,6 +45,17 @@ def celeriac_app(tmp_path: Path) -> Iterator[Celeriac]:
 
 def _work() -> int:
     return 1
+
+
+def test_at_its_end_an_app_closes_its_connections_to_the_ledger(tmp_path: Path) -> None:
+    closed: list[object] = []
+    with an_app("it", tmp_path) as app:
+        event.listen(app.database.engine, "close", lambda driver, entry: closed.append(driver))
+        app.task(name="t", shared=False)(_work).delay()
+        assert closed == []
+    assert len(closed) == 1
+    assert len(jobs(app=app)) == 1  # the next use opens another one
+    app.close()
 
 
 # ---- several of them
