@@ -23,13 +23,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import leaks
-
 if TYPE_CHECKING:
     from tests.servers import PostgresServer, ValkeyServer
     from tests.workers import Worker
 
-pytest_plugins = ("tests.timeouts",)
+pytest_plugins = ("tests.timeouts", "tests.leaks")
 
 _missing = pytest.StashKey[list[str]]()
 _SESSION_DATABASES = 512  # of our own Valkey: one for each test of a session, before they are used again
@@ -66,22 +64,6 @@ def _or_fail(config: pytest.Config) -> Iterator[None]:
     if sentence:  # outside of the handler, or pytest would show it twice
         config.stash[_missing].append(sentence)
         pytest.fail(sentence, pytrace=False)
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    """A test that leaves a thread behind fails, not the one that suffers from it."""
-    before = leaks.threads()
-    yield
-    leaks.check_threads(before)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_process_is_left() -> Iterator[None]:
-    """The same for processes, when the module ends: its tests may share some."""
-    before = leaks.children()
-    yield
-    leaks.check_children(before)
 
 
 @pytest.fixture(scope="session")
@@ -163,6 +145,8 @@ def redis_url(valkey: str, _redis_databases: Iterator[int]) -> Iterator[str]:
 
     import redis
 
+    from tests import leaks
+
     url = urlsplit(valkey)._replace(path=f"/{next(_redis_databases)}").geturl()
     with closing(redis.Redis.from_url(url)) as client:
         client.flushdb()
@@ -177,6 +161,7 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def _postgres_copy(server: str, template: str) -> Iterator[str]:
+    from tests import leaks
     from tests.servers import create_database, drop_database
 
     name = f"celeriac_test_{os.getpid()}_{next(_numbers)}"

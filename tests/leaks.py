@@ -1,13 +1,22 @@
-"""What a test may not leave behind: threads of ours, child processes, transactions, keys without an end."""
+"""What a test may not leave behind: threads, connections, processes, transactions, keys without an end.
+
+A pytest plugin for the first three: the test that leaves one fails, and not a later one that suffers from it.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import sqlite3
 import threading
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from tests.support import wait_until
 
@@ -21,6 +30,72 @@ _OURS = re.compile(
 
 
 _SERVERS = re.compile(r"/(postgres|valkey-server) ")
+
+
+class Opened(NamedTuple):
+    """A connection to a database, and what pytest was at when SQLAlchemy opened it."""
+
+    driver: Any
+    by: str
+
+
+#: Connections of this process that its engines have opened and not closed, by the identity of the driver's
+#: own. They are held here: the garbage collector would close one in the middle of a later test.
+_OPEN: dict[int, Opened] = {}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini("lingering", "seconds for a test's threads and processes to end after it", default="5")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Threads and connections, test by test."""
+    before, opened = threads(), connections()
+    yield
+    check_threads(before, within=float(pytestconfig.getini("lingering")))
+    check_connections(opened)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_is_left_of_a_module(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Processes and connections when the module ends: its tests may share some."""
+    before, opened = children(), connections()
+    yield
+    check_children(before, within=float(pytestconfig.getini("lingering")))
+    check_connections(opened)
+
+
+@event.listens_for(Pool, "connect")
+def _remember(driver: Any, entry: object) -> None:
+    _OPEN[id(driver)] = Opened(driver, os.environ.get("PYTEST_CURRENT_TEST", "no test"))
+
+
+@event.listens_for(Pool, "close")
+def _forget(driver: Any, entry: object) -> None:
+    _OPEN.pop(id(driver), None)
+
+
+@event.listens_for(Pool, "close_detached")
+def _forget_detached(driver: Any) -> None:
+    _OPEN.pop(id(driver), None)
+
+
+def connections() -> set[int]:
+    """The connections of this process's engines that are open."""
+    for key, one in list(_OPEN.items()):
+        if getattr(one.driver, "closed", False):  # not by its pool, as when a watchdog cuts it
+            del _OPEN[key]
+    return set(_OPEN)
+
+
+def check_connections(before: set[int]) -> None:
+    """Fail when a connection is open that was not open before, and close it."""
+    left = [_OPEN.pop(key) for key in connections() - before]
+    for one in left:
+        with suppress(sqlite3.ProgrammingError):  # of a thread that alone may close it
+            one.driver.close()
+    assert not left, f"connections that no engine closed: {[(one.driver, one.by) for one in left]}"
 
 
 def threads() -> set[threading.Thread]:
@@ -44,14 +119,15 @@ def children() -> set[int]:
     return found
 
 
-def check_threads(before: set[threading.Thread]) -> None:
+def check_threads(before: set[threading.Thread], *, within: float) -> None:
     """Fail when a thread is left that was not there before."""
-    wait_until(lambda: not (threads() - before), within=5, saying="the threads of a test end")
+    wait_until(lambda: not (threads() - before), within=within, saying="the threads of a test end")
 
 
-def check_children(before: set[int]) -> None:
+def check_children(before: set[int], *, within: float) -> None:
     """Fail when a process is left that was not there before, and is not of the whole session."""
-    wait_until(lambda: not _left(before), within=5, saying=f"the processes of a module end: {_left(before)}")
+    saying = f"the processes of a module end: {_left(before)}"
+    wait_until(lambda: not _left(before), within=within, saying=saying)
 
 
 def _left(before: set[int]) -> list[str]:
@@ -64,7 +140,6 @@ def _left(before: set[int]) -> list[str]:
             )
         except FileNotFoundError:  # ended meanwhile
             continue
-    # One without a command has ended. Servers belong to fixtures, and may be restarted.
     # One without a command has ended, and is not waited for; servers belong to fixtures and may be restarted.
     return [command for command in found if command and not _SERVERS.search(command)]
 

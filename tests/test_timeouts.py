@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.workers import ROOT
+from tests.inner_run import outcomes
 
 _HOOKS = """
 import time
@@ -78,28 +75,8 @@ def test_after_it(): pass
 """
 
 
-def outcomes(folder: Path, tests: str, *options: str) -> dict[str, set[str]]:
-    """What became of each of ``tests`` in a run of their own; the run itself must come to its end."""
-    (folder / "conftest.py").write_text(_HOOKS)
-    (folder / "test_it.py").write_text(tests)
-    config = folder / "pytest.ini"
-    config.write_text("[pytest]\ntimeout = 60\nwatchdog = 0\n")
-    plugins = ("-p", "tests.timeouts", "-p", "no:cacheprovider")
-    argv = [sys.executable, "-m", "pytest", "-v", *plugins, "-c", str(config), *options, str(folder)]
-    ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert "INTERNALERROR" not in ran.stdout, ran.stdout
-    assert re.search(r"=+ .* in [\d.]+s", ran.stdout.splitlines()[-1]), ran.stdout + ran.stderr
-    found: dict[str, set[str]] = {}
-    for test, said in re.findall(r"::(\w+) (PASSED|FAILED|ERROR)", ran.stdout):
-        found.setdefault(test.removeprefix("test_"), set()).add(said)
-    for said, test in re.findall(r"(PASSED|FAILED|ERROR) .*::(\w+)", ran.stdout):
-        found.setdefault(test.removeprefix("test_"), set()).add(said)
-    assert ran.stdout.count("cleaned up") == tests.count("(cleaned")
-    return found
-
-
 def test_a_timeout_ends_one_test_whatever_it_strikes_in(tmp_path: Path) -> None:
-    assert outcomes(tmp_path, _HANGING) == {
+    assert outcomes(tmp_path, _HANGING, conftest=_HOOKS) == {
         "that_hangs": {"FAILED"},
         "that_is_slow_to_begin": {"ERROR"},
         "that_is_slow_to_end": {"PASSED", "ERROR"},

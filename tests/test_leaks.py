@@ -1,0 +1,89 @@
+"""A test that leaves something behind fails itself, and those after it do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.inner_run import outcomes
+
+_TESTS = """
+import threading
+from contextlib import closing
+
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.pool import NullPool
+
+from celeriac.ledger.connection.database import Database
+
+
+def used(folder):
+    database = Database(make_url(f"sqlite:///{folder}/ledger.db"))
+    with database.statement() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    return database
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    with closing(used(tmp_path_factory.mktemp("shared"))) as database:
+        yield database
+
+@pytest.fixture(scope="module")
+def forgotten(tmp_path_factory):
+    used(tmp_path_factory.mktemp("forgotten"))
+
+def test_that_leaves_a_connection(tmp_path):
+    used(tmp_path)
+
+def test_that_keeps_one_busy(tmp_path):
+    used(tmp_path).engine.connect()
+
+def test_that_closes_it(tmp_path):
+    used(tmp_path).close()
+
+def test_that_shares_one(shared):
+    assert shared.engine.pool.checkedin() == 1
+
+def test_that_shares_it_too(shared):
+    with shared.statement(): pass
+
+def test_that_leaves_a_thread():
+    end = threading.Event()
+    threading.Thread(target=end.wait, args=[60], name="ledger-x", daemon=True).start()
+
+def test_that_ends_the_thread():
+    thread = threading.Thread(target=print)
+    thread.start()
+    thread.join()
+
+def test_of_a_module_that_leaves_a_connection(forgotten): pass
+"""
+
+_PROCESS = """
+import subprocess
+
+def test_that_starts_one():
+    subprocess.Popen(["sleep", "5"])
+
+def test_that_comes_last(): pass
+"""
+
+_PLUGIN = ("-p", "tests.leaks", "-o", "lingering=0.1")
+
+
+def test_who_leaves_a_connection_or_a_thread_fails_alone(tmp_path: Path) -> None:
+    assert outcomes(tmp_path, _TESTS, *_PLUGIN) == {
+        "that_leaves_a_connection": {"PASSED", "ERROR"},
+        "that_keeps_one_busy": {"PASSED", "ERROR"},
+        "that_closes_it": {"PASSED"},
+        "that_shares_one": {"PASSED"},
+        "that_shares_it_too": {"PASSED"},
+        "that_leaves_a_thread": {"PASSED", "ERROR"},
+        "that_ends_the_thread": {"PASSED"},
+        "of_a_module_that_leaves_a_connection": {"PASSED", "ERROR"},
+    }
+
+
+def test_a_module_that_leaves_a_process_fails_at_its_end(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, _PROCESS, *_PLUGIN)
+    assert found == {"that_starts_one": {"PASSED"}, "that_comes_last": {"PASSED", "ERROR"}}
