@@ -165,7 +165,9 @@ def test_servers_that_are_away_are_lines_without_their_passwords(app: Celeriac) 
         away.database = app.database
         found = call(away, "doctor")
         assert found.exit_code == 2
+        assert found.stdout.count("fail database  ledger: the ledger cannot be asked") == 1
         assert found.stdout.count("the ledger cannot be asked") == 1
+        assert found.stdout.count("fail broker    broker: Redis cannot be asked") == 1
         assert found.stdout.count("Redis cannot be asked") == 1
         assert "hunter2" not in found.output
         assert "hunter2" not in call(away, "doctor", "--json").output

@@ -205,7 +205,8 @@ def refused(url: str, reason: str) -> None:
     with closing(app.database), pytest.raises(EnqueueError) as raised:
         noop.delay()
     assert PASSWORD not in "".join(traceback.format_exception(raised.value))
-    said = next(line for line in doctored(url).splitlines() if "the ledger cannot be asked" in line)
+    said = next(line for line in doctored(url).splitlines() if line.startswith("fail database  ledger:"))
+    assert "the ledger cannot be asked" in said
     assert reason in said
     argv = [sys.executable, "-m", "celery", "-A", "app", "jobs", "list"]
     env = environment("redis://127.0.0.1:1/0", url)

@@ -346,6 +346,19 @@ def test_a_database_that_is_away_is_told_once() -> None:
     )
 
 
+def test_a_server_that_is_away_is_told_under_its_own_area_whoever_asked_first() -> None:
+    fine = ok(Area.BROKER, "version", "speaks Redis")
+    found = root_causes.merged([fine, unasked(Area.BROKER), unasked(Area.DATABASE), unasked(Area.BEAT)])
+    assert names(found) == [("broker", "version"), ("database", "ledger")]
+    assert found[1].sentence == "the ledger cannot be asked; so nothing can be said of beat"
+
+
+def test_two_checks_of_one_area_tell_once_that_its_server_is_away() -> None:
+    twice = [unasked(Area.BROKER, "broker"), unasked(Area.BROKER, "broker")]
+    told, _ = root_causes.merged([*twice, ok(Area.DATABASE, "version", "PostgreSQL")])
+    assert told.sentence == "the broker cannot be asked"
+
+
 def test_tables_that_are_missing_are_told_once() -> None:
     missing = fail(Area.DATABASE, "migrations", "the tables are at none", remedy="db upgrade")
     (told,) = root_causes.merged([missing, unasked(Area.WORKERS), unasked(Area.LEDGER)])
