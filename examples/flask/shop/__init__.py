@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Flask
 
+from celeriac.contrib.alembic import include_object
 from shop.background import celery_init_app
 from shop.extensions import db, migrate
 
@@ -30,7 +31,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     }
     Path(app.instance_path).mkdir(parents=True, exist_ok=True)
     db.init_app(app)
-    migrate.init_app(app, db, include_name=_is_of_the_shop)
+    migrate.init_app(app, db, include_object=include_object)  # without the ledger's tables
     celery_init_app(app)
 
     from shop import commands, views
@@ -38,8 +39,3 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(views.bp)
     app.cli.add_command(commands.orders)
     return app
-
-
-def _is_of_the_shop(name: str | None, kind: str, _: object) -> bool:
-    """Keeps Alembic's autogenerate from dropping the ledger's tables, which no model of the shop has."""
-    return kind != "table" or not str(name).startswith("background_")

@@ -1,7 +1,8 @@
 """All tables are called ``background_…``, beside those of the application.
 
 A new ledger has these names from 0001 on. ``celeriac.ledger.migrate`` moves the version table, in the same
-transaction.
+transaction. A later revision that changes a column of one of these tables to another type, or drops one, must
+take the views away first: ``former_names.drop_views``.
 """
 
 from alembic import context, op

@@ -1,0 +1,1 @@
+"""The platform beside other libraries: one module for each, imported by those who use it."""
