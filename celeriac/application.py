@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from celery import Celery, _state
+from celery import Celery
 from celery import current_app as celery_app
+from celery.app.utils import Settings as CelerySettings
 from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.utils.imports import symbol_by_name
+from kombu.utils.objects import cached_property
 from redis.exceptions import RedisError
 
 from celeriac.broker_state import BrokerState
+from celeriac.conf import Stage, conf_of, held, own_of, unless_refused
 from celeriac.coroutines import refuse_coroutine
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
 from celeriac.names import check_text
-from celeriac.no_app import stand_in
+from celeriac.no_app import module_of, place_of, stand_in, unpickled
 from celeriac.priorities import QUEUES
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ class Celeriac(Celery):
 
     _settings: Settings | None = None
     _database: Database | None = None
+    _made_with: dict[str, Any] | None = None  # the options of the database; None: somebody gave it
+    #: Whether a worker or a beat of this process has read the settings, and what it is told of late ones.
+    stage: Stage = Stage.NONE
 
     def __init__(
         self,
@@ -103,9 +107,11 @@ class Celeriac(Celery):
         self.given_settings = settings
         self.broker_state = BrokerState()
         self._identity = new_id()  # in this process and in those that it forks
-        self._made_in = _module_of(inspect.currentframe())
+        self._made_in = module_of(inspect.currentframe())
         self._lock = threading.RLock()
+        self.refused_writes: list[str] = []
         super().__init__(main, *args, set_as_current=set_as_current, celeriac_database_url=ledger, **options)
+        self._conf = conf_of(self, self._conf)
         if set_as_current:
             self.set_default()  # of all threads: Celery's current app is that of the thread which made it
         for part in _GIVEN:
@@ -139,19 +145,22 @@ class Celeriac(Celery):
 
     @database.setter
     def database(self, database: Database) -> None:
-        self._database = database
+        self._database, self._made_with = database, None
 
     def _make_database(self) -> Database:
         from celeriac.ledger.connection.database import Database  # with the ORM's engine, for who needs it
 
+        self._made_with = self._database_options()
+        return Database(**self._made_with, longest=_LONGEST_STATEMENT)
+
+    def _database_options(self) -> dict[str, Any]:
         settings = self.settings
-        return Database(
-            settings.database,
-            pool=settings.database_pool,
-            prepared=settings.prepared_statements,
-            patience=settings.enqueue_timeout * 0.8,
-            longest=_LONGEST_STATEMENT,
-        )
+        return {
+            "url": settings.database,
+            "pool": settings.database_pool,
+            "prepared": settings.prepared_statements,
+            "patience": settings.enqueue_timeout * 0.8,
+        }
 
     def close(self) -> None:
         """As Celery's, and close the connections to the ledger; the next use opens new ones."""
@@ -160,17 +169,41 @@ class Celeriac(Celery):
             self._database.close()
 
     def check_configuration(self) -> None:
-        """Read it again: somebody may have written to ``conf`` since. For when work begins.
+        """Read it again, with the environment. For when work begins.
 
         Raises:
-            SettingsError: with every problem at once.
+            SettingsError: with every problem at once, also of what was written while a worker started.
         """
         with self._lock:
-            known = self.settings
+            self.settings  # noqa: B018  # read, if it was not
             self._configure()
-            if self._database is not None and self._database.url == known.database != self.settings.database:
-                self._database.close()
-                self._database = None
+            self._forget_database()
+            problems, self.refused_writes = self.refused_writes, []
+        if problems:
+            raise SettingsError(problems)
+
+    def _forget_database(self) -> None:
+        """Drop the ledger's database if the settings say other things of it since it was made."""
+        if self._database is not None and self._made_with not in (None, self._database_options()):
+            self._database.close()
+            self._database = None
+
+    def config_from_object(self, *args: Any, **options: Any) -> Any:
+        """As Celery's. What was read before is read again, or the new object is refused by name.
+
+        Raises:
+            SettingsError: a second one has a problem, or comes when a worker runs; the first one holds.
+        """
+        if self._settings is None:
+            return super().config_from_object(*args, **options)
+        with self._lock, unless_refused(self):
+            return super().config_from_object(*args, **options)
+
+    def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
+        """As Celery's, for what follows ``--``: also ``celeriac.max_tries=3``."""
+        own, others = own_of(argv)
+        super().config_from_cmdline(others, namespace)
+        self.conf.update(own)
 
     def _configure(self) -> None:
         self._settings = symbol_by_name("celeriac.configuration:configure")(self)
@@ -178,11 +211,13 @@ class Celeriac(Celery):
     def _load_config(self) -> Any:
         """As Celery's. Receivers of ``on_after_configure`` see what was checked, with our values."""
         with self._lock:
-            pending = self._conf, dict(self._conf.__dict__ if self._conf is not None else {})
-            promised = self._pending_defaults.copy(), self._pending_periodic_tasks.copy()
             self._settings = None
+            if self._conf is None:  # which a second ``config_from_object`` makes it
+                self._conf = conf_of(self, CelerySettings({}))
+            pending = self._conf, dict(self._conf.__dict__)
+            promised = self._pending_defaults.copy(), self._pending_periodic_tasks.copy()
             try:
-                with _held(self.on_after_configure):
+                with held(self.on_after_configure):
                     conf = super()._load_config()
                     self._configure()
             except BaseException as exc:
@@ -201,12 +236,15 @@ class Celeriac(Celery):
         """As Celery's; what the platform needs stays above them."""
         if not self.configured:
             return super().add_defaults(fun)
-        self.conf.add_defaults(fun() if callable(fun) else fun)
-        return self._configure()
+        return self.conf.add_defaults(fun() if callable(fun) else fun)
 
     @property
     def backend(self) -> Any:
         return self.private_backend or super().backend
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802  # Celery's name for it
+        return self.subclass_with_self("celeriac.worker.program:Worker")
 
     def _get_backend(self) -> Any:
         # Not by the URL: CELERY_RESULT_BACKEND, which Celery reads first, would bring its own class.
@@ -337,12 +375,7 @@ class Celeriac(Celery):
             raise UnknownTask(name, nearest[0] if nearest else None)
 
     def __reduce__(self) -> Any:
-        return unpickled, (self.main, self._place(), self._identity)
-
-    def _place(self) -> str | None:
-        """Where the module that made it keeps it (``proj.celery:app``); None: nowhere, or not yet."""
-        names = vars(sys.modules.get(self._made_in, sys)).items()
-        return next((f"{self._made_in}:{name}" for name, value in list(names) if value is self), None)
+        return unpickled, (self.main, place_of(self, self._made_in), self._identity)
 
 
 def current_app(app: Celeriac | None = None) -> Celeriac:
@@ -360,39 +393,6 @@ def current_app(app: Celeriac | None = None) -> Celeriac:
     if not isinstance(found, Celeriac):  # the one that stands in until an app is made, or somebody else's
         raise NoAppMade()
     return found
-
-
-def _module_of(frame: FrameType | None) -> str:
-    """The name of the module that called the function of ``frame``."""
-    caller = frame.f_back if frame is not None else None
-    return str(caller.f_globals.get("__name__", "")) if caller is not None else ""
-
-
-def unpickled(main: str | None, place: str | None, identity: str) -> Celeriac:
-    """The app that was pickled: the same one in this process, or the one that its module makes in another.
-
-    Raises:
-        NoAppMade: no app of that name is here, or more than one.
-    """
-    apps = [app for app in _state._get_active_apps() if isinstance(app, Celeriac)]
-    if (same := next((app for app in apps if app._identity == identity), None)) is not None:
-        return same
-    if place is not None and isinstance(found := symbol_by_name(place, default=place), Celeriac):
-        return found
-    alike = [app for app in apps if app.main == main]
-    if len(alike) != 1:
-        raise NoAppMade()
-    return alike[0]
-
-
-@contextmanager
-def _held(signal: Any) -> Iterator[None]:
-    """Nobody hears of ``signal`` while the block runs."""
-    signal.send = lambda **_: []
-    try:
-        yield
-    finally:
-        del signal.send
 
 
 # From now on a task that is called where no app was made is refused: Celery would make up an app, and the job

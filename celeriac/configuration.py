@@ -19,6 +19,7 @@ from redis.retry import Retry
 from celeriac import celery_settings, own_settings, redis_options
 from celeriac.broker import compression, signing
 from celeriac.celery_settings import TRANSPORT_RULINGS
+from celeriac.conf import Layer, of_the_team
 from celeriac.errors import SettingsError
 from celeriac.observe import traces
 from celeriac.priorities import FOREIGN, QUEUES, Priority
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 #: Parts of an app that cannot be somebody else's: the ledger stands in them.
 _PARTS = ("amqp_cls", "control_cls", "registry_cls")
-
-
-class Layer(dict[str, Any]):
-    """A layer of ``app.conf`` that is the platform's."""
 
 
 def configure(app: Celeriac) -> Settings:
@@ -66,12 +63,6 @@ def _settings(app: Celeriac, theirs: CelerySettings) -> Settings:
         return read_settings(own_settings.given(theirs, app.given_defaults))
     own = own_settings.given(theirs, {})
     return read_settings(known.model_dump(include=known.model_fields_set) | own) if own else known
-
-
-def of_the_team(conf: Any) -> CelerySettings:
-    """What somebody set: neither a default of Celery's nor a value of the platform's."""
-    layers = [layer for layer in conf.defaults[:-1] if not isinstance(layer, Layer)]
-    return CelerySettings(conf.changes, layers, vars(conf)["_keys"], prefix=conf.prefix)
 
 
 def put_around(conf: Any, theirs: CelerySettings, settings: Settings) -> None:

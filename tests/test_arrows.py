@@ -29,7 +29,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"ledger"}),
     frozenset({"own_settings", "redis_options"}),
     frozenset({"celery_settings", "settings"}),
-    frozenset({"priorities", "ids", "names", "addresses", "certificates", "coroutines", "no_app"}),
+    frozenset({"priorities", "ids", "names", "addresses", "certificates", "coroutines", "no_app", "conf"}),
     frozenset({"broker_state", "display", "headers", "private_files", "texts"}),
     frozenset({"errors", "events"}),
 )

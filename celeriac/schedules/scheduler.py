@@ -15,6 +15,7 @@ from redbeat import RedBeatScheduler
 from redbeat.schedulers import get_redis
 from redis.exceptions import LockError, RedisError
 
+from celeriac.conf import Stage
 from celeriac.events import Event
 from celeriac.ledger.connection.database import UNREACHABLE
 from celeriac.ledger.writes import schedule_rows as ledger
@@ -45,7 +46,9 @@ class Scheduler(RedBeatScheduler):
     max_interval: float
 
     def __init__(self, app: Celeriac, **options: Any) -> None:
-        app.check_configuration()  # what was written to ``conf`` since it was read
+        app.check_configuration()
+        if not options.get("lazy"):
+            app.stage = Stage.RUNS  # what it has read, a later write to ``conf`` cannot change
         self._synced = self._closed = False
         self._ask_lock_at = 0.0
         self._failures = 0
@@ -81,6 +84,7 @@ class Scheduler(RedBeatScheduler):
 
     def close(self) -> None:
         self._closed = True
+        self.app.stage = Stage.NONE
         if self._entries_thread is not None:
             self._entries_thread.stop()
             self._liveness.stop()

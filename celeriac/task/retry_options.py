@@ -14,6 +14,27 @@ from celeriac.priorities import parse, priority_of, queue_of
 _FIXED = ("task_id", "idempotency_key", "schedule", "session")
 
 
+class CallsLimit:
+    """The retry limit that one call was given.
+
+    Celery keeps it on the task object, which threads share, and asks by hasattr whether there is one. Here it
+    is the running job's own.
+    """
+
+    def __get__(self, task: Any, kind: type | None = None) -> Any:
+        if task is None:
+            return self
+        if "limit" not in task._stamp:
+            raise AttributeError("override_max_retries")
+        return task._stamp["limit"]
+
+    def __set__(self, task: Any, value: int | None) -> None:
+        task._stamp["limit"] = value
+
+    def __delete__(self, task: Any) -> None:
+        task._stamp.pop("limit", None)
+
+
 def settled(
     options: Mapping[str, Any], max_retries: int | None, request: Any
 ) -> tuple[dict[str, Any], int | None]:

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from uuid import UUID
 
 from celery.app.task import Task as CeleryTask
@@ -29,7 +30,6 @@ from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.cancel import is_requested
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.replay import ENDLESS
-from celeriac.priorities import parse as parse_priority
 from celeriac.task import backoff, failures, retry_options, task_classes
 from celeriac.task.retry_and_replace import JobRetry, Replaced
 
@@ -82,33 +82,18 @@ class Task(CeleryTask):
     #: Why jobs of this task are refused here, and of no other; None: they are not.
     refused: str | None = None
 
+    _before_bind: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     _declared_retries: int | str | None = "unset"
     _own_priority: int | None = None
     _exec_options: dict[str, Any] | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        retries = task_classes.declared(cls, "max_retries", below=Task, kept_as="_declared_retries")
-        if retries is not task_classes.ABSENT and not isinstance(retries, property):
-            cls._declared_retries = retries
-            # Or it would hide the property, which knows the running job's limit.
-            setattr(cls, "max_retries", Task.__dict__["max_retries"])  # noqa: B010  # mypy knows it as a value
-        priority = task_classes.declared(cls, "priority", below=Task, kept_as="_own_priority")
-        if priority is not task_classes.ABSENT and priority is not None:
-            cls._own_priority = parse_priority(priority)
-            if "priority" in cls.__dict__:
-                del cls.priority  # which Celery 5.7 warns of as an attribute
+        task_classes.settle(cls, Task, task_classes.declarations(cls, below=Task))
         if task_classes.refuses_late_acknowledgement(cls, below=Task):
             cls._refuse_early()
         elif cls.__dict__.get("acks_late"):
             cls.refused = None  # its base may have said otherwise
-        call = task_classes.declared(cls, "__call__", below=Task)
-        if call is not task_classes.ABSENT and not task_classes.records(call):
-            setattr(cls, "__call__", task_classes.recording(call))  # noqa: B010  # mypy knows it as a method
-        task_classes.check_option("max_tries", cls.max_tries, least=1)
-        task_classes.check_option("timeout", cls.timeout, least=0.001)
-        for name in ("retry_base", "retry_max"):
-            task_classes.check_option(name, getattr(cls, name), least=0)
 
     @classmethod
     def _refuse_early(cls) -> None:
@@ -117,9 +102,28 @@ class Task(CeleryTask):
         setattr(cls, "acks_late", True)  # noqa: B010  # mypy knows it as an instance's
 
     @classmethod
+    def bind(cls, app: Any) -> Any:
+        bound, before = cls.__bound__, dict(vars(cls))
+        found = super().bind(app)
+        if not bound:
+            cls._before_bind = task_classes.replaced(cls, before)
+        return found
+
+    @classmethod
+    def _bind_again(cls) -> None:
+        """Read again what the configuration says of the task: it was written to since."""
+        task_classes.restore(cls, cls._before_bind)
+        before = dict(vars(cls))
+        super().bind(cls._app)
+        cls.annotate()
+        cls._before_bind = task_classes.replaced(cls, before)
+
+    @classmethod
     def annotate(cls) -> None:
+        before = dict(vars(cls))
         super().annotate()
-        if cls.__dict__.get("acks_late") is False:  # said by task_annotations
+        cls.refused = task_classes.settle_annotations(cls, Task, before) or cls.refused
+        if cls.__dict__.get("acks_late") is False:
             cls._refuse_early()
 
     def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
@@ -134,8 +138,19 @@ class Task(CeleryTask):
             self.Request = task_classes.request_class(self.Request, Task.Request)
         except BadArgument as exc:
             self.Request, type(self).refused = Task.Request, str(exc)
-        if self.__dict__.pop("acks_late", None) is False:  # set on the task itself
+        if self.acks_late is False:  # set on its class since
             self._refuse_early()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set on the task itself: obeyed from the next call on.
+
+        Raises:
+            BadArgument: it cannot be right, or be obeyed.
+        """
+        if name in task_classes.SETTLED:
+            name, value = task_classes.settled(name, value)
+            self.__dict__["_exec_options"] = None  # Celery's copy of what calls are given
+        super().__setattr__(name, value)
 
     @staticmethod
     def __header__(*args: Any, **kwargs: Any) -> None:
@@ -143,7 +158,8 @@ class Task(CeleryTask):
 
     def _get_exec_options(self) -> dict[str, Any]:
         if self._exec_options is None:
-            self._exec_options = {**super()._get_exec_options(), "priority": self._own_priority}
+            priority = task_classes.priority_of(self)
+            self._exec_options = {**super()._get_exec_options(), "priority": priority}
         options: dict[str, Any] = self._exec_options
         return options
 
@@ -220,26 +236,14 @@ class Task(CeleryTask):
         """Tries of a job of this task that is enqueued with no word on it."""
         if self.max_tries is not None:
             return self.max_tries
-        if self._declared_retries == "unset":
+        said: Any = type(self).max_retries
+        if isinstance(said, property):
+            said = self._declared_retries
+        if said == "unset":
             return int(self.app.settings.max_tries)
-        return ENDLESS if self._declared_retries is None else int(self._declared_retries) + 1
+        return ENDLESS if said is None else int(said) + 1
 
-    # Celery keeps a retry limit given to one call on the task object, which threads share, and
-    # asks by hasattr whether there is one. Here it is the running job's own.
-    @property
-    def override_max_retries(self) -> int | None:
-        if "limit" not in self._stamp:
-            raise AttributeError("override_max_retries")
-        limit: int | None = self._stamp["limit"]
-        return limit
-
-    @override_max_retries.setter
-    def override_max_retries(self, value: int | None) -> None:
-        self._stamp["limit"] = value
-
-    @override_max_retries.deleter
-    def override_max_retries(self) -> None:
-        self._stamp.pop("limit", None)
+    override_max_retries = retry_options.CallsLimit()
 
     # ---- an attempt
 

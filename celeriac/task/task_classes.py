@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
+from types import MappingProxyType
 from typing import Any
 
 from kombu.utils.imports import symbol_by_name
 
 from celeriac.errors import BadArgument
+from celeriac.priorities import parse as parse_priority
 
 #: What ``declared`` says of a name that nobody declares.
 ABSENT = object()
@@ -29,6 +31,97 @@ def declared(kind: type, name: str, *, below: type, kept_as: str = "") -> Any:
         if name in base.__dict__:
             return base.__dict__[name]
     return ABSENT
+
+
+def declarations(kind: type, *, below: type) -> dict[str, Any]:
+    """What a class that is being made says of retries, priority and calls, itself or by a base."""
+    kept_as = {"max_retries": "_declared_retries", "priority": "_own_priority", "__call__": ""}
+    found = {name: declared(kind, name, below=below, kept_as=kept) for name, kept in kept_as.items()}
+    return {name: value for name, value in found.items() if value is not ABSENT}
+
+
+def settle(kind: Any, ours: Any, said: Mapping[str, Any]) -> None:
+    """Put what was said of ``kind`` where the platform looks for it.
+
+    Raises:
+        BadArgument: a value cannot be right.
+    """
+    retries = said.get("max_retries", ABSENT)
+    if retries is not ABSENT and not isinstance(retries, property):
+        kind._declared_retries = retries
+        kind.max_retries = ours.__dict__["max_retries"]  # the property, which knows the running job's limit
+    if said.get("priority") is not None:
+        if "priority" in kind.__dict__:
+            del kind.priority  # which Celery 5.7 warns of as an attribute
+        kind._own_priority = parse_priority(said["priority"])
+    call = said.get("__call__")
+    if call is not None and not records(call):
+        kind.__call__ = recording(call)
+    for name in _LEAST:
+        check_option(name, getattr(kind, name), least=_LEAST[name])
+
+
+def settle_annotations(kind: Any, ours: Any, before: Mapping[str, Any]) -> str | None:
+    """Settle what ``task_annotations`` has put on ``kind``, as what its class says; return why it cannot be.
+
+    Args:
+        before: the attributes of ``kind`` before it was annotated.
+    """
+    try:
+        settle(kind, ours, {name: vars(kind)[name] for name in replaced(kind, before)})
+    except BadArgument as exc:
+        return f"task_annotations: {exc}"
+    return None
+
+
+def priority_of(task: Any) -> int | None:
+    """The priority of its jobs; unless it says one, that of ``task_default_priority``."""
+    said = type(task).priority if task._own_priority is None else task._own_priority
+    return None if said is None else parse_priority(said)
+
+
+#: The least value of options that are numbers.
+_LEAST = MappingProxyType({"max_tries": 1, "timeout": 0.001, "retry_base": 0, "retry_max": 0})
+
+#: What is set on a task itself, and is more than an attribute: options of its calls, and what is checked.
+SETTLED = frozenset(
+    {"queue", "routing_key", "exchange", "priority", "expires", "serializer", "delivery_mode", "compression"}
+    | {"time_limit", "soft_time_limit", "acks_late", *_LEAST}
+)
+
+
+def settled(name: str, value: Any) -> tuple[str, Any]:
+    """The name and the value under which a task keeps what was set on it.
+
+    Raises:
+        BadArgument: it cannot be right, or be obeyed.
+    """
+    if name == "acks_late" and value is False:
+        raise BadArgument(name, "the ledger needs late acknowledgement, found False")
+    if name in _LEAST:
+        check_option(name, value, least=_LEAST[name])
+    if name == "priority":
+        return "_own_priority", None if value is None else parse_priority(value)
+    return name, value
+
+
+def replaced(kind: type, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Which attributes of ``kind`` are others than ``before``, with their values before; ABSENT: none."""
+    names = [name for name, value in vars(kind).items() if before.get(name, ABSENT) is not value]
+    return {name: before.get(name, ABSENT) for name in names if name not in _OF_THE_BINDING}
+
+
+#: What a task has once it is bound, whatever is configured.
+_OF_THE_BINDING = frozenset({"__bound__", "_app", "_exec_options", "request_stack", "_before_bind", "typing"})
+
+
+def restore(kind: type, before: Mapping[str, Any]) -> None:
+    """Give ``kind`` back the attributes that it had."""
+    for name, value in before.items():
+        if value is not ABSENT:
+            setattr(kind, name, value)
+        elif name in vars(kind):
+            delattr(kind, name)
 
 
 def refuses_late_acknowledgement(kind: type, *, below: type) -> bool:

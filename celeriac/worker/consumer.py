@@ -20,6 +20,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 
 from celeriac import __version__
 from celeriac.broker import signing
+from celeriac.conf import Stage
 from celeriac.events import Event
 from celeriac.headers import STAMP
 from celeriac.ledger import migrate
@@ -54,7 +55,8 @@ class Consumer(CeleryConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.app.check_configuration()  # what was written to ``conf`` since it was read
+        self.app.check_configuration()  # with what receivers wrote to ``conf`` and was refused
+        self.app.stage = Stage.RUNS
         self.on_task_request = PoolSlots(self, self._refused).take
         self._hand_over: Callable[[Any], Any] | None = None
         self._ended_by: str | None = None  # the exception that ended the event loop
@@ -110,6 +112,7 @@ class Consumer(CeleryConsumer):
         if self._probes is not None:
             self._probes.stop()
         self.parts.liveness.stop()
+        self.app.stage = Stage.NONE
         super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:

@@ -241,23 +241,6 @@ def test_defaults_of_the_team_do_not_hide_what_the_platform_needs() -> None:
 # ---- what is written later
 
 
-def test_a_late_write_is_not_in_force_and_refused_before_the_first_enqueue() -> None:
-    app = shop()
-    assert app.conf.task_acks_late
-    app.conf.task_acks_late = False
-    assert app.conf.task_acks_late
-    with pytest.raises(SettingsError, match="task_acks_late: found False"):
-        app.amqp.door  # noqa: B018
-
-
-def test_a_late_setting_of_ours_is_obeyed_when_work_begins() -> None:
-    app = shop()
-    assert app.settings.max_tries == 5
-    app.conf.celeriac_max_tries = 6
-    app.check_configuration()
-    assert app.settings.max_tries == 6
-
-
 def test_a_second_configuration_takes_the_place_of_the_first() -> None:
     app = shop()
     assert app.settings.max_tries == 5

@@ -13,7 +13,7 @@ from celery.app.defaults import SETTING_KEYS
 from celery.worker.request import Request as CeleryRequest
 from kombu.utils.imports import symbol_by_name
 
-from celeriac.configuration import of_the_team
+from celeriac.conf import of_the_team
 from celeriac.errors import BadArgument, InvalidSchedule
 from celeriac.operate.adoption import surroundings
 from celeriac.operate.adoption.source import Source, python_files, scan

@@ -1,0 +1,28 @@
+"""The worker as Celery starts it, with a word on what can still be configured while it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.apps.worker import Worker as CeleryWorker
+
+from celeriac.conf import Stage
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+
+class Worker(CeleryWorker):
+    """Celery's worker. What its receivers write to ``conf`` too late is refused, not dropped."""
+
+    app: Celeriac
+
+    def on_before_init(self, quiet: bool = False, **options: Any) -> None:
+        self.app.stage = Stage.STARTS
+        super().on_before_init(quiet, **options)
+
+    def on_after_init(
+        self, purge: bool = False, no_color: bool | None = None, *rest: Any, **options: Any
+    ) -> None:
+        super().on_after_init(purge, no_color, *rest, **options)
+        self.app.stage = Stage.CHOSEN
