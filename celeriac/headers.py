@@ -18,6 +18,9 @@ CARRIED = ("app_id", "correlation_id", "message_id", "reply_to")
 #: In the row of a chord's body that waits for results: the number of its members.
 CHORD = "celeriac_chord"
 
+#: In a message of another producer that was tried there before: how many times. Its retries go on from there.
+RETRIED = "celeriac_retried"
+
 
 def new_tag() -> int:
     """A random tag that tells apart the messages of all rows that ever had the same id."""
@@ -28,3 +31,13 @@ def carried(headers: Mapping[str, Any]) -> dict[str, str]:
     """The properties that ``headers`` carry."""
     found = headers.get(PROPERTIES)
     return {name: found[name] for name in CARRIED if name in found} if isinstance(found, dict) else {}
+
+
+def retried(headers: Mapping[str, Any]) -> int:
+    """How many times the job was tried before this ledger had it.
+
+    >>> retried({}), retried({RETRIED: 2}), retried({RETRIED: "x"})
+    (0, 2, 0)
+    """
+    found = headers.get(RETRIED)
+    return found if isinstance(found, int) and found > 0 else 0

@@ -26,6 +26,7 @@ from celeriac.enqueue.prepare import PreparingProducer
 from celeriac.enqueue.reused_id import Caller
 from celeriac.enqueue.write import fail_body, write
 from celeriac.errors import BadArgument, PayloadTooLarge, UnknownTask
+from celeriac.headers import RETRIED
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.priorities import FOREIGN, Priority
 
@@ -221,7 +222,7 @@ class Door:
         if isinstance(producer, PreparingProducer):
             producer.job = job
         elif is_own and job.headers["retries"] > attempt.request.retries:
-            capture.keep_retry(attempt.request, job)
+            capture.keep_retry(attempt.request, _as_retried(job, attempt.request))
         elif captured is not None:
             captured.append(job)
         elif not is_own:  # a job that sends itself again without a word of retry is accepted already
@@ -235,6 +236,12 @@ class Door:
             producer.add(job)
         else:
             write(self._app, [job], producer=producer)
+
+
+def _as_retried(job: NewJob, request: Any) -> NewJob:
+    """``job`` with the count of its tries elsewhere, which its own message has from the one before it."""
+    before = request.get(RETRIED)
+    return replace(job, headers={**job.headers, RETRIED: before}) if before else job
 
 
 def _writer_of(app: Celeriac, session: Any) -> capture.Writer | None:

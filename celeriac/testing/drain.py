@@ -44,6 +44,7 @@ class Drain:
             book=self._book,
             tasks=app.tasks,
             max_tries=app.settings.max_tries,
+            declared=app.tasks,
             watermarks=Watermarks(0),
             callbacks=TurnCallbacks(
                 hand_over=self._attempt,

@@ -161,6 +161,7 @@ def _ledger_thread(
         book=book,
         tasks=view.tasks(),
         max_tries=app.settings.max_tries,
+        declared=app.tasks,
         watermarks=watermarks,
         callbacks=TurnCallbacks(
             hand_over=view.hand_over,

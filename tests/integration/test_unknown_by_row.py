@@ -45,6 +45,7 @@ class Gate:
     signs: bool
     won: list[Any] = field(default_factory=list)
     dropped: list[Any] = field(default_factory=list)
+    succeeded: set[UUID] = field(default_factory=set)  # of which the result store has a success
     book: ClaimBook = field(default_factory=ClaimBook)
     watermarks: Watermarks = field(default_factory=lambda: Watermarks(0.0))
 
@@ -61,7 +62,7 @@ class Gate:
             callbacks=TurnCallbacks(
                 hand_over=self.won.extend,
                 drop=self.dropped.extend,
-                fetch_results=lambda _: {},
+                fetch_results=lambda ids: {id: "1" for id in ids if id in self.succeeded},
                 on_change=lambda: None,
             ),
             meter=Meter(),
@@ -76,14 +77,15 @@ class Gate:
             enqueue(connection, [job])
         return job.id
 
-    def arrives(self, job: UUID, *, saying: str, **stamp: Any) -> None:
+    def arrives(self, job: UUID, *, saying: str, redelivered: bool = False, **stamp: Any) -> None:
         """A delivery of ``job`` that says that its task is ``saying``; foreign without a ``dispatch``."""
         properties = {"body_encoding": "base64", "delivery_tag": new_id(), "delivery_info": {}}
+        given = {"redelivered": True} if redelivered else {}
         raw = {
             "body": base64.b64encode(b"[[], {}, {}]").decode(),
             "content-type": "application/json",
             "content-encoding": "utf-8",
-            "headers": {"id": str(job), "task": saying, STAMP: stamp},
+            "headers": {"id": str(job), "task": saying, STAMP: stamp, **given},
             "properties": properties,
         }
         message = Message(parse(json.dumps(raw).encode(), "normal"), channel=_channel)
@@ -137,3 +139,18 @@ def test_an_adopted_message_says_nothing_of_those_before_it(gate: Gate) -> None:
     assert (len(gate.won), gate.watermarks.reached("normal")) == (1, None)
     gate.arrives(gate.row(KNOWN), saying=KNOWN, dispatch=1)
     assert gate.watermarks.reached("normal") is not None
+
+
+@pytest.mark.parametrize("gate", [False], ids=["unsigned"], indirect=True)
+@pytest.mark.parametrize(
+    ("redelivered", "succeeded", "runs"), [(True, True, 0), (True, False, 1), (False, True, 1)]
+)
+def test_what_a_plain_worker_gave_back_after_it_had_run_does_not_run_again(
+    gate: Gate, redelivered: bool, succeeded: bool, runs: int
+) -> None:
+    job = UUID(new_id())
+    gate.succeeded = {job} if succeeded else set()
+    gate.arrives(job, saying=KNOWN, redelivered=redelivered)
+    assert (len(gate.won), len(gate.dropped)) == (runs, 1 - runs)
+    with gate.database.reading() as connection:
+        assert (job_rows.find(connection, job) is not None) == bool(runs)

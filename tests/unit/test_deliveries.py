@@ -20,7 +20,7 @@ from kombu import Connection
 
 from celeriac.broker import signing
 from celeriac.broker.message import Message, parse
-from celeriac.headers import PROPERTIES, STAMP
+from celeriac.headers import PROPERTIES, RETRIED, STAMP
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes.claims import Claimed
 from celeriac.ledger.writes.claims import Message as Row
@@ -142,7 +142,7 @@ def test_a_foreign_message_becomes_a_row() -> None:
         "parent_id": str(OTHER),
         "group": str(OTHER),
         "lang": "py",
-        "retries": 3,
+        "retries": 0,
     }
     assert delivery(letter(headers=headers)).dispatch is None
     job = adopted(letter(headers=headers))
@@ -163,6 +163,23 @@ def test_the_times_of_a_foreign_message_move_into_the_row() -> None:
     assert job.not_before == datetime(2030, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2)))
     assert job.expires == datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert (job.headers["eta"], job.headers["expires"]) == (None, None)
+
+
+@pytest.mark.parametrize(("retries", "left"), [(1, 4), (4, 1), (9, 1), (0, 5), (-1, 5), ("2", 5), (None, 5)])
+def test_retries_of_another_producer_go_on_where_they_were(retries: Any, left: int) -> None:
+    """Or a move would try again from the first, and a task that looks at its retries would begin anew."""
+    job = adopted(letter(headers={"retries": retries, RETRIED: 7}))
+    assert (job.max_tries, job.headers.get(RETRIED, 0)) == (left, retries if left != 5 else 0)
+
+
+def test_an_adopted_job_has_the_tries_of_its_task() -> None:
+    class Once:
+        default_tries = 1
+
+    what = read(arrived(letter()), TASKS, max_tries=5, declared={"mail.send": Once})
+    assert isinstance(what, Delivery)
+    assert what.adopted is not None
+    assert what.adopted.max_tries == 1
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +16,13 @@ from celeriac.enqueue import time_limits
 from celeriac.enqueue.arguments import check_depth
 from celeriac.enqueue.message_properties import foreign
 from celeriac.errors import BadArgument, NotSigned
-from celeriac.headers import STAMP, carried
+from celeriac.headers import RETRIED, STAMP, carried, retried
 from celeriac.ids import new_id, optional_id
 from celeriac.ledger.schema.columns import LATEST
 from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.quarantine import Unreadable
+from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.names import NAME_LENGTH, check_text
 from celeriac.priorities import FOREIGN, priority_of
 from celeriac.priorities import parse as parse_priority
@@ -54,16 +56,39 @@ class Delivery:
         return (self.dispatch, self.tag) == (claimed.dispatch_count, claimed.message_tag)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tries:
+    """How many tries adopted jobs have."""
+
+    default: int
+    declared: Mapping[str, Any]
+
+    def of(self, task: str) -> int:
+        return int(getattr(self.declared.get(task), "default_tries", self.default))
+
+
+#: Of no task anything is declared.
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 def read(
-    message: Any, tasks: Container[str], *, max_tries: int, signs: bool = False
+    message: Any,
+    tasks: Container[str],
+    *,
+    max_tries: int,
+    declared: Mapping[str, Any] = _NONE,
+    signs: bool = False,
 ) -> Delivery | Unreadable:
     """Read ``message``. Never raises, because anybody can push anything into a queue.
 
     Args:
+        tasks: the names of those that this worker knows.
+        max_tries: of an adopted job whose task says nothing of it.
+        declared: the tasks themselves, which may say it.
         signs: whether only signed messages are taken.
     """
     try:
-        found = _read(message, tasks, max_tries, signs)
+        found = _read(message, tasks, _Tries(max_tries, declared), signs)
     except NotSigned as exc:
         found = unreadable(message, str(exc))
     except Exception as exc:  # a delivery must never end a worker
@@ -76,7 +101,7 @@ def _apart(found: Unreadable) -> Unreadable:
     return replace(found, id=UUID(new_id()), reason=f"{found.reason}; it names the job {found.id}")
 
 
-def _read(message: Any, tasks: Container[str], max_tries: int, signs: bool) -> Delivery | Unreadable:
+def _read(message: Any, tasks: Container[str], tries: _Tries, signs: bool) -> Delivery | Unreadable:
     headers = message.headers if isinstance(message.headers, dict) else {}
     job, task, stamp = optional_id(headers.get("id")), headers.get("task"), headers.get(STAMP)
     dispatch, tag = (stamp.get("dispatch"), stamp.get("tag")) if isinstance(stamp, dict) else (None, None)
@@ -97,7 +122,7 @@ def _read(message: Any, tasks: Container[str], max_tries: int, signs: bool) -> D
     if signs and signing.OWNER in (body[2] or ()):
         return unreadable(message, "it is a copy of a message of this platform, without its stamp", job=job)
     check_depth({"args": body[0], "kwargs": body[1]}, "body")
-    return Delivery(message, job, None, task in tasks, _adopted(message, headers, job, task, max_tries))
+    return Delivery(message, job, None, task in tasks, _adopted(message, headers, job, task, tries.of(task)))
 
 
 def _is_task_body(body: Any) -> bool:
@@ -110,10 +135,10 @@ def _is_task_body(body: Any) -> bool:
 def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tries: int) -> NewJob:
     queue = str(message.delivery_info.get("routing_key") or "")
     body = message.body
-    kept = {
-        key: value for key, value in headers.items() if key not in ("eta", "expires", "compression", STAMP)
-    }
+    kept = {key: value for key, value in headers.items() if key not in _NOT_KEPT}
     kept |= foreign(message.properties, job)
+    if before := _retries(headers.get("retries")):
+        kept[RETRIED] = before
     _check_headers(kept)
     return NewJob(
         id=job,
@@ -130,13 +155,22 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
             "expires": None,
             "retries": 0,
         },
-        max_tries=max_tries,
+        # Fewer by those that were made elsewhere; one is left, or the message would not have been sent.
+        max_tries=max(1, max_tries - before),
         not_before=_moment(headers.get("eta")),
         expires=_moment(headers.get("expires")),
         root_id=optional_id(headers.get("root_id")),
         parent_id=optional_id(headers.get("parent_id")),
         group_id=optional_id(headers.get("group")),
     )
+
+
+#: Headers of a foreign message that its row does not keep: columns have them, or they are ours to write.
+_NOT_KEPT = frozenset({"eta", "expires", "compression", STAMP, RETRIED})
+
+
+def _retries(value: Any) -> int:
+    return min(value, ENDLESS) if isinstance(value, int) and value > 0 else 0
 
 
 #: Headers that are displayed and logged; the worker's main process expects text in them.
@@ -170,15 +204,15 @@ def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID
     """``message`` stamped with the claimed attempt; made from the row, where the message is an old copy."""
     raw = dict(message._raw)
     headers = dict(row.headers if row else message.headers)
-    attempt = claimed.attempt - claimed.tries_before
-    headers["retries"] = attempt - 1
+    attempt, before = claimed.attempt - claimed.tries_before, retried(headers)
+    headers["retries"] = attempt - 1 + before
     headers["eta"] = None
     # The database's clock decided until here. From here Celery compares with the local clock.
     headers["expires"] = claimed.expires_in and (now + claimed.expires_in).isoformat()
     headers[STAMP] = {
         "attempt": claimed.attempt,
         "try": attempt,
-        "tries": claimed.max_tries - claimed.tries_before,
+        "tries": min(claimed.max_tries - claimed.tries_before + before, ENDLESS),
         "worker": str(worker),
         "dispatch": -1 if row is not None else claimed.dispatch_count,
     }

@@ -63,7 +63,8 @@ class Turn:
     Args:
         worker: the id of this start of the worker.
         tasks: the tasks that this worker knows.
-        max_tries: tries of adopted jobs.
+        max_tries: tries of adopted jobs whose task says nothing of it.
+        declared: the tasks themselves, by name.
         signs: whether only signed messages are taken.
         meter: what is counted.
     """
@@ -76,6 +77,7 @@ class Turn:
         book: ClaimBook,
         tasks: Any,
         max_tries: int,
+        declared: Mapping[str, Any] | None = None,
         watermarks: Watermarks,
         callbacks: TurnCallbacks,
         meter: Meter,
@@ -86,6 +88,7 @@ class Turn:
         self._book = book
         self._tasks = tasks
         self._max_tries = max_tries
+        self._declared = declared or {}
         self._watermarks = watermarks
         self._callbacks = callbacks
         self._meter = meter
@@ -176,6 +179,8 @@ class Turn:
         open_attempts = self._book.open()
         read = self._read(work.arrived)
         waiting = [found for found in read if isinstance(found, Delivery)]
+        done = self._done_elsewhere(waiting)
+        waiting = [found for found in waiting if found.job not in done]
         with self._database.transaction() as connection:
             self._release_uncertain(connection, work)
             if open_attempts and ended_by:
@@ -254,9 +259,23 @@ class Turn:
         """Enter each job once; a second copy of a message must not run, whatever the claim answers."""
         entered: list[Delivery] = []
         copies: list[Delivery] = []
+        done = self._done_elsewhere(found)
         for delivery in found:
-            (entered if self._book.enter(delivery.job) else copies).append(delivery)
+            fresh = delivery.job not in done and self._book.enter(delivery.job)
+            (entered if fresh else copies).append(delivery)
         return entered, copies
+
+    def _done_elsewhere(self, found: Sequence[Delivery]) -> set[UUID]:
+        """Foreign jobs that are delivered again although they succeeded.
+
+        A plain worker that stops gives back what it had no time to acknowledge, also what has run.
+        """
+        # kombu's Redis transport marks what it puts back in this header.
+        again = [one.job for one in found if one.adopted and one.message.headers.get("redelivered")]
+        done = set(self._callbacks.fetch_results(again)) if again else set()
+        for job in done:
+            logger.info(Event.DONE_ELSEWHERE, {"job": job})
+        return done
 
     def _by_known_task(self, entered: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
         """Deliveries whose task this worker knows, and the others. The row decides, not the message.
@@ -350,7 +369,10 @@ class Turn:
 
     def _read(self, messages: Sequence[Any]) -> list[Delivery | Unreadable]:
         return [
-            deliveries.read(m, self._tasks, max_tries=self._max_tries, signs=self._signs) for m in messages
+            deliveries.read(
+                m, self._tasks, max_tries=self._max_tries, declared=self._declared, signs=self._signs
+            )
+            for m in messages
         ]
 
 

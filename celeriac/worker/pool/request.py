@@ -30,7 +30,7 @@ from celeriac.broker.body import uncompressed
 from celeriac.enqueue import time_limits
 from celeriac.errors import BadArgument
 from celeriac.events import Event
-from celeriac.headers import STAMP
+from celeriac.headers import STAMP, retried
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.writes.new_jobs import NewJob
@@ -173,10 +173,15 @@ class JobRequest(Request):
             state=JobState.ERROR,
             failure=failure,
             delay=again.delay,
-            max_tries=None if asked.tries is None else min(self._tries_before + asked.tries, ENDLESS),
+            max_tries=None if asked.tries is None else self._most_attempts(asked.tries),
             message=again if asked.options or self._differs(again) else None,
             expiry="expires" in asked.options,
         )
+
+    def _most_attempts(self, tries: int) -> int:
+        """The attempts after which the job is over, where ``tries`` counts those of before its adoption."""
+        left = max(tries - retried(self._request_dict), 1)
+        return min(self._tries_before + left, ENDLESS)
 
     def _backoff(self) -> float:
         """Seconds until the next attempt, also when the task's ``backoff`` raises."""
