@@ -204,7 +204,7 @@ def _beside(facts: Facts) -> Iterator[Note]:
     if found.migrations:
         sentence = f"Alembic's autogenerate would drop the ledger's tables: {_some(found.migrations)}"
         yield _change(
-            "alembic", sentence, "pass include_name, see docs/adopting.md; or a database of its own"
+            "alembic", sentence, "pass celeriac.contrib.alembic.include_object; or a database of its own"
         )
     if facts.source.unreadable:
         yield _note("source", f"could not be read: {_some(facts.source.unreadable)}", "look there by hand")
