@@ -27,7 +27,8 @@ def purge(app: Celeriac, channel: Any, queues: Iterable[str]) -> int:
     Args:
         channel: of the broker that holds the messages.
     """
-    return sum(_cancel_jobs(app, queue) + _drop_messages(channel.client, queue) for queue in queues)
+    client = channel.whole_keys
+    return sum(_cancel_jobs(app, queue) + _drop_messages(client, channel.key(queue)) for queue in queues)
 
 
 def _cancel_jobs(app: Celeriac, queue: str) -> int:
@@ -42,11 +43,11 @@ def _cancel_jobs(app: Celeriac, queue: str) -> int:
             return total
 
 
-def _drop_messages(client: Any, queue: str) -> int:
+def _drop_messages(client: Any, key: str) -> int:
     """Drop the messages that are there now; return how many of them have no row."""
     foreign = 0
-    for _ in range(client.llen(queue) // _BATCH + 1):
-        foreign += sum(map(_is_foreign, client.rpop(queue, _BATCH) or ()))
+    for _ in range(client.llen(key) // _BATCH + 1):
+        foreign += sum(map(_is_foreign, client.rpop(key, _BATCH) or ()))
     return foreign
 
 

@@ -123,6 +123,19 @@ def test_a_user_who_may_not_ask_info_is_no_failure(private_valkey: ValkeyServer,
     assert [send(app)] == waiting(private_valkey)
 
 
+def test_a_reply_that_is_waited_for_is_not_taken_for_another(
+    private_valkey: ValkeyServer, make: Make
+) -> None:
+    """A process that asked the workers something still waits where it drew the replies."""
+    app = make(private_valkey.url())
+    send(app)
+    for _ in range(3):
+        assert app.control.ping(timeout=0.2) == []
+        assert findings(app, "broker")["version"] is Level.OK
+        app.control.ping(timeout=0.2)
+        app.control.purge()
+
+
 def test_libraries_that_do_not_fit_are_refused_before_anything_is_written(
     private_valkey: ValkeyServer, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ def read(app: Celeriac) -> Facts:
         OSError, OperationalError, RedisError: the broker cannot be reached.
     """
     with app.connection_or_acquire() as connection:
-        info = _info(connection.default_channel.client)
+        info = _info(connection.default_channel.whole_keys)
     return _facts(info, results=_results(app))
 
 
