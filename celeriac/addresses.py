@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -16,8 +16,8 @@ from pydantic import AfterValidator
 
 from celeriac.errors import BadAddress
 
-PLAIN, TLS, SOCKET = "redis", "rediss", "redis+socket"
-SCHEMES = frozenset({PLAIN, TLS, SOCKET})
+PLAIN, TLS, SOCKET, SENTINEL = "redis", "rediss", "redis+socket", "sentinel"
+SCHEMES = frozenset({PLAIN, TLS, SOCKET, SENTINEL})
 
 #: Between the addresses of a list, as kombu has it.
 SEPARATOR = ";"
@@ -25,16 +25,31 @@ SEPARATOR = ";"
 #: A prefix of keys. No ``*`` or ``?``, which a search for keys and a subscription would read as patterns.
 _PREFIX = re.compile(r"[A-Za-z0-9._/:-]{1,99}:")
 
-_PORT = 6379
+_PORT, _PORT_OF_SENTINELS = 6379, 26379
 _TLS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _DATABASE = ("db", "virtual_host")
 _ENCODE = "wanted a URL such as redis://host:6379/0; percent-encode what is no letter or digit in a password"
 _CHECKS = {"required", "optional", "none"}
 
+_WANTED = "wanted a redis://, rediss://, redis+socket:// or sentinel:// URL of a Redis or Valkey server"
+
+#: What else Celery knows, by its scheme.
+_OTHERS = {
+    **dict.fromkeys(("rediscluster", "redis-cluster", "rediss-cluster", "redis+cluster"), "Redis Cluster"),
+    **dict.fromkeys(("amqp", "amqps", "pyamqp", "librabbitmq"), "RabbitMQ"),
+    **dict.fromkeys(("azureservicebus", "azurestoragequeues"), "Azure"),
+    "qpid": "Qpid",
+    "sqs": "Amazon SQS",
+    "gcpubsub": "Google Pub/Sub",
+    "confluentkafka": "Kafka",
+    "memory": "the memory of one process",
+    "filesystem": "a directory",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """One server and one of its databases.
+    """One server and one of its databases; or a sentinel, with login and database of the server it knows.
 
     Attributes:
         host: None where ``path`` is.
@@ -70,6 +85,8 @@ class Address:
         """The URL for redbeat, which passes it to redis-py."""
         if self.path is not None:
             return f"unix://{self._login}{quote(self.path)}?db={self.database}"
+        if self.scheme == SENTINEL:  # redbeat takes the rest from its options
+            return f"redis-sentinel://{self.host}:{self.port}/{self.database}"
         return self._url
 
     @property
@@ -100,8 +117,8 @@ def parse(text: str) -> Address:
     except ValueError:  # the error's text may hold a part of the password
         raise BadAddress(f"its host and port cannot be read; {_ENCODE}") from None
     if parts.scheme not in SCHEMES:
-        wanted = "wanted a redis://, rediss:// or redis+socket:// URL"
-        raise BadAddress(f"{wanted}, found the scheme {parts.scheme!r}")
+        other = f": {_OTHERS[parts.scheme]} cannot be used" if parts.scheme in _OTHERS else ""
+        raise BadAddress(f"{_WANTED}, found the scheme {parts.scheme!r}{other}")
     if "@" in parts.path + parts.query or parts.fragment:
         raise BadAddress(f"where its password ends is not clear; {_ENCODE}")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -114,7 +131,7 @@ def parse(text: str) -> Address:
         user=_unquoted(parts.username),
         password=_unquoted(parts.password),
         host=None if path else unquote(parts.hostname or "127.0.0.1"),
-        port=port or _PORT,
+        port=port or (_PORT_OF_SENTINELS if parts.scheme == SENTINEL else _PORT),
         path=path,
         database=_database(None if path else parts.path.strip("/"), query),
         tls=_tls(query) if parts.scheme == TLS else {},
@@ -131,8 +148,33 @@ def parse_list(text: str) -> tuple[Address, ...]:
     if not found:
         raise BadAddress("wanted a URL such as redis://host:6379/0, found nothing")
     if len(found) > 1 and (any(each.path for each in found) or len({each.scheme for each in found}) > 1):
-        raise BadAddress("wanted a list whose addresses are all redis:// or all rediss://")
+        raise BadAddress("wanted a list whose addresses are all redis://, all rediss:// or all sentinel://")
+    return _of_one_server(found) if found[0].scheme == SENTINEL else found
+
+
+def parse_store(text: str) -> tuple[Address, ...]:
+    """Parse the address of a result store: one, or a list of sentinels.
+
+    Raises:
+        BadAddress: it is neither.
+    """
+    found = parse_list(text)
+    if len(found) > 1 and found[0].scheme != SENTINEL:
+        raise BadAddress(
+            "wanted one address, or a list of sentinels: Celery has no failover list for results"
+        )
     return found
+
+
+def _of_one_server(sentinels: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Sentinels that all have the login and the database which one of them names."""
+    users = {(each.user, each.password) for each in sentinels} - {(None, None)}
+    databases = {each.database for each in sentinels} - {0}
+    if len(users) > 1 or len(databases) > 1:
+        raise BadAddress("wanted a list of sentinels with one login and one database: they know one server")
+    user, password = users.pop() if users else (None, None)
+    database = databases.pop() if databases else 0
+    return tuple(replace(each, user=user, password=password, database=database) for each in sentinels)
 
 
 def for_broker(text: str) -> str:
@@ -142,6 +184,12 @@ def for_broker(text: str) -> str:
         BadAddress: it is none.
     """
     return SEPARATOR.join(each.for_broker for each in parse_list(text))
+
+
+def for_results(found: tuple[Address, ...]) -> str:
+    """The result store's URL for Celery: the first address of a list, or all sentinels."""
+    stores = found if found[0].scheme == SENTINEL else found[:1]
+    return SEPARATOR.join(each.for_results for each in stores)
 
 
 def check_prefix(text: str) -> str:
@@ -160,15 +208,6 @@ def check_prefix(text: str) -> str:
 
 
 Prefix = Annotated[str, AfterValidator(check_prefix)]
-
-
-def is_ours(text: object) -> bool:
-    """Whether ``text`` looks like an address of Redis.
-
-    >>> is_ours("redis://host"), is_ours("host"), is_ours("memory://")
-    (True, False, False)
-    """
-    return isinstance(text, str) and text.partition("://")[0] in SCHEMES
 
 
 def _unquoted(text: str | None) -> str | None:

@@ -130,8 +130,10 @@ _TIME = (
     )
 )
 
+_TRANSPORTS = ("celeriac.broker.transport:Transport", "celeriac.broker.sentinel:SentinelTransport")
+
 _BROKER = (
-    _obeyed("broker_url", reason="Redis or Valkey: redis, rediss, redis+socket; several with ;")
+    _obeyed("broker_url", reason="Redis or Valkey: redis, rediss, redis+socket, sentinel; several with ;")
     | _own(
         "a row's message must be where workers read: equal to broker_url",
         lambda value: value is None,
@@ -141,7 +143,7 @@ _BROKER = (
     | _obeyed("broker_host", "broker_port", "broker_user", "broker_password", "broker_vhost")
     | _own(
         "the transport follows from the broker's URL",
-        _one_of("redis", "rediss", "sentinel", "celeriac.broker.transport:Transport"),
+        _one_of("redis", "rediss", "sentinel", *_TRANSPORTS),
         "broker_transport",
     )
     | _obeyed("broker_transport_options", reason="merged into the platform's, key by key")

@@ -46,6 +46,7 @@ def configure(app: Celeriac) -> Settings:
     try:
         settings = _settings(app, theirs)
         problems += own_settings.other_prefixes(theirs, settings.prefix)
+        problems += redis_options.problems(settings, theirs)
     except SettingsError as exc:
         problems += exc.problems
     if problems:
@@ -70,6 +71,8 @@ def put_around(conf: Any, theirs: CelerySettings, settings: Settings) -> None:
     user = [layer for layer in conf.defaults[:-1] if not isinstance(layer, Layer)]
     above = Layer(needed(settings, theirs.get("broker_transport_options")))
     above |= redis_options.needed(settings, theirs)
+    above["broker_transport_options"] |= redis_options.for_sentinel(settings, theirs)
+    above["redbeat_redis_options"] |= redis_options.for_redbeat(settings, theirs)
     if routes := theirs.get("task_routes"):
         above["task_routes"] = [*_listed(routes), *above["task_routes"]]
     conf.defaults[:] = [*user, Layer(defaults(settings, theirs)), conf.defaults[-1]]
@@ -133,6 +136,7 @@ def defaults(settings: Settings, theirs: Mapping[str, Any] | None = None) -> dic
         "beat_max_loop_interval": 1,
         "enable_utc": True,
     }
+    found |= redis_options.tls_of_results(settings, theirs or {})
     # Celery looks at Django's TIME_ZONE where no time zone is set.
     return found if theirs is not None and "TIME_ZONE" in theirs else found | {"timezone": "UTC"}
 

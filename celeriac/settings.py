@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     @classmethod
     def _result_store(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            addresses.parse(value.get_secret_value())
+            addresses.parse_store(value.get_secret_value())
         return value
 
     @field_validator("database_url")
@@ -189,9 +189,9 @@ class Settings(BaseSettings):
     def results(self) -> str:
         """The result store's URL, with its password; unless it is set, the (first) broker's server."""
         if self.result_backend is not None:
-            return addresses.parse(self.result_backend.get_secret_value()).for_results
+            return addresses.for_results(addresses.parse_store(self.result_backend.get_secret_value()))
         if self.broker_url is not None:
-            return self.brokers[0].for_results
+            return addresses.for_results(self.brokers)
         return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/1"
 
     @property

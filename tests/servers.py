@@ -1,4 +1,4 @@
-"""Valkey and PostgreSQL for tests: real servers of our own, to be stopped, killed, frozen and restarted."""
+"""Valkey, Sentinel, PostgreSQL for tests: servers of our own, to be stopped, killed, frozen, restarted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tests.binaries import ServerMissing, pgbouncer, postgresql, unprivileged, valkey
 from tests.processes import Process, scratch
@@ -212,6 +213,114 @@ class ValkeyServer(Server):
 
     def _farewell(self) -> signal.Signals:
         return signal.SIGTERM
+
+
+class Sentinel(Server):
+    """One sentinel. See ``SentinelGroup``.
+
+    Args:
+        master: the port of the server that it watches at first.
+        quorum: how many sentinels must agree that the server is gone.
+    """
+
+    name = "sentinel"
+    variable = "TEST_REDIS_URL"
+
+    def __init__(self, *, master: int, quorum: int) -> None:
+        super().__init__()
+        self._master = master
+        self._quorum = quorum
+
+    def client(self) -> redis.Redis:
+        """A new client; close it, or use it as a context manager."""
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        return redis.Redis(host=HOST, port=self.port, socket_timeout=5, retry=Retry(NoBackoff(), 0))
+
+    def state(self) -> dict[str, Any]:
+        """What it knows of the server that it watches."""
+        with self.client() as client:
+            return dict(client.sentinel_master(SentinelGroup.MASTER))
+
+    def _launch(self) -> Process:
+        master = SentinelGroup.MASTER
+        file = self.home / "sentinel.conf"  # which it writes anew, with what it learns
+        if not file.exists():
+            file.write_text(
+                f"bind {HOST}\nport {self.port}\ndir {self.home}\n"
+                f"sentinel monitor {master} {HOST} {self._master} {self._quorum}\n"
+                f"sentinel down-after-milliseconds {master} 1000\n"
+                f"sentinel failover-timeout {master} 3000\n"
+            )
+        return Process([valkey(), file, "--sentinel"], log=self.home / "sentinel.log", cwd=self.home)
+
+    def _answers(self) -> bool:
+        import redis
+
+        try:
+            with self.client() as client:
+                return bool(client.info("server")["process_id"] == self.process.pid)
+        except redis.RedisError:
+            return False
+
+    def _farewell(self) -> signal.Signals:
+        return signal.SIGTERM
+
+
+class SentinelGroup:
+    """A Valkey, a replica of it, and three sentinels that make the replica the master when the first dies.
+
+    Used as a context manager; it is entered when all of them know of each other.
+    """
+
+    MASTER = "jobs"
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.first, self.second = ValkeyServer(), ValkeyServer()
+        self.sentinels: list[Sentinel] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        for server in (self.first, self.second):
+            self._stack.enter_context(server)
+        with self.second.client() as client:
+            client.replicaof(HOST, self.first.port)
+        self.sentinels = [Sentinel(master=self.first.port, quorum=2) for _ in range(3)]
+        for sentinel in self.sentinels:
+            self._stack.enter_context(sentinel)
+        wait_until(self._complete, within=30, saying="the sentinels know of each other and of the replica")
+
+    def _complete(self) -> bool:
+        states = [sentinel.state() for sentinel in self.sentinels]
+        return all(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1 for state in states)
+
+    def url(self, db: int = 0) -> str:
+        """The list of the sentinels."""
+        return ";".join(f"sentinel://{HOST}:{each.port}/{db}" for each in self.sentinels)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """``broker_transport_options`` for it."""
+        return {"master_name": self.MASTER}
+
+    def failed_over(self) -> bool:
+        """Whether the second server is the master, for every sentinel and for itself."""
+        ports = {int(sentinel.state()["port"]) for sentinel in self.sentinels}
+        with self.second.client() as client:
+            return ports == {self.second.port} and client.info("replication")["role"] == "master"
 
 
 class PostgresServer(Server):

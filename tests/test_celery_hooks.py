@@ -434,6 +434,11 @@ HOOKS = [
         "exchange, routing_key, pattern, queue",
         "nobody draws from a full broker any more, once its workers were started anew",
     ),
+    Hook("kombu.transport.redis:SentinelTransport.default_port", None, "sentinels are looked for at 6379"),
+    Hook("kombu.transport.redis:SentinelChannel.from_transport_options", None, "no master is found"),
+    Hook(
+        "kombu.transport.redis:SentinelChannel._get_pool", "asynchronous", "sentinels are taken for servers"
+    ),
     Hook("kombu.transport.redis:Channel._brpop_start", "timeout", "messages are drawn one by one"),
     Hook("kombu.transport.redis:Channel.brpop_timeout", None, "a lost connection is not noticed"),
     Hook("kombu.transport.redis:Channel.global_keyprefix", None, "queues are drawn without their prefix"),

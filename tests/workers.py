@@ -40,8 +40,11 @@ class CeleryProcess:
     The end of its log goes to stdout when it is closed, where pytest shows it for tests that fail.
     """
 
-    def __init__(self, command: str, arguments: Sequence[str], *, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: str, arguments: Sequence[str], *, env: Mapping[str, str], app: str = "app"
+    ) -> None:
         self.name = f"{command}-{os.getpid()}-{next(_numbers)}"
+        self._app = app
         self._argv = [sys.executable, "-m", *self._words(command), *arguments]
         self._env = dict(env)
         self._log = scratch(command) / f"{self.name}.log"
@@ -49,7 +52,7 @@ class CeleryProcess:
 
     def _words(self, command: str) -> Sequence[str]:
         """The module that is run, and its first words."""
-        return ("celery", "-A", "app", command)
+        return ("celery", "-A", self._app, command)
 
     @property
     def process(self) -> Process:
@@ -147,6 +150,7 @@ class Worker(CeleryProcess):
         settings: see ``environment``.
         options: further arguments of ``celery worker``.
         include: modules of tasks beside the app's own.
+        app: of ``celery -A``.
     """
 
     def __init__(
@@ -159,8 +163,9 @@ class Worker(CeleryProcess):
         settings: Mapping[str, object] | None = None,
         options: Sequence[str] = (),
         include: str = "tests.jobs",
+        app: str = "app",
     ) -> None:
-        super().__init__("worker", (), env=environment(broker, database, settings))
+        super().__init__("worker", (), env=environment(broker, database, settings), app=app)
         self.node = f"{self.name}@test"
         self._argv += ["-P", pool, "-c", str(concurrency), "-n", self.node]
         self._argv += ["--loglevel", "INFO", "-I", include, *options]

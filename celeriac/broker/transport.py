@@ -141,7 +141,10 @@ class Channel(redis.Channel):
 
     @property
     def whole_keys(self) -> Any:
-        """A client that takes whole keys. kombu's adds the prefix in some commands and not in others."""
+        """A client that takes whole keys: kombu's adds the prefix in some commands and not in others.
+
+        It has connections of its own. At ``client``'s a draw may still be waiting for its reply.
+        """
         return redis.redis.Redis(connection_pool=self.pool)
 
     def queue_purge(self, queue: str, **kwargs: Any) -> int:
@@ -214,20 +217,25 @@ class Connection(kombu.Connection):
 
     def __init__(self, hostname: Any = "localhost", *args: Any, **kwargs: Any) -> None:
         require_versions()
-        if addresses.is_ours(hostname):
+        if isinstance(hostname, list | tuple):
+            hostname = addresses.SEPARATOR.join(hostname)
+        if hostname and "://" in hostname:  # of the settings, of ``celery -b``, of ``app.connection``
             hostname = addresses.for_broker(hostname)
+            kwargs["transport"] = transport_of(hostname)
         kombu.Connection.__init__(self, hostname, *args, **kwargs)
+        if self.transport_cls == SENTINEL_TRANSPORT:
+            self.cycle = None  # a list of sentinels is one address: each new connection asks all of them
 
     def _init_params(self, *args: Any, **params: Any) -> None:
         # For a socket, and for all but the first address of a list, kombu takes the class from the scheme.
         if params.get("transport") in addresses.SCHEMES:
-            params["transport"] = TRANSPORT
+            params["transport"] = transport_of(params["transport"])
         super()._init_params(*args, **params)
 
     def _ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """As kombu's, but try the next address too. kombu does not: a producer has no retries there."""
         began = time.monotonic()
-        for left in reversed(range(len(self.alt) or 1)):
+        for left in reversed(range(len(self.alt) if self.cycle else 1)):
             try:
                 return super()._ensure_connection(*args, **kwargs)
             except Exception:  # whatever this address answers: try the next one
@@ -254,7 +262,8 @@ class Connection(kombu.Connection):
 
         def failed(exc: BaseException, _: float) -> None:
             number = next(tries)  # of several addresses each is tried before there is a pause
-            seconds = min(0.2 * (number + 1), 1.0) if self.completes_cycle(number) else 0.0
+            whole = not self.cycle or self.completes_cycle(number)
+            seconds = min(0.2 * (number + 1), 1.0) if whole else 0.0
             if errback:
                 errback(exc, seconds)
             if seconds:
@@ -269,7 +278,8 @@ class Connection(kombu.Connection):
     def as_uri(self, *args: Any, **kwargs: Any) -> str:
         """The address with the broker's scheme, not the transport class: Flower reads it."""
         uri: str = super().as_uri(*args, **kwargs)
-        return uri.replace(TRANSPORT, "rediss" if self.ssl else "redis", 1)
+        scheme = addresses.TLS if self.ssl else addresses.PLAIN
+        return uri.replace(SENTINEL_TRANSPORT, addresses.SENTINEL, 1).replace(TRANSPORT, scheme, 1)
 
 
 class PooledConnection(Connection, of_kombu.PooledConnection):
@@ -316,8 +326,14 @@ def _is_no_bulk(error: BaseException) -> bool:
     return not (code.isalpha() and code.isupper())
 
 
-#: Its name for kombu.
+#: Its name for kombu, and that of the one which asks sentinels.
 TRANSPORT = f"{Transport.__module__}:{Transport.__name__}"
+SENTINEL_TRANSPORT = "celeriac.broker.sentinel:SentinelTransport"
+
+
+def transport_of(address: str) -> str:
+    """The name of the transport for an address, for a list of them, or for a scheme."""
+    return SENTINEL_TRANSPORT if address.startswith(addresses.SENTINEL) else TRANSPORT
 
 
 def require_versions() -> None:

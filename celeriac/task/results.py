@@ -18,7 +18,7 @@ from uuid import UUID
 
 import celery.exceptions
 from celery import states
-from celery.backends.redis import RedisBackend
+from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.backends.redis import ResultConsumer as RedisResultConsumer
 from celery.exceptions import TaskRevokedError
 from kombu.utils.json import dumps, loads
@@ -27,7 +27,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 
-from celeriac import texts
+from celeriac import addresses, texts
 from celeriac.errors import ResultLost, UnreadableError
 from celeriac.events import Event
 from celeriac.headers import STAMP
@@ -292,6 +292,16 @@ class ResultBackend(RedisBackend):
         except Exception as exc:  # neither store can be reached: the caller waits on
             logger.warning(Event.LEDGER_NOT_ASKED, {"error": type(exc).__name__})
             return []
+
+
+class SentinelResultBackend(ResultBackend, SentinelBackend):
+    """The result store behind Sentinel. Its connections ask for the master when they are made."""
+
+
+def store_at(app: Celeriac, url: str) -> ResultBackend:
+    """The result store at ``url``."""
+    kind = SentinelResultBackend if url.startswith(addresses.SENTINEL) else ResultBackend
+    return kind(app=app, url=url)
 
 
 def _final(meta: dict[str, Any]) -> bool:

@@ -7,8 +7,8 @@ from celery import Celery
 from celery.backends.redis import RedisBackend
 from redis import Redis
 
-from celeriac.addresses import for_broker, parse, parse_list
-from celeriac.broker.transport import TRANSPORT, Channel, Connection, Transport
+from celeriac.addresses import for_broker, for_results, parse, parse_list
+from celeriac.broker.transport import SENTINEL_TRANSPORT, TRANSPORT, Channel, Connection, Transport
 from celeriac.errors import BadAddress
 
 
@@ -28,6 +28,12 @@ from celeriac.errors import BadAddress
             "redis+socket://:pw@/run/v.sock?virtual_host=3",
             "socket://:pw@/run/v.sock?virtual_host=3",
             "unix://:pw@/run/v.sock?db=3",
+        ),
+        (
+            "sentinel://:p%40@h/2",
+            "sentinel://:p%40@h:26379/2",
+            "sentinel://:p%40@h:26379/2",
+            "redis-sentinel://h:26379/2",
         ),
         ("rediss://[::1]:7/1", *(["rediss://[::1]:7/1?ssl_cert_reqs=required"] * 3)),
         ("rediss://h/0?ssl_cert_reqs=CERT_NONE", *(["rediss://h:6379/0?ssl_cert_reqs=none"] * 3)),
@@ -52,8 +58,14 @@ def test_an_address_is_written_as_each_client_reads_it(
         ("redis://host/1?db=2", "several databases: 1, 2"),
         ("redis+socket://host/run", "the whole path"),
         ("redis://a;amqp://b", "the scheme 'amqp'"),
-        ("redis://a;rediss://b", "all redis:// or all rediss://"),
-        ("redis+socket:///a;redis+socket:///b", "all redis:// or all rediss://"),
+        ("pyamqp://host", "found the scheme 'pyamqp': RabbitMQ cannot be used"),
+        ("sqs://", "found the scheme 'sqs': Amazon SQS cannot be used"),
+        ("redis-cluster://host", "found the scheme 'redis-cluster': Redis Cluster cannot be used"),
+        ("redis://a;rediss://b", "all redis://, all rediss:// or all sentinel://"),
+        ("sentinel://a;redis://b", "all redis://, all rediss:// or all sentinel://"),
+        ("redis+socket:///a;redis+socket:///b", "all redis://, all rediss:// or all sentinel://"),
+        ("sentinel://a/1;sentinel://b/2", "one login and one database"),
+        ("sentinel://:x@a;sentinel://:y@b", "one login and one database"),
         (";", "found nothing"),
     ],
 )
@@ -104,6 +116,33 @@ def test_a_pools_connections_are_of_our_transport() -> None:
     assert isinstance(made, Connection)
     assert type(made.transport) is Transport
     assert plain(made) == "redis://b:6379/0"
+
+
+def test_sentinels_share_the_login_and_the_database_that_one_of_them_names() -> None:
+    """kombu takes them from one address of the list, Celery's result store from another."""
+    found = for_broker("sentinel://a;sentinel://me:p@b:7/3;sentinel://c/")
+    assert found == "sentinel://me:p@a:26379/3;sentinel://me:p@b:7/3;sentinel://me:p@c:26379/3"
+    assert for_results(parse_list(found)) == found
+
+
+def test_sentinels_are_asked_with_our_transport_and_are_one_address() -> None:
+    """To switch from one to the next would change nothing: each connection asks all of them."""
+    for transport in (None, TRANSPORT):
+        connection = Connection("sentinel://one/3;sentinel://two/3", transport=transport)
+        assert connection.transport_cls == SENTINEL_TRANSPORT
+        assert issubclass(connection.get_transport_cls(), Transport)
+        assert issubclass(connection.get_transport_cls().Channel, Channel)
+        connection.maybe_switch_next()
+        assert (connection.hostname, connection.transport_cls) == ("one", SENTINEL_TRANSPORT)
+        assert connection.as_uri() == "sentinel://:**@one:26379/3"
+        pooled = connection.Pool(1).new()
+        assert (pooled.transport_cls, pooled.cycle) == (SENTINEL_TRANSPORT, None)
+
+
+@pytest.mark.parametrize("address", ["amqp://host", "sqs://", "redis-cluster://host"])
+def test_no_connection_is_made_to_what_is_no_redis(address: str) -> None:
+    with pytest.raises(BadAddress, match="wanted a redis://"):
+        Connection(address, transport=TRANSPORT)
 
 
 def test_a_socket_is_spoken_to_with_our_transport() -> None:

@@ -131,6 +131,50 @@ def test_transport_options_are_merged(source: Callable[..., Celeriac]) -> None:
     assert expected.items() <= app.conf.broker_transport_options.items()
 
 
+SENTINELS = "sentinel://:pw@one/3;sentinel://two:7"
+
+
+@pytest.mark.parametrize("source", [each for each in SOURCES if each is not by_update_at_once])
+def test_everything_is_told_of_the_sentinels(
+    source: Callable[..., Celeriac], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", SENTINELS)
+    options = {"master_name": "jobs", "min_other_sentinels": 1, "sentinel_kwargs": {"password": "other"}}
+    app = source(broker_transport_options=options)
+    everything = "sentinel://:pw@one:26379/3;sentinel://:pw@two:7/3"
+    assert (app.settings.broker, app.settings.results) == (everything, everything)
+    for told in (app.conf.broker_transport_options, app.conf.result_backend_transport_options):
+        assert {"master_name": "jobs", "min_other_sentinels": 1}.items() <= told.items()
+        assert {"password": "other", "socket_timeout": 0.3}.items() <= told["sentinel_kwargs"].items()
+    assert app.conf.redbeat_redis_url.startswith("redis-sentinel://")
+    redbeat = app.conf.redbeat_redis_options
+    assert (redbeat["sentinels"], redbeat["service_name"]) == ([("one", 26379), ("two", 7)], "jobs")
+    assert (redbeat["password"], redbeat["db"], redbeat["sentinel_kwargs"]["password"]) == ("pw", 3, "other")
+
+
+@every_source
+def test_a_server_behind_sentinel_must_be_named(source: Callable[..., Celeriac]) -> None:
+    with pytest.raises(SettingsError) as told:
+        shop(broker=SENTINELS).settings  # noqa: B018
+    assert [problem.split(": ")[:2] for problem in told.value.problems] == [
+        ["broker_transport_options", "master_name is missing"]
+    ]
+    with pytest.raises(SettingsError, match="result_backend_transport_options: master_name is missing"):
+        source(result_backend=SENTINELS).settings  # noqa: B018
+    assert source(
+        result_backend=SENTINELS, result_backend_transport_options={"master_name": "x"}
+    ).settings.results.startswith("sentinel://")
+
+
+def test_results_in_the_brokers_server_are_reached_as_the_broker_is() -> None:
+    tls = {"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": "required"}
+    assert shop(broker_use_ssl=tls).conf.redis_backend_use_ssl == tls
+    assert shop(broker_use_ssl=tls, redis_backend_use_ssl={"ssl_cert_reqs": "none"}).conf[
+        "redis_backend_use_ssl"
+    ] == {"ssl_cert_reqs": "none"}
+    assert not shop(broker_use_ssl=tls, backend="redis://elsewhere").conf.redis_backend_use_ssl
+
+
 def prefixes(app: Celeriac) -> tuple[str, ...]:
     conf = app.conf
     return (

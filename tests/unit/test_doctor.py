@@ -21,6 +21,7 @@ from celeriac.operate.doctor import (
     outcomes_check,
     root_causes,
     schedules_check,
+    sentinel_check,
     settings_check,
     status,
     workers_check,
@@ -150,6 +151,21 @@ def server(connections: int = 5, version: tuple[int, ...] = (16, 4)) -> Server:
 def of_database(**values: Any) -> dict[str, Level]:
     fixed: dict[str, Any] = {"server": server(), "revision": "0003", "wanted": "0003", "skew": timedelta(0)}
     return found(database_check.judge(database_check.Facts(**{**fixed, **values})))
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ({}, {"sentinels": Level.OK}),
+        ({"answer": 2}, {"sentinels": Level.WARN}),
+        ({"answer": 1}, {"sentinels": Level.FAIL}),
+        ({"replicas": 0}, {"sentinels": Level.OK, "replicas": Level.WARN}),
+        ({"answer": 0, "quorum": 0, "replicas": 0}, {"sentinels": Level.FAIL}),
+    ],
+)
+def test_sentinels_that_cannot_act_are_found(values: dict[str, int], levels: dict[str, Level]) -> None:
+    facts = sentinel_check.Facts(**{"asked": 3, "answer": 3, "quorum": 2, "replicas": 1, **values})
+    assert {one.check: one.level for one in sentinel_check.judge(facts)} == levels
 
 
 def test_a_sound_database_is_well() -> None:

@@ -136,7 +136,10 @@ def _reach(settings: Settings) -> Iterator[Finding]:
 def _passwords(settings: Settings) -> Iterator[Finding]:
     stores = [settings.result_backend] if settings.result_backend else []
     places = [("CELERY_BROKER_URL", broker) for broker in settings.brokers]
-    places += [("CELERY_RESULT_BACKEND", addresses.parse(store.get_secret_value())) for store in stores]
+    for store in stores:
+        places += [
+            ("CELERY_RESULT_BACKEND", each) for each in addresses.parse_store(store.get_secret_value())
+        ]
     for variable, place in places:
         if place.host not in _LOCAL and not place.password:
             yield _warning(
