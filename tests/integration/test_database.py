@@ -64,6 +64,16 @@ def test_one_is_kept_that_was_used_in_order(database: Database) -> None:
         assert pid_of(connection) == first
 
 
+def test_one_that_is_in_use_while_all_are_closed_is_closed_after_its_use(database: Database) -> None:
+    with database.statement() as connection:
+        first, driver = pid_of(connection), driver_of(connection)
+        database.close()
+        assert pid_of(connection) == first
+    assert driver.closed
+    with database.statement() as connection:
+        assert pid_of(connection) != first
+
+
 def test_a_transaction_that_takes_too_long_is_cut(database: Database) -> None:
     began = time.monotonic()
     with pytest.raises(OperationalError), database.transaction(within=0.2) as connection:

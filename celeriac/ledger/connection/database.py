@@ -39,6 +39,13 @@ _RECYCLE = 900  # seconds
 #: Tries of a transaction that PostgreSQL ends because of another; the longest pause between two, in seconds.
 _TRIES, _PAUSE = 5, 0.05
 
+#: Of the time that a page's statement may take, what the server is given: it ends the statement, before the
+#: connection is cut here and takes the reason along.
+_SERVERS_SHARE = 0.8
+
+#: Instructions of SQLite between two looks at the clock, some milliseconds.
+_INSTRUCTIONS = 10_000
+
 #: PQTRANS_IDLE (postgresql.org/docs/current/libpq-status.html).
 _IDLE = 0
 
@@ -75,6 +82,8 @@ class Database:
         self._pool = pool
         self._prepared = prepared
         self._patience = patience
+        self._closings = 0  # how often ``close`` was called
+        self._interrupted = False  # whether SQLite, too, ends a statement that takes longer than ``longest``
         self._engine: Engine | None = None
         self._pid = 0
         self._locks: dict[int, threading.Lock] = {}
@@ -89,6 +98,17 @@ class Database:
             generic_plans=True,
             longest=self.longest,
         )
+
+    def for_reading(self, *, within: float, pool: int) -> Database:
+        """The same database through connections of its own, on which no statement takes longer.
+
+        Args:
+            within: seconds that a statement may take. On SQLite, all of a ``reading``'s together.
+            pool: connections, at most.
+        """
+        made = Database(self.url, pool=pool, prepared=self._prepared, patience=self._patience, longest=within)
+        made._interrupted = True
+        return made
 
     @property
     def engine(self) -> Engine:
@@ -194,6 +214,7 @@ class Database:
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""
         if self._engine is not None and self._pid == os.getpid():
+            self._closings += 1
             self._engine.dispose()
 
     def _make_for_this_process(self) -> None:
@@ -262,22 +283,28 @@ def _create(database: Database) -> Engine:
         connect_args=_sqlite_arguments(database) if sqlite else _postgresql_arguments(database),
     )
     _keep_rollbacks_out_of_autocommit(engine)
+    _close_what_comes_back_late(engine, database)
     if sqlite:
         private_files.make_file(
             Path(str(database.url.database))
         )  # SQLite gives its other files the same mode
         event.listen(engine, "connect", _prepare_sqlite)
+        if database._interrupted and database.longest is not None:
+            event.listen(engine, "checkout", _interrupting(database.longest))
         return engine
     patience = database._patience
 
     generic_plans = database._generic_plans and database._prepared
+    limit = database.longest
+    if limit is not None and database._interrupted:
+        limit *= _SERVERS_SHARE
 
     def connect(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> DBAPIConnection:
         def made() -> Any:
             driver = dialect.connect(*args, **params)
             with WATCHDOG.watching(driver.fileno(), within=patience):
                 return postgresql_session.prepare(
-                    driver, entry.info, longest=database.longest, generic_plans=generic_plans
+                    driver, entry.info, longest=limit, generic_plans=generic_plans
                 )
 
         return cast(DBAPIConnection, connect_within(patience, made, dialect.loaded_dbapi.OperationalError))
@@ -303,6 +330,20 @@ def _keep_rollbacks_out_of_autocommit(engine: Engine) -> None:
     engine.dialect.do_rollback = do_rollback  # type: ignore[method-assign]  # of this engine alone
 
 
+def _close_what_comes_back_late(engine: Engine, database: Database) -> None:
+    """Close a connection that was in use, or made, while ``close`` was called: its pool is given up."""
+
+    def begin(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> None:
+        entry.info["closings"] = database._closings
+
+    def checkin(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+        if connection is not None and entry.info.get("closings") != database._closings:
+            entry.invalidate()
+
+    event.listen(engine, "do_connect", begin)
+    event.listen(engine, "checkin", checkin)
+
+
 def _sqlite_arguments(database: Database) -> dict[str, Any]:
     return {"timeout": database._patience, "check_same_thread": False}
 
@@ -325,6 +366,16 @@ def _prepare_sqlite(connection: Any, entry: ConnectionPoolEntry) -> None:
     _into_wal(connection)
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _interrupting(longest: float) -> Callable[[Any, Any, Any], None]:
+    """What makes SQLite end the statements of a connection so long after it was taken from the pool."""
+
+    def checkout(connection: Any, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+        ends = time.monotonic() + longest
+        connection.set_progress_handler(lambda: time.monotonic() > ends, _INSTRUCTIONS)
+
+    return checkout
 
 
 def _into_wal(connection: Any) -> None:

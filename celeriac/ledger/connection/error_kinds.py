@@ -17,7 +17,8 @@ _OF_THE_SERVER = frozenset({"08", "25", "28", "3D", "3F", "42", "53", "57", "58"
 #: A deadlock, a serialization failure: PostgreSQL ended one transaction for the sake of another.
 _CONFLICTS = frozenset({"40001", "40P01"})
 #: A lock that was not free in time, a statement that took too long.
-_TOO_LATE = frozenset({"55P03", "57014"})
+_CANCELED = "57014"
+_TOO_LATE = frozenset({"55P03", _CANCELED})
 _READ_ONLY, _MAY_NOT = "25006", "42501"
 _NO_SUCH = frozenset({"42P01", "42703", "3F000"})  # table, column, schema
 
@@ -28,6 +29,11 @@ _OF_VALUES = frozenset({"IntegrityError", "DataError", "ProgrammingError"})
 def is_conflict(error: BaseException) -> bool:
     """Whether the same transaction may succeed when it is tried again at once."""
     return _state(error) in _CONFLICTS
+
+
+def took_too_long(error: BaseException) -> bool:
+    """Whether the database ended a statement because it took longer than it may."""
+    return _state(error) == _CANCELED or str(_cause(error)) == "interrupted"  # SQLite has no code for it here
 
 
 def as_unfit(error: BaseException) -> LedgerUnfit | None:
