@@ -68,7 +68,9 @@ class _ShownRefusals:
             return
         if isinstance(error, SettingsError):  # of what was written to ``app.conf`` later
             raise SystemExit(f"celery: {error}") from None
-        from celeriac.cli.refusals import refusal_of  # imports the database layer, which is slow
+        from celeriac.operate.presentation.refusals import (
+            refusal_of,  # imports the database layer, which is slow
+        )
 
         refusal = refusal_of(error, self._app)
         if refusal is not None:

@@ -32,7 +32,7 @@ class Command(CeleryCommand):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as exc:  # refusal_of decides: an error of ours is printed, any other is raised again
-            from celeriac.cli.refusals import refusal_of
+            from celeriac.operate.presentation.refusals import refusal_of
 
             refusal = refusal_of(exc, ctx.obj.app)
             if refusal is None:
@@ -119,21 +119,9 @@ def filters(function: Function) -> Function:
 
 def filter_of(options: dict[str, Any]) -> Any:
     """The filter for the options that ``filters`` added. Removes them from ``options``."""
-    from celeriac.operate.listing import Filter, JobState, prefix
+    from celeriac.operate.presentation.filter_words import WORDS, filter_of
 
-    state, ids = options.pop("state"), options.pop("id_prefix")
-    words = {name: text(name, options.pop(name)) for name in ("task", "queue", "user", "schedule", "error")}
-    return Filter(
-        state=None if state is None else JobState(state),
-        task=words["task"],
-        queue=words["queue"],
-        user_id=words["user"],
-        schedule=words["schedule"],
-        error=words["error"],
-        since=options.pop("since"),
-        until=options.pop("until"),
-        ids=None if ids is None else prefix(ids),
-    )
+    return filter_of({word: options.pop(word.replace("-", "_")) for word in WORDS})
 
 
 def text(option: str, value: str | None) -> str | None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -17,6 +15,9 @@ from rich.text import Text
 
 from celeriac.display import safe
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.presentation.shapes import VERSION, document, plain
+
+__all__ = ["STYLES", "VERSION", "cell", "console", "emit", "note", "number", "plain", "state", "table"]
 
 #: The colour of each state.
 STYLES = {
@@ -27,9 +28,6 @@ STYLES = {
     JobState.FAILED: "red",
     JobState.CANCELLED: "dim",
 }
-
-#: The version of all JSON shapes. It rises when a field is removed or changes its meaning, not for a new one.
-VERSION = 1
 
 #: The width where the output is no terminal, so that a program finds each row on one line.
 _REDIRECTED_WIDTH = 200
@@ -45,24 +43,7 @@ def console(ctx: click.Context) -> Console:
 
 def emit(command: str, **values: Any) -> None:
     """Print one JSON object: version and command, then the values."""
-    click.echo(json.dumps({"version": VERSION, "command": command, **plain(values)}, indent=2))
-
-
-def plain(value: Any) -> Any:
-    """``value`` for JSON: moments in ISO 8601 and UTC, durations in seconds, other types as text."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(child) for key, child in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(child) for child in value]
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return str(value)
+    click.echo(json.dumps(document(command, **values), indent=2))
 
 
 def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) -> Table:

@@ -50,6 +50,8 @@ __all__ = [
 ]
 
 _BATCH = 200
+#: Characters of a group's key.
+KEY = 8
 _ALL = 100_000  # groups
 
 
@@ -74,7 +76,7 @@ class Cause:
         '1b80fd80'
         """
         parts = repr((self.task, self.exception_type, self.frame))
-        return sha256(parts.encode()).hexdigest()[:8]
+        return sha256(parts.encode()).hexdigest()[:KEY]
 
     @classmethod
     def of(cls, group: Group) -> Cause:

@@ -21,7 +21,18 @@ from celeriac.operate.job import LARGEST_PAGE, PAGE
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-__all__ = ["Filter", "JobState", "ListedJob", "Page", "Sort", "page", "parse_moment", "prefix", "resolve"]
+__all__ = [
+    "Filter",
+    "JobState",
+    "ListedJob",
+    "Page",
+    "Sort",
+    "count",
+    "page",
+    "parse_moment",
+    "prefix",
+    "resolve",
+]
 
 _DIGITS = 32  # of a UUID
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)", re.I)
@@ -52,6 +63,7 @@ class ListedJob:
     last_worker_id: str | None  # the worker that claimed it last
     worker: str | None  # the node name of that worker; None: nobody claimed it, or its row is pruned
     error: str | None  # the beginning of the last failure
+    arguments: str | None  # their beginning, with what is sensitive hidden; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,16 @@ def page(
     more, rows = len(rows) > limit, rows[:limit]
     following = f"{ledger.moment_of(rows[-1], sort).isoformat()}/{rows[-1].id}" if more else None
     return Page(tuple(_listed_job(row, names) for row in rows), following, rows[0].clock if rows else None)
+
+
+def count(wanted: Filter, *, most: int, unfinished: bool = False, app: Celeriac | None = None) -> int:
+    """How many jobs match; ``most`` when there are as many or more.
+
+    Args:
+        unfinished: count those alone that have not ended, as a cancel meets them.
+    """
+    with current_app(app).database.reading() as connection:
+        return ledger.count(connection, wanted, most=most, unfinished=unfinished)
 
 
 def resolve(text: str, *, app: Celeriac | None = None) -> str:
@@ -150,6 +172,17 @@ def _parse_key(text: str) -> tuple[datetime, UUID]:
         ) from None
 
 
+def _arguments(args: str | None, kwargs: str | None) -> str | None:
+    """Both in one line, without what is empty.
+
+    >>> _arguments("(7,)", "{}"), _arguments("()", "{'to': 'a'}"), _arguments("()", "{}")
+    ('(7,)', "{'to': 'a'}", '')
+    """
+    if args is None and kwargs is None:
+        return None
+    return " ".join(text for text in (args, kwargs) if text and text not in ("()", "[]", "{}"))
+
+
 def _worker_ids(rows: Sequence[Any]) -> set[UUID]:
     return {row.last_worker_id or row.worker_id for row in rows} - {None}
 
@@ -175,4 +208,5 @@ def _listed_job(row: Any, names: Mapping[UUID, str]) -> ListedJob:
         last_worker_id=None if row.last_worker_id is None else str(row.last_worker_id),
         worker=names.get(row.last_worker_id or row.worker_id),
         error=row.error,
+        arguments=_arguments(row.args, row.kwargs),
     )

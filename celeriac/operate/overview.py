@@ -96,6 +96,7 @@ class JobCounts:
     completed: int
     failed: int
     cancelled: int
+    oldest: timedelta | None = None  # for how long the oldest due job has been due
 
 
 def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
@@ -178,6 +179,7 @@ def count_jobs(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None
         completed=ended_as[JobState.COMPLETED],
         failed=ended_as[JobState.FAILED],
         cancelled=ended_as[JobState.CANCELLED],
+        oldest=max((moment - depth.oldest for depth in depths if depth.oldest is not None), default=None),
     )
 
 

@@ -118,6 +118,19 @@ def validated(app: Celeriac, wanted: ScheduleRequest, *, row: Any, now: datetime
     return _columns(wanted, timing, enabled=enabled, next_run=next_run)
 
 
+def timing_of(app: Celeriac, wanted: ScheduleRequest, *, now: datetime) -> Timing:
+    """The timing of a request, whatever else of it is wrong.
+
+    Raises:
+        InvalidSchedule: the timing is.
+    """
+    place = wanted.timezone if wanted.timezone is not None else str(app.conf.timezone or "UTC")
+    try:
+        return _timing(wanted, place, now)
+    except _Problems as exc:
+        raise InvalidSchedule(_shown(wanted.name), list(exc.args)) from None
+
+
 def _columns(
     wanted: ScheduleRequest, timing: Timing, *, enabled: bool, next_run: datetime | None
 ) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from celeriac.cli import output
-from celeriac.cli.refusals import refusal_of
 from celeriac.display import ago, length, safe, safe_lines, stamp
 from celeriac.errors import JobNotFound
+from celeriac.operate.presentation.refusals import refusal_of
 
 
 def test_no_control_character_passes() -> None:

@@ -11,11 +11,11 @@ from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.command import confirm, text
 from celeriac.cli.progress import advancing
-from celeriac.cli.views.dead_letter_list import is_key
 from celeriac.display import counted
 from celeriac.operate import dead_letters
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.listing import resolve
+from celeriac.operate.presentation.shapes import is_group_key
 
 
 def replay(
@@ -73,7 +73,7 @@ def _act(
     )
     if sum([key_or_id is not None, narrow != Cause(), everything]) != 1:
         raise click.UsageError("name one of: a group or an id; --task, --exception or --frame; --all")
-    if key_or_id is not None and not is_key(key_or_id):
+    if key_or_id is not None and not is_group_key(key_or_id):
         id = resolve(key_or_id, app=app)
         count = _is_dead(app, id) if dry_run else int(one(id))
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 from rich.text import Text
@@ -17,15 +16,13 @@ from celeriac.ledger.writes.dead_letters import Group
 from celeriac.operate import dead_letters
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import job
-
-#: Characters of a group's key.
-_KEY = 8
+from celeriac.operate.presentation.shapes import cause_shape, group_shape, is_group_key
 
 
 def show_all(ctx: click.Context, app: Celeriac, *, limit: int, as_json: bool) -> None:
     groups = dead_letters.groups(limit=limit, app=app)
     if as_json:
-        output.emit("dead-letters list", groups=[shape(group) for group in groups])
+        output.emit("dead-letters list", groups=[group_shape(group) for group in groups])
     elif groups:
         _print(ctx, groups)
     else:
@@ -34,7 +31,7 @@ def show_all(ctx: click.Context, app: Celeriac, *, limit: int, as_json: bool) ->
 
 
 def show_one(ctx: click.Context, app: Celeriac, key_or_id: str, *, reveal: bool, as_json: bool) -> None:
-    if not is_key(key_or_id):
+    if not is_group_key(key_or_id):
         job_details.show(ctx, app, key_or_id, reveal=reveal, as_json=as_json)
         return
     cause = dead_letters.cause_of(key_or_id, app=app)
@@ -42,7 +39,7 @@ def show_one(ctx: click.Context, app: Celeriac, key_or_id: str, *, reveal: bool,
     example = job(ids[-1], app=app) if ids else None
     if as_json:
         traceback = example.attempts[-1].traceback if example and example.attempts else None
-        output.emit("dead-letters show", group=_cause_shape(cause), ids=ids, traceback=traceback)
+        output.emit("dead-letters show", group=cause_shape(cause), ids=ids, traceback=traceback)
         return
     console = output.console(ctx)
     where = f" in {safe(cause.frame)}" if cause.frame else ""
@@ -51,22 +48,6 @@ def show_one(ctx: click.Context, app: Celeriac, key_or_id: str, *, reveal: bool,
         console.print(Text(id))
     if example and example.attempts:
         job_details.print_attempt(console, example.attempts[-1])
-
-
-def shape(group: Group) -> dict[str, Any]:
-    """A group as JSON has it."""
-    when = {"first": output.plain(group.first), "last": output.plain(group.last)}
-    return _cause_shape(Cause.of(group)) | {"count": group.count, "example": group.example} | when
-
-
-def is_key(text: str) -> bool:
-    """Whether this is a group's key; the beginning of a job's id is longer or has a dash."""
-    return len(text) == _KEY and all(digit in "0123456789abcdef" for digit in text.lower())
-
-
-def _cause_shape(cause: Cause) -> dict[str, Any]:
-    named = {"task": cause.task, "exception_type": cause.exception_type, "frame": cause.frame}
-    return {"key": cause.key, **named}
 
 
 def _print(ctx: click.Context, groups: list[Group]) -> None:

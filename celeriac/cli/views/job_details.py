@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,25 +14,17 @@ from rich.text import Text
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.display import length, safe, safe_lines, stamp
-from celeriac.enqueue import arguments
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lifecycle import WAITING
 from celeriac.operate.explain import explain as explain_job
 from celeriac.operate.job import Attempt, Job, job
 from celeriac.operate.listing import resolve
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened to a job, or will."""
-
-    at: datetime
-    what: str
+from celeriac.operate.presentation.timeline import shown_values, timeline
 
 
 def show(ctx: click.Context, app: Celeriac, id: str, *, reveal: bool, as_json: bool) -> None:
     found = job(resolve(id, app=app), app=app)
-    shown = _arguments(app, found, reveal=reveal)
+    shown = shown_values(app, found, reveal=reveal)
     if as_json:
         body = output.plain(found) | shown | {"revealed": reveal, "timeline": output.plain(timeline(found))}
         output.emit("jobs show", job=body)
@@ -62,46 +53,6 @@ def explain(ctx: click.Context, app: Celeriac, id: str, *, as_json: bool) -> Non
     console.print(Text(safe(found.sentence)), soft_wrap=True)
     if found.remedy:
         console.print(Text(safe(found.remedy), "bold"), soft_wrap=True)
-
-
-def timeline(found: Job) -> list[Event]:
-    """What happened to a job, in order."""
-    events = [Event(found.queued, f"accepted for the queue {found.queue}")]
-    if found.dispatched is not None and found.dispatched >= found.queued:
-        events.append(Event(found.dispatched, "message sent"))
-    for attempt in found.attempts:
-        events += _of_attempt(attempt)
-    failed = {attempt.attempt for attempt in found.attempts}
-    if found.started is not None and found.try_count not in failed:
-        worker = found.worker or found.last_worker_id
-        events.append(Event(found.started, _began(found.try_count, worker)))
-    ordered = sorted(events, key=lambda event: event.at)
-    if found.finished is not None:  # always last: both times were written by one statement and may be equal
-        ordered.append(Event(found.finished, str(found.state)))
-    return ordered
-
-
-def _began(attempt: int, worker: str | None) -> str:
-    return f"attempt {attempt} began" + (f" on {worker}" if worker else "")
-
-
-def _of_attempt(attempt: Attempt) -> Iterator[Event]:
-    if attempt.started is not None:
-        yield Event(attempt.started, _began(attempt.attempt, attempt.worker or attempt.worker_id))
-    error = f": {attempt.exception_type}" if attempt.exception_type else ""
-    yield Event(attempt.finished, f"attempt {attempt.attempt} ended, {attempt.kind}{error}")
-
-
-def _arguments(app: Celeriac, found: Job, *, reveal: bool) -> dict[str, Any]:
-    """Arguments and result. Sensitive values are hidden unless ``reveal``."""
-    app.loader.import_default_modules()  # the names of a task's parameters show which values are sensitive
-    names = () if reveal else app.amqp.parameters(found.task)
-    hide = (lambda value, names=(): value) if reveal else arguments.hidden
-    return {
-        "args": None if found.args is None else output.plain(hide(list(found.args), names)),
-        "kwargs": None if found.kwargs is None else output.plain(hide(dict(found.kwargs))),
-        "result": output.plain(hide(found.result)),
-    }
 
 
 def _print_head(console: Console, found: Job) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -17,11 +15,9 @@ from celeriac.cli import output
 from celeriac.cli.command import text
 from celeriac.cli.rows import Rows
 from celeriac.display import ago, counted, duration_text, length
-from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.listing import Filter
 from celeriac.operate.overview import (
     LATELY,
-    Line,
     QueueStatus,
     WorkerStatus,
     list_workers,
@@ -29,29 +25,16 @@ from celeriac.operate.overview import (
     stats,
     unconsumed_lists,
 )
+from celeriac.operate.presentation.shapes import queue_shape, worker_shape
+from celeriac.operate.presentation.task_stats import TaskStats, by_task
 
 _STATE_STYLES = {"alive": "green", "silent": "red", "stopped": "dim"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskStats:
-    """The jobs of a task in numbers; of every task where it is None."""
-
-    task: str | None
-    jobs: int
-    states: dict[str, int]
-    retried: int
-    failure_rate: float | None  # failed among the ended; None: none has ended
-    wait_p50: timedelta | None
-    wait_p95: timedelta | None
-    run_p50: timedelta | None
-    run_p95: timedelta | None
 
 
 def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
     found, lists = queues(app=app), unconsumed_lists(app=app)
     if as_json:
-        shapes = [output.plain(queue) | {"drift": queue.drift} for queue in found]
+        shapes = [queue_shape(queue) for queue in found]
         output.emit("queues", window=LATELY, queues=shapes, undrawn=[output.plain(each) for each in lists])
         return
     columns = [
@@ -83,7 +66,7 @@ def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
 def show_workers(ctx: click.Context, app: Celeriac, *, within: timedelta, as_json: bool) -> None:
     found = list_workers(within=within, app=app)
     if as_json:
-        output.emit("workers", workers=[_worker_shape(status) for status in found])
+        output.emit("workers", workers=[worker_shape(status) for status in found])
     elif found:
         _print_workers(output.console(ctx), found)
     living = sum(status.alive for status in found)
@@ -111,31 +94,6 @@ def show_stats(
     else:
         output.note(ctx, "no job was accepted in that time")
     ctx.exit(0 if found[-1].jobs else 1)
-
-
-def by_task(lines: Sequence[Line]) -> list[TaskStats]:
-    """One for each task, and one for all of them at the end."""
-    states: dict[str | None, Counter[JobState]] = {None: Counter()}
-    for line in lines:
-        if line.state is not None:
-            states.setdefault(line.task, Counter())[line.state] += line.jobs
-            states[None][line.state] += line.jobs
-    return [_of_task(line, states.get(line.task, Counter())) for line in lines if line.state is None]
-
-
-def _of_task(line: Line, states: Counter[JobState]) -> TaskStats:
-    ended = sum(states[state] for state in TERMINAL)
-    return TaskStats(
-        task=line.task,
-        jobs=line.jobs,
-        states={str(state): states[state] for state in JobState},
-        retried=line.retried,
-        failure_rate=states[JobState.FAILED] / ended if ended else None,
-        wait_p50=line.wait_p50,
-        wait_p95=line.wait_p95,
-        run_p50=line.run_p50,
-        run_p95=line.run_p95,
-    )
 
 
 def _queue_cells(queue: QueueStatus) -> list[str | Text]:
@@ -167,14 +125,6 @@ def _worker_cells(status: WorkerStatus) -> list[str | Text]:
         output.cell(", ".join(worker.queues)),
         output.cell(worker.version),
     ]
-
-
-def _worker_shape(status: WorkerStatus) -> dict[str, Any]:
-    jobs = [
-        {"id": str(one.id), "task": one.task, "attempt": one.attempt, "seconds": one.since.total_seconds()}
-        for one in status.jobs
-    ]
-    return {**output.plain(status.worker), "state": status.state, "jobs": jobs}
 
 
 def _print_workers(console: Console, found: Sequence[WorkerStatus]) -> None:

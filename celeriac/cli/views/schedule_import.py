@@ -9,9 +9,9 @@ import click
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.rows import Rows
-from celeriac.cli.views.schedule_list import shape, state
 from celeriac.display import counted, stamp
 from celeriac.operate import schedule_import
+from celeriac.operate.presentation.shapes import schedule_shape, schedule_state
 from celeriac.operate.schedule_import import Line, OldSchedules, Verdict
 from celeriac.operate.schedule_import.beat_config import BeatConfig
 from celeriac.operate.schedule_import.django_celery_beat import DjangoTables
@@ -46,7 +46,7 @@ def _print(ctx: click.Context, lines: Sequence[Line], *, done: bool) -> None:
         ours = line.schedule
         cells = (line.reason,) if ours is None else (ours.description,)
         moments = (None, None) if ours is None else (stamp(ours.last_run), stamp(ours.next_run))
-        now = None if ours is None else state(ours)
+        now = None if ours is None else schedule_state(ours)
         rows.add(*map(output.cell, (line.name, line.verdict, now, *cells, *moments)))
     rows.print(output.console(ctx))
     counts = {verdict: sum(line.verdict is verdict for line in lines) for verdict in Verdict}
@@ -62,5 +62,5 @@ def _shape(line: Line) -> dict[str, object]:
         "task": line.task,
         "verdict": line.verdict,
         "reason": line.reason,
-        "schedule": None if line.schedule is None else shape(line.schedule),
+        "schedule": None if line.schedule is None else schedule_shape(line.schedule),
     }

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import datetime
-from typing import Any
 
 import click
 
@@ -15,21 +13,21 @@ from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.rows import Rows
 from celeriac.display import safe, stamp
-from celeriac.enqueue.arguments import represent
+from celeriac.operate.presentation.shapes import schedule_shape, schedule_state
 from celeriac.schedules import Schedule
 
 
 def show_all(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
     found = schedules.list_all(app=app)
     if as_json:
-        output.emit("schedules list", schedules=[shape(each) for each in found])
+        output.emit("schedules list", schedules=[schedule_shape(each) for each in found])
     elif found:
         columns = ("name", "state", "task", "when", "next run", "last run", "runs")
         rows = Rows(*columns, right=["runs"], fold=["when"], head=2)
         for each in found:
             cells = (each.task, each.description, stamp(each.next_run), stamp(each.last_run))
-            cells_of_row = map(output.cell, cells)
-            rows.add(output.cell(each.name), state(each), *cells_of_row, output.number(each.run_count))
+            told = map(output.cell, cells)
+            rows.add(output.cell(each.name), schedule_state(each), *told, output.number(each.run_count))
         rows.print(output.console(ctx))
     else:
         output.note(ctx, "there are no schedules: see `celery -A app schedules add --help`")
@@ -38,7 +36,7 @@ def show_all(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
 
 
 def show_one(ctx: click.Context, found: Schedule, *, as_json: bool) -> None:
-    values = shape(found)
+    values = schedule_shape(found)
     if as_json:
         output.emit("schedules show", schedule=values)
         return
@@ -75,19 +73,4 @@ def show_change(
     elif schedule is None:
         output.emit(command, name=name)
     else:
-        output.emit(command, schedule=shape(schedule))
-
-
-def shape(found: Schedule) -> dict[str, Any]:
-    """The schedule as plain values. What is sensitive is hidden."""
-    values = {field.name: getattr(found, field.name) for field in fields(found)}
-    hidden = {"args": represent(tuple(found.args)), "kwargs": represent(dict(found.kwargs))}
-    return values | hidden | {"description": found.description, "state": state(found)}
-
-
-def state(found: Schedule) -> str:
-    if found.retired is not None:
-        return "retired"
-    if not found.enabled:
-        return "disabled"
-    return "enabled" if found.next_run is not None else "over"
+        output.emit(command, schedule=schedule_shape(schedule))

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, se
 from celeriac.ledger.reads.job_rows import Filter, with_instants
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.models import JOBS
-from celeriac.ledger.schema.state_conditions import is_waiting
+from celeriac.ledger.schema.state_conditions import is_unfinished, is_waiting
 
 #: Characters of a failure that a list shows.
 _ERROR = 300
@@ -63,6 +63,9 @@ _SHOWN: tuple[Any, ...] = (
     JOBS.c.worker_id,
     JOBS.c.last_worker_id,
     func.substr(JOBS.c.failure_info, 1, _ERROR).label("error"),
+    # as Celery's events show them, with what is sensitive hidden
+    func.substr(JOBS.c.headers["argsrepr"].as_string(), 1, _ERROR).label("args"),
+    func.substr(JOBS.c.headers["kwargsrepr"].as_string(), 1, _ERROR).label("kwargs"),
     now().label("clock"),
 )
 
@@ -105,6 +108,14 @@ def statement(
         chosen = chosen.where(here < key if order.newest_first else here > key)
     keys: Sequence[Any] = (order.moment, JOBS.c.id)
     return chosen.order_by(*(key.desc() if order.newest_first else key for key in keys)).limit(limit)
+
+
+def count(connection: Connection, wanted: Filter, *, most: int, unfinished: bool = False) -> int:
+    """How many jobs match, counted up to ``most``, so that it costs no more in a large table."""
+    conditions = with_instants(connection, wanted).conditions()
+    only = [is_unfinished()] if unfinished else []
+    found = select(JOBS.c.id).where(*conditions, *only).limit(most).subquery()
+    return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
 
 
 def moment_of(row: Row[Any], sort: Sort) -> datetime:

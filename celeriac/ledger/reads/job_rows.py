@@ -28,7 +28,7 @@ from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
-from celeriac.ledger.schema.state_conditions import is_unfinished
+from celeriac.ledger.schema.state_conditions import is_in, is_unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +177,15 @@ def unfinished(
     """Ids of jobs that are not terminal, in id order."""
     conditions = with_instants(connection, wanted).conditions()
     statement = select(JOBS.c.id).where(*conditions, is_unfinished())
+    if beyond is not None:
+        statement = statement.where(JOBS.c.id > beyond)
+    return list(connection.execute(statement.order_by(JOBS.c.id).limit(limit)).scalars())
+
+
+def dead(connection: Connection, wanted: Filter, *, limit: int, beyond: UUID | None = None) -> list[UUID]:
+    """Ids of dead letters, in id order."""
+    conditions = with_instants(connection, wanted).conditions()
+    statement = select(JOBS.c.id).where(*conditions, is_in(JobState.FAILED))
     if beyond is not None:
         statement = statement.where(JOBS.c.id > beyond)
     return list(connection.execute(statement.order_by(JOBS.c.id).limit(limit)).scalars())
