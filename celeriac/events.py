@@ -67,6 +67,11 @@ class Event(StrEnum):
     )
     REVOKE_NOT_TOLD = "the cancel is in the ledger; the broadcast to the workers failed: %(error)s"
 
+    # the console
+    CONSOLE_ACTION = "%(user)s began: %(action)s %(jobs)d jobs (%(filter)s)"
+    CONSOLE_CHANGE = "%(user)s: %(action)s %(subject)s"
+    CONSOLE_FAILED = "the console could not answer %(path)s"
+
     TASK_REFUSED = "jobs of task %(task)s are refused: %(error)s"
 
     # results

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from celeriac import addresses, certificates, private_files
+from celeriac.console_settings import ConsoleSettings
 from celeriac.errors import SettingsError
 
 _PREFIX = "CELERIAC_"
@@ -38,7 +39,7 @@ def project_root() -> Path:
     return checkout if (checkout / "setup.cfg").is_file() else Path.cwd()
 
 
-class Settings(BaseSettings):
+class Settings(ConsoleSettings):
     """Everything that can be set from outside; field names in upper case are the variables.
 
     Durations are plain numbers of seconds in the environment.

@@ -20,5 +20,7 @@ def producing(broker: str, database: str, **settings: Any) -> Iterator[Celeriac]
         settings: further fields of ``Settings``.
     """
     known: dict[str, Any] = {"broker_url": broker, "database_url": database, **settings}
-    with build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False) as app:
-        yield app
+    app = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
+    yield app
+    app.close()
+    app.database.close()

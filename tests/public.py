@@ -10,10 +10,11 @@ from types import ModuleType
 from typing import Any
 
 import celeriac
-from celeriac import dead_letters, errors, schedules, testing
+from celeriac import console, dead_letters, errors, schedules, testing
 
 #: The modules besides the face itself; the names of each are those of its ``__all__``.
 MODULES = {
+    "celeriac.console": console,
     "celeriac.dead_letters": dead_letters,
     "celeriac.schedules": schedules,
     "celeriac.testing": testing,

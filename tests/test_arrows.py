@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: The rooms of ``celeriac``, each row above those that it may import from; a room may import from itself.
 ROWS: tuple[frozenset[str], ...] = (
-    frozenset({"cli", "contrib", "console", "testing"}),
+    frozenset({"cli", "contrib", "testing"}),
+    frozenset({"console"}),
     frozenset({"worker"}),
     frozenset({"operate"}),
     frozenset({"schedules", "limits"}),
@@ -29,6 +30,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"ledger"}),
     frozenset({"own_settings", "redis_options"}),
     frozenset({"celery_settings", "settings"}),
+    frozenset({"console_settings"}),
     frozenset({"priorities", "ids", "names", "addresses", "certificates", "coroutines", "no_app", "conf"}),
     frozenset({"broker_state", "display", "headers", "private_files", "texts"}),
     frozenset({"errors", "events"}),
@@ -56,13 +58,22 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"counters", "watermarks"}),
         frozenset({"attempt_report"}),
     ),
+    "console": (
+        frozenset({"application"}),
+        frozenset({"pages", "api"}),
+        frozenset({"ask"}),
+        frozenset({"console", "refusal"}),
+        frozenset({"access"}),
+        frozenset({"head", "operations", "options", "reading", "tracebacks", "trees"}),
+        frozenset({"shared"}),
+    ),
     "cli": (
         frozenset({"entry"}),
         frozenset({"commands"}),
         frozenset({"views"}),
         frozenset({"rows", "celery_commands"}),
         frozenset({"command", "context", "output", "progress"}),
-        frozenset({"refusals", "flower_api"}),
+        frozenset({"flower_api"}),
     ),
 }
 

@@ -26,4 +26,4 @@ def celeriac(ctx: click.Context) -> Celeriac:
 
 def named_app(ctx: click.Context) -> str:
     """What ``celery -A`` was called with, so that another process finds the same app."""
-    return str(ctx.find_root().params["app"])
+    return str(ctx.find_root().params.get("app") or "app")

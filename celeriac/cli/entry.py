@@ -14,6 +14,7 @@ from typing import Any, cast
 import click
 
 __all__ = [
+    "console",
     "db",
     "dead_letters",
     "doctor",
@@ -116,6 +117,7 @@ doctor = CommandEntry(
 health = CommandEntry(
     "health", "health:health", "Whether this machine's worker or beat lives; for containers."
 )
+console = CommandEntry("console", "console:console", "The console: the ledger in a browser.")
 metrics = CommandEntry("metrics", "metrics:metrics", "Metrics of the ledger, for Prometheus.")
 flower = FlowerEntry(
     "flower", short_help="Live workers on a page (the extra celeriac[flower]).", add_help_option=False

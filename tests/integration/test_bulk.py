@@ -35,9 +35,13 @@ from tests.support import wait_until
 
 
 @pytest.fixture
-def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
-    with producing(redis_url, database_url) as app:
-        yield app
+def app(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celeriac]:
+    monkeypatch.setenv("CELERY_BROKER_URL", redis_url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    app = build(Settings(task_modules=("tests.jobs",)), set_as_current=False)
+    yield app
+    app.close()
+    app.database.close()
 
 
 @pytest.fixture

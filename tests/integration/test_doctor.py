@@ -53,7 +53,7 @@ def a_worker(app: Celeriac) -> None:
 def a_leader(app: Celeriac) -> None:
     from redbeat.schedulers import RedBeatConfig, get_redis
 
-    get_redis(app).set(RedBeatConfig(app).lock_key, "someone", px=600_000)  # until long after the test
+    get_redis(app).set(RedBeatConfig(app).lock_key, "someone", px=6000)
 
 
 def test_all_is_well_where_all_is_well(app: Celeriac) -> None:

@@ -8,20 +8,26 @@ from typing import Any
 import pytest
 from celery.signals import before_task_publish
 
+import tests.jobs  # noqa: F401  # its tasks
 from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_together
 from celeriac.enqueue.prepare import prepare
 from celeriac.enqueue.write import write
 from celeriac.errors import BadArgument, UnknownTask
 from celeriac.operate.job import jobs
+from celeriac.settings import Settings
 from celeriac.task.task import Task
-from tests.producers import producing
+from tests.apps import build
 
 
 @pytest.fixture
-def app(redis_url: str, sqlite_url: str) -> Iterator[Celeriac]:
-    with producing(redis_url, sqlite_url) as app:
-        yield app
+def app(redis_url: str, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celeriac]:
+    monkeypatch.setenv("CELERY_BROKER_URL", redis_url)
+    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    app = build(Settings(task_modules=("tests.jobs",)), set_as_current=False)
+    yield app
+    app.close()
+    app.database.close()
 
 
 @pytest.fixture

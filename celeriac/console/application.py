@@ -1,0 +1,218 @@
+"""The console as an ASGI app: which page and which action is where, and who may use it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from celeriac.console.access import options as console_options
+from celeriac.console.access.guard import LARGEST_BODY, Guard
+from celeriac.console.access.identity import TooManyTries, Visitor
+from celeriac.console.access.one_time_token import OneTimeToken
+from celeriac.console.access.roles import Role
+from celeriac.console.ask import Ask
+from celeriac.console.console import STATIC, Console
+from celeriac.console.pages import acting, dead, job, jobs, login, platform, schedule_form, schedules
+from celeriac.console.refusal import Refused, refused
+from celeriac.events import Event
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
+
+_FIELDS = 5_000  # of a form, at most
+Answering = Callable[[Ask], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A page (GET) or an action (POST), and the role that it takes."""
+
+    path: str
+    role: Role
+    show: Answering | None = None
+    act: Answering | None = None
+
+
+#: Every page and action of the console.
+PLACES = (
+    Place("/", Role.VIEWER, show=platform.show_overview),
+    Place("/jobs", Role.VIEWER, show=jobs.show),
+    Place("/jobs/act", Role.OPERATOR, act=jobs.act),
+    Place("/jobs/{id}", Role.VIEWER, show=job.show),
+    Place("/jobs/{id}/act", Role.OPERATOR, act=job.act),
+    Place("/jobs/{id}/reveal", Role.OPERATOR, act=job.reveal),
+    Place("/dead", Role.VIEWER, show=dead.show),
+    Place("/dead/act", Role.OPERATOR, act=dead.act),
+    Place("/dead/{key}", Role.VIEWER, show=dead.show_group),
+    Place("/queues", Role.VIEWER, show=platform.show_queues),
+    Place("/schedules", Role.VIEWER, show=schedules.show),
+    Place("/new-schedule", Role.ADMIN, show=schedule_form.show, act=schedule_form.add),
+    Place("/schedules/{name:path}/act", Role.OPERATOR, act=schedules.act),
+    Place("/schedules/{name:path}/remove", Role.ADMIN, act=schedules.remove),
+    Place("/schedules/{name:path}", Role.VIEWER, show=schedules.show_one),
+    Place("/workers", Role.VIEWER, show=platform.show_workers),
+    Place("/tasks", Role.VIEWER, show=platform.show_tasks),
+    Place("/tasks/{name:path}", Role.VIEWER, show=platform.show_task),
+    Place("/doctor", Role.VIEWER, show=platform.show_doctor),
+    Place("/operations", Role.VIEWER, show=acting.show_operations),
+    Place("/operations/{id}", Role.VIEWER, show=acting.show_operation),
+    Place("/operations/{id}/stop", Role.OPERATOR, act=acting.stop_operation),
+    Place("/logout", Role.VIEWER, act=login.log_out),
+)
+
+
+_LOGIN = Place("/login", Role.VIEWER, show=login.show, act=login.log_in)
+
+
+def create(app: Celeriac, *, named: str = "app", token: OneTimeToken | None = None) -> Starlette:
+    """The console of ``app``, an ASGI app that may be mounted behind a prefix.
+
+    Args:
+        named: what ``celery -A`` is given in the commands that pages show.
+        token: of the URL that is printed where nobody else can log in.
+
+    Raises:
+        SettingsError: nobody could log in; see CELERIAC_CONSOLE_USERS and CELERIAC_CONSOLE_PROXIES.
+
+    >>> from celeriac.console import create
+    >>> create(app)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    celeriac.errors.SettingsError: the settings have a problem:
+      - the console needs to know who may use it: ...
+    """
+    options = console_options.read(app, named=named, token=token)
+    console = Console(app, options)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(console.close)
+
+    made = Starlette(
+        routes=_routes(console),
+        middleware=[Middleware(Guard, options=options)],
+        exception_handlers={HTTPException: partial(_not_here, console)},
+        lifespan=lifespan,
+    )
+    made.state.console = console
+    return made
+
+
+def _routes(console: Console) -> list[BaseRoute]:
+    found: list[BaseRoute] = [
+        Route("/healthz", lambda _: PlainTextResponse("ok\n")),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    for place in (_LOGIN, *PLACES):
+        methods = [*(["GET"] if place.show else []), *(["POST"] if place.act else [])]
+        found.append(Route(place.path, partial(_answer, console, place), methods=methods))
+    return found
+
+
+async def _answer(console: Console, place: Place, request: Request) -> Response:
+    form = await _form(request) if request.method == "POST" else {}
+    return await run_in_threadpool(_answer_now, console, place, request, form)
+
+
+def _answer_now(
+    console: Console, place: Place, request: Request, form: dict[str, list[str]] | None
+) -> Response:
+    console.head.start()
+    nobody = Ask(console, request, login.NOBODY, form or {})
+    try:
+        if form is None:
+            return _problem(
+                nobody, Refused(status=415, title="refused", sentence="send a form, below 1.5 MB")
+            )
+        visitor = console.identity.of(request)
+        if place is _LOGIN:
+            return login.log_in(nobody) if request.method == "POST" else login.show(nobody)
+        if visitor is None:
+            token = nobody.query.get("token")
+            entered = login.by_token(nobody, token) if token and request.method == "GET" else None
+            return entered or login.ask_for_login(nobody)
+        ask = Ask(console, request, visitor, form)
+        return _checked(ask, place)
+    except TooManyTries as tries:
+        return login.too_many(nobody, tries)
+
+
+def _checked(ask: Ask, place: Place) -> Response:
+    """The answer to somebody who is known, if the role and the form's token allow it."""
+    if not ask.visitor.role.allows(place.role):
+        sentence = (
+            f"this takes the role {place.role}, and {ask.visitor.name} is {ask.visitor.role}: "
+            "who keeps the file of CELERIAC_CONSOLE_USERS can change that"
+        )
+        return _problem(ask, Refused(status=403, title="not allowed", sentence=sentence))
+    acts = ask.request.method == "POST"
+    if acts and ask.visitor.key and not ask.console.identity.knows(ask.visitor, ask.given("form_token")):
+        sentence = "the form is not one of this session: load the page again, and do it there"
+        return _problem(ask, Refused(status=403, title="not allowed", sentence=sentence))
+    answering = place.act if acts else place.show
+    assert answering is not None
+    try:
+        return answering(ask)
+    except Exception as exc:  # refused() tells apart what is the asker's and what is a bug of ours
+        found = refused(exc, ask.console.app)
+        if found is None:
+            logger.exception(Event.CONSOLE_FAILED, {"path": place.path})
+            sentence = "the console could not answer; its log says why"
+            found = Refused(status=500, title="a fault of the console", sentence=sentence)
+        return _problem(ask, found)
+
+
+def _problem(ask: Ask, found: Refused) -> Response:
+    if ask.wants_json:
+        body = {"type": "about:blank", "title": found.title, "status": found.status, "detail": found.sentence}
+        if found.field:
+            body["field"] = found.field
+        return JSONResponse(body, found.status, media_type="application/problem+json")
+    return ask.show("error.html", command="doctor", told={}, status=found.status, found=found)
+
+
+async def _not_here(console: Console, request: Request, error: HTTPException) -> Response:
+    found = Refused(
+        status=error.status_code, title="not here", sentence=f"nothing answers {request.method} there"
+    )
+    visitor = await run_in_threadpool(_known, console, request)
+    return await run_in_threadpool(_problem, Ask(console, request, visitor), found)
+
+
+def _known(console: Console, request: Request) -> Visitor:
+    try:
+        return console.identity.of(request) or login.NOBODY
+    except TooManyTries:
+        return login.NOBODY
+
+
+async def _form(request: Request) -> dict[str, list[str]] | None:
+    """The fields of a form; None when it is none, or too large."""
+    kind = request.headers.get("content-type", "application/x-www-form-urlencoded").partition(";")[0]
+    if kind.strip().lower() != "application/x-www-form-urlencoded":
+        return None
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            return None
+    try:
+        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=_FIELDS)
+    except ValueError:
+        return None

@@ -1,0 +1,127 @@
+"""One console: the app that it shows, who may use it, and what all its pages share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
+
+from celeriac import display
+from celeriac.console.access.identity import Identity
+from celeriac.console.access.options import Options
+from celeriac.console.head import Head
+from celeriac.console.operations import Operations
+from celeriac.console.reading import for_reading
+from celeriac.console.shared import Shared
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+STATIC = Path(__file__).with_name("static")
+_LONGEST_TEXT = 100_000  # characters of one value on a page
+_MOST_SHARED = 200
+
+
+class Console:
+    def __init__(self, app: Celeriac, options: Options) -> None:
+        self.app = app
+        self.reader = for_reading(app)
+        self.options = options
+        self.identity = Identity(options)
+        self.head = Head(self.reader)
+        self.operations = Operations()
+        self._shared: dict[str, Shared[Any]] = {}
+        self.pages = _environment()
+        self.version = sha256(b"".join(each.read_bytes() for each in sorted(STATIC.iterdir()))).hexdigest()[
+            :10
+        ]
+
+    def shared(self, key: str, read: Callable[[], Any], *, every: float = 2.0, wait: float = 3.0) -> Any:
+        """What ``read`` returns, or returned a moment ago for another page.
+
+        Raises:
+            TimeoutError: it takes too long.
+        """
+        found = self._shared.get(key)
+        if found is None:
+            if len(self._shared) >= _MOST_SHARED:
+                self._shared.clear()
+            found = self._shared[key] = Shared(read, every=every)
+        return found.get(wait=wait)
+
+    def close(self) -> None:
+        self.operations.stop_all()
+        self.head.close()
+        for each in list(self._shared.values()):
+            each.close()
+        self.reader.database.close()
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("celeriac.console"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    made.filters.update(
+        ago=_ago,
+        clock=_clock,
+        lines=_lines,
+        number=lambda value: "–" if value is None else f"{value:,}",
+        seconds=lambda value: "–" if value is None else display.length(value),
+        duration=display.duration_text,
+        short=lambda text, length: "" if text is None else display.safe(text, length=length),
+        json=lambda value: json.dumps(value, ensure_ascii=False, indent=2, default=str),
+    )
+    return made
+
+
+def _shown(value: Any) -> Any:
+    """Every value on a page: what could control a terminal or turn the text around is an escape."""
+    if value is None:
+        return ""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return display.safe(value, length=_LONGEST_TEXT)
+
+
+def _lines(value: str) -> Markup:
+    """Text of several lines, for ``<pre>``."""
+    return escape(display.safe_lines(value[:_LONGEST_TEXT]))
+
+
+def _clock(moment: datetime | None) -> Markup | str:
+    """A moment, which the page shows in UTC, in local time, or as a span before now."""
+    if moment is None or moment.year >= 9000:
+        return "–"
+    moment = moment.astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}", f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def _ago(moment: datetime | None, now: datetime) -> Markup | str:
+    """A moment as a span before now, with the moment itself as its title."""
+    if moment is None or moment.year >= 9000:
+        return "–"
+    text = display.ago(moment, now, units=1)
+    return Markup('<time datetime="{}" data-ago title="{}">{}</time>').format(
+        f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", display.stamp(moment), text
+    )
+
+
+def colour_of(environment: str) -> str:
+    """The colour of an environment: red is where a wrong click costs most."""
+    name = environment.lower()
+    if "prod" in name or "live" in name:
+        return "red"
+    return "amber" if any(part in name for part in ("stag", "test", "qa", "uat", "demo")) else "blue"

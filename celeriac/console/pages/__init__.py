@@ -1,0 +1,1 @@
+"""The pages, and the actions that they offer."""

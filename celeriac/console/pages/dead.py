@@ -1,0 +1,127 @@
+"""``/dead``: dead letters in groups of the same cause, and what can be done with each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from celeriac.console.ask import Ask
+from celeriac.console.operations import Act
+from celeriac.console.pages import acting, jobs
+from celeriac.console.pages.acting import Plan
+from celeriac.console.tracebacks import parts
+from celeriac.console.trees import tree
+from celeriac.errors import BadArgument, GroupNotFound
+from celeriac.operate import dead_letters
+from celeriac.operate.dead_letters import Cause, Group
+from celeriac.operate.job import job
+from celeriac.operate.presentation.shapes import cause_shape, group_shape
+from celeriac.operate.presentation.timeline import shown_values
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+_MOST = 100_000  # groups
+_SHOWN = 200
+_SAMPLES = 3
+_EVERY = 4.0  # seconds
+
+
+def show(ask: Ask) -> Response:
+    found = _groups(ask)
+    command = "dead-letters list" if len(found) <= 50 else f"dead-letters list --limit {len(found)}"
+    return ask.show(
+        "dead.html",
+        command=command,
+        told={"groups": [group_shape(group) for group in found]},
+        groups=[(Cause.of(group), group) for group in found[:_SHOWN]],
+        more=len(found) - _SHOWN,
+        jobs=sum(group.count for group in found),
+        now=datetime.now(UTC),
+    )
+
+
+def show_group(ask: Ask) -> Response:
+    group = _group(ask, ask.path("key"))
+    cause = Cause.of(group)
+    ids = dead_letters.members(cause, app=ask.app)
+    samples = [job(id, app=ask.app) for id in ids[-_SAMPLES:]]
+    newest = next((one for one in reversed(samples) if one.attempts), None)
+    values = [(one, shown_values(ask.app, one)) for one in samples]
+    traceback = newest.attempts[-1].traceback if newest else None
+    return ask.show(
+        "group.html",
+        command=f"dead-letters show {cause.key}",
+        told={"group": cause_shape(cause), "ids": ids, "traceback": traceback},
+        cause=cause,
+        group=group,
+        ids=ids,
+        samples=[
+            (one, tree(has["args"], ("args",)), tree(has["kwargs"], ("kwargs",))) for one, has in values
+        ],
+        trace=parts(traceback or ""),
+        now=datetime.now(UTC),
+    )
+
+
+def act(ask: Ask) -> Response:
+    """Replay or discard: the groups that were ticked, or the ticked jobs of one."""
+    action = ask.given("action")
+    if action not in ("replay", "discard"):
+        raise BadArgument("action", f"wanted replay or discard, found {action[:80]!r}")
+    if acting.selected(ask):
+        return jobs.act(ask)
+    keys = list(dict.fromkeys(ask.form.get("key", [])))
+    groups = [_group(ask, key) for key in keys]
+    if not groups:
+        raise BadArgument("key", "choose at least one group, or jobs of one")
+    one = Cause.of(groups[0]).key if len(groups) == 1 else None
+    named = f"dead-letters {action} {one}" if one else ""
+    plan = Plan(
+        what=action,
+        which="; ".join(_in_words(group) for group in groups[:5]) + (" …" if len(groups) > 5 else ""),
+        count=sum(group.count for group in groups),
+        act=_on_groups(ask.console.app, action, groups, rate=jobs.rate_of(ask)),
+        back=ask.url(f"/dead/{one}" if one and action == "replay" else "/dead"),
+        command=named,
+    )
+    return acting.ask_or_start(ask, plan)
+
+
+def _on_groups(app: Celeriac, action: str, groups: Sequence[Group], *, rate: float | None) -> Act:
+    def act(progress: Callable[[int], None]) -> int:
+        done = 0
+        for group in groups:
+            told, cause = partial(_add, progress, done), Cause.of(group)
+            if action == "replay":
+                done += dead_letters.replay(cause, rate=rate, progress=told, app=app)
+            else:
+                done += dead_letters.discard(cause, progress=told, app=app)
+        return done
+
+    return act
+
+
+def _add(progress: Callable[[int], None], before: int, count: int) -> None:
+    progress(before + count)
+
+
+def _groups(ask: Ask) -> list[Group]:
+    read = partial(dead_letters.groups, limit=_MOST, app=ask.app)
+    found: list[Group] = ask.console.shared("groups", read, every=_EVERY)
+    return found
+
+
+def _group(ask: Ask, key: str) -> Group:
+    found = next((group for group in _groups(ask) if Cause.of(group).key == key.lower()), None)
+    if found is None:
+        raise GroupNotFound(key)
+    return found
+
+
+def _in_words(group: Group) -> str:
+    return f"{group.task}, {group.exception_type or 'no exception'}, {group.frame or 'no frame'}"

@@ -1,0 +1,106 @@
+"""``/jobs/{id}``: why a job does not run, its way so far and from here on, its arguments, its actions."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from celeriac.console.ask import Ask
+from celeriac.console.pages import jobs
+from celeriac.console.tracebacks import parts
+from celeriac.console.trees import at, one_line, tree
+from celeriac.display import safe
+from celeriac.errors import BadArgument
+from celeriac.events import Event
+from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
+from celeriac.operate.explain import explain
+from celeriac.operate.job import job
+from celeriac.operate.listing import resolve
+from celeriac.operate.presentation.shapes import plain
+from celeriac.operate.presentation.timeline import future, shown_values, timeline
+
+logger = logging.getLogger(__name__)
+
+
+def show(ask: Ask) -> Response:
+    id = resolve(ask.path("id"), app=ask.app)
+    if id != ask.path("id"):  # a shortened one: the address of a page names one job for good
+        return RedirectResponse(ask.url(f"/jobs/{id}"), 307)
+    found = job(id, app=ask.app)
+    why = explain(id, app=ask.app)
+    values, now = shown_values(ask.app, found), datetime.now(UTC)
+    past, coming = timeline(found), future(ask.app, found, now=now)
+    told = {
+        **plain(found),
+        **values,
+        "revealed": False,
+        "timeline": plain(past),
+        "future": plain(coming),
+        "explanation": plain(why),
+    }
+    return ask.show(
+        "job.html",
+        command=f"jobs show {id}",
+        told={"job": told},
+        job=found,
+        why=why,
+        now=now,
+        past=past,
+        coming=coming,
+        values=values,
+        trees={name: tree(values[name], (name,)) for name in ("args", "kwargs", "result")},
+        attempts=[(attempt, parts(attempt.traceback or "")) for attempt in found.attempts],
+        waiting=found.state in WAITING,
+        over=found.state in TERMINAL,
+        dead=found.state is JobState.FAILED,
+        running=found.state is JobState.RUNNING,
+    )
+
+
+def act(ask: Ask) -> Response:
+    """Cancel, replay or discard this job."""
+    id, action = resolve(ask.path("id"), app=ask.app), ask.given("action")
+    done = jobs.act_on_one(ask.console.app, action, id)
+    log_change(ask, jobs.in_words(action), id)
+    said = (
+        f"{jobs.in_words(action)}: done" if done else f"{jobs.in_words(action)}: its state does not allow it"
+    )
+    to = "/jobs" if action == "discard" and done else f"/jobs/{id}"
+    return ask.go(ask.url(to), saying=f"{said} (job {id})")
+
+
+def reveal(ask: Ask) -> Response:
+    """One hidden value of the job. It is logged who saw which, not the value."""
+    id = resolve(ask.path("id"), app=ask.app)
+    path = _path(ask.given("path"))
+    values: dict[str, Any] = shown_values(ask.app, job(id, app=ask.app), reveal=True)
+    try:
+        value = at(values, path)
+    except LookupError:
+        raise BadArgument("path", "the job has no value there") from None
+    log_change(ask, f"revealed {safe(json.dumps(path), length=200)} of", id)
+    if ask.wants_json:
+        return ask.show(
+            "reveal.html", command=f"jobs show --reveal {id}", told={"path": path, "value": value}
+        )
+    text = ask.rendered("reveal.html", value=one_line(value))
+    return HTMLResponse(text)
+
+
+def log_change(ask: Ask, action: str, subject: str) -> None:
+    fields = {"user": safe(ask.visitor.name), "action": action, "subject": safe(subject, length=300)}
+    logger.info(Event.CONSOLE_CHANGE, fields)
+
+
+def _path(text: str) -> list[Any]:
+    try:
+        path = json.loads(text)
+    except (ValueError, RecursionError):
+        path = None
+    if not isinstance(path, list) or not path or path[0] not in ("args", "kwargs", "result"):
+        raise BadArgument("path", 'wanted a path as JSON, as ["kwargs", "password"]')
+    return path

@@ -1,0 +1,72 @@
+"""``/schedules``: what is enqueued automatically, when it will be, and what can be done with each."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+
+from starlette.responses import Response
+
+from celeriac import schedules as registry
+from celeriac.console.ask import Ask
+from celeriac.console.pages.job import log_change
+from celeriac.errors import BadArgument
+from celeriac.operate import listing
+from celeriac.operate.listing import Filter
+from celeriac.operate.presentation.shapes import plain, schedule_shape, schedule_state
+
+_RUNS = 5  # that are shown
+_JOBS = 10
+
+
+def show(ask: Ask) -> Response:
+    found = registry.list_all(app=ask.app)
+    return ask.show(
+        "schedules.html",
+        command="schedules list",
+        told={"schedules": [plain(schedule_shape(each)) for each in found]},
+        schedules=[(each, schedule_state(each)) for each in found],
+        now=datetime.now(UTC),
+    )
+
+
+def show_one(ask: Ask) -> Response:
+    found = registry.get(ask.path("name"), app=ask.app)
+    runs = registry.next_runs(found.name, _RUNS, app=ask.app)
+    made = listing.page(Filter(schedule=found.name), limit=_JOBS, app=ask.app)
+    return ask.show(
+        "schedule.html",
+        command=f"schedules show {shlex.quote(found.name)}",
+        told={"schedule": plain(schedule_shape(found)), "next": plain(runs), "jobs": plain(made.jobs)},
+        one=found,
+        values=schedule_shape(found),
+        state=schedule_state(found),
+        runs=runs,
+        made=made,
+        now=datetime.now(UTC),
+    )
+
+
+def act(ask: Ask) -> Response:
+    """Run it now, enable it, disable it."""
+    name, action, app = ask.path("name"), ask.given("action"), ask.console.app
+    back = ask.url(f"/schedules/{name}")
+    if action == "run-now":
+        id = registry.run_now(name, app=app)
+        log_change(ask, "runs now", name)
+        return ask.go(ask.url(f"/jobs/{id}"), saying=f"this is the job that {name} made")
+    if action == "enable":
+        registry.enable(name, app=app)
+    elif action == "disable":
+        registry.disable(name, app=app)
+    else:
+        raise BadArgument("action", f"wanted run-now, enable or disable, found {action[:80]!r}")
+    log_change(ask, f"{action}d", name)
+    return ask.go(back, saying=f"{name} is {action}d")
+
+
+def remove(ask: Ask) -> Response:
+    name = ask.path("name")
+    registry.unregister(name, app=ask.console.app)
+    log_change(ask, "removed", name)
+    return ask.go(ask.url("/schedules"), saying=f"{name} is removed; the jobs that it made stay")

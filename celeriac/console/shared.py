@@ -1,0 +1,91 @@
+"""A value that all open pages share, so that ten people looking cost the database what one does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_FAREWELL = 5.0  # seconds that a read may still take
+
+
+class Shared(Generic[T]):
+    """The value of ``read``, at most ``every`` seconds old when it is asked for regularly.
+
+    One thread at a time reads it. Whoever asks meanwhile is given the value before.
+
+    Args:
+        share: at most this share of the time is spent on reading: a read that took long is made less often.
+    """
+
+    def __init__(self, read: Callable[[], T], *, every: float, share: float = 0.1) -> None:
+        self._read = read
+        self._every = every
+        self._share = share
+        self._lock = threading.Condition()
+        self._reading = False
+        self._value: T | None = None
+        self._error: Exception | None = None
+        self._made = 0.0  # on the monotonic clock; 0: never
+        self._pause = every
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to read, unless the value is new enough."""
+        with self._lock:
+            fresh = self._made and time.monotonic() - self._made < self._pause
+            if self._reading or fresh or self._closed:
+                return
+            self._reading = True
+            self._thread = threading.Thread(target=self._refresh, name="console-read", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Read no more; a read that is under way may end."""
+        with self._lock:
+            self._closed, thread = True, self._thread
+        if thread is not None:
+            thread.join(_FAREWELL)
+
+    def peek(self, *, wait: float) -> tuple[T | None, float]:
+        """The newest value and its age in seconds; None when there is none after ``wait`` seconds.
+
+        Raises:
+            Exception: what the last read raised.
+        """
+        self.start()
+        with self._lock:
+            self._lock.wait_for(lambda: bool(self._made), timeout=wait)
+            if self._error is not None:
+                raise self._error
+            return self._value, (time.monotonic() - self._made if self._made else 0.0)
+
+    def get(self, *, wait: float) -> T:
+        """The newest value.
+
+        Raises:
+            TimeoutError: there is none after ``wait`` seconds.
+            Exception: what the last read raised.
+        """
+        value, _ = self.peek(wait=wait)
+        if value is None:
+            raise TimeoutError
+        return value
+
+    def _refresh(self) -> None:
+        began = time.monotonic()
+        value, error = None, None
+        try:
+            value = self._read()
+        except Exception as exc:  # whoever asks is told; the next read may work
+            error = exc
+        with self._lock:
+            if error is None:
+                self._value = value
+            self._error, self._made, self._reading = error, time.monotonic(), False
+            self._pause = max(self._every, (self._made - began) / self._share)
+            self._lock.notify_all()

@@ -1,0 +1,127 @@
+// What the pages do beside showing: refresh, times, keyboard, theme. Everything works without it, but for these.
+"use strict";
+
+const EVERY = 2000; // milliseconds between two refreshes
+const TIMES = ["UTC", "local", "relative"];
+const live = () => document.getElementById("live");
+let busy = false;
+let row = -1;
+let unfolded = false; // somebody opened or closed something: it must stay so
+
+function stored(name, fallback) {
+  try { return localStorage.getItem(name) || fallback; } catch { return fallback; }
+}
+
+function store(name, value) {
+  try { localStorage.setItem(name, value); } catch { /* it lasts as long as the page */ }
+}
+
+// ---- refresh: not while the tab is hidden, something is open or ticked, or the pointer is over the rows
+
+function held() {
+  const page = live();
+  return document.hidden || busy || !page.hasAttribute("hx-get")
+    || unfolded || page.querySelector("[data-open], input[type=checkbox]:checked, tbody:hover, form :focus")
+    || document.querySelector("dialog[open]");
+}
+
+setInterval(() => {
+  if (held()) return;
+  htmx.trigger(live(), "refresh");
+}, EVERY);
+
+document.addEventListener("htmx:before:request", (event) => { if (event.target === live()) busy = true; });
+for (const name of ["htmx:finally:request", "htmx:after:request", "htmx:error"]) {
+  document.addEventListener(name, () => { busy = false; });
+}
+document.addEventListener("htmx:after:swap", () => { showTimes(); select(row, false); });
+
+// ---- moments
+
+function ago(moment) {
+  let seconds = Math.round((Date.now() - moment) / 1000);
+  const sign = seconds < 0;
+  seconds = Math.abs(seconds);
+  const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]].find(([size]) => seconds >= size) || [1, "s"];
+  const text = `${Math.floor(seconds / size)} ${unit}`;
+  return sign ? `in ${text}` : `${text} ago`;
+}
+
+const two = (number) => String(number).padStart(2, "0");
+
+function written(moment, mode) {
+  if (mode === "UTC") return moment.toISOString().slice(0, 19).replace("T", " ") + " UTC";
+  const day = `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}`;
+  return `${day} ${two(moment.getHours())}:${two(moment.getMinutes())}:${two(moment.getSeconds())}`;
+}
+
+function showTimes() {
+  const mode = stored("celeriac-times", "UTC");
+  document.getElementById("times").textContent = mode;
+  for (const each of document.querySelectorAll("time[datetime]")) {
+    const moment = new Date(each.dateTime);
+    const spanned = mode === "relative" || "ago" in each.dataset;
+    const text = spanned ? ago(moment) : written(moment, mode);
+    if (each.textContent !== text) each.textContent = text;
+    each.title = written(moment, mode === "relative" ? "UTC" : mode);
+  }
+}
+
+function showAge() {
+  const page = live();
+  const seconds = Math.max(0, Math.round((Date.now() - new Date(page.dataset.read)) / 1000));
+  document.getElementById("age").textContent = seconds > 3 ? `read ${seconds} s ago` : "live";
+}
+
+// ---- rows
+
+const rows = () => [...document.querySelectorAll("tbody tr[data-href]")];
+
+function select(number, focus = true) {
+  const all = rows();
+  for (const each of all) each.classList.remove("selected");
+  if (number < 0 || !all.length) return;
+  row = Math.min(number, all.length - 1);
+  all[row].classList.add("selected");
+  if (focus) all[row].scrollIntoView({ block: "nearest" });
+}
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("summary")) unfolded = true;
+  const found = event.target.closest("tbody tr[data-href]");
+  if (!found || event.target.closest("a, input, button, label") || String(getSelection())) return;
+  location.href = found.dataset.href;
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select, textarea")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (document.querySelector("dialog[open]")) return;
+  const onControl = event.target.closest("a, button, summary");
+  if (event.key === "/") { event.preventDefault(); document.getElementById("filter")?.focus(); }
+  else if (event.key === "j") select(row + 1);
+  else if (event.key === "k") select(Math.max(0, row - 1));
+  else if (event.key === "x") { const box = rows()[row]?.querySelector("input[type=checkbox]"); if (box) box.checked = !box.checked; }
+  else if (event.key === "Enter" && !onControl && rows()[row]) location.href = rows()[row].dataset.href;
+  else if (event.key === "?") document.getElementById("help").showModal();
+});
+
+document.getElementById("keys").addEventListener("click", () => document.getElementById("help").showModal());
+document.getElementById("times").addEventListener("click", () => {
+  const now = stored("celeriac-times", "UTC");
+  store("celeriac-times", TIMES[(TIMES.indexOf(now) + 1) % TIMES.length]);
+  showTimes();
+});
+document.getElementById("theme").addEventListener("click", () => {
+  const dark = document.documentElement.dataset.theme
+    ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "light" : "dark";
+  store("celeriac-theme", document.documentElement.dataset.theme);
+});
+
+showTimes();
+showAge();
+setInterval(() => { showAge(); showTimes(); }, 1000);
