@@ -6,6 +6,7 @@ those of ``celery.app.defaults``, and those that Celery reads without having a d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -343,7 +344,12 @@ def refusal(name: str, value: Any, rulings: Mapping[str, Ruling] = RULINGS) -> s
     found = ruling(name, rulings)
     if found is None or found.takes is None or found.takes(value):
         return None
-    return f"{name}: found {value!r}; {found.reason}"
+    shown = "a value" if _SECRET.search(name) else repr(value)
+    return f"{name}: found {shown}; {found.reason}"
+
+
+#: Settings whose values may hold a password: they are not shown.
+_SECRET = re.compile(r"url|password|options|credential")
 
 
 def refusals(configured: Mapping[str, Any]) -> Iterator[str]:
