@@ -49,7 +49,7 @@ class Event(StrEnum):
     TURN_NARROWED = "the database refused a turn, its parts are written one by one: %(error)s"
     OUTCOME_REFUSED = "the outcome of job %(job)s, attempt %(attempt)d cannot be written: %(error)s"
     DELIVERY_REFUSED = "the delivery of job %(job)s cannot be claimed: %(error)s"
-    DONE_ELSEWHERE = "job %(job)s was delivered again, and has succeeded in a worker without the ledger"
+    DONE_ELSEWHERE = "job %(job)s was delivered again after a worker without the ledger had run it"
     OUTCOMES_LEFT = "the rows of %(jobs)d outcomes are locked; another worker rescues these jobs"
     BACKOFF_FAILED = "the backoff of %(task)s raised %(error)s; the backoff of the settings is used"
     DUTY_WAITS = "keeper: %(duty)s waits, the ledger cannot be reached: %(error)s"

@@ -225,18 +225,25 @@ class ResultBackend(RedisBackend):
 
     def stored_results(self, jobs: Sequence[UUID]) -> dict[UUID, str]:
         """The return values of ``jobs`` as JSON, with one request; those that Redis lost are missing."""
+        return {job: json.dumps(meta.get("result")) for job, meta in self._stored(jobs) if _succeeded(meta)}
+
+    def stored_states(self, jobs: Sequence[UUID]) -> dict[UUID, str]:
+        """Celery's states of ``jobs``, with one request; those that Redis does not have are missing."""
+        return {job: str(meta.get("status")) for job, meta in self._stored(jobs)}
+
+    def _stored(self, jobs: Sequence[UUID]) -> list[tuple[UUID, dict[str, Any]]]:
+        """What is stored of ``jobs``."""
         if self._rest.resting:
-            return {}
+            return []
         try:
             found = self._reader.mget([self.get_key_for_task(str(job)) for job in jobs])
             self._rest.answered()
         except _AWAY as exc:
             self._rest.failed()
             logger.warning(Event.RESULTS_NOT_COPIED, {"jobs": len(jobs), "error": type(exc).__name__})
-            return {}
-        return {
-            job: value for job, raw in zip(jobs, found, strict=True) if (value := _value(raw)) is not None
-        }
+            return []
+        metas = ((job, _stored_meta(raw)) for job, raw in zip(jobs, found, strict=True))
+        return [(job, meta) for job, meta in metas if meta is not None]
 
     @cached_property
     def _reader(self) -> Any:
@@ -308,15 +315,17 @@ def _final(meta: dict[str, Any]) -> bool:
     return meta["status"] in states.READY_STATES
 
 
-def _value(raw: Any) -> str | None:
-    """The ``result`` of a stored meta as JSON; None when there is none that succeeded."""
+def _stored_meta(raw: Any) -> dict[str, Any] | None:
+    """What a key of a result holds; None when it holds nothing of the kind."""
     try:
         meta = json.loads(raw) if raw else None
     except ValueError:
         return None
-    if not isinstance(meta, dict) or meta.get("status") != states.SUCCESS:
-        return None
-    return json.dumps(meta.get("result"))
+    return meta if isinstance(meta, dict) else None
+
+
+def _succeeded(meta: dict[str, Any]) -> bool:
+    return bool(meta.get("status") == states.SUCCESS)
 
 
 def _exception(line: str) -> Exception:

@@ -168,6 +168,7 @@ def _ledger_thread(
             drop=view.drop,
             fetch_results=app.backend.stored_results,
             on_change=on_change,
+            fetch_states=app.backend.stored_states,
         ),
         meter=meter,
         signs=app.settings.signs,

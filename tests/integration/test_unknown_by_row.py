@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,7 +45,7 @@ class Gate:
     signs: bool
     won: list[Any] = field(default_factory=list)
     dropped: list[Any] = field(default_factory=list)
-    succeeded: set[UUID] = field(default_factory=set)  # of which the result store has a success
+    states: dict[UUID, str] = field(default_factory=dict)  # in the result store
     book: ClaimBook = field(default_factory=ClaimBook)
     watermarks: Watermarks = field(default_factory=lambda: Watermarks(0.0))
 
@@ -62,8 +62,9 @@ class Gate:
             callbacks=TurnCallbacks(
                 hand_over=self.won.extend,
                 drop=self.dropped.extend,
-                fetch_results=lambda ids: {id: "1" for id in ids if id in self.succeeded},
+                fetch_results=lambda _: {},
                 on_change=lambda: None,
+                fetch_states=lambda ids: {id: self.states[id] for id in ids if id in self.states},
             ),
             meter=Meter(),
             signs=self.signs,
@@ -77,15 +78,16 @@ class Gate:
             enqueue(connection, [job])
         return job.id
 
-    def arrives(self, job: UUID, *, saying: str, redelivered: bool = False, **stamp: Any) -> None:
+    def arrives(
+        self, job: UUID, *, saying: str, given: Mapping[str, Any] | None = None, **stamp: Any
+    ) -> None:
         """A delivery of ``job`` that says that its task is ``saying``; foreign without a ``dispatch``."""
         properties = {"body_encoding": "base64", "delivery_tag": new_id(), "delivery_info": {}}
-        given = {"redelivered": True} if redelivered else {}
         raw = {
             "body": base64.b64encode(b"[[], {}, {}]").decode(),
             "content-type": "application/json",
             "content-encoding": "utf-8",
-            "headers": {"id": str(job), "task": saying, STAMP: stamp, **given},
+            "headers": {"id": str(job), "task": saying, STAMP: stamp, **(given or {})},
             "properties": properties,
         }
         message = Message(parse(json.dumps(raw).encode(), "normal"), channel=_channel)
@@ -143,14 +145,24 @@ def test_an_adopted_message_says_nothing_of_those_before_it(gate: Gate) -> None:
 
 @pytest.mark.parametrize("gate", [False], ids=["unsigned"], indirect=True)
 @pytest.mark.parametrize(
-    ("redelivered", "succeeded", "runs"), [(True, True, 0), (True, False, 1), (False, True, 1)]
+    ("state", "given", "runs"),
+    [
+        ("SUCCESS", {"redelivered": True}, 0),
+        ("SUCCESS", {"redelivered": True, "retries": 2}, 0),
+        ("RETRY", {"redelivered": True, "retries": 0}, 0),
+        ("RETRY", {"redelivered": True, "retries": 1}, 1),  # it may be the state after the first
+        ("FAILURE", {"redelivered": True}, 1),
+        ("STARTED", {"redelivered": True}, 1),
+        (None, {"redelivered": True}, 1),
+        ("SUCCESS", {}, 1),
+    ],
 )
 def test_what_a_plain_worker_gave_back_after_it_had_run_does_not_run_again(
-    gate: Gate, redelivered: bool, succeeded: bool, runs: int
+    gate: Gate, state: str | None, given: dict[str, Any], runs: int
 ) -> None:
     job = UUID(new_id())
-    gate.succeeded = {job} if succeeded else set()
-    gate.arrives(job, saying=KNOWN, redelivered=redelivered)
+    gate.states = {} if state is None else {job: state}
+    gate.arrives(job, saying=KNOWN, given=given)
     assert (len(gate.won), len(gate.dropped)) == (runs, 1 - runs)
     with gate.database.reading() as connection:
         assert (job_rows.find(connection, job) is not None) == bool(runs)

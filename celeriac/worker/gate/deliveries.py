@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+from celery import states
+
 from celeriac.broker import signing
 from celeriac.enqueue import time_limits
 from celeriac.enqueue.arguments import check_depth
@@ -183,6 +185,16 @@ def _check_headers(headers: dict[str, Any]) -> None:
     for name in _TEXTS:
         if not isinstance(value := headers.get(name), str | None):
             raise BadArgument(name, f"wanted text, found {type(value).__name__}")
+
+
+def was_done(message: Any, state: str | None) -> bool:
+    """Whether the attempt of a foreign message was made, as its job's state in the result store says.
+
+    RETRY is the state after any attempt that is to be followed by another one, whose message was sent before.
+    So it says for sure that the first was made, and nothing of a later one, which is made again.
+    """
+    first = not _retries(message.headers.get("retries"))
+    return state == states.SUCCESS or (state == states.RETRY and first)
 
 
 def unreadable(message: Any, reason: str, *, job: UUID | None = None) -> Unreadable:

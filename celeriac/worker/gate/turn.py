@@ -49,12 +49,14 @@ class TurnCallbacks:
         drop: takes deliveries that do not run.
         fetch_results: reads results from the result store, as JSON; results that it lost are missing.
         on_change: called when a turn made rows that the dispatcher must send.
+        fetch_states: reads Celery's states of jobs from the result store; what it does not know is missing.
     """
 
     hand_over: Callable[[list[Any]], None]
     drop: Callable[[list[Any]], None]
     fetch_results: Callable[[Sequence[UUID]], dict[UUID, str]]
     on_change: Callable[[], None]
+    fetch_states: Callable[[Sequence[UUID]], Mapping[UUID, str]] = lambda _: {}
 
 
 class Turn:
@@ -266,13 +268,14 @@ class Turn:
         return entered, copies
 
     def _done_elsewhere(self, found: Sequence[Delivery]) -> set[UUID]:
-        """Foreign jobs that are delivered again although they succeeded.
+        """Foreign jobs that are delivered again although their attempt was done.
 
         A plain worker that stops gives back what it had no time to acknowledge, also what has run.
         """
         # kombu's Redis transport marks what it puts back in this header.
-        again = [one.job for one in found if one.adopted and one.message.headers.get("redelivered")]
-        done = set(self._callbacks.fetch_results(again)) if again else set()
+        again = [one for one in found if one.adopted and one.message.headers.get("redelivered")]
+        states = self._callbacks.fetch_states([one.job for one in again]) if again else {}
+        done = {one.job for one in again if deliveries.was_done(one.message, states.get(one.job))}
         for job in done:
             logger.info(Event.DONE_ELSEWHERE, {"job": job})
         return done
