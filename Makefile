@@ -5,6 +5,7 @@ READY := .venv/.ready
 OLDEST := .venv-oldest
 # The lowest versions meet every decision, and whatever speaks to the broker, the database and the scheduler.
 OLDEST_TESTS := tests/unit $(patsubst %,tests/integration/test_%.py,door transactions scheduler services wire ledger)
+CHAOS := tests/acceptance/faults tests/simulation tests/integration/test_ledger_machine.py
 
 run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=--exit: stop when it is done)
 	@$(BIN)/python -m app.demo $(ARGS)
@@ -27,8 +28,9 @@ wheel: $(READY)  ## the library alone, as a file in dist/ that pip installs anyw
 bench: $(READY)  ## against plain Celery, sides in turn; prints ratios (ARGS=--all: against others too)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+# What looks for faults by chance looks longer here than in `make test`.
 chaos: $(READY)  ## every fault, for minutes
-	@$(BIN)/python -m pytest tests/acceptance/faults -m "" --timeout 900 $(ARGS)
+	@SIMULATION_STEPS=13000 LEDGER_EXAMPLES=150 $(BIN)/python -m pytest $(CHAOS) -m "" --timeout 900 $(ARGS)
 
 screenshots: $(READY)  ## the pictures of docs/images, from what the commands print
 	@$(BIN)/python -m docs.screenshots
