@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -19,6 +19,7 @@ from celeriac.ids import new_id
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
 from celeriac.settings import Settings
+from tests import stock
 from tests.apps import build
 
 COMPLETED, ERROR, FAILED = JobState.COMPLETED, JobState.ERROR, JobState.FAILED
@@ -42,26 +43,11 @@ def run(app: Celeriac) -> Run:
 
 def written(app: Celeriac, user_id: str, state: JobState) -> UUID:
     """A job of ``user_id`` in ``state``, as the ledger would have it."""
-    now, ended = datetime.now(UTC), state in (COMPLETED, FAILED)
-    row = {
-        "id": UUID(new_id()),
-        "job_type": "webhooks.deliver",
-        "queue": "normal",
-        "priority": 10,
-        "payload": b"[]",
-        "content_type": "application/json",
-        "content_encoding": "utf-8",
-        "headers": {},
-        "user_id": user_id,
-        "queued": now,
-        "next_attempt_after": now,
-        "dispatched": now,
-        "max_tries": 5,
-        "try_count": 1,
-        "started": now,
-        "finished": now + timedelta(seconds=1) if ended else None,
-        "state": str(state),
-    }
+    row = stock.job(job_type="webhooks.deliver", user_id=user_id, queued=datetime.now(UTC), state=str(state))
+    if state is not COMPLETED:
+        row["result"] = None
+    if state is ERROR:
+        row["finished"] = None
     with app.database.transaction() as connection:
         connection.execute(insert(JOBS), [row])
     return row["id"]

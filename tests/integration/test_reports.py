@@ -17,13 +17,13 @@ from sqlalchemy import insert
 
 from celeriac.application import Celeriac
 from celeriac.errors import BadArgument
-from celeriac.ids import new_id
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads.job_rows import FAILURE_LINES, DaySummary, Line
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.operate.report import summarise
 from celeriac.settings import Settings
+from tests import stock
 from tests.apps import build
 
 DAY = date(2025, 3, 30)
@@ -43,28 +43,8 @@ def app(database_url: str) -> Iterator[Celeriac]:
 
 def row(queued: datetime, **values: Any) -> dict[str, Any]:
     """A job that was done at its first attempt a second after it was queued, unless ``values`` say more."""
-    given = {
-        "id": UUID(new_id()),
-        "job_type": "mail.send",
-        "queue": "normal",
-        "priority": 10,
-        "payload": b"[]",
-        "content_type": "application/json",
-        "content_encoding": "utf-8",
-        "headers": {},
-        "queued": queued,
-        "max_tries": 9,
-        "state": "completed",
-        "next_attempt_after": queued,
-        "dispatched": queued,
-        "try_count": 1,
-        "tries_before": 0,
-        "started": queued + timedelta(seconds=1),
-        "finished": queued + timedelta(seconds=3),
-        "worker_id": None,
-        "user_id": None,
-    }
-    return given | values
+    given = {"max_tries": 9, "tries_before": 0, "user_id": None}
+    return stock.job(queued=queued, **(given | values))
 
 
 def failed(job: UUID, attempt: int, at: datetime, **values: Any) -> dict[str, Any]:
