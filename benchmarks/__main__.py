@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from benchmarks import environments, machine, plots, report
-from benchmarks.catalogue import BASELINE, DEFAULT, SIDES, Entry
 from benchmarks.errors import NotMeasured
-from benchmarks.stage import Scale, Stage
+from benchmarks.side_list import BASELINE, DEFAULT, SIDES, Entry
+from benchmarks.trial_servers import Scale, Stage
 from benchmarks.workload import Run, Workload, take_turns
 from benchmarks.workloads import WORKLOADS
 from tests.binaries import ServerMissing

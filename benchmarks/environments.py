@@ -7,8 +7,8 @@ import sys
 import venv
 from pathlib import Path
 
-from benchmarks.catalogue import Entry
 from benchmarks.errors import NotMeasured
+from benchmarks.side_list import Entry
 
 ROOT = Path(__file__).resolve().parent.parent
 _HOME = ROOT / ".venv-bench"

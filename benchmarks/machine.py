@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.catalogue import Entry
 from benchmarks.errors import NotMeasured
-from benchmarks.stage import Stage
+from benchmarks.side_list import Entry
 from benchmarks.trial import Trial
+from benchmarks.trial_servers import Stage
 
 _POSTGRES = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers")
 _VALKEY = ("appendonly", "save")

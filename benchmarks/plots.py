@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue import CELERIAC, Entry
 from benchmarks.figures import Measure, Summary, summarise
+from benchmarks.side_list import CELERIAC, Entry
 from benchmarks.workload import Run
 
 _COLUMNS = 2  # charts side by side, at most

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.catalogue import Entry
 from benchmarks.figures import Measure, Summary, ratio, summarise
+from benchmarks.side_list import Entry
 from benchmarks.workload import Run, Turn
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -41,7 +41,7 @@ def run(queue: Queue, module: str, *, distributions: tuple[str, ...]) -> None:
 
     def worker(pool: str, concurrency: int) -> list[str]:
         one = [sys.executable, "-m", "saq", f"{module}.settings"]
-        return [sys.executable, "-m", "benchmarks.together", str(concurrency), *one]
+        return [sys.executable, "-m", "benchmarks.many_workers", str(concurrency), *one]
 
     main(
         Side(

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks import environments, witness
-from benchmarks.catalogue import Entry
 from benchmarks.errors import NotMeasured
-from benchmarks.stage import Stage
+from benchmarks.side_list import Entry
+from benchmarks.trial_servers import Stage
 from tests.processes import Process, scratch
 
 _PAUSE = 0.005  # seconds between two looks at the witness
@@ -91,7 +91,7 @@ class Trial:
         log = scratch("worker") / "log"
         argv: Sequence[str] = [*self._argv, "worker", pool, str(concurrency), *words]
         if number > 1:
-            argv = [sys.executable, "-m", "benchmarks.together", str(number), *argv, "-n", "w{number}@%h"]
+            argv = [sys.executable, "-m", "benchmarks.many_workers", str(number), *argv, "-n", "w{number}@%h"]
         with Process(argv, log=log, cwd=environments.ROOT, env=self.environment) as process:
             yield process
             process.send(signal.SIGTERM)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.catalogue import BASELINE, SIDES, Entry
 from benchmarks.errors import NotMeasured
 from benchmarks.figures import Figures, Measure, Round
-from benchmarks.stage import Scale, Stage
+from benchmarks.side_list import BASELINE, SIDES, Entry
 from benchmarks.trial import Trial
+from benchmarks.trial_servers import Scale, Stage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""The systems under measurement, one file each. See ``benchmarks/catalogue.py`` for how to add one."""
+"""The systems under measurement, one file each. See ``benchmarks/side_list.py`` for how to add one."""

@@ -44,7 +44,7 @@ def enqueue(name: str, *args: float, **options: float) -> None:
 
 def worker(pool: str, concurrency: int) -> list[str]:
     one = [sys.executable, "-m", "arq", "benchmarks.sides.arq.WorkerSettings"]
-    return [sys.executable, "-m", "benchmarks.together", str(concurrency), *one]
+    return [sys.executable, "-m", "benchmarks.many_workers", str(concurrency), *one]
 
 
 if __name__ == "__main__":

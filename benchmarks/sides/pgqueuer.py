@@ -65,7 +65,7 @@ def many_later(n: int, delay: float) -> None:
 
 def worker(pool: str, concurrency: int) -> list[str]:
     one = [sys.executable, "-m", "pgqueuer", "run", "benchmarks.sides.pgqueuer:made"]
-    return [sys.executable, "-m", "benchmarks.together", str(concurrency), *one]
+    return [sys.executable, "-m", "benchmarks.many_workers", str(concurrency), *one]
 
 
 def prepare() -> None:

@@ -50,7 +50,7 @@ def many_later(n: int, delay: float) -> None:
 
 def worker(pool: str, concurrency: int) -> list[str]:
     one = [sys.executable, "-m", "procrastinate", "--app=benchmarks.sides.procrastinate.app", "worker"]
-    return [sys.executable, "-m", "benchmarks.together", str(concurrency), *one]
+    return [sys.executable, "-m", "benchmarks.many_workers", str(concurrency), *one]
 
 
 def prepare() -> None:

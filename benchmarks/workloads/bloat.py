@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from benchmarks import operating
-from benchmarks.catalogue import CELERIAC
+from benchmarks import operator_app
 from benchmarks.figures import Figures, Measure
+from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
 from celeriac import retention
@@ -28,7 +28,7 @@ def bloat(trial: Trial, jobs: int) -> Figures:
     ended = time.monotonic()
     _run(trial, half, done=2 * half)
     figures = _measured(trial, "before") | {"wal": (_written(trial) - before) / (2 * half)}
-    with operating.app(trial) as app:
+    with operator_app.app(trial) as app:
         kept = Retention(done=timedelta(seconds=time.monotonic() - ended), dead=timedelta(days=30))
         retention.prune(app=app, retention=kept)
     after = _measured(trial, "after")

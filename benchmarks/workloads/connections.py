@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from benchmarks import kernel
+from benchmarks import process_usage
 from benchmarks.figures import Figures, Measure
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
@@ -39,7 +39,7 @@ def _owners(database: psycopg.Connection, application: str, worker: Process) -> 
     """How many connections each process of the worker holds now, and how many are nobody's of them."""
     listed = [port for (port,) in database.execute(_PORTS, [application])]
     # The main process first: a descriptor that a child inherited is no connection of its own.
-    held = {pid: kernel.ports(pid) for pid in (worker.pid, *worker.children())}
+    held = {pid: process_usage.ports(pid) for pid in (worker.pid, *worker.children())}
     counted = dict.fromkeys((*held, _NOBODY), 0)
     for port in listed:
         counted[next((pid for pid, ports in held.items() if port in ports), _NOBODY)] += 1

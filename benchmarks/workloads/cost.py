@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import kernel, statements
-from benchmarks.drained import WARM
+from benchmarks import process_usage, statements
+from benchmarks.drain_time import WARM
 from benchmarks.figures import Figures, Measure
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
@@ -38,7 +38,7 @@ def _spent(trial: Trial, worker: Process) -> Figures:
         "broker": trial.stage.valkey.process,
         "database": trial.stage.postgres.process,
     }
-    return {name: kernel.processor_time_of_tree(process.pid) for name, process in processes.items()}
+    return {name: process_usage.processor_time_of_tree(process.pid) for name, process in processes.items()}
 
 
 def _statements(trial: Trial, jobs: int) -> Figures:

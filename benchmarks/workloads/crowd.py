@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from benchmarks import filling, locks
-from benchmarks.catalogue import CELERIAC
-from benchmarks.drained import drained
+from benchmarks import filled_ledger, lock_waits
+from benchmarks.drain_time import drained
 from benchmarks.figures import Figures, Measure
-from benchmarks.stage import Scale
+from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
+from benchmarks.trial_servers import Scale
 from benchmarks.workload import Workload
 
 _WORKERS: Mapping[Scale, tuple[int, ...]] = {Scale.QUICK: (1, 2), Scale.USUAL: (1, 4, 16)}
@@ -26,17 +26,17 @@ def crowd(trial: Trial, jobs: int) -> Figures:
         rate, waits = _together(trial, jobs, number)
         figures |= {f"rate_{number}": rate, f"locks_{number}": waits}
         figures[f"kept_{number}"] = rate / figures["rate_1"]
-    return figures | {"deadlocks": locks.deadlocks(trial.stage)}
+    return figures | {"deadlocks": lock_waits.deadlocks(trial.stage)}
 
 
 def _together(trial: Trial, jobs: int, number: int) -> tuple[float, float]:
     """Jobs a second, and in how many of a hundred looks somebody waited for a lock."""
     known = trial.witness.done()
-    recorded = filling.done(trial, known + jobs)
+    recorded = filled_ledger.done(trial, known + jobs)
     with trial.worker(pool="solo", concurrency=1, number=number) as workers:
         for _ in trial.watch(lambda: _up(trial), number, worker=workers, patience=_START * number):
             pass
-        with trial.meanwhile("many", jobs), locks.looks(trial.stage) as looks:
+        with trial.meanwhile("many", jobs), lock_waits.looks(trial.stage) as looks:
             done = drained(trial, jobs, worker=workers, before=known, warm=_WARM, recorded=recorded)
     return done.rate, 100 * sum(map(bool, looks)) / max(1, len(looks))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.drained import Drained, drained
+from benchmarks.drain_time import Drained, drained
 from benchmarks.figures import Figures, Measure
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from benchmarks import filling
-from benchmarks.catalogue import CELERIAC
-from benchmarks.drained import drained
+from benchmarks import filled_ledger
+from benchmarks.drain_time import drained
 from benchmarks.figures import Figures, Measure, quantile
-from benchmarks.stage import Scale
+from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
+from benchmarks.trial_servers import Scale
 from benchmarks.workload import Workload
 from tests.processes import Process
 
@@ -24,7 +24,7 @@ _FINISHED: Mapping[Scale, tuple[int, ...]] = {
     Scale.LARGE: (1_000_000, 10_000_000),
 }
 
-_PARTS = (("waiting", _WAITING, filling.waiting), ("finished", _FINISHED, filling.finished))
+_PARTS = (("waiting", _WAITING, filled_ledger.waiting), ("finished", _FINISHED, filled_ledger.finished))
 
 _DRAINS = (
     3  # of each of the two ledgers, in turn: a fill takes minutes, and a machine changes its pace in those
@@ -75,7 +75,7 @@ def _compared(full: Trial, empty: Trial, jobs: int) -> Figures:
 def _drained(trial: Trial, jobs: int, *, timed: bool = False) -> tuple[float, list[float]]:
     """Jobs a second; then, if ``timed``, the same worker's milliseconds to the start of each of some more."""
     known = trial.witness.done()
-    recorded = filling.done(trial, known + jobs)
+    recorded = filled_ledger.done(trial, known + jobs)
     trial.enqueue(jobs)
     with trial.worker(words=("-Q", "normal")) as worker:
         rate = drained(trial, jobs, worker=worker, before=known, recorded=recorded).rate

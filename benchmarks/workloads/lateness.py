@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from benchmarks import kernel
-from benchmarks.catalogue import CELERIAC
+from benchmarks import process_usage
 from benchmarks.figures import Figures, Measure, quantile
+from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
 
@@ -42,10 +42,10 @@ def _measured(trial: Trial, jobs: int) -> Figures:
     with trial.worker() as worker:
         trial.enqueue(1)
         trial.ran(trial.witness.done() + 1, worker=worker)
-        began, spent = time.monotonic(), kernel.processor_time(worker.pid)
+        began, spent = time.monotonic(), process_usage.processor_time(worker.pid)
         time.sleep(_IDLE)
-        share = (kernel.processor_time(worker.pid) - spent) / (time.monotonic() - began)
-        resident = kernel.resident(worker.pid)
+        share = (process_usage.processor_time(worker.pid) - spent) / (time.monotonic() - began)
+        resident = process_usage.resident(worker.pid)
         trial.ask("delayed", jobs, _RATE, _SHORTEST, _LONGEST)
         for _ in trial.watch(lambda: len(trial.witness.waits()), before + jobs, worker=worker):
             pass

@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import event
 
-from benchmarks import operating
-from benchmarks.catalogue import CELERIAC
+from benchmarks import operator_app
 from benchmarks.figures import Figures, Measure
+from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
 from celeriac.application import Celeriac
@@ -88,7 +88,7 @@ def listing(trial: Trial, jobs: int) -> Figures:
     for statement in ("VACUUM ANALYZE background_jobs", "VACUUM ANALYZE background_attempts", "CHECKPOINT"):
         trial.database.execute(statement.encode())
     figures: Figures = {}
-    with operating.app(trial) as app:
+    with operator_app.app(trial) as app:
         for name, ask in _QUESTIONS.items():
             figures[name] = _milliseconds(partial(ask, app=app))
             figures[f"scans-{name}"] = _scans(app, partial(ask, app=app))

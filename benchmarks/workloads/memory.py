@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import kernel
+from benchmarks import process_usage
 from benchmarks.figures import Figures, Measure
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
@@ -18,7 +18,7 @@ def memory(trial: Trial, jobs: int) -> Figures:
         for done in range(step, step * _STEPS + 1, step):
             trial.enqueue(step)
             trial.finished(done, worker=worker)
-            sizes[f"after_{done}"] = kernel.resident(worker.pid)
+            sizes[f"after_{done}"] = process_usage.resident(worker.pid)
     first, *_, last = sizes.values()
     return {"first": first, "last": last, "growth": (last / first - 1) * 100, **sizes}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.drained import drained
+from benchmarks.drain_time import drained
 from benchmarks.figures import Figures, Measure
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
-from benchmarks import filling
-from benchmarks.catalogue import CELERIAC
-from benchmarks.drained import drained
+from benchmarks import filled_ledger
+from benchmarks.drain_time import drained
 from benchmarks.figures import Figures, Measure
-from benchmarks.stage import Scale
+from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
+from benchmarks.trial_servers import Scale
 from benchmarks.workload import Workload
 
 #: Rows to prune, more than go while a drain lasts.
@@ -25,7 +25,7 @@ def pruning(trial: Trial, jobs: int) -> Figures:
     trial.enqueue(1)
     with trial.worker() as worker:
         trial.finished(1, worker=worker)  # the row to copy
-    filling.finished(trial, trial.stage.scale.of(_OLD), age=_AGE)
+    filled_ledger.finished(trial, trial.stage.scale.of(_OLD), age=_AGE)
     alone = _rate(trial, jobs, beside=nullcontext())
     meanwhile = _rate(trial, jobs, beside=trial.meanwhile("prune"))
     row = trial.database.execute(_LEFT).fetchone()
@@ -34,7 +34,7 @@ def pruning(trial: Trial, jobs: int) -> Figures:
 
 def _rate(trial: Trial, jobs: int, *, beside: AbstractContextManager[object]) -> float:
     known = trial.witness.done()
-    recorded = filling.done(trial, known + jobs)
+    recorded = filled_ledger.done(trial, known + jobs)
     trial.enqueue(jobs)
     with trial.worker() as worker, beside:
         return drained(trial, jobs, worker=worker, before=known, recorded=recorded).rate

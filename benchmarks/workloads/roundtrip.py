@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.catalogue import REDIS_RESULTS
 from benchmarks.figures import Figures, Measure, quantile
+from benchmarks.side_list import REDIS_RESULTS
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.stage import Stage
+from benchmarks.trial_servers import Stage
 
 _EVERY = 0.02  # seconds between two looks
 

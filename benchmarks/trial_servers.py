@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 import psycopg
 
 from benchmarks import witness
-from benchmarks.catalogue import SIDES, Entry
+from benchmarks.side_list import SIDES, Entry
 from tests.processes import scratch
 from tests.servers import PostgresServer, ValkeyServer
 

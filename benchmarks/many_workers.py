@@ -1,4 +1,4 @@
-"""``python -m benchmarks.together N COMMAND …``: N workers of a system whose worker is one process.
+"""``python -m benchmarks.many_workers N COMMAND …``: N workers of a system whose worker is one process.
 
 ``{number}`` in a word is each one's own.
 
