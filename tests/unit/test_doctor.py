@@ -195,6 +195,13 @@ def test_an_ill_database_is_found(values: dict[str, Any], check: str, level: Lev
     assert of_database(**values)[check] is level
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(-0.04, "+0.0 s"), (0.04, "+0.0 s"), (-0.3, "-0.3 s")])
+def test_a_clock_that_is_right_is_told_without_a_minus(seconds: float, told: str) -> None:
+    skew = timedelta(seconds=seconds)
+    facts = database_check.Facts(server=server(), revision="0003", wanted="0003", skew=skew)
+    assert any(told in finding.sentence for finding in database_check.judge(facts))
+
+
 def test_threads_share_the_pool_of_their_process() -> None:
     facts = database_check.Facts(
         server=server(),

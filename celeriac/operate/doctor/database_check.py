@@ -104,7 +104,7 @@ def _migrations(facts: Facts) -> Finding:
 
 
 def _clocks(facts: Facts) -> Finding:
-    seconds = facts.skew.total_seconds()
+    seconds = round(facts.skew.total_seconds(), 1) + 0  # a zero without the sign of what was rounded
     sentence = f"this machine's clock is {seconds:+.1f} s from the database's"
     remedy = "let both machines ask the same NTP servers"
     if abs(facts.skew) > _FAR_OFF:
