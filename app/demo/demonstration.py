@@ -193,7 +193,7 @@ def _next_commands(receiver: Receiver) -> list[str]:
     celery, python = (_program(name) for name in ("celery", "python"))
     args = shlex.quote(json.dumps([f"{receiver.url}/flaky", {"event": "order.paid"}]))
     kwargs = shlex.quote(json.dumps({"secret_env": SECRET_ENV}))
-    dead = "from tasks import celery_app; from celeriac.operate.job import jobs; "
+    dead = "from tasks import celery_app; from celeriac import jobs; "
     dead += 'print(*(job.failure_info for job in jobs(state="failed")), sep="\\n")'
     return [
         f"{celery} -A app call webhooks.deliver --args {args} --kwargs {kwargs}",
