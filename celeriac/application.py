@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery
@@ -19,7 +20,7 @@ from kombu.utils.objects import cached_property
 from redis.exceptions import RedisError
 
 from celeriac.broker_state import BrokerState
-from celeriac.conf import Stage, conf_of, held, own_of, unless_refused
+from celeriac.conf import Stage, conf_of, held, or_pending, own_of, unless_refused
 from celeriac.coroutines import refuse_coroutine
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
@@ -214,21 +215,9 @@ class Celeriac(Celery):
             self._settings = None
             if self._conf is None:  # which a second ``config_from_object`` makes it
                 self._conf = conf_of(self, CelerySettings({}))
-            pending = self._conf, dict(self._conf.__dict__)
-            promised = self._pending_defaults.copy(), self._pending_periodic_tasks.copy()
-            try:
-                with held(self.on_after_configure):
-                    conf = super()._load_config()
-                    self._configure()
-            except BaseException as exc:
-                # Whoever asks next is told the same, and not given what was never checked.
-                self._conf, self.configured = pending[0], False
-                if self._conf is not None:
-                    self._conf.__dict__.update(pending[1])
-                self._pending_defaults, self._pending_periodic_tasks = promised
-                if isinstance(exc, SettingsError):
-                    symbol_by_name("celeriac.cli.celery_commands:end")(exc)
-                raise
+            with or_pending(self), held(self.on_after_configure):
+                conf = super()._load_config()
+                self._configure()
             self.on_after_configure.send(sender=self, source=conf)
             return conf
 
@@ -294,7 +283,7 @@ class Celeriac(Celery):
         The task's signature and its own defaults are not asked: ``enqueue_by_name`` does that.
 
         Raises:
-            UnknownTask: there is no such task here.
+            UnknownTask: there is no such task here, nor do the settings say that it is elsewhere.
             BadArgument, PayloadTooLarge, LedgerUnavailable, EnqueueUncertain: as ``Task.apply_async``.
 
         >>> result = app.send_task("mail.welcome", (7,), priority="high")
@@ -341,7 +330,8 @@ class Celeriac(Celery):
         """
         self._require(name)
         self._check(None, options)
-        task = self.tasks[name]
+        if (task := self.tasks.get(name)) is None:  # of other code, whose signature is not known
+            return str(self.send_task(name, args, kwargs, **options).id)
         try:
             if task.typing:
                 task.__header__(*args, **kwargs)
@@ -366,8 +356,16 @@ class Celeriac(Celery):
                 except ValueError:
                     raise BadArgument(option, f"wanted an ISO 8601 moment, found {value[:80]!r}") from None
 
+    def is_foreign(self, name: str) -> bool:
+        """Whether the settings say that the code of the task ``name`` is elsewhere (``foreign_tasks``).
+
+        >>> current_app().is_foreign("billing.charge")
+        False
+        """
+        return any(fnmatchcase(name, pattern) for pattern in self.settings.foreign_tasks)
+
     def _require(self, name: str) -> None:
-        if name in self.tasks:
+        if name in self.tasks or self.is_foreign(name):
             return
         self.loader.import_default_modules()  # a producer may not have imported every task yet
         if name not in self.tasks:

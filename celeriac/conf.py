@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from celery.app.defaults import SETTING_KEYS
 from celery.app.task import Task as CeleryTask
 from celery.app.utils import Settings as CelerySettings
+from kombu.utils.imports import symbol_by_name
 
 from celeriac.errors import SettingsError
 
@@ -214,6 +215,25 @@ def _forget(app: Any, *, queues: bool) -> None:
             for name in ("queues", "router", "default_queue", "default_exchange"):
                 amqp.__dict__.pop(name, None)
             amqp._rtable = None
+
+
+@contextmanager
+def or_pending(app: Any) -> Iterator[None]:
+    """The configuration is read in the block. If it is refused, it is as if it had not been read.
+
+    Whoever asks next is told the same, and not given what was never checked.
+    """
+    conf, state = app._conf, dict(app._conf.__dict__)
+    promised = app._pending_defaults.copy(), app._pending_periodic_tasks.copy()
+    try:
+        yield
+    except BaseException as exc:  # raised again: whatever it is, nothing was read
+        app._conf, app.configured = conf, False
+        conf.__dict__.update(state)
+        app._pending_defaults, app._pending_periodic_tasks = promised
+        if isinstance(exc, SettingsError):
+            symbol_by_name("celeriac.cli.celery_commands:end")(exc)
+        raise
 
 
 @contextmanager

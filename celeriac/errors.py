@@ -104,6 +104,10 @@ class NoAppMade(EnqueueError):
         )
 
 
+#: What to do about a task that is not known here, and no typing error.
+ELSEWHERE = "one of other code is named in CELERIAC_FOREIGN_TASKS"
+
+
 class UnknownTask(EnqueueError, LookupError):
     """No task of that name is registered with this app."""
 
@@ -112,8 +116,7 @@ class UnknownTask(EnqueueError, LookupError):
 
     def __str__(self) -> str:
         name, nearest = self.args
-        hint = f"; did you mean {nearest!r}?" if nearest else ""
-        return f"no task is named {name!r}{hint}"
+        return f"no task is named {name!r}; {f'did you mean {nearest!r}?' if nearest else ELSEWHERE}"
 
 
 class LedgerUnavailable(EnqueueError):

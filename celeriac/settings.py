@@ -73,6 +73,7 @@ class Settings(ConsoleSettings):
 
     # worker
     task_modules: Annotated[tuple[str, ...], NoDecode] = ()
+    foreign_tasks: Annotated[tuple[str, ...], NoDecode] = ()  # of other code, as patterns: billing.*
     low_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # share of draws that begin with the lowest queue
     prefetch: Annotated[int, Field(ge=1, le=1000)] | None = None  # messages per child; None: it adapts
     heartbeat: Annotated[float, Field(gt=0, le=60)] = 3.0  # seconds
@@ -108,7 +109,7 @@ class Settings(ConsoleSettings):
     def _lower(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name.lower() for name in value)
 
-    @field_validator("task_modules", "health_hosts", mode="before")
+    @field_validator("task_modules", "foreign_tasks", "health_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (

@@ -276,13 +276,14 @@ def _edited(
     if found.state is not JobState.FAILED:
         raise BadArgument("id", f"job {found.id} is {found.state}, only dead letters are edited")
     task = app.tasks.get(found.task)
-    if task is None:
+    if task is None and not app.is_foreign(found.task):
         raise UnknownTask(found.task)
     new_args = tuple(found.args or ()) if args is None else tuple(args)
     new_kwargs = dict(found.kwargs or {}) if kwargs is None else dict(kwargs)
     arguments.check(new_args, new_kwargs)
     try:
-        task.__header__(*new_args, **new_kwargs)
+        if task is not None:
+            task.__header__(*new_args, **new_kwargs)
     except TypeError as exc:
         raise BadArgument("arguments", str(exc)) from None
     with app.database.reading() as connection:

@@ -64,6 +64,7 @@ class Facts:
     position: Position
     in_broker: int | None  # messages in its queue; None: the broker cannot be asked
     members_left: int = 0  # of the chord whose body it is
+    known: bool = True  # its task, to a worker that lives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,13 @@ def _if_nobody_takes_it(facts: Facts) -> _Found | None:
         others = ", ".join(sorted({queue for worker in facts.workers for queue in worker.queues}))
         text = f"no live worker draws from its queue {queue!r}, only from {others}"
         return Reason.NO_WORKER, text, f"celery -A app worker -Q {queue}"
+    if not facts.known:
+        text = f"no live worker knows the task {facts.job.job_type!r}"
+        return (
+            Reason.UNKNOWN_TASK,
+            text,
+            "start a worker of the code that has it, with this ledger and broker",
+        )
     return None
 
 
@@ -235,6 +243,7 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
         position=place,
         in_broker=overview.broker_lengths([job.queue], app=app).get(job.queue),
         members_left=left,
+        known=bool(overview.tasks_of_workers(name=job.job_type, app=app)),
     )
 
 

@@ -152,6 +152,14 @@ def live_workers(*, app: Celeriac | None = None) -> list[WorkerSeen]:
         return _living(platform, connection)
 
 
+def tasks_of_workers(*, name: str | None = None, app: Celeriac | None = None) -> set[str]:
+    """The tasks that living workers know, of whatever code; of these only ``name``, if given."""
+    platform = current_app(app)
+    with platform.database.reading() as connection:
+        within = timedelta(seconds=platform.settings.worker_timeout)
+        return worker_rows.tasks_of_the_living(connection, within=within, name=name)
+
+
 def stats(wanted: Filter, *, app: Celeriac | None = None) -> list[Line]:
     """The jobs that match, counted: by task and state, by task (state None), in all (task None)."""
     with current_app(app).database.reading() as connection:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from celeriac import names
-from celeriac.errors import CeleriacError, InvalidSchedule
+from celeriac.errors import ELSEWHERE, CeleriacError, InvalidSchedule
 from celeriac.ids import fire_id
 from celeriac.ledger.schema.columns import LATEST
 from celeriac.names import NAME_LENGTH
@@ -194,10 +194,12 @@ def _task(app: Celeriac, wanted: ScheduleRequest) -> Iterator[str]:
         yield f"options: wanted some of {', '.join(sorted(OPTIONS))}, found {', '.join(unknown)[:80]}"
     if wanted.task not in app.tasks:
         app.loader.import_default_modules()
+    if app.is_foreign(wanted.task):  # its signature is not known here
+        return
     if wanted.task not in app.tasks:
         nearest = difflib.get_close_matches(str(wanted.task), list(app.tasks), n=1)
-        yield f"task: no task is named {str(wanted.task)[:80]!r}" + (
-            f"; did you mean {nearest[0]!r}?" if nearest else ""
+        yield f"task: no task is named {str(wanted.task)[:80]!r}; " + (
+            f"did you mean {nearest[0]!r}?" if nearest else ELSEWHERE
         )
         return
     task = app.tasks[wanted.task]

@@ -62,7 +62,8 @@ def test_every_command_that_answers_takes_json_and_is_on_the_page() -> None:
         (
             ["no.such.task"],
             2,
-            "error: no task is named 'no.such.task'; see `celery -A app inspect registered`",
+            "error: no task is named 'no.such.task'; one of other code is named in CELERIAC_FOREIGN_TASKS; "
+            "see `celery -A app inspect registered`",
         ),
         (["maintenance.prune", "--queue", "nowhere"], 2, "error: queue: wanted one of"),
     ],

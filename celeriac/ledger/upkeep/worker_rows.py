@@ -131,6 +131,20 @@ def names(connection: Connection, ids: Collection[UUID]) -> dict[UUID, str]:
     }
 
 
+def tasks_of_the_living(connection: Connection, *, within: timedelta, name: str | None = None) -> set[str]:
+    """The tasks that workers know, with a heartbeat ``within`` the span; of these only ``name``, if given."""
+    since = select(after(-within.total_seconds())).scalar_subquery()
+    found = (
+        select(WORKER_TASKS.c.name)
+        .join(WORKERS, WORKERS.c.tasks == WORKER_TASKS.c.tasks)
+        .where(WORKERS.c.heartbeat >= since, WORKERS.c.stopped.is_(None))
+        .distinct()
+    )
+    if name is not None:
+        found = found.where(WORKER_TASKS.c.name == name)
+    return set(connection.execute(found).scalars())
+
+
 def attempts_of(connection: Connection, ids: Collection[UUID], *, limit: int) -> list[RunningAttempt]:
     """The attempts that these workers run, the longest first; at most ``limit``."""
     if not ids:

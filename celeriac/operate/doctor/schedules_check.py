@@ -45,7 +45,7 @@ def read(app: Celeriac) -> Facts:
         ScheduleFacts(
             name=row.name,
             task=row.task,
-            known=row.task in app.tasks,
+            known=row.task in app.tasks or app.is_foreign(row.task),
             next_run=row.next_run,
             trouble=_trouble(row.skip_reason, row.last_skipped, row.last_run),
         )

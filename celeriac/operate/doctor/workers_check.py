@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from celeriac import __version__
@@ -24,6 +25,8 @@ class Facts:
     queues: Sequence[QueueStatus]
     version: str  # of this process
     shared: bool  # whether other machines can reach the database
+    foreign: Sequence[str] = ()  # patterns of tasks whose code is elsewhere
+    tasks: Collection[str] = ()  # that the workers know
 
 
 def read(app: Celeriac) -> Facts:
@@ -32,6 +35,8 @@ def read(app: Celeriac) -> Facts:
         queues=overview.queues(app=app),
         version=__version__,
         shared=app.database.dialect != "sqlite",
+        foreign=(patterns := app.settings.foreign_tasks),
+        tasks=overview.tasks_of_workers(app=app) if patterns else (),
     )
 
 
@@ -46,6 +51,7 @@ def judge(facts: Facts) -> list[Finding]:
         *(unread or [ok(Area.WORKERS, "queues", "every queue is drawn from")]),
         _versions(facts),
         *_machines(facts),
+        *_foreign(facts),
     ]
 
 
@@ -68,6 +74,15 @@ def _versions(facts: Facts) -> Finding:
         sentence = f"workers are of version {versions}, this is {facts.version}"
         return warn(Area.WORKERS, "versions", sentence, remedy="finish the rollout: restart the older ones")
     return ok(Area.WORKERS, "versions", f"all are of version {facts.version}")
+
+
+def _foreign(facts: Facts) -> Iterator[Finding]:
+    """Whether somebody can run the tasks whose code is elsewhere."""
+    for pattern in facts.foreign:
+        if not any(fnmatchcase(task, pattern) for task in facts.tasks):
+            sentence = f"no live worker knows a task of {pattern!r} (CELERIAC_FOREIGN_TASKS)"
+            remedy = "start a worker of the code that has it, with this ledger and broker"
+            yield warn(Area.WORKERS, "foreign tasks", sentence, remedy=remedy)
 
 
 def _machines(facts: Facts) -> Iterator[Finding]:
