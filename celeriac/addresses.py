@@ -1,7 +1,7 @@
 """Addresses of Redis: parse a URL, and write it for kombu, for the result store and for redbeat.
 
 The three clients read the same URL differently: each ignores or fails on something that the others accept.
-So a URL is parsed once, here, and written again for each of them.
+So a URL is parsed once, here, and written again for each of them. That of the ledger's database needs less.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Annotated
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pydantic import AfterValidator
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from celeriac.errors import BadAddress
 
@@ -24,6 +26,8 @@ SEPARATOR = ";"
 
 #: A prefix of keys. No ``*`` or ``?``, which a search for keys and a subscription would read as patterns.
 _PREFIX = re.compile(r"[A-Za-z0-9._/:-]{1,99}:")
+
+_DATABASES = frozenset({"postgresql", "sqlite"})  # that can hold the ledger
 
 _PORT, _PORT_OF_SENTINELS = 6379, 26379
 _TLS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -238,3 +242,32 @@ def _tls(query: Mapping[str, str]) -> dict[str, str]:
     if check not in _CHECKS:
         raise BadAddress(f"ssl_cert_reqs: wanted required, optional or none, found {check[:20]!r}")
     return parameters | {"ssl_cert_reqs": check}
+
+
+def parse_database(text: str) -> URL:
+    """The URL of a database that can hold the ledger, with the driver that is used.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> parse_database("postgres://db/shop")
+    postgresql+psycopg://db/shop
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ValueError(
+            "wanted a database URL such as postgresql://user@host/name or sqlite:///file.db"
+        ) from None
+    if url.drivername == "postgres":  # the scheme that many platforms still hand out
+        url = url.set(drivername="postgresql")
+    backend = url.get_backend_name()
+    if backend not in _DATABASES:
+        raise ValueError(f"wanted postgresql or sqlite, found {backend!r}")
+    if backend == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise ValueError(
+                "the ledger must survive the process: wanted sqlite:///path/to/file, found a memory database"
+            )
+        return url
+    return url.set(drivername="postgresql+psycopg")

@@ -157,7 +157,7 @@ class Celeriac(Celery):
     def _database_options(self) -> dict[str, Any]:
         settings = self.settings
         return {
-            "url": settings.database,
+            **settings.ledger,
             "pool": settings.database_pool,
             "prepared": settings.prepared_statements,
             "patience": settings.enqueue_timeout * 0.8,

@@ -46,7 +46,7 @@ def given(theirs: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
         if theirs.get(name) is not None:
             found[field] = theirs[name]
     for field in _own_fields():
-        if (value := theirs.get(_PREFIX + field)) is not None:
+        if (value := theirs.get(_own_name(field))) is not None:
             found[field] = value
     if "prefix" not in found and not os.environ.get(variable("prefix")):
         found.update(("prefix", value) for value in _prefixes(theirs).values())
@@ -88,13 +88,22 @@ def _address(theirs: Any, name: str) -> Any:
     return ";".join(value) if isinstance(value, list | tuple) else value
 
 
+def _own_name(field: str) -> str:
+    """A field's name in a Celery configuration.
+
+    >>> _own_name("max_tries"), _own_name("database_schema")
+    ('celeriac_max_tries', 'celeriac_schema')
+    """
+    return variable(field).lower()
+
+
 def _own_fields() -> list[str]:
     return [field for field in Settings.model_fields if field not in _OF_CELERY]
 
 
 def _unknown(theirs: Any) -> Iterator[str]:
     prefix = (theirs.prefix or "").lower()
-    known = [_PREFIX + field for field in _own_fields()]
+    known = [_own_name(field) for field in _own_fields()]
     for key in sorted({str(key) for layer in theirs.maps for key in layer}):
         name = key.lower().removeprefix(prefix)
         if name.startswith(_PREFIX) and name not in known:

@@ -17,17 +17,15 @@ from typing import Annotated, Any, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
 
-from celeriac import addresses, certificates, private_files
+from celeriac import addresses, certificates, names, private_files
 from celeriac.console_settings import ConsoleSettings
 from celeriac.errors import SettingsError
 
 _PREFIX = "CELERIAC_"
 _PREFACE = "Value error, "  # of pydantic, before what a validator says
 _SIGNING = ("signing_key", "signing_certificate", "signing_cert_store")
-_DATABASES = frozenset({"postgresql", "sqlite"})
 
 #: Variables that name the ledger's database: ours, or else the application's, if the ledger can live there.
 _LEDGER = ("CELERIAC_DATABASE_URL", "DATABASE_URL")
@@ -80,6 +78,8 @@ class Settings(ConsoleSettings):
     worker_timeout: Annotated[float, Field(gt=0)] = 12.0  # seconds of silence after which a worker is dead
 
     # database
+    # PostgreSQL: the schema in which the ledger's tables are; None: the first of the role's search_path
+    database_schema: str | None = Field(None, validation_alias="CELERIAC_SCHEMA")
     database_pool: Annotated[int, Field(ge=1, le=1000)] = 5  # connections of one process, at most
     prepared_statements: bool = True  # off for a PgBouncer below 1.21 in transaction mode
     schedule_module: str | None = None  # the module with the static schedules; None: none
@@ -136,8 +136,13 @@ class Settings(ConsoleSettings):
     @classmethod
     def _database_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            _database(value.get_secret_value())
+            addresses.parse_database(value.get_secret_value())
         return value
+
+    @field_validator("database_schema")
+    @classmethod
+    def _schema(cls, value: str | None) -> str | None:
+        return None if value is None else names.check_schema(value)
 
     @field_validator("log_format")
     @classmethod
@@ -158,6 +163,8 @@ class Settings(ConsoleSettings):
                 "CELERIAC_HEARTBEAT must be at most a third of CELERIAC_WORKER_TIMEOUT, found "
                 f"{self.heartbeat:g} and {self.worker_timeout:g} seconds"
             )
+        if self.database_schema is not None and self.database.get_backend_name() == "sqlite":
+            yield "CELERIAC_SCHEMA is for PostgreSQL; SQLite has no schemas: give each ledger a file"
         missing = [variable(name) for name in _SIGNING if getattr(self, name) is None]
         if missing and self.signs:
             yield (
@@ -211,8 +218,13 @@ class Settings(ConsoleSettings):
     def database(self) -> URL:
         """The ledger's database; SQLite below the data directory unless it is set."""
         if self.database_url is not None:
-            return _database(self.database_url.get_secret_value())
+            return addresses.parse_database(self.database_url.get_secret_value())
         return URL.create("sqlite", database=str(self.data_dir / "ledger.db"))
+
+    @property
+    def ledger(self) -> dict[str, Any]:
+        """Where the ledger is, by the names of those who connect: ``url``, and ``schema`` in it."""
+        return {"url": self.database, "schema": self.database_schema}
 
     @property
     def retry_cap(self) -> timedelta:
@@ -368,27 +380,6 @@ def _of_the_application() -> bool:
     """Whether the ledger's database is looked for in the application's variable."""
     ours, applications = _LEDGER
     return bool(os.environ.get(applications)) and not os.environ.get(ours)
-
-
-def _database(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        raise ValueError(
-            "wanted a database URL such as postgresql://user@host/name or sqlite:///file.db"
-        ) from None
-    if url.drivername == "postgres":  # the scheme that many platforms still hand out
-        url = url.set(drivername="postgresql")
-    backend = url.get_backend_name()
-    if backend not in _DATABASES:
-        raise ValueError(f"wanted postgresql or sqlite, found {backend!r}")
-    if backend == "sqlite":
-        if not url.database or url.database == ":memory:":
-            raise ValueError(
-                "the ledger must survive the process: wanted sqlite:///path/to/file, found a memory database"
-            )
-        return url
-    return url.set(drivername="postgresql+psycopg")
 
 
 def _alias(name: str) -> str:

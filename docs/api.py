@@ -80,6 +80,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "schedules.CatchUp",
         "schedules.Overlap",
     ),
+    "Beside Alembic": ("contrib.alembic.include_object",),
     "The console": ("console.create",),
     "Tests": ("testing.Kit", "testing.new_ledger"),
 }

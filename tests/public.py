@@ -11,10 +11,12 @@ from typing import Any
 
 import celeriac
 from celeriac import console, dead_letters, errors, schedules, testing
+from celeriac.contrib import alembic
 
 #: The modules besides the face itself; the names of each are those of its ``__all__``.
 MODULES = {
     "celeriac.console": console,
+    "celeriac.contrib.alembic": alembic,
     "celeriac.dead_letters": dead_letters,
     "celeriac.schedules": schedules,
     "celeriac.testing": testing,

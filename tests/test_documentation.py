@@ -24,7 +24,7 @@ from sqlalchemy import make_url
 
 from celeriac.application import Celeriac
 from celeriac.cli.entry import CommandEntry
-from celeriac.settings import Settings
+from celeriac.settings import Settings, variable
 from tests.apps import build
 from tests.documented import API_PAGE, PAGES, ROOT, Block, Kind, blocks, spans
 from tests.workers import environment
@@ -155,7 +155,7 @@ def rows() -> Iterator[tuple[Path, list[str], str]]:
 
 def test_every_default_that_is_written_is_the_default() -> None:
     fields = {
-        **{f"CELERIAC_{name.upper()}": field for name, field in Settings.model_fields.items()},
+        **{variable(name): field for name, field in Settings.model_fields.items()},
         "CELERY_BROKER_URL": Settings.model_fields["broker_url"],
         "CELERY_RESULT_BACKEND": Settings.model_fields["result_backend"],
         "DATABASE_URL": Settings.model_fields["database_url"],
@@ -203,8 +203,7 @@ def test_an_option_of_pytest_that_is_shown_exists(pytestconfig: pytest.Config) -
 
 def test_an_address_in_a_block_of_settings_is_one() -> None:
     """Every line names a variable that is known, and a URL that can be read."""
-    known = {f"CELERIAC_{name.upper()}" for name in Settings.model_fields}
-    known |= {"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "DATABASE_URL"}
+    known = {*map(variable, Settings.model_fields), "DATABASE_URL"}
     for page in PAGES:
         for block in (block for block in blocks(page) if block.kind is Kind.SETTINGS):
             for line in block.commands:

@@ -7,6 +7,8 @@ from typing import Any
 from celeriac.ledger.former_names import VERSION_TABLE
 from celeriac.ledger.schema.models import Base
 
+__all__ = ["include_object"]
+
 _TABLES = frozenset({*Base.metadata.tables, VERSION_TABLE})
 
 

@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 from alembic import op
-from sqlalchemy import Connection, Select, column, inspect, select, table, text
+from sqlalchemy import ColumnClause, Connection, Select, column, inspect, select, table, text
 
 from celeriac.errors import MigrationRefused
+from celeriac.ledger.connection.schema_name import schema_of
 from celeriac.ledger.schema.columns import Instant, after
 
 #: Where a ledger's revision stands, and where it stood.
@@ -64,14 +65,16 @@ _SILENCE = timedelta(minutes=1)
 
 def is_former(connection: Connection) -> bool:
     """Whether the database has a ledger whose tables have their former names."""
-    inspector = inspect(connection)
-    tables = set(inspector.get_table_names())
+    inspector, schema = inspect(connection), schema_of(connection)
+    tables = set(inspector.get_table_names(schema))
     if VERSION_TABLE in tables or not tables >= {*_SHAPE, FORMER_VERSION_TABLE}:
         return False
     for name, columns in _SHAPE.items():
-        if not columns <= {each["name"] for each in inspector.get_columns(name)}:
+        if not columns <= {each["name"] for each in inspector.get_columns(name, schema)}:
             return False
-    revisions: Select[Any] = select(column("version_num")).select_from(table(FORMER_VERSION_TABLE))
+    revisions: Select[Any] = select(column("version_num")).select_from(
+        table(FORMER_VERSION_TABLE, schema=schema)
+    )
     known = connection.execute(revisions).scalars().all()
     return len(known) == 1 and known[0] in _REVISIONS
 
@@ -120,7 +123,7 @@ def rename_tables_back(connection: Connection) -> None:
     drop_views(connection)
     inspector = inspect(connection)
     for former in (*FORMER.values(), FORMER_VERSION_TABLE):
-        if inspector.has_table(former):
+        if inspector.has_table(former, schema_of(connection)):
             raise table_of_others(former, f"the ledger's cannot be called as before revision {RENAMED}")
     for name, former in FORMER.items():
         _rename(connection, name, former)
@@ -132,9 +135,8 @@ def refuse_older_workers(connection: Connection) -> None:
     Raises:
         MigrationRefused: with their names.
     """
-    workers = table(
-        FORMER["background_workers"], column("hostname"), column("stopped"), column("heartbeat", Instant)
-    )
+    columns: list[ColumnClause[Any]] = [column("hostname"), column("stopped"), column("heartbeat", Instant)]
+    workers = table(FORMER["background_workers"], *columns, schema=schema_of(connection))
     since = select(after(-_SILENCE.total_seconds())).scalar_subquery()
     living = select(workers.c.hostname).where(workers.c.stopped.is_(None), workers.c.heartbeat >= since)
     if found := connection.execute(living.order_by(workers.c.hostname)).scalars().all():
@@ -158,8 +160,8 @@ def views(connection: Connection) -> list[str]:
     else:
         ours = text(
             "SELECT relname FROM pg_class WHERE relkind = 'v' AND obj_description(oid, 'pg_class') = :mark"
-            " AND relnamespace = current_schema()::regnamespace ORDER BY relname"
-        ).bindparams(mark=_MARK)
+            " AND relnamespace = CAST(coalesce(:schema, current_schema()) AS regnamespace) ORDER BY relname"
+        ).bindparams(mark=_MARK, schema=schema_of(connection))
     return list(connection.execute(ours).scalars())
 
 

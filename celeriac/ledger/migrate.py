@@ -17,12 +17,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import URL, Connection, func, inspect, select, table
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from celeriac import private_files
-from celeriac.errors import LedgerTooNew, MigrationBlocked
+from celeriac.errors import LedgerTooNew, MigrationBlocked, MigrationRefused
 from celeriac.ledger import former_names, online
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.schema_name import local_search_path, schema_of
 from celeriac.ledger.former_names import LAST_FORMER, RENAMED, VERSION_TABLE
 from celeriac.ledger.revisions import OURS, Revisions, RevisionState, revision_state
 from celeriac.ledger.schema.models import Base
@@ -41,6 +42,7 @@ def upgrade(
     url: URL | str,
     *,
     post: bool = False,
+    schema: str | None = None,
     revisions: Revisions = OURS,
     notify: Notify = lambda sentence: None,
     patience: float = _PATIENCE,
@@ -49,6 +51,7 @@ def upgrade(
 
     Args:
         post: also make the steps that take away what only an older version needs.
+        schema: of PostgreSQL, in which the tables are; it is made when there is none.
         notify: called with a sentence whenever it must wait.
         patience: seconds in which the locks must be had.
 
@@ -73,12 +76,13 @@ def upgrade(
             with _as_one(connection):
                 former_names.drop_views(connection)
 
-    return _migrate(url, move, revisions, notify, patience) or target
+    return _migrate(url, move, revisions, notify, patience, schema=schema) or target
 
 
 def downgrade(
     url: URL | str,
     *,
+    schema: str | None = None,
     revisions: Revisions = OURS,
     notify: Notify = lambda sentence: None,
     patience: float = _PATIENCE,
@@ -101,7 +105,7 @@ def downgrade(
             with _as_one(connection):
                 _drop_if_empty(connection, found.version_table)
 
-    return _migrate(url, move, revisions, notify, patience)
+    return _migrate(url, move, revisions, notify, patience, schema=schema)
 
 
 def current(database: Database) -> str | None:
@@ -145,7 +149,9 @@ def check(database: Database) -> list[str]:
     """
     if (newer := require(database)) is not None:
         raise LedgerTooNew(newer, wanted())
-    with database.reading() as connection:
+    with database.transaction() as connection:
+        if database.schema:
+            connection.exec_driver_sql(local_search_path(database.schema))
         context = MigrationContext.configure(
             connection,
             opts={"compare_type": True, "version_table": VERSION_TABLE, "include_name": _is_ours},
@@ -175,11 +181,13 @@ def _migrate(
     revisions: Revisions,
     notify: Notify,
     patience: float,
+    *,
+    schema: str | None,
 ) -> str | None:
     target = make_url(url)
     if target.get_backend_name() == "sqlite" and target.database:
         private_files.make_directory(Path(target.database).parent)
-    with closing(Database(target, pool=2, patience=30)) as database:
+    with closing(Database(target, schema, pool=2, patience=30)) as database:
         one = _in_one_transaction if database.dialect == "sqlite" else _one_by_one
         return one(database, move, revisions, notify, patience)
 
@@ -198,6 +206,7 @@ def _one_by_one(
     patience: float,
 ) -> str | None:
     with _keep_others_out(database, notify):
+        _make_schema(database)
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -214,6 +223,27 @@ def _one_by_one(
                     raise MigrationBlocked(current(database), round(patience), holders) from exc
             notify(f"waits for a lock that is held by {holders}")
             time.sleep(_PAUSE)
+
+
+def _make_schema(database: Database) -> None:
+    """Make the ledger's schema where there is none.
+
+    Raises:
+        MigrationRefused: this role may not.
+    """
+    if database.schema is None:
+        return
+    with database.statement() as connection:
+        found = connection.execute(select(func.to_regnamespace(database.schema))).scalar()
+        if found is None:
+            try:
+                connection.exec_driver_sql(f'CREATE SCHEMA "{database.schema}"')
+            except ProgrammingError as exc:
+                raise MigrationRefused(
+                    f"there is no schema {database.schema}, and it could not be made "
+                    f"({str(exc.orig).splitlines()[0]}): "
+                    f"CREATE SCHEMA {database.schema} AUTHORIZATION {database.url.username}"
+                ) from None
 
 
 def _known(connection: Connection, revisions: Revisions) -> RevisionState:
@@ -240,14 +270,15 @@ def _leave_former_names(
 def _refuse_tables_of_others(connection: Connection) -> None:
     inspector = inspect(connection)
     for name in Base.metadata.tables:
-        if inspector.has_table(name):
+        if inspector.has_table(name, schema_of(connection)):
             raise former_names.table_of_others(name, f"no revision of ours is in {VERSION_TABLE}")
     _end(connection)
 
 
 def _drop_if_empty(connection: Connection, version_table: str) -> None:
     """Drop the version table when nothing of the ledger is left."""
-    if connection.execute(select(func.count()).select_from(table(version_table))).scalar_one() == 0:
+    left = select(func.count()).select_from(table(version_table, schema=schema_of(connection)))
+    if connection.execute(left).scalar_one() == 0:
         connection.exec_driver_sql(f"DROP TABLE {version_table}")
 
 

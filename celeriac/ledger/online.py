@@ -16,6 +16,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import OperationalError
 
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.schema_name import local_search_path, qualified, schema_of
 
 #: How long a statement may wait for its lock, and everybody else behind it. ``.delay()`` has two seconds.
 LOCK_TIMEOUT = "500ms"
@@ -26,7 +27,8 @@ _HOLDERS = """
     SELECT DISTINCT a.pid, a.application_name, a.state, extract(epoch FROM now() - a.xact_start)::int AS age
     FROM pg_locks l JOIN pg_stat_activity a USING (pid)
     WHERE l.relation = ANY(ARRAY(
-            SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'))
+            SELECT oid FROM pg_class WHERE relkind = 'r'
+                AND relnamespace = CAST(coalesce(:schema, current_schema()) AS regnamespace)))
         AND a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL
     ORDER BY age DESC LIMIT 3
 """
@@ -73,7 +75,7 @@ def is_blocked(error: OperationalError) -> bool:
 def holders(database: Database) -> str:
     """The transactions that hold locks on the ledger's tables, the oldest first, as a sentence."""
     with database.reading() as connection:
-        found = connection.execute(text(_HOLDERS)).all()
+        found = connection.execute(text(_HOLDERS), {"schema": database.schema}).all()
     found_holders = [
         f"pid {row.pid} ({row.application_name or 'unnamed'}, {row.state}, {row.age} s)" for row in found
     ]
@@ -84,6 +86,8 @@ def _bound(connection: Connection) -> None:
     driver: Any = connection.connection.driver_connection
     if not driver.autocommit:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        if schema := schema_of(connection):  # not every operation of Alembic's names it
+            connection.exec_driver_sql(local_search_path(schema))
 
 
 @contextmanager
@@ -98,4 +102,4 @@ def _outside_of_a_transaction() -> Iterator[None]:
 
 def _invalid(connection: Connection, name: str) -> bool:
     found = text("SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
-    return bool(connection.execute(found, {"name": name}).scalar())
+    return bool(connection.execute(found, {"name": qualified(name, schema_of(connection))}).scalar())

@@ -21,6 +21,7 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, column, inspect, select, table, text, update
 
 from celeriac.errors import LedgerTooNew, MigrationNeeded
+from celeriac.ledger.connection.schema_name import schema_of
 from celeriac.ledger.former_names import FORMER_VERSION_TABLE, VERSION_TABLE, is_former
 
 _HERE = Path(__file__).parent / "migrations"
@@ -150,9 +151,12 @@ def revision_state(connection: Connection) -> RevisionState:
     """The revision of the database of ``connection``."""
     former = is_former(connection)
     name = FORMER_VERSION_TABLE if former else VERSION_TABLE
-    if not (former or inspect(connection).has_table(name)):
+    schema = schema_of(connection)
+    if not (former or inspect(connection).has_table(name, schema)):
         return RevisionState(None, None)
-    row = connection.execute(select(text("*")).select_from(table(name))).mappings().one_or_none()
+    row = (
+        connection.execute(select(text("*")).select_from(table(name, schema=schema))).mappings().one_or_none()
+    )
     if row is None:
         return RevisionState(None, None)
     return RevisionState(row["version_num"], row.get("works_with"), former=former)
@@ -160,7 +164,11 @@ def revision_state(connection: Connection) -> RevisionState:
 
 def note(connection: Connection, revisions: Revisions, revision: str | None, *, version_table: str) -> None:
     """Record beside ``revision`` whose program works with it, where there is a column for it."""
-    columns = {found["name"] for found in inspect(connection).get_columns(version_table)}
+    schema = schema_of(connection)
+    known = inspect(connection).get_columns(version_table, schema)
+    columns = {found["name"] for found in known}
     if revision is not None and "works_with" in columns:
         oldest = revisions.works_with(revision)
-        connection.execute(update(table(version_table, column("works_with"))).values(works_with=oldest))
+        connection.execute(
+            update(table(version_table, column("works_with"), schema=schema)).values(works_with=oldest)
+        )

@@ -118,12 +118,12 @@ class Stack:
         self.app.check_configuration()
 
     def _migrate(self) -> bool:
-        url = self.app.settings.database
+        ledger = self.app.settings.ledger
         try:
-            revision = migrate.upgrade(url)
+            revision = migrate.upgrade(**ledger)
         except (SQLAlchemyError, CommandError, LedgerUnavailable, OSError) as exc:
             raise ServiceFailed("the ledger", str(exc).partition("\n")[0]) from exc
-        self.urls["ledger"] = url.render_as_string(hide_password=True)
+        self.urls["ledger"] = ledger["url"].render_as_string(hide_password=True)
         self._write_line("up", f"the ledger is at revision {revision}")
         return not self.stop_signals
 

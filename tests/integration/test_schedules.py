@@ -186,7 +186,7 @@ def test_many_beats_at_once_make_one_job_of_each_due_time(clock: Clockwork) -> N
 def test_a_turn_that_is_cut_short_leaves_nothing_behind(small: Clockwork) -> None:
     due = small.register().next_run
     assert due is not None
-    cut = "BEFORE UPDATE ON schedules BEGIN SELECT RAISE(ABORT, 'cut short'); END"
+    cut = "BEFORE UPDATE ON background_schedules BEGIN SELECT RAISE(ABORT, 'cut short'); END"
     with small.app.database.statement() as connection:
         connection.exec_driver_sql(f"CREATE TRIGGER cut {cut}")
         with pytest.raises(IntegrityError, match="cut short"):

@@ -35,7 +35,7 @@ def upgrade(ctx: click.Context, post: bool, as_json: bool) -> None:
     app = celeriac(ctx)
     if post and (old := _living(app, ours=False)):
         raise click.ClickException(f"{old} of another version still live: stop them first")
-    revision = migrate.upgrade(app.settings.database, post=post, notify=_progress)
+    revision = migrate.upgrade(**app.settings.ledger, post=post, notify=_progress)
     sentence = f"the ledger is at revision {revision}"
     if revision != migrate.head() or migrate.serves_older(app.database):
         sentence += "\nwhen no process of an older version is left: `celery -A app db upgrade --post`"
@@ -63,7 +63,7 @@ def downgrade(ctx: click.Context, yes: bool, as_json: bool) -> None:
         click.confirm(
             f"take back revision {found}, with what is stored in what it added?", abort=True, err=True
         )
-    revision = migrate.downgrade(app.settings.database, notify=_progress)
+    revision = migrate.downgrade(**app.settings.ledger, notify=_progress)
     _print(f"the ledger is at revision {revision}", as_json, "db downgrade", revision=revision)
 
 
@@ -77,14 +77,17 @@ def current(ctx: click.Context, as_json: bool) -> None:
 
     app = celeriac(ctx)
     found, wanted = migrate.current(app.database), migrate.wanted()
-    sentence = f"{found or 'none'} (this version wants {wanted})"
+    schema = app.settings.database_schema
+    at = f" in schema {schema}" if schema else ""
+    values = {"revision": found, "wanted": wanted, **({"schema": schema} if schema else {})}
+    sentence = f"{found or 'none'}{at} (this version wants {wanted})"
     try:
         newer = migrate.require(app.database)
     except (LedgerTooNew, MigrationNeeded) as exc:
-        _print(sentence, as_json, "db current", revision=found, wanted=wanted)
+        _print(sentence, as_json, "db current", **values)
         raise click.ClickException(str(exc)) from None
-    sentence = sentence if newer is None else f"{found} (this version wants {wanted}, and works with it)"
-    _print(sentence, as_json, "db current", revision=found, wanted=wanted)
+    sentence = sentence if newer is None else f"{found}{at} (this version wants {wanted}, and works with it)"
+    _print(sentence, as_json, "db current", **values)
 
 
 @db.command(cls=Command)

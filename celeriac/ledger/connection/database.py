@@ -23,7 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from celeriac import private_files
 from celeriac.errors import LedgerUnfit
-from celeriac.ledger.connection import postgresql_session
+from celeriac.ledger.connection import postgresql_session, schema_name
 from celeriac.ledger.connection.error_kinds import is_conflict
 from celeriac.ledger.connection.postgresql_session import connect_within
 from celeriac.ledger.connection.watchdog import WATCHDOG
@@ -55,6 +55,7 @@ class Database:
 
     Args:
         url: PostgreSQL (psycopg) or SQLite.
+        schema: of PostgreSQL, in which the ledger's tables are; None: the first of the role's search_path.
         pool: connections of this process, at most.
         prepared: whether statements may be prepared on the server.
         patience: seconds to wait for a connection or for SQLite's write lock.
@@ -68,6 +69,7 @@ class Database:
     def __init__(
         self,
         url: URL,
+        schema: str | None = None,
         *,
         pool: int = 5,
         prepared: bool = True,
@@ -76,6 +78,7 @@ class Database:
         longest: float | None = None,
     ) -> None:
         self.url = url
+        self.schema = schema
         self.longest = longest
         self._generic_plans = generic_plans
         self.dialect = url.get_backend_name()
@@ -88,10 +91,15 @@ class Database:
         self._pid = 0
         self._locks: dict[int, threading.Lock] = {}
 
+    @property
+    def address(self) -> tuple[URL, str | None]:
+        """Where the ledger is: its database, and the schema in it."""
+        return self.url, self.schema
+
     def with_generic_plans(self) -> Database:
         """The same database through a connection with generic plans, for statements that name rows by key."""
         return Database(
-            self.url,
+            *self.address,
             pool=1,
             prepared=self._prepared,
             patience=self._patience,
@@ -281,6 +289,7 @@ def _create(database: Database) -> Engine:
         pool_recycle=-1 if sqlite else _RECYCLE,
         pool_use_lifo=True,
         connect_args=_sqlite_arguments(database) if sqlite else _postgresql_arguments(database),
+        execution_options=schema_name.options(database.schema),
     )
     _keep_rollbacks_out_of_autocommit(engine)
     _close_what_comes_back_late(engine, database)

@@ -6,13 +6,16 @@ import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import URL, Connection, Engine, cast, func, select, text
+from sqlalchemy.dialects.postgresql import OID
 from sqlalchemy.orm import Session
 
 from celeriac.errors import AnotherDatabase, BadArgument
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.schema_name import naming, qualified
 
-_same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+#: By a caller's engine and the ledger's address.
+_same: WeakKeyDictionary[Engine, dict[tuple[URL, str | None], bool]] = WeakKeyDictionary()
 
 
 def plain(session: Any) -> Any:
@@ -30,26 +33,25 @@ def connection_of(session: Session, database: Database) -> Connection:
     connection = session.connection()
     if getattr(connection.connection.driver_connection, "autocommit", False) is True:
         raise BadArgument("session", "it is in autocommit: there is no transaction to be part of")
-    engine = connection.engine
-    if engine not in _same:
+    engine, address = connection.engine, database.address
+    known = _same.setdefault(engine, {})
+    if address not in known:
         with database.reading() as own:
-            _same[engine] = _identity(connection) == _identity(own)
-    if not _same[engine]:
+            known[address] = _identity(connection, database.schema) == _identity(own, database.schema)
+    if not known[address]:
         raise AnotherDatabase(engine.url.render_as_string(hide_password=True))
     if connection.dialect.name == "sqlite":
         driver: Any = connection.connection.dbapi_connection
         driver.create_function("clock_us", 0, lambda: time.time_ns() // 1000)
-    return connection
+    return naming(connection, database.schema)
 
 
-def _identity(connection: Connection) -> Any:
+def _identity(connection: Connection, schema: str | None) -> Any:
     """A value that is the same for the same database, however its address is spelled."""
     if connection.dialect.name == "sqlite":
         return connection.execute(text("PRAGMA database_list")).all()[0][2]
     if connection.dialect.name != "postgresql":
         return None
-    table = func.to_regclass("background_jobs")
-    database, since, found = connection.execute(
-        select(func.current_database(), func.pg_postmaster_start_time(), table)
-    ).one()
-    return database, since, str(found)
+    found = cast(func.to_regclass(qualified("background_jobs", schema)), OID)
+    named = select(func.current_database(), func.pg_postmaster_start_time(), found)
+    return tuple(connection.execute(named).one())

@@ -6,6 +6,7 @@ from typing import Any
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 
+from celeriac.ledger.connection.schema_name import schema_of
 from celeriac.ledger.revisions import note
 from celeriac.ledger.schema.models import Base
 
@@ -26,6 +27,7 @@ context.configure(
     connection=connection,
     target_metadata=Base.metadata,
     version_table=version_table,
+    version_table_schema=schema_of(connection),
     render_as_batch=sqlite,
     transaction_per_migration=not sqlite,
     on_version_apply=_note,

@@ -158,18 +158,19 @@ def _accept_here(database: Database, job: NewJob) -> bool:
 
 
 def _insert(database: Database, job: NewJob, end: float) -> bool:
+    schema = database.schema
     with database.driver() as pooled:
         driver: Any = pooled.driver_connection
         left = end - time.monotonic()
         deadline = datetime.fromtimestamp(server_clock(pooled) + left, UTC)
         try:
             with WATCHDOG.watching(driver.fileno(), within=left):
-                if rows.enqueue_one(driver, job, deadline=deadline):
+                if rows.enqueue_one(driver, job, deadline=deadline, schema=schema):
                     return True
-                if rows.exists(driver, job.id):
+                if rows.exists(driver, job.id, schema=schema):
                     return False
                 # There is time left, but the deadline refused it: the database's clock was set since connect.
-                return rows.enqueue_one(driver, job, deadline=PARKED)
+                return rows.enqueue_one(driver, job, deadline=PARKED, schema=schema)
         except BaseException as exc:  # also the errors of a connection that the watchdog has cut
             if driver.closed and isinstance(exc, database.errors.Error):
                 raise _Lost from exc

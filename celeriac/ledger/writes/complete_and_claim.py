@@ -50,7 +50,8 @@ def complete_and_claim(
         values |= batch.id_parameters(_DIALECT, ids)
     try:
         with database.driver() as pooled:
-            rows = _statement(bool(completed), bool(ids)).run(pooled.driver_connection, values).fetchall()
+            statement = _statement(bool(completed), bool(ids))
+            rows = statement.run(pooled.driver_connection, values, schema=database.schema).fetchall()
     except database.errors.Error as exc:
         if is_of_values(exc):
             raise

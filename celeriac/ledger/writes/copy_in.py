@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, select
 
+from celeriac.ledger.connection.schema_name import qualified, schema_of
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.new_jobs import COPIED, NewJob
@@ -89,15 +90,16 @@ def copying(connection: Connection, jobs: SimilarJobs) -> Iterator[None]:
         psycopg.Error: as the driver raises it; UniqueViolation if an id exists.
     """
     clock: datetime = connection.execute(select(now())).scalar_one()
-    statement, lines = _lines(jobs, clock)
+    columns, lines = _lines(jobs, clock)
+    statement: Any = f"COPY {qualified('background_jobs', schema_of(connection))} ({columns}) FROM STDIN"
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write("".join(lines))
         yield
 
 
-def _lines(jobs: SimilarJobs, clock: datetime) -> tuple[LiteralString, list[str]]:
-    """The statement, and the rows as COPY reads them (postgresql.org/docs/current/sql-copy.html)."""
+def _lines(jobs: SimilarJobs, clock: datetime) -> tuple[str, list[str]]:
+    """The columns, and the rows as COPY reads them (postgresql.org/docs/current/sql-copy.html)."""
     model, root = jobs.model, is_root(jobs.model)
     shared = {
         name: value for name, value in _shared(model, clock).items() if not (root and name == "root_id")
@@ -125,7 +127,7 @@ def _lines(jobs: SimilarJobs, clock: datetime) -> tuple[LiteralString, list[str]
         *shared,
         *(["root_id"] if root else []),
     )
-    return f"COPY background_jobs ({', '.join(columns)}) FROM STDIN", lines
+    return ", ".join(columns), lines
 
 
 def _shared(job: NewJob, clock: datetime) -> dict[str, Any]:

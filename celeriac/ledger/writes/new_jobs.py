@@ -151,19 +151,19 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
     return max(result.rowcount, 0)
 
 
-def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime) -> bool:
+def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime, schema: str | None) -> bool:
     """As ``enqueue``, for the one job of a ``.delay()`` on PostgreSQL; return whether it is new.
 
     It uses a compiled statement, which is quicker.
     """
     values = parameters(job, deadline)
     values["new_headers"] = _encode(values["new_headers"])
-    return bool(_enqueue_one().run(driver, values).rowcount)
+    return bool(_enqueue_one().run(driver, values, schema=schema).rowcount)
 
 
-def exists(driver: Any, job: UUID) -> bool:
+def exists(driver: Any, job: UUID, *, schema: str | None) -> bool:
     """Whether there is a row of that id; with a compiled statement, as ``enqueue_one``."""
-    return _exists().run(driver, {"job": job}).fetchone() is not None
+    return _exists().run(driver, {"job": job}, schema=schema).fetchone() is not None
 
 
 @lru_cache

@@ -36,6 +36,7 @@ class Facts:
     skew: timedelta  # this machine's clock, ahead of the database's
     workers: Sequence[WorkerSeen] = ()  # those that live
     pool: int = 5
+    schema: str | None = None  # of PostgreSQL, in which the tables are; None: nobody chose one
 
 
 def read(app: Celeriac) -> Facts:
@@ -61,6 +62,7 @@ def read(app: Celeriac) -> Facts:
         skew=skew,
         workers=workers,
         pool=pool,
+        schema=app.settings.database_schema,
     )
 
 
@@ -91,7 +93,8 @@ def _version(facts: Facts) -> Finding:
 
 
 def _migrations(facts: Facts) -> Finding:
-    sentence = f"the tables are at revision {facts.revision or 'none'}, this version wants {facts.wanted}"
+    tables = "the tables" + (f" of schema {facts.schema}" if facts.schema else "")
+    sentence = f"{tables} are at revision {facts.revision or 'none'}, this version wants {facts.wanted}"
     if isinstance(facts.unfit, LedgerTooNew):
         remedy = "run the version that made them, or take it back with that one: celery -A app db downgrade"
         return fail(Area.DATABASE, "migrations", sentence, remedy=remedy)
@@ -100,7 +103,7 @@ def _migrations(facts: Facts) -> Finding:
     if facts.newer:
         remedy = "roll out the newer version"
         return warn(Area.DATABASE, "migrations", f"{sentence} and works with them", remedy=remedy)
-    return ok(Area.DATABASE, "migrations", f"the tables are at revision {facts.revision}")
+    return ok(Area.DATABASE, "migrations", f"{tables} are at revision {facts.revision}")
 
 
 def _clocks(facts: Facts) -> Finding:
