@@ -2,4 +2,6 @@
 
 from celeriac import Celeriac
 
-app = Celeriac("app", defaults={"task_modules": ("tasks",), "schedule_module": "beat_schedule"})
+app = Celeriac(
+    "app", defaults={"task_modules": ("tasks",), "schedule_module": "beat_schedule", "hard_limit": 3600}
+)

@@ -246,7 +246,7 @@ _DELIVERY = (
         "task_default_routing_key",
     )
     | _met("of AMQP", "task_default_delivery_mode", "task_queue_max_priority", "worker_detect_quorum_queues")
-    | _ours("one hour, unless an app sets its own", "task_time_limit")
+    | _obeyed("task_time_limit", reason="unset, there is none, as in Celery; doctor asks for one")
     | _obeyed("task_soft_time_limit")
 )
 

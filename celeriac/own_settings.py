@@ -22,6 +22,7 @@ _PREFIXED = ("broker_transport_options", "result_backend_transport_options")
 #: Settings of Celery that say the same as one of ours.
 _ALIKE = {
     "worker_prefetch_multiplier": "prefetch",
+    "task_time_limit": "hard_limit",
     "security_key": "signing_key",
     "security_certificate": "signing_certificate",
     "security_cert_store": "signing_cert_store",

@@ -59,7 +59,7 @@ class Settings(ConsoleSettings):
     retry_max: Annotated[float, Field(ge=0, le=31_536_000)] = 3600.0  # seconds
     retry_jitter: Annotated[float, Field(ge=0, le=1)] = 0.1  # at most this share is added to the delay
     timeout: Annotated[float, Field(gt=0)] | None = None  # seconds a job may run, soft
-    hard_limit: Annotated[float, Field(gt=0)] | None = 3600.0  # seconds; for jobs with no limit of their own
+    hard_limit: Annotated[float, Field(gt=0)] | None = None  # seconds; for jobs with no limit of their own
     timeout_grace: Annotated[float, Field(gt=0)] = 10.0  # seconds from the soft to the hard limit
     payload_limit: Annotated[int, Field(ge=1024, le=512 * 1024 * 1024)] = 1_000_000  # bytes
     result_ttl: Annotated[int, Field(ge=1)] = 86_400  # seconds a result stays in Redis
@@ -212,7 +212,11 @@ class Settings(ConsoleSettings):
 
     @property
     def embedded(self) -> EmbeddedAddress:
-        return EmbeddedAddress.at(self.data_dir)
+        """The private Valkey's; where none was ever started, an address at which nobody listens."""
+        try:
+            return EmbeddedAddress.read(EmbeddedAddress.path(self.data_dir))
+        except FileNotFoundError:
+            return EmbeddedAddress(1, "none")
 
     @property
     def database(self) -> URL:
@@ -234,8 +238,7 @@ class Settings(ConsoleSettings):
 class EmbeddedAddress:
     """Port and password of the private Valkey, kept in a file that only its owner may read.
 
-    Chosen once, by whoever asks first, so that producers, workers and the server agree also when
-    the producer came first.
+    Chosen once, when it is first started (``at``); all others read it.
     """
 
     def __init__(self, port: int, password: str) -> None:

@@ -27,7 +27,9 @@ from tests.stock import before
 
 @pytest.fixture
 def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
-    settings = Settings(database_url=database_url, broker_url=redis_url, schedule_module="none")
+    settings = Settings(
+        database_url=database_url, broker_url=redis_url, schedule_module="none", hard_limit=3600
+    )
     made = build(settings, name="doctor", set_as_current=False)
 
     @made.task(name="mail.send", shared=False)

@@ -95,7 +95,7 @@ def test_of_what_is_not_known_nothing_is_said() -> None:
         ({"settings": {"enable_utc": False}}, "time zone", Kind.CHANGE),
         ({"settings": {"task_routes": {"a.*": {"queue": "high"}}}}, "queues", Kind.CHANGE),
         ({"tasks": [TaskFacts(name="t", serializer="pickle")]}, "serializer", Kind.BLOCKS),
-        ({"tasks": [TaskFacts(name="t", limited=False)]}, "time limit", Kind.CHANGE),
+        ({"tasks": [TaskFacts(name="t", limited=False)]}, "time limit", Kind.NOTE),
         ({"tasks": [TaskFacts(name="t", priority=9)]}, "priority", Kind.CHANGE),
         ({"tasks": [TaskFacts(name="t", own_class="x.Base")]}, "task class", Kind.NOTE),
         ({"tasks": [TaskFacts(name="t", unfit="metaclass")]}, "task class", Kind.BLOCKS),

@@ -15,6 +15,7 @@ from celery import Task as CeleryTask
 
 from celeriac import Celeriac
 from celeriac.errors import SettingsError
+from celeriac.settings import EmbeddedAddress
 
 BROKER, LEDGER = "redis://code:6379/1", "sqlite:////nowhere/ledger.db"
 
@@ -313,6 +314,27 @@ def test_a_broker_that_is_named_in_the_code_alone_is_the_broker(tmp_path: Path) 
     assert (app.connection_for_write().hostname, app.connection_for_write().virtual_host) == ("code", "1")
     assert app.settings.results == BROKER
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_broker_is_named_nothing_is_written_and_nobody_listens(tmp_path: Path) -> None:
+    """Only ``up`` and the demonstration start the private Valkey, and choose its address."""
+    app = Celeriac("shop", ledger=LEDGER, set_as_current=False)
+    assert app.settings.embedded_broker
+    assert (app.connection_for_write().hostname, app.connection_for_write().port) == ("127.0.0.1", 1)
+    assert (app.settings.results, app.settings.schedules_store) != (None, None)
+    assert list(tmp_path.iterdir()) == []
+    chosen = EmbeddedAddress.at(tmp_path)
+    app.check_configuration()
+    assert app.connection_for_write().port == chosen.port
+
+
+def test_no_job_is_ended_by_a_limit_that_nobody_set() -> None:
+    assert (shop().conf.task_time_limit, shop().settings.hard_limit) == (None, None)
+    limited = shop(task_time_limit=77)
+    assert (limited.conf.task_time_limit, limited.settings.hard_limit) == (77, 77)
+    assert shop(celeriac_hard_limit=78).conf.task_time_limit == 78
+    with pytest.raises(SettingsError, match="task_time_limit and celeriac_hard_limit are the same setting"):
+        shop(task_time_limit=1, celeriac_hard_limit=2).settings  # noqa: B018
 
 
 def test_the_environment_goes_first_for_the_urls_of_celery(monkeypatch: pytest.MonkeyPatch) -> None:

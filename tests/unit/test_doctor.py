@@ -52,11 +52,11 @@ def test_the_worst_level_is_the_status() -> None:
 
 
 def given(**values: Any) -> dict[str, Level]:
-    fixed = {"broker_url": "redis://127.0.0.1:1/0", "database_url": "postgresql://h/n"}
+    fixed = {"broker_url": "redis://127.0.0.1:1/0", "database_url": "postgresql://h/n", "hard_limit": 3600}
     return found(settings_check.judge(Settings(**{**fixed, **values})))
 
 
-def test_settings_as_they_come_are_well() -> None:
+def test_settings_with_a_limit_for_jobs_that_hang_are_well() -> None:
     assert given() == {"pairs": OK}
 
 

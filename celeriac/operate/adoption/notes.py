@@ -1,6 +1,6 @@
 """The notes on a plain Celery project that moves here, decided from its facts alone.
 
-Nothing is said of what nobody set, but for the one default that ends jobs: the time limit of an hour.
+Nothing is said of what nobody set, but for jobs without a time limit, which are worth one.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def _tasks(facts: Facts) -> Iterator[Note]:
         yield _blocks("coroutine", f"async def as a task: {_some(coroutines)}", "make it a def that runs it")
     endless = [task.name for task in facts.tasks if not task.limited]
     if endless and "task_time_limit" not in facts.settings:
-        sentence = f"no time limit: {_some(endless)}; here a job is ended after an hour"
-        yield _change("time limit", sentence, "set task_time_limit, or timeout= on those that take longer")
+        sentence = f"no time limit: {_some(endless)}; a job that hangs holds its child for ever"
+        yield _note("time limit", sentence, "set task_time_limit to more than the longest job takes")
     limit = facts.settings.get("task_time_limit")
     if isinstance(limit, int | float) and limit > _HOUR:
         sentence = f"task_time_limit is {limit:g} seconds: a job that hangs holds its child as long"

@@ -57,8 +57,8 @@ def _limits(settings: Settings) -> Iterator[Finding]:
     if settings.hard_limit is None:
         yield _warning(
             "time limit",
-            "CELERIAC_HARD_LIMIT is off: a job that hangs holds its child for ever",
-            "set CELERIAC_HARD_LIMIT",
+            "no hard limit is set: a job that hangs holds its child for ever",
+            "set task_time_limit or CELERIAC_HARD_LIMIT, to more than the longest job takes",
         )
     elif settings.timeout is not None and settings.timeout > settings.hard_limit:
         yield _warning(
