@@ -147,6 +147,13 @@ class Channel(redis.Channel):
         """
         return redis.redis.Redis(connection_pool=self.pool)
 
+    def lengths(self, lists: Sequence[str]) -> dict[str, int]:
+        """How many messages are in each of ``lists``; all are asked in one go."""
+        with self.whole_keys.pipeline(transaction=False) as pipe:
+            for name in lists:
+                pipe.llen(self.key(name))
+            return dict(zip(lists, map(int, pipe.execute()), strict=True))
+
     def queue_purge(self, queue: str, **kwargs: Any) -> int:
         """Cancel the jobs that wait in a queue, then drop its messages: the ledger would resend them."""
         app = getattr(self.connection.client, "app", None)

@@ -41,10 +41,11 @@ LOOKS: dict[str, Callable[[Connection], object]] = {
     "collect": lambda c: quarantine.collect(c, tasks=["mail.send"], queues=["normal"], limit=500),
     "the dead": rescue.sightings,
     "lost messages of an empty queue": lambda c: lost_messages.clear_dispatch_marks(
-        c, "normal", grace=10, before=None
+        c, {"normal": None}, grace=10
     ),
-    "lost messages": lambda c: lost_messages.clear_dispatch_marks(
-        c, "normal", grace=10, before=datetime.now(UTC)
+    "lost messages": lambda c: lost_messages.clear_dispatch_marks(c, {"normal": datetime.now(UTC)}, grace=10),
+    "lost messages of many queues": lambda c: lost_messages.clear_dispatch_marks(
+        c, {f"lane{n}.normal": None for n in range(20)} | {"normal": datetime.now(UTC)}, grace=10
     ),
     "prune": lambda c: prune.prune(c, JobState.COMPLETED, age=60, limit=500),
     "forgotten results": lambda c: prune.forget_results(c, age=60, limit=500),

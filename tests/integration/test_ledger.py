@@ -852,8 +852,8 @@ def test_only_re_sends_make_strand_detection_wait(ledger: Ledger, sent: int, tri
     job = ledger.enqueued(max_tries=9)
     with ledger.database.transaction() as connection:
         connection.execute(update(_table).values(dispatched=after(-9), dispatch_count=sent, try_count=tries))
-    assert ledger.do(lost_messages.clear_dispatch_marks, "normal", grace=10.0 / factor, before=None) == 0
-    assert ledger.do(lost_messages.clear_dispatch_marks, "normal", grace=8.0 / factor, before=None) == 1
+    assert ledger.do(lost_messages.clear_dispatch_marks, {"normal": None}, grace=10.0 / factor) == 0
+    assert ledger.do(lost_messages.clear_dispatch_marks, {"normal": None}, grace=8.0 / factor) == 1
     assert ledger.row(job).dispatched is None
 
 

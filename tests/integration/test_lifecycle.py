@@ -116,7 +116,7 @@ OTHERS: dict[str, Callable[[Ledger, UUID], object]] = {
     ),
     "edit a dead letter": lambda ledger, job: ledger.do(dead_letters.edit, job, payload=b"", headers={}),
     "look for lost messages": lambda ledger, job: ledger.do(
-        lost_messages.clear_dispatch_marks, "normal", grace=-HOUR, before=None
+        lost_messages.clear_dispatch_marks, {"normal": None}, grace=-HOUR
     ),
     "make a dead letter of a copy": on_ids(
         lambda connection, ids: quarantine.write_dead_letters(connection, [_copy(ids[0])])

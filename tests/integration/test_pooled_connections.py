@@ -66,7 +66,7 @@ STEPS: list[Callable[[Connection], object]] = [
     lambda c: dispatch.levels(c),
     lambda c: dispatch.unmark(c, [JOB]),
     lambda c: dispatch.take_due(c, 10, limit=5),
-    lambda c: lost_messages.clear_dispatch_marks(c, "normal", grace=10, before=None),
+    lambda c: lost_messages.clear_dispatch_marks(c, {"normal": None}, grace=10),
     lambda c: claims.claim(c, [JOB], worker=WORKER),
     lambda c: worker_rows.beat(c, WORKER),
     lambda c: rescue.held_by(c, [WORKER]),

@@ -205,13 +205,11 @@ class Keeper:
         empty = {queue for queue in QUEUES if self.world.broker.empty(queue)}
         yield
         found = 0
+        reached = {queue: None if queue in empty else self.watermarks.reached(queue) for queue in QUEUES}
+        wanted = {queue: before for queue, before in reached.items() if queue in empty or before is not None}
         with self.world.driver.transaction(self.worker.id, "unstrand") as connection:
-            for queue in QUEUES:
-                before = None if queue in empty else self.watermarks.reached(queue)
-                if queue in empty or before is not None:
-                    found += self.world.ledger.clear_dispatch_marks(
-                        connection, queue, grace=GRACE, before=before
-                    )
+            if wanted:
+                found = self.world.ledger.clear_dispatch_marks(connection, wanted, grace=GRACE)
         if found:
             self.world.note(self.worker, f"found {found} strands")
             self.poke()

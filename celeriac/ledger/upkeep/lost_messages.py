@@ -7,12 +7,29 @@ later has been claimed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, case, literal, null, select, update
+from sqlalchemy import (
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
 
-from celeriac.ledger.schema.columns import Instant, Seconds, after, now
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.columns import Instant, Seconds, after, microseconds, now
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_waiting
 
@@ -27,36 +44,63 @@ _DOUBLINGS = 6
 _ORDINARY = 2
 
 
-def clear_dispatch_marks(connection: Connection, queue: str, *, grace: float, before: datetime | None) -> int:
-    """Clear the dispatch mark of rows of ``queue`` whose message must be lost; return how many.
+def clear_dispatch_marks(
+    connection: Connection, queues: Mapping[str, datetime | None], *, grace: float
+) -> int:
+    """Clear the dispatch mark of rows whose message must be lost; return how many. One statement for all.
 
     Args:
+        queues: in which to look. Each with a time: only messages sent before it, because a later one was
+            claimed at least a grace ago. None: the queue is empty.
         grace: seconds since the message was sent, doubled with every re-send after the first.
-        before: only messages sent before this time: a later one was claimed at least a grace ago. None: the
-            queue is empty.
     """
-    parameters = {"of_queue": queue, "grace": -grace, "before": before}
-    return connection.execute(_clear_marks(before is not None), parameters).rowcount
+    dialect = connection.dialect.name
+    rows = [{"of": queue, "before": _written(dialect, before)} for queue, before in queues.items()]
+    parameters = batch.table_parameters(dialect, _QUEUES, rows, name="queues") | {"grace": -grace}
+    return connection.execute(_clear_marks(dialect), parameters).rowcount
+
+
+_QUEUES: dict[str, Any] = {"of": JOBS.c.queue.type, "before": Instant()}
+
+
+def _written(dialect: str, before: datetime | None) -> str | int | None:
+    if before is None:
+        return None
+    return before.isoformat() if dialect == "postgresql" else microseconds(before)
 
 
 @lru_cache
-def _clear_marks(bounded: bool) -> Update:
+def _clear_marks(dialect: str) -> Update:
+    queues = batch.as_table(dialect, _QUEUES, name="queues")
     resent = JOBS.c.dispatch_count - JOBS.c.try_count - _ORDINARY
     doublings = case((resent < 0, 0), (resent > _DOUBLINGS, _DOUBLINGS), else_=resent)
     factor = literal(1).op("<<")(doublings)
-    late = JOBS.c.dispatched <= after(bindparam("grace", type_=Seconds) * factor)
-    chosen = (
+    lost = (
+        JOBS.c.queue == queues.c.of,
+        is_waiting(),
+        JOBS.c.dispatched.is_not(None),
+        JOBS.c.next_attempt_after <= now(),
+        JOBS.c.dispatched <= after(bindparam("grace", type_=Seconds) * factor),
+        or_(queues.c.before.is_(None), JOBS.c.dispatched < queues.c.before),
+    )
+    if dialect != "postgresql":
+        chosen = select(JOBS.c.id).select_from(queues).join(JOBS, and_(*lost)).order_by(JOBS.c.dispatched)
+        return update(JOBS).where(JOBS.c.id.in_(chosen.limit(_MOST))).values(dispatched=null())
+    # Queue by queue, each in the order of the index, so that no more is read than is taken.
+    each = (
         select(JOBS.c.id)
         .where(
-            JOBS.c.queue == bindparam("of_queue"),
-            is_waiting(),
-            JOBS.c.dispatched.is_not(None),
-            JOBS.c.next_attempt_after <= now(),
-            late,
-            *([JOBS.c.dispatched < bindparam("before", type_=Instant)] if bounded else []),
+            *lost[:-1],
+            JOBS.c.dispatched < func.coalesce(queues.c.before, literal_column("'infinity'::timestamptz")),
         )
         .order_by(JOBS.c.dispatched)
         .limit(_MOST)
         .with_for_update(skip_locked=True)
+        .correlate(queues)
+        .lateral("each")
     )
-    return update(JOBS).where(JOBS.c.id.in_(chosen)).values(dispatched=null())
+    ids = select(each.c.id).select_from(queues.join(each, true())).limit(_MOST)
+    # An array, because PostgreSQL takes the batch for so long that it would read the whole table.
+    return (
+        update(JOBS).where(JOBS.c.id == func.any(func.array(ids.scalar_subquery()))).values(dispatched=null())
+    )

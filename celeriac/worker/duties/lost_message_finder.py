@@ -43,12 +43,12 @@ class LostMessageFinder:
         """Clear the dispatch marks of rows of this worker's queues whose message is lost."""
         queues = list(self._queues())
         empty = self._empty(queues)
-        found = 0
+        reached = {queue: None if queue in empty else self._watermarks.reached(queue) for queue in queues}
+        wanted = {queue: before for queue, before in reached.items() if queue in empty or before is not None}
+        if not wanted:
+            return
         with self._database.transaction() as connection:
-            for queue in queues:
-                before = None if queue in empty else self._watermarks.reached(queue)
-                if queue in empty or before is not None:
-                    found += lost_messages.clear_dispatch_marks(connection, queue, grace=GRACE, before=before)
+            found = lost_messages.clear_dispatch_marks(connection, wanted, grace=GRACE)
         if found:
             self._meter.stranded.inc(found)
             logger.warning(Event.STRANDED, {"jobs": found})
@@ -60,7 +60,7 @@ class LostMessageFinder:
             return set()
         try:
             with self._app.connection_or_acquire() as connection:
-                channel = connection.default_channel
-                return {queue for queue in queues if not channel._size(queue)}
+                lengths = connection.default_channel.lengths(queues)
         except self._app.broker_errors:
             return set()
+        return {queue for queue, length in lengths.items() if not length}
