@@ -26,7 +26,6 @@ from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
 from celeriac.names import check_text
 from celeriac.no_app import module_of, place_of, stand_in, unpickled
-from celeriac.priorities import QUEUES
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -342,13 +341,10 @@ class Celeriac(Celery):
     def _check(self, eta: Any, options: Mapping[str, Any]) -> None:
         """What Celery would answer with an error that names nothing."""
         queue = options.get("queue")
-        if isinstance(queue, str) and queue not in self.amqp.queues:
-            known = ", ".join(QUEUES)
-            raise BadArgument("queue", f"wanted one of {known}, found {queue!r}")
-        if options.get("exchange"):
-            raise BadArgument(
-                "exchange", "a job goes to a queue, not to an exchange; give queue= or priority="
-            )
+        if isinstance(queue, str):
+            self.amqp.queues.require(queue)
+        elif options.get("exchange"):
+            self.amqp.queues.bound(options["exchange"], options.get("routing_key"))
         for option, value in (("eta", eta), ("expires", options.get("expires"))):
             if isinstance(value, str):
                 try:

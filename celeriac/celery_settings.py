@@ -16,8 +16,6 @@ from typing import Any
 
 from celery.app.defaults import SETTING_KEYS
 
-from celeriac.priorities import QUEUES
-
 
 class Verdict(StrEnum):
     """What becomes of a value that somebody sets."""
@@ -55,12 +53,6 @@ def _text_of(*values: str) -> Callable[[Any], bool]:
 def _has_json_alone(value: Any) -> bool:
     """Formats that an operator and another host can read: json, and what carries no objects of Python."""
     return value is None or ("json" in value and not {"pickle", "yaml", *_UNSAFE} & {*map(str, value)})
-
-
-def _are_ours(value: Any) -> bool:
-    """Whether queues are no others than the platform's, by name or as objects."""
-    names = {str(getattr(each, "name", each)) for each in value or ()}
-    return names <= {*QUEUES, "celery", "default"}
 
 
 _UNSAFE = frozenset({"application/x-python-serialize", "application/x-yaml", "application/yaml"})
@@ -214,17 +206,11 @@ _DELIVERY = (
         "a lost attempt is counted and tried again; max_tries=1 keeps a task from it",
         *("task_reject_on_worker_lost", "task_retry_on_worker_lost"),
     )
-    | _own("the queues are critical, high, normal, low: choose one with priority=", _are_ours, "task_queues")
-    | _obeyed("task_routes", reason="asked before the platform's router, which adds the level")
-    | _own(
-        "jobs without a priority go to `normal`; `celery` and `default` are other names for it",
-        _one_of("normal", "celery", "default"),
-        "task_default_queue",
-    )
-    | _own(
-        "a queue that nobody reads must not come to be by a typing error",
-        _one_of(False),
-        "task_create_missing_queues",
+    | _obeyed("task_queues", reason="each is a lane with four levels; its exchange must be direct")
+    | _obeyed("task_routes", reason="asked before the platform's router, which is the last one")
+    | _obeyed("task_default_queue", reason="`celery` and `default` are names of the default lane")
+    | _obeyed(
+        "task_create_missing_queues", reason="False: a call with a queue that nothing declares is refused"
     )
     | _obeyed("task_inherit_parent_priority", "task_default_priority")
     | _own(
@@ -363,7 +349,7 @@ def refusals(configured: Mapping[str, Any]) -> Iterator[str]:
     keys = {str(key).lower().removeprefix(prefix) for key in configured}
     found = {key for key in keys if key.startswith(beginnings)}
     for name in sorted(SETTING_KEYS | found | {name for name in RULINGS if "*" not in name}):
-        if name in _COMPARED or name not in configured:
+        if name in _COMPARED or name not in configured or _names_default_queue(name, configured):
             continue
         told = refusal(name, configured[name])
         if told is not None:
@@ -372,3 +358,13 @@ def refusals(configured: Mapping[str, Any]) -> Iterator[str]:
 
 #: Judged beside ``broker_url``, by the configuration.
 _COMPARED = frozenset({"broker_read_url", "broker_write_url"})
+
+
+def _names_default_queue(name: str, configured: Mapping[str, Any]) -> bool:
+    """Whether the exchange or the routing key of the default queue is its own name, as it is anyway."""
+    default = configured.get("task_default_queue")
+    return (
+        name in ("task_default_exchange", "task_default_routing_key")
+        and default is not None
+        and configured[name] == default
+    )

@@ -11,18 +11,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery.app.utils import Settings as CelerySettings
-from kombu import Queue
 from kombu.utils.imports import symbol_by_name
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from celeriac import celery_settings, own_settings, redis_options
-from celeriac.broker import compression, signing
+from celeriac.broker import compression, queues, signing
 from celeriac.celery_settings import TRANSPORT_RULINGS
 from celeriac.conf import Layer, of_the_team
-from celeriac.errors import SettingsError
+from celeriac.errors import BadArgument, SettingsError
+from celeriac.ledger.schema.lanes import DEFAULT, Lanes
+from celeriac.ledger.schema.lanes import check as check_queue
 from celeriac.observe import traces
-from celeriac.priorities import FOREIGN, QUEUES, Priority
 from celeriac.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -69,32 +69,29 @@ def _settings(app: Celeriac, theirs: CelerySettings) -> Settings:
 def put_around(conf: Any, theirs: CelerySettings, settings: Settings) -> None:
     """Put the platform's layers into ``conf``, in place of those that are there."""
     user = [layer for layer in conf.defaults[:-1] if not isinstance(layer, Layer)]
-    above = Layer(needed(settings, theirs.get("broker_transport_options")))
+    above = Layer(needed(settings, theirs.get("broker_transport_options"), theirs.get("task_queues")))
     above |= redis_options.needed(settings, theirs)
     above["broker_transport_options"] |= redis_options.for_sentinel(settings, theirs)
     above["redbeat_redis_options"] |= redis_options.for_redbeat(settings, theirs)
-    if routes := theirs.get("task_routes"):
-        above["task_routes"] = [*_listed(routes), *above["task_routes"]]
     conf.defaults[:] = [*user, Layer(defaults(settings, theirs)), conf.defaults[-1]]
     conf.maps[:] = [above, conf.changes, *conf.defaults]
 
 
-def needed(settings: Settings, transport: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def needed(
+    settings: Settings, transport: Mapping[str, Any] | None = None, task_queues: Any = None
+) -> dict[str, Any]:
     """What the platform does not work without, whatever is configured.
 
     Args:
         transport: the team's options of the broker's transport.
+        task_queues: the team's queues.
     """
-    own = transport_options(settings)
+    own = transport_options(settings, task_queues)
     kept = {name: own[name] for name in own if name in _TRANSPORT_NEEDED}
     return {
         "broker_url": settings.broker,
         "broker_transport": "celeriac.broker.transport:Transport",
         "broker_transport_options": {**own, **(transport or {}), **kept},
-        "task_queues": [Queue(queue, routing_key=queue) for queue in (*QUEUES, FOREIGN)],
-        "task_default_queue": Priority.NORMAL.queue,
-        "task_routes": ["celeriac.priorities:route"],  # the last one: it adds the level
-        "task_create_missing_queues": False,  # a typo would make a queue that nobody reads
         "task_serializer": "json",
         "result_serializer": "json",
         "task_publish_retry": False,  # the dispatcher is the retry
@@ -152,17 +149,18 @@ def redbeat_options(settings: Settings) -> dict[str, Any]:
 
 #: Of these a team's value is refused, or asks for nothing else.
 _TRANSPORT_NEEDED = frozenset(
-    {"queue_order_strategy", "low_share", "unpack_limit", "priority_steps", "global_keyprefix"}
+    {"queue_order_strategy", "low_share", "unpack_limit", "priority_steps", "foreign", "global_keyprefix"}
 )
 
 
-def transport_options(settings: Settings) -> dict[str, Any]:
+def transport_options(settings: Settings, task_queues: Any = None) -> dict[str, Any]:
     """Options of the Redis transport; timeouts so that a producer answers within two seconds."""
     return {
         "queue_order_strategy": "celeriac.broker.transport:PriorityCycle",
         "low_share": settings.low_share,
         "unpack_limit": settings.payload_limit * compression.TIMES,
-        "priority_steps": [0],  # each priority has a queue of its own
+        "priority_steps": [0],  # each level has a list of its own
+        "foreign": Lanes.among(queues.names_of(task_queues)) if settings.adopt_foreign else None,
         "global_keyprefix": settings.prefix,
         "socket_timeout": 0.8,
         "socket_connect_timeout": 1.0,
@@ -180,6 +178,11 @@ def _problems(theirs: CelerySettings) -> Iterator[str]:
         for name, value in options.items():
             if told := celery_settings.refusal(str(name), value, TRANSPORT_RULINGS):
                 yield f"broker_transport_options: {told}"
+    yield from queues.problems(theirs.get("task_queues"))
+    try:
+        check_queue(theirs.get("task_default_queue") or DEFAULT, option="task_default_queue")
+    except BadArgument as exc:
+        yield str(exc)
     for name in ("broker_read_url", "broker_write_url"):
         # Asked as Celery asks, the environment first; never shown: there are passwords in it.
         other = getattr(theirs, name)
@@ -197,7 +200,3 @@ def _foreign_parts(app: Celeriac) -> Iterator[str]:
 
 def _class_of(app: Celeriac) -> Any:
     return next(kind for kind in type(app).__mro__ if kind.__module__ == "celeriac.application")
-
-
-def _listed(routes: Any) -> list[Any]:
-    return list(routes) if isinstance(routes, list | tuple) else [routes]

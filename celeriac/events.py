@@ -65,6 +65,9 @@ class Event(StrEnum):
         "dropped messages of %(jobs)d jobs that the ledger does not have, one of %(task)s from %(origin)s: "
         "they were rolled back, or another installation sends to the same lists"
     )
+    QUEUE_ADDED = "draws from %(queue)s, too"
+    QUEUE_CANCELLED = "draws from %(queue)s no more"
+    QUEUE_REFUSED = "no queue was added: %(error)s"
     REVOKE_NOT_TOLD = "the cancel is in the ledger; the broadcast to the workers failed: %(error)s"
 
     # the console

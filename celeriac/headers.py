@@ -22,6 +22,10 @@ CHORD = "celeriac_chord"
 RETRIED = "celeriac_retried"
 
 
+#: In the row of a job whose message came from a producer that does not know the ledger.
+ADOPTED = "celeriac_adopted"
+
+
 def new_tag() -> int:
     """A random tag that tells apart the messages of all rows that ever had the same id."""
     return getrandbits(63)

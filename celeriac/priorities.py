@@ -1,10 +1,9 @@
-"""Priorities, their queues, and the order in which workers consume them."""
+"""Priorities, and the levels to which they belong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any
+from functools import cache
 
 from celeriac.errors import BadArgument
 
@@ -12,7 +11,7 @@ LOWEST, HIGHEST = 0, 100
 
 
 class Priority(IntEnum):
-    """The levels that have a queue of their own; any integer from 0 to 100 is a priority."""
+    """The levels, each with a list of its own in every lane; any integer from 0 to 100 is a priority."""
 
     LOW = 0
     NORMAL = 10
@@ -24,14 +23,11 @@ class Priority(IntEnum):
         return self.name.lower()
 
 
-#: The queues, most important first: the order in which a worker consumes.
-QUEUES = tuple(level.queue for level in sorted(Priority, reverse=True))
+#: The levels, most important first: the order in which a worker draws.
+LEVELS = tuple(level.queue for level in sorted(Priority, reverse=True))
 
-#: Celery's default queue, to which other apps send. The jobs of its messages are adopted into the ledger.
-FOREIGN = "celery"
-
-#: The lists of that queue: kombu has one for each priority step.
-FOREIGN_LISTS = (FOREIGN, *(f"{FOREIGN}\x06\x16{step}" for step in (3, 6, 9)))
+#: The lists of the default lane. Those of another lane have its name before them: ``gpu.high``.
+QUEUES = LEVELS
 
 _BY_NAME = {level.queue: level for level in Priority}
 
@@ -55,25 +51,20 @@ def parse(value: object) -> int:
     )
 
 
-def queue_of(priority: int) -> str:
-    """The queue of the highest level at or below ``priority``.
+@cache
+def level_of(priority: int) -> str:
+    """The highest level at or below ``priority``.
 
-    >>> queue_of(9), queue_of(10), queue_of(100)
+    >>> level_of(9), level_of(10), level_of(100)
     ('low', 'normal', 'critical')
     """
     return max(level for level in Priority if level <= priority).queue
 
 
 def priority_of(queue: str) -> int:
-    """The priority of a job that names its queue and no priority; normal for a queue of the user's own."""
-    return int(_BY_NAME.get(queue, Priority.NORMAL))
+    """The priority of a job that names its queue and no priority; normal where no level is named.
 
-
-def route(
-    name: str, args: Any, kwargs: Any, options: Mapping[str, Any], task: Any = None, **_: Any
-) -> dict[str, Any] | None:
-    """Celery's router: a message without a queue goes to the queue of its priority."""
-    if options.get("queue") or options.get("exchange") or options.get("routing_key"):
-        return None
-    priority = options.get("priority")
-    return {"queue": queue_of(parse(Priority.NORMAL if priority is None else priority))}
+    >>> priority_of("high"), priority_of("gpu.low"), priority_of("gpu")
+    (20, 0, 10)
+    """
+    return int(_BY_NAME.get(queue.rpartition(".")[2], Priority.NORMAL))

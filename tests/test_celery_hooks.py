@@ -74,8 +74,31 @@ HOOKS = [
         "task_id, name, args, kwargs, countdown, eta, group_id, group_index, expires, retries",
         "arguments are not checked and secrets stand in the headers",
     ),
-    Hook("celery.app.amqp:AMQP.queues_cls", None, "nobody draws what apps send that know no ledger"),
-    Hook("celery.app.amqp:Queues.select", "include", "a worker with -Q draws nothing for adoption"),
+    Hook("celery.app.amqp:AMQP.queues_cls", None, "a lane has no levels"),
+    Hook("celery.app.amqp:AMQP.Queues", "queues", "lanes that tasks and routes name are not declared"),
+    Hook("celery.app.amqp:AMQP.flush_routes", "", "a level in the name of the default queue is not heeded"),
+    Hook("celery.app.routes:prepare", "routes", "the team's routers are not asked"),
+    Hook("celery.app.amqp:Queues.__init__", "queues, default_exchange", "queues are no lanes"),
+    Hook("celery.app.amqp:Queues._add", "queue", "a queue is declared without its levels"),
+    Hook("celery.app.amqp:Queues.__setitem__", "name, queue", "a queue is declared without its levels"),
+    Hook("celery.app.amqp:Queues.__missing__", "name", "a lane's own name is not understood"),
+    Hook("celery.app.amqp:Queues.consume_from", None, "a worker without -Q draws one list of a lane"),
+    Hook("celery.app.amqp:Queues._consume_from", None, "what -Q names is not drawn"),
+    Hook("celery.app.amqp:Queues.aliases", None, "an alias of a queue is not understood"),
+    Hook("celery.app.amqp:Queues.create_missing", None, "task_create_missing_queues is not obeyed"),
+    Hook("celery.app.amqp:Queues.select", "include", "a worker with -Q gpu draws one list of the lane"),
+    Hook("celery.app.amqp:Queues.select_add", "queue", "add_consumer adds one list of a lane"),
+    Hook("celery.app.amqp:Queues.deselect", "exclude", "-X gpu leaves out one list of the lane"),
+    Hook(
+        "celery.worker.consumer.consumer:Consumer.add_task_queue",
+        "queue, exchange, exchange_type, routing_key",
+        "add_consumer adds one list of a lane",
+    ),
+    Hook(
+        "celery.worker.consumer.consumer:Consumer.cancel_task_queue",
+        "queue",
+        "cancel_consumer leaves out one list of a lane",
+    ),
     Hook("celery.app.amqp:AMQP.Connection", None, "Flower's broker page names our class as the broker"),
     Hook(
         "kombu.connection:Connection.as_uri", "include_password, mask", "Flower's broker page names our class"
@@ -420,6 +443,9 @@ HOOKS = [
     Hook(
         "kombu.transport.redis:Channel.from_transport_options", None, "low_share and the timeouts do nothing"
     ),
+    Hook("kombu.transport.redis:Channel._update_queue_cycle", "", "lanes are not drawn in the order of -Q"),
+    Hook("kombu.transport.virtual:Channel._active_queues", None, "lanes are not drawn in the order of -Q"),
+    Hook("kombu.transport.redis:Channel.active_fanout_queues", None, "replies are drawn as lists"),
     Hook("kombu.transport.redis:Channel._queue_cycle", None, "queues are not drawn by importance"),
     Hook(
         "kombu.transport.redis:Channel._create_client", "asynchronous", "a client is made for every message"
@@ -449,8 +475,7 @@ HOOKS = [
     Hook(
         "kombu.transport.redis:Channel._flush_brpop_reauth", "", "a new password never reaches the connection"
     ),
-    Hook("kombu.transport.redis:Channel._size", "queue", "strands in an empty queue are not found"),
-    Hook("kombu.transport.redis:Channel.sep", None, "a message's queue is not known"),
+    Hook("kombu.transport.redis:Channel.conn_or_acquire", "client", "no list is known to be empty"),
     Hook(
         "kombu.transport.redis:Transport.connection_errors",
         None,
@@ -806,7 +831,7 @@ def test_the_redis_channel_reads_with_our_method() -> None:
 def test_what_the_channel_is_told_is_known_to_it() -> None:
     told = set(transport_options(Settings(broker_url="redis://127.0.0.1:1/0")))
     of_the_connection = {"max_retries", "interval_start"}  # kombu.Connection's own policy
-    ours = {"low_share", "unpack_limit"}
+    ours = {"low_share", "foreign", "unpack_limit"}
     assert told - of_the_connection - ours <= set(redis.Channel.from_transport_options)
 
 

@@ -46,7 +46,7 @@ def publish(producer: Producer, jobs: Sequence[Sendable]) -> None:
         for job in jobs:
             _publish_elsewhere(producer, job)
         return
-    for queue, some in groupby(jobs, key=attrgetter("queue")):
+    for queue, some in groupby(sorted(jobs, key=attrgetter("queue")), key=attrgetter("queue")):
         for texts in _in_portions(_texts(some)):
             put(queue, texts)
 

@@ -27,7 +27,7 @@ from celeriac import addresses
 from celeriac.broker.message import UNPACK_LIMIT, Message, parse
 from celeriac.errors import VersionsDoNotFit
 from celeriac.events import Event
-from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES, priority_of
+from celeriac.ledger.schema.lanes import Drawn, Lanes, draw_order
 
 logger = logging.getLogger(__name__)
 
@@ -36,22 +36,27 @@ _QUICK = 0.5  # seconds within which a producer may try the next address of its 
 
 
 class PriorityCycle(priority_cycle):
-    """Consumes from the most important queue that has a message, whatever the order of ``-Q`` is.
+    """Consumes from the most important list that has a message: the level first, then the order of ``-Q``.
 
     Attributes:
+        foreign: whose lists of plain Celery producers are drawn, too; None: no one's.
+        drawn: what is or was drawn, by the names of the lists.
         share: how many of all draws, from 0 to 1, begin with the least important queue instead. So that
             queue cannot starve.
     """
 
     share = 0.0
+    foreign: Lanes | None = None
 
     def __init__(self, it: Any = None) -> None:
         super().__init__(it)
         self._owed = 0.0
+        self.drawn: dict[str, Drawn] = {}
 
     def update(self, it: Any) -> None:
-        queues = sorted(it, key=_importance)
-        super().update([each for queue in queues for each in _lists(queue)])
+        drawn = draw_order(list(it), foreign=self.foreign)
+        self.drawn |= {each.name: each for each in drawn}  # what is cancelled may still be answered
+        super().update([each.name for each in drawn])
 
     def consume(self, n: int) -> list[str]:
         """All lists, in the order of this draw. ``n`` counts queues, which may have several lists."""
@@ -60,15 +65,6 @@ class PriorityCycle(priority_cycle):
             return list(self.items)
         self._owed -= 1
         return list(reversed(self.items))
-
-
-def _lists(queue: str) -> tuple[str, ...]:
-    return FOREIGN_LISTS if queue == FOREIGN else (queue,)
-
-
-def _importance(queue: str) -> tuple[int, int]:
-    known = QUEUES.index(queue) if queue in QUEUES else len(QUEUES)
-    return -priority_of(queue), known
 
 
 class QoS(virtual.QoS):
@@ -94,19 +90,24 @@ class Channel(redis.Channel):
     ack_emulation = False
     do_restore = False
     low_share = 0.0
+    foreign: Lanes | None = None
     unpack_limit = UNPACK_LIMIT
     _publisher: Any = None
     _put_client: Any = None  # keeps one connection: it is not checked out of a pool for each message
     _in_bulk = False  # whether the pending command is BLMPOP
     _put_client_pid = 0  # the process that made it: a fork must not write into its parent's connection
 
-    from_transport_options = (*redis.Channel.from_transport_options, "low_share", "unpack_limit")
+    from_transport_options = (*redis.Channel.from_transport_options, "low_share", "foreign", "unpack_limit")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.QoS = QoS
         if isinstance(self._queue_cycle, PriorityCycle):
-            self._queue_cycle.share = self.low_share
+            self._queue_cycle.share, self._queue_cycle.foreign = self.low_share, self.foreign
+
+    def _update_queue_cycle(self) -> None:
+        """As kombu's, but in the order in which queues were added: kombu hands over a set."""
+        self._queue_cycle.update([q for q in self._active_queues if q not in self.active_fanout_queues])
 
     def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
         """As kombu's, but a full server, which refuses even this, is no error: consumers make room."""
@@ -209,10 +210,9 @@ class Channel(redis.Channel):
             if not reply:
                 raise Empty
             key, found = reply
-            queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
-            self._queue_cycle.rotate(queue)
+            _, consumer, place = self._queue_cycle.drawn[bytes_to_str(key)]
             for item in found if self._in_bulk else [found]:
-                self.connection._deliver(parse(item, queue), queue)
+                self.connection._deliver(parse(item, place), consumer)
             return True
         finally:
             self._in_poll = None  # this connection waits for nothing until it asks again

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery.app.amqp import AMQP as CeleryAMQP
-from celery.app.amqp import Queues as CeleryQueues
-from kombu.utils.functional import maybe_list
+from celery.app.routes import prepare
+from kombu import Queue
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
+from celeriac.broker.queues import Queues as LaneQueues
+from celeriac.broker.queues import named_in_routes
 from celeriac.enqueue import arguments, capture, successors
 from celeriac.enqueue.from_message import RELATIVE_TIMES, MessageReader, checked_text, seconds
 from celeriac.enqueue.prepare import PreparingProducer
@@ -27,8 +29,8 @@ from celeriac.enqueue.reused_id import Caller
 from celeriac.enqueue.write import fail_body, write
 from celeriac.errors import BadArgument, PayloadTooLarge, UnknownTask
 from celeriac.headers import RETRIED
+from celeriac.ledger.schema.lanes import place_of
 from celeriac.ledger.writes.new_jobs import NewJob
-from celeriac.priorities import FOREIGN, Priority
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -37,19 +39,46 @@ if TYPE_CHECKING:
 CHUNK = 1_000
 
 
-class Queues(CeleryQueues):
-    """The queues of an app; who draws from the normal one draws for adoption, too."""
-
-    def select(self, include: Any) -> None:
-        chosen = maybe_list(include) or []
-        super().select([*chosen, FOREIGN] if Priority.NORMAL.queue in chosen else chosen)
-
-
 class AMQP(CeleryAMQP):
     """Celery's message factory, with the door at its end."""
 
     app: Celeriac
-    queues_cls = Queues
+    queues_cls = LaneQueues
+    _defaults: tuple[Any, Any] | None = None  # where a message without a queue goes; with a priority
+
+    def Queues(self, queues: Any, *args: Any, **options: Any) -> LaneQueues:  # noqa: N802  # Celery's name
+        """The queues of ``task_queues``, and with them whatever lane the app names anywhere else."""
+        default = self.app.conf.task_default_queue
+        # Never none: Celery would declare the default queue by its name, which may be that of a level.
+        given = queues or [Queue(place_of(default).lane)]
+        found: LaneQueues = super().Queues(given, *args, **options)
+        found.declare(default)
+        found.named = self._named
+        return found
+
+    def _named(self) -> Iterator[object]:
+        yield from named_in_routes(self.app.conf.task_routes)
+        for task in list(self.app.tasks.values()):
+            yield getattr(task, "queue", None)
+        for entry in (self.app.conf.beat_schedule or {}).values():
+            if isinstance(entry, Mapping):
+                yield (entry.get("options") or {}).get("queue")
+
+    def flush_routes(self) -> None:
+        """As Celery's. Ours is the last router, so that those of the team are asked."""
+        self._defaults = None
+        self._rtable = [*prepare(self.app.conf.task_routes), self._last_route]
+
+    def _last_route(
+        self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any], task: Any = None, **_: Any
+    ) -> dict[str, Any] | None:
+        """A message without a queue goes to the default one; its level holds where no priority is given."""
+        if options.get("queue") or options.get("exchange"):
+            return None
+        if self._defaults is None:
+            default = self.app.conf.task_default_queue
+            self._defaults = self.queues[default], self.queues[place_of(default).lane]
+        return {"queue": self._defaults[options.get("priority") is not None]}
 
     @cached_property
     def Connection(self) -> Any:  # noqa: N802  # Celery's name for it

@@ -20,6 +20,7 @@ from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.headers import CHORD, STAMP
 from celeriac.ids import optional_id, parse_id
 from celeriac.ledger.schema.columns import LATEST, PARKED
+from celeriac.ledger.schema.lanes import check as check_queue
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.names import NAME_LENGTH
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 #: Header that carries a call's relative times from the call to the row; never leaves the process.
 RELATIVE_TIMES = "celeriac_call"
 
+_QUEUES_KNOWN = 1000  # a project may make queues without end
+
 #: Seconds before now that are counted at most, which is overdue enough; Celery counts in 32 bits.
 LONGEST_PAST = 60 * 366 * 86_400.0
 
@@ -41,6 +44,7 @@ class MessageReader:
 
     def __init__(self, app: Celeriac) -> None:
         self._app = app
+        self._known: set[str] = set()  # names of queues that were checked
         self._accepted = frozenset(app.conf.accept_content)
         self._signs = app.settings.signs
         self._serializer = signing.SERIALIZER if self._signs else "json"
@@ -67,19 +71,20 @@ class MessageReader:
         message_properties.carry(headers, options, reply_to=self._app.thread_oid)
         headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
         check_depth(headers, "headers")
-        queue = names.check_text("queue", options["routing_key"], length=NAME_LENGTH)
+        priority = options.get("priority")
+        priority = None if priority is None else parse_priority(priority)
+        queue = self._list(options, priority)
         payload, content_type, encoding = self._payload(headers, body, options)
         eta, expires = headers.get("eta"), headers.get("expires")
         headers["eta"] = headers["expires"] = None
         timeout = _chosen(options, task, "timeout", self._app.settings.timeout)
         timeout = _time_limits(headers, timeout, self._app.settings)
         check_headers(headers)
-        priority = options.get("priority")
         return NewJob(
             id=parse_id(headers["id"]),
             job_type=names.check_text("task name", headers["task"], length=NAME_LENGTH),
             queue=queue,
-            priority=priority_of(queue) if priority is None else parse_priority(priority),
+            priority=priority_of(queue) if priority is None else priority,
             payload=payload,
             content_type=content_type,
             content_encoding=encoding,
@@ -97,6 +102,18 @@ class MessageReader:
             expires_in=call.get("expires"),
             expires=None if call.get("expires") is not None else _moment("expires", expires, self._app),
         )
+
+    def _list(self, options: Mapping[str, Any], priority: int | None) -> str:
+        """The list of its lane and level."""
+        queues, name = self._app.amqp.queues, options["routing_key"]
+        if options.get("exchange"):
+            name = queues.bound(options["exchange"], name)
+        if name not in self._known:
+            check_queue(name)
+            if len(self._known) < _QUEUES_KNOWN:
+                self._known.add(name)
+        found: str = queues.lanes.list_for(name, priority)
+        return found
 
     def _payload(
         self, headers: dict[str, Any], body: Any, options: Mapping[str, Any]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celeriac.display import safe
+from celeriac.headers import STAMP
+from celeriac.ledger.schema.lanes import place_of
 from celeriac.observe import redis_workers
-from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -35,8 +36,8 @@ class UnconsumedList:
     origin: str | None
 
 
-def unconsumed_lists(app: Celeriac, *, consumed: Container[str]) -> list[UnconsumedList]:
-    """The lists that hold messages of tasks and are neither our own queues nor in ``consumed``.
+def unconsumed_lists(app: Celeriac, *, consumed: Collection[str]) -> list[UnconsumedList]:
+    """The lists that hold messages of tasks and are neither of a lane of ours nor in ``consumed``.
 
     Lists of installations with another prefix are left out: they are consumed by their own workers.
 
@@ -47,7 +48,8 @@ def unconsumed_lists(app: Celeriac, *, consumed: Container[str]) -> list[Unconsu
     with app.connection_or_acquire() as connection:
         client = connection.default_channel.whole_keys
         lists = {key.removeprefix(prefix) for key in _keys(client, "list", f"{prefix}*")}
-        names = [name for name in sorted(lists) if not _is_consumed(name, consumed)]
+        known = _known(app, consumed)
+        names = [name for name in sorted(lists) if name not in known and not name.endswith(_REPLIES)]
         others = tuple(_prefixes(client, prefix)) if any(":" in name for name in names) else ()
         names = [name for name in names if not name.startswith(others)]
         found = [(name, client.lindex(prefix + name, -1), client.llen(prefix + name)) for name in names]
@@ -72,10 +74,13 @@ def _prefixes(client: Any, prefix: str) -> Iterator[str]:
         yield key.removesuffix(redis_workers.KEY).removeprefix(prefix)
 
 
-def _is_consumed(name: str, consumed: Container[str]) -> bool:
-    if name in QUEUES or name in consumed or name.endswith(_REPLIES):
-        return True
-    return name in FOREIGN_LISTS and FOREIGN in consumed
+def _known(app: Celeriac, consumed: Collection[str]) -> set[str]:
+    """The lists of the app's lanes, and what workers draw from, plain Celery's lists included."""
+    queues = app.amqp.queues
+    own = {each for lane in queues.declared_lanes() for each in queues.lanes.lists(lane)}
+    drawn = {name for each in consumed for name in queues.lanes.foreign(each)}
+    bare = {*consumed}
+    return own | bare | {name for name in drawn if name.partition("\x06")[0] in bare}
 
 
 def _keys(client: Any, kind: str, pattern: str) -> Iterator[str]:
@@ -89,10 +94,12 @@ def _keys(client: Any, kind: str, pattern: str) -> Iterator[str]:
 
 
 def _unconsumed(name: str, oldest: bytes | None, count: int) -> UnconsumedList | None:
-    """None when the list holds something other than messages of tasks."""
+    """None when it holds no messages of tasks, or such as have rows, which say more about them."""
     try:
         headers = json.loads(oldest or b"")["headers"]
         task, origin = headers["task"], headers.get("origin")
+        if STAMP in headers and place_of(name).level is not None:
+            return None
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
     return UnconsumedList(

@@ -18,10 +18,10 @@ from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_rows, position
 from celeriac.ledger.reads.position import MOST_AHEAD, Position
 from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.lanes import draw_order
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
 from celeriac.operate import overview
-from celeriac.priorities import QUEUES
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -231,7 +231,8 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
         job = job_rows.find(connection, wanted)
         if job is None:
             raise JobNotFound(str(wanted))
-        place = position.position(connection, job, drawn_before=_drawn_before(job.queue))
+        workers = overview.live_workers(app=app)
+        place = position.position(connection, job, drawn_before=_drawn_before(job.queue, workers))
         left = 0
         if job.next_attempt_after == PARKED and job.group_id is not None:
             left = position.members_left(connection, job.group_id, but=wanted)
@@ -239,7 +240,7 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
     return Facts(
         job=job,
         clock=moment,
-        workers=overview.live_workers(app=app),
+        workers=workers,
         position=place,
         in_broker=overview.broker_lengths([job.queue], app=app).get(job.queue),
         members_left=left,
@@ -247,8 +248,11 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
     )
 
 
-def _drawn_before(queue: str) -> tuple[str, ...]:
-    return QUEUES[: QUEUES.index(queue)] if queue in QUEUES else ()
+def _drawn_before(queue: str, workers: Sequence[WorkerSeen]) -> tuple[str, ...]:
+    """The lists that every worker of the queue draws before it."""
+    orders = [[each.name for each in draw_order(worker.queues, foreign=None)] for worker in workers]
+    before = [order[: order.index(queue)] for order in orders if queue in order]
+    return tuple(name for name in (before[0] if before else ()) if all(name in each for each in before))
 
 
 _ENDED = {

@@ -79,10 +79,9 @@ class LedgerCollector(Collector):
     def _queues(self) -> Iterator[Metric]:
         found = queues(app=self._app)
         for name, what in _OF_QUEUES.items():
-            values = {queue.name: _number(queue, name) for queue in found}
-            yield _gauge(f"celeriac_queue_{name}", f"{what}, by queue", values, "queue")
-        oldest = {q.name: 0.0 if q.oldest is None else q.oldest.total_seconds() for q in found}
-        yield _gauge("celeriac_queue_oldest_seconds", "how long the oldest has been due", oldest, "queue")
+            yield _by_queue(name, what, [(queue, _number(queue, name)) for queue in found])
+        oldest = [(q, 0.0 if q.oldest is None else q.oldest.total_seconds()) for q in found]
+        yield _by_queue("oldest_seconds", "how long the oldest has been due", oldest)
 
     def _jobs(self) -> Iterator[Metric]:
         counts = count_jobs(within=LATELY, app=self._app)
@@ -132,6 +131,14 @@ def _gauge(name: str, what: str, values: Mapping[str, float], label: str) -> Met
     family = GaugeMetricFamily(name, what, labels=[label])
     for key, value in values.items():
         family.add_metric([key], value)
+    return family
+
+
+def _by_queue(name: str, what: str, values: Iterable[tuple[QueueStatus, float]]) -> Metric:
+    labels = ["queue", "lane", "level"]
+    family = GaugeMetricFamily(f"celeriac_queue_{name}", f"{what}, by lane and level", labels=labels)
+    for queue, value in values:
+        family.add_metric([queue.name, queue.lane, queue.level], value)
     return family
 
 

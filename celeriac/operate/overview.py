@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,13 @@ from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads import queue_counts as ledger
 from celeriac.ledger.reads.job_rows import Filter, Line
 from celeriac.ledger.reads.queue_counts import Depth
+from celeriac.ledger.schema.lanes import DEFAULT, place_of
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import RunningAttempt, WorkerSeen
 from celeriac.operate import broker_lists
 from celeriac.operate.broker_lists import UnconsumedList
-from celeriac.priorities import QUEUES
+from celeriac.priorities import LEVELS
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -43,9 +45,11 @@ LATELY = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueStatus:
-    """One queue, in the ledger and in the broker."""
+    """One level of a lane, in the ledger and in the broker."""
 
-    name: str
+    name: str  # of its list
+    lane: str
+    level: str
     due: int  # wait and could run
     later: int  # wait for a moment
     parked: int  # wait for other jobs
@@ -100,7 +104,7 @@ class JobCounts:
 
 
 def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
-    """Every queue that the app knows or that has jobs in the ledger, the most important first."""
+    """Every list of the app's lanes, and those that have jobs or a worker: by lane, the default one first."""
     platform = current_app(app)
     with platform.database.reading() as connection:
         moment = clock(connection)
@@ -108,13 +112,17 @@ def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
         accepted = ledger.accepted(connection, moment - LATELY)
         ended = ledger.ended(connection, moment - LATELY)
         living = _living(platform, connection)
-    others = (depths.keys() | accepted.keys() | {queue for queue, _ in ended}) - {*QUEUES}
-    names = [*QUEUES, *sorted(others)]
+    lanes = platform.amqp.queues.lanes
+    found = depths.keys() | accepted.keys() | {queue for queue, _ in ended}
+    found |= {each for worker in living for each in worker.queues if place_of(each).level is not None}
+    names = _ordered(platform, found)
     lengths = broker_lengths(names, app=platform)
     return [
         _queue(
             depths.get(name) or _empty_depth(name),
             moment,
+            lane=lanes.place(name).lane,
+            level=lanes.level(name),
             accepted=accepted.get(name, 0),
             completed=ended.get((name, JobState.COMPLETED), 0),
             failed=ended.get((name, JobState.FAILED), 0),
@@ -196,8 +204,8 @@ def broker_lengths(names: list[str], *, app: Celeriac | None = None) -> dict[str
     platform = current_app(app)
     try:
         with platform.connection_or_acquire() as connection:
-            channel = connection.default_channel
-            return {name: int(channel._size(name)) for name in names}
+            lengths: dict[str, int] = connection.default_channel.lengths(names)
+            return lengths
     except platform.broker_errors:
         return {}
 
@@ -217,10 +225,26 @@ def _living(app: Celeriac, connection: Any) -> list[WorkerSeen]:
     return [worker for worker in worker_rows.seen(connection, within=timeout) if worker.stopped is None]
 
 
+def _ordered(app: Celeriac, found: Collection[str]) -> list[str]:
+    """The lists of the app's lanes and ``found``, by lane and level; a list without a level comes last."""
+    queues = app.amqp.queues
+    declared = queues.declared_lanes()
+    own = [each for lane in declared for each in queues.lanes.lists(lane)]
+
+    def place(name: str) -> tuple[bool, int, str, int, str]:
+        lane, level = queues.lanes.place(name)
+        known = declared.index(lane) if lane in declared else len(declared)
+        return lane != DEFAULT, known, lane, LEVELS.index(level) if level else len(LEVELS), name
+
+    return sorted({*own, *found}, key=place)
+
+
 def _queue(
     depth: Depth,
     moment: datetime,
     *,
+    lane: str,
+    level: str,
     accepted: int,
     completed: int,
     failed: int,
@@ -229,6 +253,8 @@ def _queue(
 ) -> QueueStatus:
     return QueueStatus(
         name=depth.queue,
+        lane=lane,
+        level=level,
         due=depth.due,
         later=depth.later,
         parked=depth.parked,

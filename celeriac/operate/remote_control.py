@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import click
 from celery.app.control import Control as CeleryControl
 
 from celeriac.events import Event
@@ -50,8 +51,18 @@ class Control(CeleryControl):
             return self.purge_queues(found.default_channel, list(self.app.amqp.queues.consume_from))
 
     def purge_queues(self, channel: Any, queues: Iterable[str]) -> int:
-        """Purge these queues; ``channel`` is of the broker that holds their messages."""
-        return purge(self.app, channel, queues)
+        """Purge these lanes or levels; ``channel`` is of the broker that holds their messages.
+
+        What plain Celery producers have sent to them is dropped, too.
+        """
+        return purge(self.app, channel, self._lists(queues))
+
+    def _lists(self, queues: Iterable[str]) -> list[str]:
+        known = self.app.amqp.queues
+        spared = {each for name in _spared() for each in known.lists(name)}
+        lists = dict.fromkeys(each for name in queues for each in known.lists(name) if each not in spared)
+        foreign = known.lanes.foreign if self.app.settings.adopt_foreign else _nothing
+        return [each for own in lists for each in (own, *foreign(own))]
 
     discard_all = purge
 
@@ -69,6 +80,17 @@ class Control(CeleryControl):
                 yield ids
             if beyond is None:
                 return
+
+
+def _spared() -> list[str]:
+    """The queues that ``celery purge -X`` names: Celery compares them with the names of lists."""
+    context = click.get_current_context(silent=True)
+    found = context.params.get("exclude_queues") if context is not None else None
+    return list(found or ())
+
+
+def _nothing(_: str) -> tuple[str, ...]:
+    return ()
 
 
 def _by_id(arguments: Mapping[str, Any]) -> Iterator[list[UUID]]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from celeriac.errors import BadArgument
 from celeriac.headers import PROPERTIES
+from celeriac.ledger.schema.lanes import DEFAULT, place_of
 from celeriac.ledger.writes.replay import ENDLESS
-from celeriac.priorities import parse, priority_of, queue_of
+from celeriac.priorities import level_of, parse, priority_of
 
 #: What is of the job for as long as its row lives.
 _FIXED = ("task_id", "idempotency_key", "schedule", "session")
@@ -60,12 +61,14 @@ def _place(options: Mapping[str, Any], place: Mapping[str, Any]) -> dict[str, An
         place: where the attempt's message lay; Celery takes it where the retry names none.
     """
     priority, queue = options.get("priority"), options.get("queue")
-    if priority is not None and queue is None:
-        return {"queue": queue_of(parse(priority))}
-    if queue is not None and priority is None:
-        return {"priority": priority_of(str(getattr(queue, "name", queue)))}
-    if queue is None and not place.get("priority"):  # a foreign message says 0 of any queue
-        return {"priority": priority_of(str(place.get("routing_key")))}
+    own = str(place.get("routing_key") or DEFAULT)
+    if priority is not None:
+        return {} if queue is not None else {"queue": f"{place_of(own).lane}.{level_of(parse(priority))}"}
+    name = own if queue is None else str(getattr(queue, "name", queue))
+    if queue is not None and place_of(name).level is not None:
+        return {"priority": priority_of(name)}
+    if not place.get("priority"):  # 0 may be nobody's word: a foreign message says it of any queue
+        return {"priority": priority_of(own)}
     return {}
 
 

@@ -118,6 +118,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
         app.database,
         worker=worker,
         describe=partial(view.describe, worker),
+        queues=view.queues,
         trouble=ledger.trouble,
         on_beat=on_beat,
         on_declared_dead=on_declared_dead,

@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -21,11 +22,13 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from celeriac import __version__
 from celeriac.broker import signing
 from celeriac.conf import Stage
+from celeriac.errors import BadArgument
 from celeriac.events import Event
 from celeriac.headers import STAMP
 from celeriac.ledger import migrate
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.ledger.writes import schedule_rows
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.observe import probes
 from celeriac.observe.probes import ProbeServer
@@ -89,6 +92,7 @@ class Consumer(CeleryConsumer):
         """Sign on, then run. The pool has forked by now: threads and connections may be made."""
         if (newer := migrate.require(self.app.database)) is not None:
             logger.warning(Event.LEDGER_IS_NEWER, {"revision": newer, "wanted": migrate.wanted()})
+        self._settle_queues()
         self.parts.heartbeat.sign_on()
         self.ledger.start()
         self.parts.keeper.start()
@@ -260,10 +264,56 @@ class Consumer(CeleryConsumer):
     def _soon(self, call: Callable[[], Any]) -> None:
         self.call_soon(call)
 
+    # ---- queues
+
+    def _settle_queues(self) -> None:
+        """Without -Q, draw from the lanes that schedules of the ledger name, too."""
+        queues = self.app.amqp.queues
+        with self.app.database.reading() as connection:
+            scheduled = schedule_rows.queues(connection)
+        for name in scheduled:
+            with suppress(BadArgument):  # an older version took it; the beat says so at each fire
+                queues.declare(name)
+        queues.settle()
+
+    def add_task_queue(
+        self,
+        queue: str,
+        exchange: Any = None,
+        exchange_type: str | None = None,
+        routing_key: str | None = None,
+        **options: Any,
+    ) -> None:
+        """As Celery's, for all lists of a lane or for one level of it."""
+        queues = self.app.amqp.queues
+        try:
+            if exchange_type not in (None, "direct"):
+                raise BadArgument("exchange_type", f"wanted direct, found {exchange_type!r}")
+            queues.select_add(queue)
+        except BadArgument as exc:  # a command from outside must not end the worker
+            logger.error(Event.QUEUE_REFUSED, {"error": exc})
+            return
+        for each in queues.lists(queue):
+            if not self.task_consumer.consuming_from(each):
+                self.task_consumer.add_queue(queues[each])
+        self.task_consumer.consume()
+        logger.info(Event.QUEUE_ADDED, {"queue": queue})
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """As Celery's, for all lists of a lane or for one level of it."""
+        queues = self.app.amqp.queues
+        queues.deselect(queue)
+        for each in queues.lists(queue):
+            self.task_consumer.cancel_by_queue(each)
+        logger.info(Event.QUEUE_CANCELLED, {"queue": queue})
+
     # ---- facts
 
     def _queues(self) -> list[str]:
-        return list(self.app.amqp.queues.consume_from)
+        """The lists that it draws from; also those without a level, which rows of old may name."""
+        queues = self.app.amqp.queues
+        lists = list(queues.consume_from)
+        return queues.lanes.with_bare(lists) if self.app.settings.adopt_foreign else lists
 
     def concurrency(self) -> int:
         """How many jobs the pool runs at once, or may run: Celery's autoscaler grows it by its load."""

@@ -280,7 +280,7 @@ REFUSED: dict[str, tuple[str, Mapping[str, Any]]] = {
     "a priority above 100": ("priority", {"priority": 101}),
     "a priority that is a fraction": ("priority", {"priority": 1.5}),
     "a priority that is a truth": ("priority", {"priority": True}),
-    "an unknown queue": ("queue", {"queue": "nowhere"}),
+    "a lane that is a level": ("queue", {"queue": "high.low"}),
     "an exchange": ("exchange", {"exchange": "elsewhere"}),
     "no tries": ("max_tries", {"max_tries": 0}),
     "negative tries": ("max_tries", {"max_tries": -1}),

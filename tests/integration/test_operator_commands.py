@@ -182,7 +182,7 @@ def test_nothing_in_a_row_acts_on_the_terminal_or_makes_a_line(
         (["enqueue", "mail.send", "--kwarg", "to"], "wanted NAME=JSON"),
         (["enqueue", "mail.send", "--arg", "you"], "a text needs its quotes"),
         (["enqueue", "mail.send"], "mail.send: send() missing 1 required positional argument: 'to'"),
-        (["enqueue", "mail.send", "-a", "1", "--queue", "nowhere"], "wanted one of"),
+        (["enqueue", "mail.send", "-a", "1", "--queue", "high.low"], "must not be or end in a level"),
         (["enqueue", "mail.send", "-a", "1", "--priority", "urgent"], "wanted one of low"),
         (["enqueue", "mail.send", "-a", "1", "--priority", "9" * 5000], "wanted one of low"),
         (["enqueue", "mail.send", "-a", "1", "--priority", "\u00b2"], "wanted one of low"),

@@ -15,12 +15,13 @@ from sqlalchemy import insert
 
 from celeriac import __version__
 from celeriac.application import Celeriac
-from celeriac.broker.transport import PriorityCycle
+from celeriac.headers import ADOPTED
 from celeriac.ids import new_id
+from celeriac.ledger.schema.lanes import Lanes
 from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.observe import redis_workers
 from celeriac.operate.doctor import Finding, Level, examine
-from celeriac.priorities import FOREIGN, FOREIGN_LISTS, QUEUES, Priority
+from celeriac.priorities import QUEUES, Priority
 from celeriac.settings import Settings
 from tests import stock
 from tests.apps import build
@@ -28,6 +29,7 @@ from tests.commands import call
 from tests.stock import before
 
 ORIGIN = "gen7@web-1"
+FOREIGN = "celery"
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_what_workers_leave_is_forgotten_with_them(client: redis.Redis) -> None:
 
 
 def test_a_list_that_nobody_draws_from_is_named_with_its_sender(app: Celeriac, redis_url: str) -> None:
-    a_worker(app, *QUEUES, FOREIGN)
+    a_worker(app, *Lanes().with_bare(QUEUES))
     send_as_plain_celery(redis_url, queue="gpu")
     found = finding(app, "lists")
     assert found is not None
@@ -102,7 +104,7 @@ def test_celerys_default_queue_is_named_only_where_nobody_draws_from_it(
     send_as_plain_celery(redis_url, priority=5)
     a_worker(app, Priority.LOW.queue)
     assert "the list celery: 1 message" in str(finding(app, "lists"))
-    a_worker(app, Priority.NORMAL.queue, FOREIGN)
+    a_worker(app, *Lanes().with_bare([Priority.NORMAL.queue]))
     assert finding(app, "lists") is None
 
 
@@ -126,12 +128,17 @@ def test_what_holds_no_messages_of_tasks_is_not_named(app: Celeriac, client: red
     assert finding(app, "lists") is None
 
 
-def test_doctor_says_whose_jobs_came_in_through_celerys_default_queue(app: Celeriac) -> None:
-    jobs = [
-        stock.pending(queue=FOREIGN, job_type="shop.charge", headers={"origin": ORIGIN}) for _ in range(2)
-    ]
+@pytest.mark.parametrize(
+    ("queue", "mark"),
+    [("celery", {}), ("normal", {ADOPTED: True}), ("low", {ADOPTED: True})],
+    ids=["of an older version", "normal", "low"],
+)
+def test_doctor_says_whose_jobs_were_adopted(app: Celeriac, queue: str, mark: dict[str, bool]) -> None:
+    headers = {"origin": ORIGIN} | mark
+    adopted = [stock.pending(queue=queue, job_type="shop.charge", headers=headers) for _ in range(2)]
+    own = stock.pending(job_type="shop.pay", headers={"origin": ORIGIN})
     with app.database.transaction() as connection:
-        connection.execute(insert(JOBS), jobs)
+        connection.execute(insert(JOBS), [*adopted, own])
     found = finding(app, "adopted")
     assert found is not None
     assert found.level is Level.WARN
@@ -139,22 +146,3 @@ def test_doctor_says_whose_jobs_came_in_through_celerys_default_queue(app: Celer
         "2 jobs of the last day came from apps that do not know the ledger: shop.charge from web-1 (2)"
         in (found.sentence)
     )
-
-
-def test_who_draws_from_the_normal_queue_draws_for_adoption(app: Celeriac) -> None:
-    def drawn(*chosen: str) -> list[str]:
-        app.amqp.queues.select(chosen)
-        return list(app.amqp.queues.consume_from)
-
-    assert list(app.amqp.queues.consume_from) == [*QUEUES, FOREIGN]
-    assert drawn("low") == ["low"]
-    assert drawn("high", "normal") == ["high", "normal", FOREIGN]
-    assert drawn(FOREIGN) == [FOREIGN]
-    app.amqp.queues.deselect(FOREIGN)
-    assert FOREIGN not in app.amqp.queues.consume_from
-
-
-def test_celerys_default_queue_is_drawn_after_the_normal_one_with_all_its_lists() -> None:
-    cycle = PriorityCycle()
-    cycle.update([FOREIGN, *reversed(QUEUES)])
-    assert cycle.consume(len(QUEUES) + 1) == ["critical", "high", "normal", *FOREIGN_LISTS, "low"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu import Exchange, Queue
 
 from celeriac.operate.adoption.facts import Facts, TaskFacts
 from celeriac.operate.adoption.notes import Kind, judge
@@ -93,7 +94,11 @@ def test_of_what_is_not_known_nothing_is_said() -> None:
         ({"settings": {"task_default_priority": 5}}, "priority", Kind.CHANGE),
         ({"settings": {"timezone": "Europe/Berlin"}}, "time zone", Kind.CHANGE),
         ({"settings": {"enable_utc": False}}, "time zone", Kind.CHANGE),
-        ({"settings": {"task_routes": {"a.*": {"queue": "high"}}}}, "queues", Kind.CHANGE),
+        ({"settings": {"task_routes": {"a.*": {"queue": "gpu"}}}}, "queues", Kind.CHANGE),
+        ({"settings": {"task_default_queue": "main"}}, "queues", Kind.CHANGE),
+        ({"settings": {"task_routes": {"a.*": {"queue": "high"}}}}, "levels", Kind.CHANGE),
+        ({"settings": {"task_queues": [Queue("high.low")]}}, "queue names", Kind.BLOCKS),
+        ({"settings": {"task_queues": [Queue("a", Exchange("a", "topic"))]}}, "queue names", Kind.BLOCKS),
         ({"tasks": [TaskFacts(name="t", serializer="pickle")]}, "serializer", Kind.BLOCKS),
         ({"tasks": [TaskFacts(name="t", limited=False)]}, "time limit", Kind.NOTE),
         ({"tasks": [TaskFacts(name="t", priority=9)]}, "priority", Kind.CHANGE),
@@ -104,7 +109,8 @@ def test_of_what_is_not_known_nothing_is_said() -> None:
         ({"bad_entries": ["schedule 'sun': found solar"]}, "schedule", Kind.BLOCKS),
         ({"source": source(Use.DELAY)}, "delays", Kind.NOTE),
         ({"source": source(Use.PRIORITY)}, "priority", Kind.CHANGE),
-        ({"source": source(Use.QUEUE, value="high")}, "queues", Kind.CHANGE),
+        ({"source": source(Use.QUEUE, value="gpu")}, "queues", Kind.CHANGE),
+        ({"source": source(Use.QUEUE, value="high.low")}, "queue names", Kind.BLOCKS),
         ({"source": source(Use.EXCHANGE)}, "exchange", Kind.BLOCKS),
         ({"source": source(Use.EARLY)}, "acks_late", Kind.BLOCKS),
         ({"source": source(Use.ONCE)}, "max_retries", Kind.NOTE),

@@ -234,7 +234,9 @@ def test_a_transport_option_of_the_platforms_is_refused() -> None:
 
 def test_routes_of_the_team_are_asked_first() -> None:
     app = shop(task_routes={"shop.*": {"queue": "high"}})
-    assert app.conf.task_routes == [{"shop.*": {"queue": "high"}}, "celeriac.priorities:route"]
+    theirs, ours = app.amqp.routes
+    assert theirs("shop.pay") == {"queue": "high"}
+    assert ours("shop.pay", (), {}, {})["queue"].name == "celery"
 
 
 def test_an_unknown_name_of_ours_is_refused_with_the_nearest() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from celeriac.errors import LedgerTooNew, MigrationNeeded
 from celeriac.ledger.reads.health import Server
+from celeriac.ledger.schema.lanes import place_of
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
 from celeriac.operate.doctor import (
     beat_check,
@@ -220,6 +221,8 @@ def test_threads_share_the_pool_of_their_process() -> None:
 def queue(name: str, *, due: int = 0, consumers: int = 1) -> QueueStatus:
     return QueueStatus(
         name=name,
+        lane=place_of(name).lane,
+        level=place_of(name).level or "normal",
         due=due,
         later=0,
         parked=0,

@@ -8,7 +8,7 @@ import pytest
 
 from celeriac.broker.transport import PriorityCycle
 from celeriac.errors import BadArgument
-from celeriac.priorities import QUEUES, Priority, parse, priority_of, queue_of, route
+from celeriac.priorities import QUEUES, Priority, level_of, parse, priority_of
 
 
 @pytest.mark.parametrize(
@@ -36,40 +36,17 @@ def test_what_is_no_priority_is_refused(value: object) -> None:
 
 def test_a_priority_goes_to_the_queue_of_the_level_at_or_below_it() -> None:
     ends = {"low": range(10), "normal": range(10, 20), "high": range(20, 30), "critical": range(30, 101)}
-    for queue, numbers in ends.items():
-        assert {queue_of(number) for number in numbers} == {queue}
+    for level, numbers in ends.items():
+        assert {level_of(number) for number in numbers} == {level}
 
 
 def test_the_queues_stand_by_importance() -> None:
     assert QUEUES == ("critical", "high", "normal", "low")
-    assert [queue_of(priority_of(queue)) for queue in QUEUES] == list(QUEUES)
+    assert [level_of(priority_of(queue)) for queue in QUEUES] == list(QUEUES)
 
 
-def test_a_queue_of_the_users_own_counts_as_normal() -> None:
-    assert priority_of("reports") == Priority.NORMAL
-
-
-@pytest.mark.parametrize(
-    ("options", "queue"),
-    [
-        ({}, "normal"),
-        ({"priority": None}, "normal"),
-        ({"priority": 0}, "low"),
-        ({"priority": "critical"}, "critical"),
-    ],
-)
-def test_a_message_goes_to_the_queue_of_its_priority(options: dict[str, object], queue: str) -> None:
-    assert route("task", (), {}, options) == {"queue": queue}
-
-
-@pytest.mark.parametrize("given", [{"queue": "mine"}, {"exchange": "x"}, {"routing_key": "mine"}])
-def test_a_message_with_an_address_is_not_routed(given: dict[str, object]) -> None:
-    assert route("task", (), {}, given | {"priority": "high"}) is None
-
-
-def test_a_wrong_priority_is_refused_by_the_router() -> None:
-    with pytest.raises(BadArgument):
-        route("task", (), {}, {"priority": "urgent"})
+def test_a_lane_counts_as_normal_and_a_level_in_it_as_itself() -> None:
+    assert (priority_of("reports"), priority_of("reports.high")) == (Priority.NORMAL, Priority.HIGH)
 
 
 # The order of drawing

@@ -26,6 +26,7 @@ from sqlalchemy.types import TypeEngine
 
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.lanes import rows_of
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.schema.state_conditions import is_in, is_unfinished
@@ -37,7 +38,7 @@ class Filter:
 
     state: JobState | None = None
     task: str | None = None
-    queue: str | None = None
+    queue: str | None = None  # a lane, or one level of it
     user_id: str | None = None
     schedule: str | None = None
     error: str | None = None  # what the last failure says, in part and in any case
@@ -50,11 +51,13 @@ class Filter:
         equal = {
             JOBS.c.state: self.state,
             JOBS.c.job_type: self.task,
-            JOBS.c.queue: self.queue,
             JOBS.c.user_id: self.user_id,
             JOBS.c.schedule: self.schedule,
         }
         found: list[Any] = [column == value for column, value in equal.items() if value is not None]
+        if self.queue is not None:
+            lists = rows_of(self.queue)
+            found.append(JOBS.c.queue == lists[0] if len(lists) == 1 else JOBS.c.queue.in_(lists))
         if self.error is not None:
             found += [
                 JOBS.c.failure_info.is_not(None),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection, select
 
+from celeriac.headers import ADOPTED
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import after
+from celeriac.ledger.schema.lanes import place_of
 from celeriac.ledger.schema.models import JOBS, WORKERS
 
 
@@ -41,17 +43,26 @@ def known_jobs(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
     return {row.id for row in connection.execute(query, batch.id_parameters(dialect, ids))}
 
 
-def adopted(connection: Connection, queue: str, *, within: timedelta, limit: int) -> list[Adopted]:
-    """The newest jobs of ``queue``, at most ``limit`` of them."""
+def adopted(connection: Connection, lists: Iterable[str], *, within: timedelta, limit: int) -> list[Adopted]:
+    """The newest adopted jobs, at most ``limit`` of them, among the newest ``limit`` jobs of each list."""
     since = select(after(-within.total_seconds())).scalar_subquery()
-    query = (
-        select(JOBS.c.job_type, JOBS.c.headers, JOBS.c.queued)
-        .where(JOBS.c.queue == queue, JOBS.c.queued >= since)
-        .order_by(JOBS.c.queued.desc())
-        .limit(limit)
-    )
-    rows = connection.execute(query).all()
-    return [Adopted(task=row.job_type, origin=_origin(row.headers), queued=row.queued) for row in rows]
+    found: list[Adopted] = []
+    for queue in lists:
+        newest = (
+            select(JOBS.c.job_type, JOBS.c.headers, JOBS.c.queued)
+            .where(JOBS.c.queue == queue, JOBS.c.queued >= since)
+            .order_by(JOBS.c.queued.desc())
+            .limit(limit)
+            .subquery()
+        )
+        query = select(newest)
+        if place_of(queue).level is not None:  # an older version left others where they came from
+            query = query.where(newest.c.headers[ADOPTED].as_boolean().is_(True))
+        found += [
+            Adopted(task=row.job_type, origin=_origin(row.headers), queued=row.queued)
+            for row in connection.execute(query)
+        ]
+    return sorted(found, key=lambda each: each.queued, reverse=True)[:limit]
 
 
 def _origin(headers: object) -> str | None:

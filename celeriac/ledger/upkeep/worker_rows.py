@@ -89,6 +89,11 @@ def beat(connection: Connection, worker: UUID) -> bool:
     return bool(connection.execute(mine.values(heartbeat=now())).rowcount)
 
 
+def write_queues(connection: Connection, worker: UUID, queues: Sequence[str]) -> None:
+    """Write what a worker draws from now: remote control has added or taken away a queue."""
+    connection.execute(update(WORKERS).where(WORKERS.c.id == worker).values(queues=list(queues)))
+
+
 def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:
     """The workers whose last heartbeat is not older than ``within``, by name."""
     since = select(after(-within.total_seconds())).scalar_subquery()

@@ -78,6 +78,12 @@ class Advance:
     reason: str | None = None
 
 
+def queues(connection: Connection) -> list[str]:
+    """The queues that schedules name for their jobs."""
+    named = SCHEDULES.c.options["queue"].as_string()
+    return [row[0] for row in connection.execute(select(named).where(named.is_not(None)).distinct())]
+
+
 def clock(connection: Connection) -> datetime:
     """The database's clock."""
     return connection.execute(select(now())).scalar_one()

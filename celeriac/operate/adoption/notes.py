@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from celeriac import celery_settings
+from celeriac.broker.queues import problems
 from celeriac.celery_settings import TRANSPORT_RULINGS, Verdict, ruling
+from celeriac.errors import BadArgument
+from celeriac.ledger.schema.lanes import CELERYS, DEFAULT, check, place_of
 from celeriac.operate.adoption.facts import Facts
 from celeriac.operate.adoption.source import Place, Use
+from celeriac.priorities import LEVELS
 
 _SHOWN = 5  # names or places
 _HOUR = 3600.0
@@ -136,17 +140,29 @@ def _queues(facts: Facts) -> Iterator[Note]:
     names = {place.value for place in _places(facts, Use.QUEUE) if place.value}
     names |= set(_routed(facts.settings.get("task_routes")))
     names |= {str(getattr(queue, "name", queue)) for queue in facts.settings.get("task_queues") or ()}
-    told = {name: celery_settings.refusal("task_queues", [name]) for name in sorted(names)}
-    if refused := [name for name, reason in told.items() if reason]:
-        reason = next(iter(reason for reason in told.values() if reason)).rpartition("; ")[2]
-        yield _blocks("queues", f"queues of its own: {_some(refused)}; {reason}", "see docs/adopting.md")
-    if kept := [name for name, reason in told.items() if not reason and name not in ("celery", "default")]:
-        sentence = f"queues: {_some(kept)}; their jobs are drawn by priority here"
-        yield _change("queues", sentence, "see docs/adopting.md")
+    names |= {str(facts.settings.get("task_default_queue") or DEFAULT)}
+    refused = [*problems(facts.settings.get("task_queues")), *filter(None, map(_no_queue, sorted(names)))]
+    for sentence in dict.fromkeys(refused):
+        yield _blocks("queue names", sentence, "see docs/queues.md")
+    places = {name: place_of(name) for name in sorted(names) if not _no_queue(name)}
+    if lanes := sorted({place.lane for place in places.values()} - {DEFAULT, CELERYS}):
+        sentence = f"queues: {_some(lanes)}; each is a lane with the levels {', '.join(LEVELS)}"
+        yield _change("queues", sentence, "nothing need be done; see docs/queues.md")
+    if levels := [name for name in places if name in LEVELS]:
+        sentence = f"queues: {_some(levels)}; these are levels of the default lane"
+        yield _change("levels", sentence, "give them other names, if they are to be apart")
     if exchanges := _places(facts, Use.EXCHANGE):
         sentence = f"an exchange or a routing key: {_some(exchanges)}; a queue is addressed by its name alone"
         yield _blocks("exchange", sentence, "say queue= or priority=")
     yield from _priorities(facts)
+
+
+def _no_queue(name: str) -> str | None:
+    try:
+        check(name)
+    except BadArgument as exc:
+        return str(exc)
+    return None
 
 
 def _priorities(facts: Facts) -> Iterator[Note]:

@@ -14,11 +14,11 @@ from redis.exceptions import NoPermissionError
 from celeriac.display import counted, safe
 from celeriac.ledger.reads import neighbours
 from celeriac.ledger.reads.neighbours import Adopted
+from celeriac.ledger.schema.lanes import rows_of
 from celeriac.observe import redis_workers
 from celeriac.operate import broker_lists, overview
 from celeriac.operate.broker_lists import UnconsumedList
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
-from celeriac.priorities import FOREIGN
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -44,9 +44,11 @@ def read(app: Celeriac) -> Facts:
     """
     consumed = {queue for worker in overview.live_workers(app=app) for queue in worker.queues}
     present = _present(app)
+    lanes = app.amqp.queues.declared_lanes()
+    lists = [each for lane in lanes for each in rows_of(lane)]
     with app.database.reading() as connection:
         known = neighbours.known_workers(connection, list(present))
-        adopted = neighbours.adopted(connection, FOREIGN, within=_LATELY, limit=_MOST)
+        adopted = neighbours.adopted(connection, lists, within=_LATELY, limit=_MOST)
     return Facts(
         other_workers={id: host for id, host in present.items() if id not in known},
         lists=_lists(app, consumed),

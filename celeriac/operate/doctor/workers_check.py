@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from celeriac import __version__
@@ -56,15 +58,23 @@ def judge(facts: Facts) -> list[Finding]:
 
 
 def _unread(facts: Facts) -> Iterator[Finding]:
-    for queue in facts.queues:
-        if queue.consumers:
-            continue
-        sentence = f"no live worker draws from {queue.name}"
-        remedy = f"celery -A app worker -Q {queue.name}"
-        if queue.due:
-            yield fail(Area.WORKERS, "queues", f"{sentence}: {counted(queue.due, 'job')} due", remedy=remedy)
+    for name, due in _undrawn(facts.queues):
+        sentence = f"no live worker draws from {name}"
+        remedy = f"celery -A app worker -Q {name}"
+        if due:
+            yield fail(Area.WORKERS, "queues", f"{sentence}: {counted(due, 'job')} due", remedy=remedy)
         else:
             yield warn(Area.WORKERS, "queues", sentence, remedy=remedy)
+
+
+def _undrawn(queues: Sequence[QueueStatus]) -> Iterator[tuple[str, int]]:
+    """Whole lanes, or else levels, from which nobody draws, and how many of their jobs are due."""
+    for lane, group in groupby(queues, key=attrgetter("lane")):
+        levels = list(group)
+        if any(queue.consumers for queue in levels):
+            yield from ((queue.name, queue.due) for queue in levels if not queue.consumers)
+        else:
+            yield lane, sum(queue.due for queue in levels)
 
 
 def _versions(facts: Facts) -> Finding:

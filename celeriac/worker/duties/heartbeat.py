@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from uuid import UUID
 
+from sqlalchemy import Connection
+
 from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.upkeep import worker_rows
@@ -18,6 +20,7 @@ class Heartbeat:
     """
     Args:
         describe: this worker's row, as it is when it signs on.
+        queues: the lists that it draws from, which remote control may change.
         trouble: why outcomes cannot be written here; None while they can.
         on_beat: called after each heartbeat that was written.
         on_declared_dead: called when the row was gone or ended, after this worker signed on again.
@@ -29,6 +32,7 @@ class Heartbeat:
         *,
         worker: UUID,
         describe: Callable[[], WorkerStart],
+        queues: Callable[[], list[str]],
         trouble: Callable[[], str | None],
         on_beat: Callable[[], None],
         on_declared_dead: Callable[[], None],
@@ -36,6 +40,8 @@ class Heartbeat:
         self._database = database
         self._worker = worker
         self._describe = describe
+        self._queues = queues
+        self._written_queues: list[str] | None = None
         self._trouble = trouble
         self._on_beat = on_beat
         self._on_declared_dead = on_declared_dead
@@ -43,14 +49,21 @@ class Heartbeat:
 
     def sign_on(self) -> None:
         with self._database.transaction() as connection:
-            worker_rows.sign_on(connection, self._describe())
+            self._sign_on(connection)
+
+    def _sign_on(self, connection: Connection) -> None:
+        self._written_queues = self._queues()
+        worker_rows.sign_on(connection, self._describe())
 
     def beat(self) -> None:
         """Write a heartbeat; sign on again where the ledger does not know this worker any more."""
         with self._database.statement() as connection:
             known = worker_rows.beat(connection, self._worker)
             if not known:
-                worker_rows.sign_on(connection, self._describe())
+                self._sign_on(connection)
+            elif (drawn := self._queues()) != self._written_queues:
+                worker_rows.write_queues(connection, self._worker, drawn)
+                self._written_queues = drawn
         if not known:
             logger.warning(Event.DECLARED_DEAD)
             self._on_declared_dead()

@@ -18,15 +18,16 @@ from celeriac.enqueue import time_limits
 from celeriac.enqueue.arguments import check_depth
 from celeriac.enqueue.message_properties import foreign
 from celeriac.errors import BadArgument, NotSigned
-from celeriac.headers import RETRIED, STAMP, carried, retried
+from celeriac.headers import ADOPTED, RETRIED, STAMP, carried, retried
 from celeriac.ids import new_id, optional_id
 from celeriac.ledger.schema.columns import LATEST
+from celeriac.ledger.schema.lanes import adopted_priority
 from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.names import NAME_LENGTH, check_text
-from celeriac.priorities import FOREIGN, priority_of
+from celeriac.priorities import Priority, priority_of
 from celeriac.priorities import parse as parse_priority
 from celeriac.texts import clean
 
@@ -124,7 +125,9 @@ def _read(message: Any, tasks: Container[str], tries: _Tries, signs: bool) -> De
     if signs and signing.OWNER in (body[2] or ()):
         return unreadable(message, "it is a copy of a message of this platform, without its stamp", job=job)
     check_depth({"args": body[0], "kwargs": body[1]}, "body")
-    return Delivery(message, job, None, task in tasks, _adopted(message, headers, job, task, tries.of(task)))
+    adopted = _adopted(message, headers, job, task, tries.of(task))
+    message.properties["priority"] = adopted.priority  # which a retry has, too
+    return Delivery(message, job, None, task in tasks, adopted)
 
 
 def _is_task_body(body: Any) -> bool:
@@ -156,6 +159,7 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
             "eta": None,
             "expires": None,
             "retries": 0,
+            ADOPTED: True,
         },
         # Fewer by those that were made elsewhere; one is left, or the message would not have been sent.
         max_tries=max(1, max_tries - before),
@@ -267,7 +271,10 @@ def _storable(headers: dict[str, Any]) -> dict[str, Any]:
 
 def _priority(value: Any, queue: str) -> int:
     try:
-        return priority_of(queue) if not value or queue == FOREIGN else parse_priority(value)
+        if isinstance(value, int) and 0 < value < Priority.NORMAL:  # kombu's, where nine is the least
+            found = adopted_priority(value, queue)
+            return priority_of(queue) if found is None else found
+        return parse_priority(value) if value else priority_of(queue)
     except Exception:  # a foreign producer's numbers mean what they like
         return priority_of(queue)
 
