@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def _exists(words: list[str]) -> None:
     if isinstance(command, CommandEntry):
         command = command.real()
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    for word in words:
+    for word in takewhile(lambda word: word != "--", words):  # behind it are settings
         if word.startswith("-") and word.partition("=")[0] not in known:
             raise click.UsageError(f"no option {word}")
 
