@@ -111,7 +111,7 @@ _MESSAGES = (
 )
 
 _TIME = (
-    _obeyed("timezone", "enable_utc", reason="read once, at the first use")
+    _obeyed("timezone", "enable_utc")
     | _obeyed("beat_schedule", "beat_enable_remote_control", "beat_remote_control_max_tick_age")
     | _obeyed("beat_cron_starting_deadline", reason="the catch-up window of entries in the code")
     | _met("schedules are kept in the ledger, not in a file", "beat_schedule_filename", "beat_sync_every")
@@ -173,7 +173,7 @@ _RESULTS = (
         "result_backend_base_sleep_between_retries_ms",
     )
     | _obeyed("result_expires", reason="CELERIAC_RESULT_TTL is the same setting by another name")
-    | _ours("5 seconds: the ledger's thread waits for it", "redis_socket_timeout")
+    | _ours("2 seconds: the ledger's thread waits for it", "redis_socket_timeout")
     | _ours("1 second", "redis_socket_connect_timeout")
     | _met("what cannot be stored is carried by the ledger", "result_backend_always_retry")
     | _unread(
@@ -185,7 +185,7 @@ _RESULTS = (
         "security_key",
         "security_certificate",
         "security_cert_store",
-        reason="the same as CELERIAC_SIGNING_…; both set and different is refused",
+        reason="the same as celeriac_signing_key and its two neighbours; both set and different is refused",
     )
     | _own("signed messages take a key without a password", _one_of(), "security_key_password")
     | _own("messages are signed with SHA-256", _one_of("sha256"), "security_digest")
