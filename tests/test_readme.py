@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from celery.bin.celery import celery
 
-from celeriac.settings import Settings
+from celeriac.settings import Settings, variable
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,7 +60,7 @@ def test_what_is_imported_exists() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_variable_exists(page: Path) -> None:
-    known = {f"CELERIAC_{name.upper()}" for name in Settings.model_fields}
+    known = {variable(name) for name in Settings.model_fields}
     assert set(re.findall(r"CELERIAC_[A-Z_]+", page.read_text())) <= known
 
 
@@ -68,6 +68,7 @@ def test_the_page_of_settings_has_each_of_them_with_its_default() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE))
     for name, field in Settings.model_fields.items():
-        (variable,) = {f"CELERIAC_{name.upper()}", name.upper(), f"CELERY_{name.upper()}"} & rows.keys()
+        named = variable(name)
+        assert named in rows
         if field.default is not None and not name.endswith(("url", "dir", "backend")):
-            assert ast.literal_eval(rows[variable]) == field.default, variable
+            assert ast.literal_eval(rows[named]) == field.default, named
