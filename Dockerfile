@@ -5,8 +5,8 @@ RUN python -m venv /opt/celeriac
 WORKDIR /src
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY celeriac ./celeriac
-# Of setup.cfg, by commas: postgres,flower,auth,otel has signed messages and traces, too.
-ARG EXTRAS=postgres,flower
+# Of setup.cfg, by commas: postgres,flower,console,auth,otel has signed messages and traces, too.
+ARG EXTRAS=postgres,flower,console
 RUN /opt/celeriac/bin/pip install ".[${EXTRAS}]"
 
 FROM python:3.13-slim

@@ -89,7 +89,12 @@ PICTURES = (
 def make() -> None:
     """Run the demonstration, and take all pictures of it."""
     with tempfile.TemporaryDirectory() as home:
-        env = environment("", "", {"data_dir": home, "flower_port": 0, **_TERMINAL, "COLUMNS": DEMO.columns})
+        env = environment(
+            "",
+            "",
+            {"data_dir": home, "flower_port": 0, "console_port": 0, **_TERMINAL},
+        )
+        env["COLUMNS"] = str(DEMO.columns)
         with DemoProcess([], env=env) as demo:
             demo.logged("Ctrl-C stops everything", within=_LOAD)
             save(DEMO, _end(demo.log))

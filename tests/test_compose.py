@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("migrate", "worker", "beat", "flower")
+OURS = ("migrate", "worker", "beat", "flower", "console")
 NO_SECRETS = {"EXTRAS"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -57,7 +57,7 @@ def test_a_service_waits_for_what_is_healthy(name: str) -> None:
         wanted = "service_completed_successfully" if other == "migrate" else "service_healthy"
         assert how == {"condition": wanted}
         assert other == "migrate" or "healthcheck" in SERVICES[other]
-    if name in ("worker", "beat", "flower"):
+    if name in ("worker", "beat", "flower", "console"):
         assert "migrate" in SERVICES[name]["depends_on"]
         assert "healthcheck" in SERVICES[name]
 
@@ -99,9 +99,9 @@ def test_our_services_run_what_exists_with_what_is_known(name: str) -> None:
     assert service["read_only"] is True
 
 
-def test_only_flower_is_reachable_and_only_from_this_machine() -> None:
+def test_only_front_ends_are_reachable_and_only_from_this_machine() -> None:
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert ports == {"flower": ["127.0.0.1:5555:5555"]}
+    assert ports == {"flower": ["127.0.0.1:5555:5555"], "console": ["127.0.0.1:5556:5556"]}
 
 
 def test_the_image_is_built_in_stages_and_run_by_nobody_special() -> None:

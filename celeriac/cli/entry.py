@@ -94,7 +94,7 @@ def _is_ours(app: object) -> bool:
     return any(kind.__module__ == "celeriac.application" for kind in type(app).__mro__)
 
 
-up = CommandEntry("up", "up:up", "Everything on this machine: worker, beat, Flower, a Valkey.")
+up = CommandEntry("up", "up:up", "Everything on this machine: worker, beat, console, a Valkey.")
 db = CommandEntry("db", "db:db", "The ledger's tables: upgrade, downgrade, current, check.")
 schedules = CommandEntry(
     "schedules",

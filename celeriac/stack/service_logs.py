@@ -15,7 +15,14 @@ from celeriac import private_files
 #: Writes a line of a service: its name, the line. Called from many threads.
 LineWriter = Callable[[str, str], None]
 
-_COLOURS = {"valkey": "magenta", "worker": "green", "beat": "yellow", "flower": "blue", "up": "cyan"}
+_COLOURS = {
+    "valkey": "magenta",
+    "worker": "green",
+    "beat": "yellow",
+    "flower": "blue",
+    "console": "blue",
+    "up": "cyan",
+}
 _WIDTH = max(map(len, _COLOURS))
 
 

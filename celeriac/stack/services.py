@@ -47,16 +47,21 @@ class Options:
     concurrency: int | None = None
     beat: bool = True
     flower: bool = True
+    console: bool = True
     loglevel: str = "info"
     app: str = "app"
 
 
 def without_what_is_missing(options: Options, write_line: LineWriter) -> Options:
-    """The options without Flower where it is not installed, which ``voice`` then says."""
-    if not options.flower or find_spec("flower") is not None:
-        return options
-    write_line("up", f"{FlowerMissing()}; going on without it")
-    return replace(options, flower=False)
+    """The options without Flower and the console where they are not installed, which is said then."""
+    if options.flower and find_spec("flower") is None:
+        write_line("up", f"{FlowerMissing()}; going on without it")
+        options = replace(options, flower=False)
+    if options.console and find_spec("uvicorn") is None:
+        missing = "the console is not installed: run `pip install 'celeriac[console]'`"
+        write_line("up", f"{missing}; going on without it")
+        options = replace(options, console=False)
+    return options
 
 
 def valkey(data_dir: Path) -> ServiceSpec:
@@ -106,7 +111,15 @@ def flower(port: int, options: Options) -> ServiceSpec:
     )
 
 
-def flower_port(wanted: int) -> int:
+def console(port: int, options: Options) -> ServiceSpec:
+    return ServiceSpec(
+        "console",
+        _celery(options.app, "console", f"--port={port}"),
+        healthy=lambda: answers_http(port),
+    )
+
+
+def front_port(wanted: int) -> int:
     """``wanted``, or a free one when that is 0 or taken."""
     return wanted if wanted and _free(wanted) else free_port()
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from celeriac import private_files
 from celeriac.errors import LedgerUnavailable, ServiceFailed, StackRunning
 from celeriac.ledger import migrate
-from celeriac.stack import service_logs, services
+from celeriac.stack import console_address, service_logs, services
 from celeriac.stack.service import Service, ServiceSpec
 from celeriac.stack.service_logs import LineWriter
 from celeriac.stack.services import Options
@@ -132,15 +132,28 @@ class Stack:
             self._launch(services.worker(self.app, self.options))
             and (not self.options.beat or self._launch(services.beat(self.app, self.options)))
             and (not self.options.flower or self._start_flower())
+            and (not self.options.console or self._start_console())
         )
 
     def _start_flower(self) -> bool:
-        wanted = self.app.settings.flower_port
-        port = services.flower_port(wanted)
-        if wanted not in (0, port):
-            self._write_line("up", f"port {wanted} (CELERIAC_FLOWER_PORT) is taken: Flower listens on {port}")
+        port = self._front_port("Flower", "CELERIAC_FLOWER_PORT", self.app.settings.flower_port)
         self.urls["flower"] = f"http://127.0.0.1:{port}/"
         return self._launch(services.flower(port, self.options))
+
+    def _start_console(self) -> bool:
+        port = self._front_port("the console", "CELERIAC_CONSOLE_PORT", self.app.settings.console_port)
+        address = console_address.path(self._data_dir)
+        address.unlink(missing_ok=True)
+        if not self._launch(services.console(port, self.options)):
+            return False
+        self.urls = {"console": console_address.read(self._data_dir), **self.urls}
+        return True
+
+    def _front_port(self, who: str, setting: str, wanted: int) -> int:
+        port = services.front_port(wanted)
+        if wanted not in (0, port):
+            self._write_line("up", f"port {wanted} ({setting}) is taken: {who} listens on {port}")
+        return port
 
     def _launch(self, spec: ServiceSpec) -> bool:
         service = Service(spec, write_line=self._write_line, env=self._env)

@@ -28,7 +28,7 @@ def start_demo(tmp_path: Path) -> Iterator[Demo]:
     with ExitStack() as stack:
 
         def start(*arguments: str, broker: str = "", database: str = "") -> CeleryProcess:
-            settings = {"data_dir": tmp_path / "data", "flower_port": 0}
+            settings = {"data_dir": tmp_path / "data", "flower_port": 0, "console_port": 0}
             env = environment(broker, database, settings)
             return stack.enter_context(DemoProcess(arguments, env=env))
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -25,16 +26,18 @@ from tests.workers import CeleryProcess
 Start = Callable[..., CeleryProcess]
 
 UP = "Ctrl-C stops everything"
+_FEWEST = ("--no-beat", "--no-flower", "--no-console")
 _NOT_INHERITED = ("CELERY", "CELERIAC_", "DATABASE_URL", "FLOWER_")
 
 
 def environment(data_dir: Path) -> dict[str, str]:
-    """No URL at all, the tests' tasks, any port for Flower."""
+    """No URL at all, the tests' tasks, any port for Flower and the console."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)}
     return inherited | {
         "CELERIAC_DATA_DIR": str(data_dir),
         "CELERIAC_TASK_MODULES": "tests.jobs",
         "CELERIAC_FLOWER_PORT": "0",
+        "CELERIAC_CONSOLE_PORT": "0",
         "FLOWER_UNAUTHENTICATED_API": "true",
         "PYTHONUNBUFFERED": "1",
     }
@@ -84,7 +87,7 @@ def test_everything_comes_up_and_a_job_runs(everything: tuple[CeleryProcess, Pat
     with CeleryProcess("call", ["tests.add", "--args=[1, 2]"], env=environment(data_dir)) as call:
         assert call.wait(30) == 0
     wait_until(lambda: states(data_dir) == ["completed"], within=20, saying="the job ran")
-    for service in ("valkey", "worker", "beat", "flower"):
+    for service in ("valkey", "worker", "beat", "flower", "console"):
         assert re.search(rf"^{service} +\| .", up.log, re.MULTILINE), f"{service} has said nothing"
 
 
@@ -95,6 +98,27 @@ def test_the_url_of_flower_is_printed(everything: tuple[CeleryProcess, Path]) ->
     with closing(HTTPConnection("127.0.0.1", int(printed[1]), timeout=5)) as flower:
         flower.request("GET", "/healthcheck")
         assert flower.getresponse().status == 200
+
+
+def test_the_url_of_the_console_is_printed_first_and_lets_one_in(
+    everything: tuple[CeleryProcess, Path],
+) -> None:
+    up, _ = everything
+    printed = re.search(r"^  (console|broker) +(\S+)", up.log, re.MULTILINE)
+    assert printed
+    assert printed[1] == "console"
+    url = urlsplit(printed[2])
+    with closing(HTTPConnection("127.0.0.1", url.port, timeout=20)) as console:
+        console.request("GET", "/jobs")
+        refused = console.getresponse()
+        refused.read()
+        assert refused.status == 401
+        console.request("GET", f"/jobs?{url.query}")
+        entered = console.getresponse()
+        entered.read()
+        cookie = entered.headers["set-cookie"].partition(";")[0]
+        console.request("GET", "/jobs", headers={"cookie": cookie, "accept": "application/json"})
+        assert console.getresponse().status == 200
 
 
 @pytest.mark.parametrize(
@@ -149,7 +173,7 @@ def test_one_interrupt_ends_it_and_a_running_job_is_waited_for(start: Start, tmp
 
 
 def test_a_second_interrupt_gives_running_jobs_up(start: Start, tmp_path: Path) -> None:
-    up = start("up", "-c", "1", "--no-beat", "--no-flower").logged(UP, within=60)
+    up = start("up", "-c", "1", *_FEWEST).logged(UP, within=60)
     assert start("call", "tests.sleep", "--args=[600]").wait(30) == 0
     wait_until(lambda: states(tmp_path) == ["running"], within=20, saying="the job runs")
     everyone = up.process.tree()
@@ -179,7 +203,7 @@ def test_nothing_is_left_when_it_is_killed_and_it_starts_again(start: Start, tmp
     assert len(everyone) >= 7  # itself, Valkey, a worker with two children, beat, Flower
     up.kill_main()
     wait_until(lambda: not living(everyone), within=5, saying="nothing is left")
-    again = start("up", "--no-beat", "--no-flower").logged(UP, within=60)
+    again = start("up", *_FEWEST).logged(UP, within=60)
     interrupt(again)
     assert again.wait(30) == 0
 
@@ -187,14 +211,14 @@ def test_nothing_is_left_when_it_is_killed_and_it_starts_again(start: Start, tmp
 def test_a_port_that_another_program_took_is_left_to_it(start: Start, tmp_path: Path) -> None:
     taken = EmbeddedAddress.at(tmp_path).port
     with socket.create_server(("127.0.0.1", taken)):
-        up = start("up", "-c", "1", "--no-beat", "--no-flower").logged(UP, within=60)
+        up = start("up", "-c", "1", *_FEWEST).logged(UP, within=60)
         assert EmbeddedAddress.at(tmp_path).port != taken
         interrupt(up)
         assert up.wait(30) == 0
 
 
 def test_a_service_that_cannot_start_is_quoted(start: Start) -> None:
-    up = start("up", "--no-beat", "--no-flower", env={"CELERIAC_TASK_MODULES": "no_such_module"})
+    up = start("up", *_FEWEST, env={"CELERIAC_TASK_MODULES": "no_such_module"})
     assert up.wait(60) == 1
     error = up.log.partition("error: worker could not be started: it ended with status 1")[2]
     assert "no_such_module" in error

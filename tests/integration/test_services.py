@@ -212,12 +212,12 @@ def test_ctrl_c_in_the_terminal_does_not_reach_it(make: Callable[..., Service]) 
     assert os.getpgid(service.pid) == service.pid
 
 
-def test_flower_takes_another_port_when_its_own_is_taken() -> None:
+def test_a_front_end_takes_another_port_when_its_own_is_taken() -> None:
     wanted = free_port()
-    assert services.flower_port(wanted) == wanted
+    assert services.front_port(wanted) == wanted
     with socket.create_server(("127.0.0.1", wanted)):
-        assert services.flower_port(wanted) != wanted
-    assert services.flower_port(0) > 0
+        assert services.front_port(wanted) != wanted
+    assert services.front_port(0) > 0
 
 
 def test_flower_that_is_not_installed_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:

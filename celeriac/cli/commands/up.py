@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
-@click.command(cls=CeleryCommand, short_help="Everything on this machine: worker, beat, Flower, a Valkey.")
+@click.command(cls=CeleryCommand, short_help="Everything on this machine: worker, beat, console, a Valkey.")
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Jobs that run at a time.")
 @click.option("--no-beat", is_flag=True, help="Without the scheduler.")
 @click.option("--no-flower", is_flag=True, help="Without Flower.")
+@click.option("--no-console", is_flag=True, help="Without the console.")
 @click.option("-l", "--loglevel", type=click.Choice(_LEVELS, case_sensitive=False), default="info")
 @click.pass_context
-def up(ctx: click.Context, concurrency: int | None, no_beat: bool, no_flower: bool, loglevel: str) -> None:
-    """Start worker, beat and Flower, with a private Valkey unless CELERY_BROKER_URL names another broker.
+def up(ctx: click.Context, /, concurrency: int | None, loglevel: str, **without: bool) -> None:
+    """Start worker, beat, Flower and the console.
+
+    With a private Valkey unless CELERY_BROKER_URL names another broker.
 
     Ctrl-C waits for running jobs and stops everything; a second one gives them up.
     """
@@ -32,7 +35,12 @@ def up(ctx: click.Context, concurrency: int | None, no_beat: bool, no_flower: bo
     from celeriac.stack.supervisor import Stack
 
     options = Options(
-        concurrency, beat=not no_beat, flower=not no_flower, loglevel=loglevel, app=named_app(ctx)
+        concurrency,
+        beat=not without["no_beat"],
+        flower=not without["no_flower"],
+        console=not without["no_console"],
+        loglevel=loglevel,
+        app=named_app(ctx),
     )
     try:
         with Stack(celeriac(ctx), options=options) as stack:

@@ -10,6 +10,8 @@ import click
 
 from celeriac.application import Celeriac
 from celeriac.errors import BadArgument, SettingsError
+from celeriac.settings import Settings
+from celeriac.stack import console_address
 
 
 def serve(app: Celeriac, *, named: str, address: str, port: int | None) -> None:
@@ -33,9 +35,9 @@ def serve(app: Celeriac, *, named: str, address: str, port: int | None) -> None:
         )
     listening = _listen(address, settings.console_port if port is None else port)
     home = f"http://{_host(address)}:{listening.getsockname()[1]}/"
-    token = None if known else OneTimeToken(lambda new: _tell(f"{home}?token={new}", again=True))
+    token = None if known else OneTimeToken(lambda new: _tell(settings, f"{home}?token={new}", again=True))
     made = create(app, named=named, token=token)
-    _tell(home if token is None else f"{home}?token={token.value}")
+    _tell(settings, home if token is None else f"{home}?token={token.value}")
     config = uvicorn.Config(
         made,
         log_level="warning",
@@ -63,7 +65,8 @@ def show_line(name: str, role: str, *, from_stdin: bool) -> None:
         raise BadArgument("user", str(exc)) from None
 
 
-def _tell(url: str, *, again: bool = False) -> None:
+def _tell(settings: Settings, url: str, *, again: bool = False) -> None:
+    console_address.write(settings.data_dir, url)
     click.echo(f"console: {url}" + (" (for another browser)" if again else ""))
     sys.stdout.flush()
 
