@@ -1,0 +1,172 @@
+"""The console in a real Chromium: what a person sees, does and is kept from."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.operate.job import job
+from tests import stock as rows
+from tests.browser.visit import AXE, Visit
+from tests.support import wait_until
+
+pytestmark = pytest.mark.browser
+
+DARK, LIGHT = "dark", "light"
+
+
+def test_the_vendored_axe_is_what_was_published() -> None:
+    digest, name = Path(AXE).with_name("axe.sha256").read_text().split()
+    assert (name, hashlib.sha256(AXE.read_bytes()).hexdigest()) == (AXE.name, digest)
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK])
+def test_no_page_violates_a_rule_of_accessibility(visit: Visit, scheme: str) -> None:
+    visit.page.emulate_media(color_scheme=scheme)
+    found = {}
+    for path in visit.paths():
+        visit.go(path)
+        if violations := visit.violations():
+            found[path] = violations
+    assert found == {}
+
+
+def test_every_page_fits_a_telephone(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    for path in visit.paths():
+        visit.go(path)
+        wide = visit.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 390, path
+
+
+def test_every_page_weighs_little(visit: Visit) -> None:
+    weights: dict[str, int] = {}
+    visit.page.on("response", lambda found: weights.update({found.url: len(found.body())}))
+    for path in visit.paths():
+        weights.clear()
+        visit.page.goto(f"{visit.url}{path}", wait_until="networkidle")
+        assert sum(weights.values()) <= 150_000, path
+
+
+def test_a_page_shows_what_has_happened_since(visit: Visit) -> None:
+    visit.go(f"/jobs/{visit.stock.waiting['id']}")
+    visit.until("pending")
+    from celeriac.operate.job import cancel
+
+    cancel(str(visit.stock.waiting["id"]), app=visit.app)
+    visit.until("it was cancelled at")
+
+
+def test_a_page_stays_as_it_is_while_a_row_is_ticked(visit: Visit) -> None:
+    visit.go("/jobs")
+    box = visit.page.locator("tbody input[type=checkbox]").first
+    box.check()
+    ticked = visit.read_at()
+    visit.page.mouse.move(5, 5)
+    visit.until("read 6 s ago")
+    assert visit.read_at() == ticked
+    box.uncheck()
+    visit.page.mouse.move(5, 5)
+    visit.page.evaluate("document.activeElement.blur()")
+    wait_until(lambda: visit.read_at() != ticked, within=60, saying="the page is read anew")
+
+
+def test_what_could_harm_is_seen_as_text(visit: Visit) -> None:
+    hostile = "<script>document.title='owned'</script>\x1b[31m\u202egnp"
+    row = rows.failed(job_type=hostile, failure_info=hostile, queue=hostile, user_id=hostile)
+    with visit.app.database.transaction() as connection:
+        connection.execute(insert(JOBS), [row])
+        connection.execute(insert(FAILURES), [rows.failure(row, exception=hostile, traceback=hostile)])
+    for path in ("/jobs", f"/jobs/{row['id']}", "/dead", "/tasks"):
+        visit.go(path)
+        visit.until("<script>document.title='owned'</script>\\x1b[31m\\u202egnp")
+        assert "owned" not in visit.page.title().replace("document.title='owned'", "")
+        assert "\u202e" not in visit.text()
+
+
+def test_the_keyboard_leads_through_the_rows(visit: Visit) -> None:
+    visit.go("/jobs")
+    visit.page.keyboard.press("j")
+    visit.page.keyboard.press("j")
+    visit.page.keyboard.press("k")
+    assert visit.page.locator("tr.selected").count() == 1
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}$"))
+    visit.go("/jobs")
+    visit.page.keyboard.press("/")
+    visit.page.keyboard.type("mail.send")
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_url(re.compile("task=mail.send"))
+    visit.page.keyboard.press("?")
+    assert visit.page.locator("dialog[open]").count() == 1
+
+
+def test_moments_are_in_utc_local_or_spans(visit: Visit) -> None:
+    visit.go(f"/jobs/{visit.stock.failed['id']}")
+    moment = visit.page.locator(".timeline time").first
+    shown = [moment.inner_text()]
+    for _ in range(2):
+        visit.page.click("#times")
+        shown.append(moment.inner_text())
+    assert shown[0].endswith("UTC")
+    assert shown[1] != shown[0].removesuffix(" UTC"), "the browser is in Tokyo"
+    assert shown[2].endswith("ago")
+
+
+def test_light_and_dark_are_chosen_and_kept(visit: Visit) -> None:
+    visit.page.emulate_media(color_scheme=LIGHT)
+    visit.go("/jobs")
+
+    def ground() -> Any:
+        return visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light = ground()
+    visit.page.click("#theme")
+    dark = ground()
+    assert light != dark
+    visit.go("/dead")
+    assert ground() == dark
+
+
+def test_a_dead_letter_is_found_read_and_replayed_in_a_few_clicks(visit: Visit) -> None:
+    visit.go("/")
+    visit.page.click("text=KeyError")
+    visit.page.wait_for_url(re.compile("/dead/"))
+    visit.until("in send")
+    visit.page.click("button:has-text('replay')")
+    visit.until("replay 1 job?")
+    visit.page.click("main button:has-text('replay')")
+    visit.until("replay: done")
+    assert job(str(visit.stock.failed["id"]), app=visit.app).state == "pending"
+
+
+def test_a_secret_is_revealed_in_its_place(visit: Visit) -> None:
+    visit.go(f"/jobs/{visit.stock.failed['id']}")
+    assert "hunter2" not in visit.page.content()
+    visit.page.click("text=reveal")
+    visit.until("hunter2")
+    assert str(visit.page.url).endswith(str(visit.stock.failed["id"]))
+
+
+def test_the_next_runs_are_shown_while_the_form_stays(visit: Visit) -> None:
+    visit.go("/new-schedule")
+    visit.page.fill("input[name=when]", "30 2 * * *")
+    visit.page.fill("input[name=name]", "mine")
+    visit.page.click("text=when would it run?")
+    visit.page.wait_for_selector("#runs li")
+    assert visit.page.locator("#runs li").count() == 5
+    assert visit.page.input_value("input[name=name]") == "mine"
+
+
+def test_the_browser_is_let_in_no_further_after_the_log_out(visit: Visit) -> None:
+    visit.go("/jobs")
+    visit.page.click("text=log out")
+    visit.page.wait_for_url(re.compile("/login"))
+    visit.go("/jobs")
+    visit.until("Log in")
