@@ -20,8 +20,8 @@ _FEWEST = 20  # jobs: at least one of each sort
     "--within", type=click.FloatRange(min=1), default=300, show_default=True, help="Seconds for the load."
 )
 def demo(leave: bool, jobs: int, within: float) -> None:
-    """Start worker, beat, Flower and the console, and let them deliver webhooks to a receiver that misbehaves on
-    purpose; with a private Valkey unless CELERY_BROKER_URL names another broker.
+    """Start worker, beat, Flower and the console, and let them deliver webhooks to a receiver that misbehaves
+    on purpose; with a private Valkey unless CELERY_BROKER_URL names another broker.
 
     Ctrl-C stops everything. The status is 1 if a job did not end in the state in which it should.
     """

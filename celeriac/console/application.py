@@ -24,6 +24,7 @@ from celeriac.console.access.guard import LARGEST_BODY, Guard
 from celeriac.console.access.identity import TooManyTries, Visitor
 from celeriac.console.access.one_time_token import OneTimeToken
 from celeriac.console.access.roles import Role
+from celeriac.console.api import application as api
 from celeriac.console.ask import Ask
 from celeriac.console.console import STATIC, Console
 from celeriac.console.pages import acting, dead, job, jobs, login, platform, schedule_form, schedules
@@ -117,6 +118,7 @@ def create(app: Celeriac, *, named: str = "app", token: OneTimeToken | None = No
 def _routes(console: Console) -> list[BaseRoute]:
     found: list[BaseRoute] = [
         Route("/healthz", lambda _: PlainTextResponse("ok\n")),
+        Mount("/api/v1", api.create(console)),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     for place in (_LOGIN, *PLACES):

@@ -51,6 +51,21 @@ class Operation:
             return "failed"
         return "stopped" if self.stopping else "done"
 
+    def shape(self) -> dict[str, object]:
+        return {
+            "id": self.id,
+            "who": self.who,
+            "action": self.what,
+            "jobs": self.which,
+            "state": self.state,
+            "counted": self.total,
+            "done": self.done,
+            "rate": round(self.rate, 1),
+            "began": self.began,
+            "ended": self.ended,
+            "error": self.error or None,
+        }
+
     @property
     def rate(self) -> float:
         """Jobs a second, so far."""
@@ -89,6 +104,12 @@ class Operations:
             operation.stopping = operation.stopping or operation.ended is None
         while any(one.ended is None for one in self.latest()) and time.monotonic() < ends:
             time.sleep(0.02)
+
+
+def log_change(user: str, action: str, subject: str) -> None:
+    """Log who did what; never a value of a job."""
+    fields = {"user": safe(user), "action": action, "subject": safe(subject, length=300)}
+    logger.info(Event.CONSOLE_CHANGE, fields)
 
 
 def fields_of(operation: Operation) -> dict[str, object]:

@@ -93,13 +93,13 @@ def one_by_one(ids: Sequence[str], do: Callable[[str], bool]) -> Act:
 
 def show_operations(ask: Ask) -> Response:
     found = ask.console.operations.latest()
-    told = {"operations": [shape(one) for one in found]}
+    told = {"operations": [one.shape() for one in found]}
     return ask.show("operations.html", command="jobs watch", told=told, operations=found)
 
 
 def show_operation(ask: Ask) -> Response:
     found = _found(ask)
-    return ask.show("operation.html", command="jobs watch", told={"operation": shape(found)}, one=found)
+    return ask.show("operation.html", command="jobs watch", told={"operation": found.shape()}, one=found)
 
 
 def stop_operation(ask: Ask) -> Response:
@@ -107,22 +107,6 @@ def stop_operation(ask: Ask) -> Response:
     found = _found(ask)
     found.stopping = True
     return ask.go(ask.url(f"/operations/{found.id}"))
-
-
-def shape(one: Operation) -> dict[str, object]:
-    return {
-        "id": one.id,
-        "who": one.who,
-        "action": one.what,
-        "jobs": one.which,
-        "state": one.state,
-        "counted": one.total,
-        "done": one.done,
-        "rate": round(one.rate, 1),
-        "began": one.began,
-        "ended": one.ended,
-        "error": one.error or None,
-    }
 
 
 def _found(ask: Ask) -> Operation:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-import logging
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from celeriac.console.ask import Ask
+from celeriac.console.operations import log_change
 from celeriac.console.pages import jobs
 from celeriac.console.tracebacks import parts
 from celeriac.console.trees import at, one_line, tree
 from celeriac.display import safe
 from celeriac.errors import BadArgument
-from celeriac.events import Event
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 from celeriac.operate.explain import explain
 from celeriac.operate.job import job
 from celeriac.operate.listing import resolve
 from celeriac.operate.presentation.shapes import plain
 from celeriac.operate.presentation.timeline import future, shown_values, timeline
-
-logger = logging.getLogger(__name__)
 
 
 def show(ask: Ask) -> Response:
@@ -65,7 +62,7 @@ def act(ask: Ask) -> Response:
     """Cancel, replay or discard this job."""
     id, action = resolve(ask.path("id"), app=ask.app), ask.given("action")
     done = jobs.act_on_one(ask.console.app, action, id)
-    log_change(ask, jobs.in_words(action), id)
+    log_change(ask.visitor.name, jobs.in_words(action), id)
     said = (
         f"{jobs.in_words(action)}: done" if done else f"{jobs.in_words(action)}: its state does not allow it"
     )
@@ -82,18 +79,13 @@ def reveal(ask: Ask) -> Response:
         value = at(values, path)
     except LookupError:
         raise BadArgument("path", "the job has no value there") from None
-    log_change(ask, f"revealed {safe(json.dumps(path), length=200)} of", id)
+    log_change(ask.visitor.name, f"revealed {safe(json.dumps(path), length=200)} of", id)
     if ask.wants_json:
         return ask.show(
             "reveal.html", command=f"jobs show --reveal {id}", told={"path": path, "value": value}
         )
     text = ask.rendered("reveal.html", value=one_line(value))
     return HTMLResponse(text)
-
-
-def log_change(ask: Ask, action: str, subject: str) -> None:
-    fields = {"user": safe(ask.visitor.name), "action": action, "subject": safe(subject, length=300)}
-    logger.info(Event.CONSOLE_CHANGE, fields)
 
 
 def _path(text: str) -> list[Any]:

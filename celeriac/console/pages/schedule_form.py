@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from celeriac import schedules as registry
 from celeriac.console.ask import Ask
-from celeriac.console.pages.job import log_change
+from celeriac.console.operations import log_change
 from celeriac.console.trees import with_hidden
 from celeriac.enqueue.arguments import hidden
 from celeriac.errors import BadArgument, InvalidSchedule
@@ -40,7 +40,7 @@ def add(ask: Ask) -> Response:
         made = _registered(ask, fields)
     except (InvalidSchedule, BadArgument) as exc:
         return _form(ask, fields, wrong=str(exc))
-    log_change(ask, "registered", made.name)
+    log_change(ask.visitor.name, "registered", made.name)
     return ask.go(ask.url(f"/schedules/{made.name}"), saying=f"{made.name} is registered")
 
 

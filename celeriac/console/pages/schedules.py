@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from celeriac import schedules as registry
 from celeriac.console.ask import Ask
-from celeriac.console.pages.job import log_change
+from celeriac.console.operations import log_change
 from celeriac.errors import BadArgument
 from celeriac.operate import listing
 from celeriac.operate.listing import Filter
@@ -53,7 +53,7 @@ def act(ask: Ask) -> Response:
     back = ask.url(f"/schedules/{name}")
     if action == "run-now":
         id = registry.run_now(name, app=app)
-        log_change(ask, "runs now", name)
+        log_change(ask.visitor.name, "runs now", name)
         return ask.go(ask.url(f"/jobs/{id}"), saying=f"this is the job that {name} made")
     if action == "enable":
         registry.enable(name, app=app)
@@ -61,12 +61,12 @@ def act(ask: Ask) -> Response:
         registry.disable(name, app=app)
     else:
         raise BadArgument("action", f"wanted run-now, enable or disable, found {action[:80]!r}")
-    log_change(ask, f"{action}d", name)
+    log_change(ask.visitor.name, f"{action}d", name)
     return ask.go(back, saying=f"{name} is {action}d")
 
 
 def remove(ask: Ask) -> Response:
     name = ask.path("name")
     registry.unregister(name, app=ask.console.app)
-    log_change(ask, "removed", name)
+    log_change(ask.visitor.name, "removed", name)
     return ask.go(ask.url("/schedules"), saying=f"{name} is removed; the jobs that it made stay")

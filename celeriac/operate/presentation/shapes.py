@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any
 
 from celeriac.enqueue.arguments import represent
@@ -23,7 +24,11 @@ def document(command: str, **values: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """``value`` for JSON: moments in ISO 8601 and UTC, durations in seconds, other types as text."""
+    """``value`` for JSON: moments in ISO 8601 and UTC, durations in seconds, other types as text.
+
+    >>> plain(float("nan"))  # which JSON does not have
+    'nan'
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -34,7 +39,7 @@ def plain(value: Any) -> Any:
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
         return value
     return str(value)
 

@@ -1,0 +1,30 @@
+"""The API as an app of its own, mounted in the console at ``/api/v1``."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from celeriac import __version__
+from celeriac.console.api import actions, problems, reads
+from celeriac.console.console import Console
+
+
+def create(console: Console) -> FastAPI:
+    made = FastAPI(
+        title="Celeriac",
+        version=__version__,
+        summary="Jobs, dead letters, queues, workers and schedules of the ledger",
+        openapi_url=None,  # a route of ours tells it to those who may use the API
+        docs_url=None,  # both load scripts of another host
+        redoc_url=None,
+        exception_handlers={
+            RequestValidationError: problems.of_validation,
+            HTTPException: problems.of_http,
+        },
+    )
+    made.state.console = console
+    made.include_router(actions.router)  # before the reads: a schedule's name takes the rest of a path
+    made.include_router(reads.router)
+    return made
