@@ -460,6 +460,11 @@ HOOKS = [
         "exchange, routing_key, pattern, queue",
         "nobody draws from a full broker any more, once its workers were started anew",
     ),
+    Hook(
+        "celery.backends.redis:SentinelBackend.connection_class_ssl", None, "a late reply is read for another"
+    ),
+    Hook("kombu.transport.redis:Channel._in_poll", None, "a server that hangs is asked for ever"),
+    Hook("kombu.transport.redis:Channel._brpop_sent_at", None, "a server that hangs is asked for ever"),
     Hook("kombu.transport.redis:SentinelTransport.default_port", None, "sentinels are looked for at 6379"),
     Hook("kombu.transport.redis:SentinelChannel.from_transport_options", None, "no master is found"),
     Hook(

@@ -19,3 +19,4 @@ class SentinelChannel(Channel, redis.SentinelChannel):
 class SentinelTransport(Transport):
     Channel = SentinelChannel
     default_port = redis.SentinelTransport.default_port
+    stands_alone = False

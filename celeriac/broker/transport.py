@@ -32,6 +32,7 @@ from celeriac.ledger.schema.lanes import Drawn, Lanes, draw_order
 logger = logging.getLogger(__name__)
 
 _MOST = 200  # messages of one command
+_OVERDUE = 5.0  # seconds that the reply to a draw may be late, where there is another server
 _QUICK = 0.5  # seconds within which a producer may try the next address of its brokers
 
 
@@ -311,14 +312,38 @@ class Transport(redis.Transport):
     one_at_a_time = False  # whether its server does not know BLMPOP, or forbids it
     connection_errors = (*redis.Transport.connection_errors, ResponseError)
     _ticks: Any = None  # the loop's callbacks, and those of them that this transport added
+    _watch: Any = None  # the timer of ``_require_replies``
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether there is no other server to go to."""
+        return not self.client.cycle
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         before = set(loop.on_tick)
         super().register_with_event_loop(connection, loop)
         self._ticks = loop.on_tick, loop.on_tick - before
+        if not self.stands_alone:
+            self._watch = loop.call_repeatedly(1.0, self._require_replies)
+
+    def _require_replies(self) -> None:
+        """End the connection when a draw gets no reply: its server hangs, or cannot be reached any more.
+
+        kombu ends it only after half a minute, and the one for remote control after a minute and more.
+
+        Raises:
+            redis.exceptions.ConnectionError: the worker connects anew, where another server answers.
+        """
+        now = time.monotonic()
+        for channel in self.channels:
+            sent = channel._brpop_sent_at if channel._in_poll else None
+            if sent is not None and now - sent > channel.brpop_timeout + _OVERDUE:
+                raise redis.redis.ConnectionError(f"no reply to a draw for {now - sent:.0f} s")
 
     def close_connection(self, connection: Any) -> None:
         """Remove this connection's callbacks from the loop: kombu leaves them there at each reconnect."""
+        if self._watch is not None:
+            self._watch.cancel()
         if self._ticks is not None:
             of_loop, mine = self._ticks
             of_loop.difference_update(mine)

@@ -26,6 +26,7 @@ from kombu.utils.objects import cached_property
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
+from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from celeriac import addresses, texts
 from celeriac.errors import ResultLost, UnreadableError
@@ -301,8 +302,33 @@ class ResultBackend(RedisBackend):
             return []
 
 
+class _Disconnecting:
+    """A connection that is closed when a reply is late, as redis-py's are, but for those behind Sentinel.
+
+    Left open, it would ask a server that hangs for ever, and take a late reply for that to its next command.
+    """
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        of_redis: Any = super()
+        return of_redis.read_response(*args, **{"disconnect_on_error": True, **options})
+
+
+class _Managed(_Disconnecting, SentinelManagedConnection):
+    pass
+
+
+class _ManagedOverTls(_Disconnecting, SentinelManagedSSLConnection):
+    pass
+
+
 class SentinelResultBackend(ResultBackend, SentinelBackend):
     """The result store behind Sentinel. Its connections ask for the master when they are made."""
+
+    connection_class_ssl = _ManagedOverTls
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connparams.setdefault("connection_class", _Managed)
 
 
 def store_at(app: Celeriac, url: str) -> ResultBackend:

@@ -184,6 +184,38 @@ def test_everything_goes_on_when_sentinel_makes_the_replica_the_master(
     assert findings(shop)["sentinels"] == "warn: 2 of 3 sentinels answer"
 
 
+def test_a_server_that_hangs_is_left_for_the_one_that_sentinel_chooses(
+    group: SentinelGroup,
+    shop: Celeriac,
+    postgres_url: str,
+    tmp_path: Path,
+    start_worker: Callable[..., Worker],
+) -> None:
+    """Its connections stay open, and nobody answers."""
+    settings = {"data_dir": tmp_path}
+    worker = start_worker(group.url(), postgres_url, settings=settings, options=("-E",), app=APP).ready()
+    witness = Witness(tmp_path / "marks")
+    producer = Producer(shop, witness)
+    with producer.enqueuing():
+        producer.wait_for(10)
+        group.first.freeze()
+        group.sentinels[0].freeze()
+        worker.logged("Connection to broker lost", within=LONG)
+        producer.wait_for(10)
+        hears(shop, worker.node)
+        keys: list[str] = []
+
+        def stored() -> bool:
+            keys.append(f"celery-task-meta-{shop.tasks['tests.add'].delay(2, 3).id}")
+            with group.second.client() as client:
+                return bool(client.exists(*keys))
+
+        wait_until(stored, within=LONG, saying="results are stored")
+    ran_once(shop, producer, witness)
+    is_drawn_by_our_transport(group.second)
+    assert "Redis BRPOP got no reply" not in worker.log  # kombu's own answer to it, after half a minute
+
+
 def test_a_worker_goes_to_the_next_broker_of_its_list(
     private_valkey: ValkeyServer, postgres_url: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> None:
