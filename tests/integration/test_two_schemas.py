@@ -87,6 +87,14 @@ def test_no_statement_leaves_the_schema_out(one: Database) -> None:
     assert [statement for statement in rest if "background_" in statement] == []
 
 
+def test_further_connections_to_a_ledger_are_to_its_schema(one: Database) -> None:
+    """The console's, and those for the most frequent writes."""
+    fill(one)
+    for made in (one.with_generic_plans(), one.for_reading(within=20, pool=1)):
+        with closing(made), made.reading() as connection:
+            assert connection.execute(select(func.count()).select_from(JOBS)).scalar_one() == 1
+
+
 def test_upgrades_and_downgrades_concern_one_ledger(bare_postgres_url: str, two: Database) -> None:
     fill(two)
     assert migrate.upgrade(bare_postgres_url, schema=ONE, post=True) == OURS.head

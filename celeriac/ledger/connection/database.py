@@ -91,15 +91,11 @@ class Database:
         self._pid = 0
         self._locks: dict[int, threading.Lock] = {}
 
-    @property
-    def address(self) -> tuple[URL, str | None]:
-        """Where the ledger is: its database, and the schema in it."""
-        return self.url, self.schema
-
     def with_generic_plans(self) -> Database:
         """The same database through a connection with generic plans, for statements that name rows by key."""
         return Database(
-            *self.address,
+            self.url,
+            self.schema,
             pool=1,
             prepared=self._prepared,
             patience=self._patience,
@@ -114,7 +110,9 @@ class Database:
             within: seconds that a statement may take. On SQLite, all of a ``reading``'s together.
             pool: connections, at most.
         """
-        made = Database(self.url, pool=pool, prepared=self._prepared, patience=self._patience, longest=within)
+        made = Database(
+            self.url, self.schema, pool=pool, prepared=self._prepared, patience=self._patience, longest=within
+        )
         made._interrupted = True
         return made
 

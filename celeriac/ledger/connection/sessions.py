@@ -33,7 +33,7 @@ def connection_of(session: Session, database: Database) -> Connection:
     connection = session.connection()
     if getattr(connection.connection.driver_connection, "autocommit", False) is True:
         raise BadArgument("session", "it is in autocommit: there is no transaction to be part of")
-    engine, address = connection.engine, database.address
+    engine, address = connection.engine, (database.url, database.schema)
     known = _same.setdefault(engine, {})
     if address not in known:
         with database.reading() as own:
