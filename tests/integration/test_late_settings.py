@@ -203,7 +203,7 @@ OWN = {name: OTHER[name] for name in of_verdict(Verdict.OWN)}
 MET = of_verdict(Verdict.MET, Verdict.UNREAD)
 
 #: Into which the platform's own part is merged.
-MERGED = {"broker_transport_options", "result_backend_transport_options", "task_routes"}
+MERGED = {"broker_transport_options", "result_backend_transport_options"}
 
 
 @every_source
@@ -214,7 +214,6 @@ def test_every_setting_that_is_obeyed_is_in_force(source: Callable[..., Celeriac
     }
     assert conf.broker_transport_options["visibility_timeout"] == 77
     assert conf.result_backend_transport_options["retry_policy"] == {"timeout": 7}
-    assert conf.task_routes[0] == OBEYED["task_routes"]
 
 
 @every_source
