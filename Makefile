@@ -32,8 +32,9 @@ bench: $(READY)  ## against plain Celery, sides in turn; prints ratios (ARGS=--a
 chaos: $(READY)  ## every fault, for minutes
 	@SIMULATION_STEPS=13000 LEDGER_EXAMPLES=150 $(BIN)/python -m pytest $(CHAOS) -m "" --timeout 900 $(ARGS)
 
-screenshots: $(READY)  ## the pictures of docs/images, from what the commands print
+screenshots: $(READY)  ## the pictures of docs/images, from what the commands print and the console shows
 	@$(BIN)/python -m docs.screenshots
+	@$(BIN)/python -m docs.console_pictures
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Celeriac needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with PYTHON=…")'

@@ -89,12 +89,7 @@ PICTURES = (
 def make() -> None:
     """Run the demonstration, and take all pictures of it."""
     with tempfile.TemporaryDirectory() as home:
-        env = environment(
-            "",
-            "",
-            {"data_dir": home, "flower_port": 0, "console_port": 0, **_TERMINAL},
-        )
-        env["COLUMNS"] = str(DEMO.columns)
+        env = environment_of_the_demonstration(home)
         with DemoProcess([], env=env) as demo:
             demo.logged("Ctrl-C stops everything", within=_LOAD)
             save(DEMO, _end(demo.log))
@@ -103,6 +98,12 @@ def make() -> None:
                 save(picture, printed(picture, env, ids))
             demo.term()
             demo.wait(60)
+
+
+def environment_of_the_demonstration(home: str) -> dict[str, str]:
+    """What it runs with, in a directory of its own."""
+    ports = {"flower_port": 0, "console_port": 0}
+    return environment("", "", {"data_dir": home, **ports, **_TERMINAL, "COLUMNS": DEMO.columns})
 
 
 def printed(picture: Picture, env: Mapping[str, str], ids: Mapping[str, str] | None = None) -> str:
@@ -134,21 +135,20 @@ def drawn(picture: Picture, text: str) -> str:
         Revealing: the text names this machine, its user, or a directory of either.
     """
     shown = Text.from_ansi(text.strip("\n"))
-    for secret in (
-        socket.gethostname(),
-        getpass.getuser(),
-        str(ROOT),
-        str(Path.home()),
-        tempfile.gettempdir(),
-    ):
-        if re.search(rf"(?<!\w){re.escape(secret)}(?!\w)", shown.plain):
-            raise Revealing(f"{picture.name} shows {secret!r}")
+    for secret in secrets(shown.plain):
+        raise Revealing(f"{picture.name} shows {secret!r}")
     width = max(map(len, shown.plain.splitlines()))
     console = Console(
         record=True, file=io.StringIO(), width=width, color_system="truecolor", force_terminal=True
     )
     console.print(shown, soft_wrap=True)
     return console.export_svg(title=picture.title, code_format=_FORMAT, unique_id=picture.name)
+
+
+def secrets(text: str) -> list[str]:
+    """What of this machine, its user, or a directory of either is to be seen in the text."""
+    names = (socket.gethostname(), getpass.getuser(), str(ROOT), str(Path.home()), tempfile.gettempdir())
+    return [name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
 
 
 def _end(log: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.workloads import WORKLOADS
 from celeriac.application import Celeriac
 from celeriac.settings import Settings
+from docs.console_pictures import PAGES as PAGES_OF_THE_CONSOLE
 from docs.screenshots import DEMO, IMAGES, PICTURES, ROOT, Picture, Revealing, drawn, printed
 from tests.apps import build
 from tests.commands import call
@@ -61,7 +62,11 @@ def test_every_picture_of_a_page_is_made_by_the_script_and_shown() -> None:
 def test_every_plot_of_a_page_is_of_a_workload_and_shown() -> None:
     plots = {IMAGES / f"bench-{workload.name}.png" for workload in WORKLOADS}
     assert shown(".png") == set(IMAGES.glob("*.png"))
-    assert shown(".png") <= plots
+    assert shown(".png") <= plots | {page.file for page in PAGES_OF_THE_CONSOLE}
+
+
+def test_every_picture_of_the_console_is_shown() -> None:
+    assert {page.file for page in PAGES_OF_THE_CONSOLE} <= shown(".png")
 
 
 @pytest.mark.parametrize("picture", TABLES, ids=lambda picture: picture.name)
