@@ -15,14 +15,14 @@ import pytest
 import redis
 from celery import Celery, Task, chain, chord, group
 from kombu import Exchange, Queue
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, select
 
 from celeriac import Celeriac, enqueue_many, explain, job, jobs, register
 from celeriac.enqueue.template import Call
 from celeriac.errors import BadArgument, SettingsError
 from celeriac.ids import new_id
 from celeriac.ledger.schema.lanes import Lanes
-from celeriac.ledger.schema.models import JOBS, WORKERS
+from celeriac.ledger.schema.models import JOBS, WORKER_TASKS, WORKERS
 from celeriac.operate.doctor import examine
 from celeriac.operate.explain import Reason
 from celeriac.operate.overview import queues
@@ -338,6 +338,9 @@ def a_worker(app: Celeriac, *queues: str) -> None:
     made = stock.worker(id=UUID(new_id()), queues=list(queues), heartbeat=before(0))
     with app.database.transaction() as connection:
         connection.execute(insert(WORKERS), [made])
+        if not connection.execute(select(WORKER_TASKS)).first():
+            known = {"tasks": made["tasks"], "name": "lanes.plain"}
+            connection.execute(insert(WORKER_TASKS), [known])
 
 
 def send_as_plain_celery(broker: str, *, queue: str, **options: Any) -> None:
