@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,18 +43,36 @@ class Opened(NamedTuple):
 #: own. They are held here: the garbage collector would close one in the middle of a later test.
 _OPEN: dict[int, Opened] = {}
 
+#: The names of the fixtures of a module that are in force.
+_SHARED: list[str] = []
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("lingering", "seconds for a test's threads and processes to end after it", default="5")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Count the fixtures in force that the tests of a module share."""
+    if fixturedef.scope == "module" and fixturedef.argname != _nothing_is_left_of_a_module.__name__:
+        _SHARED.append(fixturedef.argname)
+        fixturedef.addfinalizer(lambda: _SHARED.remove(fixturedef.argname))
+    return (yield)
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left(pytestconfig: pytest.Config) -> Iterator[None]:
-    """Threads and connections, test by test."""
+    """Threads and connections, test by test.
+
+    An app that tests share connects during one of them: such a connection is judged when the module ends.
+    """
     before, opened = threads(), connections()
     yield
     check_threads(before, within=float(pytestconfig.getini("lingering")))
-    check_connections(opened)
+    if not _SHARED:
+        check_connections(opened)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -47,6 +47,18 @@ def test_that_shares_one(shared):
 def test_that_shares_it_too(shared):
     with shared.statement(): pass
 
+@pytest.fixture(scope="module")
+def lazy(tmp_path_factory):
+    with closing(Database(make_url(f"sqlite:///{tmp_path_factory.mktemp('lazy')}/ledger.db"))) as database:
+        yield database
+
+def test_that_connects_what_is_shared(lazy):
+    with lazy.statement() as connection:
+        connection.exec_driver_sql("SELECT 1")
+
+def test_that_finds_it_connected(lazy):
+    assert lazy.engine.pool.checkedin() == 1
+
 def test_that_leaves_a_thread():
     end = threading.Event()
     threading.Thread(target=end.wait, args=[60], name="ledger-x", daemon=True).start()
@@ -78,6 +90,8 @@ def test_who_leaves_a_connection_or_a_thread_fails_alone(tmp_path: Path) -> None
         "that_closes_it": {"PASSED"},
         "that_shares_one": {"PASSED"},
         "that_shares_it_too": {"PASSED"},
+        "that_connects_what_is_shared": {"PASSED"},
+        "that_finds_it_connected": {"PASSED"},
         "that_leaves_a_thread": {"PASSED", "ERROR"},
         "that_ends_the_thread": {"PASSED"},
         "of_a_module_that_leaves_a_connection": {"PASSED", "ERROR"},
