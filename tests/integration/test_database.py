@@ -48,6 +48,15 @@ def test_one_in_a_transaction_is_dropped(database: Database) -> None:
         assert pid_of(connection) != first
 
 
+def test_one_that_was_closed_here_is_dropped(database: Database) -> None:
+    with database.statement() as connection:
+        first = pid_of(connection)
+        kept = driver_of(connection)
+    kept.close()
+    with database.statement() as connection:
+        assert pid_of(connection) != first
+
+
 def test_one_that_the_server_has_closed_is_not_noticed(database: Database, postgres_url: str) -> None:
     with database.statement() as connection:
         first = pid_of(connection)

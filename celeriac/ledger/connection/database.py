@@ -252,6 +252,8 @@ def _refuse_if_closed(
     Only a closed one has something to read, so that no round trip is needed.
     """
     driver: Any = connection
+    if driver.closed:  # by a watchdog, or by whoever was lent it
+        raise DisconnectionError
     poller = select.poll()
     poller.register(driver.fileno(), select.POLLIN | select.POLLHUP)
     if poller.poll(0):
