@@ -36,6 +36,7 @@ _BOTH_DAYS = "and"
 _RANGE = re.compile(r"([^-/]+)-([^-/]+)(/\d+)?")
 _STEPS = re.compile(r"(?:\*|(\d+)(?:-(\d+))?)/(\d+)")
 _DAYS_OF_WEEK = 4  # the number of that field
+_DAYS_JOINED = re.compile(", (?:or|only) on ")  # before the days of the week
 _LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _NAMES = {
     3: {name: number for number, name in enumerate(SYMBOLIC_MONTHS, 1)},
@@ -107,7 +108,10 @@ def words(expression: str) -> str:
     except Exception:  # what it cannot describe is a valid expression all the same
         return cron.fields
     both_days = cron.both_days or any(fields[day][0] == "*" != shown[day][0] for day in (2, _DAYS_OF_WEEK))
-    return description.replace(", or on ", " and only on ") if both_days else description
+    if "*" in (shown[2], shown[_DAYS_OF_WEEK]):  # one field of days, or none, decides
+        return description
+    # cron-descriptor 1 says "only" where either field is enough, version 2 says "or" where both are needed
+    return _DAYS_JOINED.sub(" and only on " if both_days else ", or on ", description)
 
 
 def _each_term(fields: Sequence[str], change: Callable[[int, str], str]) -> list[str]:
