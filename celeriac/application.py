@@ -24,6 +24,7 @@ from celeriac.conf import Stage, conf_of, held, or_pending, own_of, unless_refus
 from celeriac.coroutines import refuse_coroutine
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import derived_id, new_id, parse_id
+from celeriac.ledger.connection.framework import Framework, make_database
 from celeriac.names import check_text
 from celeriac.no_app import module_of, place_of, stand_in, unpickled
 
@@ -39,9 +40,6 @@ _GIVEN = (
     "celeriac.observe.flower_guard:register",
     "celeriac.cli.celery_commands:show_refusals",
 )
-
-#: Seconds that a statement of an operator's command or of a producer may take; a worker's may take less.
-_LONGEST_STATEMENT = 300.0
 
 
 class Celeriac(Celery):
@@ -79,6 +77,8 @@ class Celeriac(Celery):
     control_cls = "celeriac.operate.remote_control:Control"
     log_cls = "celeriac.observe.log_setup:Logging"
     registry_cls = "celeriac.task.registration:Registry"
+    #: The integration of the web framework that the project uses, from when the settings are read.
+    framework: Framework | None = None
     #: A result store in place of the configured one; see ``celeriac.testing``.
     private_backend: Any = None
 
@@ -148,10 +148,8 @@ class Celeriac(Celery):
         self._database, self._made_with = database, None
 
     def _make_database(self) -> Database:
-        from celeriac.ledger.connection.database import Database  # with the ORM's engine, for who needs it
-
         self._made_with = self._database_options()
-        return Database(**self._made_with, longest=_LONGEST_STATEMENT)
+        return make_database(self.framework, self._made_with)
 
     def _database_options(self) -> dict[str, Any]:
         settings = self.settings

@@ -6,6 +6,8 @@ constructor's, the team's object, the platform's defaults, Celery's. Nothing of 
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from celeriac.broker import compression, queues, signing
 from celeriac.celery_settings import TRANSPORT_RULINGS
 from celeriac.conf import Layer, of_the_team
 from celeriac.errors import BadArgument, SettingsError
+from celeriac.ledger.connection.framework import Framework
 from celeriac.ledger.schema.lanes import DEFAULT, Lanes
 from celeriac.ledger.schema.lanes import check as check_queue
 from celeriac.observe import traces
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
 
 #: Parts of an app that cannot be somebody else's: the ledger stands in them.
 _PARTS = ("amqp_cls", "control_cls", "registry_cls")
+
+#: How a Django project installs the integration, and where it is: it builds on the platform.
+_INSTALLED = "celeriac.contrib.django"
+_DJANGO = "celeriac.contrib.django.framework:Django"
 
 
 def configure(app: Celeriac) -> Settings:
@@ -43,6 +50,7 @@ def configure(app: Celeriac) -> Settings:
     conf = app.conf
     theirs = of_the_team(conf)
     problems = [*_foreign_parts(app), *_problems(theirs)]
+    app.framework = app.framework or _framework_of(app)
     try:
         settings = _settings(app, theirs)
         problems += own_settings.other_prefixes(theirs, settings.prefix)
@@ -61,7 +69,10 @@ def configure(app: Celeriac) -> Settings:
 def _settings(app: Celeriac, theirs: CelerySettings) -> Settings:
     known = app.given_settings
     if known is None:
-        return read_settings(own_settings.given(theirs, app.given_defaults))
+        given = own_settings.given(theirs, app.given_defaults)
+        if app.framework is not None and (url := app.framework.ledger_url(given)) is not None:
+            given["database_url"] = url.render_as_string(hide_password=False)
+        return read_settings(given)
     own = own_settings.given(theirs, {})
     return read_settings(known.model_dump(include=known.model_fields_set) | own) if own else known
 
@@ -168,6 +179,18 @@ def transport_options(settings: Settings, task_queues: Any = None) -> dict[str, 
         "max_retries": 0,
         "interval_start": 0,
     }
+
+
+def _framework_of(app: Celeriac) -> Framework | None:
+    """The integration that the project of ``app`` installs; None: it installs none."""
+    # Where there is Django, reading the configuration has imported it.
+    django = sys.modules.get("django.conf")
+    if django is None or not (django.settings.configured or os.environ.get("DJANGO_SETTINGS_MODULE")):
+        return None
+    if not any(str(name).startswith(_INSTALLED) for name in django.settings.INSTALLED_APPS):
+        return None
+    made: Framework = symbol_by_name(_DJANGO)(app)
+    return made
 
 
 def _problems(theirs: CelerySettings) -> Iterator[str]:

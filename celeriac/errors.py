@@ -183,6 +183,13 @@ class ResultLost(CeleriacError):
         )
 
 
+class NotCommitted(CeleriacError):
+    """A result is waited for in the transaction that enqueues its job, before whose end no worker sees it."""
+
+    def __str__(self) -> str:
+        return f"job {self.args[0]} starts after this transaction is committed: .get() in it would never end"
+
+
 class AttemptTaken(CeleriacError):
     """The attempt no longer belongs to this worker. Its work must be rolled back."""
 
@@ -198,9 +205,6 @@ class NotSigned(CeleriacError, ValueError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class JobNotFound(CeleriacError, LookupError):
@@ -239,9 +243,6 @@ class EmbeddedServerError(CeleriacError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class StackRunning(CeleriacError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from celeriac import addresses
@@ -12,6 +12,9 @@ from celeriac.errors import BadAddress, SettingsError
 from celeriac.settings import Settings, variable
 
 _PREFIX = "celeriac_"
+
+#: All of them in one mapping, as applications of Django are configured.
+_MAPPING = "CELERIAC"
 
 #: Fields that are set by Celery's own names, where the environment goes first, as in Celery.
 _OF_CELERY = {"broker_url": "broker_url", "result_backend": "result_backend"}
@@ -39,7 +42,9 @@ def given(theirs: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SettingsError: a name that there is not, or the same thing said twice.
     """
-    problems = [*_unknown(theirs), *_said_twice(theirs), *_bad_prefixes(theirs)]
+    mapping = _mapping(theirs)
+    problems = [*_unknown(theirs), *_unknown_in(mapping)]
+    problems += [*_said_twice(theirs, mapping), *_bad_prefixes(theirs)]
     if problems:
         raise SettingsError(problems)
     found = {name: defaults[name] for name in defaults if not os.environ.get(variable(name))}
@@ -47,7 +52,8 @@ def given(theirs: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
         if theirs.get(name) is not None:
             found[field] = theirs[name]
     for field in _own_fields():
-        if (value := theirs.get(_own_name(field))) is not None:
+        value = theirs.get(_own_name(field))
+        if (value := mapping.get(_short(field)) if value is None else value) is not None:
             found[field] = value
     if "prefix" not in found and not os.environ.get(variable("prefix")):
         found.update(("prefix", value) for value in _prefixes(theirs).values())
@@ -98,8 +104,35 @@ def _own_name(field: str) -> str:
     return variable(field).lower()
 
 
+def _short(field: str) -> str:
+    """A field's name in a mapping of the platform's settings."""
+    return _own_name(field).removeprefix(_PREFIX)
+
+
 def _own_fields() -> list[str]:
     return [field for field in Settings.model_fields if field not in _OF_CELERY]
+
+
+def _mapping(theirs: Any) -> dict[str, Any]:
+    """What a mapping named CELERIAC says, by its names in lower case."""
+    found: Any = next((value for layer in theirs.maps if (value := layer.get(_MAPPING)) is not None), {})
+    if not isinstance(found, Mapping):
+        raise SettingsError([f"{_MAPPING}: wanted a mapping of settings, found {type(found).__name__}"])
+    return {str(name).lower(): value for name, value in found.items()}
+
+
+def _unknown_in(mapping: Mapping[str, Any]) -> Iterator[str]:
+    known = [_short(field) for field in _own_fields()]
+    for name in mapping.keys() - {*known}:
+        instead = f"CELERY_{name.upper()}" if name in _OF_CELERY else None
+        yield f"{_MAPPING}[{name.upper()!r}]: there is no such setting{_hint(name, known, instead)}"
+
+
+def _hint(name: str, known: Sequence[str], instead: str | None) -> str:
+    if instead is not None:
+        return f"; it is Celery's: {instead}"
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {nearest[0].upper()}?" if nearest else ""
 
 
 def _unknown(theirs: Any) -> Iterator[str]:
@@ -112,8 +145,17 @@ def _unknown(theirs: Any) -> Iterator[str]:
             yield f"{key}: there is no such setting{f'; did you mean {nearest[0]}?' if nearest else ''}"
 
 
-def _said_twice(theirs: Any) -> Iterator[str]:
+def _said_twice(theirs: Any, mapping: Mapping[str, Any]) -> Iterator[str]:
+    for field, value in mapping.items():
+        other = theirs.get(_PREFIX + field)
+        if other is not None and value is not None and str(other) != str(value):
+            yield f"{_PREFIX}{field} and {_MAPPING}[{field.upper()!r}] are the same setting, and differ"
     for name, field in {**_ALIKE, "result_expires": "result_ttl"}.items():
-        ours = theirs.get(_PREFIX + field)
+        ours = theirs.get(_own_name(field))
         if theirs.get(name) is not None and ours is not None and str(ours) != str(theirs[name]):
             yield f"{name} and {_PREFIX}{field} are the same setting, and differ: keep one of them"
+
+
+def named(field: str, given: Mapping[str, Any]) -> Any:
+    """What the project says of a field, in its configuration or in the variable that is ours."""
+    return given.get(field) or os.environ.get(variable(field))

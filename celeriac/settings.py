@@ -81,6 +81,9 @@ class Settings(ConsoleSettings):
     # database
     # PostgreSQL: the schema in which the ledger's tables are; None: the first of the role's search_path
     database_schema: str | None = Field(None, validation_alias="CELERIAC_SCHEMA")
+    django_database: str = (
+        "default"  # which of Django's DATABASES has the ledger, with celeriac.contrib.django
+    )
     database_pool: Annotated[int, Field(ge=1, le=1000)] = 5  # connections of one process, at most
     prepared_statements: bool = True  # off for a PgBouncer below 1.21 in transaction mode
     schedule_module: str | None = None  # the module with the static schedules; None: none

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("tests.timeouts", "tests.leaks")
 
+#: Tests of a project of its own, which tests/contrib runs in processes of their own.
+collect_ignore = ["django_project"]
+
 _missing = pytest.StashKey[list[str]]()
 _SESSION_DATABASES = 512  # of our own Valkey: one for each test of a session, before they are used again
 

@@ -166,6 +166,11 @@ def test_every_room_has_a_place() -> None:
     assert len(arrows()) > 200
 
 
+def test_nothing_imports_an_integration() -> None:
+    into = [str(found) for by, to, found in arrows() if parts(to)[0] == "contrib" != parts(by)[0]]
+    assert into == []
+
+
 def test_every_arrow_points_down() -> None:
     up = [
         str(found)

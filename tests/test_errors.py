@@ -35,6 +35,7 @@ EXAMPLES: list[CeleriacError] = [
     errors.EnqueueUncertain(JOB),
     errors.AnotherDatabase("postgresql://localhost/other"),
     errors.AttemptTaken(JOB, 3),
+    errors.NotCommitted(JOB),
     errors.ResultLost(JOB),
     errors.NotSigned("its body is not signed but application/json"),
     errors.JobNotFound(JOB),

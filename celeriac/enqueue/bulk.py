@@ -150,7 +150,7 @@ def _writer(app: Celeriac, session: Session | None) -> capture.Writer | None:
         return partial(write_in, app, session)
     captured = capture.captured_jobs()
     if captured is None:
-        return capture.writer()
+        return capture.writer(app)
 
     def add(jobs: Sequence[NewJob]) -> int:
         captured.extend(jobs)

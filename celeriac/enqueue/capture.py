@@ -15,9 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from celeriac.ledger.writes.new_jobs import NewJob
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
 
 #: Writes the rows of jobs; returns how many are new.
 Writer: TypeAlias = Callable[[Sequence[NewJob]], int]
@@ -52,9 +55,13 @@ def captured_jobs() -> list[NewJob] | None:
     return _captured.get()
 
 
-def writer() -> Writer | None:
-    """What the innermost ``write_with`` block writes with; None outside of one."""
-    return _writer.get()
+def writer(app: Celeriac) -> Writer | None:
+    """What rows are written with in the caller's transaction; None: it has none.
+
+    That of the innermost ``write_with`` block; or else the one that the app's web framework is in.
+    """
+    found = _writer.get()
+    return found if found is not None or app.framework is None else app.framework.writer()
 
 
 def keep_retry(request: Any, job: NewJob) -> None:

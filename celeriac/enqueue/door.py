@@ -226,7 +226,7 @@ class Door:
     def enter(self, body: Any, producer: Any, options: Mapping[str, Any]) -> None:
         """Take in one message: its job is written and sent, or handed to who asked for it."""
         elsewhere = options.get("session") is not None or capture.captured_jobs() is not None
-        if isinstance(producer, GroupProducer) and not (elsewhere or capture.writer()):
+        if isinstance(producer, GroupProducer) and not (elsewhere or capture.writer(self._app)):
             producer.awaited_by = successors.awaiting(body)
         job = self._read.job(body, options)
         if job.idempotency_key is None and not any((body[2] or {}).values()):
@@ -258,7 +258,7 @@ class Door:
             self._write(job, producer, options.get("session"))
 
     def _write(self, job: NewJob, producer: Any, session: Any) -> None:
-        in_transaction = _writer_of(self._app, session) or capture.writer()
+        in_transaction = _writer_of(self._app, session) or capture.writer(self._app)
         if in_transaction is not None:
             in_transaction([job])
         elif job.group_id is not None and isinstance(producer, GroupProducer):

@@ -108,17 +108,20 @@ class enqueue_in:
             await self._session.run_sync(lambda sync: write_in(app, sync, self._captured, caller=caller))
 
 
-def complete_in(session: AnySession, result: Any = _UNSAID, *, app: Celeriac | None = None) -> None:
+def complete_in(
+    session: AnySession | None = None, result: Any = _UNSAID, *, app: Celeriac | None = None
+) -> None:
     """Complete the job that is running here in the transaction of ``session``.
 
     Call it last in the task, then commit. When the commit is lost, so is the completion, and the
     job runs again; when it is done, the job is completed whatever happens to the worker.
 
     Args:
+        session: with Django none is needed inside of ``transaction.atomic()``.
         result: what the ledger keeps as its return value; what the task returns is in the result store alone.
 
     Raises:
-        BadArgument: not inside of a job, or its result is no JSON.
+        BadArgument: not inside of a job or of a transaction, or its result is no JSON.
         AttemptTaken: the attempt was taken from this worker: roll back.
         AnotherDatabase: the session speaks to another database than the ledger.
 
@@ -145,7 +148,7 @@ def complete_in(session: AnySession, result: Any = _UNSAID, *, app: Celeriac | N
         )
     if result is not _UNSAID:
         arguments.check((result,), {})
-    connection = connection_of(plain(session), platform.database)
+    connection = _transaction_of(platform, session)
     done = Outcome(
         id=UUID(request.id),
         attempt=stamp["attempt"],
@@ -154,6 +157,17 @@ def complete_in(session: AnySession, result: Any = _UNSAID, *, app: Celeriac | N
     )
     if not outcomes.record(connection, [done], worker=UUID(stamp["worker"])):
         raise AttemptTaken(request.id, stamp["attempt"])
+
+
+def _transaction_of(app: Celeriac, session: AnySession | None) -> Connection:
+    if session is not None:
+        return connection_of(plain(session), app.database)
+    found = app.framework.connection() if app.framework is not None else None
+    if found is None:
+        raise BadArgument(
+            "session", "wanted a session, or Django's transaction.atomic() on the ledger's database"
+        )
+    return found
 
 
 def _kept(result: Any, task: Any) -> str | None:
@@ -186,12 +200,17 @@ def write_in(app: Celeriac, session: Session, new: Sequence[NewJob], *, caller: 
     if isinstance(session.get_bind(), Connection):
         # Whose transaction may be another's, and last beyond the session's: the dispatcher sees its commit.
         new = [job.unsent() for job in new]
-    connection = connection_of(session, app.database)
+    written, unsent = write_on(connection_of(session, app.database), new, caller or Caller.of(app))
+    _send_later(app, session, unsent)
+    return written
+
+
+def write_on(connection: Connection, new: Sequence[NewJob], caller: Caller) -> tuple[int, list[NewJob]]:
+    """Write rows in the caller's transaction; return how many are new, and what to send after its commit."""
     accepted = enqueue_all(connection, new)
-    _send_later(app, session, [job for job in first_of_each(new) if job.id in accepted])
-    known = [job for job in new if job.id not in accepted]
-    _send_later(app, session, settle(connection, known, caller or Caller.of(app)))
-    return len(accepted)
+    fresh = [job for job in first_of_each(new) if job.id in accepted]
+    again = settle(connection, [job for job in new if job.id not in accepted], caller)
+    return len(accepted), [job for job in (*fresh, *again) if job.dispatch_count]
 
 
 def _send_later(app: Celeriac, session: Session, jobs: Sequence[NewJob]) -> None:
@@ -200,7 +219,7 @@ def _send_later(app: Celeriac, session: Session, jobs: Sequence[NewJob]) -> None
         session.info[_UNSENT] = []
         event.listen(session, "after_commit", lambda done: _send(app, done))
         event.listen(session, "after_transaction_end", _forget)
-    session.info[_UNSENT] += [job for job in jobs if job.dispatch_count]
+    session.info[_UNSENT] += jobs
 
 
 def _send(app: Celeriac, session: Session) -> None:

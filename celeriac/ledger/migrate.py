@@ -43,6 +43,7 @@ def upgrade(
     *,
     post: bool = False,
     schema: str | None = None,
+    to: str | None = None,
     revisions: Revisions = OURS,
     notify: Notify = lambda sentence: None,
     patience: float = _PATIENCE,
@@ -52,6 +53,7 @@ def upgrade(
     Args:
         post: also make the steps that take away what only an older version needs.
         schema: of PostgreSQL, in which the tables are; it is made when there is none.
+        to: the revision to stop at, in place of what this version wants.
         notify: called with a sentence whenever it must wait.
         patience: seconds in which the locks must be had.
 
@@ -61,8 +63,12 @@ def upgrade(
         MigrationRefused: a table of the application's has a name of ours; older workers live that could not
             work with what is to come.
     """
-    target = revisions.head if post else revisions.wanted
+    target = to or (revisions.head if post else revisions.wanted)
+    move = _upwards(target, revisions, post=post)
+    return _migrate(url, move, revisions, notify, patience, schema=schema) or target
 
+
+def _upwards(target: str, revisions: Revisions, *, post: bool = False) -> _Move:
     def move(connection: Connection, found: RevisionState) -> None:
         if found.revision is None:
             _refuse_tables_of_others(connection)
@@ -76,7 +82,7 @@ def upgrade(
             with _as_one(connection):
                 former_names.drop_views(connection)
 
-    return _migrate(url, move, revisions, notify, patience, schema=schema) or target
+    return move
 
 
 def downgrade(
@@ -94,7 +100,10 @@ def downgrade(
         MigrationBlocked: somebody held a lock all the time.
         MigrationRefused: the application has a table of the name that one of ours had before.
     """
+    return _migrate(url, _downwards(revisions), revisions, notify, patience, schema=schema)
 
+
+def _downwards(revisions: Revisions) -> _Move:
     def move(connection: Connection, found: RevisionState) -> None:
         if found.revision == RENAMED:
             with _as_one(connection):
@@ -105,7 +114,30 @@ def downgrade(
             with _as_one(connection):
                 _drop_if_empty(connection, found.version_table)
 
-    return _migrate(url, move, revisions, notify, patience, schema=schema)
+    return move
+
+
+def upgrade_within(connection: Connection, target: str, *, revisions: Revisions = OURS) -> None:
+    """Migrate in the transaction that ``connection`` is in; nothing commits, if its commit does nothing.
+
+    For a database that nobody uses yet, or that only this connection can see: others wait for the locks until
+    the transaction ends, and indexes are made with their tables locked.
+
+    Raises:
+        LedgerTooNew, MigrationRefused: as ``upgrade``.
+    """
+    _upwards(target, revisions)(online.within(connection), _known(connection, revisions))
+
+
+def downgrade_within(connection: Connection, *, revisions: Revisions = OURS) -> None:
+    """Take back all migrations in the transaction that ``connection`` is in.
+
+    Raises:
+        LedgerTooNew, MigrationRefused: as ``downgrade``.
+    """
+    move = _downwards(revisions)
+    while (found := _known(connection, revisions)).revision is not None:
+        move(online.within(connection), found)
 
 
 def current(database: Database) -> str | None:

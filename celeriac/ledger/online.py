@@ -18,6 +18,9 @@ from sqlalchemy.exc import OperationalError
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.schema_name import local_search_path, qualified, schema_of
 
+#: Option of a connection: its transaction is a caller's, and no migration may end it.
+_WITHIN = "celeriac_within"
+
 #: How long a statement may wait for its lock, and everybody else behind it. ``.delay()`` has two seconds.
 LOCK_TIMEOUT = "500ms"
 
@@ -44,11 +47,16 @@ def connected(database: Database) -> Iterator[Connection]:
         connection.commit()
 
 
+def within(connection: Connection) -> Connection:
+    """``connection``, marked so that migrations stay in the transaction that it is in."""
+    return connection.execution_options(**{_WITHIN: True})
+
+
 def create_index(name: str, table: str, columns: Sequence[str], *, where: str | None = None) -> None:
     """Make an index while others write; one that is there and valid is kept."""
     rows = None if where is None else sa.text(where)
-    if op.get_bind().dialect.name == "sqlite":
-        op.create_index(name, table, columns, sqlite_where=rows)
+    if not _may_be_online():
+        op.create_index(name, table, columns, sqlite_where=rows, postgresql_where=rows)
         return
     with _outside_of_a_transaction():
         if _invalid(op.get_bind(), name):  # what an interrupted one left behind
@@ -60,11 +68,17 @@ def create_index(name: str, table: str, columns: Sequence[str], *, where: str | 
 
 def drop_index(name: str, table: str) -> None:
     """Remove an index while others write."""
-    if op.get_bind().dialect.name == "sqlite":
+    if not _may_be_online():
         op.drop_index(name, table_name=table)
         return
     with _outside_of_a_transaction():
         op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)
+
+
+def _may_be_online() -> bool:
+    """Whether a statement may be made outside of a transaction."""
+    connection = op.get_bind()
+    return connection.dialect.name != "sqlite" and not connection.get_execution_options().get(_WITHIN)
 
 
 def is_blocked(error: OperationalError) -> bool:

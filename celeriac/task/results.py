@@ -29,7 +29,7 @@ from redis.retry import Retry
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from celeriac import addresses, texts
-from celeriac.errors import ResultLost, UnreadableError
+from celeriac.errors import NotCommitted, ResultLost, UnreadableError
 from celeriac.events import Event
 from celeriac.headers import STAMP
 from celeriac.ids import optional_id
@@ -259,6 +259,14 @@ class ResultBackend(RedisBackend):
 
     # ---- for callers
 
+    def wait_for_pending(self, result: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_uncommitted(self.app, [result])
+        return super().wait_for_pending(result, *args, **kwargs)
+
+    def iter_native(self, result: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_uncommitted(self.app, result.results)
+        return super().iter_native(result, *args, **kwargs)
+
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         try:
             meta: dict[str, Any] = super()._get_task_meta_for(task_id)
@@ -335,6 +343,19 @@ def store_at(app: Celeriac, url: str) -> ResultBackend:
     """The result store at ``url``."""
     kind = SentinelResultBackend if url.startswith(addresses.SENTINEL) else ResultBackend
     return kind(app=app, url=url)
+
+
+def refuse_uncommitted(app: Celeriac, results: Sequence[Any]) -> None:
+    """Refuse to wait for jobs that nobody can run while the caller waits.
+
+    Raises:
+        NotCommitted: the caller's own transaction has enqueued one of them.
+    """
+    if app.framework is None:
+        return
+    jobs = [job for result in results if (job := optional_id(getattr(result, "id", None))) is not None]
+    if found := app.framework.uncommitted(jobs):
+        raise NotCommitted(str(found[0]))
 
 
 def _final(meta: dict[str, Any]) -> bool:

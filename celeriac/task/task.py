@@ -7,7 +7,6 @@ needs a connection to it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from uuid import UUID
 from celery.app.task import Task as CeleryTask
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
 
+from celeriac.coroutines import in_thread
 from celeriac.enqueue.capture import capture_jobs, keep_retry, take_retry
 from celeriac.enqueue.prepare import PreparingProducer, without_sending
 from celeriac.enqueue.reused_id import RUNS
@@ -198,7 +198,7 @@ class Task(CeleryTask):
         >>> asyncio.run(welcome.adelay(7)).id == kit.assert_enqueued(welcome, 7).id
         True
         """
-        return await asyncio.to_thread(self.apply_async, args, kwargs)
+        return await in_thread(self._get_app(), lambda: self.apply_async(args, kwargs))
 
     @property
     def attempt(self) -> int:

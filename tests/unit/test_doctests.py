@@ -14,8 +14,8 @@ import pytest
 import celeriac
 from tests import public
 
-#: Read the environment, or run only inside of Alembic, when they are imported.
-_NOT_IMPORTED = "celeriac.ledger.migrations"
+#: Read the environment, or run only inside of Alembic or of a Django project, when they are imported.
+_NOT_IMPORTED = ("celeriac.ledger.migrations", "celeriac.contrib.django")
 
 
 def _examples() -> list[doctest.DocTest]:

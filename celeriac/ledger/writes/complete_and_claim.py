@@ -12,6 +12,7 @@ from sqlalchemy import cast, null, select, union_all
 from celeriac.ledger.connection.compiled_statement import CompiledStatement
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import is_of_values
+from celeriac.ledger.connection.framework import is_joined
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.claims import Claimed, claim, claim_statement, claimed_by_id
@@ -37,7 +38,7 @@ def complete_and_claim(
     Raises:
         ConnectionError, sqlalchemy.exc.SQLAlchemyError: the database was lost; everything or nothing is done.
     """
-    if database.dialect != _DIALECT:
+    if database.dialect != _DIALECT or is_joined(database):
         with database.transaction() as connection:
             accepted = record(connection, completed, worker=worker) if completed else {}
             return accepted, claim(connection, ids, worker=worker) if ids else {}
