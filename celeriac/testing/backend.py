@@ -8,6 +8,8 @@ from uuid import UUID
 
 from celery.backends.cache import CacheBackend
 
+from celeriac.task.results import refuse_uncommitted
+
 
 class MemoryBackend(CacheBackend):
     """Celery's own backend in memory, which can be asked what a worker asks its result store."""
@@ -22,6 +24,10 @@ class MemoryBackend(CacheBackend):
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Nobody waits for a message."""
+
+    def wait_for_pending(self, result: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_uncommitted(self.app, [result])
+        return super().wait_for_pending(result, *args, **kwargs)
 
     def stored_results(self, jobs: Sequence[UUID]) -> dict[UUID, str]:
         return {job: self._kept[job] for job in jobs if job in self._kept}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import make_url
 
 from celeriac.broker_state import BrokerState
+from celeriac.errors import BadArgument
 from celeriac.ledger.connection import test_clock
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.migrate import upgrade
@@ -41,7 +42,11 @@ class Kit:
     """What the fixture ``celeriac`` gives: a private ledger in place of the app's own, in a ``with`` block.
 
     Args:
-        path: of an empty ledger; see ``new_ledger``.
+        path: of an empty ledger; see ``new_ledger``. None, in a Django project: the ledger stays in the
+            database that Django has made for the tests.
+
+    Raises:
+        BadArgument: there is no path, and Django has made no such database.
 
     >>> with Kit(app, new_ledger(folder / "another.db")) as another:
     ...     result = welcome.delay(7)
@@ -51,9 +56,13 @@ class Kit:
     []
     """
 
-    def __init__(self, app: Celeriac, path: Path) -> None:
+    def __init__(self, app: Celeriac, path: Path | None = None) -> None:
         self.app = app
-        self.database = Database(make_url(f"sqlite:///{path}"))
+        self._is_private = path is not None
+        _ = app.settings  # with which a web framework is found
+        if path is None and not (app.framework is not None and app.framework.tests):
+            raise BadArgument("path", "wanted that of an empty ledger, or a test with Django's test database")
+        self.database = app.database if path is None else Database(make_url(f"sqlite:///{path}"))
 
     def __enter__(self) -> Self:
         app = self.app
@@ -66,7 +75,8 @@ class Kit:
     def __exit__(self, *_: object) -> None:
         self.app.database, self.app.broker_state = self._own
         self._store_results_in(None)
-        self.database.close()
+        if self._is_private:
+            self.database.close()
 
     def _store_results_in(self, backend: MemoryBackend | None) -> None:
         self.app.private_backend = backend
