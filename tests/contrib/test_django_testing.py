@@ -46,3 +46,7 @@ def test_they_run_in_parallel(project: Project) -> None:
 
 def test_they_run_where_django_makes_tables_without_migrations(project: Project) -> None:
     assert " passed" in project.tests(*TESTS, "--nomigrations")
+
+
+def test_jobs_are_shown_replayed_and_cancelled_in_the_admin(project: Project) -> None:
+    assert " passed" in project.tests("testing/test_admin.py")
