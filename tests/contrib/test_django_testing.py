@@ -50,3 +50,7 @@ def test_they_run_where_django_makes_tables_without_migrations(project: Project)
 
 def test_jobs_are_shown_replayed_and_cancelled_in_the_admin(project: Project) -> None:
     assert " passed" in project.tests("testing/test_admin.py")
+
+
+def test_djangos_tasks_framework_has_the_ledger_behind_it(project: Project) -> None:
+    assert " passed" in project.tests("testing/test_tasks_framework.py")

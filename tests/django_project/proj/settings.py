@@ -62,3 +62,4 @@ if other := os.environ.get("PROJECT_LEDGER"):
 CELERY_BROKER_URL = os.environ["PROJECT_BROKER"]
 CELERY_TASK_TIME_LIMIT = 600
 CELERIAC = {"MAX_TRIES": 3, **json.loads(os.environ.get("PROJECT_CELERIAC", "{}"))}
+TASKS = {"default": {"BACKEND": "celeriac.contrib.django.backend.CeleriacBackend"}}
