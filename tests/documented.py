@@ -18,6 +18,9 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 #: Made from docstrings, whose examples ``tests/integration/test_examples.py`` runs.
 API_PAGE = ROOT / "docs" / "api.md"
 
+#: Pages whose Python is a part of a project of ``examples/``, which has tests of its own.
+OF_A_PROJECT = {ROOT / "docs" / "django.md": ROOT / "examples" / "django"}
+
 #: What may be typed; another program is added here by who makes sure that the line is right.
 PROGRAMS = frozenset({"celery", "make", "pip", "openssl", "mkdir", "docker", "cp", "python", "."})
 

@@ -27,7 +27,7 @@ from celeriac.application import Celeriac
 from celeriac.cli.entry import CommandEntry
 from celeriac.settings import Settings, variable
 from tests.apps import build
-from tests.documented import API_PAGE, PAGES, ROOT, Block, Kind, blocks, spans
+from tests.documented import API_PAGE, OF_A_PROJECT, PAGES, ROOT, Block, Kind, blocks, spans
 from tests.workers import environment
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -56,7 +56,7 @@ def test_every_block_is_of_a_kind_that_is_checked(page: Path) -> None:
 
 def test_every_block_of_python_and_sql_runs(tmp_path: Path) -> None:
     """On a ledger of its own, in the order of each page."""
-    wanted = [block for page in PAGES if page != API_PAGE for block in blocks(page)]
+    wanted = [block for page in PAGES if page not in (API_PAGE, *OF_A_PROJECT) for block in blocks(page)]
     wanted = [block for block in wanted if block.kind in (Kind.PYTHON, Kind.SESSION, Kind.SQL)]
     ledger = f"sqlite:///{tmp_path / 'unused.db'}"
     env = environment("redis://127.0.0.1:1/0", ledger, {"data_dir": tmp_path})
@@ -66,6 +66,19 @@ def test_every_block_of_python_and_sql_runs(tmp_path: Path) -> None:
     told = json.loads(ended.stdout.splitlines()[-1])
     assert told["wrong"] == {}, "\n".join(f"{block}\n{trace}" for block, trace in told["wrong"].items())
     assert told["seen"] == len(wanted) > 10
+
+
+@pytest.mark.parametrize(("page", "project"), OF_A_PROJECT.items(), ids=lambda path: path.name)
+def test_python_of_a_project_is_what_its_example_has(page: Path, project: Path) -> None:
+    files = [_flat(path.read_text()) for path in project.rglob("*.py")]
+    python = [block for block in blocks(page) if block.kind is Kind.PYTHON]
+    assert len(python) > 3
+    assert [str(block) for block in python if not any(_flat(block.text) in file for file in files)] == []
+
+
+def _flat(text: str) -> str:
+    """``text`` without what it is indented by."""
+    return "\n".join(line.strip() for line in text.strip().splitlines())
 
 
 @every_page

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent / "django_project"
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROJECT = ROOT / "tests" / "django_project"
 _SET_BY_THE_TESTS = ("CELERY", "CELERIAC", "DATABASE_URL", "DJANGO", "PROJECT_", "PYTEST_")
 
 
@@ -31,7 +32,7 @@ class Project:
     def env(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(_SET_BY_THE_TESTS)}
         named = {"PROJECT_DATABASE": self.database, "PROJECT_BROKER": self.broker}
-        return kept | named | {"PYTHONPATH": str(PROJECT), **self.settings}
+        return kept | named | {"PYTHONPATH": os.pathsep.join([str(PROJECT), str(ROOT)]), **self.settings}
 
     def run(self, *words: str, status: int = 0) -> str:
         """What ``python …`` prints, which must end with ``status``."""

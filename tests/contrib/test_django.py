@@ -13,7 +13,7 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.former_names import VERSION_TABLE
 from celeriac.ledger.revisions import OURS
 from celeriac.ledger.schema.models import Base
-from tests.contrib.project import PROJECT, Project
+from tests.contrib.project import ROOT, Project
 
 TABLES = {*Base.metadata.tables, VERSION_TABLE}
 
@@ -84,7 +84,7 @@ def test_a_ledger_that_is_named_elsewhere_is_left_to_its_own_command(
 
 def test_each_revision_of_the_ledger_has_a_migration() -> None:
     """``manage.py migrate`` of a new version brings the tables to what that version wants."""
-    folder = PROJECT.parent.parent / "celeriac" / "contrib" / "django" / "migrations"
+    folder = ROOT / "celeriac" / "contrib" / "django" / "migrations"
     newest = max(folder.glob("0*.py")).read_text()
     assert f'REVISION = "{OURS.wanted}"' in newest
 

@@ -15,7 +15,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
 django.setup()
 
 from proj.celery import app  # noqa: E402  # the settings are named first
-
 from shop.models import Order  # noqa: E402  # applications are ready
 
 QUEUES = ("critical", "high", "normal", "low")

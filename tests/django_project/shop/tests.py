@@ -2,10 +2,10 @@
 
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase
-from proj.celery import app
 
 from celeriac.contrib.django.models import Job
 from celeriac.testing import Kit
+from proj.celery import app
 from shop.models import Order
 from shop.tasks import confirm
 
