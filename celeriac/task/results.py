@@ -29,7 +29,7 @@ from redis.retry import Retry
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from celeriac import addresses, texts
-from celeriac.errors import NotCommitted, ResultLost, UnreadableError
+from celeriac.errors import ResultLost, UnreadableError
 from celeriac.events import Event
 from celeriac.headers import STAMP
 from celeriac.ids import optional_id
@@ -41,6 +41,7 @@ from celeriac.ledger.upkeep.parked import fail_parked
 from celeriac.ledger.writes.outcomes import keep_result
 from celeriac.task import failures
 from celeriac.task.store_rest import Rest
+from celeriac.task.uncommitted import refuse_uncommitted
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -343,19 +344,6 @@ def store_at(app: Celeriac, url: str) -> ResultBackend:
     """The result store at ``url``."""
     kind = SentinelResultBackend if url.startswith(addresses.SENTINEL) else ResultBackend
     return kind(app=app, url=url)
-
-
-def refuse_uncommitted(app: Celeriac, results: Sequence[Any]) -> None:
-    """Refuse to wait for jobs that nobody can run while the caller waits.
-
-    Raises:
-        NotCommitted: the caller's own transaction has enqueued one of them.
-    """
-    if app.framework is None:
-        return
-    jobs = [job for result in results if (job := optional_id(getattr(result, "id", None))) is not None]
-    if found := app.framework.uncommitted(jobs):
-        raise NotCommitted(str(found[0]))
 
 
 def _final(meta: dict[str, Any]) -> bool:

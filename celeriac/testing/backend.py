@@ -8,7 +8,7 @@ from uuid import UUID
 
 from celery.backends.cache import CacheBackend
 
-from celeriac.task.results import refuse_uncommitted
+from celeriac.task.uncommitted import refuse_uncommitted
 
 
 class MemoryBackend(CacheBackend):
