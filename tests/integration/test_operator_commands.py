@@ -310,6 +310,28 @@ def test_one_job_is_cancelled_without_a_question(app: Celeriac, full: Stock) -> 
     assert job(str(id), app=app).state == "cancelled"
 
 
+@pytest.mark.parametrize(("verb", "left"), [("replay", 2), ("discard", 1)])
+def test_dead_letters_of_a_filter_are_counted_asked_for_and_met(
+    app: Celeriac, full: Stock, verb: str, left: int
+) -> None:
+    write(app, stock.failed(user_id="u9"), stock.job(user_id="u9"))
+    assert call(app, "jobs", verb, "--user", "u9", "--dry-run").stdout == f"would {verb} 1\n"
+    asked = call(app, "jobs", verb, "--user", "u9", answer="n\n")
+    assert (asked.exit_code, f"{verb} 1 dead letter?" in asked.stderr) == (1, True)
+    assert len(ids(app, "--user", "u9", "--state", "failed")) == 1
+    assert told(app, "jobs", verb, "--user", "u9", "--yes")["count"] == 1
+    assert len(ids(app, "--user", "u9")) == left
+    assert ids(app, "--user", "u9", "--state", "failed") == []
+    assert job(str(full.failed["id"]), app=app).state == "failed"
+    assert call(app, "jobs", verb, "--user", "u9", "--yes").exit_code == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--state", "pending"]])
+def test_dead_letters_are_not_all_meant_by_no_filter(app: Celeriac, full: Stock, words: list[str]) -> None:
+    assert call(app, "jobs", "replay", "--yes", *words).exit_code == 2
+    assert job(str(full.failed["id"]), app=app).state == "failed"
+
+
 def test_a_job_that_has_ended_is_not_cancelled(app: Celeriac, full: Stock) -> None:
     found = call(app, "jobs", "cancel", full.completed["id"])
     assert (found.exit_code, "finished: completed" in found.stdout) == (1, True)
@@ -538,6 +560,8 @@ COMMANDS = {
     "jobs-show": ["jobs", "show", "{failed}"],
     "jobs-explain": ["jobs", "explain", "{failed}"],
     "jobs-cancel": ["jobs", "cancel", "{waiting}"],
+    "jobs-replay": ["jobs", "replay", "--task", "mail.send", "--dry-run"],
+    "jobs-discard": ["jobs", "discard", "--task", "mail.send", "--dry-run"],
     "jobs-enqueue": ["jobs", "enqueue", "mail.send", "--arg", '"me"'],
     "jobs-watch": ["jobs", "watch", "--times", "1"],
     "dead-letters-list": ["dead-letters", "list"],

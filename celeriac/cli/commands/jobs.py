@@ -16,7 +16,7 @@ from celeriac.cli.context import celeriac
 _PRIORITIES = "low, normal, high, critical or 0 to 100"
 
 
-@click.group(short_help="Jobs in the ledger: list, show, explain, cancel, enqueue, watch.")
+@click.group(short_help="Jobs in the ledger: list, show, explain, cancel, replay, discard, enqueue, watch.")
 def jobs() -> None:
     """What the ledger says of jobs. An id may be shortened to what no other id begins with."""
 
@@ -77,6 +77,33 @@ def cancel(ctx: click.Context, /, ids: tuple[str, ...], **options: Any) -> None:
         cancel_jobs.cancel_ids(ctx, celeriac(ctx), ids, wanted, **options)
     else:
         cancel_jobs.cancel_matching(ctx, celeriac(ctx), wanted, **options)
+
+
+@jobs.command(cls=Command)
+@filters
+@click.option("--rate", type=click.FloatRange(min=0.1), help="Jobs a second, at most.")
+@dry_run
+@yes
+@as_json
+@click.pass_context
+def replay(ctx: click.Context, /, rate: float | None, **options: Any) -> None:
+    """Set the dead letters that fit the filter back to pending, with fresh tries and their history."""
+    from celeriac.cli.views import dead_by_filter
+
+    dead_by_filter.act(ctx, celeriac(ctx), "replay", filter_of(options), rate=rate, **options)
+
+
+@jobs.command(cls=Command)
+@filters
+@dry_run
+@yes
+@as_json
+@click.pass_context
+def discard(ctx: click.Context, /, **options: Any) -> None:
+    """Delete the dead letters that fit the filter, with their history."""
+    from celeriac.cli.views import dead_by_filter
+
+    dead_by_filter.act(ctx, celeriac(ctx), "discard", filter_of(options), **options)
 
 
 @jobs.command(cls=Command)

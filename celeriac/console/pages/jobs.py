@@ -102,15 +102,28 @@ def _act_on_filter(ask: Ask, action: str, words: dict[str, str], back: str) -> R
 
 
 def _on_filter(app: Celeriac, action: str, wanted: Filter, *, rate: float | None) -> tuple[Act, str]:
-    if action == "replay":
-        return lambda progress: dead_by_filter.replay(wanted, rate=rate, progress=progress, app=app), ""
-    if action == "discard":
-        return lambda progress: dead_by_filter.discard(wanted, progress=progress, app=app), ""
+    """The action, and the command that does it."""
     hard = action == "cancel-hard"
-    return (
-        lambda progress: jobs.cancel_matching(wanted, hard=hard, progress=progress, app=app),
+    ways: dict[str, tuple[Act, str]] = {
+        "replay": (partial(_replay_all, app, wanted, rate), "jobs replay"),
+        "discard": (partial(_discard_all, app, wanted), "jobs discard"),
+    }
+    return ways.get(action) or (
+        partial(_cancel_all, app, wanted, hard),
         f"jobs cancel{' --hard' if hard else ''}",
     )
+
+
+def _replay_all(app: Celeriac, wanted: Filter, rate: float | None, progress: Callable[[int], None]) -> int:
+    return dead_by_filter.replay(wanted, rate=rate, progress=progress, app=app)
+
+
+def _discard_all(app: Celeriac, wanted: Filter, progress: Callable[[int], None]) -> int:
+    return dead_by_filter.discard(wanted, progress=progress, app=app)
+
+
+def _cancel_all(app: Celeriac, wanted: Filter, hard: bool, progress: Callable[[int], None]) -> int:
+    return jobs.cancel_matching(wanted, hard=hard, progress=progress, app=app)
 
 
 def _cancel(app: Celeriac, id: str, *, hard: bool = False) -> bool:
