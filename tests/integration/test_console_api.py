@@ -224,7 +224,7 @@ def test_a_schedule_is_switched_run_and_removed(app: Celeriac, api: Client) -> N
         ({"task": "mail.sen", "args": ["a"]}, 404, None),
         ({"task": "mail.send", "args": "a"}, 422, "args"),
         ({"task": "mail.send", "args": ["a"], "retries": 3}, 422, "retries"),
-        ({"task": "mail.send", "args": ["a"], "queue": "nowhere"}, 400, "queue"),
+        ({"task": "mail.send", "args": ["a"], "queue": ""}, 422, "queue"),
         ({"task": "mail.send", "args": ["a"], "priority": 101}, 422, "priority.constrained-int"),
         ({"task": "mail.send", "args": ["a"], "priority": "urgent"}, 400, "priority"),
         ({"task": "mail.send", "args": ["a"], "countdown": -1}, 422, "countdown"),

@@ -222,6 +222,7 @@ class Database:
         if self._engine is not None and self._pid == os.getpid():
             self._closings += 1
             self._engine.dispose()
+            self._closings += 1  # what was made meanwhile belongs to the pool that is given up
 
     def _make_for_this_process(self) -> None:
         pid = os.getpid()
