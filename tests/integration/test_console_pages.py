@@ -399,6 +399,8 @@ def test_a_database_that_does_not_answer_is_told_of_within_seconds(
     app = made_app(redis_url, private_postgres_url)
     browser = Browser(app)
     assert browser.get("/jobs").status_code == 200
+    head = browser.console.head
+    wait_until(lambda: head.now().findings is not None, within=60, saying="the doctor has looked")
     private_postgres.freeze()
     began = time.monotonic()
     found = browser.get("/jobs")
