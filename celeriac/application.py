@@ -23,7 +23,7 @@ from celeriac.broker_state import BrokerState
 from celeriac.conf import Stage, conf_of, held, or_pending, own_of, unless_refused
 from celeriac.coroutines import refuse_coroutine
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
-from celeriac.ids import derived_id, new_id, parse_id
+from celeriac.ids import derived_id, new_id, task_id_of
 from celeriac.ledger.connection.framework import Framework, make_database
 from celeriac.names import check_text
 from celeriac.no_app import module_of, place_of, stand_in, unpickled
@@ -291,7 +291,9 @@ class Celeriac(Celery):
         self._require(name)
         self._check(eta, options)
         if task_id is not None:
-            task_id = str(parse_id(task_id))  # one spelling, in the row and in the message
+            running = self.current_worker_task
+            if running is None or running.request.id != task_id:  # a retry keeps the spelling that it has
+                task_id = task_id_of(task_id)  # one spelling, in the row and in the message
         elif idempotency_key is not None:
             from celeriac.names import NAME_LENGTH
 

@@ -31,6 +31,21 @@ def new_tag() -> int:
     return getrandbits(63)
 
 
+def task_id(headers: Mapping[str, Any], job: object) -> str:
+    """The Celery task id of the row ``job``: the text in its headers, which need not be a UUID."""
+    found = headers.get("id")
+    return found if isinstance(found, str) else str(job)
+
+
+def other_task_id(named: object, job: object) -> str | None:
+    """``named``, the task id of the row ``job``, where it is another text than the row's id.
+
+    >>> other_task_id("order-7", "0192d3a4-0000-7000-8000-000000000000")
+    'order-7'
+    """
+    return named if isinstance(named, str) and named != str(job) else None
+
+
 def carried(headers: Mapping[str, Any]) -> dict[str, str]:
     """The properties that ``headers`` carry."""
     found = headers.get(PROPERTIES)

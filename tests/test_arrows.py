@@ -31,8 +31,8 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"own_settings", "redis_options"}),
     frozenset({"celery_settings", "settings"}),
     frozenset({"console_settings"}),
-    frozenset({"priorities", "ids", "names", "addresses", "certificates", "coroutines", "no_app", "conf"}),
-    frozenset({"broker_state", "display", "headers", "private_files", "texts"}),
+    frozenset({"priorities", "ids", "addresses", "certificates", "coroutines", "no_app", "conf"}),
+    frozenset({"broker_state", "display", "headers", "names", "private_files", "texts"}),
     frozenset({"errors", "events"}),
 )
 

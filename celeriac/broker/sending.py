@@ -19,7 +19,7 @@ from uuid import UUID
 from celeriac.broker import wire
 from celeriac.broker.wire import Sendable
 from celeriac.events import Event
-from celeriac.headers import STAMP, carried
+from celeriac.headers import STAMP, carried, task_id
 
 if TYPE_CHECKING:
     from kombu import Producer
@@ -132,7 +132,7 @@ def _publish_elsewhere(producer: Producer, job: Sendable) -> None:
         content_encoding=job.content_encoding,
         headers={**job.headers, STAMP: wire.stamp(job)},
         priority=job.priority,
-        **{"correlation_id": str(job.id), **carried(job.headers)},
+        **{"correlation_id": task_id(job.headers, job.id), **carried(job.headers)},
         delivery_mode=wire.PERSISTENT,
         retry=False,
     )

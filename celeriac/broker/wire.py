@@ -12,7 +12,7 @@ from random import getrandbits
 from typing import Any, Protocol
 from uuid import UUID
 
-from celeriac.headers import STAMP, carried
+from celeriac.headers import STAMP, carried, task_id
 
 #: AMQP's delivery mode of a message that outlives the broker's process.
 PERSISTENT = 2
@@ -56,7 +56,7 @@ def write(job: Sendable) -> str:
         TypeError: its headers are no JSON.
     """
     headers = {**job.headers, STAMP: stamp(job)}
-    return _encode(_message(job, b64encode(job.payload).decode(), headers, str(job.id), _tag()))
+    return _encode(_message(job, b64encode(job.payload).decode(), headers, task_id(headers, job.id), _tag()))
 
 
 def write_similar(

@@ -29,6 +29,7 @@ from celeriac.enqueue.reused_id import Caller
 from celeriac.enqueue.write import fail_body, write
 from celeriac.errors import BadArgument, PayloadTooLarge, UnknownTask
 from celeriac.headers import RETRIED
+from celeriac.ids import row_id
 from celeriac.ledger.schema.lanes import place_of
 from celeriac.ledger.writes.new_jobs import NewJob
 
@@ -237,14 +238,14 @@ class Door:
             self._hand_on(job, producer, options)
             return
         successors.refuse_key_of_another(job)
-        successors.refuse_keys(body[2])
+        successors.refuse_keys_and_bad_ids(body[2])
         self._chains.check(job.id, body, parent=caller.job)
         self._hand_on(job, producer, options)
         self._chains.remember(job.id, body, parent=caller.job)
 
     def _hand_on(self, job: NewJob, producer: Any, options: Mapping[str, Any]) -> None:
         attempt = self._app.current_worker_task
-        is_own = attempt is not None and attempt.request.id == str(job.id)
+        is_own = attempt is not None and row_id(attempt.request.id) == job.id
         if is_own:  # the row has its user; a retry or a replacement may name another
             job = replace(job, user_id=checked_text("user_id", options.get("user_id")))
         captured = capture.captured_jobs()

@@ -18,7 +18,7 @@ from celeriac.enqueue.arguments import check_depth
 from celeriac.enqueue.headers import check as check_headers
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.headers import CHORD, STAMP
-from celeriac.ids import optional_id, parse_id
+from celeriac.ids import parse_row_id, row_id
 from celeriac.ledger.schema.columns import LATEST, PARKED
 from celeriac.ledger.schema.lanes import check as check_queue
 from celeriac.ledger.writes.new_jobs import NewJob
@@ -81,7 +81,7 @@ class MessageReader:
         timeout = _time_limits(headers, timeout, self._app.settings)
         check_headers(headers)
         return NewJob(
-            id=parse_id(headers["id"]),
+            id=parse_row_id(headers["id"]),
             job_type=names.check_text("task name", headers["task"], length=NAME_LENGTH),
             queue=queue,
             priority=priority_of(queue) if priority is None else priority,
@@ -94,9 +94,9 @@ class MessageReader:
             user_id=checked_text("user_id", _chosen(options, task, "user_id", None)),
             idempotency_key=checked_text("idempotency_key", options.get("idempotency_key")),
             schedule=checked_text("schedule", options.get("schedule")),
-            root_id=optional_id(headers.get("root_id")),
-            parent_id=optional_id(headers.get("parent_id")),
-            group_id=optional_id(headers.get("group")),
+            root_id=row_id(headers.get("root_id")),
+            parent_id=row_id(headers.get("parent_id")),
+            group_id=row_id(headers.get("group")),
             delay=call.get("countdown") or 0.0,
             not_before=_not_before(call, eta, chord, self._app),
             expires_in=call.get("expires"),

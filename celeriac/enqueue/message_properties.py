@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from celeriac.headers import CARRIED, PROPERTIES, carried
 from celeriac.names import NAME_LENGTH, check_text
@@ -29,12 +28,12 @@ def carry(headers: dict[str, Any], options: Mapping[str, Any], *, reply_to: str)
         headers[PROPERTIES] = carried(headers) | given
 
 
-def foreign(properties: Mapping[str, Any], job: UUID) -> dict[str, Any]:
+def foreign(properties: Mapping[str, Any], task_id: str) -> dict[str, Any]:
     """The header that keeps what a foreign message has of them; none where it has nothing."""
     told = {name: properties.get(name) for name in CARRIED}
     found = {
         name: value
         for name, value in told.items()
-        if isinstance(value, str) and 0 < len(value) <= NAME_LENGTH and value != str(job)
+        if isinstance(value, str) and 0 < len(value) <= NAME_LENGTH and value != task_id
     }
     return {PROPERTIES: found} if found else {}

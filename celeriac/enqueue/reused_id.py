@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 from celeriac.broker import signing
 from celeriac.broker.body import uncompressed
 from celeriac.errors import BadArgument
-from celeriac.ids import optional_id
+from celeriac.headers import task_id
+from celeriac.ids import row_id
 from celeriac.ledger.schema.lifecycle import GIVEN_UP
 from celeriac.ledger.writes import new_jobs as rows
 from celeriac.ledger.writes.existing import Existing, existing, renew
@@ -50,7 +51,7 @@ class Caller:
         if task is None or task.request.is_eager:
             return cls(resends=getattr(app, "ledger_thread", None) is not None)
         runs = bool(task.request.__dict__.get(RUNS))
-        return cls(resends=True, checks=runs, job=optional_id(task.request.id))
+        return cls(resends=True, checks=runs, job=row_id(task.request.id))
 
 
 def settle(connection: Connection, jobs: Sequence[NewJob], caller: Caller) -> list[NewJob]:
@@ -87,8 +88,9 @@ def _is_ours(connection: Connection, job: NewJob, row: Existing | None, caller: 
     if caller.checks and not repeats and not _says_the_same(row, job):
         raise BadArgument(
             "task_id",
-            f"job {job.id} exists, of {row.job_type}, and says something else: its arguments or what follows "
-            "it differ; an id is of one job, and a signature that was frozen keeps its id: make a new one",
+            f"job {task_id(job.headers, job.id)} exists, of {row.job_type}, and says something else: its "
+            "arguments or what follows it differ; an id is of one job, and a signature that was frozen keeps "
+            "its id: make a new one",
         )
     return False
 

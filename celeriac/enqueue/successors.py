@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from celeriac.errors import BadArgument
-from celeriac.ids import derived_id, optional_id
+from celeriac.ids import derived_id, parse_row_id, row_id
 from celeriac.ledger.writes.new_jobs import NewJob
 
 _KEY = "idempotency_key"
@@ -33,17 +33,19 @@ def refuse_key_of_another(job: NewJob) -> None:
         )
 
 
-def refuse_keys(embedded: Any) -> None:
-    """Refuse a key in what follows a job: ids of a canvas are chosen when it is applied.
+def refuse_keys_and_bad_ids(embedded: Any) -> None:
+    """Refuse a key or a bad task id in what follows a job: ids of a canvas are chosen when it is applied.
 
     Args:
         embedded: the last part of a message's body.
 
     Raises:
-        BadArgument: a key is there.
+        BadArgument: one is there.
     """
     for signature in _signatures(list((embedded or {}).values())):
         options = signature.get("options") or {}
+        if options.get("task_id") is not None:
+            parse_row_id(options["task_id"])
         if options.get(_KEY) is not None:
             raise BadArgument(
                 _KEY,
@@ -102,7 +104,7 @@ def _last_step(body: Any) -> str | None:
 def awaiting(body: Any) -> UUID | None:
     """The id of the chord's body that waits for the job of this message; None when there is none."""
     chord = (body[2] or {}).get("chord")
-    return optional_id((chord.get("options") or {}).get("task_id")) if isinstance(chord, Mapping) else None
+    return row_id((chord.get("options") or {}).get("task_id")) if isinstance(chord, Mapping) else None
 
 
 def _signatures(found: Any) -> Iterator[Mapping[str, Any]]:

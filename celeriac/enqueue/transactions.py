@@ -26,6 +26,7 @@ from celeriac.enqueue.reused_id import Caller, settle
 from celeriac.enqueue.write import to_be_sent
 from celeriac.errors import AttemptTaken, BadArgument
 from celeriac.headers import STAMP
+from celeriac.ids import parse_row_id
 from celeriac.ledger.connection.sessions import connection_of, plain
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import LOST
@@ -150,7 +151,7 @@ def complete_in(
         arguments.check((result,), {})
     connection = _transaction_of(platform, session)
     done = Outcome(
-        id=UUID(request.id),
+        id=parse_row_id(request.id),
         attempt=stamp["attempt"],
         state=JobState.COMPLETED,
         result=_kept(result, task),

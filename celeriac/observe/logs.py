@@ -23,7 +23,7 @@ from structlog.stdlib import ProcessorFormatter
 from celeriac.display import safe, safe_lines
 from celeriac.events import Event
 from celeriac.headers import STAMP
-from celeriac.ids import optional_id
+from celeriac.ids import optional_id, row_id
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -126,7 +126,8 @@ def _celery_fields(text: str, args: Any, data: Any) -> dict[str, Any]:
     if found and isinstance(args, tuple):
         first = len(_CONVERSION.findall(before))
         named = dict(zip(("task", "job"), args[first : first + 2], strict=False))
-        return named if optional_id(str(named.get("job"))) else {}
+        job = str(named.get("job"))  # a text that is no UUID could mean anything, unless it is a job's here
+        return named if optional_id(job) or job in state.requests else {}
     return {}
 
 
@@ -149,7 +150,7 @@ def _fields_of_job(app: Celeriac, job: object) -> dict[str, Any]:
     request = state.requests.get(str(job))
     if request is not None:
         return {"task": request.name, "attempt": getattr(request, "attempt", None)}
-    ledger, id = getattr(app, "ledger_thread", None), optional_id(str(job))
+    ledger, id = getattr(app, "ledger_thread", None), row_id(str(job))
     return {"attempt": ledger.attempt_of(id)} if ledger is not None and id is not None else {}
 
 

@@ -24,7 +24,7 @@ from celeriac.broker.body import decoded, uncompressed
 from celeriac.enqueue import arguments
 from celeriac.errors import BadArgument, GroupNotFound, JobNotFound, NotSigned, UnknownTask
 from celeriac.headers import CHORD
-from celeriac.ids import parse_id
+from celeriac.ids import parse_row_id
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes import dead_letters as ledger
@@ -144,7 +144,7 @@ def replay_one(
         args, kwargs: other arguments for it, checked against the task's signature.
 
     Raises:
-        BadArgument: ``id`` is no UUID; or it has other arguments that do not fit, or is no dead letter.
+        BadArgument: ``id`` can be no job's; or it has other arguments that do not fit, or is no dead letter.
         JobNotFound: the ledger has no such job (with other arguments).
         UnknownTask: there is no such task here (with other arguments).
 
@@ -153,7 +153,7 @@ def replay_one(
     >>> dead_letters.replay_one(id, args=(8,))
     True
     """
-    platform, wanted = current_app(app), parse_id(id, name="id")
+    platform, wanted = current_app(app), parse_row_id(id, name="id")
     edited = None
     if args is not None or kwargs is not None:
         edited = _edited(platform, wanted, args, kwargs)
@@ -194,12 +194,12 @@ def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
     """Delete a dead letter with its history. False: it is no dead letter.
 
     Raises:
-        BadArgument: ``id`` is no UUID.
+        BadArgument: ``id`` can be no job's.
 
     >>> dead_letters.discard_one(welcome.delay(7).id)  # it waits: it is no dead letter
     False
     """
-    wanted = [parse_id(id, name="id")]
+    wanted = [parse_row_id(id, name="id")]
     return bool(current_app(app).database.again(lambda connection: ledger.discard(connection, wanted)))
 
 

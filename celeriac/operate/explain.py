@@ -13,7 +13,7 @@ from celeriac.application import current_app
 from celeriac.display import length, stamp
 from celeriac.errors import JobNotFound
 from celeriac.headers import CHORD
-from celeriac.ids import parse_id
+from celeriac.ids import parse_row_id
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_rows, position
 from celeriac.ledger.reads.position import MOST_AHEAD, Position
@@ -86,14 +86,14 @@ def explain(id: str, *, app: Celeriac | None = None) -> Explanation:
     """Why the job ``id`` is not running.
 
     Raises:
-        BadArgument: ``id`` is no UUID.
+        BadArgument: ``id`` can be no job's.
         JobNotFound: the ledger has no such job.
 
     >>> explain(welcome.apply_async((7,), countdown=3600).id).sentence
     'it waits until ..., another ...'
     """
     platform = current_app(app)
-    return decide(_facts(platform, parse_id(id, name="id")))
+    return decide(_facts(platform, parse_row_id(id, name="id")))
 
 
 def decide(facts: Facts) -> Explanation:

@@ -16,7 +16,8 @@ from kombu.utils.json import loads as decode
 from celeriac.application import current_app
 from celeriac.broker.body import decoded
 from celeriac.errors import BadArgument, JobNotFound
-from celeriac.ids import parse_id
+from celeriac.headers import other_task_id
+from celeriac.ids import parse_row_id
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_pages, job_rows
 from celeriac.ledger.reads.job_rows import Filter
@@ -102,6 +103,7 @@ class Job:
     last_worker_id: str | None = None  # who claimed it last, also when it has ended
     worker: str | None = None  # that worker's node name; None: nobody claimed it, or its row is pruned
     result_lost: bool = False  # it returned something of which the ledger has no copy
+    task_id: str | None = None  # Celery's id of it where that is another text than ``id``; None: it is ``id``
 
     def __repr__(self) -> str:
         """Id, task, state and tries. No arguments: one of them could be a secret."""
@@ -170,18 +172,18 @@ def job(id: str, *, app: Celeriac | None = None) -> Job:
     """The job ``id`` with its attempts.
 
     Raises:
-        BadArgument: ``id`` is no UUID.
+        BadArgument: ``id`` can be no job's.
         JobNotFound: the ledger has no such job.
 
     >>> result = welcome.delay(7)
     >>> job(result.id).state
     <JobState.PENDING: 'pending'>
     """
-    wanted = parse_id(id, name="id")
+    wanted = parse_row_id(id, name="id")
     with current_app(app).database.reading() as connection:
         row = job_rows.find(connection, wanted)
         if row is None:
-            raise JobNotFound(str(wanted))
+            raise JobNotFound(str(id))
         attempts = job_rows.attempts(connection, [wanted])
         return _job(row, attempts, _names(connection, [row], attempts))
 
@@ -216,7 +218,7 @@ def jobs(
     if since is not None and since.tzinfo is None:
         raise BadArgument("since", f"wanted an aware datetime, found {since!r}")
     wanted = Filter(state=_state(state), task=task, queue=queue, user_id=user_id, since=since)
-    key = None if after is None else (after.queued, parse_id(after.id, name="after"))
+    key = None if after is None else (after.queued, parse_row_id(after.id, name="after"))
     with current_app(app).database.reading() as connection:
         rows = job_pages.page(connection, wanted, limit=limit, after=key, whole=True)
         names = _names(connection, rows, ())
@@ -230,12 +232,12 @@ def cancel(id: str, *, hard: bool = False, app: Celeriac | None = None) -> Answe
     ``self.cancel_requested``; with ``hard`` its child is terminated (prefork only).
 
     Raises:
-        BadArgument: ``id`` is no UUID.
+        BadArgument: ``id`` can be no job's.
 
     >>> cancel(welcome.delay(7).id)
     <Answer.CANCELLED: 'cancelled'>
     """
-    wanted = parse_id(id, name="id")
+    wanted = parse_row_id(id, name="id")
     return _cancel(current_app(app), [wanted], hard)[wanted]
 
 
@@ -357,6 +359,7 @@ def _job(row: Any, attempts: Sequence[Any], names: Mapping[UUID, str]) -> Job:
         attempts=tuple(_attempt(attempt, names) for attempt in attempts),
         last_worker_id=_text(row.last_worker_id or row.worker_id),
         worker=names.get(row.last_worker_id or row.worker_id),
+        task_id=other_task_id(row.headers.get("id"), row.id),
     )
 
 

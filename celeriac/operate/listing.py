@@ -11,6 +11,8 @@ from uuid import UUID
 
 from celeriac.application import current_app
 from celeriac.errors import AmbiguousId, BadArgument, JobNotFound
+from celeriac.headers import other_task_id
+from celeriac.ids import optional_id, parse_row_id
 from celeriac.ledger.reads import job_pages as ledger
 from celeriac.ledger.reads.job_pages import Sort
 from celeriac.ledger.reads.job_rows import Filter
@@ -64,6 +66,7 @@ class ListedJob:
     worker: str | None  # the node name of that worker; None: nobody claimed it, or its row is pruned
     error: str | None  # the beginning of the last failure
     arguments: str | None  # their beginning, with what is sensitive hidden; None: not known
+    task_id: str | None = None  # Celery's id of it where that is another text than ``id``; None: it is ``id``
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +116,17 @@ def count(wanted: Filter, *, most: int, unfinished: bool = False, app: Celeriac 
 
 
 def resolve(text: str, *, app: Celeriac | None = None) -> str:
-    """The id that is ``text``, or the only one that begins with it.
+    """The id of the job whose task id is ``text``, or the only id that begins with it.
 
     Raises:
-        BadArgument: no id begins like that.
-        JobNotFound: no job's id does.
+        BadArgument: ``text`` can be neither.
+        JobNotFound: there is no such job.
         AmbiguousId: several do.
     """
-    ids = prefix(text)
-    if ids[0] == ids[1]:
-        return str(ids[0])
-    found = page(Filter(ids=ids), limit=_SHOWN, app=app).jobs
+    named = parse_row_id(text, name="id")
+    if optional_id(text) or page(Filter(ids=(named, named)), limit=1, app=app).jobs:
+        return str(named)
+    found = page(Filter(ids=prefix(text)), limit=_SHOWN, app=app).jobs if _begins_an_id(text) else ()
     if not found:
         raise JobNotFound(text)
     if len(found) > 1:
@@ -141,9 +144,13 @@ def prefix(text: str) -> tuple[UUID, UUID]:
         BadArgument: none does.
     """
     digits = text.replace("-", "")
-    if not re.fullmatch(f"[0-9a-fA-F]{{1,{_DIGITS}}}", digits):
+    if not _begins_an_id(text):
         raise BadArgument("id", f"wanted a job's id or the beginning of one, found {text[:80]!r}")
     return UUID(digits.ljust(_DIGITS, "0")), UUID(digits.ljust(_DIGITS, "f"))
+
+
+def _begins_an_id(text: str) -> bool:
+    return re.fullmatch(f"[0-9a-fA-F]{{1,{_DIGITS}}}", text.replace("-", "")) is not None
 
 
 def parse_moment(text: str) -> datetime | timedelta:
@@ -209,4 +216,5 @@ def _listed_job(row: Any, names: Mapping[UUID, str]) -> ListedJob:
         worker=names.get(row.last_worker_id or row.worker_id),
         error=row.error,
         arguments=_arguments(row.args, row.kwargs),
+        task_id=other_task_id(row.task_id, row.id),
     )

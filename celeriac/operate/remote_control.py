@@ -16,7 +16,7 @@ import click
 from celery.app.control import Control as CeleryControl
 
 from celeriac.events import Event
-from celeriac.ids import optional_id
+from celeriac.ids import row_id
 from celeriac.ledger.reads.stamps import stamped
 from celeriac.ledger.writes.cancel import Mode, cancel
 from celeriac.operate.purging import purge
@@ -94,7 +94,7 @@ def _nothing(_: str) -> tuple[str, ...]:
 
 
 def _by_id(arguments: Mapping[str, Any]) -> Iterator[list[UUID]]:
-    ids = [job for job in map(optional_id, _several(arguments.get("task_id"))) if job is not None]
+    ids = [job for job in map(row_id, _several(arguments.get("task_id"))) if job is not None]
     if ids:
         yield ids
 

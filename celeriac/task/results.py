@@ -11,7 +11,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -32,7 +32,7 @@ from celeriac import addresses, texts
 from celeriac.errors import ResultLost, UnreadableError
 from celeriac.events import Event
 from celeriac.headers import STAMP
-from celeriac.ids import optional_id
+from celeriac.ids import row_id
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads.job_rows import Ending
 from celeriac.ledger.schema.lifecycle import JobState
@@ -166,7 +166,7 @@ class ResultBackend(RedisBackend):
 
     def _keep(self, task_id: str, result: Any, request: Any) -> None:
         """Write a return value into the job's row, when the result store does not take it."""
-        stamp, job = request and request.get(STAMP), optional_id(task_id)
+        stamp, job = request and request.get(STAMP), row_id(task_id)
         if not stamp or job is None:
             return
         text = dumps(self.encode_result(result, states.SUCCESS))
@@ -203,7 +203,7 @@ class ResultBackend(RedisBackend):
     def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:
         """Fail the body's row when its chord has failed."""
         found = super().chord_error_from_stack(callback, exc)
-        body = optional_id(callback.options.get("task_id") or getattr(callback, "id", None))
+        body = row_id(callback.options.get("task_id") or getattr(callback, "id", None))
         if body is not None:
             try:
                 reason = texts.clean(str(exc), texts.TEXT_LIMIT)
@@ -225,20 +225,20 @@ class ResultBackend(RedisBackend):
             pipe.publish(key, value)
             pipe.execute()
 
-    def stored_results(self, jobs: Sequence[UUID]) -> dict[UUID, str]:
-        """The return values of ``jobs`` as JSON, with one request; those that Redis lost are missing."""
+    def stored_results(self, jobs: Mapping[UUID, str]) -> dict[UUID, str]:
+        """The return values of ``jobs``, row and task id, as JSON with one request; lost ones are missing."""
         return {job: json.dumps(meta.get("result")) for job, meta in self._stored(jobs) if _succeeded(meta)}
 
-    def stored_states(self, jobs: Sequence[UUID]) -> dict[UUID, str]:
+    def stored_states(self, jobs: Mapping[UUID, str]) -> dict[UUID, str]:
         """Celery's states of ``jobs``, with one request; those that Redis does not have are missing."""
         return {job: str(meta.get("status")) for job, meta in self._stored(jobs)}
 
-    def _stored(self, jobs: Sequence[UUID]) -> list[tuple[UUID, dict[str, Any]]]:
+    def _stored(self, jobs: Mapping[UUID, str]) -> list[tuple[UUID, dict[str, Any]]]:
         """What is stored of ``jobs``."""
         if self._rest.resting:
             return []
         try:
-            found = self._reader.mget([self.get_key_for_task(str(job)) for job in jobs])
+            found = self._reader.mget([self.get_key_for_task(text) for text in jobs.values()])
             self._rest.answered()
         except _AWAY as exc:
             self._rest.failed()
@@ -300,12 +300,13 @@ class ResultBackend(RedisBackend):
 
     def from_ledger(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Results of ``task_ids`` in the ledger, as Celery's result metas; ids without a row are missing."""
-        wanted = [job for job in map(optional_id, task_ids) if job is not None]
+        wanted = {text: job for text in task_ids if (job := row_id(text)) is not None}
         if not wanted:
             return []
         try:
             with self.app.database.reading() as connection:
-                return [_meta(ending) for ending in job_rows.endings(connection, wanted).values()]
+                found = job_rows.endings(connection, list(dict.fromkeys(wanted.values())))
+            return [_meta(found[job], text) for text, job in wanted.items() if job in found]
         except Exception as exc:  # neither store can be reached: the caller waits on
             logger.warning(Event.LEDGER_NOT_ASKED, {"error": type(exc).__name__})
             return []
@@ -377,11 +378,11 @@ def _exception(line: str) -> Exception:
     return UnreadableError(name or "failed", text)
 
 
-def _meta(ending: Ending) -> dict[str, Any]:
+def _meta(ending: Ending, task_id: str) -> dict[str, Any]:
     status = STATUS[ending.state]
     result: Any = None
     if ending.result == LOST:  # Celery has no state for it: .get() raises in this one
-        status, result = states.FAILURE, ResultLost(str(ending.id))
+        status, result = states.FAILURE, ResultLost(task_id)
     elif ending.state is JobState.COMPLETED and ending.result is not None:
         result = loads(ending.result)
     elif ending.state is JobState.FAILED:
@@ -389,7 +390,7 @@ def _meta(ending: Ending) -> dict[str, Any]:
     elif ending.state is JobState.CANCELLED:
         result = TaskRevokedError(ending.failure_info or "cancelled")
     return {
-        "task_id": str(ending.id),
+        "task_id": task_id,
         "status": status,
         "result": result,
         "traceback": None,

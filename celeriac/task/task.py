@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
-from uuid import UUID
 
 from celery.app.task import Task as CeleryTask
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
@@ -26,6 +25,7 @@ from celeriac.enqueue.reused_id import RUNS
 from celeriac.errors import BadArgument, TaskExited
 from celeriac.events import Event
 from celeriac.headers import STAMP
+from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.cancel import is_requested
 from celeriac.ledger.writes.new_jobs import NewJob
@@ -217,7 +217,7 @@ class Task(CeleryTask):
         asked, seen = request.__dict__.get("celeriac_cancel", (0.0, False))
         if not seen and time.monotonic() - asked >= _CANCEL_LOOK:
             with self.app.database.reading(within=_CANCEL_PATIENCE) as connection:
-                seen = is_requested(connection, UUID(request.id))
+                seen = is_requested(connection, parse_row_id(request.id))
             request.celeriac_cancel = (time.monotonic(), seen)
         return bool(seen)
 
@@ -390,8 +390,8 @@ class Task(CeleryTask):
         # Celery applies the signature, which may be a canvas of many jobs, and raises Ignore.
         with capture_jobs() as jobs, suppress(Ignore):
             super().on_replace(sig)
-        own = [job for job in jobs if str(job.id) == request.id]
-        raise Replaced(own[0] if own else None, tuple(job for job in jobs if str(job.id) != request.id))
+        own = [job for job in jobs if job.id == parse_row_id(request.id)]
+        raise Replaced(own[0] if own else None, tuple(job for job in jobs if job not in own))
 
     @property
     def _stamp(self) -> dict[str, Any]:

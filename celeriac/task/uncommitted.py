@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from celeriac.errors import NotCommitted
-from celeriac.ids import optional_id
+from celeriac.ids import row_id
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -20,6 +20,6 @@ def refuse_uncommitted(app: Celeriac, results: Sequence[Any]) -> None:
     """
     if app.framework is None:
         return
-    jobs = [job for result in results if (job := optional_id(getattr(result, "id", None))) is not None]
+    jobs = [job for result in results if (job := row_id(getattr(result, "id", None))) is not None]
     if found := app.framework.uncommitted(jobs):
         raise NotCommitted(str(found[0]))

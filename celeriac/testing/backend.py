@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from celery.backends.cache import CacheBackend
 
+from celeriac.ids import parse_row_id
 from celeriac.task.uncommitted import refuse_uncommitted
 
 
@@ -19,7 +20,7 @@ class MemoryBackend(CacheBackend):
         self._kept: dict[UUID, str] = {}
 
     def mark_as_done(self, task_id: str, result: Any, *args: Any, **kwargs: Any) -> None:
-        self._kept[UUID(task_id)] = self.encode(result)
+        self._kept[parse_row_id(task_id)] = self.encode(result)
         super().mark_as_done(task_id, result, *args, **kwargs)
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
@@ -29,5 +30,5 @@ class MemoryBackend(CacheBackend):
         refuse_uncommitted(self.app, [result])
         return super().wait_for_pending(result, *args, **kwargs)
 
-    def stored_results(self, jobs: Sequence[UUID]) -> dict[UUID, str]:
+    def stored_results(self, jobs: Mapping[UUID, str]) -> dict[UUID, str]:
         return {job: self._kept[job] for job in jobs if job in self._kept}

@@ -14,6 +14,7 @@ from celeriac.ledger.writes.outcomes import Outcome
 class Reporting(Protocol):
     """The attributes that a report reads from the request whose attempt has ended."""
 
+    id: str
     name: str
     ignore_result: bool
     returned: bool
@@ -34,6 +35,7 @@ class AttemptReport:
     Attributes:
         wants_result: whether the return value is copied from the result store.
         returned: whether the result store must have a return value; if it is missing, it is lost.
+        task_id: its Celery task id, of which its key in the result store is made; None as with ``task``.
         task: its name; None of a delivery that Celery could not take.
         run_seconds: seconds that it ran; None when it never began.
     """
@@ -41,6 +43,7 @@ class AttemptReport:
     outcome: Outcome
     wants_result: bool = False
     returned: bool = False
+    task_id: str | None = None
     task: str | None = None
     run_seconds: float | None = None
 
@@ -53,6 +56,7 @@ class AttemptReport:
             outcome=outcome,
             wants_result=wants,
             returned=wants and request.returned,
+            task_id=request.id,
             task=request.name,
             run_seconds=max(0.0, time.time() - request.time_start) if request.time_start else None,
         )

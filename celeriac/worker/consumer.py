@@ -25,6 +25,7 @@ from celeriac.conf import Stage
 from celeriac.errors import BadArgument
 from celeriac.events import Event
 from celeriac.headers import STAMP
+from celeriac.ids import parse_row_id
 from celeriac.ledger import migrate
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
@@ -168,7 +169,7 @@ class Consumer(CeleryConsumer):
         bucket = self.task_buckets.get(message.headers["task"])
         if bucket is None or self.disable_rate_limits:
             return False
-        job, attempt = UUID(message.headers["id"]), message.headers[STAMP]["attempt"]
+        job, attempt = parse_row_id(message.headers["id"]), message.headers[STAMP]["attempt"]
         wait = self._rates.wait(message.headers["task"], bucket, now=time.monotonic())
         if wait:
             message.ack()
@@ -209,7 +210,7 @@ class Consumer(CeleryConsumer):
             return
         found = failures.failure_of(exc, kind=AttemptKind.INVALID)
         failure = Failure(AttemptKind.INVALID, found.exception_type, found.exception)
-        job = UUID(message.headers["id"])
+        job = parse_row_id(message.headers["id"])
         if 0 <= stamp.get("dispatch", -1) <= _COPIES:
             # This copy is damaged. The dispatcher sends the row's own message again, which may be good.
             self.ledger.report(Outcome(id=job, attempt=stamp["attempt"], state=JobState.PENDING))

@@ -176,7 +176,7 @@ def test_nothing_in_a_row_acts_on_the_terminal_or_makes_a_line(
         (["list", "--task", "\udcff"], "--task: NUL and lone surrogates cannot be stored"),
         (["list", "--error", ""], "--error: wanted text, found an empty one"),
         (["list", "--state", "done"], "'done' is not one of"),
-        (["show", "not-an-id"], "wanted a job's id or the beginning of one"),
+        (["show", "not\nan-id"], "wanted no control characters"),
         (["cancel"], "name ids or a filter"),
         (["cancel", "0192", "--task", "mail.send"], "not both"),
         (["enqueue", "mail.send", "--kwarg", "to"], "wanted NAME=JSON"),

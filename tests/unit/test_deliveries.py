@@ -21,6 +21,7 @@ from kombu import Connection
 from celeriac.broker import signing
 from celeriac.broker.message import Message, parse
 from celeriac.headers import PROPERTIES, RETRIED, STAMP
+from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes.claims import Claimed
 from celeriac.ledger.writes.claims import Message as Row
@@ -114,6 +115,18 @@ def unreadable(item: Any) -> Unreadable:
 def test_a_message_of_ours_names_its_job_and_its_dispatch() -> None:
     what = delivery(letter(headers=DISPATCH))
     assert (what.job, what.dispatch, what.known, what.adopted) == (JOB, 3, True, None)
+
+
+def test_an_id_that_is_no_uuid_names_the_row_that_follows_from_it() -> None:
+    named = parse_row_id("order-7")
+    assert delivery(letter(headers=DISPATCH | {"id": "order-7"})).job == named
+    made = adopted(
+        letter(headers={"id": "order-7", "root_id": "order-6"}, properties={"correlation_id": "order-7"})
+    )
+    assert (made.id, made.root_id, made.headers["id"]) == (named, parse_row_id("order-6"), "order-7")
+    assert PROPERTIES not in made.headers  # its correlation id is that of every message
+    buried = unreadable(letter("[1]", headers={"id": "order-7"}))
+    assert (buried.id, buried.task_id) == (named, "order-7")
 
 
 def test_a_task_that_this_worker_does_not_know_is_told() -> None:
@@ -215,10 +228,11 @@ UNREADABLE: dict[str, tuple[Any, str]] = {
     "properties of another kind": (letter() | {"properties": []}, "not a message"),
     "no delivery tag": (letter() | {"properties": {}}, "delivery_tag"),
     "headers of another kind": (letter() | {"headers": [1]}, "list"),
-    "no headers": (letter() | {"headers": None}, "no UUID"),
-    "no id": (letter(headers={"id": None}), "no UUID: 'None'"),
-    "an id that is no UUID": (letter(headers={"id": "7"}), "no UUID: '7'"),
-    "a list as id": (letter(headers={"id": [1]}), "no UUID"),
+    "no headers": (letter() | {"headers": None}, "can be no task id"),
+    "no id": (letter(headers={"id": None}), "can be no task id: 'None'"),
+    "an id with control characters": (letter(headers={"id": "7\n"}), "can be no task id: '7\\n'"),
+    "an id that is too long": (letter(headers={"id": "7" * 256}), "can be no task id: '777"),
+    "a list as id": (letter(headers={"id": [1]}), "can be no task id"),
     "no task": (letter(headers={"task": None}), "names no task"),
     "an empty task": (letter(headers={"task": ""}), "names no task"),
     "a list as task": (letter(headers={"task": ["mail.send"]}), "names no task"),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celeriac.errors import BadArgument
-from celeriac.ids import derived_id, new_id, optional_id, parse_id
+from celeriac.ids import derived_id, new_id, optional_id, parse_id, parse_row_id, row_id, task_id_of
 from tests.support import wait_until
 
 quick = settings(max_examples=25, deadline=None)
@@ -73,6 +73,49 @@ def test_what_is_no_uuid_is_refused_by_its_name(value: object) -> None:
     assert caught.value.name == "after"
     assert "wanted a UUID" in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["order-7", "7", "Bestellung Ü", "a/b?c=d", "x" * 255, "urn:order:7"])
+def test_a_text_that_is_no_uuid_names_one_row_for_good(text: str) -> None:
+    assert parse_row_id(text) == parse_row_id(text) == row_id(text)
+    assert task_id_of(text) == text
+    assert parse_row_id(text).version == 5
+    assert parse_row_id(text) != parse_row_id(text[:-1] + "z")
+
+
+def test_the_row_of_a_text_never_changes() -> None:
+    assert str(parse_row_id("order-7")) == "2b1ecec5-1021-501c-8203-bc04b39b0b49"
+
+
+@pytest.mark.parametrize("spelling", ["{}", "urn:uuid:{}", "{{{}}}"])
+def test_a_uuid_is_its_rows_own_id_in_every_spelling(spelling: str) -> None:
+    job = new_id()
+    for text in (spelling.format(job), spelling.format(job.upper()), spelling.format(UUID(job).hex)):
+        assert (row_id(text), parse_row_id(text), task_id_of(text)) == (UUID(job), UUID(job), job)
+    assert parse_row_id(UUID(job)) == UUID(job)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("", "an empty one"),
+        (None, "found NoneType"),
+        (7, "found int"),
+        ([], "found list"),
+        ("x" * 256, "at most 255 characters, found 256"),
+        ("a\nb", "wanted no control characters, found 'a\\nb'"),
+        ("a\x7f", "wanted no control characters"),
+        ("a\x85", "wanted no control characters"),
+        ("\x00", "NUL"),
+        ("\ud800", "lone surrogates"),
+    ],
+)
+def test_what_can_be_no_task_id_is_refused_by_its_name(value: object, sentence: str) -> None:
+    assert row_id(value) is None
+    for refuse in (lambda: parse_row_id(value), lambda: task_id_of(value)):
+        with pytest.raises(BadArgument, match="task_id") as caught:
+            refuse()
+        assert sentence in str(caught.value)
 
 
 def test_an_optional_id_may_be_missing() -> None:

@@ -59,6 +59,7 @@ def _print_head(console: Console, found: Job) -> None:
     console.print(Text.assemble((safe(found.task), "bold"), "  ", output.state(found.state)))
     facts: Mapping[str, object] = {
         "id": found.id,
+        "task id": found.task_id,
         "queue": f"{found.queue}, priority {found.priority}",
         "tries": f"{found.try_count} of {found.max_tries}",
         "user": found.user_id,

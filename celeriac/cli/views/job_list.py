@@ -42,7 +42,7 @@ def show(
 
 def _cells(job: ListedJob, clock: datetime) -> list[Text | str]:
     return [
-        job.id,
+        output.cell(job.task_id, length=_NAME) if job.task_id else job.id,
         output.state(job.state),
         output.cell(job.task, length=_NAME),
         ago(job.queued, clock, units=1),

@@ -11,7 +11,7 @@ from celeriac.console.ask import Ask
 from celeriac.console.operations import Act, Operation
 from celeriac.display import counted
 from celeriac.errors import BadArgument, JobNotFound
-from celeriac.ids import parse_id
+from celeriac.ids import parse_row_id
 
 #: From here on the number must be typed.
 TYPED_ABOVE = 1_000
@@ -72,7 +72,7 @@ def selected(ask: Ask) -> list[str]:
     Raises:
         BadArgument: one is no id, or there are too many.
     """
-    ids = [str(parse_id(each, name="id")) for each in dict.fromkeys(ask.form.get("id", []))]
+    ids = [str(parse_row_id(each, name="id")) for each in dict.fromkeys(ask.form.get("id", []))]
     if len(ids) > _MOST_SELECTED:
         raise BadArgument("id", f"wanted at most {_MOST_SELECTED:,} jobs, found {len(ids):,}; use a filter")
     return ids

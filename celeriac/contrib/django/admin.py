@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 from celeriac.application import current_app
 from celeriac.contrib.django.models import Job
 from celeriac.enqueue import arguments
-from celeriac.ids import optional_id
+from celeriac.ids import optional_id, row_id
 from celeriac.ledger.writes.cancel import Answer
 from celeriac.operate import dead_letters
 from celeriac.operate import job as jobs
@@ -139,7 +139,7 @@ class JobAdmin(admin.ModelAdmin):
         if (id := optional_id(term)) is not None:
             return queryset.filter(pk=id), False
         either = queryset.filter(task=term) | queryset.filter(user_id=term)
-        return either | queryset.filter(idempotency_key=term), False
+        return either | queryset.filter(idempotency_key=term) | queryset.filter(pk=row_id(term)), False
 
     @admin.display(description="tries")
     def tries(self, job: Job) -> str:

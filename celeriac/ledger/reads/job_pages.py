@@ -66,6 +66,7 @@ _SHOWN: tuple[Any, ...] = (
     # as Celery's events show them, with what is sensitive hidden
     func.substr(JOBS.c.headers["argsrepr"].as_string(), 1, _ERROR).label("args"),
     func.substr(JOBS.c.headers["kwargsrepr"].as_string(), 1, _ERROR).label("kwargs"),
+    JOBS.c.headers["id"].as_string().label("task_id"),
     now().label("clock"),
 )
 

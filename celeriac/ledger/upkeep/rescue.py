@@ -93,6 +93,13 @@ def held_by(connection: Connection, workers: Sequence[UUID]) -> list[HeldAttempt
     ]
 
 
+def task_ids(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The Celery task ids of these jobs, of which their keys in the result store are made."""
+    dialect = connection.dialect.name
+    rows = connection.execute(_task_ids(dialect), batch.id_parameters(dialect, ids))
+    return {row.id: row.task_id or str(row.id) for row in rows}
+
+
 def unfinished(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
     """Which of these jobs are not terminal."""
     dialect = connection.dialect.name
@@ -149,6 +156,12 @@ def _held_by(dialect: str) -> Select[Any]:
     return (
         select(JOBS.c.id, JOBS.c.try_count, JOBS.c.worker_id, JOBS.c.cancel_requested).where(held).limit(MOST)
     )
+
+
+@lru_cache
+def _task_ids(dialect: str) -> Select[Any]:
+    text = JOBS.c.headers["id"].as_string().label("task_id")
+    return select(JOBS.c.id, text).where(batch.id_in(dialect, JOBS.c.id))
 
 
 @lru_cache

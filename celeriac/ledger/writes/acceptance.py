@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from celeriac.errors import EnqueueUncertain, LedgerUnavailable, LedgerUnfit
+from celeriac.headers import task_id
 from celeriac.ledger.connection.database import UNREACHABLE, Database, server_clock
 from celeriac.ledger.connection.error_kinds import as_unfit, is_conflict, is_of_values
 from celeriac.ledger.connection.watchdog import WATCHDOG
@@ -49,7 +50,7 @@ def accept(database: Database, job: NewJob, *, within: float) -> bool:
             return _insert(database, job, end)
         except _Lost as lost:
             if time.monotonic() >= end - 0.1:
-                raise EnqueueUncertain(str(job.id)) from lost.__cause__
+                raise EnqueueUncertain(task_id(job.headers, job.id)) from lost.__cause__
         except (*UNREACHABLE, database.errors.Error) as exc:
             _refuse(exc)
 
@@ -121,7 +122,7 @@ def accept_known(database: Database, job: NewJob, *, within: float, settle: Sett
         with database.transaction(within=within) as connection:
             return settle(connection, [job])
     except UNREACHABLE as exc:
-        raise EnqueueUncertain(str(job.id)) from exc
+        raise EnqueueUncertain(task_id(job.headers, job.id)) from exc
 
 
 def _write(connection: Connection, jobs: Sequence[NewJob], new: set[UUID], settle: Settle) -> Accepted:

@@ -43,6 +43,7 @@ class Unreadable:
     raw: bytes
     content_type: str
     reason: str
+    task_id: str | None = None  # the Celery task id that it names; None: it names none, or that of another
 
 
 def write_dead_letters(connection: Connection, deliveries: Sequence[Unreadable]) -> None:
@@ -56,7 +57,7 @@ def write_dead_letters(connection: Connection, deliveries: Sequence[Unreadable])
             "payload": delivery.raw,
             "content_type": delivery.content_type,
             "failure_info": f"{AttemptKind.INVALID}: {delivery.reason}",
-            "headers": {"id": str(delivery.id), "task": delivery.task},
+            "headers": {"id": delivery.task_id or str(delivery.id), "task": delivery.task},
         }
         made = connection.execution_options(preserve_rowcount=True).execute(
             _write_dead_letter(dialect), values

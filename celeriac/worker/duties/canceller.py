@@ -13,6 +13,7 @@ from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.upkeep import rescue
 from celeriac.ledger.writes.cancel import Mode
+from celeriac.worker.pool.request_of_job import request_of
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +50,10 @@ class Canceller:
         self._terminated.intersection_update(wanted)
 
     def _act(self, job: UUID, mode: str) -> None:
-        request = state.requests.get(str(job))
+        request = request_of(job)
         if request is None or request.time_start is None:
             # Not begun, or ended, or waiting for a rate limit: Celery drops it before it would begin.
-            state.revoked.add(str(job))
+            state.revoked.add(str(job) if request is None else request.id)
         elif mode == Mode.HARD:
             try:
                 self._terminated.add(job)  # only once; a soft request may become a hard one later

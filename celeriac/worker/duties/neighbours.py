@@ -14,7 +14,7 @@ from uuid import UUID
 from celeriac.display import safe
 from celeriac.events import Event
 from celeriac.headers import STAMP
-from celeriac.ids import optional_id
+from celeriac.ids import row_id
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.reads import neighbours
 from celeriac.observe import redis_workers
@@ -43,7 +43,7 @@ class Neighbours:
         """Note deliveries that did not run: there may be no row for them."""
         for message in messages:
             headers = message.headers if isinstance(message.headers, dict) else {}
-            if STAMP in headers and (job := optional_id(headers.get("id"))) is not None:
+            if STAMP in headers and (job := row_id(headers.get("id"))) is not None:
                 self._dropped.append((job, headers.get("task"), headers.get("origin")))
 
     def look(self) -> None:

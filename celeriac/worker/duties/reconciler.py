@@ -12,12 +12,11 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from celery.worker import state
-
 from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.upkeep import rescue
 from celeriac.worker.gate.claim_book import ClaimBook
+from celeriac.worker.pool.request_of_job import request_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class Reconciler:
     def _stop(self, taken: set[tuple[UUID, int]]) -> None:
         # Read again: if the attempt has ended, its child runs another job by now.
         for job, attempt in taken.intersection(self._book.open()):
-            request = state.requests.get(str(job))
+            request = request_of(job)
             if request is None or request.attempt != attempt or not request.worker_pid:
                 continue
             logger.warning(Event.ATTEMPT_TAKEN, {"job": job, "attempt": attempt})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from celeriac.events import Event
@@ -34,7 +34,7 @@ class Rescuer:
         *,
         worker: UUID,
         silence: float,
-        stored_results: Callable[[Sequence[UUID]], dict[UUID, str]],
+        stored_results: Callable[[Mapping[UUID, str]], dict[UUID, str]],
         on_change: Callable[[], None],
         meter: Meter,
     ) -> None:
@@ -60,7 +60,8 @@ class Rescuer:
     def _rescue(self, dead: Sighting) -> None:
         with self._database.reading() as connection:
             held = rescue.held_by(connection, [dead.worker])
-        stored = self._stored_results([attempt.id for attempt in held]) if held else {}
+            task_ids = rescue.task_ids(connection, [attempt.id for attempt in held]) if held else {}
+        stored = self._stored_results(task_ids) if task_ids else {}
         accepted = 0
         with self._database.transaction() as connection:
             if not rescue.declare_dead(connection, dead):

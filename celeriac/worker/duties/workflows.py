@@ -21,7 +21,7 @@ from celeriac.broker.body import compressed_as, uncompressed
 from celeriac.errors import NotSigned
 from celeriac.events import Event
 from celeriac.headers import CHORD
-from celeriac.ids import optional_id
+from celeriac.ids import row_id
 from celeriac.ledger.connection.database import UNREACHABLE, Database
 from celeriac.ledger.upkeep import parked
 from celeriac.ledger.upkeep.parked import Body, Members, Parked
@@ -199,7 +199,7 @@ def _awaited(row: Parked) -> Awaited | None:
     """What a row waits for; None when its headers do not say so."""
     chord: Any = row.headers.get(CHORD)
     try:
-        group = optional_id(chord["group"])
+        group = row_id(chord["group"])
         if group is not None:
             return Awaited(row.id, group, row.old, int(chord["size"]), bool(chord.get("immutable")))
     except (TypeError, KeyError, ValueError):  # no chord's header, or not written by us

@@ -18,8 +18,8 @@ from celeriac.enqueue import time_limits
 from celeriac.enqueue.arguments import check_depth
 from celeriac.enqueue.message_properties import foreign
 from celeriac.errors import BadArgument, NotSigned
-from celeriac.headers import ADOPTED, RETRIED, STAMP, carried, retried
-from celeriac.ids import new_id, optional_id
+from celeriac.headers import ADOPTED, RETRIED, STAMP, carried, retried, task_id
+from celeriac.ids import new_id, row_id
 from celeriac.ledger.schema.columns import LATEST
 from celeriac.ledger.schema.lanes import adopted_priority
 from celeriac.ledger.writes.claims import Claimed, Message
@@ -101,12 +101,13 @@ def read(
 
 def _apart(found: Unreadable) -> Unreadable:
     """``found`` with a new id. An unsigned message may name any id, also that of a future job."""
-    return replace(found, id=UUID(new_id()), reason=f"{found.reason}; it names the job {found.id}")
+    reason = f"{found.reason}; it names the job {found.id}"
+    return replace(found, id=UUID(new_id()), task_id=None, reason=reason)
 
 
 def _read(message: Any, tasks: Container[str], tries: _Tries, signs: bool) -> Delivery | Unreadable:
     headers = message.headers if isinstance(message.headers, dict) else {}
-    job, task, stamp = optional_id(headers.get("id")), headers.get("task"), headers.get(STAMP)
+    job, task, stamp = row_id(headers.get("id")), headers.get("task"), headers.get(STAMP)
     dispatch, tag = (stamp.get("dispatch"), stamp.get("tag")) if isinstance(stamp, dict) else (None, None)
     if job is not None and isinstance(dispatch, int):
         # A damaged copy of ours counts as an old one, so that the message in its row is used. Where messages
@@ -116,7 +117,7 @@ def _read(message: Any, tasks: Container[str], tries: _Tries, signs: bool) -> De
     if getattr(message, "damage", None) is not None:
         return unreadable(message, message.damage)
     if job is None:
-        return unreadable(message, f"its id is no UUID: {str(headers.get('id'))[:80]!r}")
+        return unreadable(message, f"its id can be no task id: {str(headers.get('id'))[:80]!r}")
     if not isinstance(task, str) or not task or len(task) > NAME_LENGTH:
         return unreadable(message, "it names no task; messages of protocol 2 are understood")
     body = signing.verify(message.body, message.content_type or "") if signs else message.decode()
@@ -141,7 +142,7 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
     queue = str(message.delivery_info.get("routing_key") or "")
     body = message.body
     kept = {key: value for key, value in headers.items() if key not in _NOT_KEPT}
-    kept |= foreign(message.properties, job)
+    kept |= foreign(message.properties, task_id(headers, job))
     if before := _retries(headers.get("retries")):
         kept[RETRIED] = before
     _check_headers(kept)
@@ -165,9 +166,9 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
         max_tries=max(1, max_tries - before),
         not_before=_moment(headers.get("eta")),
         expires=_moment(headers.get("expires")),
-        root_id=optional_id(headers.get("root_id")),
-        parent_id=optional_id(headers.get("parent_id")),
-        group_id=optional_id(headers.get("group")),
+        root_id=row_id(headers.get("root_id")),
+        parent_id=row_id(headers.get("parent_id")),
+        group_id=row_id(headers.get("group")),
     )
 
 
@@ -205,14 +206,15 @@ def unreadable(message: Any, reason: str, *, job: UUID | None = None) -> Unreada
     """The dead letter for a delivery that no worker can run."""
     headers = message.headers if isinstance(message.headers, dict) else {}
     body = getattr(message, "raw", b"") or message.body
-    task = headers.get("task")
+    task, named = headers.get("task"), job or row_id(headers.get("id"))
     return Unreadable(
-        job or optional_id(headers.get("id")) or UUID(new_id()),
+        named or UUID(new_id()),
         clean(str(message.delivery_info.get("routing_key") or "unknown"), NAME_LENGTH),
         clean(task, NAME_LENGTH) if isinstance(task, str) and task else "(unreadable)",
         _bytes(body),
         clean(str(message.content_type or "unknown"), NAME_LENGTH),
         clean(reason, 1000),
+        task_id(headers, named) if named else None,
     )
 
 
@@ -240,7 +242,7 @@ def stamped(message: Any, claimed: Claimed, row: Message | None, *, worker: UUID
         "body_encoding": "base64",
         "delivery_tag": message.delivery_tag,
         "delivery_info": {"exchange": "", "routing_key": row.queue, "redelivered": claimed.redelivered},
-        "correlation_id": str(row.id),
+        "correlation_id": task_id(headers, row.id),
         "priority": row.priority,
         **carried(headers),
     }

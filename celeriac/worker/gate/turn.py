@@ -47,16 +47,16 @@ class TurnCallbacks:
     Attributes:
         hand_over: takes the messages of jobs that were won, in order.
         drop: takes deliveries that do not run.
-        fetch_results: reads results from the result store, as JSON; results that it lost are missing.
+        fetch_results: reads results from the result store, as JSON, by their task ids; lost ones are missing.
         on_change: called when a turn made rows that the dispatcher must send.
         fetch_states: reads Celery's states of jobs from the result store; what it does not know is missing.
     """
 
     hand_over: Callable[[list[Any]], None]
     drop: Callable[[list[Any]], None]
-    fetch_results: Callable[[Sequence[UUID]], dict[UUID, str]]
+    fetch_results: Callable[[Mapping[UUID, str]], dict[UUID, str]]
     on_change: Callable[[], None]
-    fetch_states: Callable[[Sequence[UUID]], Mapping[UUID, str]] = lambda _: {}
+    fetch_states: Callable[[Mapping[UUID, str]], Mapping[UUID, str]] = lambda _: {}
 
 
 class Turn:
@@ -274,7 +274,8 @@ class Turn:
         """
         # kombu's Redis transport marks what it puts back in this header.
         again = [one for one in found if one.adopted and one.message.headers.get("redelivered")]
-        states = self._callbacks.fetch_states([one.job for one in again]) if again else {}
+        task_ids = {one.job: one.message.headers["id"] for one in again}
+        states = self._callbacks.fetch_states(task_ids) if again else {}
         done = {one.job for one in again if deliveries.was_done(one.message, states.get(one.job))}
         for job in done:
             logger.info(Event.DONE_ELSEWHERE, {"job": job})
@@ -345,7 +346,7 @@ class Turn:
 
     def _with_results(self, reports: Sequence[AttemptReport]) -> list[AttemptReport]:
         """Copy the results of completed jobs from the result store, with one request for all."""
-        wanting = [item.outcome.id for item in reports if item.wants_result]
+        wanting = {item.outcome.id: item.task_id or "" for item in reports if item.wants_result}
         if not wanting:
             return list(reports)
         found = self._callbacks.fetch_results(wanting)

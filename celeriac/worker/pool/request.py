@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from typing import Any
-from uuid import UUID
 
 from billiard.einfo import ExceptionInfo
 from celery.app.task import Task as CeleryTask
@@ -31,6 +30,7 @@ from celeriac.enqueue import time_limits
 from celeriac.errors import BadArgument
 from celeriac.events import Event
 from celeriac.headers import STAMP, retried
+from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.writes.new_jobs import NewJob
@@ -55,7 +55,7 @@ class JobRequest(Request):
         super().__init__(message, **options)
         self._check()
         stamp = self._request_dict[STAMP]
-        self.job = UUID(self.id)
+        self.job = parse_row_id(self.id)
         self.attempt = int(stamp["attempt"])
         self.tries_left = int(stamp["tries"]) - int(stamp["try"])
         self.ledger: ReportTaker = self._app.ledger_thread
