@@ -23,7 +23,7 @@ from celeriac.celery_settings import TRANSPORT_RULINGS
 from celeriac.conf import Layer, of_the_team
 from celeriac.errors import BadArgument, SettingsError
 from celeriac.ledger.connection.framework import Framework
-from celeriac.ledger.schema.lanes import DEFAULT, Lanes
+from celeriac.ledger.schema.lanes import DEFAULT
 from celeriac.ledger.schema.lanes import check as check_queue
 from celeriac.observe import traces
 from celeriac.settings import Settings, read_settings
@@ -171,7 +171,8 @@ def transport_options(settings: Settings, task_queues: Any = None) -> dict[str, 
         "low_share": settings.low_share,
         "unpack_limit": settings.payload_limit * compression.TIMES,
         "priority_steps": [0],  # each level has a list of its own
-        "foreign": Lanes.among(queues.names_of(task_queues)) if settings.adopt_foreign else None,
+        # plain JSON, as all of these: `inspect stats` answers with them
+        "foreign": queues.names_of(task_queues) if settings.adopt_foreign else None,
         "global_keyprefix": settings.prefix,
         "socket_timeout": 0.8,
         "socket_connect_timeout": 1.0,

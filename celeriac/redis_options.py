@@ -20,7 +20,8 @@ _OF_SENTINEL = ("master_name", "sentinel_kwargs", "min_other_sentinels")
 
 #: How a sentinel is asked. Several may have to be asked within the two seconds that a call may take, so one
 #: that does not answer is left alone soon; redis-py itself would try it four times, with pauses of seconds.
-_ASKED = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3, "retry": Retry(NoBackoff(), 0)}
+_ASKED = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3}
+ASKED_ONCE = {"retry": Retry(NoBackoff(), 0)}
 
 
 def needed(settings: Settings, theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +40,8 @@ def for_sentinel(settings: Settings, theirs: Mapping[str, Any]) -> dict[str, Any
     """Options of the broker's transport; none where it is not behind Sentinel."""
     if not _sentinels(settings):
         return {}
-    return {"sentinel_kwargs": _asked(_options(theirs, "broker_transport_options"))}
+    options = _options(theirs, "broker_transport_options")
+    return {"sentinel_kwargs": {**_ASKED, **(options.get("sentinel_kwargs") or {})}}
 
 
 def for_redbeat(settings: Settings, theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def _options(theirs: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_ASKED, **(options.get("sentinel_kwargs") or {})}
+    return {**_ASKED, **ASKED_ONCE, **(options.get("sentinel_kwargs") or {})}
 
 
 def _sentinels(settings: Settings) -> tuple[Address, ...]:

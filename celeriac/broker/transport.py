@@ -91,7 +91,7 @@ class Channel(redis.Channel):
     ack_emulation = False
     do_restore = False
     low_share = 0.0
-    foreign: Lanes | None = None
+    foreign: Sequence[str] | None = None  # the names in ``task_queues``; None: no list of theirs is drawn
     unpack_limit = UNPACK_LIMIT
     _publisher: Any = None
     _put_client: Any = None  # keeps one connection: it is not checked out of a pool for each message
@@ -104,7 +104,8 @@ class Channel(redis.Channel):
         super().__init__(*args, **kwargs)
         self.QoS = QoS
         if isinstance(self._queue_cycle, PriorityCycle):
-            self._queue_cycle.share, self._queue_cycle.foreign = self.low_share, self.foreign
+            self._queue_cycle.share = self.low_share
+            self._queue_cycle.foreign = None if self.foreign is None else Lanes.among(self.foreign)
 
     def _update_queue_cycle(self) -> None:
         """As kombu's, but in the order in which queues were added: kombu hands over a set."""

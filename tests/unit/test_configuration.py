@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from celery import Task as CeleryTask
+from kombu import Queue
 
 from celeriac import Celeriac
 from celeriac.errors import SettingsError
@@ -123,6 +125,25 @@ def test_the_platforms_own_is_refused_by_name_with_the_reason(source: Callable[.
 def test_what_is_met_anyway_is_taken(source: Callable[..., Celeriac]) -> None:
     conf = source(task_reject_on_worker_lost=True, task_publish_retry=True).conf
     assert conf.task_publish_retry is False
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"task_queues": [Queue("gpu"), Queue("celery")]},
+        {
+            "broker": "sentinel://a:26379;sentinel://b:26379",
+            "broker_transport_options": {"master_name": "main"},
+            "result_backend_transport_options": {"master_name": "main"},
+        },
+    ],
+    ids=["queues", "sentinels"],
+)
+def test_a_worker_can_tell_how_it_is_connected(options: dict[str, Any]) -> None:
+    """Its answer to ``inspect stats`` has the transport's options in it, and nothing but JSON is sent."""
+    with shop(**options).connection_for_read() as connection:
+        told = json.loads(json.dumps(connection.info()))
+    assert told["transport_options"]["low_share"] == 0.0
 
 
 @every_source
