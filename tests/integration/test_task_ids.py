@@ -212,7 +212,7 @@ def test_a_rescue_finds_the_result_by_the_text(app: Celeriac) -> None:
     def rescued() -> bool:
         rescuer.beat_written()
         rescuer.rescue_dead()
-        return job(ID, app=app).is_terminal
+        return job(ID, app=app).state is not JobState.RUNNING
 
     wait_until(rescued, within=30, saying="it is rescued")
     assert (job(ID, app=app).state, job(ID, app=app).result) == (JobState.COMPLETED, 3)

@@ -28,7 +28,7 @@ def act(client: Client, action: str, *ids: str) -> str:
 
 
 def test_the_list_shows_and_filters_jobs(celeriac: Kit) -> None:
-    confirm.apply_async((1,), priority="high", user_id="ann")
+    confirm.apply_async((1,), priority="high", user_id="ann", task_id="order-7")
     fail.delay("no stock")
     celeriac.drain()
     client = staff("view_job")
@@ -41,6 +41,7 @@ def test_the_list_shows_and_filters_jobs(celeriac: Kit) -> None:
         ("queue=high", 1),
         ("queue=low", 0),
         ("q=ann", 1),
+        ("q=order-7", 1),
         ("q=shop.tasks.fail", 1),
         ("q=nothing", 0),
         ("queued__gte=2020-01-01+00:00:00%2B00:00", 2),
