@@ -101,7 +101,9 @@ schedules = CommandEntry(
     "schedules:schedules",
     "Schedules: list, show, add, remove, enable, disable, run-now, next, import.",
 )
-jobs = CommandEntry("jobs", "jobs:jobs", "Jobs in the ledger: list, show, explain, cancel, replay, enqueue.")
+jobs = CommandEntry(
+    "jobs", "jobs:jobs", "Jobs in the ledger: list, show, explain, cancel, replay, discard, enqueue, watch."
+)
 dead_letters = CommandEntry(
     "dead-letters", "dead_letters:dead_letters", "Failed jobs: list, show, replay, discard."
 )

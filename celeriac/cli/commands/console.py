@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from celeriac.cli.command import Command
+from celeriac.cli.command import Command, as_json
 from celeriac.cli.context import celeriac, named_app
 from celeriac.errors import CeleriacError
 
@@ -38,9 +38,10 @@ def console(ctx: click.Context, address: str, port: int | None) -> None:
 @click.argument("name")
 @click.option("--role", type=click.Choice(_ROLES), default="viewer", show_default=True)
 @click.option("--password-stdin", is_flag=True, help="Read the password from the standard input.")
+@as_json
 @click.pass_context
-def user(ctx: click.Context, name: str, role: str, password_stdin: bool) -> None:
+def user(ctx: click.Context, name: str, role: str, password_stdin: bool, as_json: bool) -> None:
     """Print the line of a user for the file of CELERIAC_CONSOLE_USERS."""
     from celeriac.cli.views import console_server
 
-    console_server.show_line(name, role, from_stdin=password_stdin)
+    console_server.show_line(name, role, from_stdin=password_stdin, as_json=as_json)

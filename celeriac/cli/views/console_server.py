@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import click
 
 from celeriac.application import Celeriac
+from celeriac.cli import output
 from celeriac.errors import BadArgument, SettingsError
 from celeriac.settings import Settings
 from celeriac.stack import console_address
@@ -51,7 +52,7 @@ def serve(app: Celeriac, *, named: str, address: str, port: int | None) -> None:
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def show_line(name: str, role: str, *, from_stdin: bool) -> None:
+def show_line(name: str, role: str, *, from_stdin: bool, as_json: bool) -> None:
     from celeriac.console.access import users
     from celeriac.console.access.roles import Role
 
@@ -60,9 +61,13 @@ def show_line(name: str, role: str, *, from_stdin: bool) -> None:
     else:
         password = click.prompt("password", hide_input=True, confirmation_prompt=True, err=True)
     try:
-        click.echo(users.line(name, Role(role), password))
+        line = users.line(name, Role(role), password)
     except ValueError as exc:
         raise BadArgument("user", str(exc)) from None
+    if as_json:
+        output.emit("console user", name=name, role=role, line=line)
+    else:
+        click.echo(line)
 
 
 def _tell(settings: Settings, url: str, *, again: bool = False) -> None:
