@@ -62,8 +62,12 @@ class Celeriac(Celery):
     Raises, when the configuration is first used:
         SettingsError: with every problem of the configuration and the environment at once.
 
-    >>> isinstance(current_app(), Celeriac)
-    True
+    >>> shop = Celeriac("shop", set_as_current=False)
+    >>> shop.config_from_object({"celeriac_max_tries": 4})
+    >>> shop.config_from_cmdline(["celeriac.max_tries=3"])
+    >>> shop.settings.max_tries
+    3
+    >>> shop.close()
     """
 
     broker_state: BrokerState

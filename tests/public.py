@@ -32,6 +32,7 @@ NOT_FOR_TEAMS = {
     "Celeriac.producer_or_acquire",
     "Schedule.timing",
     "Task.annotate",
+    "Task.bind",
     "Task.judge",
     "Task.makes_plain_jobs",
     "Task.max_retries",  # as in Celery

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert
 
 from celeriac.ids import new_id
 from celeriac.ledger.schema.columns import PARKED
-from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
+from celeriac.ledger.schema.models import FAILURES, JOBS, WORKER_TASKS, WORKERS
 
 SECOND = timedelta(seconds=1)
 WORKER = UUID("0192d3a4-0000-7000-8000-00000000000a")
@@ -106,6 +106,13 @@ def worker(**values: Any) -> dict[str, Any]:
     return given | values
 
 
+def sign_on(connection: Connection) -> None:
+    """A worker that knows the jobs' task."""
+    made = worker()
+    connection.execute(insert(WORKERS), [made])
+    connection.execute(insert(WORKER_TASKS), [{"tasks": made["tasks"], "name": "mail.send"}])
+
+
 class Stock:
     """One job of every sort, written to a ledger; the attributes are their rows."""
 
@@ -127,6 +134,6 @@ class Stock:
         self.jobs = [value for value in vars(self).values() if isinstance(value, dict)]
 
     def write(self, connection: Connection) -> None:
-        connection.execute(insert(WORKERS), [worker()])
+        sign_on(connection)
         connection.execute(insert(JOBS), self.jobs)
         connection.execute(insert(FAILURES), [failure(self.failed)])

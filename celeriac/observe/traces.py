@@ -94,13 +94,20 @@ class Tracing:
             headers |= _carried(running.request)  # its next attempt is a child of the same enqueue
             yield
             return
-        queue = options.get("queue")
-        attributes = _attributes(name, headers["id"], "send", getattr(queue, "name", queue))
+        attributes = _attributes(name, headers["id"], "send", self._list_of(options))
         with self.tracer.start_as_current_span(
             f"enqueue {name}", kind=trace.SpanKind.PRODUCER, attributes=attributes
         ):
             propagate.inject(headers)
             yield
+
+    def _list_of(self, options: Mapping[str, Any]) -> Any:
+        """The list that the message is for: the options name a lane, the door will add the level."""
+        queue, priority = options.get("queue"), options.get("priority")
+        name = getattr(queue, "name", queue)
+        if not isinstance(name, str):
+            return name
+        return self._app.amqp.queues.lanes.list_for(name, priority if isinstance(priority, int) else None)
 
     # ---- an attempt: from before the task's first line until its callbacks and successors are sent
 

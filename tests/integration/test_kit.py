@@ -126,7 +126,7 @@ def test_no_message_leaves_after_the_commit_of_a_transaction(
     """Or a test on a machine that has a broker would fill it, and one without would wait for it."""
     engine = create_engine(celeriac.database.url)
     with Session(engine) as session, session.begin(), enqueue_in(session, app=celeriac.app):
-        result = task(celeriac, "tests.jobs.echo").delay("x")
+        result = task(celeriac, "echo").delay("x")
     engine.dispose()
     assert "dispatcher will send" not in caplog.text
     assert celeriac.drain()[0].id == result.id

@@ -287,7 +287,7 @@ def test_what_goes_before_a_job_is_counted(app: Celeriac) -> None:
     mine["queued"] = mine["dispatched"] = mine["next_attempt_after"] = before(5)
     write(app, first, better, unsent, mine, undue)
     with app.database.transaction() as connection:
-        connection.execute(insert(WORKERS), [stock.worker()])
+        stock.sign_on(connection)
     with app.connection_or_acquire() as connection:
         for queue, text in (("normal", "1"), ("normal", "2"), ("critical", "3")):
             connection.default_channel.client.lpush(queue, text)

@@ -462,7 +462,7 @@ def test_arguments_come_back_as_they_were(clock: Clockwork) -> None:
         ({"overlap": "queue"}, "overlap: "),
         ({"jitter": -1}, "jitter: "),
         ({"priority": "urgent"}, "priority: "),
-        ({"queue": "nowhere"}, "queue: "),
+        ({"queue": "high.low"}, "queue: "),
         ({"max_tries": 0}, "max_tries: "),
         ({"args": (1,)}, "does not take them"),
         ({"kwargs": {"x": 1}}, "does not take them"),

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 import pytest
 from celery.bin.celery import celery
+from click.globals import pop_context
 
 from celeriac.cli.celery_commands import RefusedCommand, show_refusals
 from celeriac.errors import BadArgument, LedgerUnavailable
+
+
+@pytest.fixture(autouse=True)
+def _no_command_goes_on() -> Iterator[None]:
+    """Click leaves a context in force whose end raises, as a refusal does; a process would end there."""
+    yield
+    while click.get_current_context(silent=True) is not None:
+        pop_context()
 
 
 @pytest.mark.parametrize(
