@@ -186,7 +186,7 @@ def test_a_second_interrupt_gives_running_jobs_up(start: Start, tmp_path: Path) 
 
 
 def test_an_interrupt_while_it_starts_ends_it_too(start: Start) -> None:
-    up = start("up").logged("valkey |", within=30)
+    up = start("up").logged("valkey  |", within=30)
     everyone = up.process.tree()
     interrupt(up)
     assert up.wait(30) == 0
