@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 
 from celeriac import __version__
-from celeriac.errors import SettingsError
+from celeriac.errors import BadArgument, SettingsError
 from celeriac.events import Event
 from celeriac.headers import STAMP
+from celeriac.priorities import parse as parse_priority
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -107,7 +108,11 @@ class Tracing:
         name = getattr(queue, "name", queue)
         if not isinstance(name, str):
             return name
-        return self._app.amqp.queues.lanes.list_for(name, priority if isinstance(priority, int) else None)
+        try:
+            level = None if priority is None else parse_priority(priority)
+        except BadArgument:  # the door refuses it, by its name
+            return name
+        return self._app.amqp.queues.lanes.list_for(name, level)
 
     # ---- an attempt: from before the task's first line until its callbacks and successors are sent
 

@@ -93,6 +93,13 @@ def test_a_row_keeps_the_context_of_its_enqueue(house: House) -> None:
     }
 
 
+@pytest.mark.parametrize(("priority", "queue"), [("high", "high"), (35, "critical"), (None, "normal")])
+def test_an_enqueue_names_the_list_of_its_row(house: House, priority: Any, queue: str) -> None:
+    id = house.app.tasks["tests.noop"].apply_async(priority=priority).id
+    found = house.spans()[-1].attributes["messaging.destination.name"]
+    assert (found, job(id, app=house.app).queue) == (queue, queue)
+
+
 def test_an_enqueue_is_a_child_of_what_goes_on_around_it(house: House) -> None:
     with house.tracer.start_as_current_span("request") as around:
         house.app.tasks["tests.noop"].delay()
