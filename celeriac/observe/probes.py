@@ -10,12 +10,12 @@ from collections.abc import Container
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from typing import Any, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from celeriac.events import Event
+from celeriac.observe import host_names
 from celeriac.observe.liveness import LivenessReporter
 from celeriac.settings import Settings
 
@@ -58,14 +58,8 @@ class ProbeServer(ThreadingHTTPServer):
         self.server_close()
 
     def knows(self, host: str | None) -> bool:
-        """Whether a request may give ``host`` as its host.
-
-        This prevents DNS rebinding: a web page whose name was made to resolve to this machine could read
-        the answers. Such a name has a dot; an address or a name without a dot is safe. A
-        request without a host does not come from a browser.
-        """
-        name = _name(host or "")
-        return not name or "." not in name or _is_address(name) or name in self._hosts or name == _ours()
+        """Whether a request may give ``host`` as its host. One without a host comes from no browser."""
+        return host_names.is_safe(_name(host or ""), known=self._hosts)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
@@ -146,15 +140,3 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower().rstrip(".")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _ours() -> str:
-    return socket.gethostname().lower()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import socket
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,6 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from celeriac.console.access.options import Options
+from celeriac.observe import host_names
 
 #: Bytes of a request's body, at most.
 LARGEST_BODY = 1_500_000
@@ -66,22 +65,10 @@ class Guard:
         return None
 
     def _knows(self, host: str) -> bool:
-        """Whether it may be asked under this name; a foreign one was made to resolve here (DNS rebinding)."""
+        """Whether it may be asked under this name."""
         found = _HOST.fullmatch(host.lower())
-        if found is None:
-            return False
-        name = (found[1] or found[2]).rstrip(".")
-        if name == "localhost" or name in self._options.hosts or name == socket.gethostname().lower():
-            return True
-        return _is_address(name) or ("." not in name and bool(name))
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+        name = (found[1] or found[2]).rstrip(".") if found else ""
+        return bool(name) and host_names.is_safe(name, known=self._options.hosts)
 
 
 def _answer(status: int, sentence: str, headers: Headers) -> Response:
