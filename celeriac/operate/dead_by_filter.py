@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from celeriac.application import current_app
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.dead_letters import discard as discard_rows
-from celeriac.ledger.writes.replay import replay as replay_rows
+from celeriac.operate import listing
+from celeriac.operate.dead_letters import in_batches, replay_batch
 from celeriac.operate.job import as_of_now
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-_BATCH = 200
+_MOST = 10_000_000  # jobs that are counted
+
+
+def count(wanted: Filter, *, app: Celeriac | None = None) -> int:
+    """How many dead letters match; none where the filter asks for another state."""
+    if wanted.state not in (None, JobState.FAILED):
+        return 0
+    return listing.count(replace(wanted, state=JobState.FAILED), most=_MOST, app=app)
 
 
 def replay(
@@ -34,7 +42,7 @@ def replay(
         rate: jobs a second, at most.
         progress: called after each batch with the number of jobs so far.
     """
-    return _each(wanted, _replay_batch, rate=rate, progress=progress, app=app)
+    return _each(wanted, replay_batch, rate=rate, progress=progress, app=app)
 
 
 def discard(
@@ -44,23 +52,7 @@ def discard(
     return _each(wanted, discard_rows, rate=None, progress=progress, app=app)
 
 
-def _replay_batch(connection: Any, ids: Sequence[UUID]) -> int:
-    return len(replay_rows(connection, ids, dead_only=True))
-
-
 def _each(wanted: Filter, act: Any, *, rate: float | None, progress: Any, app: Celeriac | None) -> int:
-    platform, done, beyond = current_app(app), 0, None
+    platform = current_app(app)
     wanted = as_of_now(wanted, app=platform)  # one that fails again meanwhile is met once
-    size = min(_BATCH, max(1, int(rate or _BATCH)))
-    while True:
-        with platform.database.reading() as connection:
-            ids = job_rows.dead(connection, wanted, limit=size, beyond=beyond)
-        if not ids:
-            return done
-        beyond = ids[-1]
-        count = platform.database.again(partial(act, ids=ids))
-        done += count
-        if progress:
-            progress(done)
-        if rate:
-            time.sleep(count / rate)
+    return in_batches(platform, partial(job_rows.dead, wanted=wanted), act, rate=rate, progress=progress)

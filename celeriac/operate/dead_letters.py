@@ -187,7 +187,7 @@ def replay(
     1
     """
     platform = current_app(app)
-    return _count(platform, cause) if dry_run else _each(platform, cause, _replay_batch, rate, progress)
+    return _count(platform, cause) if dry_run else _each(platform, cause, replay_batch, rate, progress)
 
 
 def discard_one(id: str, *, app: Celeriac | None = None) -> bool:
@@ -223,19 +223,38 @@ def discard(
     return _count(platform, cause) if dry_run else _each(platform, cause, ledger.discard, None, progress)
 
 
-def _replay_batch(connection: Any, ids: Sequence[UUID]) -> int:
+def replay_batch(connection: Any, ids: Sequence[UUID]) -> int:
+    """Replay those of ``ids`` that are dead letters; return how many."""
     return len(replay_rows(connection, ids, dead_only=True))
 
 
 def _count(app: Celeriac, cause: Cause) -> int:
     """How many dead letters of ``cause`` there are."""
-    return sum(len(ids) for ids in _batches(app, cause, size=_BATCH))
+    return sum(len(ids) for ids in _batches(app, partial(_members, cause=cause), size=_BATCH))
 
 
 def _each(app: Celeriac, cause: Cause, act: Any, rate: float | None, progress: Any) -> int:
     """Do ``act`` with every dead letter of ``cause``, in batches; return with how many it was done."""
+    return in_batches(app, partial(_members, cause=cause), act, rate=rate, progress=progress)
+
+
+def in_batches(
+    app: Celeriac,
+    find: Callable[..., list[UUID]],
+    act: Callable[..., int],
+    *,
+    rate: float | None,
+    progress: Callable[[int], None] | None,
+) -> int:
+    """Do ``act`` with all dead letters that ``find`` finds, in batches; return with how many it was done.
+
+    Args:
+        find: reads at most ``limit`` ids that come after ``beyond``, on the connection that it is given.
+        rate: jobs a second, at most.
+        progress: called after each batch with the number of jobs done.
+    """
     done = 0
-    for ids in _batches(app, cause, size=min(_BATCH, max(1, int(rate or _BATCH)))):
+    for ids in _batches(app, find, size=min(_BATCH, max(1, int(rate or _BATCH)))):
         count = app.database.again(partial(act, ids=ids))
         done += count
         if progress:
@@ -245,11 +264,11 @@ def _each(app: Celeriac, cause: Cause, act: Any, rate: float | None, progress: A
     return done
 
 
-def _batches(app: Celeriac, cause: Cause, *, size: int) -> Iterator[list[UUID]]:
+def _batches(app: Celeriac, find: Callable[..., list[UUID]], *, size: int) -> Iterator[list[UUID]]:
     beyond: UUID | None = None
     while True:
         with app.database.reading() as connection:
-            ids = _members(connection, cause, limit=size, beyond=beyond)
+            ids = find(connection, limit=size, beyond=beyond)
         if not ids:
             return
         yield ids

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import click
 
 from celeriac.application import Celeriac
-from celeriac.cli import output
 from celeriac.cli.command import confirm
 from celeriac.cli.progress import advancing
+from celeriac.cli.views.dead_letter_actions import PAST, show_outcome
 from celeriac.display import counted
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.operate import dead_by_filter, listing
+from celeriac.operate import dead_by_filter
 from celeriac.operate.job import as_of_now
 from celeriac.operate.listing import Filter
 
-_MOST = 10_000_000  # jobs that are counted
 _ACTS: dict[str, Callable[..., int]] = {"replay": dead_by_filter.replay, "discard": dead_by_filter.discard}
-_PAST = {"replay": "replayed", "discard": "discarded"}
 
 
 def act(
@@ -37,17 +34,11 @@ def act(
     if wanted == Filter():
         raise click.UsageError("name a filter; --since 9999d means every dead letter")
     if wanted.state not in (None, JobState.FAILED):
-        raise click.UsageError(f"only dead letters are {_PAST[verb]}: leave --state out")
+        raise click.UsageError(f"only dead letters are {PAST[verb]}: leave --state out")
     wanted = as_of_now(wanted, app=app)  # a job that fails after the question is not met
-    count = listing.count(replace(wanted, state=JobState.FAILED), most=_MOST, app=app)
+    count = dead_by_filter.count(wanted, app=app)
     if count and not dry_run:
         confirm(f"{verb} {counted(count, 'dead letter')}?", yes=yes)
         with advancing(verb, count) as progress:
             count = _ACTS[verb](wanted, progress=progress, app=app, **how)
-    if as_json:
-        output.emit(f"jobs {verb}", dry_run=dry_run, count=count)
-    elif not count:
-        output.note(ctx, "no dead letter fits")
-    else:
-        click.echo(f"would {verb} {count:,}" if dry_run else f"{_PAST[verb]} {count:,}")
-    ctx.exit(0 if count else 1)
+    show_outcome(ctx, f"jobs {verb}", count, dry_run=dry_run, as_json=as_json, none="no dead letter fits")

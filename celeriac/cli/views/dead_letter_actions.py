@@ -17,6 +17,8 @@ from celeriac.operate.dead_letters import Cause
 from celeriac.operate.listing import resolve
 from celeriac.operate.presentation.shapes import is_group_key
 
+PAST = {"replay": "replayed", "discard": "discarded"}
+
 
 def replay(
     ctx: click.Context,
@@ -83,16 +85,26 @@ def _act(
             confirm(f"{verb} {counted(count, 'dead letter')}?", yes=yes)
             with advancing(verb, count) as progress:
                 count = many(cause, progress=progress)
-    _print_outcome(ctx, verb, count, dry_run=dry_run, as_json=as_json)
+    none = "no dead letter matches; see `celery -A app dead-letters list`"
+    show_outcome(ctx, f"dead-letters {verb}", count, dry_run=dry_run, as_json=as_json, none=none)
 
 
-def _print_outcome(ctx: click.Context, verb: str, count: int, *, dry_run: bool, as_json: bool) -> None:
+def show_outcome(
+    ctx: click.Context, command: str, count: int, *, dry_run: bool, as_json: bool, none: str
+) -> None:
+    """Say with how many dead letters it was done, and end: with 1 where there was none.
+
+    Args:
+        command: its words; the last one is what was done.
+        none: the sentence for none.
+    """
+    verb = command.split()[-1]
     if as_json:
-        output.emit(f"dead-letters {verb}", dry_run=dry_run, count=count)
+        output.emit(command, dry_run=dry_run, count=count)
     elif not count:
-        output.note(ctx, "no dead letter matches; see `celery -A app dead-letters list`")
+        output.note(ctx, none)
     else:
-        click.echo(f"would {verb} {count:,}" if dry_run else f"{_PAST[verb]} {count:,}")
+        click.echo(f"would {verb} {count:,}" if dry_run else f"{PAST[verb]} {count:,}")
     ctx.exit(0 if count else 1)
 
 
@@ -101,6 +113,3 @@ def _is_dead(app: Celeriac, id: str) -> int:
     from celeriac.operate.job import job
 
     return int(job(id, app=app).state is JobState.FAILED)
-
-
-_PAST = {"replay": "replayed", "discard": "discarded"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -62,11 +61,10 @@ def act(ask: Ask) -> Response:
     """Cancel, replay or discard: the ticked jobs, or all that fit the filter."""
     action, words = ask.given("action"), words_in({name: values[-1] for name, values in ask.form.items()})
     back = ask.url("/jobs", **words)
-    if action not in _ACTIONS:
-        raise BadArgument("action", f"wanted one of {', '.join(_ACTIONS)}, found {action[:80]!r}")
+    what, do_one = _chosen(action)
     ids = acting.selected(ask)
     if ids:
-        what, do = _ACTIONS[action][0], partial(_ACTIONS[action][1], ask.console.app)
+        do = partial(do_one, ask.console.app)
         each = f"{len(ids)} chosen: {', '.join(ids[:3])}{' …' if len(ids) > 3 else ''}"
         plan = Plan(
             what=what, which=each, count=len(ids), act=acting.one_by_one(ids, do), back=back, command=""
@@ -85,9 +83,7 @@ def _act_on_filter(ask: Ask, action: str, words: dict[str, str], back: str) -> R
         hidden = [("until", str(plain(wanted.until)))]
     act, command = _on_filter(ask.console.app, action, wanted, rate=rate_of(ask))
     if action in ("replay", "discard"):
-        fits = wanted.state in (None, JobState.FAILED)
-        dead = replace(wanted, state=JobState.FAILED)
-        count = listing.count(dead, most=_MOST_MET, app=ask.app) if fits else 0
+        count = dead_by_filter.count(wanted, app=ask.app)
     else:
         count = listing.count(wanted, most=_MOST_MET, unfinished=True, app=ask.app)
     plan = Plan(
@@ -153,9 +149,13 @@ def act_on_one(app: Celeriac, action: str, id: str) -> bool:
     Raises:
         BadArgument: there is no such action.
     """
+    return _chosen(action)[1](app, id)
+
+
+def _chosen(action: str) -> tuple[str, Callable[[Celeriac, str], bool]]:
     if action not in _ACTIONS:
         raise BadArgument("action", f"wanted one of {', '.join(_ACTIONS)}, found {action[:80]!r}")
-    return _ACTIONS[action][1](app, id)
+    return _ACTIONS[action]
 
 
 def in_words(action: str) -> str:
