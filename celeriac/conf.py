@@ -119,8 +119,7 @@ class Conf(CelerySettings):
                 self.changes.update(kept[0])
                 self.defaults[:] = kept[1]
                 app._configure()
-                if isinstance(exc, SettingsError) and app.stage is not Stage.NONE:
-                    app.refused_writes += exc.problems  # Celery logs what a receiver raises, and goes on
+                _remember(app, exc)
                 raise
             return result
 
@@ -155,9 +154,14 @@ def unless_refused(app: Any) -> Iterator[None]:
     except BaseException as exc:  # raised again: whatever it is, the first configuration is put back
         app.__dict__.update(kept)
         app.loader._conf = loaded
-        if isinstance(exc, SettingsError) and app.stage is not Stage.NONE:
-            app.refused_writes += exc.problems
+        _remember(app, exc)
         raise
+
+
+def _remember(app: Any, error: BaseException) -> None:
+    """Keep a refusal for when the worker begins: Celery logs what a receiver raises, and goes on."""
+    if isinstance(error, SettingsError) and app.stage is not Stage.NONE:
+        app.refused_writes += error.problems
 
 
 class Layer(dict[str, Any]):

@@ -40,8 +40,7 @@ def for_sentinel(settings: Settings, theirs: Mapping[str, Any]) -> dict[str, Any
     """Options of the broker's transport; none where it is not behind Sentinel."""
     if not _sentinels(settings):
         return {}
-    options = _options(theirs, "broker_transport_options")
-    return {"sentinel_kwargs": {**_ASKED, **(options.get("sentinel_kwargs") or {})}}
+    return {"sentinel_kwargs": _asked(_options(theirs, "broker_transport_options"))}
 
 
 def for_redbeat(settings: Settings, theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def for_redbeat(settings: Settings, theirs: Mapping[str, Any]) -> dict[str, Any]
     return {
         "sentinels": [(each.host, each.port) for each in found],
         "service_name": options.get("master_name"),
-        "sentinel_kwargs": _asked(options),
+        "sentinel_kwargs": ASKED_ONCE | _asked(options),
         "username": found[0].user,
         "password": found[0].password,
         "db": found[0].database,
@@ -90,7 +89,7 @@ def _of_results(settings: Settings, theirs: Mapping[str, Any]) -> dict[str, Any]
         if settings.results == settings.broker:  # the same server as the broker's
             shared = _options(theirs, "broker_transport_options")
             options = {name: shared[name] for name in _OF_SENTINEL if name in shared} | options
-        options["sentinel_kwargs"] = _asked(options)
+        options["sentinel_kwargs"] = ASKED_ONCE | _asked(options)
     return options | ({"global_keyprefix": settings.prefix} if settings.prefix else {})
 
 
@@ -99,7 +98,7 @@ def _options(theirs: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_ASKED, **ASKED_ONCE, **(options.get("sentinel_kwargs") or {})}
+    return {**_ASKED, **(options.get("sentinel_kwargs") or {})}
 
 
 def _sentinels(settings: Settings) -> tuple[Address, ...]:
