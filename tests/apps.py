@@ -9,3 +9,13 @@ from celeriac.settings import Settings
 def build(settings: Settings, *, name: str = "app", set_as_current: bool = True) -> Celeriac:
     """An app with ``settings``, whatever the environment says of them."""
     return Celeriac(name, settings=settings, set_as_current=set_as_current)
+
+
+def mail_app(settings: Settings, *, name: str) -> Celeriac:
+    """An app with the task of the jobs in ``tests.stock``."""
+    made = build(settings, name=name, set_as_current=False)
+
+    @made.task(name="mail.send", shared=False)
+    def send(to: str, password: str = "") -> None: ...
+
+    return made

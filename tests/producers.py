@@ -23,4 +23,3 @@ def producing(broker: str, database: str, **settings: Any) -> Iterator[Celeriac]
     app = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
     yield app
     app.close()
-    app.database.close()

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert
 
+from celeriac import Celeriac
 from celeriac.ids import new_id
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKER_TASKS, WORKERS
@@ -137,3 +138,11 @@ class Stock:
         sign_on(connection)
         connection.execute(insert(JOBS), self.jobs)
         connection.execute(insert(FAILURES), [failure(self.failed)])
+
+
+def filled(app: Celeriac) -> Stock:
+    """What is now in the ledger of ``app``."""
+    made = Stock()
+    with app.database.transaction() as connection:
+        made.write(connection)
+    return made

@@ -87,7 +87,6 @@ def shop(group: SentinelGroup, postgres_url: str, tmp_path: Path) -> Iterator[Ce
     )
     yield made
     made.close()
-    made.database.close()
 
 
 def all_ended(app: Celeriac, task: str) -> bool:

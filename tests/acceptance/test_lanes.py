@@ -68,7 +68,6 @@ class House:
 
     def close(self) -> None:
         self.app.close()
-        self.app.database.close()
         for name in self.client.scan_iter(_type="list"):
             self.client.delete(name)  # what nobody was there to draw
         for name in self.client.scan_iter("_kombu.binding.*"):

@@ -35,7 +35,6 @@ def producing(broker: str, database: str) -> Iterator[Celeriac]:
         yield app
     finally:
         app.close()
-        app.database.close()
 
 
 def enqueue(app: Celeriac, path: Path, count: int, *, seconds: float) -> set[str]:

@@ -41,7 +41,6 @@ def app(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> I
     app = build(Settings(task_modules=("tests.jobs",)), set_as_current=False)
     yield app
     app.close()
-    app.database.close()
 
 
 @pytest.fixture
@@ -335,7 +334,6 @@ def test_without_a_database_the_error_says_how_many_were_enqueued(
     finally:
         private_postgres.restart()
         app.close()
-        app.database.close()
     assert caught.value.__notes__ == ["10 calls before it were enqueued"]
 
 

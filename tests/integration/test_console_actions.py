@@ -21,7 +21,7 @@ from celeriac.operate.job import job
 from celeriac.operate.listing import Filter, JobState
 from celeriac.settings import Settings
 from tests import stock
-from tests.apps import build
+from tests.apps import mail_app
 from tests.console import Browser
 from tests.stock import Stock
 from tests.support import wait_until
@@ -29,13 +29,7 @@ from tests.support import wait_until
 
 @pytest.fixture
 def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
-    made = build(
-        Settings(database_url=database_url, broker_url=redis_url), name="actions", set_as_current=False
-    )
-
-    @made.task(name="mail.send", shared=False)
-    def send(to: str, password: str = "") -> None: ...
-
+    made = mail_app(Settings(database_url=database_url, broker_url=redis_url), name="actions")
     yield made
     made.close()
 
@@ -49,10 +43,7 @@ def browser(app: Celeriac) -> Iterator[Browser]:
 
 @pytest.fixture
 def full(app: Celeriac) -> Stock:
-    found = Stock()
-    with app.database.transaction() as connection:
-        found.write(connection)
-    return found
+    return stock.filled(app)
 
 
 def write_dead(app: Celeriac, count: int, **values: Any) -> list[str]:

@@ -16,7 +16,8 @@ from celeriac.errors import ScheduleNotFound
 from celeriac.operate.dead_letters import Cause, groups
 from celeriac.operate.job import job
 from celeriac.settings import Settings
-from tests.apps import build
+from tests import stock
+from tests.apps import mail_app
 from tests.commands import told
 from tests.console import PASSWORD, Browser, users_file
 from tests.stock import Stock
@@ -27,21 +28,14 @@ from tests.support import wait_until
 def app(redis_url: str, database_url: str, tmp_path: Path) -> Iterator[Celeriac]:
     users = users_file(tmp_path)
     settings = Settings(database_url=database_url, broker_url=redis_url, console_users=users)
-    made = build(settings, name="api", set_as_current=False)
-
-    @made.task(name="mail.send", shared=False)
-    def send(to: str, password: str = "") -> None: ...
-
+    made = mail_app(settings, name="api")
     yield made
     made.close()
 
 
 @pytest.fixture
 def full(app: Celeriac) -> Stock:
-    found = Stock()
-    with app.database.transaction() as connection:
-        found.write(connection)
-    return found
+    return stock.filled(app)
 
 
 UNKNOWN = "0192d3a4-0000-7000-8000-000000000000"
@@ -295,11 +289,7 @@ def test_a_broker_that_is_away_hinders_no_enqueue(database_url: str, tmp_path: P
     settings = Settings(
         database_url=database_url, broker_url="redis://127.0.0.1:1/0", console_users=users_file(tmp_path)
     )
-    app = build(settings, name="api", set_as_current=False)
-
-    @app.task(name="mail.send", shared=False)
-    def send(to: str) -> None: ...
-
+    app = mail_app(settings, name="api")
     browser = Browser(app, role=None)
     made = Client(browser)("POST", "/jobs", json={"task": "mail.send", "args": ["a"]})
     assert made.status_code == 201

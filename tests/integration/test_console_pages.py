@@ -27,7 +27,7 @@ from celeriac.operate.presentation.shapes import VERSION
 from celeriac.schedules import register
 from celeriac.settings import Settings
 from tests import stock
-from tests.apps import build
+from tests.apps import mail_app
 from tests.commands import call, told
 from tests.console import Browser
 from tests.servers import PostgresServer
@@ -39,12 +39,7 @@ HOSTILE = "<script>alert(1)</script>\x1b[31m\u202egnp"
 
 def made_app(redis_url: str, database_url: str, **settings: Any) -> Celeriac:
     given = Settings(database_url=database_url, broker_url=redis_url, **settings)
-    made = build(given, name="production", set_as_current=False)
-
-    @made.task(name="mail.send", shared=False)
-    def send(to: str, password: str = "") -> None: ...
-
-    return made
+    return mail_app(given, name="production")
 
 
 @pytest.fixture
@@ -56,9 +51,7 @@ def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
 
 @pytest.fixture
 def full(app: Celeriac) -> Stock:
-    found = Stock()
-    with app.database.transaction() as connection:
-        found.write(connection)
+    found = stock.filled(app)
     register(
         "nightly", "mail.send", args=["you@example.org"], cron="30 2 * * *", timezone="Europe/Berlin", app=app
     )

@@ -69,7 +69,6 @@ class House:
 
     def close(self) -> None:
         self.app.close()
-        self.app.database.close()
 
 
 @contextmanager

@@ -60,7 +60,6 @@ class House:
 
     def close(self) -> None:
         self.app.close()
-        self.app.database.close()
         self.client.flushdb()  # what plain Celery leaves has no end
         self.client.close()
 

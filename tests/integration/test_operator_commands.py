@@ -19,7 +19,7 @@ from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import job
 from celeriac.settings import Settings
 from tests import stock
-from tests.apps import build
+from tests.apps import build, mail_app
 from tests.commands import call, told
 from tests.stock import SECOND, Stock, before
 
@@ -28,13 +28,7 @@ GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 
 @pytest.fixture
 def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
-    made = build(
-        Settings(database_url=database_url, broker_url=redis_url), name="operator", set_as_current=False
-    )
-
-    @made.task(name="mail.send", shared=False)
-    def send(to: str, password: str = "") -> None: ...
-
+    made = mail_app(Settings(database_url=database_url, broker_url=redis_url), name="operator")
     yield made
     made.database.close()  # which a test may have put in place of the first
 
@@ -42,10 +36,7 @@ def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
 @pytest.fixture
 def full(app: Celeriac) -> Stock:
     """What is in the ledger of ``app``."""
-    made = Stock()
-    with app.database.transaction() as connection:
-        made.write(connection)
-    return made
+    return stock.filled(app)
 
 
 def write(app: Celeriac, *jobs: dict[str, Any]) -> None:

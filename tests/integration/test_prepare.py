@@ -27,7 +27,6 @@ def app(redis_url: str, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Ite
     app = build(Settings(task_modules=("tests.jobs",)), set_as_current=False)
     yield app
     app.close()
-    app.database.close()
 
 
 @pytest.fixture

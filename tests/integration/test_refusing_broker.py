@@ -20,7 +20,6 @@ def connection(private_valkey: ValkeyServer, sqlite_url: str) -> Iterator[Any]:
     with app.connection_for_read() as connection:
         yield connection
     app.close()
-    app.database.close()
 
 
 MAILBOX = Queue("mailbox", Exchange("mailbox", type="fanout"))

@@ -65,7 +65,6 @@ def furnished(store: str, database: str) -> Iterator[Celeriac]:
 
     with closing(app):
         yield app
-    app.database.close()
 
 
 @pytest.fixture

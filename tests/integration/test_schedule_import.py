@@ -38,7 +38,6 @@ def app(redis_url: str, database_url: str) -> Iterator[Celeriac]:
     made = build(Settings(**known, task_modules=("tests.jobs",)), set_as_current=False)
     yield made
     made.close()
-    made.database.close()
 
 
 def by_name(lines: Sequence[Line]) -> dict[str, Line]:

@@ -122,7 +122,6 @@ def wound(broker: str, database: str) -> Iterator[Clockwork]:
     clockwork = Clockwork(broker, database)
     yield clockwork
     clockwork.app.close()
-    clockwork.app.database.close()
 
 
 @pytest.fixture

@@ -49,7 +49,6 @@ def furnished(redis_url: str, database_url: str) -> Iterator[Celeriac]:
     app = build(Settings(**known, task_modules=("tests.jobs",), max_tries=2), set_as_current=False)
     with closing(app):
         yield app
-    app.database.close()
 
 
 @pytest.fixture

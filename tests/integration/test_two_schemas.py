@@ -183,7 +183,6 @@ def apps(bare_postgres_url: str, redis_url: str, one: Database, two: Database) -
     yield made
     for app in made:
         app.close()
-        app.database.close()
 
 
 def an_app(url: str, broker: str, schema: str) -> Celeriac:

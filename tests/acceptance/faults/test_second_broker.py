@@ -45,7 +45,6 @@ def test_work_goes_on_with_the_second_broker(
                 assert not [key for key in client.scan_iter() if key.startswith(b"unacked")]
         finally:
             app.close()
-            app.database.close()
 
 
 def job_count(server: ValkeyServer) -> int:
