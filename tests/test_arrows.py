@@ -61,7 +61,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
     "console": (
         frozenset({"application"}),
         frozenset({"pages", "api"}),
-        frozenset({"ask"}),
+        frozenset({"page_request"}),
         frozenset({"console", "refusal"}),
         frozenset({"access"}),
         frozenset({"head", "operations", "options", "reading", "tracebacks", "trees"}),

@@ -25,8 +25,8 @@ from celeriac.console.access.identity import TooManyTries, Visitor
 from celeriac.console.access.one_time_token import OneTimeToken
 from celeriac.console.access.roles import Role
 from celeriac.console.api import application as api
-from celeriac.console.ask import Ask
 from celeriac.console.console import STATIC, Console
+from celeriac.console.page_request import FIELDS, PageRequest
 from celeriac.console.pages import acting, dead, job, jobs, login, platform, schedule_form, schedules
 from celeriac.console.refusal import Refused, refused
 from celeriac.events import Event
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FIELDS = 5_000  # of a form, at most
-Answering = Callable[[Ask], Response]
+Answering = Callable[[PageRequest], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ def _answer_now(
     console: Console, place: Place, request: Request, form: dict[str, list[str]] | None
 ) -> Response:
     console.head.start()
-    nobody = Ask(console, request, login.NOBODY, form or {})
+    nobody = PageRequest(console, request, login.NOBODY, form or {})
     try:
         if form is None:
             return _problem(
@@ -149,13 +148,13 @@ def _answer_now(
             token = nobody.query.get("token")
             entered = login.by_token(nobody, token) if token and request.method == "GET" else None
             return entered or login.ask_for_login(nobody)
-        ask = Ask(console, request, visitor, form)
+        ask = PageRequest(console, request, visitor, form)
         return _checked(ask, place)
     except TooManyTries as tries:
         return login.too_many(nobody, tries)
 
 
-def _checked(ask: Ask, place: Place) -> Response:
+def _checked(ask: PageRequest, place: Place) -> Response:
     """The answer to somebody who is known, if the role and the form's token allow it."""
     if not ask.visitor.role.allows(place.role):
         sentence = (
@@ -180,7 +179,7 @@ def _checked(ask: Ask, place: Place) -> Response:
         return _problem(ask, found)
 
 
-def _problem(ask: Ask, found: Refused) -> Response:
+def _problem(ask: PageRequest, found: Refused) -> Response:
     if ask.wants_json:
         body = {"type": "about:blank", "title": found.title, "status": found.status, "detail": found.sentence}
         if found.field:
@@ -194,7 +193,7 @@ async def _not_here(console: Console, request: Request, error: HTTPException) ->
         status=error.status_code, title="not here", sentence=f"nothing answers {request.method} there"
     )
     visitor = await run_in_threadpool(_known, console, request)
-    return await run_in_threadpool(_problem, Ask(console, request, visitor), found)
+    return await run_in_threadpool(_problem, PageRequest(console, request, visitor), found)
 
 
 def _known(console: Console, request: Request) -> Visitor:
@@ -215,6 +214,6 @@ async def _form(request: Request) -> dict[str, list[str]] | None:
         if len(body) > LARGEST_BODY:
             return None
     try:
-        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=_FIELDS)
+        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=FIELDS)
     except ValueError:
         return None

@@ -69,4 +69,4 @@ def refused(error: Exception, app: Celeriac) -> Refused | None:
     return Refused(status=status, title=_TITLES.get(status, "refused"), sentence=found.sentence, field=field)
 
 
-_TITLES = {400: "this request has no meaning", 404: "there is no such thing", 409: "it cannot be done now"}
+_TITLES = {400: "this request is not valid", 404: "there is no such thing", 409: "it cannot be done now"}

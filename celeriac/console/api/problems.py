@@ -23,7 +23,7 @@ async def of_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     fields = [{"field": _field(each["loc"]), "detail": str(each["msg"])} for each in error.errors()]
     sentence = "; ".join(f"{each['field']}: {each['detail']}" for each in fields)[:2_000]
-    return problem(422, "this request has no meaning", sentence, field=fields[0]["field"], errors=fields)
+    return problem(422, "this request is not valid", sentence, field=fields[0]["field"], errors=fields)
 
 
 async def of_http(request: Request, error: Exception) -> JSONResponse:

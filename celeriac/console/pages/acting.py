@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from celeriac.console.ask import Ask
 from celeriac.console.operations import Act, Operation
+from celeriac.console.page_request import PageRequest
 from celeriac.display import counted
 from celeriac.errors import BadArgument, JobNotFound
 from celeriac.ids import parse_row_id
@@ -28,7 +28,7 @@ class Plan:
     command: str  # the words behind ``celery -A app`` that do the same; empty: none does
 
 
-def ask_or_start(ask: Ask, plan: Plan, *, hidden: Sequence[tuple[str, str]] = ()) -> Response:
+def ask_or_start(ask: PageRequest, plan: Plan, *, hidden: Sequence[tuple[str, str]] = ()) -> Response:
     """The page with the question; or the action begins, when the question was answered.
 
     Args:
@@ -58,7 +58,7 @@ def ask_or_start(ask: Ask, plan: Plan, *, hidden: Sequence[tuple[str, str]] = ()
 _ANSWERS = ("counted", "typed", "form_token")
 
 
-def _start(ask: Ask, plan: Plan) -> Response:
+def _start(ask: PageRequest, plan: Plan) -> Response:
     operation = Operation(
         who=ask.visitor.name, what=plan.what, which=plan.which, total=plan.count, back=plan.back
     )
@@ -66,7 +66,7 @@ def _start(ask: Ask, plan: Plan) -> Response:
     return ask.go(ask.url(f"/operations/{operation.id}"))
 
 
-def selected(ask: Ask) -> list[str]:
+def selected(ask: PageRequest) -> list[str]:
     """The ids of the jobs that were ticked.
 
     Raises:
@@ -91,25 +91,25 @@ def one_by_one(ids: Sequence[str], do: Callable[[str], bool]) -> Act:
     return act
 
 
-def show_operations(ask: Ask) -> Response:
+def show_operations(ask: PageRequest) -> Response:
     found = ask.console.operations.latest()
     told = {"operations": [one.shape() for one in found]}
     return ask.show("operations.html", command="jobs watch", told=told, operations=found)
 
 
-def show_operation(ask: Ask) -> Response:
+def show_operation(ask: PageRequest) -> Response:
     found = _found(ask)
     return ask.show("operation.html", command="jobs watch", told={"operation": found.shape()}, one=found)
 
 
-def stop_operation(ask: Ask) -> Response:
+def stop_operation(ask: PageRequest) -> Response:
     """The batch that it is at is still done."""
     found = _found(ask)
     found.stopping = True
     return ask.go(ask.url(f"/operations/{found.id}"))
 
 
-def _found(ask: Ask) -> Operation:
+def _found(ask: PageRequest) -> Operation:
     found = ask.console.operations.find(ask.path("id"))
     if found is None:
         raise JobNotFound(ask.path("id"))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from celeriac.console.ask import Ask
 from celeriac.console.operations import Act
+from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import acting, jobs
 from celeriac.console.pages.acting import Plan
 from celeriac.console.tracebacks import parts
@@ -31,7 +31,7 @@ _SAMPLES = 3
 _EVERY = 4.0  # seconds
 
 
-def show(ask: Ask) -> Response:
+def show(ask: PageRequest) -> Response:
     found = _groups(ask)
     command = "dead-letters list" if len(found) <= 50 else f"dead-letters list --limit {len(found)}"
     return ask.show(
@@ -45,7 +45,7 @@ def show(ask: Ask) -> Response:
     )
 
 
-def show_group(ask: Ask) -> Response:
+def show_group(ask: PageRequest) -> Response:
     group = _group(ask, ask.path("key"))
     cause = Cause.of(group)
     ids = dead_letters.members(cause, app=ask.app)
@@ -68,7 +68,7 @@ def show_group(ask: Ask) -> Response:
     )
 
 
-def act(ask: Ask) -> Response:
+def act(ask: PageRequest) -> Response:
     """Replay or discard: the groups that were ticked, or the ticked jobs of one."""
     action = ask.given("action")
     if action not in ("replay", "discard"):
@@ -110,13 +110,13 @@ def _add(progress: Callable[[int], None], before: int, count: int) -> None:
     progress(before + count)
 
 
-def _groups(ask: Ask) -> list[Group]:
+def _groups(ask: PageRequest) -> list[Group]:
     read = partial(dead_letters.groups, limit=_MOST, app=ask.app)
     found: list[Group] = ask.console.shared("groups", read, every=_EVERY)
     return found
 
 
-def _group(ask: Ask, key: str) -> Group:
+def _group(ask: PageRequest, key: str) -> Group:
     found = next((group for group in _groups(ask) if Cause.of(group).key == key.lower()), None)
     if found is None:
         raise GroupNotFound(key)

@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from celeriac.console.ask import Ask
 from celeriac.console.operations import log_change
+from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import jobs
 from celeriac.console.tracebacks import parts
 from celeriac.console.trees import at, one_line, tree
@@ -23,7 +23,7 @@ from celeriac.operate.presentation.shapes import plain
 from celeriac.operate.presentation.timeline import future, shown_values, timeline
 
 
-def show(ask: Ask) -> Response:
+def show(ask: PageRequest) -> Response:
     id = resolve(ask.path("id"), app=ask.app)
     if id != ask.path("id"):  # a shortened one: the address of a page names one job for good
         return RedirectResponse(ask.url(f"/jobs/{id}"), 307)
@@ -58,7 +58,7 @@ def show(ask: Ask) -> Response:
     )
 
 
-def act(ask: Ask) -> Response:
+def act(ask: PageRequest) -> Response:
     """Cancel, replay or discard this job."""
     id, action = resolve(ask.path("id"), app=ask.app), ask.given("action")
     done = jobs.act_on_one(ask.console.app, action, id)
@@ -70,7 +70,7 @@ def act(ask: Ask) -> Response:
     return ask.go(ask.url(to), saying=f"{said} (job {id})")
 
 
-def reveal(ask: Ask) -> Response:
+def reveal(ask: PageRequest) -> Response:
     """One hidden value of the job. It is logged who saw which, not the value."""
     id = resolve(ask.path("id"), app=ask.app)
     path = _path(ask.given("path"))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from celeriac.console.ask import Ask
 from celeriac.console.operations import Act
+from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import acting
 from celeriac.console.pages.acting import Plan
 from celeriac.errors import BadArgument
@@ -35,7 +35,7 @@ _COUNTS_EVERY = 5.0  # seconds
 _DONE = frozenset({Answer.CANCELLED, Answer.REQUESTED})
 
 
-def show(ask: Ask) -> Response:
+def show(ask: PageRequest) -> Response:
     query = ask.query
     words = words_in(query)
     sort, limit, after = _sort(query.get("sort")), _limit(query.get("limit")), query.get("after")
@@ -57,7 +57,7 @@ def show(ask: Ask) -> Response:
     )
 
 
-def act(ask: Ask) -> Response:
+def act(ask: PageRequest) -> Response:
     """Cancel, replay or discard: the ticked jobs, or all that fit the filter."""
     action, words = ask.given("action"), words_in({name: values[-1] for name, values in ask.form.items()})
     back = ask.url("/jobs", **words)
@@ -73,7 +73,7 @@ def act(ask: Ask) -> Response:
     return _act_on_filter(ask, action, words, back)
 
 
-def _act_on_filter(ask: Ask, action: str, words: dict[str, str], back: str) -> Response:
+def _act_on_filter(ask: PageRequest, action: str, words: dict[str, str], back: str) -> Response:
     if not words:
         raise BadArgument("filter", "choose jobs, or narrow the list first: every job is meant by no filter")
     wanted = filter_of(words)
@@ -162,7 +162,7 @@ def in_words(action: str) -> str:
     return _ACTIONS[action][0]
 
 
-def _counts(ask: Ask, words: dict[str, str]) -> dict[str | None, int | None]:
+def _counts(ask: PageRequest, words: dict[str, str]) -> dict[str | None, int | None]:
     """How many jobs of each state fit; None: too many to count in time. Empty: not counted yet."""
     others = {word: value for word, value in words.items() if word != "state"}
 
@@ -182,7 +182,7 @@ def _counts(ask: Ask, words: dict[str, str]) -> dict[str | None, int | None]:
     return counts
 
 
-def _count(ask: Ask, words: dict[str, str]) -> int | None:
+def _count(ask: PageRequest, words: dict[str, str]) -> int | None:
     try:
         return listing.count(filter_of(words), most=MOST_COUNTED + 1, app=ask.app)
     except Exception as exc:  # only one that took too long is told apart; the page itself raises the others
@@ -206,7 +206,7 @@ def _limit(text: str | None) -> int:
     return int(text)
 
 
-def rate_of(ask: Ask) -> float | None:
+def rate_of(ask: PageRequest) -> float | None:
     """Jobs a second, as the form says; None: as fast as it goes."""
     text = ask.given("rate").strip()
     try:

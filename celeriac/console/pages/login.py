@@ -6,13 +6,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from celeriac.console.access.identity import COOKIE, TooManyTries, Visitor
 from celeriac.console.access.roles import Role
-from celeriac.console.ask import Ask
+from celeriac.console.page_request import PageRequest
 
 #: In whose name the page of somebody unknown is made.
 NOBODY = Visitor("", Role.VIEWER, "nobody")
 
 
-def ask_for_login(ask: Ask, *, wrong: str = "", status: int = 401) -> Response:
+def ask_for_login(ask: PageRequest, *, wrong: str = "", status: int = 401) -> Response:
     """401, with what to do."""
     options = ask.console.options
     if options.users is not None:
@@ -48,18 +48,18 @@ def ask_for_login(ask: Ask, *, wrong: str = "", status: int = 401) -> Response:
     return answer
 
 
-def too_many(ask: Ask, tries: TooManyTries) -> Response:
+def too_many(ask: PageRequest, tries: TooManyTries) -> Response:
     sentence = f"too many wrong passwords: try again in {tries.wait} s"
     answer = ask_for_login(ask, wrong=sentence, status=429)
     answer.headers["Retry-After"] = str(tries.wait)
     return answer
 
 
-def show(ask: Ask) -> Response:
+def show(ask: PageRequest) -> Response:
     return ask_for_login(ask, status=200)
 
 
-def log_in(ask: Ask) -> Response:
+def log_in(ask: PageRequest) -> Response:
     address = ask.request.client.host if ask.request.client else ""
     try:
         cookie = ask.console.identity.log_in(ask.given("name"), ask.given("password"), address=address)
@@ -70,20 +70,20 @@ def log_in(ask: Ask) -> Response:
     return _welcomed(ask, cookie, ask.given("next"))
 
 
-def by_token(ask: Ask, token: str) -> Response | None:
+def by_token(ask: PageRequest, token: str) -> Response | None:
     """The session for who opens the printed URL; None: that is not the token."""
     cookie = ask.console.identity.take_token(token)
     return None if cookie is None else _welcomed(ask, cookie, ask.here(token=None))
 
 
-def log_out(ask: Ask) -> Response:
+def log_out(ask: PageRequest) -> Response:
     ask.console.identity.end(ask.request)
     answer = RedirectResponse(ask.url("/login"), 303)
     answer.delete_cookie(COOKIE, path=ask.url("/"))
     return answer
 
 
-def _welcomed(ask: Ask, cookie: str, to: str) -> Response:
+def _welcomed(ask: PageRequest, cookie: str, to: str) -> Response:
     ours = to.startswith(ask.url("/")) and not to.startswith(("//", "/\\"))
     answer = RedirectResponse(to if ours else ask.url("/"), 303)
     answer.set_cookie(

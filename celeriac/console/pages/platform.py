@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from celeriac.console.ask import Ask
+from celeriac.console.page_request import PageRequest
 from celeriac.errors import UnknownTask
 from celeriac.operate import dead_letters, doctor, overview
 from celeriac.operate.dead_letters import Cause, Group
@@ -28,7 +28,7 @@ _SLOW = 10.0  # seconds between two reads of what costs more
 _NEW = timedelta(hours=1)  # a group of dead letters whose first is younger is new
 
 
-def show_overview(ask: Ask) -> Response:
+def show_overview(ask: PageRequest) -> Response:
     counts = ask.console.shared("counts-now", partial(overview.count_jobs, app=ask.app))
     queues, workers = _queues(ask), _workers(ask)
     groups: list[Group] = ask.console.shared(
@@ -61,7 +61,7 @@ def clears_in(queue: overview.QueueStatus) -> timedelta | None:
     return LATELY * (queue.due / gained)
 
 
-def show_queues(ask: Ask) -> Response:
+def show_queues(ask: PageRequest) -> Response:
     queues = _queues(ask)
     read = partial(overview.unconsumed_lists, app=ask.app)
     lists = ask.console.shared("lists", read, every=_SLOW, wait=4.0)
@@ -80,7 +80,7 @@ def show_queues(ask: Ask) -> Response:
     )
 
 
-def show_workers(ask: Ask) -> Response:
+def show_workers(ask: PageRequest) -> Response:
     workers = _workers(ask)
     timeout = timedelta(seconds=ask.app.settings.worker_timeout)
     return ask.show(
@@ -92,7 +92,7 @@ def show_workers(ask: Ask) -> Response:
     )
 
 
-def show_tasks(ask: Ask) -> Response:
+def show_tasks(ask: PageRequest) -> Response:
     since = ask.query.get("since") or _STATS_SINCE
     found = _stats(ask, since)
     return ask.show(
@@ -105,7 +105,7 @@ def show_tasks(ask: Ask) -> Response:
     )
 
 
-def show_task(ask: Ask) -> Response:
+def show_task(ask: PageRequest) -> Response:
     name, since = ask.path("name"), ask.query.get("since") or _STATS_SINCE
     found = next((each for each in _stats(ask, since) if each.task == name), None)
     ask.app.loader.import_default_modules()
@@ -124,7 +124,7 @@ def show_task(ask: Ask) -> Response:
     )
 
 
-def show_doctor(ask: Ask) -> Response:
+def show_doctor(ask: PageRequest) -> Response:
     findings = ask.console.head.doctor.get(wait=30.0)
     levels = list(doctor.Level)
     return ask.show(
@@ -161,18 +161,18 @@ def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _queues(ask: Ask) -> list[overview.QueueStatus]:
+def _queues(ask: PageRequest) -> list[overview.QueueStatus]:
     found: list[overview.QueueStatus] = ask.console.shared("queues", partial(overview.queues, app=ask.app))
     return found
 
 
-def _workers(ask: Ask) -> list[overview.WorkerStatus]:
+def _workers(ask: PageRequest) -> list[overview.WorkerStatus]:
     read = partial(overview.list_workers, within=_WITHIN, app=ask.app)
     found: list[overview.WorkerStatus] = ask.console.shared("workers", read)
     return found
 
 
-def _stats(ask: Ask, since: str) -> list[TaskStats]:
+def _stats(ask: PageRequest, since: str) -> list[TaskStats]:
     wanted = filter_of({"since": since})
     read = partial(overview.stats, wanted, app=ask.app)
     return by_task(ask.console.shared(f"stats {since}", read, every=_SLOW))

@@ -9,8 +9,8 @@ from typing import Any
 from starlette.responses import Response
 
 from celeriac import schedules as registry
-from celeriac.console.ask import Ask
 from celeriac.console.operations import log_change
+from celeriac.console.page_request import PageRequest
 from celeriac.console.trees import with_hidden
 from celeriac.enqueue.arguments import hidden
 from celeriac.errors import BadArgument, InvalidSchedule
@@ -24,13 +24,13 @@ _KINDS = {"interval": "every", "cron": "cron", "once": "at"}
 _TIMING = ("timezone", "start", "end")
 
 
-def show(ask: Ask) -> Response:
+def show(ask: PageRequest) -> Response:
     """The form, filled with the schedule that the query names."""
     name = ask.query.get("name")
     return _form(ask, _fields_of(registry.get(name, app=ask.app)) if name else {})
 
 
-def add(ask: Ask) -> Response:
+def add(ask: PageRequest) -> Response:
     """Register the schedule; with ``preview`` only show when it would run."""
     fields = {name: values[-1].strip() for name, values in ask.form.items()}
     try:
@@ -44,7 +44,7 @@ def add(ask: Ask) -> Response:
     return ask.go(ask.url(f"/schedules/{made.name}"), saying=f"{made.name} is registered")
 
 
-def _registered(ask: Ask, fields: Mapping[str, str]) -> Schedule:
+def _registered(ask: PageRequest, fields: Mapping[str, str]) -> Schedule:
     old = registry.get(fields["old"], app=ask.app) if fields.get("old") else None
     return registry.register(
         fields.get("name", ""),
@@ -57,7 +57,7 @@ def _registered(ask: Ask, fields: Mapping[str, str]) -> Schedule:
     )
 
 
-def _form(ask: Ask, fields: Mapping[str, str], *, runs: Any = None, wrong: str = "") -> Response:
+def _form(ask: PageRequest, fields: Mapping[str, str], *, runs: Any = None, wrong: str = "") -> Response:
     ask.app.loader.import_default_modules()
     return ask.show(
         "schedule_form.html",

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from starlette.responses import Response
 
 from celeriac import schedules as registry
-from celeriac.console.ask import Ask
 from celeriac.console.operations import log_change
+from celeriac.console.page_request import PageRequest
 from celeriac.errors import BadArgument
 from celeriac.operate import listing
 from celeriac.operate.listing import Filter
@@ -19,7 +19,7 @@ _RUNS = 5  # that are shown
 _JOBS = 10
 
 
-def show(ask: Ask) -> Response:
+def show(ask: PageRequest) -> Response:
     found = registry.list_all(app=ask.app)
     return ask.show(
         "schedules.html",
@@ -30,7 +30,7 @@ def show(ask: Ask) -> Response:
     )
 
 
-def show_one(ask: Ask) -> Response:
+def show_one(ask: PageRequest) -> Response:
     found = registry.get(ask.path("name"), app=ask.app)
     runs = registry.next_runs(found.name, _RUNS, app=ask.app)
     made = listing.page(Filter(schedule=found.name), limit=_JOBS, app=ask.app)
@@ -47,7 +47,7 @@ def show_one(ask: Ask) -> Response:
     )
 
 
-def act(ask: Ask) -> Response:
+def act(ask: PageRequest) -> Response:
     """Run it now, enable it, disable it."""
     name, action, app = ask.path("name"), ask.given("action"), ask.console.app
     back = ask.url(f"/schedules/{name}")
@@ -65,7 +65,7 @@ def act(ask: Ask) -> Response:
     return ask.go(back, saying=f"{name} is {action}d")
 
 
-def remove(ask: Ask) -> Response:
+def remove(ask: PageRequest) -> Response:
     name = ask.path("name")
     registry.unregister(name, app=ask.console.app)
     log_change(ask.visitor.name, "removed", name)

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 _SAID = "celeriac_said"  # the cookie with the sentence that the next page shows
 _GROUPS = ("jobs", "dead-letters", "schedules")  # commands that have commands
-_FIELDS = 5_000  # of a form, at most
+FIELDS = 5_000  # of a query or a form, at most
 
 
 @dataclass(frozen=True)
-class Ask:
+class PageRequest:
     console: Console
     request: Request
     visitor: Visitor
@@ -39,7 +39,7 @@ class Ask:
 
     @property
     def query(self) -> dict[str, str]:
-        return dict(parse_qsl(self.request.url.query, max_num_fields=_FIELDS))
+        return dict(parse_qsl(self.request.url.query, max_num_fields=FIELDS))
 
     @property
     def wants_json(self) -> bool:
