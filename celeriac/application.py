@@ -20,7 +20,7 @@ from kombu.utils.objects import cached_property
 from redis.exceptions import RedisError
 
 from celeriac.broker_state import BrokerState
-from celeriac.conf import Stage, conf_of, held, or_pending, own_of, unless_refused
+from celeriac.conf import Stage, conf_of, muted, own_arguments, restored_if_refused, unread_if_refused
 from celeriac.coroutines import refuse_coroutine
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import derived_id, new_id, task_id_of
@@ -198,12 +198,12 @@ class Celeriac(Celery):
         """
         if self._settings is None:
             return super().config_from_object(*args, **options)
-        with self._lock, unless_refused(self):
+        with self._lock, restored_if_refused(self):
             return super().config_from_object(*args, **options)
 
     def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
         """As Celery's, for what follows ``--``: also ``celeriac.max_tries=3``."""
-        own, others = own_of(argv)
+        own, others = own_arguments(argv)
         super().config_from_cmdline(others, namespace)
         self.conf.update(own)
 
@@ -216,7 +216,7 @@ class Celeriac(Celery):
             self._settings = None
             if self._conf is None:  # which a second ``config_from_object`` makes it
                 self._conf = conf_of(self, CelerySettings({}))
-            with or_pending(self), held(self.on_after_configure):
+            with unread_if_refused(self), muted(self.on_after_configure):
                 conf = super()._load_config()
                 self._configure()
             self.on_after_configure.send(sender=self, source=conf)

@@ -131,10 +131,10 @@ def conf_of(app: Any, given: CelerySettings) -> Conf:
     return conf
 
 
-def own_of(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def own_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The platform's settings among the arguments behind ``--``, and the others, which Celery reads.
 
-    >>> own_of(["celeriac.max_tries=3", "worker.lost_wait=1"])
+    >>> own_arguments(["celeriac.max_tries=3", "worker.lost_wait=1"])
     ({'celeriac_max_tries': '3'}, ['worker.lost_wait=1'])
     """
     pairs = [(*argument.partition("="), argument) for argument in arguments]
@@ -144,7 +144,7 @@ def own_of(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 @contextmanager
-def unless_refused(app: Any) -> Iterator[None]:
+def restored_if_refused(app: Any) -> Iterator[None]:
     """A second configuration is read in the block: obey it, or put back the first one, and raise."""
     before, names = in_force(app), ("_conf", "_settings", "_config_source", "namespace", "configured")
     kept, loaded = {name: getattr(app, name) for name in names}, app.loader._conf
@@ -222,7 +222,7 @@ def _forget(app: Any, *, queues: bool) -> None:
 
 
 @contextmanager
-def or_pending(app: Any) -> Iterator[None]:
+def unread_if_refused(app: Any) -> Iterator[None]:
     """The configuration is read in the block. If it is refused, it is as if it had not been read.
 
     Whoever asks next is told the same, and not given what was never checked.
@@ -241,8 +241,8 @@ def or_pending(app: Any) -> Iterator[None]:
 
 
 @contextmanager
-def held(signal: Any) -> Iterator[None]:
-    """Nobody hears of ``signal`` while the block runs."""
+def muted(signal: Any) -> Iterator[None]:
+    """Receivers of ``signal`` are not called while the block runs."""
     signal.send = lambda **_: []
     try:
         yield
