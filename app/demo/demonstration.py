@@ -61,7 +61,7 @@ def demonstrate(app: Celeriac, *, jobs: int, within: float, leave: bool) -> bool
         Receiver(secret.encode()) as receiver,
         Stack(app, env={**_QUICK_RETRIES, SECRET_ENV: secret}, write_line=log_files) as stack,
     ):
-        console.print(f"starting worker, beat and Flower; what they print is in {logs}")
+        console.print(f"starting worker, beat, Flower and the console; what they print is in {logs}")
         well = stack.start() and _run(stack, Run.of(app, receiver, jobs=jobs), console, within=within)
         cut_short = bool(stack.stop_signals)
         if not leave and not cut_short:

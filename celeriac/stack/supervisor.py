@@ -30,7 +30,9 @@ _TURN = 0.1  # seconds between two checks of the services
 
 
 class Stack:
-    """The private Valkey if there is one, worker, beat and Flower; a context manager that stops all of them.
+    """The private Valkey if there is one, worker, beat, Flower and the console.
+
+    A context manager that stops all of them.
 
     Call it from the main thread only: signals arrive there, and a service dies with the thread that
     started it. Meanwhile SIGINT, SIGTERM and SIGHUP are counted in ``stop_signals`` and do nothing else.
