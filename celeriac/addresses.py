@@ -21,6 +21,10 @@ from celeriac.errors import BadAddress
 PLAIN, TLS, SOCKET, SENTINEL = "redis", "rediss", "redis+socket", "sentinel"
 SCHEMES = frozenset({PLAIN, TLS, SOCKET, SENTINEL})
 
+#: A result store that there is to be none, as Celery reports it.
+DISABLED = "disabled://"
+_DISABLED = frozenset({"disabled", *(f"celery.backends.base{dot}DisabledBackend" for dot in ":.")})
+
 #: Between the addresses of a list, as kombu has it.
 SEPARATOR = ";"
 
@@ -168,6 +172,20 @@ def parse_store(text: str) -> tuple[Address, ...]:
             "wanted one address, or a list of sentinels: Celery has no failover list for results"
         )
     return found
+
+
+def store_url(text: str) -> str:
+    """``text``, the address of a result store, written for Celery; ``DISABLED`` in all of Celery's spellings.
+
+    Raises:
+        BadAddress: it is none.
+
+    >>> store_url("redis://host"), store_url("disabled")
+    ('redis://host:6379/0', 'disabled://')
+    """
+    if text in _DISABLED or text.partition("://")[0].partition("+")[0] == "disabled":
+        return DISABLED
+    return for_results(parse_store(text))
 
 
 def _of_one_server(sentinels: tuple[Address, ...]) -> tuple[Address, ...]:

@@ -155,7 +155,10 @@ _BROKER = (
 )
 
 _RESULTS = (
-    _obeyed("result_backend", reason="Redis or Valkey, or disabled; others are refused by their scheme")
+    _obeyed(
+        "result_backend",
+        reason="Redis or Valkey, or disabled: no return value is kept; others are refused by their scheme",
+    )
     | _obeyed("result_backend_transport_options", reason="merged into the platform's")
     | _obeyed(
         *("redis_backend_use_ssl", "redis_max_connections", "redis_retry_on_timeout"),

@@ -133,7 +133,7 @@ class Settings(ConsoleSettings):
     @classmethod
     def _result_store(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            addresses.parse_store(value.get_secret_value())
+            addresses.store_url(value.get_secret_value())
         return value
 
     @field_validator("database_url")
@@ -202,10 +202,15 @@ class Settings(ConsoleSettings):
     def results(self) -> str:
         """The result store's URL, with its password; unless it is set, the (first) broker's server."""
         if self.result_backend is not None:
-            return addresses.for_results(addresses.parse_store(self.result_backend.get_secret_value()))
+            return addresses.store_url(self.result_backend.get_secret_value())
         if self.broker_url is not None:
             return addresses.for_results(self.brokers)
         return f"redis://:{self.embedded.password}@127.0.0.1:{self.embedded.port}/1"
+
+    @property
+    def keeps_results(self) -> bool:
+        """Whether return values are kept, in the result store and in the row."""
+        return self.result_backend is None or self.results != addresses.DISABLED
 
     @property
     def schedules_store(self) -> str:

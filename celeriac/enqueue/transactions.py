@@ -176,6 +176,7 @@ def _kept(result: Any, task: Any) -> str | None:
         return json.dumps(result)
     given = task.request.__dict__.get("ignore_result")  # the call's word on it, if there is one
     ignored = task.ignore_result if given is None else given
+    ignored = ignored or not task.app.settings.keeps_results
     return None if ignored else LOST
 
 

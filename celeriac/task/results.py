@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,12 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import celery.exceptions
 from celery import states
 from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.backends.redis import ResultConsumer as RedisResultConsumer
-from celery.exceptions import TaskRevokedError
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import dumps
 from kombu.utils.objects import cached_property
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
@@ -29,17 +26,15 @@ from redis.retry import Retry
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from celeriac import addresses, texts
-from celeriac.errors import ResultLost, UnreadableError
+from celeriac.errors import UnreadableError
 from celeriac.events import Event
 from celeriac.headers import STAMP
 from celeriac.ids import row_id
-from celeriac.ledger.reads import job_rows
-from celeriac.ledger.reads.job_rows import Ending
-from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.upkeep.parked import fail_parked
 from celeriac.ledger.writes.outcomes import keep_result
 from celeriac.task import failures
+from celeriac.task.ledger_answers import UNKNOWN, answers, final
+from celeriac.task.no_results import NoResults
 from celeriac.task.store_rest import Rest
 from celeriac.task.uncommitted import refuse_uncommitted
 
@@ -47,18 +42,6 @@ if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
 logger = logging.getLogger(__name__)
-
-#: The state of an id that neither Redis nor the ledger knows; plain Celery says PENDING for ever.
-UNKNOWN = "UNKNOWN"
-
-STATUS = {
-    JobState.PENDING: states.PENDING,
-    JobState.RUNNING: states.STARTED,
-    JobState.COMPLETED: states.SUCCESS,
-    JobState.ERROR: states.RETRY,
-    JobState.FAILED: states.FAILURE,
-    JobState.CANCELLED: states.REVOKED,
-}
 
 _LOOK = 2.0  # seconds between two queries to the ledger by a waiting .get()
 _PATIENCE = 0.5  # seconds that the ledger thread waits for data from the result store
@@ -123,7 +106,7 @@ class ResultConsumer(RedisResultConsumer):
 
     def _ask_ledger(self) -> None:
         waiting = [task_id for pending in self._pending_results for task_id in list(pending)]
-        ended = [meta for meta in self.backend.from_ledger(waiting) if _final(meta)]
+        ended = [meta for meta in answers(self.backend.app, waiting) if final(meta)]
         for meta in self.backend.preferably_stored(ended):
             self.on_state_change(meta, None)
 
@@ -275,12 +258,12 @@ class ResultBackend(RedisBackend):
             meta = {"status": states.PENDING, "result": None}
         if meta["status"] in states.READY_STATES or self._in_worker:
             return meta
-        found = self.from_ledger([task_id])
+        found = answers(self.app, [task_id])
         if not found:
             return meta if meta["status"] != states.PENDING else {"status": UNKNOWN, "result": None}
         in_ledger = found[0]
         known = meta["status"] not in (states.PENDING, states.STARTED)
-        return meta if known and not _final(in_ledger) else in_ledger
+        return meta if known and not final(in_ledger) else in_ledger
 
     def preferably_stored(self, metas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The result store's metas in place of the ledger's, where it has them.
@@ -295,21 +278,8 @@ class ResultBackend(RedisBackend):
         except _AWAY:
             return list(metas)
         return [
-            theirs if theirs and _final(theirs) else ours for ours, theirs in zip(metas, stored, strict=True)
+            theirs if theirs and final(theirs) else ours for ours, theirs in zip(metas, stored, strict=True)
         ]
-
-    def from_ledger(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Results of ``task_ids`` in the ledger, as Celery's result metas; ids without a row are missing."""
-        wanted = {text: job for text in task_ids if (job := row_id(text)) is not None}
-        if not wanted:
-            return []
-        try:
-            with self.app.database.reading() as connection:
-                found = job_rows.endings(connection, list(dict.fromkeys(wanted.values())))
-            return [_meta(found[job], text) for text, job in wanted.items() if job in found]
-        except Exception as exc:  # neither store can be reached: the caller waits on
-            logger.warning(Event.LEDGER_NOT_ASKED, {"error": type(exc).__name__})
-            return []
 
 
 class _Disconnecting:
@@ -341,14 +311,12 @@ class SentinelResultBackend(ResultBackend, SentinelBackend):
         self.connparams.setdefault("connection_class", _Managed)
 
 
-def store_at(app: Celeriac, url: str) -> ResultBackend:
-    """The result store at ``url``."""
+def store_at(app: Celeriac, url: str) -> Any:
+    """The result store at ``url``, or what stands in for one where there is to be none."""
+    if url == addresses.DISABLED:
+        return NoResults(app=app, url=url)
     kind = SentinelResultBackend if url.startswith(addresses.SENTINEL) else ResultBackend
     return kind(app=app, url=url)
-
-
-def _final(meta: dict[str, Any]) -> bool:
-    return meta["status"] in states.READY_STATES
 
 
 def _stored_meta(raw: Any) -> dict[str, Any] | None:
@@ -362,38 +330,3 @@ def _stored_meta(raw: Any) -> dict[str, Any] | None:
 
 def _succeeded(meta: dict[str, Any]) -> bool:
     return bool(meta.get("status") == states.SUCCESS)
-
-
-def _exception(line: str) -> Exception:
-    """The exception of a row's failure (``kind: type: text``), as far as it can be rebuilt."""
-    _, _, described = line.partition(": ")
-    name, _, text = described.partition(": ")
-    module, _, own = name.rpartition(".")
-    known = getattr(sys.modules.get(module or "builtins"), own, None) or getattr(celery.exceptions, own, None)
-    if isinstance(known, type) and issubclass(known, Exception):
-        try:
-            return known(text)
-        except Exception:  # its constructor wants other arguments; the caller must not wait for ever
-            return UnreadableError(name, text)
-    return UnreadableError(name or "failed", text)
-
-
-def _meta(ending: Ending, task_id: str) -> dict[str, Any]:
-    status = STATUS[ending.state]
-    result: Any = None
-    if ending.result == LOST:  # Celery has no state for it: .get() raises in this one
-        status, result = states.FAILURE, ResultLost(task_id)
-    elif ending.state is JobState.COMPLETED and ending.result is not None:
-        result = loads(ending.result)
-    elif ending.state is JobState.FAILED:
-        result = _exception(ending.failure_info or "failed")
-    elif ending.state is JobState.CANCELLED:
-        result = TaskRevokedError(ending.failure_info or "cancelled")
-    return {
-        "task_id": task_id,
-        "status": status,
-        "result": result,
-        "traceback": None,
-        "children": [],
-        "date_done": ending.finished and ending.finished.isoformat(),
-    }

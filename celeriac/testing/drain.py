@@ -49,7 +49,7 @@ class Drain:
             callbacks=TurnCallbacks(
                 hand_over=self._attempt,
                 drop=_nothing,
-                fetch_results=app.backend.stored_results,
+                fetch_results=app.backend.stored_results if app.settings.keeps_results else None,
                 on_change=lambda: None,
             ),
             meter=Meter(),

@@ -68,7 +68,7 @@ class Kit:
         app = self.app
         self._own = app.database, app.broker_state
         app.database, app.broker_state = self.database, NoBroker()
-        self._store_results_in(MemoryBackend(app=app))
+        self._store_results_in(MemoryBackend(app=app) if app.settings.keeps_results else None)
         app.set_current()
         return self
 

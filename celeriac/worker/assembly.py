@@ -167,7 +167,7 @@ def _ledger_thread(
         callbacks=TurnCallbacks(
             hand_over=view.hand_over,
             drop=view.drop,
-            fetch_results=app.backend.stored_results,
+            fetch_results=app.backend.stored_results if app.settings.keeps_results else None,
             on_change=on_change,
             fetch_states=app.backend.stored_states,
         ),

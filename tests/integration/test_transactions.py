@@ -401,6 +401,14 @@ def test_a_return_value_that_the_ledger_was_not_told_is_none_that_it_has(
     assert rows(platform)[str(job)].result == kept
 
 
+def test_none_is_lost_where_no_return_value_is_kept(platform: Celeriac, engine: Engine) -> None:
+    platform.conf.result_backend = "disabled"
+    with attempt(platform) as (job, _), Session(engine) as session:
+        complete_in(session, app=platform)
+        session.commit()
+    assert rows(platform)[str(job)].result is None
+
+
 def test_a_rollback_leaves_the_job_running_and_nothing_written(platform: Celeriac, engine: Engine) -> None:
     with attempt(platform) as (job, worker), Session(engine) as session:
         order(session)

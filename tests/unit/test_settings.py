@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.app.backends import by_url
+from celery.backends.base import DisabledBackend
 
 from celeriac.errors import SettingsError
 from celeriac.settings import EmbeddedAddress, Settings, free_port, read_settings
@@ -47,6 +49,16 @@ def test_each_url_takes_the_place_of_its_part_alone(monkeypatch: pytest.MonkeyPa
     settings = given(monkeypatch, CELERY_RESULT_BACKEND="redis://results:6379/4")
     assert settings.embedded_broker
     assert settings.results == "redis://results:6379/4"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["disabled", "disabled://", "disabled://host/0", "celery.backends.base:DisabledBackend"],
+)
+def test_there_may_be_no_result_store(monkeypatch: pytest.MonkeyPatch, spelling: str) -> None:
+    assert by_url(spelling)[0] is DisabledBackend  # as Celery reads it
+    settings = given(monkeypatch, CELERY_BROKER_URL="redis://host", CELERY_RESULT_BACKEND=spelling)
+    assert (settings.keeps_results, settings.results) == (False, "disabled://")
 
 
 def test_results_and_schedules_follow_the_broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class Facts:
     policy: str | None  # what happens when its memory is full; None: it does not say
     used: int  # bytes
     most: int  # bytes; 0: no limit of its own
-    results: str | None = None  # why the result store cannot be asked; None: it answers
+    results: str | None = None  # why the result store cannot be asked; None: it answers, or is to be none
 
 
 def read(app: Celeriac) -> Facts:
@@ -60,6 +60,8 @@ def _facts(info: Mapping[str, Any] | None, *, results: str | None) -> Facts:
 
 
 def _results(app: Celeriac) -> str | None:
+    if not app.settings.keeps_results:
+        return None
     try:
         app.backend.client.ping()
     except app.broker_errors as exc:

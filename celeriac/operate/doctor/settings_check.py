@@ -134,7 +134,7 @@ def _reach(settings: Settings) -> Iterator[Finding]:
 
 
 def _passwords(settings: Settings) -> Iterator[Finding]:
-    stores = [settings.result_backend] if settings.result_backend else []
+    stores = [settings.result_backend] if settings.result_backend and settings.keeps_results else []
     places = [("CELERY_BROKER_URL", broker) for broker in settings.brokers]
     for store in stores:
         places += [

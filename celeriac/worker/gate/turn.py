@@ -48,13 +48,14 @@ class TurnCallbacks:
         hand_over: takes the messages of jobs that were won, in order.
         drop: takes deliveries that do not run.
         fetch_results: reads results from the result store, as JSON, by their task ids; lost ones are missing.
+            None: no return value is kept.
         on_change: called when a turn made rows that the dispatcher must send.
         fetch_states: reads Celery's states of jobs from the result store; what it does not know is missing.
     """
 
     hand_over: Callable[[list[Any]], None]
     drop: Callable[[list[Any]], None]
-    fetch_results: Callable[[Mapping[UUID, str]], dict[UUID, str]]
+    fetch_results: Callable[[Mapping[UUID, str]], dict[UUID, str]] | None
     on_change: Callable[[], None]
     fetch_states: Callable[[Mapping[UUID, str]], Mapping[UUID, str]] = lambda _: {}
 
@@ -347,9 +348,10 @@ class Turn:
     def _with_results(self, reports: Sequence[AttemptReport]) -> list[AttemptReport]:
         """Copy the results of completed jobs from the result store, with one request for all."""
         wanting = {item.outcome.id: item.task_id or "" for item in reports if item.wants_result}
-        if not wanting:
+        fetch = self._callbacks.fetch_results
+        if not wanting or fetch is None:
             return list(reports)
-        found = self._callbacks.fetch_results(wanting)
+        found = fetch(wanting)
         return [
             replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id, _missing(item))))
             if item.wants_result
