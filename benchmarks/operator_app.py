@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 from benchmarks.trial import Trial
 from celeriac import Celeriac
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 
 
 @contextmanager

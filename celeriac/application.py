@@ -20,19 +20,19 @@ from kombu.utils.objects import cached_property
 from redis.exceptions import RedisError
 
 from celeriac.broker_state import BrokerState
-from celeriac.conf import Stage, conf_of, muted, own_arguments, restored_if_refused, unread_if_refused
 from celeriac.coroutines import refuse_coroutine
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import derived_id, new_id, task_id_of
 from celeriac.ledger.connection.framework import Framework, make_database
 from celeriac.names import check_text
 from celeriac.no_app import module_of, place_of, stand_in, unpickled
+from celeriac.settings import conf
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from celeriac.ledger.connection.database import Database
-    from celeriac.settings import Settings
+    from celeriac.settings.platform import Settings
 
 #: What every app is given when it is made. By name, as Celery names its own parts: they build on the app.
 _GIVEN = (
@@ -95,7 +95,7 @@ class Celeriac(Celery):
     _database: Database | None = None
     _made_with: dict[str, Any] | None = None  # the options of the database; None: somebody gave it
     #: Whether a worker or a beat of this process has read the settings, and what it is told of late ones.
-    stage: Stage = Stage.NONE
+    stage: conf.Stage = conf.Stage.NONE
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Celeriac(Celery):
         self._lock = threading.RLock()
         self.refused_writes: list[str] = []
         super().__init__(main, *args, set_as_current=set_as_current, celeriac_database_url=ledger, **options)
-        self._conf = conf_of(self, self._conf)
+        self._conf = conf.conf_of(self, self._conf)
         if set_as_current:
             self.set_default()  # of all threads: Celery's current app is that of the thread which made it
         for part in _GIVEN:
@@ -198,12 +198,12 @@ class Celeriac(Celery):
         """
         if self._settings is None:
             return super().config_from_object(*args, **options)
-        with self._lock, restored_if_refused(self):
+        with self._lock, conf.restored_if_refused(self):
             return super().config_from_object(*args, **options)
 
     def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
         """As Celery's, for what follows ``--``: also ``celeriac.max_tries=3``."""
-        own, others = own_arguments(argv)
+        own, others = conf.own_arguments(argv)
         super().config_from_cmdline(others, namespace)
         self.conf.update(own)
 
@@ -215,12 +215,12 @@ class Celeriac(Celery):
         with self._lock:
             self._settings = None
             if self._conf is None:  # which a second ``config_from_object`` makes it
-                self._conf = conf_of(self, CelerySettings({}))
-            with unread_if_refused(self), muted(self.on_after_configure):
-                conf = super()._load_config()
+                self._conf = conf.conf_of(self, CelerySettings({}))
+            with conf.unread_if_refused(self), conf.muted(self.on_after_configure):
+                loaded = super()._load_config()
                 self._configure()
-            self.on_after_configure.send(sender=self, source=conf)
-            return conf
+            self.on_after_configure.send(sender=self, source=loaded)
+            return loaded
 
     def add_defaults(self, fun: Any) -> Any:
         """As Celery's; what the platform needs stays above them."""

@@ -17,16 +17,16 @@ from kombu.utils.imports import symbol_by_name
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from celeriac import celery_settings, own_settings, redis_options
 from celeriac.broker import compression, queues, signing
-from celeriac.celery_settings import TRANSPORT_RULINGS
-from celeriac.conf import Layer, of_the_team
 from celeriac.errors import BadArgument, SettingsError
 from celeriac.ledger.connection.framework import Framework
 from celeriac.ledger.schema.lanes import DEFAULT
 from celeriac.ledger.schema.lanes import check as check_queue
 from celeriac.observe import traces
-from celeriac.settings import Settings, read_settings
+from celeriac.settings import celery_settings, from_conf, redis_options
+from celeriac.settings.celery_settings import TRANSPORT_RULINGS
+from celeriac.settings.conf import Layer, of_the_team
+from celeriac.settings.platform import Settings, read_settings
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -53,7 +53,7 @@ def configure(app: Celeriac) -> Settings:
     app.framework = app.framework or _framework_of(app)
     try:
         settings = _settings(app, theirs)
-        problems += own_settings.other_prefixes(theirs, settings.prefix)
+        problems += from_conf.other_prefixes(theirs, settings.prefix)
         problems += redis_options.problems(settings, theirs)
     except SettingsError as exc:
         problems += exc.problems
@@ -69,11 +69,11 @@ def configure(app: Celeriac) -> Settings:
 def _settings(app: Celeriac, theirs: CelerySettings) -> Settings:
     known = app.given_settings
     if known is None:
-        given = own_settings.given(theirs, app.given_defaults)
+        given = from_conf.given(theirs, app.given_defaults)
         if app.framework is not None and (url := app.framework.ledger_url(given)) is not None:
             given["database_url"] = url.render_as_string(hide_password=False)
         return read_settings(given)
-    own = own_settings.given(theirs, {})
+    own = from_conf.given(theirs, {})
     return read_settings(known.model_dump(include=known.model_fields_set) | own) if own else known
 
 

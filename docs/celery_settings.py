@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from celeriac.celery_settings import RULINGS, TRANSPORT_RULINGS, Ruling, Verdict
+from celeriac.settings.celery_settings import RULINGS, TRANSPORT_RULINGS, Ruling, Verdict
 
 PAGE = Path(__file__).resolve().parent / "celery-settings.md"
 

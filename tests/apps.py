@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celeriac import Celeriac
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 
 
 def build(settings: Settings, *, name: str = "app", set_as_current: bool = True) -> Celeriac:

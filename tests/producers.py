@@ -8,7 +8,7 @@ from typing import Any
 
 import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 
 

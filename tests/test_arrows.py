@@ -28,10 +28,8 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"retention"}),
     frozenset({"application"}),
     frozenset({"ledger"}),
-    frozenset({"own_settings", "redis_options"}),
-    frozenset({"celery_settings", "settings"}),
-    frozenset({"console_settings"}),
-    frozenset({"priorities", "ids", "addresses", "certificates", "coroutines", "no_app", "conf"}),
+    frozenset({"settings"}),
+    frozenset({"priorities", "ids", "addresses", "certificates", "coroutines", "no_app"}),
     frozenset({"broker_state", "display", "headers", "names", "private_files", "texts"}),
     frozenset({"errors", "events"}),
 )
@@ -66,6 +64,11 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"access"}),
         frozenset({"head", "operations", "options", "reading", "tracebacks", "trees"}),
         frozenset({"shared"}),
+    ),
+    "settings": (
+        frozenset({"from_conf", "redis_options"}),
+        frozenset({"platform"}),
+        frozenset({"celery_settings", "conf", "console"}),
     ),
     "cli": (
         frozenset({"entry"}),

@@ -36,7 +36,7 @@ from kombu.transport import redis, virtual
 import celeriac
 from celeriac.configuration import defaults, needed, transport_options
 from celeriac.observe import logs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.worker.pool.request import JobRequest
 from tests.apps import build
 

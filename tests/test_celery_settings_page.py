@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from celeriac.celery_settings import RULINGS, TRANSPORT_RULINGS
+from celeriac.settings.celery_settings import RULINGS, TRANSPORT_RULINGS
 from docs.celery_settings import PAGE, page
 
 

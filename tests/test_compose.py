@@ -14,7 +14,7 @@ import pytest
 import yaml
 from celery.bin.celery import celery
 
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docker-compose.yml").read_text()

@@ -25,7 +25,7 @@ from sqlalchemy import make_url
 
 from celeriac.application import Celeriac
 from celeriac.cli.entry import CommandEntry
-from celeriac.settings import Settings, variable
+from celeriac.settings.platform import Settings, variable
 from tests.apps import build
 from tests.documented import API_PAGE, OF_A_PROJECT, PAGES, ROOT, Block, Kind, blocks, spans
 from tests.workers import environment

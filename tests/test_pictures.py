@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.workloads import WORKLOADS
 from celeriac.application import Celeriac
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from docs.console_pictures import PAGES as PAGES_OF_THE_CONSOLE
 from docs.screenshots import DEMO, IMAGES, PICTURES, ROOT, Picture, Revealing, drawn, printed
 from tests.apps import build

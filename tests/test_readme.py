@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from celery.bin.celery import celery
 
-from celeriac.settings import Settings, variable
+from celeriac.settings.platform import Settings, variable
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,7 +11,7 @@ from typing import Any
 from kombu.transport import redis
 
 from celeriac.broker.transport import Channel, Transport
-from celeriac.redis_options import ASKED_ONCE
+from celeriac.settings.redis_options import ASKED_ONCE
 
 
 class SentinelChannel(Channel, redis.SentinelChannel):

@@ -18,7 +18,7 @@ from celeriac.errors import NotSigned, SettingsError
 if TYPE_CHECKING:
     from celery import Celery
 
-    from celeriac.settings import Settings
+    from celeriac.settings.platform import Settings
 
 #: Celery's name for the serializer, and the content type of what it writes.
 SERIALIZER, CONTENT_TYPE = "auth", "application/data"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from celeriac import private_files
 from celeriac.events import Event
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 
 logger = logging.getLogger(__name__)
 

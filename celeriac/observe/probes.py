@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from celeriac.events import Event
 from celeriac.observe import host_names
 from celeriac.observe.liveness import LivenessReporter
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer, TracerProvider
 
     from celeriac.application import Celeriac
-    from celeriac.settings import Settings
+    from celeriac.settings.platform import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from redbeat import RedBeatScheduler
 from redbeat.schedulers import get_redis
 from redis.exceptions import LockError, RedisError
 
-from celeriac.conf import Stage
 from celeriac.events import Event
 from celeriac.ledger.connection.database import UNREACHABLE
 from celeriac.ledger.writes import schedule_rows as ledger
@@ -25,6 +24,7 @@ from celeriac.observe.probes import ProbeServer
 from celeriac.schedules import static_schedules
 from celeriac.schedules.firing import BATCH, DAMAGED, fire_due
 from celeriac.schedules.redbeat_entries import EntriesThread
+from celeriac.settings.conf import Stage
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

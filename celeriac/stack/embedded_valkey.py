@@ -25,7 +25,7 @@ from redis.retry import Retry
 
 from celeriac import private_files
 from celeriac.errors import EmbeddedServerError
-from celeriac.settings import EmbeddedAddress, free_port
+from celeriac.settings.platform import EmbeddedAddress, free_port
 
 OLDEST = (6, 2)  # what redis-py and Celery 5.7 ask of a server
 _HOST = "127.0.0.1"

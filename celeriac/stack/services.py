@@ -17,7 +17,7 @@ from redbeat.schedulers import RedBeatConfig, get_redis
 from redis.exceptions import RedisError
 
 from celeriac.errors import FlowerMissing
-from celeriac.settings import EmbeddedAddress, free_port
+from celeriac.settings.platform import EmbeddedAddress, free_port
 from celeriac.stack import embedded_valkey
 from celeriac.stack.service import ServiceSpec, StopStep
 from celeriac.stack.service_logs import LineWriter

@@ -21,7 +21,6 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 
 from celeriac import __version__
 from celeriac.broker import signing
-from celeriac.conf import Stage
 from celeriac.errors import BadArgument
 from celeriac.events import Event
 from celeriac.headers import STAMP
@@ -33,6 +32,7 @@ from celeriac.ledger.writes import schedule_rows
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.observe import probes
 from celeriac.observe.probes import ProbeServer
+from celeriac.settings.conf import Stage
 from celeriac.task import failures
 from celeriac.worker.assembly import ConsumerView, assemble
 from celeriac.worker.pool import prefork, timers

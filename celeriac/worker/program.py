@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.apps.worker import Worker as CeleryWorker
 
-from celeriac.conf import Stage
+from celeriac.settings.conf import Stage
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

@@ -21,7 +21,7 @@ from celeriac.application import Celeriac
 from celeriac.errors import JobNotFound
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.job import Job, job, jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.conftest import _postgres_copy
 from tests.support import wait_until

@@ -18,7 +18,7 @@ import pytest
 
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.processes import Process
 from tests.servers import ValkeyServer, free_port

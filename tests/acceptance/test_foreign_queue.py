@@ -19,7 +19,7 @@ from celeriac.application import Celeriac
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.doctor import examine
 from celeriac.operate.job import Job, jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.support import wait_until
 from tests.workers import ROOT, Worker, environment

@@ -16,7 +16,7 @@ from celeriac.ledger.schema.lanes import Lanes
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import Job, jobs
 from celeriac.operate.overview import list_workers
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.support import wait_until
 from tests.workers import Worker

@@ -13,7 +13,7 @@ import pytest
 from celeriac.application import Celeriac
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.support import wait_until
 from tests.workers import CeleryProcess, environment

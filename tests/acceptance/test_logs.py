@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.support import wait_until
 from tests.workers import Worker

@@ -32,7 +32,7 @@ from celeriac.errors import JobNotFound
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.writes import new_jobs as ledger_jobs
 from celeriac.operate.job import Job, cancel, job, jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.conftest import _postgres_copy
 from tests.processes import living

@@ -17,7 +17,7 @@ import tests.jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.operate.job import Job, job, jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.servers import ValkeyServer, connect
 from tests.support import wait_until

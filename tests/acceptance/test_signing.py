@@ -28,7 +28,7 @@ from celeriac.ledger.writes import new_jobs as ledger_jobs
 from celeriac.ledger.writes.claims import messages
 from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import Job, job, jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.conftest import _postgres_copy
 from tests.signers import Signer, own_serializers, signer

@@ -17,7 +17,7 @@ import redis
 from celeriac.application import Celeriac
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.job import Job, job, jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.conftest import _postgres_copy
 from tests.otlp import Collector, Span

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from celeriac.settings import EmbeddedAddress
+from celeriac.settings.platform import EmbeddedAddress
 from tests.processes import living
 from tests.servers import PostgresServer
 from tests.support import wait_until

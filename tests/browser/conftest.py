@@ -94,7 +94,7 @@ def visit(driver: Any, redis_url: str, sqlite_url: str, tmp_path: Path) -> Itera
     from celeriac.console import create
     from celeriac.console.access.one_time_token import OneTimeToken
     from celeriac.schedules import register
-    from celeriac.settings import Settings
+    from celeriac.settings.platform import Settings
     from tests.apps import build
     from tests.stock import Stock
 

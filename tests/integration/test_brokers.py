@@ -16,7 +16,7 @@ from celeriac.broker.transport import Transport
 from celeriac.errors import VersionsDoNotFit
 from celeriac.operate.doctor import Level, examine
 from celeriac.operate.job import jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.servers import HOST, ValkeyServer, free_port
 

@@ -26,7 +26,7 @@ from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
 from celeriac.operate.job import Job, cancel, job, jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.task.task import Task
 from tests.apps import build
 from tests.producers import producing

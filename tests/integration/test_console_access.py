@@ -20,7 +20,7 @@ from celeriac.console.access.users import UserFile, line, matches
 from celeriac.console.application import PLACES
 from celeriac.errors import SettingsError
 from celeriac.operate.job import job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.commands import call
 from tests.console import PASSWORD, Browser, user_line, users_file

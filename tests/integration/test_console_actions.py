@@ -19,7 +19,7 @@ from celeriac.operate import listing
 from celeriac.operate.dead_letters import Cause, groups
 from celeriac.operate.job import job
 from celeriac.operate.listing import Filter, JobState
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import mail_app
 from tests.console import Browser

@@ -15,7 +15,7 @@ from celeriac.console.access.roles import Role
 from celeriac.errors import ScheduleNotFound
 from celeriac.operate.dead_letters import Cause, groups
 from celeriac.operate.job import job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import mail_app
 from tests.commands import told

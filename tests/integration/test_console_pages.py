@@ -25,7 +25,7 @@ from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.operate.dead_letters import Cause, groups
 from celeriac.operate.presentation.shapes import VERSION
 from celeriac.schedules import register
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import mail_app
 from tests.commands import call, told

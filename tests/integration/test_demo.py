@@ -18,7 +18,7 @@ from celeriac.application import Celeriac
 from celeriac.ids import new_id
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import build
 

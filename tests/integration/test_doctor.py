@@ -17,7 +17,7 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.models import JOBS, SCHEDULES, WORKERS
 from celeriac.operate.doctor import Finding, Level, examine
 from celeriac.priorities import QUEUES
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import build
 from tests.commands import call, told

@@ -28,7 +28,7 @@ from celeriac.errors import BadArgument, EnqueueUncertain, LedgerUnavailable, Pa
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import Job, job, jobs
 from celeriac.priorities import QUEUES
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.servers import PostgresServer, ValkeyServer
 from tests.support import wait_until, waited_for_a_cpu

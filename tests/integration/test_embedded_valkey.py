@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from celeriac.errors import EmbeddedServerError
-from celeriac.settings import EmbeddedAddress
+from celeriac.settings.platform import EmbeddedAddress
 from celeriac.stack import embedded_valkey, services
 from celeriac.stack.embedded_valkey import PortHolder
 from celeriac.stack.service import Service

@@ -19,7 +19,7 @@ from celeriac.ledger.writes.acceptance import accept, accept_all
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.operate import doctor
 from celeriac.operate.doctor.finding import Level
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.new_jobs import new_job
 from tests.servers import PgBouncerServer, PostgresServer, create_database, drop_database

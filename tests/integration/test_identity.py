@@ -31,7 +31,7 @@ from celeriac.ledger.upkeep.worker_rows import WorkerStart, sign_on
 from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.operate.job import cancel, job, jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.turn import Turn, TurnCallbacks

@@ -18,7 +18,7 @@ from celeriac.enqueue.bulk import enqueue_many
 from celeriac.enqueue.transactions import enqueue_in
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import cancel
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.testing import Kit
 from tests.apps import build
 

@@ -26,7 +26,7 @@ from celeriac.ledger.schema.models import JOBS, WORKER_TASKS, WORKERS
 from celeriac.operate.doctor import examine
 from celeriac.operate.explain import Reason
 from celeriac.operate.overview import queues
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.worker.counters import Meter
 from celeriac.worker.duties.lost_message_finder import LostMessageFinder
 from celeriac.worker.watermarks import Watermarks

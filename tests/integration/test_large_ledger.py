@@ -20,7 +20,7 @@ from celeriac.ledger.reads.job_rows import Filter, with_instants
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate import dead_letters
 from celeriac.operate.listing import parse_moment, prefix
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.commands import call, told
 from tests.servers import create_database, drop_database

@@ -13,9 +13,9 @@ from celery import Task as CeleryTask
 from celery.app.defaults import NAMESPACES, flatten
 
 from celeriac import Celeriac
-from celeriac.celery_settings import Verdict, ruling
-from celeriac.conf import Stage
 from celeriac.errors import BadArgument, SettingsError
+from celeriac.settings.celery_settings import Verdict, ruling
+from celeriac.settings.conf import Stage
 from tests.unit.test_celery_settings import OTHER
 
 BROKER, LEDGER = "redis://code:6379/1", "sqlite:////nowhere/ledger.db"

@@ -30,7 +30,7 @@ from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.ledger.writes.replay import replay
 from celeriac.operate.job import jobs as listed
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.task.task import ENDLESS
 from celeriac.worker.gate import deliveries
 from tests.apps import build

@@ -16,7 +16,7 @@ from celeriac.ledger.schema.models import JOBS
 from celeriac.operate.doctor import Level, examine
 from celeriac.operate.job import jobs
 from celeriac.schedules import static_schedules
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import build
 

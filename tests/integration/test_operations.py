@@ -27,7 +27,7 @@ from celeriac.operate import dead_letters
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import as_of_now, cancel, cancel_all, cancel_matching, job, jobs
 from celeriac.retention import Retention, prune
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.support import wait_until
 

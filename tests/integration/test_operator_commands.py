@@ -17,7 +17,7 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import build, mail_app
 from tests.commands import call, told

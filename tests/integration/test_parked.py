@@ -22,7 +22,7 @@ from celeriac.ledger.upkeep.prune import prune
 from celeriac.ledger.writes.claims import messages
 from celeriac.operate import dead_letters
 from celeriac.operate.job import Job, job, jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.worker.duties import workflows
 from celeriac.worker.duties.workflows import Workflows
 from tests.apps import build

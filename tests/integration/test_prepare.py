@@ -15,7 +15,7 @@ from celeriac.enqueue.prepare import prepare
 from celeriac.enqueue.write import write
 from celeriac.errors import BadArgument, UnknownTask
 from celeriac.operate.job import jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.task.task import Task
 from tests.apps import build
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kombu import Consumer, Exchange, Queue
 
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.servers import ValkeyServer
 

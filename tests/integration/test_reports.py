@@ -22,7 +22,7 @@ from celeriac.ledger.reads.job_rows import FAILURE_LINES, DaySummary, Line
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.operate.report import summarise
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import build
 

@@ -19,7 +19,7 @@ from celeriac.application import Celeriac
 from celeriac.errors import ResultLost, UnreadableError
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import Job, job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.testing.drain import Drain
 from celeriac.testing.kit import NoBroker
 from tests.apps import build

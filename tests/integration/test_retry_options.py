@@ -20,7 +20,7 @@ from celeriac.ledger.reads.job_rows import find
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes import claims
 from celeriac.operate.job import Job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.testing import Kit
 from tests.apps import build
 

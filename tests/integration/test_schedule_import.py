@@ -24,7 +24,7 @@ from celeriac.operate import schedule_import
 from celeriac.operate.schedule_import import Line, OldEntry, OldSchedules, Verdict
 from celeriac.operate.schedule_import.beat_config import BeatConfig
 from celeriac.operate.schedule_import.redbeat import RedbeatKeys
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.workers import ROOT, environment
 

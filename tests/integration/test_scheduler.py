@@ -18,7 +18,7 @@ from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.schema.models import SCHEDULES
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.schedules.scheduler import Scheduler
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 
 STATIC = {"nightly": {"task": "tests.noop", "schedule": "0 3 * * *"}}

@@ -26,7 +26,7 @@ from celeriac.operate.job import Job, jobs
 from celeriac.schedules import Schedule, static_schedules
 from celeriac.schedules.firing import FiringResult, fire_due
 from celeriac.schedules.validation import ScheduleRequest
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))

@@ -20,7 +20,7 @@ from celeriac.application import Celeriac
 from celeriac.cli.commands.schedules import schedules
 from celeriac.ledger.schema.models import SCHEDULES
 from celeriac.operate.job import job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.workers import environment
 

@@ -22,7 +22,7 @@ from celeriac.ledger.schema.models import JOBS, SCHEDULES
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.schedules.redbeat_entries import RedbeatEntries
 from celeriac.schedules.scheduler import Scheduler
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 
 MANY, DUE = 10_000, 1000

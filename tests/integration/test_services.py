@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from celeriac.errors import ServiceFailed
-from celeriac.settings import free_port
+from celeriac.settings.platform import free_port
 from celeriac.stack import service as module
 from celeriac.stack import services
 from celeriac.stack.service import Service, ServiceSpec, StopStep

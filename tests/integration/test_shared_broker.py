@@ -22,7 +22,7 @@ from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.observe import redis_workers
 from celeriac.operate.doctor import Finding, Level, examine
 from celeriac.priorities import QUEUES, Priority
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import build
 from tests.commands import call

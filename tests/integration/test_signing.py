@@ -28,7 +28,7 @@ from celeriac.ledger.writes.claims import Message, messages
 from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import Job, job, jobs
 from celeriac.schedules.firing import fire_due
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.commands import call
 from tests.signers import Signer, own_serializers, signer

@@ -27,7 +27,7 @@ from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import claims, new_jobs, outcomes, schedule_rows
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.schedule_rows import Advance
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.commands import call
 from tests.former import former_ledger, speaking_as_before

@@ -17,7 +17,7 @@ from celeriac.enqueue.bulk import enqueue_many
 from celeriac.errors import BadArgument
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import Job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.testing import Kit
 from tests.apps import build
 

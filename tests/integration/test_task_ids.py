@@ -25,7 +25,7 @@ from celeriac.ledger.writes.cancel import Answer
 from celeriac.operate.explain import explain
 from celeriac.operate.job import cancel, job
 from celeriac.operate.listing import resolve
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.testing.drain import Drain
 from celeriac.testing.kit import NoBroker
 from celeriac.worker.counters import Meter

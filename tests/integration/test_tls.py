@@ -24,7 +24,7 @@ from celeriac.errors import EnqueueError
 from celeriac.ledger.migrate import upgrade
 from celeriac.operate.doctor import Level, examine
 from celeriac.operate.job import job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.servers import HOST, PostgresServer, ValkeyServer
 from tests.support import wait_until

@@ -29,7 +29,7 @@ from celeriac.observe.traces import _exporters
 from celeriac.operate.dead_letters import replay_one
 from celeriac.operate.job import job, jobs
 from celeriac.schedules.firing import fire_due
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.workers import ROOT
 

@@ -30,7 +30,7 @@ from celeriac.ledger.schema.models import BackgroundJob
 from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.operate.job import job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.support import wait_until
 

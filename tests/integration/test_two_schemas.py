@@ -23,7 +23,7 @@ from celeriac.ledger.revisions import OURS
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, Base
 from celeriac.operate.doctor import examine
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.commands import call
 from tests.former import former_ledger

@@ -18,7 +18,7 @@ from celeriac.ledger import migrate
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.revisions import OURS, Revisions, RevisionState
 from celeriac.ledger.writes import new_jobs
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.commands import call
 from tests.new_jobs import new_job

@@ -23,7 +23,7 @@ from app.demo.receiver import TOLERANCE, Receiver, genuine
 from celeriac.application import Celeriac
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.job import Job, job
-from celeriac.settings import Settings, free_port
+from celeriac.settings.platform import Settings, free_port
 from tasks.exchange import ANSWER_LIMIT
 from tasks.webhooks import NotTaken, Refused, Unreachable, deliver
 from tests.apps import build

@@ -16,7 +16,7 @@ from celeriac.headers import STAMP
 from celeriac.ids import new_id
 from celeriac.ledger.writes.copy_in import SimilarJobs, own_headers
 from celeriac.ledger.writes.new_jobs import NewJob
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.new_jobs import new_job
 

@@ -10,7 +10,7 @@ import pytest
 from celeriac.application import Celeriac
 from celeriac.errors import BadArgument
 from celeriac.ledger.schema.delays import LONGEST
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.task.task import Task
 from tests.apps import build
 

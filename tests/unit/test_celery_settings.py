@@ -6,7 +6,7 @@ import pytest
 from celery import VERSION
 from celery.app.defaults import NAMESPACES, flatten
 
-from celeriac.celery_settings import RULINGS, TRANSPORT_RULINGS, Ruling, Verdict, refusal, ruling
+from celeriac.settings.celery_settings import RULINGS, TRANSPORT_RULINGS, Ruling, Verdict, refusal, ruling
 
 DEFAULTS = {name: option.default for name, option in flatten(NAMESPACES)}
 

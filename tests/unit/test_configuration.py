@@ -17,7 +17,7 @@ from kombu import Queue
 
 from celeriac import Celeriac
 from celeriac.errors import SettingsError
-from celeriac.settings import EmbeddedAddress
+from celeriac.settings.platform import EmbeddedAddress
 
 BROKER, LEDGER = "redis://code:6379/1", "sqlite:////nowhere/ledger.db"
 

@@ -28,7 +28,7 @@ from celeriac.ledger.writes.claims import Message as Row
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.names import NAME_LENGTH
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.worker.gate.deliveries import Delivery, read, stamped
 from tests.signers import Signer, own_serializers, signer
 

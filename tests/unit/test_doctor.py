@@ -29,7 +29,7 @@ from celeriac.operate.doctor import (
 )
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, ok, warn
 from celeriac.operate.overview import QueueStatus
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.signers import signer
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

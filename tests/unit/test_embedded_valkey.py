@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from celeriac.errors import EmbeddedServerError
-from celeriac.settings import EmbeddedAddress
+from celeriac.settings.platform import EmbeddedAddress
 from celeriac.stack.embedded_valkey import Candidate, choose, configuration, parse_version
 
 WHEEL, VALKEY, REDIS = Path("/wheel/valkey-server"), Path("/bin/valkey-server"), Path("/bin/redis-server")

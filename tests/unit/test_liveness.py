@@ -16,7 +16,7 @@ import pytest
 
 from celeriac.observe import liveness, probes
 from celeriac.observe.liveness import Health, LivenessReport, LivenessReporter, judge
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.servers import free_port
 from tests.support import wait_until
 

@@ -20,7 +20,7 @@ from celeriac.events import Event
 from celeriac.headers import STAMP
 from celeriac.ids import new_id
 from celeriac.observe.logs import POOL_APPLIES, formatter
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 
 ROOT = Path(__file__).resolve().parent.parent.parent

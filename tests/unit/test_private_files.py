@@ -16,7 +16,7 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.migrate import upgrade
 from celeriac.observe.liveness import LivenessReporter
 from celeriac.operate.doctor import Level, file_modes_check
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.support import wait_until
 

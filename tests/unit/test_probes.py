@@ -12,7 +12,7 @@ import pytest
 
 from celeriac.observe.liveness import LivenessReporter
 from celeriac.observe.probes import MOST, ProbeServer, serve
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.servers import HOST, free_port
 from tests.support import wait_until
 

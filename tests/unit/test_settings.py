@@ -14,7 +14,7 @@ from celery.app.backends import by_url
 from celery.backends.base import DisabledBackend
 
 from celeriac.errors import SettingsError
-from celeriac.settings import EmbeddedAddress, Settings, free_port, read_settings
+from celeriac.settings.platform import EmbeddedAddress, Settings, free_port, read_settings
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from celeriac.errors import NotSigned, SettingsError
 from celeriac.headers import CHORD
 from celeriac.ledger.schema.columns import LATEST
 from celeriac.ledger.upkeep.parked import Body
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.worker.duties.workflows import with_results
 from tests.new_jobs import new_job
 from tests.signers import PEM, Signer, own_serializers, signer

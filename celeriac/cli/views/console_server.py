@@ -11,7 +11,7 @@ import click
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.errors import BadArgument, SettingsError
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from celeriac.stack import console_address
 
 

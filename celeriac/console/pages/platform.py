@@ -16,7 +16,7 @@ from celeriac.operate.overview import LATELY
 from celeriac.operate.presentation.filter_words import filter_of, options_of
 from celeriac.operate.presentation.shapes import plain, queue_shape, worker_shape
 from celeriac.operate.presentation.task_stats import TaskStats, by_task
-from celeriac.settings import variable
+from celeriac.settings.platform import variable
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

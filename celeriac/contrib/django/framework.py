@@ -26,7 +26,7 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.schema.lifecycle import TERMINAL
 from celeriac.ledger.writes.new_jobs import NewJob
-from celeriac.own_settings import named
+from celeriac.settings.from_conf import named
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

@@ -13,12 +13,12 @@ from celery.app.defaults import SETTING_KEYS
 from celery.worker.request import Request as CeleryRequest
 from kombu.utils.imports import symbol_by_name
 
-from celeriac.conf import of_the_team
 from celeriac.errors import BadArgument, InvalidSchedule
 from celeriac.operate.adoption import surroundings
 from celeriac.operate.adoption.source import Source, python_files, scan
 from celeriac.operate.adoption.surroundings import Surroundings
 from celeriac.schedules.static_schedules import request_of_entry
+from celeriac.settings.conf import of_the_team
 from celeriac.task.registration import base_of_tasks
 from celeriac.task.task_classes import request_class
 

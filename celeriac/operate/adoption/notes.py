@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from celeriac import celery_settings
 from celeriac.broker.queues import problems
-from celeriac.celery_settings import TRANSPORT_RULINGS, Verdict, ruling
 from celeriac.errors import BadArgument
 from celeriac.ledger.schema.lanes import CELERYS, DEFAULT, check, place_of
 from celeriac.operate.adoption.facts import Facts
 from celeriac.operate.adoption.source import Place, Use
 from celeriac.priorities import LEVELS
+from celeriac.settings import celery_settings
+from celeriac.settings.celery_settings import TRANSPORT_RULINGS, Verdict, ruling
 
 _SHOWN = 5  # names or places
 _HOUR = 3600.0

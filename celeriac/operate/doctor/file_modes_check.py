@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from celeriac.display import safe
 from celeriac.operate.doctor.finding import Area, Finding, warn
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from celeriac import addresses, certificates
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

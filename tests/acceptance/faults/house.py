@@ -18,7 +18,7 @@ from celeriac.application import Celeriac
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.schema.models import WORKERS
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.servers import PgBouncerServer, PostgresServer, ValkeyServer
 from tests.support import wait_until

@@ -9,7 +9,7 @@ import pytest
 import tests.jobs  # noqa: F401
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import job
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.servers import ValkeyServer
 from tests.support import wait_until

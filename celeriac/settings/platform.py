@@ -20,8 +20,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL
 
 from celeriac import addresses, certificates, names, private_files
-from celeriac.console_settings import ConsoleSettings
 from celeriac.errors import SettingsError
+from celeriac.settings.console import ConsoleSettings
 
 _PREFIX = "CELERIAC_"
 _PREFACE = "Value error, "  # of pydantic, before what a validator says

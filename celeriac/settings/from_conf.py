@@ -9,7 +9,7 @@ from typing import Any
 
 from celeriac import addresses
 from celeriac.errors import BadAddress, SettingsError
-from celeriac.settings import Settings, variable
+from celeriac.settings.platform import Settings, variable
 
 _PREFIX = "celeriac_"
 

@@ -1,4 +1,4 @@
-"""The settings of the console; part of ``celeriac.settings.Settings``."""
+"""The settings of the console; part of ``celeriac.settings.platform.Settings``."""
 
 from __future__ import annotations
 

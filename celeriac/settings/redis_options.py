@@ -10,7 +10,7 @@ from redis.retry import Retry
 
 from celeriac import addresses
 from celeriac.addresses import Address
-from celeriac.settings import Settings
+from celeriac.settings.platform import Settings
 
 #: Before the names of redbeat's keys, after the prefix of all.
 _REDBEAT = "celeriac:redbeat:"
