@@ -16,7 +16,8 @@ from sqlalchemy import Connection, inspect, make_url, select, text
 from celeriac.errors import MigrationNeeded
 from celeriac.ledger import migrate
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.schema.models import Base, Worker
+from celeriac.ledger.schema.metadata import METADATA
+from celeriac.ledger.schema.models import Worker
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 
@@ -89,9 +90,9 @@ def test_the_migrations_make_what_the_models_say(bare_database_url: str, databas
         migrated = described(connection)
     downgrade(bare_database_url)
     with database.transaction() as connection:
-        Base.metadata.create_all(connection)
+        METADATA.create_all(connection)
         assert migrated == described(connection)
-    assert set(migrated) == set(Base.metadata.tables)
+    assert set(migrated) == set(METADATA.tables)
     assert all(each["columns"] for each in migrated.values())
     assert {name for name, _ in migrated["background_jobs"]["checks"]} >= {
         "finished_iff_terminal",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from celeriac.ledger.former_names import VERSION_TABLE
-from celeriac.ledger.schema.models import Base
+from celeriac.ledger.schema.metadata import METADATA
 
 __all__ = ["include_object"]
 
-_TABLES = frozenset({*Base.metadata.tables, VERSION_TABLE})
+_TABLES = frozenset({*METADATA.tables, VERSION_TABLE})
 
 
 def include_object(object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:

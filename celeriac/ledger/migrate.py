@@ -26,7 +26,7 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.schema_name import local_search_path, schema_of
 from celeriac.ledger.former_names import LAST_FORMER, RENAMED, VERSION_TABLE
 from celeriac.ledger.revisions import OURS, Revisions, RevisionState, revision_state
-from celeriac.ledger.schema.models import Base
+from celeriac.ledger.schema.metadata import METADATA
 
 #: Key of the advisory lock that lets only one process migrate at a time; any fixed number.
 _LOCK = 5_320_640_517
@@ -129,14 +129,14 @@ def upgrade_within(connection: Connection, target: str, *, revisions: Revisions 
     _upwards(target, revisions)(online.within(connection), _known(connection, revisions))
 
 
-def downgrade_within(connection: Connection, *, revisions: Revisions = OURS) -> None:
-    """Take back all migrations in the transaction that ``connection`` is in.
+def downgrade_within(connection: Connection, *, to: str | None = None, revisions: Revisions = OURS) -> None:
+    """Take back all migrations after ``to`` in the transaction that ``connection`` is in; None: all of them.
 
     Raises:
         LedgerTooNew, MigrationRefused: as ``downgrade``.
     """
     move = _downwards(revisions)
-    while (found := _known(connection, revisions)).revision is not None:
+    while (found := _known(connection, revisions)).revision != to:
         move(online.within(connection), found)
 
 
@@ -188,7 +188,7 @@ def check(database: Database) -> list[str]:
             connection,
             opts={"compare_type": True, "version_table": VERSION_TABLE, "include_name": _is_ours},
         )
-        return [repr(difference) for difference in compare_metadata(context, Base.metadata)]
+        return [repr(difference) for difference in compare_metadata(context, METADATA)]
 
 
 def require(database: Database, *, revisions: Revisions = OURS) -> str | None:
@@ -204,7 +204,7 @@ def require(database: Database, *, revisions: Revisions = OURS) -> str | None:
 
 def _is_ours(name: str | None, kind: str, _: object) -> bool:
     """Whether to compare it: the tables of the application are not ours to judge."""
-    return kind != "table" or name in Base.metadata.tables
+    return kind != "table" or name in METADATA.tables
 
 
 def _migrate(
@@ -301,7 +301,7 @@ def _leave_former_names(
 
 def _refuse_tables_of_others(connection: Connection) -> None:
     inspector = inspect(connection)
-    for name in Base.metadata.tables:
+    for name in METADATA.tables:
         if inspector.has_table(name, schema_of(connection)):
             raise former_names.table_of_others(name, f"no revision of ours is in {VERSION_TABLE}")
     _end(connection)

@@ -12,10 +12,10 @@ from celeriac.ledger import migrate
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.former_names import VERSION_TABLE
 from celeriac.ledger.revisions import OURS
-from celeriac.ledger.schema.models import Base
+from celeriac.ledger.schema.metadata import METADATA
 from tests.contrib.project import ROOT, Project
 
-TABLES = {*Base.metadata.tables, VERSION_TABLE}
+TABLES = {*METADATA.tables, VERSION_TABLE}
 
 
 def tables(url: str) -> set[str]:

@@ -18,7 +18,7 @@ from celeriac.errors import MigrationRefused
 from celeriac.ledger import migrate
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.revisions import OURS
-from celeriac.ledger.schema.models import Base
+from celeriac.ledger.schema.metadata import METADATA
 from celeriac.ledger.writes import new_jobs
 from tests.new_jobs import new_job
 
@@ -187,7 +187,7 @@ def test_both_migrate_beside_each_other(project: Project, order: str, bare_datab
         assert migrate.current(database) == "0011"
         assert migrate.upgrade(bare_database_url) == OURS.wanted
         steps(order, lambda: migrate.check(database), lambda: project.run("downgrade", "base"))
-        assert tables(bare_database_url) == {*Base.metadata.tables, "background_version", "alembic_version"}
+        assert tables(bare_database_url) == {*METADATA.tables, "background_version", "alembic_version"}
         with database.reading() as connection:
             count = "SELECT count(*) FROM "
             assert connection.execute(text(count + "background_jobs")).scalar_one() == 1
@@ -202,7 +202,7 @@ def test_without_the_import_autogenerate_would_drop_our_tables(
     migrate.upgrade(bare_database_url)
     project = Project(tmp_path, bare_database_url, protected=False)
     project.run("revision", "--autogenerate", "-m", "first")
-    for name in (*Base.metadata.tables, "background_version"):
+    for name in (*METADATA.tables, "background_version"):
         assert f"op.drop_table('{name}')" in project.scripts
 
 

@@ -21,14 +21,14 @@ from celeriac.ledger import migrate
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.revisions import OURS
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.ledger.schema.models import JOBS, Base
+from celeriac.ledger.schema.models import JOBS
 from celeriac.operate.doctor import examine
 from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.commands import call
 from tests.former import former_ledger
 from tests.integration.test_ledger import Ledger
-from tests.integration.test_table_names import fill, rows
+from tests.integration.test_table_names import TABLES, fill, rows
 from tests.new_jobs import new_job
 from tests.servers import PgBouncerServer, PostgresServer
 
@@ -60,8 +60,8 @@ def counts(*ledgers: Database) -> list[dict[str, int]]:
     return [{name: len(found) for name, found in rows(each).items()} for each in ledgers]
 
 
-EMPTY = dict.fromkeys(Base.metadata.tables, 0)
-FULL = dict.fromkeys(Base.metadata.tables, 1)
+EMPTY = dict.fromkeys((table.name for table in TABLES), 0)
+FULL = dict.fromkeys((table.name for table in TABLES), 1)
 
 
 def test_each_ledger_has_its_own_rows(one: Database, two: Database) -> None:

@@ -13,7 +13,8 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, event, make_url
 
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.schema.models import WORKERS, Base
+from celeriac.ledger.schema.metadata import METADATA
+from celeriac.ledger.schema.models import WORKERS
 from tests.simulation.audit import COLUMNS, Audit
 
 #: Where files are memory: the simulation makes a transaction in most of its steps.
@@ -66,7 +67,7 @@ class Driver:
         event.listen(
             self._database.engine, "connect", lambda connection, _: _prepare(connection, clock, audit)
         )
-        Base.metadata.create_all(self._database.engine)
+        METADATA.create_all(self._database.engine)
         with self._database.statement() as connection:
             for statement in _triggers():
                 connection.exec_driver_sql(statement)

@@ -40,16 +40,20 @@ def upgrade(alias: str, revision: str) -> None:
         migrate.upgrade_within(within, revision)
 
 
-def downgrade(alias: str) -> None:
-    """Remove the ledger with all its jobs, if it is in the database of ``alias``."""
+def downgrade(alias: str, *, to: str | None = None) -> None:
+    """Take the ledger back to revision ``to``, if it is in the database of ``alias``.
+
+    Args:
+        to: None: remove the ledger with all its jobs.
+    """
     if alias != ledger_alias():
         return
     if (url := _of_its_own(alias)) is not None:
-        while migrate.downgrade(url) is not None:
+        while migrate.downgrade(url) != to:
             pass
         return
     with engine_on(alias).connect() as within:
-        migrate.downgrade_within(within)
+        migrate.downgrade_within(within, to=to)
 
 
 def make_for_tests(alias: str) -> None:

@@ -8,7 +8,7 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 
 from celeriac.ledger.connection.schema_name import schema_of
 from celeriac.ledger.revisions import note
-from celeriac.ledger.schema.models import Base
+from celeriac.ledger.schema.metadata import METADATA
 
 connection = context.config.attributes["connection"]
 revisions = context.config.attributes["revisions"]
@@ -25,7 +25,7 @@ def _note(
 
 context.configure(
     connection=connection,
-    target_metadata=Base.metadata,
+    target_metadata=METADATA,
     version_table=version_table,
     version_table_schema=schema_of(connection),
     render_as_batch=sqlite,

@@ -74,6 +74,8 @@ class BackgroundJob(Base):
     state: Mapped[str] = mapped_column(Word(16))
     next_attempt_after: Mapped[datetime]  # not claimed before this; PARKED: until something else moves it
     dispatched: Mapped[datetime | None]  # when its message was last sent; null: no message was sent
+    # why it is kept here although it may be due, as "queue:low" of a paused queue; null: it is not
+    held: Mapped[str | None] = mapped_column(String(NAME_LENGTH + 8))
     dispatch_count: Mapped[int] = mapped_column(server_default=text("0"))  # stamped on each message
     try_count: Mapped[int] = mapped_column(server_default=text("0"))  # attempts that started
     tries_before: Mapped[int] = mapped_column(server_default=text("0"))  # attempts before the last replay
@@ -116,7 +118,16 @@ class BackgroundJob(Base):
             f"dispatched IS NOT NULL OR state IN ({_listed(WAITING)})", name="undispatched_only_while_waiting"
         ),
         CheckConstraint("cancel_requested IN ('soft', 'hard')", name="cancel_mode_is_known"),
-        # What the dispatcher looks for. It has no state: a row leaves the index when its message is sent.
+        # What the dispatcher looks for. It has no state: a row leaves the index when its message is sent, or
+        # when it is held, so that a look does not grow with what is held.
+        _partial(
+            "background_jobs_to_send",
+            "priority",
+            "next_attempt_after",
+            rows="dispatched IS NULL AND held IS NULL",
+        ),
+        _partial("background_jobs_kept", "held", "id", rows="held IS NOT NULL"),
+        # For programs of before revision 0013, which look through this one.
         _partial("background_jobs_undispatched", "priority", "next_attempt_after", rows="dispatched IS NULL"),
         _partial("background_jobs_held", "worker_id", rows="worker_id IS NOT NULL"),
         # What the search for lost messages looks for: sent, and not claimed since.
@@ -157,6 +168,9 @@ class FailedAttempt(Base):
     exception: Mapped[str | None] = mapped_column(Text)
     frame: Mapped[str | None] = mapped_column(String(NAME_LENGTH))  # file:function of the failing frame
     traceback: Mapped[str | None] = mapped_column(Text)
+
+    # For counts of attempts that ended lately.
+    __table_args__ = (Index("background_attempts_finished", "finished"),)
 
 
 class Worker(Base):

@@ -1,0 +1,10 @@
+"""All tables of the ledger, for whoever makes, compares or names them all."""
+
+from __future__ import annotations
+
+from celeriac.ledger.schema import operator_tables
+from celeriac.ledger.schema.models import Base
+
+__all__ = ["METADATA", "operator_tables"]
+
+METADATA = Base.metadata
