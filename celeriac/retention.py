@@ -33,6 +33,7 @@ class Retention:
         dead: dead letters.
         results: copies of return values; None: as long as their row.
         tasks: completed and cancelled jobs of single tasks.
+        actions: records of what operators did.
 
     >>> Retention(done=timedelta(days=7), dead=timedelta(days=30)).results is None
     True
@@ -42,6 +43,7 @@ class Retention:
     dead: timedelta
     results: timedelta | None = None
     tasks: Mapping[str, timedelta] = field(default_factory=dict)
+    actions: timedelta = timedelta(days=90)
 
     @property
     def longest(self) -> timedelta:
@@ -97,6 +99,7 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     gone[JobState.FAILED] = _all(platform, ledger.prune, JobState.FAILED, age=keep.dead.total_seconds())
     if keep.results is not None:
         gone["results"] = _all(platform, ledger.forget_results, age=keep.results.total_seconds())
+    gone["actions"] = _all(platform, ledger.prune_actions, age=keep.actions.total_seconds())
     age = keep.longest.total_seconds()
     gone["workers"] = platform.database.again(partial(ledger.prune_workers, age=age))
     return gone

@@ -41,7 +41,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"migrations"}),
         frozenset({"online", "revisions"}),
         frozenset({"former_names"}),
-        frozenset({"upkeep"}),
+        frozenset({"upkeep", "operators"}),
         frozenset({"writes"}),
         frozenset({"reads"}),
         frozenset({"connection"}),

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exis
 from celeriac.ledger.schema.columns import Seconds, after, evaluated_once
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.schema.models import JOBS, LOST, WORKER_TASKS, WORKERS
+from celeriac.ledger.schema.operator_tables import ACTIONS
 from celeriac.ledger.schema.state_conditions import is_in
 from celeriac.ledger.upkeep.parked import is_waited_for
 
@@ -77,6 +78,16 @@ def prune_workers(connection: Connection, *, age: float) -> int:
         of_nobody = ~exists().where(WORKERS.c.tasks == WORKER_TASKS.c.tasks)
         connection.execute(delete(WORKER_TASKS).where(of_nobody))
     return pruned
+
+
+def prune_actions(connection: Connection, *, age: float, limit: int) -> int:
+    """Delete up to ``limit`` records of what operators did more than ``age`` seconds ago."""
+    cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
+    old = select(ACTIONS.c.id).where(ACTIONS.c.began < cutoff, ACTIONS.c.touched < cutoff)
+    chosen = old.order_by(ACTIONS.c.began).limit(bindparam("most"))
+    return connection.execute(
+        delete(ACTIONS).where(ACTIONS.c.id.in_(chosen)), {"age": -age, "most": limit}
+    ).rowcount
 
 
 @lru_cache

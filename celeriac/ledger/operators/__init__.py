@@ -1,0 +1,1 @@
+"""What operators do, in rows: actions, and how far an action on many jobs is."""
