@@ -21,6 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _STATES = ("pending", "running", "completed", "error", "failed", "cancelled")
 _DIGITS = 3  # of the highest priority
 _SORTS = ("newest", "oldest", "due", "longest")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Command(CeleryCommand):
@@ -53,6 +54,21 @@ class Moment(ParamType):
             return parse_moment(value)
         except (ValueError, OverflowError):
             self.fail(f"wanted 90s, 15m, 2h, 3d or an ISO 8601 moment, found {value!r}", param, ctx)
+
+
+class Seconds(ParamType):
+    """Seconds, as a number or with a unit."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, float):
+            return value
+        number, unit = (value[:-1], value[-1]) if value[-1:] in _UNITS else (value, "s")
+        try:
+            return float(number) * _UNITS[unit]
+        except ValueError:
+            self.fail(f"wanted seconds such as 90, or 90s, 5m, 2h, 1d, found {value[:80]!r}", param, ctx)
 
 
 class Level(ParamType):

@@ -25,6 +25,7 @@ __all__ = [
     "queues",
     "schedules",
     "stats",
+    "tokens",
     "up",
     "workers",
 ]
@@ -120,6 +121,7 @@ health = CommandEntry(
     "health", "health:health", "Whether this machine's worker or beat lives; for containers."
 )
 console = CommandEntry("console", "console:console", "The console: the ledger in a browser.")
+tokens = CommandEntry("tokens", "tokens:tokens", "Tokens of the HTTP API: create, list, revoke.")
 metrics = CommandEntry("metrics", "metrics:metrics", "Metrics of the ledger, for Prometheus.")
 flower = FlowerEntry(
     "flower", short_help="Live workers on a page (the extra celeriac[flower]).", add_help_option=False

@@ -21,9 +21,9 @@ from starlette.staticfiles import StaticFiles
 
 from celeriac.console.access import options as console_options
 from celeriac.console.access.guard import LARGEST_BODY, Guard
-from celeriac.console.access.identity import TooManyTries, Visitor
 from celeriac.console.access.one_time_token import OneTimeToken
 from celeriac.console.access.roles import Role
+from celeriac.console.access.visitor import BadToken, TooManyTries, Visitor
 from celeriac.console.api import application as api
 from celeriac.console.console import STATIC, Console
 from celeriac.console.page_request import FIELDS, PageRequest
@@ -152,6 +152,10 @@ def _answer_now(
         return _checked(ask, place)
     except TooManyTries as tries:
         return login.too_many(nobody, tries)
+    except BadToken as bad:
+        return login.bad_token(nobody, bad)
+    except Exception as exc:  # the ledger was asked for a token, and may be away
+        return _failed(nobody, place, exc)
 
 
 def _checked(ask: PageRequest, place: Place) -> Response:
@@ -170,13 +174,18 @@ def _checked(ask: PageRequest, place: Place) -> Response:
     assert answering is not None
     try:
         return answering(ask)
-    except Exception as exc:  # refused() tells apart what is the asker's and what is a bug of ours
-        found = refused(exc, ask.console.app)
-        if found is None:
-            logger.exception(Event.CONSOLE_FAILED, {"path": place.path})
-            sentence = "the console could not answer; its log says why"
-            found = Refused(status=500, title="a fault of the console", sentence=sentence)
-        return _problem(ask, found)
+    except Exception as exc:  # told apart below
+        return _failed(ask, place, exc)
+
+
+def _failed(ask: PageRequest, place: Place, error: Exception) -> Response:
+    """The answer to an error: what is the asker's, and what is a bug of ours."""
+    found = refused(error, ask.console.app)
+    if found is None:
+        logger.error(Event.CONSOLE_FAILED, {"path": place.path}, exc_info=error)
+        sentence = "the console could not answer; its log says why"
+        found = Refused(status=500, title="a fault of the console", sentence=sentence)
+    return _problem(ask, found)
 
 
 def _problem(ask: PageRequest, found: Refused) -> Response:
@@ -199,7 +208,7 @@ async def _not_here(console: Console, request: Request, error: HTTPException) ->
 def _known(console: Console, request: Request) -> Visitor:
     try:
         return console.identity.of(request) or login.NOBODY
-    except TooManyTries:
+    except Exception:  # a page that is not there says so to everybody
         return login.NOBODY
 
 

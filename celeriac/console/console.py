@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from celeriac import display
+from celeriac.console.access.bearer import Bearers
 from celeriac.console.access.identity import Identity
 from celeriac.console.access.options import Options
 from celeriac.console.head import Head
@@ -33,7 +34,7 @@ class Console:
         self.app = app
         self.reader = for_reading(app)
         self.options = options
-        self.identity = Identity(options)
+        self.identity = Identity(options, Bearers(app, self.reader, rate=options.api_rate))
         self.head = Head(self.reader)
         self.operations = Operations()
         self._shared: dict[str, Shared[Any]] = {}

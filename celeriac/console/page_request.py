@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from celeriac import __version__
-from celeriac.console.access.identity import Visitor
 from celeriac.console.access.roles import Role
+from celeriac.console.access.visitor import Visitor
 from celeriac.console.console import Console, colour_of
 from celeriac.operate.presentation.shapes import document
 

@@ -25,6 +25,9 @@ class ConsoleSettings(BaseSettings):
     )
     console_secret: SecretStr | None = None  # signs sessions; unset: a new one at each start
 
+    # requests a second of one token of the API; twice as many at once
+    console_api_rate: Annotated[float, Field(gt=0, le=100_000)] = 50.0
+
     @field_validator("console_hosts", "console_proxies", mode="before")
     @classmethod
     def _parts(cls, value: object) -> object:

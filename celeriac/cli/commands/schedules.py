@@ -9,25 +9,8 @@ from typing import Any
 
 import click
 
-from celeriac.cli.command import Command, Json, Level, ParamType, as_json
+from celeriac.cli.command import Command, Json, Level, Seconds, as_json
 from celeriac.cli.context import celeriac
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-class Seconds(ParamType):
-    """Seconds, as a number or with a unit."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, float):
-            return value
-        number, unit = (value[:-1], value[-1]) if value[-1:] in _UNITS else (value, "s")
-        try:
-            return float(number) * _UNITS[unit]
-        except ValueError:
-            self.fail(f"wanted seconds such as 90, or 90s, 5m, 2h, 1d, found {value[:80]!r}", param, ctx)
 
 
 @click.group(short_help="Schedules: list, show, add, remove, enable, disable, run-now, next, import.")

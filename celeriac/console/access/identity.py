@@ -1,4 +1,4 @@
-"""Who is asking: by a session's cookie, a name and password, or the header of a trusted proxy."""
+"""Who is asking: by a session's cookie, a password, a token of the API, or the header of a trusted proxy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import hmac
 import threading
 import time
 from base64 import b64decode
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import HTTPConnection
 
+from celeriac.console.access.bearer import Bearers
 from celeriac.console.access.options import Options
 from celeriac.console.access.roles import Role
 from celeriac.console.access.signing import Signer
 from celeriac.console.access.throttle import Throttle
+from celeriac.console.access.visitor import TooManyTries, Visitor
 from celeriac.ids import new_id
 from celeriac.names import NAME_LENGTH
 
@@ -25,30 +26,10 @@ _REMEMBERED = 60.0  # seconds for which a password that was right is not compute
 _MOST = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Visitor:
-    """Somebody who may use the console.
-
-    Attributes:
-        key: to which tokens of forms are bound; empty: the request did not come from a browser.
-    """
-
-    name: str
-    role: Role
-    key: str
-
-
-class TooManyTries(Exception):
-    """Passwords are being tried."""
-
-    def __init__(self, wait: float) -> None:
-        super().__init__(wait)
-        self.wait = max(1, round(wait))
-
-
 class Identity:
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, bearers: Bearers) -> None:
         self._options = options
+        self._bearers = bearers
         self._signer = Signer(options.key)
         self._throttle = Throttle()
         self._lock = threading.Lock()
@@ -63,8 +44,12 @@ class Identity:
         """The visitor; None when it is nobody known.
 
         Raises:
-            TooManyTries: passwords were tried from there.
+            TooManyTries: passwords were tried from there, or the token is used too often.
+            BadToken: it is a token of ours, and cannot be used.
         """
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and (found := self._bearers.of(given.strip())):
+            return found
         return self._by_proxy(request) or self._by_session(request) or self._by_password(request)
 
     def log_in(self, name: str, password: str, *, address: str) -> str | None:

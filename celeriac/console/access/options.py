@@ -27,6 +27,7 @@ class Options:
     token: OneTimeToken | None  # of the printed URL
     key: bytes  # signs sessions
     session: float  # seconds
+    api_rate: float  # requests a second of one token
 
     def trusts(self, address: str) -> bool:
         """Whether a proxy at this address is believed who the user is."""
@@ -64,4 +65,5 @@ def read(app: Celeriac, *, named: str = "app", token: OneTimeToken | None = None
         token=token,
         key=secret.get_secret_value().encode() if secret else secrets.token_bytes(32),
         session=settings.console_session,
+        api_rate=settings.console_api_rate,
     )

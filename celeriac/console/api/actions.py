@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from celeriac import schedules
-from celeriac.console.access.identity import Visitor
 from celeriac.console.access.roles import Role
+from celeriac.console.access.visitor import Visitor
 from celeriac.console.api.bodies import Cancel, NewJob, NewSchedule, Replay
 from celeriac.console.api.problems import problem
 from celeriac.console.api.routing import ApiRoute, Refusal, console_of, visitor

@@ -12,8 +12,8 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from celeriac.console.access.identity import TooManyTries, Visitor
 from celeriac.console.access.roles import Role
+from celeriac.console.access.visitor import BadToken, TooManyTries, Visitor
 from celeriac.console.api.problems import problem
 from celeriac.console.console import Console
 from celeriac.console.refusal import refused
@@ -44,20 +44,31 @@ def visitor(role: Role) -> Any:
         try:
             found = console_of(request).identity.of(request)
         except TooManyTries as tries:
-            answer = problem(429, "too many tries", f"too many wrong passwords: try again in {tries.wait} s")
+            answer = problem(429, "too many requests", tries.sentence)
             answer.headers["Retry-After"] = str(tries.wait)
             raise Refusal(answer) from None
+        except BadToken as bad:
+            raise Refusal(_unknown(bad.sentence, 'Bearer realm="Celeriac", error="invalid_token"')) from None
         if found is None:
-            sentence = "send the name and password of a user of CELERIAC_CONSOLE_USERS, as HTTP Basic"
-            answer = problem(401, "who are you?", sentence)
-            answer.headers["WWW-Authenticate"] = 'Basic realm="Celeriac"'
-            raise Refusal(answer)
+            raise Refusal(_unknown(_WHO, 'Basic realm="Celeriac"'))
         if not found.role.allows(role):
             sentence = f"this takes the role {role}, and {found.name} is {found.role}"
             raise Refusal(problem(403, "not allowed", sentence))
         return found
 
     return Depends(check)
+
+
+_WHO = (
+    "send `Authorization: Bearer` with a token of `celery -A app tokens create NAME`, "
+    "or the name and password of a user of CELERIAC_CONSOLE_USERS as HTTP Basic"
+)
+
+
+def _unknown(sentence: str, scheme: str) -> Response:
+    answer = problem(401, "who are you?", sentence)
+    answer.headers["WWW-Authenticate"] = scheme
+    return answer
 
 
 class ApiRoute(APIRoute):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from celeriac.console.access.identity import COOKIE, TooManyTries, Visitor
+from celeriac.console.access.identity import COOKIE
 from celeriac.console.access.roles import Role
+from celeriac.console.access.visitor import BadToken, TooManyTries, Visitor
 from celeriac.console.page_request import PageRequest
 
 #: In whose name the page of somebody unknown is made.
@@ -49,9 +50,14 @@ def ask_for_login(ask: PageRequest, *, wrong: str = "", status: int = 401) -> Re
 
 
 def too_many(ask: PageRequest, tries: TooManyTries) -> Response:
-    sentence = f"too many wrong passwords: try again in {tries.wait} s"
-    answer = ask_for_login(ask, wrong=sentence, status=429)
+    answer = ask_for_login(ask, wrong=tries.sentence, status=429)
     answer.headers["Retry-After"] = str(tries.wait)
+    return answer
+
+
+def bad_token(ask: PageRequest, bad: BadToken) -> Response:
+    answer = ask_for_login(ask, wrong=bad.sentence)
+    answer.headers["WWW-Authenticate"] = 'Bearer realm="Celeriac", error="invalid_token"'
     return answer
 
 
