@@ -20,6 +20,8 @@ from celeriac.worker.duties.lost_message_finder import GRACE, LostMessageFinder
 from celeriac.worker.duties.neighbours import EVERY, Neighbours
 from celeriac.worker.duties.reconciler import Reconciler
 from celeriac.worker.duties.rescuer import Rescuer
+from celeriac.worker.duties.roll_up import EVERY as ROLL_UP_EVERY
+from celeriac.worker.duties.roll_up import RollUp
 from celeriac.worker.duties.unknown_task_collector import UnknownTaskCollector
 from celeriac.worker.duties.workflows import Workflows
 from celeriac.worker.gate.claim_book import ClaimBook
@@ -129,7 +131,10 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     duties += [Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
     keeper = Keeper(
         [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)],
-        [Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0)],
+        [
+            Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0),
+            Duty("roll-up", RollUp(app.database).run, ROLL_UP_EVERY),
+        ],
         duties,
         longest_rest=app.settings.worker_timeout / 4,
     )

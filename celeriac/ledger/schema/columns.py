@@ -104,6 +104,23 @@ def unindexed(column: ColumnElement[Any]) -> Any:
     return func.coalesce(column, column)
 
 
+class span_start(FunctionElement[datetime]):
+    """The first moment of the span in which a moment lies. Spans of so many seconds follow on 1970 in UTC.
+
+    Its arguments are the seconds, a number of the program's own, and the moment.
+    """
+
+    type = Instant()
+    inherit_cache = True
+
+
+class seconds_between(FunctionElement[float]):
+    """Seconds from the first moment to the second."""
+
+    type = Double()
+    inherit_cache = True
+
+
 @compiles(now, "postgresql")
 def _now_postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     return "clock_timestamp()"
@@ -124,6 +141,30 @@ def _after_postgresql(element: after, compiler: SQLCompiler, **kw: Any) -> str:
 def _after_sqlite(element: after, compiler: SQLCompiler, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
     return f"(clock_us() + CAST({seconds} * 1000000 AS INTEGER))"
+
+
+@compiles(span_start, "postgresql")
+def _span_start_postgresql(element: span_start, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds, moment = (compiler.process(each, **kw) for each in element.clauses)
+    return f"date_bin(CAST({seconds} AS INTEGER) * INTERVAL '1 second', {moment}, to_timestamp(0))"
+
+
+@compiles(span_start, "sqlite")
+def _span_start_sqlite(element: span_start, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds, moment = (compiler.process(each, **kw) for each in element.clauses)
+    return f"({moment} - {moment} % ({seconds} * 1000000))"
+
+
+@compiles(seconds_between, "postgresql")
+def _seconds_between_postgresql(element: seconds_between, compiler: SQLCompiler, **kw: Any) -> str:
+    first, second = (compiler.process(each, **kw) for each in element.clauses)
+    return f"CAST(EXTRACT(EPOCH FROM {second} - {first}) AS DOUBLE PRECISION)"
+
+
+@compiles(seconds_between, "sqlite")
+def _seconds_between_sqlite(element: seconds_between, compiler: SQLCompiler, **kw: Any) -> str:
+    first, second = (compiler.process(each, **kw) for each in element.clauses)
+    return f"(({second} - {first}) / 1000000.0)"
 
 
 Seconds = Double
