@@ -18,7 +18,8 @@ from celeriac.task.task_classes import request_class
 from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate.claim_book import ClaimBook
-from celeriac.worker.gate.turn import Turn, TurnCallbacks
+from celeriac.worker.gate.turn import Turn
+from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.gate.turn_input import TurnInput
 from celeriac.worker.pool.request import JobRequest
 from celeriac.worker.watermarks import Watermarks

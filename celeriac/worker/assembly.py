@@ -26,7 +26,8 @@ from celeriac.worker.duties.unknown_task_collector import UnknownTaskCollector
 from celeriac.worker.duties.workflows import Workflows
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
-from celeriac.worker.gate.turn import Turn, TurnCallbacks
+from celeriac.worker.gate.turn import Turn
+from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.pool import prefetch
 from celeriac.worker.watermarks import Watermarks
 

@@ -34,7 +34,8 @@ from celeriac.operate.job import cancel, job, jobs
 from celeriac.settings.platform import Settings
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate.claim_book import ClaimBook
-from celeriac.worker.gate.turn import Turn, TurnCallbacks
+from celeriac.worker.gate.turn import Turn
+from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.gate.turn_input import TurnInput
 from celeriac.worker.watermarks import Watermarks
 from tests.apps import build

@@ -24,7 +24,8 @@ from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
-from celeriac.worker.gate.turn import Turn, TurnCallbacks
+from celeriac.worker.gate.turn import Turn
+from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.watermarks import Watermarks
 from tests.new_jobs import new_job
 

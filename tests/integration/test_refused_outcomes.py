@@ -27,7 +27,8 @@ from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
-from celeriac.worker.gate.turn import Turn, TurnCallbacks
+from celeriac.worker.gate.turn import Turn
+from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.gate.turn_input import TurnInput
 from celeriac.worker.watermarks import Watermarks
 from tests.new_jobs import new_job

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -32,32 +32,13 @@ from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.claim_checks import UNKNOWN_DELAY, Answer, ClaimChecks, needs_check
 from celeriac.worker.gate.deliveries import Delivery
 from celeriac.worker.gate.refused_turn import Refused, one_by_one
+from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.gate.turn_input import DeferredOutcome, TurnInput
 from celeriac.worker.watermarks import Watermarks
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN_LIMIT = 3600.0  # seconds after which it is failed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnCallbacks:
-    """What a turn calls, from the ledger thread.
-
-    Attributes:
-        hand_over: takes the messages of jobs that were won, in order.
-        drop: takes deliveries that do not run.
-        fetch_results: reads results from the result store, as JSON, by their task ids; lost ones are missing.
-            None: no return value is kept.
-        on_change: called when a turn made rows that the dispatcher must send.
-        fetch_states: reads Celery's states of jobs from the result store; what it does not know is missing.
-    """
-
-    hand_over: Callable[[list[Any]], None]
-    drop: Callable[[list[Any]], None]
-    fetch_results: Callable[[Mapping[UUID, str]], dict[UUID, str]] | None
-    on_change: Callable[[], None]
-    fetch_states: Callable[[Mapping[UUID, str]], Mapping[UUID, str]] = lambda _: {}
 
 
 class Turn:

@@ -1,0 +1,28 @@
+"""What a turn of the ledger thread calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCallbacks:
+    """What a turn calls, from the ledger thread.
+
+    Attributes:
+        hand_over: takes the messages of jobs that were won, in order.
+        drop: takes deliveries that do not run.
+        fetch_results: reads results from the result store, as JSON, by their task ids; lost ones are missing.
+            None: no return value is kept.
+        on_change: called when a turn made rows that the dispatcher must send.
+        fetch_states: reads Celery's states of jobs from the result store; what it does not know is missing.
+    """
+
+    hand_over: Callable[[list[Any]], None]
+    drop: Callable[[list[Any]], None]
+    fetch_results: Callable[[Mapping[UUID, str]], dict[UUID, str]] | None
+    on_change: Callable[[], None]
+    fetch_states: Callable[[Mapping[UUID, str]], Mapping[UUID, str]] = lambda _: {}
