@@ -53,7 +53,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"duties"}),
         frozenset({"pool"}),
         frozenset({"gate"}),
-        frozenset({"counters", "watermarks"}),
+        frozenset({"counters", "pauses", "watermarks"}),
         frozenset({"attempt_report"}),
     ),
     "console": (

@@ -270,4 +270,4 @@ def _queue(
 
 
 def _empty_depth(queue: str) -> Depth:
-    return Depth(queue=queue, sent=0, unsent=0, later=0, parked=0, retrying=0, running=0, oldest=None)
+    return Depth(queue=queue, sent=0, unsent=0, later=0, parked=0, held=0, retrying=0, running=0, oldest=None)

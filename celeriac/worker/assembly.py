@@ -12,6 +12,7 @@ from celeriac.ids import new_uuid
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.observe.liveness import LivenessReporter
 from celeriac.worker.counters import Meter
+from celeriac.worker.duties import holder
 from celeriac.worker.duties.canceller import Canceller
 from celeriac.worker.duties.dispatcher import Dispatcher
 from celeriac.worker.duties.heartbeat import Heartbeat
@@ -28,6 +29,7 @@ from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
 from celeriac.worker.gate.turn import Turn
 from celeriac.worker.gate.turn_callbacks import TurnCallbacks
+from celeriac.worker.pauses import Pauses
 from celeriac.worker.pool import prefetch
 from celeriac.worker.watermarks import Watermarks
 
@@ -90,12 +92,13 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     neighbours = Neighbours(app, app.database, worker=worker, hostname=view.hostname)
     view = _also_noting(view, neighbours)
     book, meter, watermarks = ClaimBook(), Meter(), Watermarks(GRACE)
+    pauses = Pauses(app.database)
     poke: list[Keeper] = []  # the keeper, which the other parts poke, is made last
 
     def on_change() -> None:
         poke[0].poke()
 
-    ledger = _ledger_thread(app, view, worker, book, meter, watermarks, on_change)
+    ledger = _ledger_thread(app, view, worker, book, meter, watermarks, pauses, on_change)
     liveness = LivenessReporter(
         "worker", app.settings, connected=view.is_connected, busy=solo, trouble=ledger.trouble
     )
@@ -126,18 +129,13 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
         on_beat=on_beat,
         on_declared_dead=on_declared_dead,
     )
-    duties = _duties(app, view, worker, ledger, meter, watermarks, on_change)
+    duties = _duties(app, view, worker, ledger, meter, watermarks, pauses, on_change)
     duties += [Duty("rescue", rescuer.rescue_dead, 1.0), reconcile]
     duties += [Duty("neighbours", neighbours.look, EVERY)]
     duties += [Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
+    beats = [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)]
     keeper = Keeper(
-        [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)],
-        [
-            Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0),
-            Duty("roll-up", RollUp(app.database).run, ROLL_UP_EVERY),
-        ],
-        duties,
-        longest_rest=app.settings.worker_timeout / 4,
+        beats, *_slow_rounds(app, pauses, on_change), duties, longest_rest=app.settings.worker_timeout / 4
     )
     poke.append(keeper)
     meter.watch("held", "jobs that it has claimed", book.unfinished)
@@ -160,6 +158,7 @@ def _ledger_thread(
     book: ClaimBook,
     meter: Meter,
     watermarks: Watermarks,
+    pauses: Pauses,
     on_change: Callable[[], None],
 ) -> LedgerThread:
     turn = Turn(
@@ -179,6 +178,7 @@ def _ledger_thread(
         ),
         meter=meter,
         signs=app.settings.signs,
+        pauses=pauses,
     )
     return LedgerThread(
         turn,
@@ -202,6 +202,18 @@ def _reconcile(
     return Duty("reconcile", reconciler.compare, 5.0)
 
 
+def _slow_rounds(app: Celeriac, pauses: Pauses, on_change: Callable[[], None]) -> list[list[Duty]]:
+    """Duties that may take long, and so have threads of their own."""
+    gives_back = holder.Holder(app.database, pauses, on_change=on_change)
+    return [
+        [Duty("pauses", gives_back.run, holder.EVERY)],
+        [
+            Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0),
+            Duty("roll-up", RollUp(app.database).run, ROLL_UP_EVERY),
+        ],
+    ]
+
+
 def _duties(
     app: Celeriac,
     view: ConsumerView,
@@ -209,10 +221,11 @@ def _duties(
     ledger: LedgerThread,
     meter: Meter,
     watermarks: Watermarks,
+    pauses: Pauses,
     on_change: Callable[[], None],
 ) -> list[Duty]:
     """The duties that do not depend on each other."""
-    dispatcher = Dispatcher(app, app.database, meter=meter)
+    dispatcher = Dispatcher(app, app.database, meter=meter, pauses=pauses)
     collector = UnknownTaskCollector(
         app.database,
         tasks=view.tasks,

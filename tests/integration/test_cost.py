@@ -12,10 +12,11 @@ from sqlalchemy import Connection, event, make_url, text
 
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.ledger.upkeep import dispatch, lost_messages, parked, prune, rescue
+from celeriac.ledger.upkeep import dispatch, held, lost_messages, parked, prune, rescue
 from celeriac.ledger.writes import quarantine
 
 WAITING = 30_000
+HELD = 100_000  # due jobs of a queue that is paused
 PAGES = 100  # that a look may read; the index of what waits alone has more
 
 FILL = """
@@ -26,6 +27,16 @@ FILL = """
     FROM generate_series(1, :count) AS number, CAST(:dispatched AS timestamptz) AS dispatched
 """
 
+HOLD = """
+    UPDATE background_jobs SET held = 'queue:low', queue = 'low', priority = 5,
+        next_attempt_after = now() - interval '1 day'
+    WHERE id IN (SELECT id FROM background_jobs WHERE dispatched IS NULL LIMIT :count)
+"""
+
+PAUSE = """
+    INSERT INTO background_pauses (kind, name, since, who) VALUES ('queue', 'low', now(), 'ann')
+"""
+
 #: All that have ended were one chord.
 GROUP = f"""
     UPDATE background_jobs SET group_id = '{UUID(int=7)}', root_id = '{UUID(int=7)}'
@@ -34,6 +45,9 @@ GROUP = f"""
 
 LOOKS: dict[str, Callable[[Connection], object]] = {
     "levels": dispatch.levels,
+    "what is paused and held": held.look,
+    "rows to give back": lambda c: held.give_back(c, "queue:high", limit=1000),
+    "dispatch beside what is paused": lambda c: dispatch.take_or_hold(c, 5, limit=500),
     "dispatch": lambda c: dispatch.take_due(c, 10, limit=500),
     "parked": lambda c: parked.parked(c, beyond=parked.FIRST, limit=200, old=3600),
     "members to be done": lambda c: parked.with_open_members(c, [(UUID(int=1), UUID(int=7))] * 9),
@@ -54,15 +68,17 @@ LOOKS: dict[str, Callable[[Connection], object]] = {
 
 @pytest.fixture(scope="module")
 def full(postgres: str, _postgres_template: str) -> Iterator[Database]:
-    """A ledger in which as many jobs wait as have ended just now, and nothing is due."""
+    """A ledger in which as many jobs wait as have ended just now; what is due is held."""
     from tests.conftest import _postgres_copy
 
     with _postgres_copy(postgres, _postgres_template) as url:
         database = Database(make_url(url))
         with database.statement() as connection:
-            for state, dispatched in (("pending", None), ("completed", datetime.now(UTC))):
-                row = {"state": state, "dispatched": dispatched, "count": WAITING}
-                connection.execute(text(FILL), row)
+            waiting = {"state": "pending", "dispatched": None, "count": WAITING + HELD}
+            ended = {"state": "completed", "dispatched": datetime.now(UTC), "count": WAITING}
+            connection.execute(text(FILL), [waiting, ended])
+            connection.execute(text(HOLD), {"count": HELD})
+            connection.exec_driver_sql(PAUSE)
             connection.exec_driver_sql(GROUP)
             connection.exec_driver_sql("VACUUM ANALYZE background_jobs")
         yield database

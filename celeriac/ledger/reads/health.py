@@ -13,6 +13,7 @@ from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.ledger.schema.state_conditions import is_in, is_waiting
 
 _waits = is_waiting()
+_unsent = and_(JOBS.c.dispatched.is_(None), JOBS.c.held.is_(None))
 
 #: Rows are counted up to here.
 MOST = 10_000
@@ -59,7 +60,7 @@ _POSTGRES = """
 def unsent(connection: Connection, *, since: timedelta) -> int:
     """How many jobs have been due for longer than ``since`` without a message being sent."""
     late = JOBS.c.next_attempt_after <= _ago(since)
-    return _count(connection, select(JOBS.c.id).where(_waits, JOBS.c.dispatched.is_(None), late))
+    return _count(connection, select(JOBS.c.id).where(_waits, _unsent, late))
 
 
 def unclaimed(connection: Connection, *, since: timedelta) -> dict[str, int]:
@@ -72,9 +73,10 @@ def unclaimed(connection: Connection, *, since: timedelta) -> dict[str, int]:
 
 
 def oldest_due(connection: Connection) -> datetime | None:
-    """Since when the longest due job has been due."""
+    """Since when the longest due job has been due; of those that are not held."""
     moment = select(now()).scalar_subquery()
-    query = select(func.min(JOBS.c.next_attempt_after)).where(_waits, JOBS.c.next_attempt_after <= moment)
+    due = and_(_waits, JOBS.c.held.is_(None), JOBS.c.next_attempt_after <= moment)
+    query = select(func.min(JOBS.c.next_attempt_after)).where(due)
     found: datetime | None = connection.execute(query).scalar_one()
     return found
 

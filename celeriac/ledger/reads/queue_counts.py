@@ -22,6 +22,7 @@ class Depth:
     unsent: int  # due, the dispatcher has to send their message
     later: int  # not due yet
     parked: int  # wait for other jobs
+    held: int  # due, and kept because their queue or task is paused
     retrying: int  # of all these, those with a failed attempt behind them
     running: int
     oldest: datetime | None  # since when the one that is due for the longest is due
@@ -33,13 +34,15 @@ class Depth:
 
 def depths(connection: Connection) -> list[Depth]:
     """What waits and what runs, by queue; a queue without either is missing."""
-    due = JOBS.c.next_attempt_after <= select(now()).scalar_subquery()
+    held = JOBS.c.held.is_not(None)
+    due = and_(~held, JOBS.c.next_attempt_after <= select(now()).scalar_subquery())
     parked = JOBS.c.next_attempt_after == PARKED
     kinds = {
         "sent": and_(due, JOBS.c.dispatched.is_not(None)),
         "unsent": and_(due, JOBS.c.dispatched.is_(None)),
-        "later": and_(~due, ~parked),
-        "parked": parked,
+        "later": and_(~held, ~due, ~parked),
+        "parked": and_(~held, parked),
+        "held": held,
         "retrying": is_in(JobState.ERROR),
     }
     waits = is_waiting()

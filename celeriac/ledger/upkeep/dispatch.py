@@ -8,17 +8,19 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Connection, Select, Update, bindparam, func, null, select, update
+from sqlalchemy import CTE, Connection, Select, Update, and_, bindparam, case, func, null, select, update
 from sqlalchemy import cast as sql_cast
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Instant, evaluated_once, now
+from celeriac.ledger.schema.holding import is_to_hold, word_of_row
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_waiting
 from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Message
 
-_UNSENT = JOBS.c.dispatched.is_(None)  # only of waiting rows: a CHECK constraint ensures it
+#: Only of waiting rows: a CHECK constraint ensures it. A held row is none of them, nor in their index.
+_UNSENT = and_(JOBS.c.dispatched.is_(None), JOBS.c.held.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,17 @@ def take_due(connection: Connection, priority: int, *, limit: int) -> list[Messa
     """
     rows = connection.execute(_take_due(), {"level": priority, "most": limit}).all()
     return [Message(*row[:-1]) for row in sorted(rows, key=lambda row: row.next_attempt_after)]
+
+
+def take_or_hold(connection: Connection, priority: int, *, limit: int) -> tuple[list[Message], int]:
+    """As ``take_due``, while something is paused: due rows of a paused queue or task are held instead.
+
+    Returns:
+        The messages, and how many rows were held.
+    """
+    rows = connection.execute(_take_or_hold(), {"level": priority, "most": limit}).all()
+    sent = sorted((row for row in rows if row.held is None), key=lambda row: row.next_attempt_after)
+    return [Message(*row[:-2]) for row in sent], len(rows) - len(sent)
 
 
 def unmark(connection: Connection, ids: Sequence[UUID]) -> None:
@@ -84,7 +97,31 @@ def _levels() -> Select[Any]:
 
 @lru_cache
 def _take_due() -> Update:
-    chosen = (
+    return (
+        update(JOBS)
+        .where(JOBS.c.id.in_(_due()))
+        .values(dispatched=now(), dispatch_count=JOBS.c.dispatch_count + 1)
+        .returning(*MESSAGE_COLUMNS, JOBS.c.next_attempt_after)
+    )
+
+
+@lru_cache
+def _take_or_hold() -> Update:
+    hold = is_to_hold()
+    return (
+        update(JOBS)
+        .where(JOBS.c.id.in_(_due()))
+        .values(
+            dispatched=case((hold, sql_cast(null(), Instant)), else_=now()),
+            dispatch_count=JOBS.c.dispatch_count + case((hold, 0), else_=1),
+            held=case((hold, word_of_row())),
+        )
+        .returning(*MESSAGE_COLUMNS, JOBS.c.next_attempt_after, JOBS.c.held)
+    )
+
+
+def _due() -> Select[Any]:
+    return (
         select(JOBS.c.id)
         .where(
             _UNSENT, JOBS.c.priority == bindparam("level"), JOBS.c.next_attempt_after <= evaluated_once(now())
@@ -92,12 +129,6 @@ def _take_due() -> Update:
         .order_by(JOBS.c.next_attempt_after)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
-    )
-    return (
-        update(JOBS)
-        .where(JOBS.c.id.in_(chosen))
-        .values(dispatched=now(), dispatch_count=JOBS.c.dispatch_count + 1)
-        .returning(*MESSAGE_COLUMNS, JOBS.c.next_attempt_after)
     )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     case,
     func,
     literal,
+    null,
     select,
     update,
 )
@@ -125,6 +126,7 @@ def _cancelling(*which: ColumnElement[bool]) -> Update:
             state=case((waits, literal(JobState.CANCELLED.value)), else_=JOBS.c.state),
             finished=case((waits, now())),
             dispatched=case((waits, func.coalesce(JOBS.c.dispatched, now())), else_=JOBS.c.dispatched),
+            held=null(),  # of a job that waits; one that runs is not held
             cancel_requested=case(
                 (waits, JOBS.c.cancel_requested), (JOBS.c.cancel_requested == "hard", "hard"), else_=mode
             ),

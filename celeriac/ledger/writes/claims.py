@@ -191,6 +191,7 @@ def claim_statement(dialect: str) -> Update:
             started=now(),
             try_count=JOBS.c.try_count + 1,
             dispatched=func.coalesce(JOBS.c.dispatched, now()),
+            held=null(),
             unknown_since=null(),
         )
         .returning(
@@ -297,6 +298,7 @@ def _expire(dialect: str) -> Update:
             state=JobState.CANCELLED,
             finished=now(),
             dispatched=func.coalesce(JOBS.c.dispatched, now()),
+            held=null(),
             failure_info="cancelled: expired",
         )
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, func, select, update
+from sqlalchemy import Connection, Update, bindparam, func, null, select, update
 
 from celeriac.ledger.schema.columns import Instant, now
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
@@ -42,6 +42,7 @@ def _purge() -> Update:
         "state": JobState.CANCELLED,
         "finished": now(),
         "dispatched": func.coalesce(JOBS.c.dispatched, now()),
+        "held": null(),
         "failure_info": f"{AttemptKind.CANCELLED}: its queue was purged",
     }
     return update(JOBS).where(JOBS.c.id.in_(chosen)).values(values)

@@ -49,6 +49,7 @@ def _replay(dialect: str, dead_only: bool) -> Update:
             tries_before=JOBS.c.try_count,
             next_attempt_after=case((waits, literal(PARKED, Instant)), else_=now()),
             dispatched=null(),
+            held=null(),
             finished=null(),
             expires=null(),
             cancel_requested=null(),

@@ -15,6 +15,7 @@ from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes import claims
 from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.worker.gate.deliveries import Delivery
+from celeriac.worker.pauses import Pauses
 
 #: Seconds before a job that may be poison is sent again, when the worker holds another such job.
 _POISON_DELAY = 0.3
@@ -45,12 +46,21 @@ class ClaimChecks:
     Args:
         tasks: the tasks that this worker knows.
         on_change: called when rows were released that the dispatcher must send.
+        pauses: what is paused; None: nothing ever is.
     """
 
-    def __init__(self, *, worker: UUID, tasks: Container[str], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        worker: UUID,
+        tasks: Container[str],
+        on_change: Callable[[], None],
+        pauses: Pauses | None = None,
+    ) -> None:
         self._worker = worker
         self._tasks = tasks
         self._on_change = on_change
+        self._pauses = pauses
         self._poison_candidate: UUID | None = None  # the one job held that was lost more than once
 
     def ended(self, *jobs: UUID) -> None:
@@ -72,6 +82,7 @@ class ClaimChecks:
         if old := [d.job for d in known if d.job in won and not d.is_of(won[d.job])]:
             answer.rows = claims.messages(connection, old)
             self._release_unknown_tasks(connection, answer)
+            self._release_paused(connection, answer)
         if len(won) < len(known):
             claims.expire(connection, [d.job for d in known if d.job not in won])
 
@@ -82,6 +93,16 @@ class ClaimChecks:
             attempts = [(job, answer.won.pop(job).attempt) for job in strange]
             claims.release(connection, attempts, worker=self._worker, delay=UNKNOWN_DELAY)
             self._on_change()
+
+    def _release_paused(self, connection: Connection, answer: Answer) -> None:
+        """Give back jobs whose message was an old copy from elsewhere, if their row's place is paused."""
+        pauses, won = self._pauses, answer.won
+        rows = [row for row in answer.rows.values() if row.id in won]
+        stopped = [row.id for row in rows if pauses and pauses.stop(row.queue, row.job_type)]
+        if stopped:
+            attempts = [(job, won.pop(job).attempt) for job in stopped]
+            claims.release(connection, attempts, worker=self._worker)
+            self._on_change()  # the dispatcher holds them
 
     def _hold_one_poison_candidate(
         self, connection: Connection, candidates: Sequence[UUID], won: dict[UUID, Claimed]

@@ -50,6 +50,16 @@ class Delivery:
     adopted: NewJob | None = None
     tag: Any = None
 
+    @property
+    def queue(self) -> object:
+        """The list that it was drawn from."""
+        return self.adopted.queue if self.adopted else self.message.delivery_info.get("routing_key")
+
+    @property
+    def task(self) -> object:
+        """The task that it names."""
+        return self.message.headers.get("task")
+
     def is_of(self, claimed: Claimed) -> bool:
         """Whether its message is the row's current one.
 

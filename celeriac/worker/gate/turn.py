@@ -20,7 +20,7 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import ascii_of, is_of_values, kind, said
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import LOST
-from celeriac.ledger.upkeep import dispatch, worker_rows
+from celeriac.ledger.upkeep import dispatch, held, worker_rows
 from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
 from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.outcomes import Failure, Outcome
@@ -34,6 +34,7 @@ from celeriac.worker.gate.deliveries import Delivery
 from celeriac.worker.gate.refused_turn import Refused, one_by_one
 from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.gate.turn_input import DeferredOutcome, TurnInput
+from celeriac.worker.pauses import Pauses
 from celeriac.worker.watermarks import Watermarks
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Turn:
         declared: the tasks themselves, by name.
         signs: whether only signed messages are taken.
         meter: what is counted.
+        pauses: what is paused; None: nothing ever is.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Turn:
         callbacks: TurnCallbacks,
         meter: Meter,
         signs: bool = False,
+        pauses: Pauses | None = None,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -77,7 +80,8 @@ class Turn:
         self._callbacks = callbacks
         self._meter = meter
         self._signs = signs
-        self._checks = ClaimChecks(worker=worker, tasks=tasks, on_change=callbacks.on_change)
+        self._pauses = pauses
+        self._checks = ClaimChecks(worker=worker, tasks=tasks, on_change=callbacks.on_change, pauses=pauses)
         self._rested: dict[UUID, float] = {}  # seconds for which the outcomes of this turn were deferred last
 
     def take(self, work: TurnInput, *, claim_limit: int) -> TurnInput:
@@ -114,10 +118,12 @@ class Turn:
         entered, copies = self._enter([found for found in read if isinstance(found, Delivery)])
         try:
             known, unknown = self._by_known_task(entered)
-            if work.uncertain or unreadable or unknown or not _only_completes_and_claims(reports, known):
+            stopped = self._stopped(known)
+            others = work.uncertain or unreadable or unknown or stopped
+            if others or not _only_completes_and_claims(reports, known):
                 with self._database.transaction() as connection:
                     self._release_uncertain(connection, work)
-                    answer = self._transact(connection, reports, unreadable, known, unknown)
+                    answer = self._transact(connection, reports, unreadable, known, unknown, stopped)
                 work.deferred += self._leave_book(reports, answer)
             else:
                 answer = self._complete_and_claim(reports, known)
@@ -195,6 +201,7 @@ class Turn:
         unreadable: Sequence[Unreadable],
         known: Sequence[Delivery],
         unknown: Sequence[Delivery],
+        stopped: Sequence[UUID],
     ) -> Answer:
         answer = Answer()
         if reports:
@@ -210,10 +217,16 @@ class Turn:
         if unknown:
             late = [delivery.job for delivery in unknown]
             quarantine.postpone(connection, late, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
-        if known:
-            answer.won = claims.claim(connection, [delivery.job for delivery in known], worker=self._worker)
-            self._checks.check(connection, known, answer)
+        put_away = held.hold(connection, stopped) if stopped else ()
+        if due := [delivery for delivery in known if delivery.job not in put_away]:
+            answer.won = claims.claim(connection, [delivery.job for delivery in due], worker=self._worker)
+            self._checks.check(connection, due, answer)
         return answer
+
+    def _stopped(self, known: Sequence[Delivery]) -> list[UUID]:
+        """The jobs whose queue or task is paused, as far as this worker knows."""
+        pauses = self._pauses
+        return [one.job for one in known if pauses and pauses.stop(one.queue, one.task)]
 
     def _complete_and_claim(self, reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> Answer:
         """The most frequent turn in one statement, without BEGIN and COMMIT: only completions and claims."""
