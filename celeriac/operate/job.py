@@ -24,6 +24,7 @@ from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.upkeep import worker_rows
+from celeriac.ledger.upkeep.worker_rows import NO_WORKER, WorkerName
 from celeriac.ledger.writes.cancel import Answer, Mode, cancel_fitting
 from celeriac.ledger.writes.cancel import cancel as request_cancel
 
@@ -60,7 +61,8 @@ class Attempt:
     worker_id: str | None  # the start of a worker that had the job; None: none had it
     started: datetime | None  # None: it never began
     finished: datetime  # when its end was recorded
-    worker: str | None = None  # the worker's node name; None: its row is pruned
+    worker: str | None = None  # the worker's node name; None: none had it
+    version: str | None = None  # that worker's version of Celeriac
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -97,11 +99,10 @@ class Job:
     group_id: str | None  # of a group or chord; None: it is in none
     result: Any  # what the function returned; None also while there is nothing
     failure_info: str | None  # the last failure in a line; for a cancelled job why
-    attempts: tuple[
-        Attempt, ...
-    ] = ()  # those that were not successful, the first first; ``jobs`` leaves them out
+    attempts: tuple[Attempt, ...] = ()  # those that failed, the first first; ``jobs`` leaves them out
     last_worker_id: str | None = None  # who claimed it last, also when it has ended
-    worker: str | None = None  # that worker's node name; None: nobody claimed it, or its row is pruned
+    worker: str | None = None  # that worker's node name; None: nobody claimed it
+    worker_version: str | None = None  # that worker's version of Celeriac
     result_lost: bool = False  # it returned something of which the ledger has no copy
     task_id: str | None = None  # Celery's id of it where that is another text than ``id``; None: it is ``id``
 
@@ -321,13 +322,14 @@ def _state(value: JobState | str | None) -> JobState | None:
         raise BadArgument("state", f"wanted one of {', '.join(JobState)}, found {value!r}") from None
 
 
-def _names(connection: Connection, rows: Sequence[Any], attempts: Sequence[Any]) -> dict[UUID, str]:
+def _names(connection: Connection, rows: Sequence[Any], attempts: Sequence[Any]) -> dict[UUID, WorkerName]:
     ids = {row.last_worker_id or row.worker_id for row in rows} | {attempt.worker_id for attempt in attempts}
     return worker_rows.names(connection, ids - {None})
 
 
-def _job(row: Any, attempts: Sequence[Any], names: Mapping[UUID, str]) -> Job:
+def _job(row: Any, attempts: Sequence[Any], names: Mapping[UUID, WorkerName]) -> Job:
     args, kwargs = _arguments(row)
+    worker = names.get(row.last_worker_id or row.worker_id, NO_WORKER)
     return Job(
         id=str(row.id),
         task=row.job_type,
@@ -358,7 +360,8 @@ def _job(row: Any, attempts: Sequence[Any], names: Mapping[UUID, str]) -> Job:
         failure_info=row.failure_info,
         attempts=tuple(_attempt(attempt, names) for attempt in attempts),
         last_worker_id=_text(row.last_worker_id or row.worker_id),
-        worker=names.get(row.last_worker_id or row.worker_id),
+        worker=worker.host,
+        worker_version=worker.version,
         task_id=other_task_id(row.headers.get("id"), row.id),
     )
 
@@ -370,7 +373,8 @@ def _result(text: str | None) -> Any:
         return json.loads(text or "null")
 
 
-def _attempt(row: Any, names: Mapping[UUID, str]) -> Attempt:
+def _attempt(row: Any, names: Mapping[UUID, WorkerName]) -> Attempt:
+    worker = names.get(row.worker_id, NO_WORKER)
     return Attempt(
         attempt=row.attempt,
         kind=row.kind,
@@ -381,7 +385,8 @@ def _attempt(row: Any, names: Mapping[UUID, str]) -> Attempt:
         worker_id=_text(row.worker_id),
         started=row.started,
         finished=row.finished,
-        worker=names.get(row.worker_id),
+        worker=worker.host,
+        version=worker.version,
     )
 
 

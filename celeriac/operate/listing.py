@@ -18,6 +18,7 @@ from celeriac.ledger.reads.job_pages import Sort
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import worker_rows
+from celeriac.ledger.upkeep.worker_rows import NO_WORKER, WorkerName
 from celeriac.operate.job import LARGEST_PAGE, PAGE
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class ListedJob:
     error: str | None  # the beginning of the last failure
     arguments: str | None  # their beginning, with what is sensitive hidden; None: not known
     task_id: str | None = None  # Celery's id of it where that is another text than ``id``; None: it is ``id``
+    worker_version: str | None = None  # of that worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,8 @@ def _worker_ids(rows: Sequence[Any]) -> set[UUID]:
     return {row.last_worker_id or row.worker_id for row in rows} - {None}
 
 
-def _listed_job(row: Any, names: Mapping[UUID, str]) -> ListedJob:
+def _listed_job(row: Any, names: Mapping[UUID, WorkerName]) -> ListedJob:
+    worker = names.get(row.last_worker_id or row.worker_id, NO_WORKER)
     return ListedJob(
         id=str(row.id),
         task=row.job_type,
@@ -213,7 +216,8 @@ def _listed_job(row: Any, names: Mapping[UUID, str]) -> ListedJob:
         cancel_requested=row.cancel_requested,
         worker_id=None if row.worker_id is None else str(row.worker_id),
         last_worker_id=None if row.last_worker_id is None else str(row.last_worker_id),
-        worker=names.get(row.last_worker_id or row.worker_id),
+        worker=worker.host,
+        worker_version=worker.version,
         error=row.error,
         arguments=_arguments(row.args, row.kwargs),
         task_id=other_task_id(row.task_id, row.id),

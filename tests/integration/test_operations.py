@@ -10,14 +10,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event, text, update
+from sqlalchemy import delete, event, insert, select, text, update
 
 from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.errors import BadArgument
 from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
-from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import claims, outcomes
@@ -28,6 +28,7 @@ from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import as_of_now, cancel, cancel_all, cancel_matching, job, jobs
 from celeriac.retention import Retention, prune
 from celeriac.settings.platform import Settings
+from tests import stock
 from tests.apps import build
 from tests.support import wait_until
 
@@ -285,6 +286,30 @@ def test_a_worker_is_kept_for_as_long_as_a_dead_letter_names_it(platform: Celeri
     found = job(str(dead), app=platform)
     assert (found.worker, found.attempts[0].worker) == ("w@here", "w@here")
     assert prune(app=platform, retention=Retention(done=timedelta(0), dead=timedelta(0)))["workers"] == 1
+
+
+@pytest.mark.parametrize("named_by", ["job", "attempt"])
+def test_a_worker_is_kept_for_as_long_as_anything_names_it(platform: Celeriac, named_by: str) -> None:
+    """Also where its end is long ago: by a job that waited for long, and by one of its earlier attempts."""
+    day = timedelta(days=1)
+    with platform.database.transaction() as connection:
+        gone = {"started": stock.before(9 * 86_400), "stopped": stock.before(8 * 86_400)}
+        others = [stock.worker(id=UUID(int=number), **gone) for number in (1, 2)]
+        connection.execute(insert(WORKERS), others)
+        queued = stock.before(8.5 * 86_400)
+        one = stock.pending(queued=queued, state="error", try_count=2, last_worker_id=UUID(int=7))
+        if named_by == "job":
+            one["last_worker_id"] = UUID(int=1)
+        connection.execute(insert(JOBS), [one])
+        if named_by == "attempt":
+            attempt = stock.failure(one | {"started": queued}, attempt=1, worker_id=UUID(int=1))
+            connection.execute(insert(FAILURES), [attempt])
+    keep = Retention(done=day, dead=day)
+    assert prune(app=platform, retention=keep)["workers"] == 1, "nothing names the second"
+    with platform.database.transaction() as connection:
+        assert connection.execute(select(WORKERS.c.id)).scalars().all() == [UUID(int=1)]
+        connection.execute(delete(JOBS))
+    assert prune(app=platform, retention=keep)["workers"] == 1
 
 
 def test_a_prune_rests_after_each_batch_for_longer_than_it_worked(platform: Celeriac) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import insert, make_url
@@ -224,8 +225,38 @@ def test_a_job_names_its_worker_also_when_it_has_ended(app: Celeriac, full: Stoc
     assert found["worker_id"] is None
     assert "attempt 1 began on celery@one" in call(app, "jobs", "show", full.completed["id"]).stdout
     (attempt,) = told(app, "jobs", "show", full.failed["id"])["job"]["attempts"]
-    assert attempt["worker"] == "celery@one"
+    assert (attempt["worker"], attempt["version"]) == ("celery@one", "0.1.0")
     assert job(str(full.running["id"]), app=app).worker == "celery@one"
+
+
+def test_every_attempt_of_a_job_is_listed_the_successful_one_too(app: Celeriac) -> None:
+    """Each with its worker, that worker's version, when it began and how long it took."""
+    second, began = UUID(int=2), before(300)
+    one = stock.job(
+        queued=before(400), started=began, finished=before(290), try_count=2, last_worker_id=second
+    )
+    with app.database.transaction() as connection:
+        later = stock.worker(id=second, hostname="celery@two", version="0.2.0")
+        connection.execute(insert(WORKERS), [stock.worker(), later])
+        connection.execute(insert(JOBS), [one])
+        first = stock.failure(one, attempt=1, started=before(390))
+        connection.execute(insert(FAILURES), [first])
+    shown = told(app, "jobs", "show", one["id"])["job"]["attempts"]
+    who = [(each["attempt"], each["kind"], each["worker"], each["version"]) for each in shown]
+    assert who == [(1, "error", "celery@one", "0.1.0"), (2, "completed", "celery@two", "0.2.0")]
+    assert datetime.fromisoformat(shown[1]["started"]) == began
+    printed = call(app, "jobs", "show", one["id"]).stdout
+    assert re.search(
+        r"^2 completed on celery@two \(0\.2\.0\), began 2\S+ \S+ UTC, took 10", printed, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize(("name", "kind"), [("running", "running"), ("waiting", None), ("failed", "error")])
+def test_the_last_attempt_is_listed_while_it_runs(
+    app: Celeriac, full: Stock, name: str, kind: str | None
+) -> None:
+    attempts = told(app, "jobs", "show", getattr(full, name)["id"])["job"]["attempts"]
+    assert [each["kind"] for each in attempts] == ([] if kind is None else [kind])
 
 
 @pytest.mark.parametrize(

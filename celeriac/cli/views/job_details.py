@@ -19,6 +19,7 @@ from celeriac.ledger.schema.lifecycle import WAITING
 from celeriac.operate.explain import explain as explain_job
 from celeriac.operate.job import Attempt, Job, job
 from celeriac.operate.listing import resolve
+from celeriac.operate.presentation.attempts import every_attempt
 from celeriac.operate.presentation.timeline import shown_values, timeline
 
 
@@ -26,13 +27,15 @@ def show(ctx: click.Context, app: Celeriac, id: str, *, reveal: bool, as_json: b
     found = job(resolve(id, app=app), app=app)
     shown = shown_values(app, found, reveal=reveal)
     if as_json:
-        body = output.plain(found) | shown | {"revealed": reveal, "timeline": output.plain(timeline(found))}
+        body = output.plain(found) | shown | {"revealed": reveal}
+        body |= {"attempts": output.plain(every_attempt(found)), "timeline": output.plain(timeline(found))}
         output.emit("jobs show", job=body)
         return
     console = output.console(ctx)
     _print_head(console, found)
     _print_arguments(console, shown)
     _print_timeline(console, found)
+    _print_attempts(console, found)
     for attempt in found.attempts:
         print_attempt(console, attempt)
     if found.result_lost:
@@ -113,6 +116,19 @@ def _print_timeline(console: Console, found: Job) -> None:
             Text.assemble((f"{stamp(event.at)} {gap:>14}  ", "dim"), safe(event.what)), soft_wrap=True
         )
         before = event.at
+
+
+def _print_attempts(console: Console, found: Job) -> None:
+    attempts = every_attempt(found)
+    if attempts:
+        console.print(Text("\nattempts", "bold"))
+    for each in attempts:
+        where = safe(each.worker or each.worker_id or "no worker")
+        version = f" ({safe(each.version)})" if each.version else ""
+        began = "never began" if each.started is None else f"began {stamp(each.started)}"
+        took = "" if each.took is None else f", took {length(each.took)}"
+        line = f"{each.attempt} {each.kind} on {where}{version}, {began}{took}"
+        console.print(Text(line), soft_wrap=True)
 
 
 def print_attempt(console: Console, attempt: Attempt) -> None:

@@ -17,6 +17,7 @@ from celeriac.operate.dead_letters import Cause
 from celeriac.operate.explain import explain
 from celeriac.operate.job import LARGEST_PAGE, PAGE, job
 from celeriac.operate.listing import Sort
+from celeriac.operate.presentation.attempts import every_attempt
 from celeriac.operate.presentation.filter_words import filter_of
 from celeriac.operate.presentation.shapes import (
     cause_shape,
@@ -80,7 +81,9 @@ def show_job(request: Request, id: str) -> dict[str, Any]:
     """A job with its attempts. What is sensitive is hidden."""
     app = console_of(request).reader
     found = job(id, app=app)
-    return {**plain(found), **shown_values(app, found), "timeline": plain(timeline(found))}
+    attempts = plain(every_attempt(found))
+    way = {"attempts": attempts, "timeline": plain(timeline(found))}
+    return {**plain(found), **shown_values(app, found), **way}
 
 
 @router.get("/jobs/{id}/explanation")

@@ -19,6 +19,7 @@ from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 from celeriac.operate.explain import explain
 from celeriac.operate.job import job
 from celeriac.operate.listing import resolve
+from celeriac.operate.presentation.attempts import every_attempt
 from celeriac.operate.presentation.shapes import plain
 from celeriac.operate.presentation.timeline import future, shown_values, timeline
 
@@ -35,6 +36,7 @@ def show(ask: PageRequest) -> Response:
         **plain(found),
         **values,
         "revealed": False,
+        "attempts": plain(every_attempt(found)),
         "timeline": plain(past),
         "future": plain(coming),
         "explanation": plain(why),
@@ -50,7 +52,7 @@ def show(ask: PageRequest) -> Response:
         coming=coming,
         values=values,
         trees={name: tree(values[name], (name,)) for name in ("args", "kwargs", "result")},
-        attempts=[(attempt, parts(attempt.traceback or "")) for attempt in found.attempts],
+        attempts=[(attempt, parts(attempt.traceback or "")) for attempt in every_attempt(found)],
         waiting=found.state in WAITING,
         over=found.state in TERMINAL,
         dead=found.state is JobState.FAILED,

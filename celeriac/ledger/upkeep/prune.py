@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exis
 
 from celeriac.ledger.schema.columns import Seconds, after, evaluated_once
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
-from celeriac.ledger.schema.models import JOBS, LOST, WORKER_TASKS, WORKERS
+from celeriac.ledger.schema.models import FAILURES, JOBS, LOST, WORKER_TASKS, WORKERS
 from celeriac.ledger.schema.operator_tables import ACTIONS
 from celeriac.ledger.schema.state_conditions import is_in
 from celeriac.ledger.upkeep.parked import is_waited_for
@@ -69,11 +69,11 @@ def is_late(connection: Connection, *, age: float, but: Sequence[str] = ()) -> b
 def prune_workers(connection: Connection, *, age: float) -> int:
     """Delete the rows of workers that ended more than ``age`` seconds ago.
 
-    Ended jobs name their last worker, so ``age`` should be the longest time that jobs are kept.
+    Jobs and attempts name their workers: the row of one that is still named stays. A worker claims nothing
+    after its end, so only jobs that are older than that are looked at. These are few, if ``age`` is the
+    longest time that jobs are kept.
     """
-    old = WORKERS.c.stopped < after(bindparam("age", type_=Seconds))
-    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # only a rescue may end that
-    pruned = connection.execute(delete(WORKERS).where(old, ~holds), {"age": -age}).rowcount
+    pruned = connection.execute(_prune_workers(), {"age": -age}).rowcount
     if pruned:
         of_nobody = ~exists().where(WORKERS.c.tasks == WORKER_TASKS.c.tasks)
         connection.execute(delete(WORKER_TASKS).where(of_nobody))
@@ -88,6 +88,16 @@ def prune_actions(connection: Connection, *, age: float, limit: int) -> int:
     return connection.execute(
         delete(ACTIONS).where(ACTIONS.c.id.in_(chosen)), {"age": -age, "most": limit}
     ).rowcount
+
+
+@lru_cache
+def _prune_workers() -> Delete:
+    cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
+    holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # only a rescue may end that
+    old = JOBS.c.queued < cutoff
+    had = exists().where(old, JOBS.c.last_worker_id == WORKERS.c.id)
+    tried = exists().where(old, FAILURES.c.job_id == JOBS.c.id, FAILURES.c.worker_id == WORKERS.c.id)
+    return delete(WORKERS).where(WORKERS.c.stopped < cutoff, ~holds, ~had, ~tried)
 
 
 @lru_cache

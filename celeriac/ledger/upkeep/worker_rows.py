@@ -49,6 +49,17 @@ class WorkerSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerName:
+    """What people call a worker; None: it has no row, or there is none."""
+
+    host: str | None  # Celery's node name
+    version: str | None
+
+
+NO_WORKER = WorkerName(None, None)
+
+
+@dataclass(frozen=True, slots=True)
 class RunningAttempt:
     """An attempt that a worker runs."""
 
@@ -125,15 +136,15 @@ def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:
     return [_seen(**row._mapping) for row in connection.execute(found)]
 
 
-def names(connection: Connection, ids: Collection[UUID]) -> dict[UUID, str]:
-    """The node names of workers; one whose row is pruned is missing."""
+def names(connection: Connection, ids: Collection[UUID]) -> dict[UUID, WorkerName]:
+    """The names and versions of workers; one whose row is pruned is missing."""
     if not ids:
         return {}
     dialect = connection.dialect.name
-    asked = select(WORKERS.c.id, WORKERS.c.hostname).where(batch.id_in(dialect, WORKERS.c.id))
-    return {
-        row.id: row.hostname for row in connection.execute(asked, batch.id_parameters(dialect, sorted(ids)))
-    }
+    shown = select(WORKERS.c.id, WORKERS.c.hostname, WORKERS.c.version)
+    asked = shown.where(batch.id_in(dialect, WORKERS.c.id))
+    found = connection.execute(asked, batch.id_parameters(dialect, sorted(ids)))
+    return {row.id: WorkerName(row.hostname, row.version) for row in found}
 
 
 def tasks_of_the_living(connection: Connection, *, within: timedelta, name: str | None = None) -> set[str]:
