@@ -27,7 +27,7 @@ from celeriac.enqueue.write import to_be_sent
 from celeriac.errors import AttemptTaken, BadArgument
 from celeriac.headers import STAMP
 from celeriac.ids import parse_row_id
-from celeriac.ledger.connection.sessions import connection_of, plain
+from celeriac.ledger.connection.sessions import connection_of, plain, refuse_no_session
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.writes import outcomes
@@ -64,7 +64,7 @@ class enqueue_in:
 
     Raises:
         AnotherDatabase: the session speaks to another database than the ledger.
-        BadArgument: an ``AsyncSession`` in a plain ``with``, or a ``Session`` in an ``async with``.
+        BadArgument: an ``AsyncSession`` in a plain ``with``, a ``Session`` in an ``async with``, or neither.
 
     >>> with Session(engine) as session, session.begin():
     ...     session.add(order)
@@ -82,8 +82,7 @@ class enqueue_in:
 
     def __enter__(self) -> Self:
         session = plain(self._session)
-        if not isinstance(session, Session):
-            raise BadArgument("session", "an AsyncSession wants `async with enqueue_in(session):`")
+        refuse_no_session(session)
         self._block = write_with(session_writer(current_app(self._app), session))
         session.flush()
         self._block.__enter__()
@@ -96,6 +95,8 @@ class enqueue_in:
         self._session = plain(self._session)
         if isinstance(self._session, Session):
             raise BadArgument("session", "a Session wants `with enqueue_in(session):`")
+        if not hasattr(self._session, "run_sync"):
+            refuse_no_session(self._session)
         await self._session.flush()
         self._block = capture_jobs()
         self._captured = self._block.__enter__()

@@ -24,12 +24,31 @@ def plain(session: Any) -> Any:
     return session() if callable(session) and hasattr(session, "registry") else session
 
 
+def refuse_no_session(session: Any) -> None:
+    """Refuse what cannot be written with in a plain call.
+
+    Raises:
+        BadArgument: it is an ``AsyncSession``, or no session of SQLAlchemy.
+    """
+    if isinstance(session, Session):
+        return
+    if hasattr(session, "run_sync"):
+        raise BadArgument("session", "an AsyncSession wants `async with enqueue_in(session):`")
+    raise BadArgument(
+        "session",
+        f"wanted a session of SQLAlchemy, found {type(session).__name__}; with Django none is needed: "
+        "inside of transaction.atomic() a plain call is enough",
+    )
+
+
 def connection_of(session: Session, database: Database) -> Connection:
     """The connection of ``session``'s transaction, on which the ledger's statements may run.
 
     Raises:
+        BadArgument: it is none that can be written with.
         AnotherDatabase: the session speaks to another database than the ledger.
     """
+    refuse_no_session(session)
     connection = session.connection()
     if getattr(connection.connection.driver_connection, "autocommit", False) is True:
         raise BadArgument("session", "it is in autocommit: there is no transaction to be part of")
@@ -49,7 +68,8 @@ def connection_of(session: Session, database: Database) -> Connection:
 def _identity(connection: Connection, schema: str | None) -> Any:
     """A value that is the same for the same database, however its address is spelled."""
     if connection.dialect.name == "sqlite":
-        return connection.execute(text("PRAGMA database_list")).all()[0][2]
+        # One in memory has no name, and no other connection has it.
+        return connection.execute(text("PRAGMA database_list")).all()[0][2] or object()
     if connection.dialect.name != "postgresql":
         return None
     found = cast(func.to_regclass(qualified("background_jobs", schema)), OID)

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
-from celeriac import enqueue_many, job, jobs
+from celeriac import enqueue_in, enqueue_many, job, jobs
 from celeriac.contrib.django.models import Attempt, Job
-from celeriac.errors import NotCommitted
+from celeriac.errors import AnotherDatabase, NotCommitted
 from celeriac.testing import Kit
 from shop.models import Order
 from shop.tasks import book, confirm, confirm_and_tell, double, fail, total
@@ -36,6 +38,14 @@ def test_a_failure_and_its_attempt_are_models(celeriac: Kit) -> None:
     assert Job.objects.filter(attempts__exception="no stock").count() == 1
     assert Attempt.objects.get().job == found
     assert found.details.args == ["no stock"]
+
+
+@pytest.mark.django_db
+def test_a_session_of_another_database_in_memory_is_not_the_tests_ledger() -> None:
+    engine = create_engine("sqlite://")
+    with Session(engine) as other, pytest.raises(AnotherDatabase), enqueue_in(other):
+        double.delay(1)
+    engine.dispose()
 
 
 def test_what_a_job_enqueues_in_its_transaction_runs_too(celeriac: Kit) -> None:
