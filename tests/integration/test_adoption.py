@@ -151,3 +151,55 @@ def test_an_app_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "cannot be imported" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+ROUTING = {
+    "proj/__init__.py": "",
+    "proj/celery.py": """
+from celery import Celery
+from proj.routers import by_name
+
+app = Celery("proj", broker="redis://host/0", include=["proj.tasks"])
+app.conf.task_time_limit = 300
+app.conf.task_routes = ({"proj.tasks.bill": "invoices"}, by_name, "proj.routers.Slow", "proj.routers.broken")
+""",
+    "proj/routers.py": """
+from kombu import Queue
+
+def by_name(name, args, kwargs, options, task=None, **kw):
+    return {"queue": Queue("mails")} if name.endswith("mail") else None
+
+class Slow:
+    def route_for_task(self, task, args=None, kwargs=None):
+        return "payments.high" if task.endswith("bill") else None
+
+def broken(name, args, kwargs, options, task=None, **kw):
+    return {"queue": kwargs["tenant"]}
+""",
+    "proj/tasks.py": """
+from celery import shared_task
+
+@shared_task
+def mail(to): ...
+
+@shared_task
+def bill(order): ...
+""",
+}
+
+
+def test_routers_are_asked_where_the_tasks_go(tmp_path: Path) -> None:
+    ended = adopt(tree(tmp_path, ROUTING), "proj.celery:app", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert "queues: invoices, mails, payments;" in notes(ended, "change")["queues"]
+    assert "broken raised KeyError" in notes(ended, "note")["router"]
+
+
+def test_a_router_that_cannot_be_imported_is_a_note(tmp_path: Path) -> None:
+    routes = (
+        ROUTING["proj/celery.py"].replace("from proj.routers import by_name\n", "").replace("by_name, ", "")
+    )
+    files = {**ROUTING, "proj/celery.py": routes.replace("proj.routers.Slow", "proj.nowhere.Slow")}
+    ended = adopt(tree(tmp_path, files), "proj.celery:app", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert "proj.nowhere.Slow raised ModuleNotFoundError" in notes(ended, "note")["router"]

@@ -14,7 +14,8 @@ from celery.worker.request import Request as CeleryRequest
 from kombu.utils.imports import symbol_by_name
 
 from celeriac.errors import BadArgument, InvalidSchedule
-from celeriac.operate.adoption import surroundings
+from celeriac.operate.adoption import routers, surroundings
+from celeriac.operate.adoption.routers import Routed
 from celeriac.operate.adoption.source import Source, python_files, scan
 from celeriac.operate.adoption.surroundings import Surroundings
 from celeriac.schedules.static_schedules import request_of_entry
@@ -45,6 +46,7 @@ class Facts:
         settings: those that somebody has set, by name.
         entries: the names of ``beat_schedule``.
         bad_entries: why entries of it cannot be kept.
+        routed: what the functions and classes in ``task_routes`` say of the app's tasks.
     """
 
     imported: bool = True
@@ -54,6 +56,7 @@ class Facts:
     tasks: Sequence[TaskFacts] = ()
     entries: Sequence[str] = ()
     bad_entries: Sequence[str] = ()
+    routed: Routed = field(default_factory=Routed)
     source: Source = field(default_factory=Source)
     surroundings: Surroundings = field(default_factory=Surroundings)
 
@@ -76,6 +79,7 @@ def read(app: Any) -> Facts:
         tasks=[_task(task) for task in tasks],
         entries=sorted(map(str, entries)),
         bad_entries=list(_bad_entries(entries)),
+        routed=routers.ask(app.conf.task_routes, {task.name: task for task in tasks}),
         source=replace(source, settings={}),
         surroundings=surroundings.read(Path.cwd()),
     )

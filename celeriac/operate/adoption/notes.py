@@ -138,7 +138,7 @@ def _classes(facts: Facts) -> Iterator[Note]:
 
 def _queues(facts: Facts) -> Iterator[Note]:
     names = {place.value for place in _places(facts, Use.QUEUE) if place.value}
-    names |= set(_routed(facts.settings.get("task_routes")))
+    names |= {*_routed(facts.settings.get("task_routes")), *facts.routed.queues}
     names |= {str(getattr(queue, "name", queue)) for queue in facts.settings.get("task_queues") or ()}
     names |= {str(facts.settings.get("task_default_queue") or DEFAULT)}
     refused = [*problems(facts.settings.get("task_queues")), *filter(None, map(_no_queue, sorted(names)))]
@@ -151,6 +151,11 @@ def _queues(facts: Facts) -> Iterator[Note]:
     if levels := [name for name in places if name in LEVELS]:
         sentence = f"queues: {_some(levels)}; these are levels of the default lane"
         yield _change("levels", sentence, "give them other names, if they are to be apart")
+    if facts.routed.unasked:
+        sentence = f"a router of task_routes could not be asked: {_some(facts.routed.unasked)}"
+        yield _note(
+            "router", sentence, "its queues are not looked at: see docs/queues.md for what names may be"
+        )
     if exchanges := _places(facts, Use.EXCHANGE):
         sentence = f"an exchange or a routing key: {_some(exchanges)}; a queue is addressed by its name alone"
         yield _blocks("exchange", sentence, "say queue= or priority=")
