@@ -51,6 +51,9 @@ class Event(StrEnum):
     DELIVERY_REFUSED = "the delivery of job %(job)s cannot be claimed: %(error)s"
     DONE_ELSEWHERE = "job %(job)s was delivered again after a worker without the ledger had run it"
     OUTCOMES_LEFT = "the rows of %(jobs)d outcomes are locked; another worker rescues these jobs"
+    SUCCESSORS_KEPT = (
+        "%(jobs)d jobs that follow an attempt, first %(job)s, are written with its outcome: %(error)s"
+    )
     BACKOFF_FAILED = "the backoff of %(task)s raised %(error)s; the backoff of the settings is used"
     DUTY_WAITS = "keeper: %(duty)s waits, the ledger cannot be reached: %(error)s"
     DUTY_FAILED = "keeper: %(duty)s failed, it is tried again"

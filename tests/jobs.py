@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import nullcontext
 from functools import cache
+from pathlib import Path
 from typing import Any, NoReturn
 
 from celery import Task, chain, chord, group, shared_task
@@ -77,6 +78,17 @@ def witness(self: Task[Any, Any], path: str, seconds: float = 0) -> None:
     if seconds:
         time.sleep(seconds)
     mark(path, self.request.id, self.request.retries, END)
+
+
+@shared_task(name="tests.hold", bind=True)
+def hold(self: Task[Any, Any], path: str, value: int = 0, error: str = "") -> int:
+    """Mark the start in ``path``, wait for the file that lets it go on, then return ``value`` or fail."""
+    mark(path, self.request.id, self.attempt, START)
+    while not Path(f"{path}.go").exists():
+        time.sleep(0.02)
+    if error:
+        raise ValueError(error)
+    return value
 
 
 @shared_task(name="tests.spawn")

@@ -6,6 +6,8 @@ A call of our own is made with ``prepare``, which returns its job. Three kinds o
 - those that Celery makes from inside, of a canvas and of ``Task.replace``: they hand on no producer of ours;
 - those of a task that sends itself again without ``retry``, or goes on after ``retry(throw=False)``.
 
+Nor can those that follow an attempt, which are kept for its outcome where the ledger does not take them.
+
 All of them end at the door, which finds here where their jobs are to go. Nothing else uses a context variable
 or an attribute of the request for it.
 """
@@ -27,6 +29,7 @@ Writer: TypeAlias = Callable[[Sequence[NewJob]], int]
 
 _captured: ContextVar[list[NewJob] | None] = ContextVar("celeriac_captured", default=None)
 _writer: ContextVar[Writer | None] = ContextVar("celeriac_writer", default=None)
+_kept: ContextVar[list[NewJob] | None] = ContextVar("celeriac_kept", default=None)
 
 
 @contextmanager
@@ -62,6 +65,22 @@ def writer(app: Celeriac) -> Writer | None:
     """
     found = _writer.get()
     return found if found is not None or app.framework is None else app.framework.writer()
+
+
+@contextmanager
+def keep_successors() -> Iterator[list[NewJob]]:
+    """Around an attempt: the list takes what follows it and the ledger did not take."""
+    jobs: list[NewJob] = []
+    token = _kept.set(jobs)
+    try:
+        yield jobs
+    finally:
+        _kept.reset(token)
+
+
+def kept_successors() -> list[NewJob] | None:
+    """The list of the innermost ``keep_successors`` block; None outside of one."""
+    return _kept.get()
 
 
 def keep_retry(request: Any, job: NewJob) -> None:

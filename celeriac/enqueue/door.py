@@ -26,7 +26,7 @@ from celeriac.enqueue import arguments, capture, successors
 from celeriac.enqueue.from_message import RELATIVE_TIMES, MessageReader, checked_text, seconds
 from celeriac.enqueue.prepare import PreparingProducer
 from celeriac.enqueue.reused_id import Caller
-from celeriac.enqueue.write import fail_body, write
+from celeriac.enqueue.write import fail_body, write_or_keep
 from celeriac.errors import BadArgument, PayloadTooLarge, UnknownTask
 from celeriac.headers import RETRIED
 from celeriac.ids import row_id
@@ -210,7 +210,7 @@ class GroupProducer:
         """Write those that were not written yet."""
         members, self._members = self._members, []
         if members:
-            write(self._app, members, producer=self._producer)
+            write_or_keep(self._app, members, producer=self._producer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
@@ -265,7 +265,7 @@ class Door:
         elif job.group_id is not None and isinstance(producer, GroupProducer):
             producer.add(job)
         else:
-            write(self._app, [job], producer=producer)
+            write_or_keep(self._app, [job], producer=producer)
 
 
 def _as_retried(job: NewJob, request: Any) -> NewJob:

@@ -10,7 +10,9 @@ from uuid import UUID
 
 from celeriac import texts
 from celeriac.broker import sending
-from celeriac.enqueue.reused_id import Caller, settle
+from celeriac.enqueue.capture import kept_successors
+from celeriac.enqueue.reused_id import RUNS, Caller, settle
+from celeriac.errors import EnqueueUncertain, LedgerUnavailable
 from celeriac.events import Event
 from celeriac.ledger.upkeep.parked import fail_parked
 from celeriac.ledger.writes.acceptance import Settle, accept, accept_all, accept_known
@@ -46,6 +48,29 @@ def write(
     if unsent := [*(job for job in fresh if job.dispatch_count), *again]:
         sending.send(app, unsent, producer=producer)
     return len(fresh)
+
+
+def write_or_keep(app: Celeriac, jobs: Sequence[NewJob], *, producer: Any) -> None:
+    """As ``write``; once a task has returned, what the ledger does not take goes with its outcome.
+
+    The attempt has done its work: it must neither fail nor run again because its successor is refused.
+    """
+    kept = kept_successors() if _has_returned(app) else None
+    if kept:  # the next one would wait as long
+        kept.extend(jobs)
+        return
+    try:
+        write(app, jobs, producer=producer)
+    except (LedgerUnavailable, EnqueueUncertain) as exc:
+        if kept is None:
+            raise
+        logger.warning(Event.SUCCESSORS_KEPT, {"jobs": len(jobs), "job": jobs[0].id, "error": str(exc)})
+        kept.extend(jobs)
+
+
+def _has_returned(app: Celeriac) -> bool:
+    task = app.current_worker_task
+    return task is not None and not task.request.is_eager and task.request.__dict__.get(RUNS) is False
 
 
 def _write_one(app: Celeriac, job: NewJob, producer: Any, caller: Caller | None) -> bool:

@@ -30,7 +30,7 @@ from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.cancel import is_requested
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.replay import ENDLESS
-from celeriac.task import backoff, failures, retry_options, task_classes
+from celeriac.task import backoff, failures, retry_options, successors_kept, task_classes
 from celeriac.task.retry_and_replace import JobRetry, Replaced
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Task(CeleryTask):
     """
 
     Request = "celeriac.worker.pool.request:JobRequest"
+    __trace__ = successors_kept.KeepingTracer()
 
     max_tries: int | None = None
     timeout: float | None = None
@@ -305,8 +306,7 @@ class Task(CeleryTask):
     def _retries(self, exc: BaseException) -> bool:
         if "autoretry_for" in task_classes.declared_names(type(self), below=Task):
             return False  # the author chose: Celery's own wrapper has retried what they named
-        excluded = getattr(self, "dont_autoretry_for", ())
-        return not isinstance(exc, tuple(excluded))
+        return not isinstance(exc, tuple(getattr(self, "dont_autoretry_for", ())))
 
     def _is_last(self, request: Any) -> bool:
         limit = self._stamp.get("limit", self.max_retries)

@@ -38,7 +38,7 @@ from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
 from celeriac.ledger.schema.state_conditions import is_in, may_enter
-from celeriac.ledger.writes.new_jobs import NewJob, enqueue
+from celeriac.ledger.writes.new_jobs import NewJob, enqueue, unpark
 from celeriac.ledger.writes.rewrite import rewrite
 from celeriac.names import NAME_LENGTH
 
@@ -89,6 +89,11 @@ class Outcome:
     parked: bool = False
     successors: tuple[NewJob, ...] = ()
 
+    @property
+    def only_completes(self) -> bool:
+        """Whether one statement on the row is all that it takes."""
+        return self.state is JobState.COMPLETED and not self.successors
+
 
 def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID) -> dict[UUID, JobState]:
     """Write the outcomes of attempts of ``worker``; return the state that each accepted one led to.
@@ -106,6 +111,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID)
         accepted |= _record_unsuccessful(connection, others, worker)
     for outcome in replaced:
         accepted |= _record_replaced(connection, outcome, worker)
+    _write_successors(connection, [o for o in outcomes if _is_followed(o, accepted.get(o.id))])
     return accepted
 
 
@@ -201,9 +207,19 @@ def _record_replaced(connection: Connection, outcome: Outcome, worker: UUID) -> 
         return {} if state is None else {outcome.id: JobState.CANCELLED}
     if outcome.message:
         rewrite(connection, outcome.id, outcome.message, expiry=outcome.expiry)
-    if outcome.successors:
-        enqueue(connection, [job.unsent() for job in outcome.successors])
     return {outcome.id: JobState.PENDING}
+
+
+def _is_followed(outcome: Outcome, became: JobState | None) -> bool:
+    # A job that was cancelled while it replaced itself: so are its replacements.
+    return became is not None and not (outcome.state is JobState.PENDING and became is JobState.CANCELLED)
+
+
+def _write_successors(connection: Connection, accepted: Sequence[Outcome]) -> None:
+    """Write what follows; a row that is there waits for its message, or has it already."""
+    for job in (job.unsent() for outcome in accepted for job in outcome.successors):
+        if not enqueue(connection, [job]):
+            unpark(connection, job)
 
 
 def _write_failures(

@@ -387,6 +387,6 @@ def _missing(report: AttemptReport) -> str | None:
 
 def _only_completes_and_claims(reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> bool:
     """Whether there are completed attempts to record and rows to claim, and nothing else."""
-    return all(item.outcome.state is JobState.COMPLETED for item in reports) and not any(
+    return all(item.outcome.only_completes for item in reports) and not any(
         delivery.adopted for delivery in known
     )

@@ -7,6 +7,7 @@ acknowledges exactly once. The first call decides the outcome; an acknowledgemen
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -38,6 +39,7 @@ from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.task import failures
 from celeriac.task.retry_and_replace import JobRetry, Replaced
+from celeriac.task.successors_kept import Followed, successors_of
 from celeriac.worker.attempt_report import ReportTaker
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class JobRequest(Request):
     """One attempt of a job in the worker's main process."""
 
     _decided: Outcome | None = None
+    _successors: tuple[NewJob, ...] = ()  # that the child could not write
     _reported = False
     #: Whether a completed attempt's function returned: its value must then be in the result store.
     returned = True
@@ -83,6 +86,10 @@ class JobRequest(Request):
         if state.should_terminate:  # a cold shutdown kills children: what they ran is released
             return
         error = failures.unwrapped(exc_info.exception)
+        self._successors = successors_of(exc_info)
+        if isinstance(error, Followed):
+            self.on_success((0, error.shown, error.seconds))
+            return
         if self._may_try_again(error):
             timeout = isinstance(error, TimeLimitExceeded)
             self._try_again(exc_info, AttemptKind.TIMEOUT if timeout else AttemptKind.LOST)
@@ -126,9 +133,10 @@ class JobRequest(Request):
         if self._reported:
             return
         self._reported = True
-        self.ledger.report(
-            self._decided or Outcome(id=self.job, attempt=self.attempt, state=JobState.COMPLETED), self
-        )
+        ended = self._decided or Outcome(id=self.job, attempt=self.attempt, state=JobState.COMPLETED)
+        if self._successors:
+            ended = replace(ended, successors=(*ended.successors, *self._successors))
+        self.ledger.report(ended, self)
         super().acknowledge()
 
     # ---- the outcome
