@@ -1,4 +1,4 @@
-"""The platform's own task and its schedule. Every app has both, whatever its settings are."""
+"""The platform's own tasks and the schedule of one. Every app has them, whatever its settings are."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ if TYPE_CHECKING:
 #: The name of the task that deletes rows older than their retention.
 PRUNE = "maintenance.prune"
 
+#: The name of the task that sends an alert.
+ALERT = "maintenance.alert"
+
 _SCHEDULE: Mapping[str, Any] = {
     "prune the ledger": {"task": PRUNE, "schedule": 86_400.0, "options": {"priority": "low"}},
 }
 
 
 def register(app: Celeriac) -> None:
-    """Give ``app`` the task."""
+    """Give ``app`` the tasks."""
     app.task(name=PRUNE, max_tries=2, time_limit=3600, shared=False)(prune)
+    app.task(name=ALERT, bind=True, priority="critical", max_tries=8, time_limit=60, shared=False)(alert)
 
 
 def prune() -> dict[str, int]:
@@ -28,6 +32,13 @@ def prune() -> dict[str, int]:
     )
 
     return prune_ledger()
+
+
+def alert(self: Any, channel: str, message: Mapping[str, Any]) -> None:
+    """Send an alert by the channel webhook, slack or email; it is tried again until it is taken."""
+    from celeriac.notify import alert_job
+
+    alert_job.send(self.app.settings, channel, message, id=str(self.request.id), attempt=self.attempt)
 
 
 def with_ours(entries: Mapping[Any, Any]) -> dict[Any, Any]:

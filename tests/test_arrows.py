@@ -25,7 +25,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"configuration"}),
     frozenset({"observe"}),
     frozenset({"broker", "maintenance"}),
-    frozenset({"retention"}),
+    frozenset({"retention", "notify"}),
     frozenset({"application"}),
     frozenset({"ledger"}),
     frozenset({"settings"}),
@@ -68,7 +68,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
     "settings": (
         frozenset({"from_conf", "redis_options"}),
         frozenset({"platform"}),
-        frozenset({"celery_settings", "conf", "console"}),
+        frozenset({"alerts", "celery_settings", "conf", "console"}),
     ),
     "cli": (
         frozenset({"entry"}),

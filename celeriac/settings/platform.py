@@ -21,6 +21,7 @@ from sqlalchemy.engine import URL
 
 from celeriac import addresses, certificates, names, private_files
 from celeriac.errors import SettingsError
+from celeriac.settings.alerts import AlertSettings
 from celeriac.settings.console import ConsoleSettings
 
 _PREFIX = "CELERIAC_"
@@ -37,7 +38,7 @@ def project_root() -> Path:
     return checkout if (checkout / "setup.cfg").is_file() else Path.cwd()
 
 
-class Settings(ConsoleSettings):
+class Settings(ConsoleSettings, AlertSettings):
     """Everything that can be set from outside; field names in upper case are the variables.
 
     Durations are plain numbers of seconds in the environment.
@@ -116,11 +117,9 @@ class Settings(ConsoleSettings):
     @field_validator("task_modules", "foreign_tasks", "health_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return (
-            tuple(part.strip() for part in value.split(",") if part.strip())
-            if isinstance(value, str)
-            else value
-        )
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
 
     @field_validator("broker_url")
     @classmethod

@@ -12,7 +12,7 @@ from celeriac.ids import new_uuid
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.observe.liveness import LivenessReporter
 from celeriac.worker.counters import Meter
-from celeriac.worker.duties import holder
+from celeriac.worker.duties import alert_watch, holder
 from celeriac.worker.duties.canceller import Canceller
 from celeriac.worker.duties.dispatcher import Dispatcher
 from celeriac.worker.duties.heartbeat import Heartbeat
@@ -211,6 +211,7 @@ def _slow_rounds(app: Celeriac, pauses: Pauses, on_change: Callable[[], None]) -
             Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0),
             Duty("roll-up", RollUp(app.database).run, ROLL_UP_EVERY),
         ],
+        *alert_watch.duties(app),
     ]
 
 

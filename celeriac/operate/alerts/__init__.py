@@ -1,0 +1,1 @@
+"""Alerts: find what is wrong, tell it once, and tell its end."""
