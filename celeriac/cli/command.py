@@ -24,8 +24,8 @@ _SORTS = ("newest", "oldest", "due", "longest")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class Command(CeleryCommand):
-    """A command that prints our errors as one sentence with the next step, not as a traceback."""
+class _Refusing(click.Command):
+    """Prints our errors as one sentence with the next step, not as a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -40,6 +40,14 @@ class Command(CeleryCommand):
                 raise
             click.secho(f"error: {refusal.sentence}", fg="red", err=True)
             ctx.exit(refusal.code)
+
+
+class Command(_Refusing, CeleryCommand):
+    """A command that prints our errors as one sentence with the next step, not as a traceback."""
+
+
+class Group(_Refusing, click.Group):
+    """The same for a command that has commands below it and does something by itself."""
 
 
 class Moment(ParamType):
@@ -110,6 +118,7 @@ class Json(ParamType):
 _KINDS: dict[type, str] = {list: "array, as [1, 2]", dict: 'object, as {"key": 1}'}
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
+reason = click.option("--reason", metavar="TEXT", help="Why: kept, and shown to whoever asks.")
 yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 dry_run = click.option("-n", "--dry-run", is_flag=True, help="Only count.")
 

@@ -25,6 +25,7 @@ __all__ = [
     "queues",
     "schedules",
     "stats",
+    "tasks",
     "tokens",
     "up",
     "workers",
@@ -108,7 +109,8 @@ jobs = CommandEntry(
 dead_letters = CommandEntry(
     "dead-letters", "dead_letters:dead_letters", "Failed jobs: list, show, replay, discard."
 )
-queues = CommandEntry("queues", "queues:queues", "Queues: depth, age, rates, consumers, drift.")
+queues = CommandEntry("queues", "queues:queues", "Queues: depth, age, rates, drift; pause, resume.")
+tasks = CommandEntry("tasks", "tasks:tasks", "Tasks: pause, resume.")
 workers = CommandEntry("workers", "workers:workers", "Workers: alive or silent, queues, jobs they run.")
 stats = CommandEntry("stats", "stats:stats", "Jobs in numbers: states, waits, runs, retries, failures.")
 doctor = CommandEntry(

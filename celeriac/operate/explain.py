@@ -20,8 +20,10 @@ from celeriac.ledger.reads.position import MOST_AHEAD, Position
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lanes import draw_order
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.upkeep import pause_rows
+from celeriac.ledger.upkeep.pause_rows import PauseRow
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
-from celeriac.operate import overview
+from celeriac.operate import overview, pauses
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -44,6 +46,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"  # it will be cancelled
     WAITS_FOR_MEMBERS = "waits for members"  # of its chord
     WAITS_FOR_REPLACEMENT = "waits for replacement"  # it replaced itself with other jobs
+    PAUSED = "paused"  # its queue or its task is
     UNKNOWN_TASK = "unknown task"  # to every worker that saw it
     NOT_DUE = "not due"  # delayed, or waiting for its next attempt
     NO_WORKER = "no worker"  # lives that draws from its queue
@@ -65,6 +68,7 @@ class Facts:
     in_broker: int | None  # messages in its queue; None: the broker cannot be asked
     members_left: int = 0  # of the chord whose body it is
     known: bool = True  # its task, to a worker that lives
+    pause: PauseRow | None = None  # of its queue or task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +139,12 @@ def _if_held_back(facts: Facts) -> _Found | None:
     """The reason when it may not run yet, or never will."""
     job, moment = facts.job, facts.clock
     if job.expires is not None and job.expires <= moment:
-        return Reason.EXPIRED, f"it expired at {stamp(job.expires)} and will be cancelled", None
+        return _expired(facts)
     if job.next_attempt_after == PARKED:
         return _parked(facts)
+    if facts.pause is not None:
+        text = f"its {facts.pause.kind} {facts.pause.name!r} is {pauses.in_words(facts.pause)}"
+        return Reason.PAUSED, text, pauses.remedy(facts.pause)
     if job.unknown_since is not None:
         since = length(moment - job.unknown_since)
         text = f"no worker that saw it in the last {since} knows the task {job.job_type!r}"
@@ -148,6 +155,14 @@ def _if_held_back(facts: Facts) -> _Found | None:
         why = f" after attempt {job.try_count} failed: {job.failure_info}" if job.try_count else ""
         return Reason.NOT_DUE, f"it waits until {stamp(job.next_attempt_after)}, another {wait}{why}", None
     return None
+
+
+def _expired(facts: Facts) -> _Found:
+    text = f"it expired at {stamp(facts.job.expires)} and will be cancelled"
+    if facts.job.held is None or facts.pause is None:
+        return Reason.EXPIRED, text, None
+    text += f" when its {facts.pause.kind} {facts.pause.name!r} goes on, {pauses.in_words(facts.pause)}"
+    return Reason.EXPIRED, text, pauses.remedy(facts.pause)
 
 
 def _parked(facts: Facts) -> _Found:
@@ -237,6 +252,7 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
         if job.next_attempt_after == PARKED and job.group_id is not None:
             left = position.members_left(connection, job.group_id, but=wanted)
         moment = clock(connection)
+        paused = pause_rows.rows(connection)
     return Facts(
         job=job,
         clock=moment,
@@ -245,6 +261,7 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
         in_broker=overview.broker_lengths([job.queue], app=app).get(job.queue),
         members_left=left,
         known=bool(overview.tasks_of_workers(name=job.job_type, app=app)),
+        pause=pauses.that_stops(paused, queue=job.queue, task=job.job_type),
     )
 
 

@@ -39,6 +39,8 @@ _OF_QUEUES = {
     "due": "jobs that wait and could run",
     "later": "jobs that wait for a moment",
     "parked": "jobs that wait for other jobs",
+    "held": "due jobs that wait because their queue or task is paused",
+    "paused": "whether it is paused",
     "running": "jobs that are held by a worker",
     "in_broker": "messages in the broker",
     "consumers": "live workers that draw from it",
@@ -85,7 +87,7 @@ class LedgerCollector(Collector):
 
     def _jobs(self) -> Iterator[Metric]:
         counts = count_jobs(within=LATELY, app=self._app)
-        now = {name: getattr(counts, name) for name in ("due", "later", "retrying", "running")}
+        now = {name: getattr(counts, name) for name in ("due", "later", "held", "retrying", "running")}
         yield _gauge("celeriac_jobs", "jobs that are not at their end", now, "state")
         lately = {name: getattr(counts, name) for name in ("accepted", "completed", "failed", "cancelled")}
         yield _gauge("celeriac_jobs_lately", "jobs of the last five minutes", lately, "event")
@@ -157,5 +159,7 @@ def _quantiles(name: str, what: str, lines: Iterable[Line], kind: str) -> Metric
 
 
 def _number(queue: QueueStatus, name: str) -> float:
+    if name == "paused":
+        return float(queue.paused is not None)
     value = getattr(queue, name)
     return float("nan") if value is None else float(value)

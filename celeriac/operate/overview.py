@@ -13,9 +13,11 @@ from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads import queue_counts as ledger
 from celeriac.ledger.reads.job_rows import Filter, Line
 from celeriac.ledger.reads.queue_counts import Depth
+from celeriac.ledger.schema.holding import PauseKind
 from celeriac.ledger.schema.lanes import DEFAULT, place_of
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
-from celeriac.ledger.upkeep import worker_rows
+from celeriac.ledger.upkeep import pause_rows, worker_rows
+from celeriac.ledger.upkeep.pause_rows import PauseRow
 from celeriac.ledger.upkeep.worker_rows import RunningAttempt, WorkerSeen
 from celeriac.operate import broker_lists
 from celeriac.operate.broker_lists import UnconsumedList
@@ -61,6 +63,8 @@ class QueueStatus:
     sent: int  # due, and the ledger says that a message was sent
     in_broker: int | None  # messages that the broker has; None: it cannot be asked
     consumers: int  # live workers that draw from it
+    held: int = 0  # due, and kept in the ledger because their queue or task is paused
+    paused: PauseRow | None = None  # by whom, since when and why; None: it is not
 
     @property
     def drift(self) -> int | None:
@@ -101,6 +105,7 @@ class JobCounts:
     failed: int
     cancelled: int
     oldest: timedelta | None = None  # for how long the oldest due job has been due
+    held: int = 0  # due, of what is paused
 
 
 def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
@@ -112,9 +117,11 @@ def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
         accepted = ledger.accepted(connection, moment - LATELY)
         ended = ledger.ended(connection, moment - LATELY)
         living = _living(platform, connection)
+        stopped = {row.name: row for row in pause_rows.rows(connection) if row.kind is PauseKind.QUEUE}
     lanes = platform.amqp.queues.lanes
     found = depths.keys() | accepted.keys() | {queue for queue, _ in ended}
-    found |= {each for worker in living for each in worker.queues if place_of(each).level is not None}
+    drawn = {each for worker in living for each in worker.queues}
+    found |= {each for each in drawn | stopped.keys() if place_of(each).level is not None}
     names = _ordered(platform, found)
     lengths = broker_lengths(names, app=platform)
     return [
@@ -128,6 +135,7 @@ def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
             failed=ended.get((name, JobState.FAILED), 0),
             in_broker=lengths.get(name),
             consumers=sum(name in worker.queues for worker in living),
+            paused=stopped.get(name),
         )
         for name in names
     ]
@@ -195,6 +203,7 @@ def count_jobs(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None
         completed=ended_as[JobState.COMPLETED],
         failed=ended_as[JobState.FAILED],
         cancelled=ended_as[JobState.CANCELLED],
+        held=sum(depth.held for depth in depths),
         oldest=max((moment - depth.oldest for depth in depths if depth.oldest is not None), default=None),
     )
 
@@ -250,6 +259,7 @@ def _queue(
     failed: int,
     in_broker: int | None,
     consumers: int,
+    paused: PauseRow | None,
 ) -> QueueStatus:
     return QueueStatus(
         name=depth.queue,
@@ -258,6 +268,7 @@ def _queue(
         due=depth.due,
         later=depth.later,
         parked=depth.parked,
+        held=depth.held,
         running=depth.running,
         oldest=None if depth.oldest is None else moment - depth.oldest,
         accepted=accepted,
@@ -266,6 +277,7 @@ def _queue(
         sent=depth.sent,
         in_broker=in_broker,
         consumers=consumers,
+        paused=paused,
     )
 
 

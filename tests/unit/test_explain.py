@@ -12,6 +12,8 @@ import pytest
 from celeriac.headers import CHORD
 from celeriac.ledger.reads.position import MOST_AHEAD, Position
 from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.holding import PauseKind
+from celeriac.ledger.upkeep.pause_rows import PauseRow
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
 from celeriac.operate.explain import Facts, Reason, decide
 
@@ -37,6 +39,7 @@ def a_job(**values: Any) -> Any:
         "finished": None,
         "expires": None,
         "unknown_since": None,
+        "held": None,
         "worker_id": None,
         "cancel_requested": None,
         "try_count": 0,
@@ -68,6 +71,7 @@ def said(
     position: Position = NOBODY,
     in_broker: int | None = 1,
     members_left: int = 0,
+    pause: PauseRow | None = None,
     **job: Any,
 ) -> tuple[Reason, str, str | None]:
     facts = Facts(
@@ -77,11 +81,14 @@ def said(
         position=position,
         in_broker=in_broker,
         members_left=members_left,
+        pause=pause,
     )
     found = decide(facts)
     return found.reason, found.sentence, found.remedy
 
 
+PAUSED = PauseRow(PauseKind.QUEUE, "normal", NOW - 60 * SECOND, "ann", "smtp is down")
+OF_TASK = PauseRow(PauseKind.TASK, "mail.send", NOW, "bob", None)
 RUNS = {"state": "running", "started": NOW - 90 * SECOND, "worker_id": WORKER, "try_count": 2}
 
 
@@ -102,6 +109,16 @@ RUNS = {"state": "running", "started": NOW - 90 * SECOND, "worker_id": WORKER, "
             "waits for 2 of its members",
         ),
         ({"next_attempt_after": PARKED}, Reason.WAITS_FOR_REPLACEMENT, "replaced itself"),
+        (
+            {"pause": PAUSED, "dispatched": None, "held": "queue:normal", "workers": []},
+            Reason.PAUSED,
+            "its queue 'normal' is paused by ann since 2029-12-31 23:59:00 UTC: smtp is down",
+        ),
+        (
+            {"pause": OF_TASK},
+            Reason.PAUSED,
+            "its task 'mail.send' is paused by bob since 2030",
+        ),
         (
             {"unknown_since": NOW - 60 * SECOND, "next_attempt_after": NOW + SECOND},
             Reason.UNKNOWN_TASK,
@@ -155,6 +172,11 @@ def test_every_reason_is_reached() -> None:
         (RUNS | {"cancel_requested": "soft"}, f"celery -A app jobs cancel --hard {UUID(int=1)}"),
         (RUNS | {"cancel_requested": "hard"}, None),
         (RUNS, None),
+        ({"pause": PAUSED}, "celery -A app queues resume normal"),
+        ({"pause": OF_TASK}, "celery -A app tasks resume mail.send"),
+        (RUNS | {"pause": PAUSED}, None),
+        ({"expires": NOW, "held": "queue:normal", "pause": PAUSED}, "celery -A app queues resume normal"),
+        ({"expires": NOW, "pause": PAUSED}, None),
     ],
 )
 def test_a_remedy_is_a_command_where_there_is_one(facts: dict[str, Any], remedy: str | None) -> None:
@@ -164,4 +186,5 @@ def test_a_remedy_is_a_command_where_there_is_one(facts: dict[str, Any], remedy:
 def test_what_holds_a_job_back_for_longest_is_said_first() -> None:
     """A job that waits for tomorrow does not need a worker today."""
     assert said(next_attempt_after=NOW + SECOND, workers=[], in_broker=None)[0] is Reason.NOT_DUE
+    assert said(pause=PAUSED, next_attempt_after=NOW + SECOND, workers=[])[0] is Reason.PAUSED
     assert said(expires=NOW, next_attempt_after=NOW + SECOND)[0] is Reason.EXPIRED

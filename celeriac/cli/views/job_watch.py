@@ -31,10 +31,12 @@ def watch(ctx: click.Context, app: Celeriac, *, interval: float, times: int | No
 
 def line(counts: JobCounts) -> str:
     """The counts as one line, for a log."""
+    held = f"{counts.held:,} held, " if counts.held else ""
     return (
-        f"{stamp(counts.clock)}  {counts.due:,} due, {counts.later:,} later, {counts.running:,} running, "
-        f"{counts.retrying:,} retrying | {_rate(counts, counts.accepted)} accepted, "
-        f"{_rate(counts, counts.completed)} completed, {_rate(counts, counts.failed)} failed"
+        f"{stamp(counts.clock)}  {counts.due:,} due, {counts.later:,} later, {held}"
+        f"{counts.running:,} running, {counts.retrying:,} retrying | "
+        f"{_rate(counts, counts.accepted)} accepted, {_rate(counts, counts.completed)} completed, "
+        f"{_rate(counts, counts.failed)} failed"
     )
 
 
@@ -46,6 +48,7 @@ def board(counts: JobCounts) -> Table:
     for name, count in (
         ("due", counts.due),
         ("later", counts.later),
+        ("held", counts.held),
         ("retrying", counts.retrying),
         ("running", counts.running),
     ):

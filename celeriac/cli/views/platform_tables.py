@@ -1,4 +1,4 @@
-"""``queues``, ``workers`` and ``stats`` as rows and as JSON."""
+"""``queues``, ``workers``, ``stats`` and what is paused, as rows and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.command import text
 from celeriac.cli.rows import Rows
-from celeriac.display import ago, counted, duration_text, length
+from celeriac.display import ago, counted, duration_text, length, safe
+from celeriac.operate import pauses
+from celeriac.operate.actions import Actor
 from celeriac.operate.listing import Filter
 from celeriac.operate.overview import (
     LATELY,
@@ -25,6 +27,7 @@ from celeriac.operate.overview import (
     stats,
     unconsumed_lists,
 )
+from celeriac.operate.pauses import PauseKind, PauseRow
 from celeriac.operate.presentation.shapes import queue_shape, worker_shape
 from celeriac.operate.presentation.task_stats import TaskStats, by_task
 
@@ -49,15 +52,20 @@ def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
         "broker",
         "drift",
     ]
+    holds = any(queue.held or queue.paused for queue in found)
+    if holds:
+        columns.insert(3, "held")
     rows = Rows(*columns, right=columns[1:])
     for queue in found:
-        rows.add(*_queue_cells(queue))
+        rows.add(*_queue_cells(queue, holds=holds))
     rows.print(output.console(ctx))
     if any(queue.in_broker is None for queue in found):
         output.note(ctx, "the broker cannot be asked: see CELERY_BROKER_URL")
     for queue in found:
         if queue.due and not queue.consumers:
             output.note(ctx, f"no live worker draws from {queue.name}: celery -A app worker -Q {queue.name}")
+    for row in pauses.paused(app=app):
+        _note_pause(ctx, row)
     for each in lists:
         messages = counted(each.messages, "message")
         output.note(ctx, f"nobody draws from the list {each.name}: {messages}, the oldest of {each.task}")
@@ -87,22 +95,58 @@ def show_stats(
 ) -> None:
     wanted = Filter(since=since, until=until, task=text("task", task), queue=text("queue", queue))
     found = by_task(stats(wanted, app=app))
+    stopped = [row for row in pauses.paused(app=app) if row.kind is PauseKind.TASK]
     if as_json:
-        output.emit("stats", all=found[-1], tasks=found[:-1])
+        output.emit("stats", all=found[-1], tasks=found[:-1], paused=stopped)
     elif found[-1].jobs:
         _print_stats(ctx, found)
     else:
         output.note(ctx, "no job was accepted in that time")
+    for row in stopped if not as_json else ():
+        _note_pause(ctx, row)
     ctx.exit(0 if found[-1].jobs else 1)
 
 
-def _queue_cells(queue: QueueStatus) -> list[str | Text]:
+def show_paused(app: Celeriac, kind: str, name: str, *, reason: str | None, as_json: bool) -> None:
+    actor = Actor.at_the_terminal()
+    made = pauses.pause(PauseKind(kind), name, actor=actor, reason=reason, app=app)
+    found = [row for row in pauses.paused(app=app) if row.kind == kind]
+    if as_json:
+        output.emit(f"{kind}s pause", name=name, names=made, paused=found)
+        return
+    for each in made:
+        click.echo(f"{safe(each)} is paused")
+    for row in found if not made else ():
+        if row.name in pauses.names(PauseKind(kind), name, app=app):
+            click.echo(f"{safe(row.name)} was {safe(pauses.in_words(row))}")
+
+
+def show_resumed(
+    ctx: click.Context, app: Celeriac, kind: str, name: str, *, reason: str | None, as_json: bool
+) -> None:
+    actor = Actor.at_the_terminal()
+    ended = pauses.resume(PauseKind(kind), name, actor=actor, reason=reason, app=app)
+    if as_json:
+        output.emit(f"{kind}s resume", name=name, names=ended)
+    for each in ended if not as_json else ():
+        click.echo(f"{safe(each)} goes on")
+    if not ended:
+        output.note(ctx, f"the {kind} {name!r} is not paused")
+        ctx.exit(1)
+
+
+def _note_pause(ctx: click.Context, row: PauseRow) -> None:
+    output.note(ctx, f"the {row.kind} {row.name} is {pauses.in_words(row)}; {pauses.remedy(row)}")
+
+
+def _queue_cells(queue: QueueStatus, *, holds: bool) -> list[str | Text]:
     minutes = LATELY.total_seconds() / 60
     drift = "–" if queue.drift is None else f"{queue.drift:+,}" if queue.drift else "·"
     return [
         output.cell(queue.name),
         output.number(queue.due),
         output.number(queue.later + queue.parked),
+        *([Text(output.number(queue.held), "yellow" if queue.paused else "")] if holds else []),
         output.number(queue.running),
         "·" if queue.oldest is None else length(queue.oldest, units=1),
         f"{queue.accepted / minutes:,.1f}",

@@ -19,6 +19,7 @@ from celeriac.operate.doctor import (
     file_modes_check,
     ledger_check,
     outcomes_check,
+    pauses_check,
     retention_check,
     root_causes,
     schedules_check,
@@ -48,6 +49,7 @@ _CHECKS: Sequence[tuple[Area, _Check]] = (
     (Area.WORKERS, lambda app: outcomes_check.judge(outcomes_check.read(app))),
     (Area.BEAT, lambda app: beat_check.judge(beat_check.read(app))),
     (Area.LEDGER, lambda app: ledger_check.judge(ledger_check.read(app))),
+    (Area.LEDGER, lambda app: pauses_check.judge(pauses_check.read(app))),
     (Area.LEDGER, lambda app: retention_check.judge(retention_check.read(app))),
     (Area.SCHEDULES, lambda app: schedules_check.judge(schedules_check.read(app))),
 )
