@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+from typing import Any
+
 from celeriac import Celeriac
 from tests.servers import SentinelGroup
 
-app = Celeriac(
-    "app",
-    broker_transport_options={"master_name": SentinelGroup.MASTER},
-    defaults={"task_modules": ("tests.jobs",)},
-)
+options: dict[str, Any] = {"broker_transport_options": {"master_name": SentinelGroup.MASTER}}
+options |= json.loads(os.environ.get(SentinelGroup.OPTIONS, "{}"))
+app = Celeriac("app", **options, defaults={"task_modules": ("tests.jobs",)})

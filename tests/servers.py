@@ -221,15 +221,21 @@ class Sentinel(Server):
     Args:
         master: the port of the server that it watches at first.
         quorum: how many sentinels must agree that the server is gone.
+        password: of its own; None: it asks for none.
+        masters_password: of the server that it watches.
     """
 
     name = "sentinel"
     variable = "TEST_REDIS_URL"
 
-    def __init__(self, *, master: int, quorum: int) -> None:
+    def __init__(
+        self, *, master: int, quorum: int, password: str | None = None, masters_password: str | None = None
+    ) -> None:
         super().__init__()
         self._master = master
         self._quorum = quorum
+        self._password = password
+        self._masters_password = masters_password
 
     def client(self) -> redis.Redis:
         """A new client; close it, or use it as a context manager."""
@@ -237,7 +243,8 @@ class Sentinel(Server):
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        return redis.Redis(host=HOST, port=self.port, socket_timeout=5, retry=Retry(NoBackoff(), 0))
+        never = Retry(NoBackoff(), 0)
+        return redis.Redis(host=HOST, port=self.port, password=self._password, socket_timeout=5, retry=never)
 
     def state(self) -> dict[str, Any]:
         """What it knows of the server that it watches."""
@@ -253,6 +260,12 @@ class Sentinel(Server):
                 f"sentinel monitor {master} {HOST} {self._master} {self._quorum}\n"
                 f"sentinel down-after-milliseconds {master} 1000\n"
                 f"sentinel failover-timeout {master} 3000\n"
+                + (f"requirepass {self._password}\n" if self._password else "")
+                + (
+                    f"sentinel auth-pass {master} {self._masters_password}\n"
+                    if self._masters_password
+                    else ""
+                )
             )
         return Process([valkey(), file, "--sentinel"], log=self.home / "sentinel.log", cwd=self.home)
 
@@ -276,6 +289,8 @@ class SentinelGroup:
     """
 
     MASTER = "jobs"
+    #: A variable with further settings of Celery for ``tests.sentinel_app``, as JSON.
+    OPTIONS = "SENTINEL_APP"
 
     def __init__(self) -> None:
         self._stack = ExitStack()

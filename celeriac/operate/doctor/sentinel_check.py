@@ -54,7 +54,8 @@ def judge(facts: Facts | None) -> list[Finding]:
 
 
 def _sentinels(facts: Facts) -> Iterator[Finding]:
-    sentence = f"{facts.answer} of {counted(facts.asked, 'sentinel')} answer"
+    answer = "answers" if facts.asked == 1 else "answer"
+    sentence = f"{facts.answer} of {counted(facts.asked, 'sentinel')} {answer}"
     remedy = "start the others, or correct CELERY_BROKER_URL and master_name"
     if facts.answer < max(facts.quorum, 1):
         sentence += f", {facts.quorum} must agree before a replica takes over"
