@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 OLDEST := .venv-oldest
-# The lowest versions meet every decision, and whatever speaks to the broker, the database and the scheduler.
-OLDEST_TESTS := tests/unit $(patsubst %,tests/integration/test_%.py,door transactions scheduler services wire ledger)
+# The lowest versions meet every decision, whatever speaks to the broker, the database and the scheduler, and workers.
+OLDEST_TESTS := tests/unit $(patsubst %,tests/integration/test_%.py,door transactions scheduler services wire ledger) \
+	$(patsubst %,tests/acceptance/test_%.py,no_results secured_sentinel)
 CHAOS := tests/acceptance/faults tests/simulation tests/integration/test_ledger_machine.py
 
 run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=--exit: stop when it is done)

@@ -96,6 +96,9 @@ class Channel(redis.Channel):
     _publisher: Any = None
     _put_client: Any = None  # keeps one connection: it is not checked out of a pool for each message
     _in_bulk = False  # whether the pending command is BLMPOP
+    # kombu's own from 5.7 on, which sets both; before, a draw waits a second
+    brpop_timeout: float = 1
+    _brpop_sent_at: float | None = None
     _put_client_pid = 0  # the process that made it: a fork must not write into its parent's connection
 
     from_transport_options = (*redis.Channel.from_transport_options, "low_share", "foreign", "unpack_limit")
@@ -186,13 +189,13 @@ class Channel(redis.Channel):
         one_at_a_time = capacity == 1 or self.low_share or self.connection.one_at_a_time
         queues = [] if one_at_a_time else self._queue_cycle.consume(len(self.active_queues))
         self._in_bulk = bool(queues)
+        self._brpop_sent_at = time.monotonic()
+        wait = self.brpop_timeout if timeout is None else timeout
         if not queues:
-            super()._brpop_start(timeout)
+            super()._brpop_start(wait)
             return
         self._in_poll = self.client.connection
-        self._brpop_sent_at = time.monotonic()
         count = min(capacity or _MOST, _MOST)
-        wait = self.brpop_timeout if timeout is None else timeout
         lists = map(self.key, queues)  # kombu does it for BRPOP; in the reply it takes the prefix off
         ask = ("BLMPOP", wait or 0, len(queues), *lists, "RIGHT", "COUNT", count)
         self.client.connection.send_command(*ask)
@@ -219,6 +222,11 @@ class Channel(redis.Channel):
         finally:
             self._in_poll = None  # this connection waits for nothing until it asks again
             self._flush_brpop_reauth()
+
+    def _flush_brpop_reauth(self) -> None:
+        """As kombu's; below 5.7 it has none."""
+        if flush := getattr(super(), "_flush_brpop_reauth", None):
+            flush()
 
 
 class Connection(kombu.Connection):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -79,6 +79,15 @@ class Conf(CelerySettings):
     #: Whose it is; None while it is being made.
     _app: Any = None
 
+    def __getitem__(self, key: str) -> Any:
+        """Layer by layer, as in Celery 5.7. Before, a name with a namespace hid all layers above its own."""
+        names = dict.fromkeys((*self._to_keys(key), *(read(key) for read in vars(self)["_keys"] or ())))
+        for layer in self.maps:
+            for name in names:
+                with suppress(KeyError):
+                    return layer[self._key(name)]
+        return self.__missing__(key)
+
     def update(self, *args: Any, **kwargs: Any) -> Any:
         return self._write(lambda: super(Conf, self).update(*args, **kwargs))
 
@@ -100,7 +109,7 @@ class Conf(CelerySettings):
     def copy(self) -> CelerySettings:
         """What is in force, as settings that nobody obeys."""
         self.finalize()
-        return CelerySettings({}, list(self.maps), vars(self)["_keys"], self.prefix)
+        return Conf({}, list(self.maps), vars(self)["_keys"], self.prefix)
 
     __copy__ = copy
 
@@ -171,7 +180,7 @@ class Layer(dict[str, Any]):
 def of_the_team(conf: Any) -> CelerySettings:
     """What somebody set: neither a default of Celery's nor a value of the platform's."""
     layers = [layer for layer in conf.defaults[:-1] if not isinstance(layer, Layer)]
-    return CelerySettings(conf.changes, layers, vars(conf)["_keys"], prefix=conf.prefix)
+    return Conf(conf.changes, layers, vars(conf)["_keys"], prefix=conf.prefix)
 
 
 def in_force(app: Any) -> dict[str, Any]:

@@ -316,7 +316,8 @@ def read_settings(given: Mapping[str, Any] | None = None) -> Settings:
     Raises:
         SettingsError: with every problem at once.
     """
-    given = dict(given or {})
+    # Older versions of pydantic-settings replace the variable only by a value under its alias.
+    given = {_alias(name): each for name, each in (given or {}).items()}
     problems = _unknown(os.environ)
     try:
         settings = Settings(**given)
@@ -342,8 +343,7 @@ def _all_of(error: ValidationError, given: Mapping[str, Any]) -> list[str]:
 def _problems_beside(replaced: dict[str, Any], given: Mapping[str, Any]) -> list[str]:
     """What is wrong with the others, once the values of some fields are set aside."""
     aside = [variable(name) for name in replaced]
-    # Older versions of pydantic-settings replace the variable only by a value under its alias.
-    values = {_alias(name): each for name, each in {**given, **replaced}.items()}
+    values = {**given, **{_alias(name): each for name, each in replaced.items()}}
     try:
         settings = Settings(**values)
     except ValidationError as exc:

@@ -134,7 +134,8 @@ def test_sentinels_are_asked_with_our_transport_and_are_one_address() -> None:
         assert issubclass(connection.get_transport_cls().Channel, Channel)
         connection.maybe_switch_next()
         assert (connection.hostname, connection.transport_cls) == ("one", SENTINEL_TRANSPORT)
-        assert connection.as_uri() == "sentinel://:**@one:26379/3"
+        masked = ":**@"  # of a password that there is not: only newer versions of kombu show it
+        assert connection.as_uri().replace(masked, "") == "sentinel://one:26379/3"
         pooled = connection.Pool(1).new()
         assert (pooled.transport_cls, pooled.cycle) == (SENTINEL_TRANSPORT, None)
 
