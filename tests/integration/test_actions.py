@@ -52,7 +52,8 @@ def test_an_action_is_on_record(app: Celeriac) -> None:
         1,
     )
     assert found.state == "done"
-    assert found.ended is not None and found.began <= found.ended
+    assert found.ended is not None
+    assert found.began <= found.ended
 
 
 def test_a_record_is_written_with_what_it_tells_or_not_at_all(app: Celeriac) -> None:
