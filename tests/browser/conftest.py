@@ -13,6 +13,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,14 @@ class Serving:
 @pytest.fixture
 def visit(driver: Any, redis_url: str, sqlite_url: str, tmp_path: Path) -> Iterator[Visit]:
     """A page of a console over a small ledger. At its end, the browser must not have complained."""
+    with visiting(driver, broker=redis_url, ledger=sqlite_url, data=tmp_path) as made:
+        yield made
+    assert made.complaints == []
+
+
+@contextmanager
+def visiting(driver: Any, *, broker: str, ledger: str, data: Path, filled: bool = True) -> Iterator[Visit]:
+    """Somebody at a console over these servers."""
     from celeriac.console import create
     from celeriac.console.access.one_time_token import OneTimeToken
     from celeriac.schedules import register
@@ -98,16 +107,18 @@ def visit(driver: Any, redis_url: str, sqlite_url: str, tmp_path: Path) -> Itera
     from tests.apps import build
     from tests.stock import Stock
 
-    settings = Settings(database_url=sqlite_url, broker_url=redis_url, data_dir=tmp_path)
-    app = build(settings, name="staging", set_as_current=False)
+    app = build(
+        Settings(database_url=ledger, broker_url=broker, data_dir=data), name="staging", set_as_current=False
+    )
 
     @app.task(name="mail.send", shared=False)
     def send(to: str, password: str = "") -> None: ...
 
     stock = Stock()
-    with app.database.transaction() as connection:
-        stock.write(connection)
-    register("nightly", "mail.send", args=["you@example.org"], cron="30 2 * * *", timezone="UTC", app=app)
+    if filled:
+        with app.database.transaction() as connection:
+            stock.write(connection)
+        register("nightly", "mail.send", args=["you@example.org"], cron="30 2 * * *", timezone="UTC", app=app)
     token = OneTimeToken(lambda new: None)
     serving = Serving(create(app, token=token))
     context = driver.new_context(viewport={"width": 1280, "height": 900}, timezone_id="Asia/Tokyo")
@@ -117,4 +128,3 @@ def visit(driver: Any, redis_url: str, sqlite_url: str, tmp_path: Path) -> Itera
     context.close()
     serving.stop()
     app.close()
-    assert made.complaints == []

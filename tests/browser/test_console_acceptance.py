@@ -1,0 +1,127 @@
+"""What the console is for, as somebody sees it who was woken up: one test for each promise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, update
+
+from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.models import JOBS
+from celeriac.operate.dead_letters import Cause, groups
+from celeriac.operate.job import job
+from tests import stock as rows
+from tests.browser.conftest import visiting
+from tests.browser.visit import Visit
+from tests.servers import PostgresServer, ValkeyServer
+from tests.stock import before
+from tests.support import wait_until
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "<script>alert(1)</script>\x1b[31m\u202egnp"
+
+
+def test_two_clicks_lead_from_an_alert_to_the_failing_line(visit: Visit) -> None:
+    """An alert names the page of the group of failures."""
+    visit.go(f"/dead/{Cause.of(groups(app=visit.app)[0]).key}")
+    visit.page.click(f"a[href*='{visit.stock.failed['id']}'] >> nth=0")
+    visit.page.wait_for_url(re.compile(str(visit.stock.failed["id"])))
+    assert visit.page.locator("text=in send").first.is_visible(), "the task's own frame needs no click"
+
+
+REASONS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
+    "delayed": (lambda: rows.pending(dispatched=None, next_attempt_after=before(-3600)), "it waits until"),
+    "parked": (
+        lambda: rows.pending(
+            dispatched=None, next_attempt_after=PARKED, headers={"celeriac_chord": True}, group_id=rows.WORKER
+        ),
+        "waits for",
+    ),
+    "stranded": (lambda: rows.pending(queued=before(600)), "is not in the broker any more"),
+    "expired": (lambda: rows.pending(expires=before(60)), "it expired at"),
+    "unknown task": (
+        lambda: rows.pending(job_type="nobody.knows", unknown_since=before(60)),
+        "knows the task",
+    ),
+    "nobody draws": (lambda: rows.pending(queue="gpu.normal"), "no live worker draws from its queue"),
+}
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_a_job_that_does_not_run_names_its_reason_on_its_page(visit: Visit, kind: str) -> None:
+    made, words = REASONS[kind]
+    row = made()
+    with visit.app.database.transaction() as connection:
+        connection.execute(insert(JOBS), [row])
+        # nothing else waits before it
+        connection.execute(update(JOBS).where(JOBS.c.id == visit.stock.waiting["id"]).values(queue="low"))
+    visit.go(f"/jobs/{row['id']}")
+    assert words in visit.text()
+
+
+def test_a_broker_that_forgets_or_is_away_hides_no_page(
+    driver: Any, private_valkey: ValkeyServer, sqlite_url: str, tmp_path: Path
+) -> None:
+    with visiting(driver, broker=private_valkey.url(0), ledger=sqlite_url, data=tmp_path) as visit:
+        with private_valkey.client() as client:
+            client.flushall()
+        for path in visit.paths():
+            visit.go(path)
+            assert visit.page.locator("nav").count() or "/login" in path, path
+        private_valkey.kill()
+        for path in visit.paths():
+            visit.go(path)
+            assert visit.page.locator("nav").count() or "/login" in path, path
+        visit.go("/queues")
+        visit.until("the broker cannot be asked")
+    assert visit.complaints == []
+
+
+def test_a_database_that_is_away_is_told_of_and_the_page_comes_back_by_itself(
+    driver: Any, redis_url: str, private_postgres: PostgresServer, private_postgres_url: str, tmp_path: Path
+) -> None:
+    with visiting(driver, broker=redis_url, ledger=private_postgres_url, data=tmp_path) as visit:
+        visit.go("/jobs")
+        private_postgres.kill()
+        visit.until("the database is away")
+        private_postgres.start()
+        visit.until("mail.send")  # nobody has pressed anything
+
+
+def test_a_viewer_is_shown_no_way_to_act_and_has_none(visit: Visit) -> None:
+    """By button; by curl in ``test_console_access``: for every action that there is."""
+    visit.go(f"/jobs/{visit.stock.failed['id']}")
+    assert visit.page.locator("main button[name=action]").count() > 0, "an admin has buttons"
+    refused = visit.page.evaluate(
+        """id => fetch(`/jobs/${id}/act`, {method: 'POST', redirect: 'manual', credentials: 'omit',
+            headers: {'Content-Type': 'application/x-www-form-urlencoded'}, body: 'action=replay'})
+            .then(answer => answer.status)""",
+        str(visit.stock.failed["id"]),
+    )
+    assert refused in (401, 403)
+    assert job(str(visit.stock.failed["id"]), app=visit.app).state == "failed"
+
+
+def test_hostile_names_arguments_and_errors_are_seen_as_text(visit: Visit) -> None:
+    row = rows.failed(
+        job_type=f"task {HOSTILE}",
+        failure_info=f"OSError: {HOSTILE}",
+        headers={"argsrepr": HOSTILE, "kwargsrepr": HOSTILE},
+    )
+    with visit.app.database.transaction() as connection:
+        connection.execute(insert(JOBS), [row])
+    alerts: list[str] = []
+    visit.page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+    for path in ("/jobs", f"/jobs/{row['id']}", "/dead", "/tasks"):
+        visit.go(path)
+        shown = visit.text()
+        assert "\x1b" not in shown, path
+        assert "\u202e" not in shown, path
+    visit.go(f"/jobs/{row['id']}")
+    wait_until(lambda: "<script>alert(1)</script>" in visit.text(), within=60, saying="it is seen as text")
+    assert alerts == []
