@@ -82,6 +82,7 @@ def _listen(address: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((address, port))
+        listening.listen()  # who opens the printed address at once waits, and is not refused
     except OSError as exc:
         raise click.ClickException(
             f"the console cannot listen on {address}:{port}: {exc.strerror}; see --port"
