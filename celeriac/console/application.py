@@ -27,7 +27,7 @@ from celeriac.console.access.visitor import BadToken, TooManyTries, Visitor
 from celeriac.console.api import application as api
 from celeriac.console.console import STATIC, Console
 from celeriac.console.page_request import FIELDS, PageRequest
-from celeriac.console.pages import acting, dead, job, jobs, login, platform, schedule_form, schedules
+from celeriac.console.pages import acting, dead, job, jobs, login, pausing, platform, schedule_form, schedules
 from celeriac.console.refusal import Refused, refused
 from celeriac.events import Event
 
@@ -61,6 +61,7 @@ PLACES = (
     Place("/dead/act", Role.OPERATOR, act=dead.act),
     Place("/dead/{key}", Role.VIEWER, show=dead.show_group),
     Place("/queues", Role.VIEWER, show=platform.show_queues),
+    Place("/pauses/act", Role.OPERATOR, act=pausing.act),
     Place("/schedules", Role.VIEWER, show=schedules.show),
     Place("/new-schedule", Role.ADMIN, show=schedule_form.show, act=schedule_form.add),
     Place("/schedules/{name:path}/act", Role.OPERATOR, act=schedules.act),

@@ -29,6 +29,10 @@ class NewJob(Body):
     max_tries: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
+class Reason(Body):
+    reason: Annotated[str, Field(max_length=1000)] | None = None  # on record, and shown to whoever asks
+
+
 class Cancel(Body):
     hard: bool = False  # terminate what runs (prefork); else it is asked to stop
 

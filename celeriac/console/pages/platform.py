@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from celeriac.console.page_request import PageRequest
+from celeriac.console.pages.pausing import paused
 from celeriac.errors import UnknownTask
 from celeriac.operate import dead_letters, doctor, overview
 from celeriac.operate.dead_letters import Cause, Group
 from celeriac.operate.overview import LATELY
+from celeriac.operate.pauses import PauseKind
 from celeriac.operate.presentation.filter_words import filter_of, options_of
 from celeriac.operate.presentation.shapes import plain, queue_shape, worker_shape
 from celeriac.operate.presentation.task_stats import TaskStats, by_task
@@ -72,11 +74,13 @@ def show_queues(ask: PageRequest) -> Response:
             "window": LATELY,
             "queues": [queue_shape(queue) for queue in queues],
             "undrawn": [plain(each) for each in lists],
+            "paused": plain(paused(ask)),
         },
         queues=[(queue, clears_in(queue)) for queue in queues],
         lists=lists,
         minutes=LATELY.total_seconds() / 60,
         silent_broker=any(queue.in_broker is None for queue in queues),
+        paused=paused(ask),
     )
 
 
@@ -110,16 +114,23 @@ def show_task(ask: PageRequest) -> Response:
     found = next((each for each in _stats(ask, since) if each.task == name), None)
     ask.app.loader.import_default_modules()
     task = ask.app.tasks.get(name)
+    stopped = [row for row in paused(ask) if row.kind is PauseKind.TASK and row.name == name]
     if found is None and task is None:
         raise UnknownTask(name)
     return ask.show(
         "task.html",
         command=f"stats{options_of({'since': since, 'task': name})}",
-        told={"task": name, "stats": found, "options": plain(options_of_task(task))},
+        told={
+            "task": name,
+            "stats": found,
+            "options": plain(options_of_task(task)),
+            "paused": plain(stopped),
+        },
         name=name,
         stats=found,
         options=options_of_task(task),
         known=task is not None,
+        paused=stopped,
         since=since,
     )
 
