@@ -239,7 +239,7 @@ class Door:
             return
         successors.refuse_key_of_another(job)
         successors.refuse_keys_and_bad_ids(body[2])
-        self._chains.check(job.id, body, parent=caller.job)
+        self._chains.check(job.id, body, parent=caller.job, before=caller.chain)
         self._hand_on(job, producer, options)
         self._chains.remember(job.id, body, parent=caller.job)
 

@@ -38,11 +38,13 @@ class Caller:
         checks: whether other words under an id that exists are refused. Not while Celery sends what follows
             an attempt: a later attempt sends it again, with another result.
         job: whose attempt it is; a later attempt repeats what an earlier one has enqueued.
+        chain: the steps of a chain that follow it, the last one first.
     """
 
     resends: bool = False
     checks: bool = True
     job: UUID | None = None
+    chain: Any = None
 
     @classmethod
     def of(cls, app: Celeriac) -> Caller:
@@ -51,7 +53,7 @@ class Caller:
         if task is None or task.request.is_eager:
             return cls(resends=getattr(app, "ledger_thread", None) is not None)
         runs = bool(task.request.__dict__.get(RUNS))
-        return cls(resends=True, checks=runs, job=row_id(task.request.id))
+        return cls(resends=True, checks=runs, job=row_id(task.request.id), chain=task.request.chain)
 
 
 def settle(connection: Connection, jobs: Sequence[NewJob], caller: Caller) -> list[NewJob]:

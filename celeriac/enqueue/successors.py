@@ -65,16 +65,19 @@ class LastSteps:
         # By the last one's id: the first one's, and the job in which the chain was applied.
         self._known: OrderedDict[str, tuple[UUID, UUID | None]] = OrderedDict()
 
-    def check(self, first: UUID, body: Any, *, parent: UUID | None) -> None:
+    def check(self, first: UUID, body: Any, *, parent: UUID | None, before: Any = None) -> None:
         """Refuse a chain whose last step is that of another.
 
         Args:
             parent: the job that applies it; a later attempt of it repeats what an earlier one did.
+            before: what followed ``parent``. A step that replaces itself goes on to the same end.
 
         Raises:
             BadArgument: it is.
         """
         last = _last_step(body)
+        if last == _id_of_last(before):
+            return
         known = self._known.get(last) if last is not None else None
         if known is None or known[0] == first or (parent is not None and known[1] == parent):
             return
@@ -94,7 +97,10 @@ class LastSteps:
 
 
 def _last_step(body: Any) -> str | None:
-    chain = (body[2] or {}).get("chain")
+    return _id_of_last((body[2] or {}).get("chain"))
+
+
+def _id_of_last(chain: Any) -> str | None:
     last = chain[0] if chain else None  # they are in reverse
     if isinstance(last, Mapping) and last.get("subtask_type") == "chord":
         last = (last.get("kwargs") or {}).get("body")

@@ -462,6 +462,21 @@ def test_the_steps_of_a_chain_may_send_its_last_one_again(app: Celeriac, echo: A
     assert [str(found.id) for found in again] == [first.id]
 
 
+def test_a_step_that_replaces_itself_goes_on_to_the_same_last_step(app: Celeriac, echo: Any) -> None:
+    """Celery appends what followed the step to what replaces it."""
+    made = chain(echo.s(1), echo.s(2), echo.s(3))
+    made()
+    (first,) = jobs(app=app)
+    rest = [echo.s(3).set(task_id=made.id), echo.s(2)]
+    replaces = chain(echo.s(4), echo.s(5), *reversed(rest))
+    with attempt(echo, runs=True), capture_jobs(), pytest.raises(BadArgument, match="applied before"):
+        replaces.apply_async()
+    with attempt(echo, runs=True, id=first.id), capture_jobs() as found:
+        echo.request.chain = rest
+        replaces.apply_async()
+    assert len(found) == 1
+
+
 def test_a_later_attempt_replaces_itself_by_a_chain_again(app: Celeriac, echo: Any) -> None:
     id = str(uuid4())
     for _ in range(2):
