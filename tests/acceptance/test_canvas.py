@@ -185,6 +185,16 @@ def test_a_chord_whose_member_fails(stand: Stand) -> None:
     assert dict(heard.starts()) == {"errback": 1}
 
 
+def test_the_error_of_a_member_is_raised_before_that_of_its_chord(stand: Stand) -> None:
+    """Also when both have failed since Celery asked the members, which it does now and then."""
+    header = group([stand.sig("fail", "broken").set(max_tries=1), stand.sig("add", 1, 2)])
+    result = chord(header, stand.sig("total")).apply_async()
+    stand.ended(result.id)
+    ask: Any = result._maybe_reraise_parent_error  # as ``.get()`` does
+    with pytest.raises(ValueError, match="broken"):
+        result.backend.wait_for_pending(result, timeout=LONG, on_interval=ask)
+
+
 def test_a_nested_chord(stand: Stand) -> None:
     inner = chord(adds(stand, 1, 2), stand.sig("total"))
     result = chord(group([inner, stand.sig("add", 3, 4)]), stand.sig("total")).apply_async()
