@@ -52,7 +52,8 @@ class Browser:
         )
         self.http.__enter__()
         if role is not None and self.token is not None:
-            assert self.http.get("/", params={"token": self.token.value}).status_code == 200
+            entered = self.http.get("/", params={"token": self.token.value})
+            assert entered.status_code == 200, entered.text
         elif role is not None:
             assert self.log_in(str(role)).status_code == 200
 

@@ -120,6 +120,10 @@ _KINDS: dict[type, str] = {list: "array, as [1, 2]", dict: 'object, as {"key": 1
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 reason = click.option("--reason", metavar="TEXT", help="Why: kept, and shown to whoever asks.")
 yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+reason = click.option("--reason", metavar="TEXT", help="Why, for `celery -A app audit`.")
+canary = click.option(
+    "--canary", is_flag=True, help="Five first; the rest only while 95 % of those that ended lately succeed."
+)
 dry_run = click.option("-n", "--dry-run", is_flag=True, help="Only count.")
 
 _FILTERS = (

@@ -14,6 +14,7 @@ from typing import Any, cast
 import click
 
 __all__ = [
+    "audit",
     "console",
     "db",
     "dead_letters",
@@ -104,7 +105,7 @@ schedules = CommandEntry(
     "Schedules: list, show, add, remove, enable, disable, run-now, next, import.",
 )
 jobs = CommandEntry(
-    "jobs", "jobs:jobs", "Jobs in the ledger: list, show, explain, cancel, replay, discard, enqueue, watch."
+    "jobs", "jobs:jobs", "Jobs in the ledger: list, show, explain, cancel, replay, move, enqueue, watch."
 )
 dead_letters = CommandEntry(
     "dead-letters", "dead_letters:dead_letters", "Failed jobs: list, show, replay, discard."
@@ -113,6 +114,7 @@ queues = CommandEntry("queues", "queues:queues", "Queues: depth, age, rates, dri
 tasks = CommandEntry("tasks", "tasks:tasks", "Tasks: pause, resume.")
 workers = CommandEntry("workers", "workers:workers", "Workers: alive or silent, queues, jobs they run.")
 stats = CommandEntry("stats", "stats:stats", "Jobs in numbers: states, waits, runs, retries, failures.")
+audit = CommandEntry("audit", "audit:audit", "Who did what: actions of the console, the API, the commands.")
 doctor = CommandEntry(
     "doctor",
     "doctor:doctor",

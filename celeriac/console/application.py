@@ -27,7 +27,18 @@ from celeriac.console.access.visitor import BadToken, TooManyTries, Visitor
 from celeriac.console.api import application as api
 from celeriac.console.console import STATIC, Console
 from celeriac.console.page_request import FIELDS, PageRequest
-from celeriac.console.pages import acting, dead, job, jobs, login, pausing, platform, schedule_form, schedules
+from celeriac.console.pages import (
+    acting,
+    audit,
+    dead,
+    job,
+    jobs,
+    login,
+    pausing,
+    platform,
+    schedule_form,
+    schedules,
+)
 from celeriac.console.refusal import Refused, refused
 from celeriac.events import Event
 
@@ -56,6 +67,7 @@ PLACES = (
     Place("/jobs/act", Role.OPERATOR, act=jobs.act),
     Place("/jobs/{id}", Role.VIEWER, show=job.show),
     Place("/jobs/{id}/act", Role.OPERATOR, act=job.act),
+    Place("/jobs/{id}/clone", Role.OPERATOR, act=job.clone),
     Place("/jobs/{id}/reveal", Role.OPERATOR, act=job.reveal),
     Place("/dead", Role.VIEWER, show=dead.show),
     Place("/dead/act", Role.OPERATOR, act=dead.act),
@@ -71,7 +83,8 @@ PLACES = (
     Place("/tasks", Role.VIEWER, show=platform.show_tasks),
     Place("/tasks/{name:path}", Role.VIEWER, show=platform.show_task),
     Place("/doctor", Role.VIEWER, show=platform.show_doctor),
-    Place("/operations", Role.VIEWER, show=acting.show_operations),
+    Place("/audit", Role.VIEWER, show=audit.show),
+    Place("/operations", Role.VIEWER, show=audit.show_operations),
     Place("/operations/{id}", Role.VIEWER, show=acting.show_operation),
     Place("/operations/{id}/stop", Role.OPERATOR, act=acting.stop_operation),
     Place("/logout", Role.VIEWER, act=login.log_out),
@@ -102,6 +115,7 @@ def create(app: Celeriac, *, named: str = "app", token: OneTimeToken | None = No
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        console.runner.start()  # what an earlier process left is gone on with
         yield
         await run_in_threadpool(console.close)
 
@@ -136,6 +150,7 @@ def _answer_now(
     console: Console, place: Place, request: Request, form: dict[str, list[str]] | None
 ) -> Response:
     console.head.start()
+    console.runner.start()  # a mounted app may have no lifespan
     nobody = PageRequest(console, request, login.NOBODY, form or {})
     try:
         if form is None:

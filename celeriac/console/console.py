@@ -17,9 +17,9 @@ from celeriac.console.access.bearer import Bearers
 from celeriac.console.access.identity import Identity
 from celeriac.console.access.options import Options
 from celeriac.console.head import Head
-from celeriac.console.operations import Operations
 from celeriac.console.reading import for_reading
 from celeriac.console.shared import Shared
+from celeriac.operate.acting.runner import Runner
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -36,7 +36,7 @@ class Console:
         self.options = options
         self.identity = Identity(options, Bearers(app, self.reader, rate=options.api_rate))
         self.head = Head(self.reader)
-        self.operations = Operations()
+        self.runner = Runner(app)
         self._shared: dict[str, Shared[Any]] = {}
         self.pages = _environment()
         self.version = sha256(b"".join(each.read_bytes() for each in sorted(STATIC.iterdir()))).hexdigest()[
@@ -57,7 +57,7 @@ class Console:
         return found.get(wait=wait)
 
     def close(self) -> None:
-        self.operations.stop_all()
+        self.runner.close()
         self.head.close()
         for each in list(self._shared.values()):
             each.close()

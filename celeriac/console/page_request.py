@@ -15,6 +15,7 @@ from celeriac import __version__
 from celeriac.console.access.roles import Role
 from celeriac.console.access.visitor import Visitor
 from celeriac.console.console import Console, colour_of
+from celeriac.operate.actions import Actor, Via
 from celeriac.operate.presentation.shapes import document
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ class PageRequest:
     def given(self, name: str, default: str = "") -> str:
         """The last value of a field of the form."""
         return (self.form.get(name) or [default])[-1]
+
+    @property
+    def actor(self) -> Actor:
+        """Who is on record for what this request does."""
+        return Actor(self.visitor.name, Via.CONSOLE)
 
     def may(self, role: str) -> bool:
         return self.visitor.role.allows(Role(role))

@@ -6,7 +6,7 @@ Never with a payload, an argument or a secret.
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -56,6 +56,16 @@ class Actor:
         except (KeyError, OSError):  # a container may run under a number that has no name
             return cls("unknown", Via.CLI)
 
+    def noting(self, action: str, subject: str) -> Callable[..., str]:
+        """What records the action, given the connection of its transaction and, where it makes one, a job."""
+
+        def note(connection: Connection, job_id: UUID | None = None) -> str:
+            return record(
+                action, who=self.who, via=self.via, subject=subject, job_id=job_id, connection=connection
+            )
+
+        return note
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
@@ -82,9 +92,9 @@ class Action:
         """In a word: running, stopping, done, stopped, failed."""
         if self.ended is None:
             return "stopping" if self.stopped_by else "running"
-        if self.error:
-            return "failed"
-        return "stopped" if self.stopped_by else "done"
+        if self.stopped_by:
+            return "stopped"
+        return "failed" if self.error else "done"
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,12 +136,14 @@ def replay_one(
     *,
     args: Sequence[Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
+    also: Callable[[Connection], object] | None = None,
     app: Celeriac | None = None,
 ) -> bool:
     """Set a dead letter back to pending with fresh tries; its history stays. False: it is no dead letter.
 
     Args:
         args, kwargs: other arguments for it, checked against the task's signature.
+        also: called in the same transaction, with its connection, when it was replayed.
 
     Raises:
         BadArgument: ``id`` can be no job's; or it has other arguments that do not fit, or is no dead letter.
@@ -161,7 +163,11 @@ def replay_one(
     def replayed(connection: Connection) -> bool:
         if edited is not None and not ledger.edit(connection, wanted, payload=edited[0], headers=edited[1]):
             return False
-        return bool(replay_rows(connection, [wanted], dead_only=True))
+        if not replay_rows(connection, [wanted], dead_only=True):
+            return False
+        if also is not None:
+            also(connection)
+        return True
 
     return platform.database.again(replayed)
 

@@ -107,14 +107,10 @@ def page(
     return Page(tuple(_listed_job(row, names) for row in rows), following, rows[0].clock if rows else None)
 
 
-def count(wanted: Filter, *, most: int, unfinished: bool = False, app: Celeriac | None = None) -> int:
-    """How many jobs match; ``most`` when there are as many or more.
-
-    Args:
-        unfinished: count those alone that have not ended, as a cancel meets them.
-    """
+def count(wanted: Filter, *, most: int, app: Celeriac | None = None) -> int:
+    """How many jobs match; ``most`` when there are as many or more."""
     with current_app(app).database.reading() as connection:
-        return ledger.count(connection, wanted, most=most, unfinished=unfinished)
+        return ledger.count(connection, wanted, most=most)
 
 
 def resolve(text: str, *, app: Celeriac | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,9 @@ from celeriac.schedules.validation import ScheduleRequest, of_its_jobs, validate
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
+
+#: What else is written in the transaction of a change; it is given the connection.
+Also = Callable[[Connection], object]
 
 #: The most due times that ``next_runs`` returns.
 MOST_RUNS = 1000
@@ -54,6 +57,7 @@ def register(  # long: its signature and docstring document every field of a sch
     jitter: float | timedelta = 0.0,
     run_immediately: bool = False,
     enabled: bool | None = None,
+    also: Also | None = None,
     app: Celeriac | None = None,
 ) -> Schedule:
     """Make a schedule, or change the one of that name, which keeps its history.
@@ -75,6 +79,7 @@ def register(  # long: its signature and docstring document every field of a sch
         jitter: seconds, at most, that a job waits after its due time.
         run_immediately: an interval's first due time is now.
         enabled: None leaves it as it is; a new one is enabled.
+        also: called in the same transaction, with its connection.
 
     Raises:
         InvalidSchedule: with everything that is wrong.
@@ -115,7 +120,9 @@ def register(  # long: its signature and docstring document every field of a sch
     )
     platform = current_app(app)
     with platform.database.transaction() as connection:
-        return put(platform, connection, wanted)
+        made = put(platform, connection, wanted)
+        _write_also(connection, also)
+        return made
 
 
 def put(app: Celeriac, connection: Connection, wanted: ScheduleRequest) -> Schedule:
@@ -134,8 +141,11 @@ def put(app: Celeriac, connection: Connection, wanted: ScheduleRequest) -> Sched
     return _found(connection, wanted.name)
 
 
-def unregister(name: str, *, app: Celeriac | None = None) -> None:
+def unregister(name: str, *, also: Also | None = None, app: Celeriac | None = None) -> None:
     """Remove a schedule; the jobs that it made stay.
+
+    Args:
+        also: called in the same transaction, with its connection.
 
     Raises:
         ScheduleNotFound: there is none of that name.
@@ -150,10 +160,14 @@ def unregister(name: str, *, app: Celeriac | None = None) -> None:
         if _found(connection, name).static:
             raise StaticSchedule(name, [_STATIC])
         ledger.remove(connection, name)
+        _write_also(connection, also)
 
 
-def enable(name: str, *, app: Celeriac | None = None) -> Schedule:
+def enable(name: str, *, also: Also | None = None, app: Celeriac | None = None) -> Schedule:
     """Let a schedule fire again, from its next due time on. What it missed while disabled stays undone.
+
+    Args:
+        also: called in the same transaction, with its connection.
 
     Raises:
         ScheduleNotFound: there is none of that name.
@@ -168,11 +182,15 @@ def enable(name: str, *, app: Celeriac | None = None) -> Schedule:
             now = ledger.clock(connection)
             since = now if found.last_run is None else max(now, found.last_run)
             ledger.switch(connection, name, enabled=True, next_run=found.timing.after(since))
+        _write_also(connection, also)
         return _found(connection, name)
 
 
-def disable(name: str, *, app: Celeriac | None = None) -> Schedule:
+def disable(name: str, *, also: Also | None = None, app: Celeriac | None = None) -> Schedule:
     """Let a schedule fire no more until it is enabled; it survives every restart, also of a static one.
+
+    Args:
+        also: called in the same transaction, with its connection.
 
     Raises:
         ScheduleNotFound: there is none of that name.
@@ -184,6 +202,7 @@ def disable(name: str, *, app: Celeriac | None = None) -> Schedule:
     with current_app(app).database.transaction() as connection:
         _found(connection, name, lock=True)
         ledger.switch(connection, name, enabled=False, next_run=None)
+        _write_also(connection, also)
         return _found(connection, name)
 
 
@@ -211,8 +230,13 @@ def list_all(*, app: Celeriac | None = None) -> list[Schedule]:
         return [of_row(row) for row in ledger.page(connection)]
 
 
-def run_now(name: str, *, app: Celeriac | None = None) -> str:
+def run_now(
+    name: str, *, also: Callable[[Connection, UUID], object] | None = None, app: Celeriac | None = None
+) -> str:
     """Make a job of a schedule at once, whatever its policies are; its due times stay as they are.
+
+    Args:
+        also: called in the same transaction, with its connection and the id of the job.
 
     Returns:
         the id of the job.
@@ -241,6 +265,8 @@ def run_now(name: str, *, app: Celeriac | None = None) -> str:
             job = job.unsent()
         new_jobs.enqueue(connection, [job])
         ledger.count_run(connection, name, job.id)
+        if also is not None:
+            also(connection, job.id)
     if job.dispatch_count:
         sending.send(platform, [job])
     return str(job.id)
@@ -263,6 +289,11 @@ def next_runs(name: str, n: int = 5, *, app: Celeriac | None = None) -> list[dat
     if found.next_run is None:
         return []
     return [found.next_run, *islice(found.timing.upcoming(found.next_run), n - 1)]
+
+
+def _write_also(connection: Connection, also: Also | None) -> None:
+    if also is not None:
+        also(connection)
 
 
 def _may_be_stored(name: str) -> bool:

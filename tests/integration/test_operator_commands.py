@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 from collections.abc import Iterator
@@ -572,6 +573,63 @@ def test_a_watch_counts_as_often_as_it_is_told(app: Celeriac, full: Stock) -> No
     assert "1 due, 2 later, 1 running, 1 retrying" in lines[0]
     seen = json.loads(call(app, "jobs", "watch", "--times", 1, "--json").stdout)["seen"]
     assert (seen["accepted"], seen["completed"], seen["cancelled"]) == (1, 0, 1)
+
+
+# On record
+
+
+def test_what_a_command_does_is_on_record(app: Celeriac, full: Stock) -> None:
+    assert call(app, "audit").exit_code == 1
+    id = full.waiting["id"]
+    call(app, "jobs", "cancel", id, "--reason", "asked for by mail")
+    call(app, "jobs", "replay", "--task", "mail.send", "--yes")
+    call(app, "jobs", "enqueue", "mail.send", "--arg", '"me"')
+    found = told(app, "audit")["actions"]
+    assert [one["action"] for one in found] == ["enqueue", "replay", "cancel"]
+    assert {(one["who"], one["via"]) for one in found} == {(getpass.getuser(), "cli")}
+    assert found[1]["subject"].startswith("--task mail.send --until ")
+    assert (found[1]["counted"], found[1]["done"], found[1]["state"]) == (1, 1, "done")
+    assert told(app, "audit", "--job", id)["actions"] == [found[2]]
+    assert "because asked for by mail" in call(app, "audit", "--action", "cancel").stdout
+    assert told(app, "audit", "--who", "nobody")["actions"] == []
+
+
+def test_changes_of_schedules_are_on_record(app: Celeriac) -> None:
+    call(app, "schedules", "add", "poll", "mail.send", "--every", "60", "--args", '["me"]')
+    for verb in ("disable", "enable", "run-now", "remove"):
+        assert call(app, "schedules", verb, "poll").exit_code == 0
+    found = told(app, "audit")["actions"]
+    verbs = ["remove", "run", "enable", "disable", "add"]
+    assert [one["action"] for one in found] == [f"schedule {verb}" for verb in verbs]
+    assert {one["subject"] for one in found} == {"poll"}
+
+
+def test_jobs_that_wait_are_made_due_and_moved(app: Celeriac, full: Stock) -> None:
+    id = str(full.later["id"])
+    assert call(app, "jobs", "run-now", id).stdout == "made due 1\n"
+    assert call(app, "jobs", "run-now", id).exit_code == 1
+    words = ("jobs", "move", "--task", "mail.send", "--to-queue", "gpu")
+    assert call(app, *words, "--dry-run").stdout == "would move 3\n"
+    assert "move 3 jobs?" in call(app, *words, answer="n\n").stderr
+    assert call(app, *words, "--yes").stdout == "moved 3\n"
+    assert job(id, app=app).queue == "gpu.normal"
+    assert job(str(full.running["id"]), app=app).queue == "high"
+    assert call(app, "jobs", "move", id).exit_code == 2
+
+
+def test_a_dead_letter_is_replayed_by_its_id_with_other_arguments(app: Celeriac, full: Stock) -> None:
+    id = str(full.failed["id"])
+    assert call(app, "jobs", "replay", id, "--args", "[1, 2, 3]").exit_code == 2
+    assert call(app, "jobs", "replay", "--task", "mail.send", "--args", "[]").exit_code == 2
+    assert call(app, "jobs", "replay", id, "--args", '["me"]').stdout == "replayed 1\n"
+    assert job(id, app=app).args == ["me"]
+    assert "with other arguments" in told(app, "audit")["actions"][0]["subject"]
+    assert "me" not in told(app, "audit")["actions"][0]["subject"].split(", with")[1].split()
+
+
+def test_a_clone_is_enqueued(app: Celeriac, full: Stock) -> None:
+    made = call(app, "jobs", "clone", full.completed["id"]).stdout.strip()
+    assert job(made, app=app).args == job(str(full.completed["id"]), app=app).args
 
 
 # Shapes

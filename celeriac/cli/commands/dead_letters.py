@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from celeriac.cli.command import Command, Json, as_json, dry_run, yes
+from celeriac.cli.command import Command, Json, as_json, canary, dry_run, reason, yes
 from celeriac.cli.context import celeriac
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -61,15 +61,17 @@ def show(ctx: click.Context, key_or_id: str, reveal: bool, as_json: bool) -> Non
 @click.argument("key_or_id", metavar="[GROUP|ID]", required=False)
 @_causes
 @click.option("--rate", type=click.FloatRange(min=0.1), help="Jobs a second, at most.")
+@canary
 @click.option("--edit-args", type=Json(list), metavar="JSON", help="Other positional arguments, for one job.")
 @click.option("--edit-kwargs", type=Json(dict), metavar="JSON", help="Other keyword arguments, for one job.")
+@reason
 @dry_run
 @yes
 @as_json
 @click.pass_context
 def replay(ctx: click.Context, /, key_or_id: str | None, **options: Any) -> None:
     """Set dead letters back to pending with fresh tries and their history: one, a group, or a cause."""
-    from celeriac.cli.views import dead_letter_actions
+    from celeriac.cli.views.acting import dead_letter_actions
 
     dead_letter_actions.replay(ctx, celeriac(ctx), key_or_id, **options)
 
@@ -77,12 +79,13 @@ def replay(ctx: click.Context, /, key_or_id: str | None, **options: Any) -> None
 @dead_letters.command(cls=Command)
 @click.argument("key_or_id", metavar="[GROUP|ID]", required=False)
 @_causes
+@reason
 @dry_run
 @yes
 @as_json
 @click.pass_context
 def discard(ctx: click.Context, /, key_or_id: str | None, **options: Any) -> None:
     """Delete dead letters with their history: one, a group, or a cause."""
-    from celeriac.cli.views import dead_letter_actions
+    from celeriac.cli.views.acting import dead_letter_actions
 
     dead_letter_actions.discard(ctx, celeriac(ctx), key_or_id, **options)

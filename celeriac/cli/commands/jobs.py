@@ -10,13 +10,25 @@ from typing import Any
 
 import click
 
-from celeriac.cli.command import Command, Json, Level, as_json, dry_run, filter_of, filters, sort, yes
+from celeriac.cli.command import (
+    Command,
+    Json,
+    Level,
+    as_json,
+    canary,
+    dry_run,
+    filter_of,
+    filters,
+    reason,
+    sort,
+    yes,
+)
 from celeriac.cli.context import celeriac
 
 _PRIORITIES = "low, normal, high, critical or 0 to 100"
 
 
-@click.group(short_help="Jobs in the ledger: list, show, explain, cancel, replay, discard, enqueue, watch.")
+@click.group(short_help="Jobs in the ledger: list, show, explain, cancel, replay, move, enqueue, watch.")
 def jobs() -> None:
     """What the ledger says of jobs. An id may be shortened to what no other id begins with."""
 
@@ -64,13 +76,14 @@ def explain(ctx: click.Context, id: str, as_json: bool) -> None:
 @click.option(
     "--hard", is_flag=True, help="Terminate what runs (prefork); else a running task is only asked."
 )
+@reason
 @dry_run
 @yes
 @as_json
 @click.pass_context
 def cancel(ctx: click.Context, /, ids: tuple[str, ...], **options: Any) -> None:
     """Cancel jobs for ever: those of these IDS, or all unfinished ones that fit the filter."""
-    from celeriac.cli.views import cancel_jobs
+    from celeriac.cli.views.acting import cancel_jobs
 
     wanted = filter_of(options)
     if ids:
@@ -80,30 +93,91 @@ def cancel(ctx: click.Context, /, ids: tuple[str, ...], **options: Any) -> None:
 
 
 @jobs.command(cls=Command)
+@click.argument("ids", nargs=-1)
 @filters
 @click.option("--rate", type=click.FloatRange(min=0.1), help="Jobs a second, at most.")
+@canary
+@click.option("--args", type=Json(list), metavar="JSON", help="Other positional arguments, for one job.")
+@click.option("--kwargs", type=Json(dict), metavar="JSON", help="Other keyword arguments, for one job.")
+@reason
 @dry_run
 @yes
 @as_json
 @click.pass_context
-def replay(ctx: click.Context, /, rate: float | None, **options: Any) -> None:
-    """Set the dead letters that fit the filter back to pending, with fresh tries and their history."""
-    from celeriac.cli.views import dead_by_filter
+def replay(ctx: click.Context, /, ids: tuple[str, ...], args: Any, kwargs: Any, **options: Any) -> None:
+    """Set dead letters back to pending, with fresh tries: those of these IDS, or all that fit the filter."""
+    from celeriac.cli.views.acting import by_id_or_filter
 
-    dead_by_filter.act(ctx, celeriac(ctx), "replay", filter_of(options), rate=rate, **options)
+    wanted = filter_of(options)
+    if args is None and kwargs is None:
+        by_id_or_filter.act(ctx, celeriac(ctx), "replay", ids, wanted, **options)
+        return
+    if len(ids) != 1 or options["dry_run"]:
+        raise click.UsageError("other arguments are for one job: name its id")
+    more = {"reason": options["reason"], "as_json": options["as_json"]}
+    by_id_or_filter.replay_edited(ctx, celeriac(ctx), ids[0], args=args, kwargs=kwargs, **more)
 
 
 @jobs.command(cls=Command)
+@click.argument("ids", nargs=-1)
 @filters
+@reason
 @dry_run
 @yes
 @as_json
 @click.pass_context
-def discard(ctx: click.Context, /, **options: Any) -> None:
-    """Delete the dead letters that fit the filter, with their history."""
-    from celeriac.cli.views import dead_by_filter
+def discard(ctx: click.Context, /, ids: tuple[str, ...], **options: Any) -> None:
+    """Delete dead letters with their history: those of these IDS, or all that fit the filter."""
+    from celeriac.cli.views.acting import by_id_or_filter
 
-    dead_by_filter.act(ctx, celeriac(ctx), "discard", filter_of(options), **options)
+    by_id_or_filter.act(ctx, celeriac(ctx), "discard", ids, filter_of(options), **options)
+
+
+@jobs.command("run-now", cls=Command)
+@click.argument("ids", nargs=-1)
+@filters
+@reason
+@dry_run
+@yes
+@as_json
+@click.pass_context
+def run_now(ctx: click.Context, /, ids: tuple[str, ...], **options: Any) -> None:
+    """Make jobs due that wait for a time: those of these IDS, or all that fit the filter."""
+    from celeriac.cli.views.acting import by_id_or_filter
+
+    by_id_or_filter.act(ctx, celeriac(ctx), "run-now", ids, filter_of(options), **options)
+
+
+@jobs.command(cls=Command)
+@click.argument("ids", nargs=-1)
+@filters
+@click.option("--to-queue", metavar="NAME", help="The lane, or a level of it, as gpu or gpu.high.")
+@click.option("--to-priority", type=Level(), metavar="LEVEL", help=_PRIORITIES)
+@reason
+@dry_run
+@yes
+@as_json
+@click.pass_context
+def move(
+    ctx: click.Context, /, ids: tuple[str, ...], to_queue: str | None, to_priority: int | None, **options: Any
+) -> None:
+    """Give jobs that wait another queue or priority: those of these IDS, or all that fit the filter."""
+    from celeriac.cli.views.acting import by_id_or_filter
+    from celeriac.operate.acting import moving
+
+    to, wanted = moving.checked(celeriac(ctx), to_queue, to_priority), filter_of(options)
+    by_id_or_filter.act(ctx, celeriac(ctx), "move", ids, wanted, options=to, **options)
+
+
+@jobs.command(cls=Command)
+@click.argument("id")
+@as_json
+@click.pass_context
+def clone(ctx: click.Context, id: str, as_json: bool) -> None:
+    """Enqueue a new job with the arguments of this one; print its id."""
+    from celeriac.cli.views.acting import by_id_or_filter
+
+    by_id_or_filter.clone(celeriac(ctx), id, as_json=as_json)
 
 
 @jobs.command(cls=Command)

@@ -71,9 +71,11 @@ def add(ctx: click.Context, /, name: str, task: str, as_json: bool, disabled: bo
     """Make the schedule NAME of TASK, or change it; it keeps its history."""
     from celeriac import schedules as registry
     from celeriac.cli.views import schedule_list
+    from celeriac.operate.actions import Actor
 
     enabled = False if disabled else None
-    made = registry.register(name, task, enabled=enabled, app=celeriac(ctx), **options)
+    also = Actor.at_the_terminal().noting("schedule add", name)
+    made = registry.register(name, task, enabled=enabled, also=also, app=celeriac(ctx), **options)
     schedule_list.show_one(ctx, made, as_json=as_json)
 
 
@@ -85,8 +87,9 @@ def remove(ctx: click.Context, name: str, as_json: bool) -> None:
     """Remove a schedule; the jobs that it made stay."""
     from celeriac import schedules as registry
     from celeriac.cli.views import schedule_list
+    from celeriac.operate.actions import Actor
 
-    registry.unregister(name, app=celeriac(ctx))
+    registry.unregister(name, also=Actor.at_the_terminal().noting("schedule remove", name), app=celeriac(ctx))
     schedule_list.show_change("schedules remove", name, "is removed", as_json=as_json)
 
 
@@ -99,8 +102,11 @@ def enable(ctx: click.Context, name: str, as_json: bool) -> None:
     from celeriac import schedules as registry
     from celeriac.cli.views import schedule_list
     from celeriac.display import stamp
+    from celeriac.operate.actions import Actor
 
-    found = registry.enable(name, app=celeriac(ctx))
+    found = registry.enable(
+        name, also=Actor.at_the_terminal().noting("schedule enable", name), app=celeriac(ctx)
+    )
     what = f"is enabled, next run {stamp(found.next_run)}"
     schedule_list.show_change("schedules enable", name, what, as_json=as_json, schedule=found)
 
@@ -113,8 +119,11 @@ def disable(ctx: click.Context, name: str, as_json: bool) -> None:
     """Let a schedule fire no more, whatever is started, until it is enabled."""
     from celeriac import schedules as registry
     from celeriac.cli.views import schedule_list
+    from celeriac.operate.actions import Actor
 
-    found = registry.disable(name, app=celeriac(ctx))
+    found = registry.disable(
+        name, also=Actor.at_the_terminal().noting("schedule disable", name), app=celeriac(ctx)
+    )
     schedule_list.show_change("schedules disable", name, "is disabled", as_json=as_json, schedule=found)
 
 
@@ -126,8 +135,10 @@ def run_now(ctx: click.Context, name: str, as_json: bool) -> None:
     """Make a job of a schedule at once; print its id. The due times stay as they are."""
     from celeriac import schedules as registry
     from celeriac.cli.views import schedule_list
+    from celeriac.operate.actions import Actor
 
-    schedule_list.show_run(name, registry.run_now(name, app=celeriac(ctx)), as_json=as_json)
+    also = Actor.at_the_terminal().noting("schedule run", name)
+    schedule_list.show_run(name, registry.run_now(name, also=also, app=celeriac(ctx)), as_json=as_json)
 
 
 @schedules.command("next", cls=Command)

@@ -13,6 +13,7 @@ import click
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.errors import BadArgument
+from celeriac.operate.actions import Actor, record
 
 
 def enqueue(
@@ -40,6 +41,8 @@ def enqueue(
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     id = app.enqueue_by_name(task, [*given, *args], {**named, **_named(kwargs)}, **chosen)
+    by = Actor.at_the_terminal()
+    record("enqueue", who=by.who, via=by.via, subject=f"{task} {id}", job_id=id, app=app)
     if as_json:
         output.emit("jobs enqueue", id=id, task=task)
     else:

@@ -9,14 +9,19 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from celeriac import schedules
 from celeriac.console.access.roles import Role
 from celeriac.console.access.visitor import Visitor
-from celeriac.console.api.bodies import Cancel, NewJob, NewSchedule, Replay
+from celeriac.console.api.bodies import Cancel, Move, NewJob, NewSchedule, Reason, Replay
 from celeriac.console.api.problems import problem
 from celeriac.console.api.routing import ApiRoute, Refusal, console_of, visitor
-from celeriac.console.operations import Operation, log_change
+from celeriac.console.changes import log_action, log_change
 from celeriac.ledger.writes.cancel import Answer
 from celeriac.operate import dead_letters
+from celeriac.operate.acting import moving, one_job, operations
+from celeriac.operate.acting.operations import Plan
+from celeriac.operate.acting.selection import Selection
+from celeriac.operate.actions import Actor, Via, record
 from celeriac.operate.dead_letters import Cause
-from celeriac.operate.job import cancel, job
+from celeriac.operate.job import job
+from celeriac.operate.presentation.action_shapes import operation_shape
 from celeriac.operate.presentation.shapes import plain, schedule_shape
 
 router = APIRouter(route_class=ApiRoute)
@@ -37,7 +42,9 @@ def enqueue(
     options = body.model_dump(exclude={"task", "args", "kwargs"}, exclude_none=True)
     if idempotency_key is not None:
         options.setdefault("idempotency_key", idempotency_key)
-    id = console_of(request).app.enqueue_by_name(body.task, body.args, body.kwargs, **options)
+    app = console_of(request).app
+    id = app.enqueue_by_name(body.task, body.args, body.kwargs, **options)
+    record("enqueue", who=who.name, via=Via.API, subject=f"{body.task} {id}", job_id=id, app=app)
     log_change(who.name, f"enqueued {body.task}, job", id)
     response.headers["Location"] = f"{request.url.path}/{id}"
     return {"id": id, "task": body.task}
@@ -46,8 +53,9 @@ def enqueue(
 @router.post("/jobs/{id}/cancel")
 def cancel_job(request: Request, id: str, who: Operator, body: Cancel | None = None) -> dict[str, Any]:
     """Cancel a job for ever; a running one is asked to stop."""
-    hard = body is not None and body.hard
-    answer = cancel(id, hard=hard, app=console_of(request).app)
+    given = body or Cancel()
+    app = console_of(request).app
+    answer = one_job.cancel(id, by=actor(who), hard=given.hard, reason=given.reason, app=app)
     if answer is Answer.UNKNOWN:
         raise Refusal(problem(404, "there is no such thing", f"the ledger has no job {id[:80]!r}"))
     log_change(who.name, "cancelled", id)
@@ -60,37 +68,95 @@ def replay_job(request: Request, id: str, who: Operator, body: Replay | None = N
     app, given = console_of(request).app, body or Replay()
     found = job(id, app=app)
     app.loader.import_default_modules()  # other arguments are checked against the task
-    if not dead_letters.replay_one(id, args=given.args, kwargs=given.kwargs, app=app):
+    if not one_job.replay(
+        id, by=actor(who), args=given.args, kwargs=given.kwargs, reason=given.reason, app=app
+    ):
         raise Refusal(problem(409, "it cannot be done now", f"job {id} is {found.state}, and no dead letter"))
     log_change(who.name, "replayed", id)
     return {"id": id, "state": "pending"}
 
 
+@router.post("/jobs/{id}/run-now")
+def run_job_now(request: Request, id: str, who: Operator, body: Reason | None = None) -> dict[str, Any]:
+    """Make a waiting job due at once."""
+    return _done(request, "run-now", id, who, reason=(body or Reason()).reason)
+
+
+@router.post("/jobs/{id}/move")
+def move_job(request: Request, id: str, who: Operator, body: Move) -> dict[str, Any]:
+    """Give a waiting job another queue, another priority, or both."""
+    options = moving.checked(console_of(request).app, body.queue, body.priority)
+    return _done(request, "move", id, who, reason=body.reason, options=options)
+
+
+@router.post("/jobs/{id}/discard")
+def discard_job(request: Request, id: str, who: Operator, body: Reason | None = None) -> dict[str, Any]:
+    """Delete a dead letter with its history."""
+    return _done(request, "discard", id, who, reason=(body or Reason()).reason)
+
+
+@router.post("/jobs/{id}/clone", status_code=201)
+def clone_job(request: Request, id: str, who: Operator) -> dict[str, Any]:
+    """Enqueue a new job with the same arguments."""
+    made = one_job.clone(id, by=actor(who), app=console_of(request).app)
+    log_change(who.name, "cloned", id)
+    return {"id": made, "of": id}
+
+
+def _done(request: Request, action: str, id: str, who: Visitor, **how: Any) -> dict[str, Any]:
+    app = console_of(request).app
+    found = job(id, app=app)
+    if not one_job.act(action, id, by=actor(who), app=app, **how):
+        sentence = f"job {id} is {found.state}: {action} does not change it"
+        raise Refusal(problem(409, "it cannot be done now", sentence))
+    log_change(who.name, action, id)
+    return {"id": id, "action": action}
+
+
 @router.post("/dead-letters/{key}/replay", status_code=202)
 def replay_group(
-    request: Request, key: str, who: Operator, rate: Annotated[float | None, Query(ge=0.1, le=1e6)] = None
+    request: Request,
+    key: str,
+    who: Operator,
+    rate: Annotated[float | None, Query(ge=0.1, le=1e6)] = None,
+    canary: bool = False,
+    body: Reason | None = None,
 ) -> dict[str, Any]:
-    """Replay a group in batches, at most `rate` jobs a second. The answer is an operation to be watched."""
+    """Replay a group in batches, at most `rate` jobs a second. The answer is an operation to be watched.
+
+    With `canary`, five jobs go first, and the rest only while at least 95 % of what ended lately succeeded.
+    """
     console = console_of(request)
     cause: Cause = dead_letters.cause_of(key, app=console.reader)
-    count = dead_letters.replay(cause, dry_run=True, app=console.reader)
-    operation = Operation(who=who.name, what="replay", which=f"group {key}", total=count, back=f"/dead/{key}")
-
-    def act(progress: Any) -> int:
-        return dead_letters.replay(cause, rate=rate, progress=progress, app=console.app)
-
-    return dict(plain(console.operations.start(operation, act).shape()))
+    selection = operations.settled(Selection(causes=(cause,)), app=console.reader)
+    count = operations.count("replay", selection, app=console.reader)
+    plan = Plan(action="replay", selection=selection, subject=f"group {key}", rate=rate, canary=canary)
+    reason = (body or Reason()).reason
+    id = operations.begin(plan, by=actor(who), counted=count, reason=reason, app=console.app)
+    log_action(who.name, "replay", f"group {key}", jobs=count)
+    console.runner.wake()
+    return _operation(request, id)
 
 
 @router.post("/operations/{id}/stop")
 def stop_operation(request: Request, id: str, who: Operator) -> dict[str, Any]:
     """Stop an action on many jobs; the batch that it is at is still done."""
-    found = console_of(request).operations.find(id)
+    found = _operation(request, id)
+    operations.stop(found["id"], by=actor(who), app=console_of(request).app)
+    log_change(who.name, "stopped", id)
+    return _operation(request, id)
+
+
+def _operation(request: Request, id: str) -> dict[str, Any]:
+    found = operations.find(id, app=console_of(request).app)
     if found is None:
         raise Refusal(problem(404, "there is no such thing", f"no operation has the id {id[:80]!r}"))
-    found.stopping = True
-    log_change(who.name, "stopped", id)
-    return dict(plain(found.shape()))
+    return operation_shape(found)
+
+
+def actor(who: Visitor) -> Actor:
+    """Who is on record for what the API does."""
+    return Actor(who.name, Via.API)
 
 
 @router.put("/schedules/{name:path}")
@@ -99,7 +165,9 @@ def put_schedule(request: Request, name: str, body: NewSchedule, who: Admin) -> 
     fields = body.model_dump(exclude_none=True)
     app = console_of(request).app
     app.loader.import_default_modules()
-    made = schedules.register(name, fields.pop("task"), app=app, **fields)
+    made = schedules.register(
+        name, fields.pop("task"), also=actor(who).noting("schedule add", name), app=app, **fields
+    )
     log_change(who.name, "registered", name)
     return {"schedule": plain(schedule_shape(made))}
 
@@ -107,14 +175,14 @@ def put_schedule(request: Request, name: str, body: NewSchedule, who: Admin) -> 
 @router.delete("/schedules/{name:path}", status_code=204)
 def remove_schedule(request: Request, name: str, who: Admin) -> None:
     """Remove a schedule; the jobs that it made stay."""
-    schedules.unregister(name, app=console_of(request).app)
+    schedules.unregister(name, also=actor(who).noting("schedule remove", name), app=console_of(request).app)
     log_change(who.name, "removed", name)
 
 
 @router.post("/schedules/{name:path}/run", status_code=201)
 def run_schedule(request: Request, name: str, who: Operator) -> dict[str, Any]:
     """Make a job of a schedule at once."""
-    id = schedules.run_now(name, app=console_of(request).app)
+    id = schedules.run_now(name, also=actor(who).noting("schedule run", name), app=console_of(request).app)
     log_change(who.name, "runs now", name)
     return {"id": id}
 
@@ -122,7 +190,9 @@ def run_schedule(request: Request, name: str, who: Operator) -> dict[str, Any]:
 @router.post("/schedules/{name:path}/enable")
 def enable_schedule(request: Request, name: str, who: Operator) -> dict[str, Any]:
     """Let a schedule fire again, from its next due time on."""
-    found = schedules.enable(name, app=console_of(request).app)
+    found = schedules.enable(
+        name, also=actor(who).noting("schedule enable", name), app=console_of(request).app
+    )
     log_change(who.name, "enabled", name)
     return {"schedule": plain(schedule_shape(found))}
 
@@ -130,6 +200,8 @@ def enable_schedule(request: Request, name: str, who: Operator) -> dict[str, Any
 @router.post("/schedules/{name:path}/disable")
 def disable_schedule(request: Request, name: str, who: Operator) -> dict[str, Any]:
     """Let a schedule fire no more until it is enabled."""
-    found = schedules.disable(name, app=console_of(request).app)
+    found = schedules.disable(
+        name, also=actor(who).noting("schedule disable", name), app=console_of(request).app
+    )
     log_change(who.name, "disabled", name)
     return {"schedule": plain(schedule_shape(found))}

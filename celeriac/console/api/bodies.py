@@ -33,11 +33,18 @@ class Reason(Body):
     reason: Annotated[str, Field(max_length=1000)] | None = None  # on record, and shown to whoever asks
 
 
-class Cancel(Body):
+class Move(Reason):
+    """Where a waiting job is moved; what is left out stays."""
+
+    queue: _Name | None = None
+    priority: Annotated[int, Field(ge=0, le=100)] | str | None = None
+
+
+class Cancel(Reason):
     hard: bool = False  # terminate what runs (prefork); else it is asked to stop
 
 
-class Replay(Body):
+class Replay(Reason):
     """Other arguments for the dead letter; none: as it was."""
 
     args: list[Any] | None = None

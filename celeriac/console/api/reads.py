@@ -13,11 +13,15 @@ from celeriac.console.api.problems import problem
 from celeriac.console.api.routing import ApiRoute, Refusal, console_of, visitor
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate import dead_letters, doctor, listing, overview
+from celeriac.operate.acting import operations
+from celeriac.operate.actions import list_actions
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.explain import explain
 from celeriac.operate.job import LARGEST_PAGE, PAGE, job
 from celeriac.operate.listing import Sort
+from celeriac.operate.presentation.action_shapes import action_shape, operation_shape
 from celeriac.operate.presentation.attempts import every_attempt
+from celeriac.operate.presentation.audit_words import wanted_of
 from celeriac.operate.presentation.filter_words import filter_of
 from celeriac.operate.presentation.shapes import (
     cause_shape,
@@ -112,10 +116,28 @@ def show_group(
 @router.get("/operations/{id}")
 def show_operation(request: Request, id: str) -> dict[str, Any]:
     """How far an action on many jobs is."""
-    found = console_of(request).operations.find(id)
+    found = operations.find(id, app=console_of(request).reader)
     if found is None:
         raise Refusal(problem(404, "there is no such thing", f"no operation has the id {id[:80]!r}"))
-    return dict(plain(found.shape()))
+    return operation_shape(found)
+
+
+@router.get("/audit")
+def audit(
+    request: Request,
+    who: _Word = None,
+    action: _Word = None,
+    job: _Word = None,
+    since: _Word = None,
+    until: _Word = None,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
+    after: Annotated[str | None, Query(max_length=100, description="`next` of the page before")] = None,
+) -> dict[str, Any]:
+    """What operators did, the newest first."""
+    words = {"who": who, "action": action, "job": job, "since": since, "until": until}
+    app = console_of(request).reader
+    found = list_actions(**wanted_of(words), limit=limit, after=after, app=app)
+    return {"actions": [action_shape(each) for each in found.actions], "next": found.next}
 
 
 @router.get("/queues")

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from celeriac.console.operations import Act
 from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import acting, jobs
-from celeriac.console.pages.acting import Plan
+from celeriac.console.pages.acting import Question
 from celeriac.console.tracebacks import parts
 from celeriac.console.trees import tree
 from celeriac.errors import BadArgument, GroupNotFound
 from celeriac.operate import dead_letters
+from celeriac.operate.acting import operations
+from celeriac.operate.acting.operations import Plan
+from celeriac.operate.acting.selection import Selection
 from celeriac.operate.dead_letters import Cause, Group
 from celeriac.operate.job import job
 from celeriac.operate.presentation.shapes import cause_shape, group_shape
 from celeriac.operate.presentation.timeline import shown_values
-
-if TYPE_CHECKING:
-    from celeriac.application import Celeriac
 
 _MOST = 100_000  # groups
 _SHOWN = 200
@@ -70,44 +67,34 @@ def show_group(ask: PageRequest) -> Response:
 
 def act(ask: PageRequest) -> Response:
     """Replay or discard: the groups that were ticked, or the ticked jobs of one."""
-    action = ask.given("action")
+    action, canary = ask.given("action"), ask.given("action") == "canary"
+    action = "replay" if canary else action
     if action not in ("replay", "discard"):
-        raise BadArgument("action", f"wanted replay or discard, found {action[:80]!r}")
+        raise BadArgument("action", f"wanted replay, canary or discard, found {action[:80]!r}")
     if acting.selected(ask):
         return jobs.act(ask)
     keys = list(dict.fromkeys(ask.form.get("key", [])))
     groups = [_group(ask, key) for key in keys]
     if not groups:
         raise BadArgument("key", "choose at least one group, or jobs of one")
-    one = Cause.of(groups[0]).key if len(groups) == 1 else None
-    named = f"dead-letters {action} {one}" if one else ""
+    causes = tuple(map(Cause.of, groups))
+    one = causes[0].key if len(groups) == 1 else None
+    named = f"dead-letters {action} {one}{' --canary' if canary else ''}" if one else ""
     plan = Plan(
-        what=action,
-        which="; ".join(_in_words(group) for group in groups[:5]) + (" …" if len(groups) > 5 else ""),
+        action=action,
+        selection=operations.settled(Selection(causes=causes), app=ask.app),
+        subject="; ".join(_in_words(group) for group in groups[:5]) + (" …" if len(groups) > 5 else ""),
+        rate=jobs.rate_of(ask) if action == "replay" else None,
+        canary=canary,
+    )
+    question = Question(
+        plan=plan,
+        words="replay, five first," if canary else action,
         count=sum(group.count for group in groups),
-        act=_on_groups(ask.console.app, action, groups, rate=jobs.rate_of(ask)),
         back=ask.url(f"/dead/{one}" if one and action == "replay" else "/dead"),
         command=named,
     )
-    return acting.ask_or_start(ask, plan)
-
-
-def _on_groups(app: Celeriac, action: str, groups: Sequence[Group], *, rate: float | None) -> Act:
-    def act(progress: Callable[[int], None]) -> int:
-        done = 0
-        for group in groups:
-            told, cause = partial(_add, progress, done), Cause.of(group)
-            if action == "replay":
-                done += dead_letters.replay(cause, rate=rate, progress=told, app=app)
-            else:
-                done += dead_letters.discard(cause, progress=told, app=app)
-        return done
-
-    return act
-
-
-def _add(progress: Callable[[int], None], before: int, count: int) -> None:
-    progress(before + count)
+    return acting.ask_or_begin(ask, question)
 
 
 def _groups(ask: PageRequest) -> list[Group]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from celeriac.console.operations import log_change
+from celeriac.console.changes import log_change
 from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import jobs
 from celeriac.console.tracebacks import parts
@@ -16,12 +16,17 @@ from celeriac.console.trees import at, one_line, tree
 from celeriac.display import safe
 from celeriac.errors import BadArgument
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
+from celeriac.operate.acting import one_job
+from celeriac.operate.acting.acts import act_of
+from celeriac.operate.actions import list_actions, record
 from celeriac.operate.explain import explain
 from celeriac.operate.job import job
 from celeriac.operate.listing import resolve
 from celeriac.operate.presentation.attempts import every_attempt
 from celeriac.operate.presentation.shapes import plain
 from celeriac.operate.presentation.timeline import future, shown_values, timeline
+
+_ACTIONS = 20  # that are shown
 
 
 def show(ask: PageRequest) -> Response:
@@ -57,19 +62,30 @@ def show(ask: PageRequest) -> Response:
         over=found.state in TERMINAL,
         dead=found.state is JobState.FAILED,
         running=found.state is JobState.RUNNING,
+        actions=list_actions(job=id, limit=_ACTIONS, app=ask.app).actions,
     )
 
 
 def act(ask: PageRequest) -> Response:
-    """Cancel, replay or discard this job."""
+    """Do an action with this job."""
     id, action = resolve(ask.path("id"), app=ask.app), ask.given("action")
-    done = jobs.act_on_one(ask.console.app, action, id)
-    log_change(ask.visitor.name, jobs.in_words(action), id)
-    said = (
-        f"{jobs.in_words(action)}: done" if done else f"{jobs.in_words(action)}: its state does not allow it"
+    words, options = act_of(action).words, jobs.options_of_move(ask) if action == "move" else {}
+    done = one_job.act(
+        action, id, by=ask.actor, reason=ask.given("reason"), options=options, app=ask.console.app
     )
+    said = f"{words}: done" if done else f"{words}: its state does not allow it"
+    if done:
+        log_change(ask.visitor.name, words, id)
     to = "/jobs" if action == "discard" and done else f"/jobs/{id}"
     return ask.go(ask.url(to), saying=f"{said} (job {id})")
+
+
+def clone(ask: PageRequest) -> Response:
+    """Make a new job with the arguments of this one."""
+    id = resolve(ask.path("id"), app=ask.app)
+    made = one_job.clone(id, by=ask.actor, app=ask.console.app)
+    log_change(ask.visitor.name, "clone", id)
+    return ask.go(ask.url(f"/jobs/{made}"), saying=f"this is the clone of job {id}")
 
 
 def reveal(ask: PageRequest) -> Response:
@@ -81,7 +97,10 @@ def reveal(ask: PageRequest) -> Response:
         value = at(values, path)
     except LookupError:
         raise BadArgument("path", "the job has no value there") from None
-    log_change(ask.visitor.name, f"revealed {safe(json.dumps(path), length=200)} of", id)
+    what = safe(json.dumps(path), length=200)
+    actor = ask.actor
+    record("reveal", who=actor.who, via=actor.via, subject=f"{what} of {id}", job_id=id, app=ask.console.app)
+    log_change(ask.visitor.name, f"revealed {what} of", id)
     if ask.wants_json:
         return ask.show(
             "reveal.html", command=f"jobs show --reveal {id}", told={"path": path, "value": value}

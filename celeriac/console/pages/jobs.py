@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
-
 from starlette.responses import Response
 
-from celeriac.console.operations import Act
 from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import acting
-from celeriac.console.pages.acting import Plan
+from celeriac.console.pages.acting import Question
 from celeriac.errors import BadArgument
 from celeriac.ledger.connection.error_kinds import took_too_long
 from celeriac.ledger.schema.lifecycle import WAITING, JobState
-from celeriac.ledger.writes.cancel import Answer
-from celeriac.operate import dead_by_filter, dead_letters, listing
 from celeriac.operate import job as jobs
-from celeriac.operate.listing import Filter, Sort
+from celeriac.operate import listing
+from celeriac.operate.acting import moving, operations
+from celeriac.operate.acting.acts import act_of
+from celeriac.operate.acting.operations import Plan
+from celeriac.operate.acting.selection import Selection, in_words
+from celeriac.operate.listing import Sort
 from celeriac.operate.presentation.filter_words import filter_of, options_of, words_in
 from celeriac.operate.presentation.shapes import plain
-
-if TYPE_CHECKING:
-    from celeriac.application import Celeriac
 
 #: Counts end here, so that they cost the same in a large table.
 MOST_COUNTED = 10_000
 
-#: An action on a filter counts further, since its number is typed.
-_MOST_MET = 10_000_000
-
 _COUNTS_EVERY = 5.0  # seconds
-_DONE = frozenset({Answer.CANCELLED, Answer.REQUESTED})
 
 
 def show(ask: PageRequest) -> Response:
@@ -58,108 +49,59 @@ def show(ask: PageRequest) -> Response:
 
 
 def act(ask: PageRequest) -> Response:
-    """Cancel, replay or discard: the ticked jobs, or all that fit the filter."""
+    """Do an action with the ticked jobs, or with all that fit the filter."""
     action, words = ask.given("action"), words_in({name: values[-1] for name, values in ask.form.items()})
-    back = ask.url("/jobs", **words)
-    what, do_one = _chosen(action)
+    chosen, options = act_of(action), options_of_move(ask) if action == "move" else {}
+    back, rate = ask.url("/jobs", **words), rate_of(ask)
     ids = acting.selected(ask)
+    hidden: list[tuple[str, str]] = []
     if ids:
-        do = partial(do_one, ask.console.app)
-        each = f"{len(ids)} chosen: {', '.join(ids[:3])}{' …' if len(ids) > 3 else ''}"
-        plan = Plan(
-            what=what, which=each, count=len(ids), act=acting.one_by_one(ids, do), back=back, command=""
-        )
-        return acting.ask_or_start(ask, plan)
-    return _act_on_filter(ask, action, words, back)
-
-
-def _act_on_filter(ask: PageRequest, action: str, words: dict[str, str], back: str) -> Response:
-    if not words:
-        raise BadArgument("filter", "choose jobs, or narrow the list first: every job is meant by no filter")
-    wanted = filter_of(words)
-    hidden = []
-    if wanted.until is None:  # a job that is accepted after the question is not met
-        wanted = jobs.as_of_now(wanted, app=ask.app)
-        hidden = [("until", str(plain(wanted.until)))]
-    act, command = _on_filter(ask.console.app, action, wanted, rate=rate_of(ask))
-    if action in ("replay", "discard"):
-        count = dead_by_filter.count(wanted, app=ask.app)
+        selection, subject, command = Selection.of({"ids": ids}), in_words(ids), ""
     else:
-        count = listing.count(wanted, most=_MOST_MET, unfinished=True, app=ask.app)
+        words, selection, hidden = _of_filter(ask, words)
+        subject, command = options_of(words).strip(), f"{_COMMANDS[action]}{options_of(words)}"
     plan = Plan(
-        what=_ACTIONS[action][0],
-        which=options_of(words).strip(),
-        count=count,
-        act=act,
-        back=back,
-        command=command + options_of(words) if command else "",
+        action=action,
+        selection=selection,
+        subject=subject,
+        words={} if ids else words,
+        rate=rate,
+        options=options,
     )
-    return acting.ask_or_start(ask, plan, hidden=hidden)
+    count = operations.count(action, selection, app=ask.app)
+    question = Question(plan=plan, words=chosen.words, count=count, back=back, command=command)
+    return acting.ask_or_begin(ask, question, hidden=hidden)
 
 
-def _on_filter(app: Celeriac, action: str, wanted: Filter, *, rate: float | None) -> tuple[Act, str]:
-    """The action, and the command that does it."""
-    hard = action == "cancel-hard"
-    ways: dict[str, tuple[Act, str]] = {
-        "replay": (partial(_replay_all, app, wanted, rate), "jobs replay"),
-        "discard": (partial(_discard_all, app, wanted), "jobs discard"),
-    }
-    return ways.get(action) or (
-        partial(_cancel_all, app, wanted, hard),
-        f"jobs cancel{' --hard' if hard else ''}",
-    )
-
-
-def _replay_all(app: Celeriac, wanted: Filter, rate: float | None, progress: Callable[[int], None]) -> int:
-    return dead_by_filter.replay(wanted, rate=rate, progress=progress, app=app)
-
-
-def _discard_all(app: Celeriac, wanted: Filter, progress: Callable[[int], None]) -> int:
-    return dead_by_filter.discard(wanted, progress=progress, app=app)
-
-
-def _cancel_all(app: Celeriac, wanted: Filter, hard: bool, progress: Callable[[int], None]) -> int:
-    return jobs.cancel_matching(wanted, hard=hard, progress=progress, app=app)
-
-
-def _cancel(app: Celeriac, id: str, *, hard: bool = False) -> bool:
-    return jobs.cancel(id, hard=hard, app=app) in _DONE
-
-
-def _replay(app: Celeriac, id: str) -> bool:
-    return dead_letters.replay_one(id, app=app)
-
-
-def _discard(app: Celeriac, id: str) -> bool:
-    return dead_letters.discard_one(id, app=app)
-
-
-#: The actions: in words, and on one job.
-_ACTIONS: dict[str, tuple[str, Callable[[Celeriac, str], bool]]] = {
-    "cancel": ("cancel for ever", _cancel),
-    "cancel-hard": ("cancel and terminate", partial(_cancel, hard=True)),
-    "replay": ("replay", _replay),
-    "discard": ("discard", _discard),
+#: The commands that do the same.
+_COMMANDS = {
+    "cancel": "jobs cancel",
+    "cancel-hard": "jobs cancel --hard",
+    "replay": "jobs replay",
+    "discard": "jobs discard",
+    "run-now": "jobs run-now",
+    "move": "jobs move",
 }
 
 
-def act_on_one(app: Celeriac, action: str, id: str) -> bool:
-    """Do ``action`` with one job; whether it was done.
+def _of_filter(
+    ask: PageRequest, words: dict[str, str]
+) -> tuple[dict[str, str], Selection, list[tuple[str, str]]]:
+    """The filter's words and jobs; and what keeps out the jobs that are accepted after the question."""
+    if not words:
+        raise BadArgument("filter", "choose jobs, or narrow the list first: every job is meant by no filter")
+    selection = operations.settled(Selection(wanted=filter_of(words)), app=ask.app)
+    assert selection.wanted is not None
+    if "until" in words:
+        return words, selection, []
+    until = str(plain(selection.wanted.until))
+    return words | {"until": until}, selection, [("until", until)]
 
-    Raises:
-        BadArgument: there is no such action.
-    """
-    return _chosen(action)[1](app, id)
 
-
-def _chosen(action: str) -> tuple[str, Callable[[Celeriac, str], bool]]:
-    if action not in _ACTIONS:
-        raise BadArgument("action", f"wanted one of {', '.join(_ACTIONS)}, found {action[:80]!r}")
-    return _ACTIONS[action]
-
-
-def in_words(action: str) -> str:
-    return _ACTIONS[action][0]
+def options_of_move(ask: PageRequest) -> dict[str, str | int]:
+    """Where to move jobs, as the form says."""
+    queue, priority = ask.given("to_queue").strip(), ask.given("to_priority").strip()
+    return moving.checked(ask.console.app, queue or None, priority or None)
 
 
 def _counts(ask: PageRequest, words: dict[str, str]) -> dict[str | None, int | None]:

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from celeriac import schedules as registry
-from celeriac.console.operations import log_change
+from celeriac.console.changes import log_change
 from celeriac.console.page_request import PageRequest
 from celeriac.console.trees import with_hidden
 from celeriac.enqueue.arguments import hidden
@@ -51,6 +51,7 @@ def _registered(ask: PageRequest, fields: Mapping[str, str]) -> Schedule:
         fields.get("task", ""),
         args=with_hidden(_json(fields, "args", list), None if old is None else list(old.args)),
         kwargs=with_hidden(_json(fields, "kwargs", dict), None if old is None else dict(old.kwargs)),
+        also=ask.actor.noting("schedule change" if old else "schedule add", fields.get("name", "")),
         app=ask.console.app,
         **_timing(fields),
         **_given(fields, tuple(_READ)),

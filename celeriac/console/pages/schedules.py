@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from starlette.responses import Response
 
 from celeriac import schedules as registry
-from celeriac.console.operations import log_change
+from celeriac.console.changes import log_change
 from celeriac.console.page_request import PageRequest
 from celeriac.errors import BadArgument
 from celeriac.operate import listing
@@ -52,13 +52,13 @@ def act(ask: PageRequest) -> Response:
     name, action, app = ask.path("name"), ask.given("action"), ask.console.app
     back = ask.url(f"/schedules/{name}")
     if action == "run-now":
-        id = registry.run_now(name, app=app)
+        id = registry.run_now(name, also=ask.actor.noting("schedule run", name), app=app)
         log_change(ask.visitor.name, "runs now", name)
         return ask.go(ask.url(f"/jobs/{id}"), saying=f"this is the job that {name} made")
     if action == "enable":
-        registry.enable(name, app=app)
+        registry.enable(name, also=ask.actor.noting("schedule enable", name), app=app)
     elif action == "disable":
-        registry.disable(name, app=app)
+        registry.disable(name, also=ask.actor.noting("schedule disable", name), app=app)
     else:
         raise BadArgument("action", f"wanted run-now, enable or disable, found {action[:80]!r}")
     log_change(ask.visitor.name, f"{action}d", name)
@@ -67,6 +67,6 @@ def act(ask: PageRequest) -> Response:
 
 def remove(ask: PageRequest) -> Response:
     name = ask.path("name")
-    registry.unregister(name, app=ask.console.app)
+    registry.unregister(name, also=ask.actor.noting("schedule remove", name), app=ask.console.app)
     log_change(ask.visitor.name, "removed", name)
     return ask.go(ask.url("/schedules"), saying=f"{name} is removed; the jobs that it made stay")

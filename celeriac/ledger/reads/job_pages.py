@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,8 +13,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, se
 
 from celeriac.ledger.reads.job_rows import Filter, with_instants
 from celeriac.ledger.schema.columns import now
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
-from celeriac.ledger.schema.state_conditions import is_unfinished, is_waiting
+from celeriac.ledger.schema.state_conditions import is_in, is_waiting
 
 #: Characters of a failure that a list shows.
 _ERROR = 300
@@ -111,10 +112,16 @@ def statement(
     return chosen.order_by(*(key.desc() if order.newest_first else key for key in keys)).limit(limit)
 
 
-def count(connection: Connection, wanted: Filter, *, most: int, unfinished: bool = False) -> int:
-    """How many jobs match, counted up to ``most``, so that it costs no more in a large table."""
+def count(
+    connection: Connection, wanted: Filter, *, most: int, states: Collection[JobState] | None = None
+) -> int:
+    """How many jobs match, counted up to ``most``, so that it costs no more in a large table.
+
+    Args:
+        states: only jobs that are in one of these.
+    """
     conditions = with_instants(connection, wanted).conditions()
-    only = [is_unfinished()] if unfinished else []
+    only = [] if states is None else [is_in(*states)]
     found = select(JOBS.c.id).where(*conditions, *only).limit(most).subquery()
     return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
 

@@ -100,6 +100,9 @@ def sources(*targets: JobState) -> frozenset[JobState]:
 #: States in which a job has ended.
 TERMINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
+#: All others.
+UNFINISHED = frozenset(JobState) - TERMINAL
+
 #: States in which a job waits to be claimed.
 WAITING = sources(JobState.RUNNING)
 

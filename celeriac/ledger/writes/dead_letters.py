@@ -53,6 +53,7 @@ def members(
     exception_type: str | None = None,
     frame: str | None = None,
     exactly: bool = False,
+    until: datetime | None = None,
     limit: int,
     beyond: UUID | None = None,
 ) -> list[UUID]:
@@ -60,12 +61,15 @@ def members(
 
     Args:
         exactly: a filter that is None matches rows without that value, as the members of one group.
+        until: only those that failed before it.
     """
     chosen = select(JOBS.c.id).select_from(_with_last_attempt()).where(is_in(JobState.FAILED))
     asked = {JOBS.c.job_type: task, FAILURES.c.exception_type: exception_type, FAILURES.c.frame: frame}
     for column, value in asked.items():
         if value is not None or exactly:
             chosen = chosen.where(column.is_not_distinct_from(value))
+    if until is not None:
+        chosen = chosen.where(JOBS.c.finished < until)
     if beyond is not None:
         chosen = chosen.where(JOBS.c.id > beyond)
     return list(connection.execute(chosen.order_by(JOBS.c.id).limit(limit)).scalars())

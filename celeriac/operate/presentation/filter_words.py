@@ -8,7 +8,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
+from uuid import UUID
 
 from celeriac.errors import BadArgument
 from celeriac.ledger.reads.job_rows import Filter
@@ -50,6 +52,26 @@ def words_in(given: Mapping[str, str]) -> dict[str, str]:
     return {word: given[word] for word in WORDS if given.get(word)}
 
 
+def words_of(wanted: Filter) -> dict[str, str]:
+    """The words of a filter whose moments are instants.
+
+    >>> words_of(filter_of({"task": "mail.send", "id-prefix": "0192d3"}))
+    {'task': 'mail.send', 'id-prefix': '0192d3'}
+    """
+    moments = {"since": wanted.since, "until": wanted.until}
+    found: dict[str, Any] = {
+        "state": wanted.state,
+        "task": wanted.task,
+        "queue": wanted.queue,
+        "user": wanted.user_id,
+        "schedule": wanted.schedule,
+        "error": wanted.error,
+        **{word: each.isoformat() for word, each in moments.items() if isinstance(each, datetime)},
+        "id-prefix": _begin_alike(*wanted.ids) if wanted.ids else None,
+    }
+    return {word: str(value) for word, value in found.items() if value is not None}
+
+
 def options_of(words: Mapping[str, str]) -> str:
     """The words as they are typed behind a command.
 
@@ -57,6 +79,11 @@ def options_of(words: Mapping[str, str]) -> str:
     " --state failed --error 'no mail'"
     """
     return "".join(f" --{word} {shlex.quote(value)}" for word, value in words.items())
+
+
+def _begin_alike(first: UUID, last: UUID) -> str:
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(first.hex, last.hex, strict=True))
+    return "".join(digit for digit, _ in pairs)
 
 
 def _text(name: str, value: str | None) -> str | None:

@@ -79,6 +79,8 @@ class ClaimChecks:
             self._hold_one_poison_candidate(
                 connection, sorted(claims.lost_repeatedly(connection, failed)), won
             )
+        if strays := [d.job for d in known if d.job in won and _is_stray(d, won[d.job])]:
+            self._give_back(connection, strays, won, delay=0.0)
         if old := [d.job for d in known if d.job in won and not d.is_of(won[d.job])]:
             answer.rows = claims.messages(connection, old)
             self._release_unknown_tasks(connection, answer)
@@ -90,9 +92,14 @@ class ClaimChecks:
         """Give back jobs whose message named another task than the row does, if the row's is unknown here."""
         strange = [job for job, row in answer.rows.items() if row.job_type not in self._tasks]
         if strange:
-            attempts = [(job, answer.won.pop(job).attempt) for job in strange]
-            claims.release(connection, attempts, worker=self._worker, delay=UNKNOWN_DELAY)
-            self._on_change()
+            self._give_back(connection, strange, answer.won, delay=UNKNOWN_DELAY)
+
+    def _give_back(
+        self, connection: Connection, jobs: Sequence[UUID], won: dict[UUID, Claimed], *, delay: float
+    ) -> None:
+        attempts = [(job, won.pop(job).attempt) for job in jobs]
+        claims.release(connection, attempts, worker=self._worker, delay=delay)
+        self._on_change()
 
     def _release_paused(self, connection: Connection, answer: Answer) -> None:
         """Give back jobs whose message was an old copy from elsewhere, if their row's place is paused."""
@@ -120,6 +127,15 @@ class ClaimChecks:
             self._on_change()  # the dispatcher must learn when they are due
         if candidates and not self._poison_candidate:
             self._poison_candidate = candidates[0]
+
+
+def _is_stray(delivery: Delivery, claimed: Claimed) -> bool:
+    """Whether an old copy was left in a list that is no more the job's: an operator has moved it.
+
+    From there it must not run. This worker may not be one that its new queue is for.
+    """
+    found_in = delivery.message.delivery_info.get("routing_key")
+    return not delivery.is_of(claimed) and found_in != claimed.queue
 
 
 def needs_check(known: Sequence[Delivery], won: Mapping[UUID, Claimed]) -> bool:

@@ -10,13 +10,17 @@ import click
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.command import confirm
-from celeriac.cli.progress import advancing
+from celeriac.cli.views.acting.by_id_or_filter import carry, of_filter
 from celeriac.display import counted
 from celeriac.errors import JobNotFound
 from celeriac.ledger.writes.cancel import Answer
-from celeriac.operate.job import as_of_now, cancel, job
-from celeriac.operate.job import cancel_matching as cancel_all
+from celeriac.operate.acting import one_job, operations
+from celeriac.operate.acting.operations import Plan
+from celeriac.operate.acting.selection import Selection
+from celeriac.operate.actions import Actor
+from celeriac.operate.job import job
 from celeriac.operate.listing import Filter, JobState, resolve
+from celeriac.operate.presentation.filter_words import options_of
 
 _DONE = frozenset({Answer.CANCELLED, Answer.REQUESTED, Answer.ALREADY_CANCELLED})
 
@@ -28,6 +32,7 @@ def cancel_ids(
     wanted: Filter,
     *,
     hard: bool,
+    reason: str | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -41,7 +46,8 @@ def cancel_ids(
         return
     if len(found) > 1:
         confirm(f"cancel {counted(len(found), 'job')} for ever?", yes=yes)
-    answers = {id: cancel(id, hard=hard, app=app) for id in found}
+    by = Actor.at_the_terminal()
+    answers = {id: one_job.cancel(id, by=by, hard=hard, reason=reason, app=app) for id in found}
     if as_json:
         output.emit("jobs cancel", dry_run=False, count=_met(answers.values()), answers=answers)
     for id, answer in answers.items():
@@ -57,32 +63,43 @@ def _sentence(app: Celeriac, id: str, answer: Answer) -> str:
 
 
 def cancel_matching(
-    ctx: click.Context, app: Celeriac, wanted: Filter, *, hard: bool, dry_run: bool, yes: bool, as_json: bool
+    ctx: click.Context,
+    app: Celeriac,
+    wanted: Filter,
+    *,
+    hard: bool,
+    reason: str | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Cancel all unfinished jobs that match the filter."""
     if wanted == Filter():
         raise click.UsageError("name ids or a filter; --since 9999d means every job")
-    wanted = as_of_now(wanted, app=app)  # a job that is enqueued after the question is not cancelled
-    count = cancel_all(wanted, dry_run=True, app=app)
+    action = "cancel-hard" if hard else "cancel"
+    selection, words = of_filter(app, wanted)  # a job that is enqueued after the question is not cancelled
+    count = operations.count(action, selection, app=app)
     if dry_run:
         _would(ctx, count, as_json=as_json)
         ctx.exit(0 if count else 1)
     if count:
         confirm(f"cancel {counted(count, 'job')} for ever?", yes=yes)
-        with advancing("cancelling", count) as progress:
-            count = cancel_all(wanted, hard=hard, progress=progress, app=app)
+        plan = Plan(action=action, selection=selection, subject=options_of(words).strip(), words=words)
+        count = carry(ctx, app, plan, count=count, reason=reason)
     if as_json:
         output.emit("jobs cancel", dry_run=False, count=count, answers={})
     else:
-        click.echo(_many(count, _still_running(app, wanted)) if count else "no job fits")
+        click.echo(_many(count, _still_running(app, selection)) if count else "no job fits")
     ctx.exit(0 if count else 1)
 
 
-def _still_running(app: Celeriac, wanted: Filter) -> int:
+def _still_running(app: Celeriac, selection: Selection) -> int:
     """How many of the matching jobs still run after they were asked to stop."""
-    if wanted.state not in (None, JobState.RUNNING):
+    wanted = selection.wanted
+    if wanted is None or wanted.state not in (None, JobState.RUNNING):
         return 0
-    return cancel_all(replace(wanted, state=JobState.RUNNING), dry_run=True, app=app)
+    running = Selection(wanted=replace(wanted, state=JobState.RUNNING))
+    return operations.count("cancel", running, app=app)
 
 
 def _many(count: int, running: int) -> str:

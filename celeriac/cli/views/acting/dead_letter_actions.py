@@ -8,16 +8,18 @@ from typing import Any
 import click
 
 from celeriac.application import Celeriac
-from celeriac.cli import output
 from celeriac.cli.command import confirm, text
-from celeriac.cli.progress import advancing
+from celeriac.cli.views.acting.by_id_or_filter import carry, show_outcome
 from celeriac.display import counted
 from celeriac.operate import dead_letters
+from celeriac.operate.acting import one_job, operations
+from celeriac.operate.acting.operations import Plan
+from celeriac.operate.acting.selection import Selection
+from celeriac.operate.actions import Actor
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.listing import resolve
+from celeriac.operate.presentation.filter_words import options_of
 from celeriac.operate.presentation.shapes import is_group_key
-
-PAST = {"replay": "replayed", "discard": "discarded"}
 
 
 def replay(
@@ -26,32 +28,39 @@ def replay(
     key_or_id: str | None,
     *,
     rate: float | None,
+    canary: bool,
     edit_args: list[Any] | None,
     edit_kwargs: dict[str, Any] | None,
+    reason: str | None,
     **options: Any,
 ) -> None:
     edited = edit_args is not None or edit_kwargs is not None
 
     def one(id: str) -> bool:
         app.loader.import_default_modules()  # other arguments are checked against the task
-        return dead_letters.replay_one(id, args=edit_args, kwargs=edit_kwargs, app=app)
+        by = Actor.at_the_terminal()
+        return one_job.replay(id, by=by, args=edit_args, kwargs=edit_kwargs, reason=reason, app=app)
 
-    def many(cause: Cause, **how: Any) -> int:
+    def plan(cause: Cause, subject: str) -> Plan:
         if edited:
             raise click.UsageError("other arguments are for one job: name its id")
-        return dead_letters.replay(cause, rate=rate, app=app, **how)
+        chosen = operations.settled(Selection(causes=(cause,)), app=app)
+        return Plan(action="replay", selection=chosen, subject=subject, rate=rate, canary=canary)
 
-    _act(ctx, app, key_or_id, "replay", one, many, **options)
+    _act(ctx, app, key_or_id, "replay", one, plan, reason=reason, **options)
 
 
-def discard(ctx: click.Context, app: Celeriac, key_or_id: str | None, **options: Any) -> None:
+def discard(
+    ctx: click.Context, app: Celeriac, key_or_id: str | None, *, reason: str | None, **options: Any
+) -> None:
     def one(id: str) -> bool:
-        return dead_letters.discard_one(id, app=app)
+        return one_job.act("discard", id, by=Actor.at_the_terminal(), reason=reason, app=app)
 
-    def many(cause: Cause, **how: Any) -> int:
-        return dead_letters.discard(cause, app=app, **how)
+    def plan(cause: Cause, subject: str) -> Plan:
+        chosen = operations.settled(Selection(causes=(cause,)), app=app)
+        return Plan(action="discard", selection=chosen, subject=subject)
 
-    _act(ctx, app, key_or_id, "discard", one, many, **options)
+    _act(ctx, app, key_or_id, "discard", one, plan, reason=reason, **options)
 
 
 def _act(
@@ -60,12 +69,13 @@ def _act(
     key_or_id: str | None,
     verb: str,
     one: Callable[[str], bool],
-    many: Callable[..., int],
+    plan_of: Callable[[Cause, str], Plan],
     *,
     task: str | None,
     exception: str | None,
     frame: str | None,
     everything: bool,
+    reason: str | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -80,32 +90,19 @@ def _act(
         count = _is_dead(app, id) if dry_run else int(one(id))
     else:
         cause = narrow if key_or_id is None else dead_letters.cause_of(key_or_id, app=app)
-        count = many(cause, dry_run=True)
+        plan = plan_of(cause, f"group {key_or_id}" if key_or_id else _in_words(narrow))
+        count = operations.count(verb, plan.selection, app=app)
         if count and not dry_run:
             confirm(f"{verb} {counted(count, 'dead letter')}?", yes=yes)
-            with advancing(verb, count) as progress:
-                count = many(cause, progress=progress)
+            count = carry(ctx, app, plan, count=count, reason=reason)
     none = "no dead letter matches; see `celery -A app dead-letters list`"
     show_outcome(ctx, f"dead-letters {verb}", count, dry_run=dry_run, as_json=as_json, none=none)
 
 
-def show_outcome(
-    ctx: click.Context, command: str, count: int, *, dry_run: bool, as_json: bool, none: str
-) -> None:
-    """Say with how many dead letters it was done, and end: with 1 where there was none.
-
-    Args:
-        command: its words; the last one is what was done.
-        none: the sentence for none.
-    """
-    verb = command.split()[-1]
-    if as_json:
-        output.emit(command, dry_run=dry_run, count=count)
-    elif not count:
-        output.note(ctx, none)
-    else:
-        click.echo(f"would {verb} {count:,}" if dry_run else f"{PAST[verb]} {count:,}")
-    ctx.exit(0 if count else 1)
+def _in_words(cause: Cause) -> str:
+    named = {"task": cause.task, "exception": cause.exception_type, "frame": cause.frame}
+    words = options_of({name: value for name, value in named.items() if value is not None})
+    return f"dead letters{words}" if words else "all dead letters"
 
 
 def _is_dead(app: Celeriac, id: str) -> int:
