@@ -48,6 +48,7 @@ def test_the_clock_of_the_database_steps(step: int, drill: Drill) -> None:
         drill.flows()
         with _ledger(drill) as connection:
             connection.execute("UPDATE shifted.by SET seconds = %s", [step])
+        drill.set_back = max(0, -step)
         drill.over()
     drill.ends(recovery=max(20, 20 - step))
     assert drill.house.declared_dead() == []
