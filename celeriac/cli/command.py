@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _STATES = ("pending", "running", "completed", "error", "failed", "cancelled")
 _DIGITS = 3  # of the highest priority
-_SORTS = ("newest", "oldest", "due", "longest")
+_SORTS = ("newest", "oldest", "due", "longest", "finished")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -135,6 +135,8 @@ _FILTERS = (
     click.option("--error", metavar="TEXT", help="Only jobs whose last failure contains it, in any case."),
     click.option("--since", type=Moment(), help="Accepted at or after: 2h, 3d, or ISO 8601."),
     click.option("--until", type=Moment(), help="Accepted before."),
+    click.option("--finished-since", type=Moment(), help="Ended at or after."),
+    click.option("--finished-until", type=Moment(), help="Ended before."),
     click.option("--id-prefix", metavar="ID", help="Only jobs whose id begins so."),
 )
 
@@ -169,7 +171,7 @@ sort = click.option(
     type=click.Choice(_SORTS),
     default="newest",
     show_default=True,
-    help="due: of those that wait; longest: of those that run.",
+    help="due: of those that wait; longest: of those that run; finished: of those that ended.",
 )
 
 

@@ -17,9 +17,9 @@ from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.reads import job_pages
 from celeriac.ledger.reads.job_pages import Sort
 from celeriac.ledger.reads.job_rows import Filter, with_instants
-from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate import dead_letters
-from celeriac.operate.listing import parse_moment, prefix
+from celeriac.operate.listing import prefix
+from celeriac.operate.presentation.filter_words import filter_of
 from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.commands import call, told
@@ -90,6 +90,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "since": {"since": "1h"},
     "until": {"until": "6d"},
     "span": {"since": "5d", "until": "4d"},
+    "ended": {"finished-since": "4d", "finished-until": "95h"},
     "empty span": {"since": "30d", "until": "20d"},
     "id prefix": {"id-prefix": "0a1b"},
     "task and state": {"task": "task.3", "state": "error"},
@@ -98,12 +99,12 @@ FILTERS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("sort", ["newest", "oldest", "due", "longest"])
+@pytest.mark.parametrize("sort", list(Sort))
 @pytest.mark.parametrize("name", FILTERS)
 def test_no_list_reads_every_row(large: Celeriac, name: str, sort: str) -> None:
     with large.database.reading() as connection:
         statement = job_pages.statement(
-            with_instants(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50
+            with_instants(connection, filter_of(FILTERS[name])), sort=Sort(sort), limit=50
         )
         plan = explained(connection, statement)
     assert "Seq Scan on background_jobs" not in plan, plan
@@ -122,6 +123,8 @@ def test_no_list_reads_every_row(large: Celeriac, name: str, sort: str) -> None:
         ("schedule", "newest", "background_jobs_by_schedule"),
         ("no such error", "newest", "background_jobs_failing"),
         ("nothing", "due", "background_jobs_due"),
+        ("nothing", "finished", "background_jobs_finished"),
+        ("ended", "finished", "background_jobs_finished"),
         ("nothing", "longest", "background_jobs_held"),
     ],
 )
@@ -130,7 +133,7 @@ def test_what_is_rare_is_found_without_reading_what_is_not(
 ) -> None:
     with large.database.reading() as connection:
         statement = job_pages.statement(
-            with_instants(connection, _filter(FILTERS[name])), sort=Sort(sort), limit=50
+            with_instants(connection, filter_of(FILTERS[name])), sort=Sort(sort), limit=50
         )
         plan = explained(connection, statement)
     assert f" {index} " in plan, plan
@@ -199,21 +202,6 @@ def _once(app: Celeriac, *words: object) -> float:
     began = time.perf_counter()
     assert call(app, *words).exit_code in (0, 1)
     return time.perf_counter() - began
-
-
-def _filter(options: dict[str, str]) -> Filter:
-    ids, state = options.get("id-prefix"), options.get("state")
-    return Filter(
-        state=None if state is None else JobState(state),
-        task=options.get("task"),
-        queue=options.get("queue"),
-        user_id=options.get("user"),
-        schedule=options.get("schedule"),
-        error=options.get("error"),
-        since=parse_moment(options["since"]) if "since" in options else None,
-        until=parse_moment(options["until"]) if "until" in options else None,
-        ids=None if ids is None else prefix(ids),
-    )
 
 
 def explained(connection: Connection, statement: Any) -> str:

@@ -67,6 +67,8 @@ def list_jobs(
     error: _Word = None,
     since: _Word = None,
     until: _Word = None,
+    finished_since: Annotated[str | None, Query(alias="finished-since", max_length=40)] = None,
+    finished_until: Annotated[str | None, Query(alias="finished-until", max_length=40)] = None,
     id_prefix: Annotated[str | None, Query(alias="id-prefix", max_length=40)] = None,
     sort: Sort = Sort.NEWEST,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
@@ -75,6 +77,7 @@ def list_jobs(
     """A page of the jobs that match; the words are those of `celery -A app jobs list`."""
     words = {"state": state, "task": task, "queue": queue, "user": user, "schedule": schedule}
     words |= {"error": error, "since": since, "until": until, "id-prefix": id_prefix}
+    words |= {"finished-since": finished_since, "finished-until": finished_until}
     app = console_of(request).reader
     found = listing.page(filter_of(words), sort=sort, limit=limit, after=after, app=app)
     return {"jobs": plain(found.jobs), "next": found.next}

@@ -28,6 +28,7 @@ class Sort(StrEnum):
     OLDEST = "oldest"
     DUE = "due"  # waiting jobs, the earliest due first
     LONGEST = "longest"  # running jobs, the earliest started first
+    FINISHED = "finished"  # ended jobs, the last ended first
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ _ORDERS = {
     Sort.OLDEST: _Order(JOBS.c.queued, False, None),
     Sort.DUE: _Order(JOBS.c.next_attempt_after, False, is_waiting()),
     Sort.LONGEST: _Order(JOBS.c.started, False, JOBS.c.worker_id.is_not(None)),
+    Sort.FINISHED: _Order(JOBS.c.finished, True, JOBS.c.finished.is_not(None)),
 }
 
 #: Columns of a list. Payload, headers and result are left out because they may be large.

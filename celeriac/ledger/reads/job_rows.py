@@ -44,6 +44,8 @@ class Filter:
     error: str | None = None  # what the last failure says, in part and in any case
     since: datetime | timedelta | None = None  # queued at or after; a span: so long before now
     until: datetime | timedelta | None = None  # queued before
+    finished_since: datetime | timedelta | None = None  # ended at or after
+    finished_until: datetime | timedelta | None = None  # ended before
     ids: tuple[UUID, UUID] | None = None  # the first and the last
 
     def conditions(self) -> list[Any]:
@@ -67,6 +69,10 @@ class Filter:
             found.append(JOBS.c.queued >= self.since)
         if self.until is not None:
             found.append(JOBS.c.queued < self.until)
+        if self.finished_since is not None:
+            found.append(JOBS.c.finished >= self.finished_since)
+        if self.finished_until is not None:  # what is queued later ends later
+            found += [JOBS.c.finished < self.finished_until, JOBS.c.queued < self.finished_until]
         if self.ids is not None:
             found.append(JOBS.c.id.between(*self.ids))
         return found
@@ -77,10 +83,14 @@ def with_instants(connection: Connection, wanted: Filter) -> Filter:
 
     PostgreSQL would expect a third of all rows for a time that is computed inside the statement.
     """
-    if not isinstance(wanted.since, timedelta) and not isinstance(wanted.until, timedelta):
+    given = wanted.since, wanted.until, wanted.finished_since, wanted.finished_until
+    if not any(isinstance(moment, timedelta) for moment in given):
         return wanted
     now = clock(connection)
-    return replace(wanted, since=_moment(now, wanted.since), until=_moment(now, wanted.until))
+    since, until, finished_since, finished_until = (_moment(now, moment) for moment in given)
+    return replace(
+        wanted, since=since, until=until, finished_since=finished_since, finished_until=finished_until
+    )
 
 
 def _moment(now: datetime, given: datetime | timedelta | None) -> datetime | None:

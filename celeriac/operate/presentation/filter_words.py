@@ -19,7 +19,10 @@ from celeriac.names import NAME_LENGTH, check_text
 from celeriac.operate.listing import parse_moment, prefix
 
 #: The words of a filter, in the order in which a command shows them.
-WORDS = ("state", "task", "queue", "user", "schedule", "error", "since", "until", "id-prefix")
+WORDS = (
+    *("state", "task", "queue", "user", "schedule", "error", "since", "until"),
+    *("finished-since", "finished-until", "id-prefix"),
+)
 
 _TEXTS = ("task", "queue", "user", "schedule", "error")
 
@@ -28,7 +31,7 @@ def filter_of(given: Mapping[str, Any]) -> Filter:
     """The filter for these words; one that is None does not filter, others are passed over.
 
     Args:
-        given: texts; ``since`` and ``until`` may be moments or spans already.
+        given: texts; a moment may be a datetime or a span already.
 
     Raises:
         BadArgument: a word's value has no meaning. It names the option.
@@ -43,6 +46,8 @@ def filter_of(given: Mapping[str, Any]) -> Filter:
         error=texts["error"],
         since=_moment("since", given.get("since")),
         until=_moment("until", given.get("until")),
+        finished_since=_moment("finished-since", given.get("finished-since")),
+        finished_until=_moment("finished-until", given.get("finished-until")),
         ids=prefix(given["id-prefix"]) if given.get("id-prefix") is not None else None,
     )
 
