@@ -12,6 +12,7 @@ from celeriac import Celeriac
 from celeriac.ids import new_id
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKER_TASKS, WORKERS
+from celeriac.ledger.upkeep.roll_up import roll_up
 
 SECOND = timedelta(seconds=1)
 WORKER = UUID("0192d3a4-0000-7000-8000-00000000000a")
@@ -112,6 +113,14 @@ def sign_on(connection: Connection) -> None:
     made = worker()
     connection.execute(insert(WORKERS), [made])
     connection.execute(insert(WORKER_TASKS), [{"tasks": made["tasks"], "name": "mail.send"}])
+
+
+def rolled_up(app: Celeriac) -> None:
+    """Count what ended, as a keeper does, until nothing is left."""
+    due_in = 0.0
+    while not due_in:
+        with app.database.transaction() as connection:
+            due_in = roll_up(connection).due_in
 
 
 class Stock:

@@ -30,6 +30,7 @@ from celeriac.console.page_request import FIELDS, PageRequest
 from celeriac.console.pages import (
     acting,
     audit,
+    charts,
     dead,
     job,
     jobs,
@@ -91,6 +92,9 @@ PLACES = (
 )
 
 
+#: What scripts of the pages ask for; it is no page.
+_SERIES = Place("/stats/series", Role.VIEWER, show=charts.show_series)
+
 _LOGIN = Place("/login", Role.VIEWER, show=login.show, act=login.log_in)
 
 
@@ -135,7 +139,7 @@ def _routes(console: Console) -> list[BaseRoute]:
         Mount("/api/v1", api.create(console)),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    for place in (_LOGIN, *PLACES):
+    for place in (_LOGIN, _SERIES, *PLACES):
         methods = [*(["GET"] if place.show else []), *(["POST"] if place.act else [])]
         found.append(Route(place.path, partial(_answer, console, place), methods=methods))
     return found

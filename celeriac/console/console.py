@@ -19,6 +19,7 @@ from celeriac.console.access.options import Options
 from celeriac.console.head import Head
 from celeriac.console.reading import for_reading
 from celeriac.console.shared import Shared
+from celeriac.console.sparkline import sparkline
 from celeriac.operate.acting.runner import Runner
 
 if TYPE_CHECKING:
@@ -43,8 +44,19 @@ class Console:
             :10
         ]
 
-    def shared(self, key: str, read: Callable[[], Any], *, every: float = 2.0, wait: float = 3.0) -> Any:
+    def shared(
+        self,
+        key: str,
+        read: Callable[[], Any],
+        *,
+        every: float = 2.0,
+        wait: float = 3.0,
+        share: float = 0.1,
+    ) -> Any:
         """What ``read`` returns, or returned a moment ago for another page.
+
+        Args:
+            share: at most this share of the time is spent on reading it.
 
         Raises:
             TimeoutError: it takes too long.
@@ -53,7 +65,7 @@ class Console:
         if found is None:
             if len(self._shared) >= _MOST_SHARED:
                 self._shared.clear()
-            found = self._shared[key] = Shared(read, every=every)
+            found = self._shared[key] = Shared(read, every=every, share=share)
         return found.get(wait=wait)
 
     def close(self) -> None:
@@ -81,6 +93,7 @@ def _environment() -> Environment:
         seconds=lambda value: "–" if value is None else display.length(value),
         duration=display.duration_text,
         short=lambda text, length: "" if text is None else display.safe(text, length=length),
+        spark=sparkline,
         json=lambda value: json.dumps(value, ensure_ascii=False, indent=2, default=str),
     )
     return made

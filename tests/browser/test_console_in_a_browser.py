@@ -46,12 +46,11 @@ def test_every_page_fits_a_telephone(visit: Visit) -> None:
 
 
 def test_every_page_weighs_little(visit: Visit) -> None:
-    weights: dict[str, int] = {}
-    visit.page.on("response", lambda found: weights.update({found.url: len(found.body())}))
+    got = "performance.getEntries().reduce((sum, each) => sum + (each.decodedBodySize || 0), 0)"
     for path in visit.paths():
-        weights.clear()
-        visit.page.goto(f"{visit.url}{path}", wait_until="networkidle")
-        assert sum(weights.values()) <= 150_000, path
+        visit.go(path)
+        visit.page.wait_for_load_state("networkidle")
+        assert 10_000 < visit.page.evaluate(got) <= 150_000, path
 
 
 def test_a_page_shows_what_has_happened_since(visit: Visit) -> None:
@@ -132,6 +131,16 @@ def test_light_and_dark_are_chosen_and_kept(visit: Visit) -> None:
     assert light != dark
     visit.go("/dead")
     assert ground() == dark
+
+
+def test_the_colour_of_the_environment_is_the_same_in_the_dark(visit: Visit) -> None:
+    """Red is production, whoever prefers what."""
+    seen = []
+    for scheme in (LIGHT, DARK):
+        visit.page.emulate_media(color_scheme=scheme)
+        visit.go("/jobs")
+        seen.append(visit.page.evaluate("getComputedStyle(document.querySelector('.env')).backgroundColor"))
+    assert seen[0] == seen[1]
 
 
 def test_a_dead_letter_is_found_read_and_replayed_in_a_few_clicks(visit: Visit) -> None:

@@ -430,6 +430,34 @@ def test_sqlite_ends_a_read_that_takes_too_long(sqlite_url: str) -> None:
     reader.close()
 
 
+def test_the_figures_of_a_chart_are_told_to_scripts_pages_and_programs(
+    app: Celeriac, browser: Browser
+) -> None:
+    """All three read the same, and the page of a task has its own."""
+    stock.rolled_up(app)
+    whole = browser.json("/stats/series", range="6h")["series"]
+    assert (whole["range"], whole["step"], len(whole["began"])) == ("6h", 300, 72)
+    assert (sum(whole["completed"]), sum(whole["failed"]), sum(whole["cancelled"])) == (1, 1, 1)
+    page = browser.json("/", range="6h")["series"]
+    api = browser.json("/api/v1/stats/series", range="6h")["series"]
+    assert {**page, "clock": ""} == {**api, "clock": ""} == {**whole, "clock": ""}
+    own = browser.json("/tasks/mail.send", range="6h")["series"]
+    assert (sum(own["completed"]), sum(own["cancelled"])) == (1, 0)
+
+
+@pytest.mark.parametrize("path", ["/stats/series", "/", "/tasks/mail.send", "/api/v1/stats/series"])
+@pytest.mark.parametrize(("name", "value"), [("range", "2h"), ("task", "a\x00b"), ("queue", "x" * 300)])
+def test_a_chart_without_a_meaning_is_refused(browser: Browser, path: str, name: str, value: str) -> None:
+    found = browser.http.get(path, params={name: value}, headers={"accept": "application/json"})
+    own = name == "task" and path.startswith("/tasks")  # the page of a task has no other
+    assert found.status_code == 200 if own else found.status_code in (400, 422), found.text
+
+
+def test_small_charts_are_drawn_of_queues_and_causes(browser: Browser) -> None:
+    assert browser.page("/queues").count('class="spark"') == 1, "an end of a job is in one queue"
+    assert 'class="spark"' in browser.page("/dead")
+
+
 def test_what_is_vendored_is_what_was_published() -> None:
     import hashlib
 
@@ -439,5 +467,6 @@ def test_what_is_vendored_is_what_was_published() -> None:
     assert sums
     for name, digest in sums.items():
         assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == digest
-    assert (STATIC / "htmx.LICENSE").is_file()
+    for name in ("htmx", "uPlot"):
+        assert (STATIC / f"{name}.LICENSE").is_file()
     assert Path(STATIC / "VENDORED.md").is_file()

@@ -17,6 +17,7 @@ from celeriac.operate.acting import operations
 from celeriac.operate.actions import list_actions
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.explain import explain
+from celeriac.operate.history.series import series
 from celeriac.operate.job import LARGEST_PAGE, PAGE, job
 from celeriac.operate.listing import Sort
 from celeriac.operate.presentation.action_shapes import action_shape, operation_shape
@@ -162,6 +163,17 @@ def stats(request: Request, since: _Word = "1h", task: _Word = None, queue: _Wor
     wanted = filter_of({"since": since, "task": task, "queue": queue})
     found = by_task(overview.stats(wanted, app=console_of(request).reader))
     return {"all": plain(found[-1]), "tasks": plain(found[:-1])}
+
+
+@router.get("/stats/series")
+def show_series(
+    request: Request,
+    range: Annotated[str, Query(max_length=10)] = "1h",
+    task: _Word = None,
+    queue: _Word = None,
+) -> dict[str, Any]:
+    """What ended over an hour to ninety days, in steps: 1h, 6h, 24h, 7d, 30d or 90d."""
+    return {"series": plain(series(range, task=task, queue=queue, app=console_of(request).reader))}
 
 
 @router.get("/doctor")

@@ -8,7 +8,7 @@ from functools import partial
 from starlette.responses import Response
 
 from celeriac.console.page_request import PageRequest
-from celeriac.console.pages import acting, jobs
+from celeriac.console.pages import acting, charts, jobs
 from celeriac.console.pages.acting import Question
 from celeriac.console.tracebacks import parts
 from celeriac.console.trees import tree
@@ -37,6 +37,7 @@ def show(ask: PageRequest) -> Response:
         told={"groups": [group_shape(group) for group in found]},
         groups=[(Cause.of(group), group) for group in found[:_SHOWN]],
         more=len(found) - _SHOWN,
+        sparks=charts.cause_sparks(ask),
         jobs=sum(group.count for group in found),
         now=datetime.now(UTC),
     )

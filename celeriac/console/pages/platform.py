@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from celeriac.console.page_request import PageRequest
+from celeriac.console.pages import charts
 from celeriac.console.pages.pausing import paused
 from celeriac.errors import UnknownTask
 from celeriac.operate import dead_letters, doctor, overview
@@ -43,7 +44,9 @@ def show_overview(ask: PageRequest) -> Response:
             "seen": plain(counts),
             "queues": [queue_shape(queue) for queue in queues],
             "silent": [worker_shape(each) for each in workers if each.state == "silent"],
+            "series": plain(charts.series_of(ask)),
         },
+        chart=charts.chart_of(ask),
         counts=counts,
         queues=[(queue, clears_in(queue)) for queue in queues],
         groups=[(Cause.of(group), group) for group in groups],
@@ -77,6 +80,7 @@ def show_queues(ask: PageRequest) -> Response:
             "paused": plain(paused(ask)),
         },
         queues=[(queue, clears_in(queue)) for queue in queues],
+        sparks=charts.queue_sparks(ask),
         lists=lists,
         minutes=LATELY.total_seconds() / 60,
         silent_broker=any(queue.in_broker is None for queue in queues),
@@ -125,7 +129,9 @@ def show_task(ask: PageRequest) -> Response:
             "stats": found,
             "options": plain(options_of_task(task)),
             "paused": plain(stopped),
+            "series": plain(charts.series_of(ask, task=name)),
         },
+        chart=charts.chart_of(ask, task=name),
         name=name,
         stats=found,
         options=options_of_task(task),

@@ -1,0 +1,111 @@
+"""The charts: what ended over time, in steps, for pages and for the script that draws them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from celeriac.console.page_request import PageRequest
+from celeriac.ledger.connection.error_kinds import took_too_long
+from celeriac.operate.history import sparklines
+from celeriac.operate.history.series import RANGES, Series, names, series
+from celeriac.operate.presentation.shapes import document, plain
+
+#: Of the time, what reading one chart may take: pages are open for long.
+_SHARE = 0.04
+
+_NAMES_EVERY, _SPARKS_EVERY, _CAUSES_EVERY = 30.0, 5.0, 20.0  # seconds
+
+FIRST = "1h"  # the range of a page that names none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """What a page needs to show a chart."""
+
+    ranges: list[str]
+    range: str
+    task: str | None
+    queue: str | None
+    tasks: list[str]  # to choose from
+    queues: list[str]
+
+
+def chart_of(ask: PageRequest, *, task: str | None = None) -> Chart:
+    """The chart that the query of a page chooses.
+
+    Args:
+        task: of the page, which then has no choice of tasks and queues.
+
+    Raises:
+        BadArgument: a value of the query has no meaning.
+    """
+    range, chosen, queue = _choice(ask)
+    _read(ask, range, task or chosen, queue)
+    return Chart(
+        ranges=list(RANGES),
+        range=range,
+        task=task or chosen,
+        queue=queue,
+        tasks=[] if task else _names(ask, range, "task"),
+        queues=[] if task else _names(ask, range, "queue"),
+    )
+
+
+def show_series(ask: PageRequest) -> Response:
+    """The figures of a chart, as JSON."""
+    told = {"series": plain(series_of(ask))}
+    return JSONResponse(document("stats series", **told), headers={"Vary": "Accept"})
+
+
+def series_of(ask: PageRequest, *, task: str | None = None) -> Series:
+    """The figures that the query of a page chooses."""
+    range, chosen, queue = _choice(ask)
+    return _read(ask, range, task or chosen, queue)
+
+
+def queue_sparks(ask: PageRequest) -> dict[str, tuple[list[int], list[int]]]:
+    """Of each queue, the jobs that ended and failed in each minute of an hour; empty: it took too long."""
+    read = partial(sparklines.by_queue, app=ask.app)
+    found: dict[str, tuple[list[int], list[int]]]
+    found = _or_nothing(ask, "queue-sparks", read, every=_SPARKS_EVERY)
+    return found
+
+
+def cause_sparks(ask: PageRequest) -> dict[str, list[int]]:
+    """Of each cause of failure, the failed attempts in each hour of a day; empty: it took too long."""
+    read = partial(sparklines.by_cause, app=ask.app)
+    found: dict[str, list[int]] = _or_nothing(ask, "cause-sparks", read, every=_CAUSES_EVERY)
+    return found
+
+
+def _or_nothing(ask: PageRequest, key: str, read: Any, *, every: float) -> Any:
+    """A page is worth more than its small charts: it does not wait for them for long."""
+    try:
+        return ask.console.shared(key, read, every=every, wait=0.5, share=_SHARE)
+    except TimeoutError:
+        return {}
+    except Exception as exc:  # only one that took too long is told apart; the page itself raises the others
+        if took_too_long(exc):
+            return {}
+        raise
+
+
+def _choice(ask: PageRequest) -> tuple[str, str | None, str | None]:
+    query = ask.query
+    return query.get("range") or FIRST, query.get("task") or None, query.get("queue") or None
+
+
+def _read(ask: PageRequest, range: str, task: str | None, queue: str | None) -> Series:
+    read = partial(series, range, task=task, queue=queue, app=ask.app)
+    found: Series = ask.console.shared(f"series {(range, task, queue)}", read, share=_SHARE)
+    return found
+
+
+def _names(ask: PageRequest, range: str, by: str) -> list[str]:
+    read = partial(names, range, by=by, app=ask.app)
+    found: list[str] = ask.console.shared(f"names {range} {by}", read, every=_NAMES_EVERY, share=_SHARE)
+    return found

@@ -1,0 +1,1 @@
+"""What was, over time: how many attempts ended, and how."""
