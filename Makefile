@@ -6,7 +6,7 @@ OLDEST := .venv-oldest
 # The lowest versions meet every decision, whatever speaks to the broker, the database and the scheduler, and workers.
 OLDEST_TESTS := tests/unit $(patsubst %,tests/integration/test_%.py,door transactions scheduler services wire ledger) \
 	$(patsubst %,tests/acceptance/test_%.py,no_results secured_sentinel)
-CHAOS := tests/acceptance/faults tests/simulation tests/integration/test_ledger_machine.py
+CHAOS := tests/acceptance/faults tests/simulation tests/integration/test_ledger_machine.py tests/integration/test_api_fuzzing.py
 
 run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=--exit: stop when it is done)
 	@$(BIN)/python -m app.demo $(ARGS)
@@ -31,7 +31,7 @@ bench: $(READY)  ## against plain Celery, sides in turn; prints ratios (ARGS=--a
 
 # What looks for faults by chance looks longer here than in `make test`.
 chaos: $(READY)  ## every fault, for minutes
-	@SIMULATION_STEPS=13000 LEDGER_EXAMPLES=150 $(BIN)/python -m pytest $(CHAOS) -m "" --timeout 900 $(ARGS)
+	@SIMULATION_STEPS=13000 LEDGER_EXAMPLES=150 API_EXAMPLES=80 $(BIN)/python -m pytest $(CHAOS) -m "" --timeout 900 $(ARGS)
 
 screenshots: $(READY)  ## the pictures of docs/images, from what the commands print and the console shows
 	@$(BIN)/python -m docs.screenshots

@@ -25,6 +25,7 @@ from celeriac.console.access.one_time_token import OneTimeToken
 from celeriac.console.access.roles import Role
 from celeriac.console.access.visitor import BadToken, TooManyTries, Visitor
 from celeriac.console.api import application as api
+from celeriac.console.api.problems import problem
 from celeriac.console.console import STATIC, Console
 from celeriac.console.page_request import FIELDS, PageRequest
 from celeriac.console.pages import (
@@ -221,6 +222,9 @@ async def _not_here(console: Console, request: Request, error: HTTPException) ->
     found = Refused(
         status=error.status_code, title="not here", sentence=f"nothing answers {request.method} there"
     )
+    path = request.url.path.removeprefix(str(request.scope.get("root_path", "")))
+    if path.startswith("/api/"):  # a line feed in it keeps it from the API, which would say the same
+        return problem(found.status, found.title, found.sentence)
     visitor = await run_in_threadpool(_known, console, request)
     return await run_in_threadpool(_problem, PageRequest(console, request, visitor), found)
 

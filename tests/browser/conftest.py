@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.browser.visit import Visit
+from tests.serving import Serving
 
 #: What Chromium is started with: no service of its maker is asked, and root may run it in a container.
 FLAGS = (
@@ -68,25 +67,6 @@ def driver() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS), env=env)
         yield browser
         browser.close()
-
-
-class Serving:
-    """An ASGI app on a port of this machine, until ``stop``."""
-
-    def __init__(self, asgi: Any) -> None:
-        import uvicorn
-
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(asgi, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(30)
 
 
 @pytest.fixture

@@ -116,7 +116,8 @@ def test_only_an_admin_registers_schedules(app: Celeriac, api: Client) -> None:
 
 def test_a_request_from_another_site_is_refused(api: Client) -> None:
     body = {"task": "mail.send", "args": ["a"]}
-    assert api("POST", "/jobs", json=body, headers={"origin": "https://evil.example"}).status_code == 403
+    assert is_problem(api("POST", "/jobs", json=body, headers={"origin": "https://evil.example"}), 403)
+    assert is_problem(api("GET", "/jobs", headers={"host": "evil.example"}), 421)
 
 
 # What it tells
@@ -273,6 +274,7 @@ def test_what_is_not_there_is_a_404(api: Client) -> None:
         "/dead-letters/aaaaaaaa",
         "/schedules/x",
         "/x",
+        "/jobs/a%0Ab/cancel",
     ):
         assert is_problem(api("GET", path), 404), path
 

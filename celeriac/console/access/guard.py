@@ -42,7 +42,7 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope["method"], Headers(scope=scope))
-        answer = self._app if refusal is None else _answer(*refusal, Headers(scope=scope))
+        answer = self._app if refusal is None else _answer(*refusal, scope)
         await answer(scope, receive, send_guarded)
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
@@ -71,8 +71,8 @@ class Guard:
         return bool(name) and host_names.is_safe(name, known=self._options.hosts)
 
 
-def _answer(status: int, sentence: str, headers: Headers) -> Response:
-    if "json" in headers.get("accept", ""):
+def _answer(status: int, sentence: str, scope: Scope) -> Response:
+    if "json" in Headers(scope=scope).get("accept", "") or "/api/v1" in scope["path"]:
         problem = {"type": "about:blank", "title": "refused", "status": status, "detail": sentence}
         return JSONResponse(problem, status, media_type="application/problem+json")
     return PlainTextResponse(f"{sentence}\n", status)

@@ -7,12 +7,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from celeriac import __version__
-from celeriac.console.api import actions, pausing, problems, reads
+from celeriac.console.api import actions, description, pausing, problems, reads
 from celeriac.console.console import Console
 
 
 def create(console: Console) -> FastAPI:
     made = FastAPI(
+        dependencies=description.WAYS_IN,
+        responses=description.responses(),
         title="Celeriac",
         version=__version__,
         summary="Jobs, dead letters, queues, workers and schedules of the ledger",

@@ -15,6 +15,7 @@ from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate import dead_letters, doctor, listing, overview
 from celeriac.operate.acting import operations
 from celeriac.operate.actions import list_actions
+from celeriac.operate.alerts import rounds
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.explain import explain
 from celeriac.operate.history.series import series
@@ -174,6 +175,12 @@ def show_series(
 ) -> dict[str, Any]:
     """What ended over an hour to ninety days, in steps: 1h, 6h, 24h, 7d, 30d or 90d."""
     return {"series": plain(series(range, task=task, queue=queue, app=console_of(request).reader))}
+
+
+@router.get("/alerts")
+def list_alerts(request: Request) -> dict[str, Any]:
+    """What is wrong and was told outside, the newest first."""
+    return {"alerts": plain(rounds.list_alerts(app=console_of(request).reader))}
 
 
 @router.get("/doctor")
