@@ -41,6 +41,9 @@ __all__ = [
 #: At most so many running jobs are listed, of all workers; the longest first.
 MOST_SHOWN = 500
 
+#: The longest time between two looks at silent workers.
+_LOOK = timedelta(seconds=1)
+
 #: Rates are of this span.
 LATELY = timedelta(minutes=5)
 
@@ -82,6 +85,8 @@ class WorkerStatus:
     worker: WorkerSeen
     alive: bool
     jobs: tuple[RunningAttempt, ...] = ()  # that it runs, the longest first
+    # until others give its jobs back; None: it is heard of, it holds no job, or no other worker lives
+    rescued_in: timedelta | None = None
 
     @property
     def state(self) -> str:
@@ -150,15 +155,25 @@ def list_workers(
         found = worker_rows.seen(connection, within=within)
         busy = [worker.id for worker in found if worker.running]
         attempts = worker_rows.attempts_of(connection, busy, limit=MOST_SHOWN)
-    timeout = timedelta(seconds=platform.settings.worker_timeout)
+    settings = platform.settings
+    timeout, late = (timedelta(seconds=each) for each in (settings.worker_timeout, 2 * settings.heartbeat))
+    heard = {worker.id for worker in found if worker.stopped is None and worker.silent < late}
     return [
         WorkerStatus(
             worker=worker,
             alive=worker.stopped is None and worker.silent < timeout,
             jobs=tuple(attempt for attempt in attempts if attempt.worker_id == worker.id),
+            rescued_in=_rescued_in(worker, timeout) if heard and worker.id not in heard else None,
         )
         for worker in found
     ]
+
+
+def _rescued_in(worker: WorkerSeen, timeout: timedelta) -> timedelta | None:
+    """A worker that lives looks every second, and must have seen the same heartbeat for the whole timeout."""
+    if worker.stopped is not None or not worker.running:
+        return None
+    return max(timeout - worker.silent, timedelta(0)) + _LOOK
 
 
 def live_workers(*, app: Celeriac | None = None) -> list[WorkerSeen]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sqlalchemy import func, select
+
 from celeriac.application import Celeriac
+from celeriac.ledger.schema.operator_tables import ENDED_COUNTS
+from celeriac.operate.history.series import series
 from celeriac.operate.job import job
 from tests.scrape import scraped
 from tests.servers import free_port
@@ -44,3 +48,13 @@ def test_a_worker_counts_what_it_does(
     assert value("turn_jobs_sum") == 12
     assert value("held") == 0
     assert value("prefetch") >= 2
+    wait_until(
+        lambda: sum(series("1h", app=producer).completed) == 4 and _counted(producer),
+        within=90,
+        saying="its keeper has counted the jobs that ended",
+    )
+
+
+def _counted(app: Celeriac) -> bool:
+    with app.database.reading() as connection:
+        return connection.execute(select(func.sum(ENDED_COUNTS.c.attempts))).scalar_one() is not None

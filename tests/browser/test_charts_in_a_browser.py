@@ -82,6 +82,7 @@ def test_the_chart_is_drawn_in_the_colours_of_the_theme(visit: Visit) -> None:
     ends(visit, 30)
     visit.page.emulate_media(color_scheme="light")
     visit.go("/")
+    drawn(visit)
     wait_until(lambda: "34,107,31" in colours(visit), within=60, saying="the bars are those of the light")
     visit.page.click("#theme")
     wait_until(lambda: "134,207,128" in colours(visit), within=60, saying="the bars are those of the dark")

@@ -11,6 +11,7 @@ from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import insert, make_url
@@ -21,7 +22,7 @@ from celeriac.application import Celeriac
 from celeriac.console.application import PLACES
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import took_too_long
-from celeriac.ledger.schema.models import FAILURES, JOBS
+from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
 from celeriac.operate.dead_letters import Cause, groups
 from celeriac.operate.presentation.shapes import VERSION
 from celeriac.schedules import register
@@ -314,6 +315,33 @@ def test_a_queue_that_nobody_draws_from_says_which_worker_it_wants(app: Celeriac
         within=30,
         saying="the queue is shown",
     )
+
+
+@pytest.mark.parametrize(
+    ("silent", "others", "words"),
+    [
+        (7, True, r"its job is given back in \d\.\d s"),  # it may be silent for twelve
+        (300, True, r"its job is given back in 1\.0 s"),
+        (300, False, r"its job is given back 12\S* s after a worker has started"),
+        (-600, True, None),
+    ],
+)
+def test_of_a_silent_worker_it_is_told_when_its_jobs_are_given_back(
+    app: Celeriac, silent: float, others: bool, words: str | None
+) -> None:
+    with app.database.transaction() as connection:
+        connection.execute(insert(WORKERS), [stock.worker(heartbeat=before(silent))])
+        if others:
+            lives = stock.worker(id=UUID(int=2), hostname="celery@two", heartbeat=before(-600))
+            connection.execute(insert(WORKERS), [lives])
+        connection.execute(insert(JOBS), [stock.running()])
+    browser = Browser(app)
+    shown, told_ = text(browser.page("/workers")), browser.json("/workers")["workers"]
+    browser.close()
+    assert re.search(words or "$", shown), shown
+    assert ("given back" in shown) == (words is not None)
+    known = [each["rescued_in"] for each in told_ if each["rescued_in"] is not None]
+    assert len(known) == (words is not None and others)
 
 
 def test_a_setting_that_is_a_secret_is_not_shown(redis_url: str, sqlite_url: str) -> None:

@@ -53,7 +53,8 @@ def worker_shape(status: WorkerStatus) -> dict[str, Any]:
         {"id": str(one.id), "task": one.task, "attempt": one.attempt, "seconds": one.since.total_seconds()}
         for one in status.jobs
     ]
-    return {**plain(status.worker), "state": status.state, "jobs": jobs}
+    rescued_in = plain(status.rescued_in)
+    return {**plain(status.worker), "state": status.state, "jobs": jobs, "rescued_in": rescued_in}
 
 
 def is_group_key(text: str) -> bool:
