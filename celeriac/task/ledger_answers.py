@@ -30,7 +30,7 @@ UNKNOWN = "UNKNOWN"
 
 STATUS = {
     JobState.PENDING: states.PENDING,
-    JobState.RUNNING: states.STARTED,
+    JobState.RUNNING: states.STARTED,  # where that is wanted
     JobState.COMPLETED: states.SUCCESS,
     JobState.ERROR: states.RETRY,
     JobState.FAILED: states.FAILURE,
@@ -46,7 +46,7 @@ def answers(app: Celeriac, task_ids: Sequence[str]) -> list[dict[str, Any]]:
     try:
         with app.database.reading() as connection:
             found = job_rows.endings(connection, list(dict.fromkeys(wanted.values())))
-        return [_meta(found[job], text) for text, job in wanted.items() if job in found]
+        return [_meta(app, found[job], text) for text, job in wanted.items() if job in found]
     except Exception as exc:  # neither store can be reached: the caller waits on
         logger.warning(Event.LEDGER_NOT_ASKED, {"error": type(exc).__name__})
         return []
@@ -70,8 +70,17 @@ def _exception(line: str) -> Exception:
     return UnreadableError(name or "failed", text)
 
 
-def _meta(ending: Ending, task_id: str) -> dict[str, Any]:
-    status = STATUS[ending.state]
+def _status(app: Celeriac, ending: Ending) -> str:
+    """As Celery has it, a running job is PENDING unless somebody asked for STARTED: callers poll for that."""
+    if ending.state is JobState.RUNNING:
+        task = app.tasks.get(ending.job_type)
+        tracked = app.conf.task_track_started if task is None else task.track_started
+        return str(states.STARTED if tracked else states.PENDING)
+    return str(STATUS[ending.state])
+
+
+def _meta(app: Celeriac, ending: Ending, task_id: str) -> dict[str, Any]:
+    status = _status(app, ending)
     result: Any = None
     if ending.result == LOST:  # Celery has no state for it: .get() raises in this one
         status, result = states.FAILURE, ResultLost(task_id)

@@ -13,15 +13,18 @@ import redis
 from celery import group
 from celery.exceptions import Ignore
 from celery.result import AsyncResult, ResultSet
+from sqlalchemy import insert
 
 from celeriac import retention
 from celeriac.application import Celeriac
 from celeriac.errors import ResultLost, UnreadableError
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import JOBS
 from celeriac.operate.job import Job, job
 from celeriac.settings.platform import Settings
 from celeriac.testing.drain import Drain
 from celeriac.testing.kit import NoBroker
+from tests import stock
 from tests.apps import build
 from tests.servers import ValkeyServer
 
@@ -253,3 +256,26 @@ def in_threads(
     for thread in threads:
         thread.join(90)
     return found
+
+
+# ---- a job that runs
+
+
+@pytest.mark.parametrize(
+    ("setting", "own", "state"),
+    [(False, None, "PENDING"), (True, None, "STARTED"), (False, True, "STARTED"), (True, False, "PENDING")],
+)
+def test_a_running_job_is_started_for_those_who_asked_to_see_it(
+    app: Celeriac, setting: bool, own: bool | None, state: str
+) -> None:
+    """Code that polls `while result.state == "PENDING"` is written for Celery's default."""
+    app.conf.task_track_started = setting
+
+    @app.task(name="tests.seen", shared=False, track_started=own)
+    def seen() -> None:
+        raise AssertionError("it is not run here")
+
+    running = stock.running(job_type="tests.seen")
+    with app.database.transaction() as connection:
+        connection.execute(insert(JOBS), [running])
+    assert app.AsyncResult(str(running["id"])).state == state
