@@ -218,6 +218,8 @@ HOOKS = [
         "an own Request tells no outcome",
     ),
     Hook("celery.app.task:Task.bind", "app", "a class that another app has bound acknowledges too early"),
+    Hook("celery.app.task:Task.__trace__", None, "what follows a task is lost while the ledger is away"),
+    Hook("celery.app.trace:trace_ok_t.retstr", None, "what follows a task is lost while the ledger is away"),
     Hook("celery.app.task:Task.__call__", "*args, **kwargs", "exceptions are final: nothing is retried"),
     Hook("celery.app.trace:task_has_custom", "task, attr", "Celery calls run() and passes by our __call__"),
     Hook("celery.app.task:Context._protected", None, "a call of a task from inside of a task is an attempt"),

@@ -1,4 +1,4 @@
-"""Every promise names the tests that would fail if it were broken, and they exist."""
+"""Every promise, and every difference from plain Celery, names tests that would fail; and they exist."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
+MOVING = ROOT / "docs" / "adopting.md"
 
 _ROW = re.compile(r"^\| (P\d+) \| .*? \| (.*) \|$", re.MULTILINE)
 _TEST = re.compile(r"`([\w/]+\.py)::(\w+)(?:\[[^`]*\])?`")
@@ -26,7 +27,22 @@ def test_every_promise_is_on_the_page_and_has_its_tests() -> None:
     assert all(found.values())
 
 
-@pytest.mark.parametrize(("file", "name"), sorted({test for tests in promised().values() for test in tests}))
+def differences() -> dict[str, list[tuple[str, str]]]:
+    """The tests of each difference from plain Celery: file and name."""
+    section = MOVING.read_text().partition("\n## What differs\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][2:]
+    return {line: _TEST.findall(line) for line in rows}
+
+
+def test_every_difference_has_its_test() -> None:
+    assert len(differences()) > 15
+    assert [line for line, tests in differences().items() if not tests] == []
+
+
+NAMED = {test for found in (promised(), differences()) for tests in found.values() for test in tests}
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(NAMED))
 def test_the_test_exists(file: str, name: str) -> None:
     tree = ast.parse((ROOT / file).read_text())
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -58,7 +58,7 @@ def _with_successors(ended: Any, jobs: tuple[NewJob, ...]) -> Any:
         try:
             raise Followed(ended.retstr, ended.runtime)
         except Followed as exc:
-            ended = ended._replace(info=exc, retval=ExceptionInfo())
+            ended = type(ended)(ExceptionInfo(), exc, ended.runtime, ended.retstr)
     setattr(ended.retval, _JOBS, jobs)
     return ended
 

@@ -201,6 +201,12 @@ def test_a_nested_chord(stand: Stand) -> None:
     assert result.get(timeout=LONG) == 10
 
 
+def test_a_group_of_a_chord_whose_body_is_a_chain_ends(stand: Stand) -> None:
+    """Celery's own tests expect a time-out of it (test_nested_group_chord_body_chain)."""
+    inner = chord([stand.sig("add", 40, 2)], chain(stand.sig("total"), stand.sig("add", 0)))
+    assert group([inner]).apply_async().get(timeout=LONG) == [42]
+
+
 def test_a_chord_in_a_chain(stand: Stand) -> None:
     both = group([stand.sig("add", 10), stand.sig("add", 20)])
     result = chain(stand.sig("add", 1, 1), both, stand.sig("total"), stand.sig("add", 8)).apply_async()

@@ -9,13 +9,17 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.operate.job import job
 from tests.processes import Process
+from tests.producers import producing
 from tests.support import wait_until
 from tests.workers import ROOT, environment
 
@@ -52,6 +56,11 @@ def add(x, y, key):
 @shared_task
 def total(numbers, key):
     mark(f"{key}={sum(numbers)}")
+
+@shared_task(bind=True, max_retries=3)
+def stubborn(self, key):
+    mark(f"{key} try {self.request.retries}")
+    raise self.retry(exc=ValueError("never"), countdown=1)
 
 @shared_task(bind=True, max_retries=3)
 def flaky(self, key):
@@ -95,8 +104,8 @@ class Move:
         self._home, self._env, self._processes = home, env, processes
         self._effects = Path(env["EFFECTS"])
 
-    def start(self, name: str, *words: str, moved: bool) -> Process:
-        env = self._env | ({"MOVED": "1"} if moved else {})
+    def start(self, name: str, *words: str, moved: bool, more: Mapping[str, str] | None = None) -> Process:
+        env = self._env | ({"MOVED": "1"} if moved else {}) | (more or {})
         log = self._home / f"{name}.log"
         process = Process([sys.executable, *words], log=log, cwd=self._home, env=env)
         self._processes.callback(lambda: print(process.tail(20)))
@@ -126,7 +135,16 @@ class Move:
         return found
 
     def producer(self, name: str, *, moved: bool) -> Process:
-        return self.start(name, "produce.py", name, str(self._home), moved=moved)
+        # A busy machine may be slow to commit.
+        more = {"CELERIAC_ENQUEUE_TIMEOUT": "60"}
+        return self.start(name, "produce.py", name, str(self._home), moved=moved, more=more)
+
+    def call(self, code: str) -> str:
+        """What one line of a plain producer prints."""
+        name = f"call-{len(code)}"
+        one = self.start(name, "-c", f"import proj\nfrom proj.tasks import *\n{code}", moved=False)
+        assert one.wait(30) == 0, one.tail()
+        return one.log.read_text().strip()
 
     def sent(self, name: str) -> int:
         file = self._home / f"{name}.sent"
@@ -158,8 +176,7 @@ def move(redis_url: str, postgres_url: str, tmp_path: Path) -> Iterator[Move]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     path = os.pathsep.join((str(tmp_path), str(ROOT)))
-    # A busy machine may be slow to commit; a successor that is uncertain would end its parent.
-    more = {"PYTHONPATH": path, "STORE": redis_url, "EFFECTS": tmp_path / "effects", "enqueue_timeout": 60}
+    more = {"PYTHONPATH": path, "STORE": redis_url, "EFFECTS": tmp_path / "effects"}
     env = environment(redis_url, postgres_url, more)
     with ExitStack() as processes:
         yield Move(tmp_path, env, processes)
@@ -194,3 +211,28 @@ def test_a_move_under_load_loses_nothing_and_runs_nothing_twice(move: Move) -> N
 
     wait_until(left, within=60, saying="every effect is there")
     assert move.effects() == wanted
+
+
+def test_a_task_in_the_middle_of_its_retries_goes_on_with_its_count(
+    move: Move, redis_url: str, postgres_url: str
+) -> None:
+    """Its tries of before are counted, none is made twice, and it fails once, when all are made."""
+    old = move.worker("old", moved=False)
+    id = move.call("print(stubborn.delay('s').id)")
+    wait_until(lambda: move.effects()["s try 0"], within=30, saying="the plain worker has tried it")
+    old.send(signal.SIGTERM)  # the retry waits in its memory, or is on its way
+    assert old.wait(60) == 0
+    tried_there = sum(move.effects().values())
+    move.worker("new", moved=True)
+    with producing(redis_url, postgres_url) as app:
+
+        def failed() -> bool:
+            return move.effects()["s try 3"] > 0 and job(id, app=app).state is JobState.FAILED
+
+        wait_until(failed, within=60, saying="its last try has failed")
+        ended = job(id, app=app)
+    assert move.effects() == Counter(f"s try {n}" for n in range(4))
+    assert ended.try_count == 4 - tried_there
+    seen = Celery(broker=redis_url, backend=redis_url).AsyncResult(id)
+    with pytest.raises(ValueError, match="never"):
+        seen.get(timeout=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheels import ROOT, build
+from tests.wheels import ROOT, build, copied
 
 #: What somebody else's project may well have, and must keep.
 PROJECT = {
@@ -142,3 +143,42 @@ def test_their_worker_runs_and_imports_nothing_of_ours(project: tuple[Path, Path
     told = run(project, "-m", "celery", "-A", "app.worker", "worker", "--pool", "solo", "--loglevel", "error")
     assert "TASKS theirs.add\n" in told
     assert "OURS celeriac celeriac.cli celeriac.cli.entry\n" in told
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which ``make wheel`` was typed; the file that it names."""
+    checkout = copied(tmp_path_factory.mktemp("checkout"))
+    # The environment of the tests in place of the checkout's own.
+    argv = ["make", "--no-print-directory", "wheel", f"BIN={Path(sys.executable).parent}", "READY="]
+    done = subprocess.run(argv, cwd=checkout, check=True, capture_output=True, text=True, timeout=300)
+    (line,) = done.stdout.splitlines()
+    return checkout / line
+
+
+def test_make_wheel_prints_the_file_that_pip_wants(made: Path, wheel: Path) -> None:
+    assert made.parent.name == "dist"
+    assert made.name == wheel.name
+    assert {*zipfile.ZipFile(made).namelist()} == {*zipfile.ZipFile(wheel).namelist()}
+
+
+def test_the_ways_of_installing_that_the_pages_name_work(made: Path, tmp_path: Path) -> None:
+    """With what pip is told about its index here, and nothing else."""
+    pages = [(ROOT / "docs" / name).read_text() for name in ("adopting.md", "django.md")]
+    named = {
+        word for page in pages for word in re.findall(r"^    pip install '(dist/\S+\.whl)\[", page, re.M)
+    }
+    assert named == {f"dist/{made.name}"}
+    venv.create(tmp_path / "env", symlinks=True)
+    python = tmp_path / "env" / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    # The second is what messages and other pages say, where the library is installed already.
+    for words in (f"dist/{made.name}[postgres]", "celeriac[auth]"):
+        argv = [*pip, words]
+        subprocess.run(argv, cwd=made.parent.parent, check=True, capture_output=True, timeout=500)
+    code = "import celeriac, psycopg, cryptography; print(celeriac.__file__, celeriac.Celeriac('them').main)"
+    done = subprocess.run([python, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert str(tmp_path) in done.stdout
+    argv = [python.parent / "celery", "doctor", "--adopt", "."]
+    told = subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=100)
+    assert told.stdout == "0 blockers, 0 other notes\n"

@@ -371,6 +371,19 @@ def test_the_same_call_with_the_same_id_is_the_same_job(app: Celeriac, echo: Any
     assert len(jobs(app=app)) == 2
 
 
+def test_members_that_a_generator_makes_are_written_together(app: Celeriac, echo: Any) -> None:
+    seen: list[int] = []
+
+    def members() -> Iterator[Any]:
+        for number in range(3):
+            seen.append(sum(found.args == [number - 1] for found in jobs(app=app)))
+            yield echo.s(number)
+
+    chord(members(), echo.s()).apply_async()
+    assert seen == [0, 0, 0], "none is there while the next one is made"
+    assert len(jobs(app=app)) == 4
+
+
 @pytest.mark.parametrize("canvas", ["chord", "chain", "group in a chord"])
 def test_a_frozen_signature_that_is_applied_twice_is_refused_and_not_waited_for(
     app: Celeriac, echo: Any, canvas: str
