@@ -19,6 +19,8 @@ COLUMNS = (
     "expires",
     "cancel_requested",
     "dispatched",
+    "queue",
+    "held",
 )
 
 # Written out here and not taken from the ledger's own table, which is what is being judged.
@@ -43,6 +45,8 @@ class Row:
     expires: int | None
     cancel: str | None
     dispatched: int | None
+    queue: str
+    held: str | None
     claim: int = 0
 
     def values(self) -> tuple[Any, ...]:
@@ -56,6 +60,8 @@ class Row:
             self.expires,
             self.cancel,
             self.dispatched,
+            self.queue,
+            self.held,
         )
 
 
@@ -69,6 +75,7 @@ class Audit:
     def __init__(self, now: Any) -> None:
         self.rows: dict[UUID, Row] = {}
         self.refused: set[UUID] = set()  # never to be seen: enqueued in a transaction that was rolled back
+        self.paused: set[str] = set()  # queues
         self._now = now
         self._claims = 0
         self._ended: dict[UUID, set[int]] = {}  # the attempts of each job whose outcome was accepted
@@ -153,6 +160,8 @@ class Audit:
 
     def _changed(self, job: UUID, old: Row, new: Row) -> None:
         self._require(0 <= new.before <= new.tries <= new.max_tries, job, "more tries than it was given")
+        kept = new.held is None or (new.state in WAITING and new.dispatched is None)
+        self._require(kept, job, f"{new.state} and held, or held and sent")
         if old.state in TERMINAL:
             self._left_terminal(job, old, new)
         elif old.state == "running":
@@ -181,6 +190,7 @@ class Audit:
     def _claimed(self, job: UUID, old: Row, new: Row) -> None:
         now = self._now()
         self._require(old.cancel is None, job, "a cancelled job was started again")
+        self._require(old.queue not in self.paused, job, "claimed while its queue was paused")
         due = old.due <= now or (old.dispatched is not None and old.due <= old.dispatched)
         self._require(due, job, "claimed before it was due")
         self._require(old.expires is None or old.expires > now, job, "claimed after it had expired")

@@ -13,8 +13,10 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, event, make_url
 
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.schema.holding import PauseKind
 from celeriac.ledger.schema.metadata import METADATA
 from celeriac.ledger.schema.models import WORKERS
+from celeriac.ledger.upkeep import pause_rows
 from tests.simulation.audit import COLUMNS, Audit
 
 #: Where files are memory: the simulation makes a transaction in most of its steps.
@@ -104,6 +106,14 @@ class Driver:
     def forget_worker(self, worker: UUID) -> None:
         with self._database.statement() as connection:
             connection.execute(delete(WORKERS).where(WORKERS.c.id == worker))
+
+    def pause(self, queue: str) -> None:
+        with self._database.statement() as connection:
+            pause_rows.pause(connection, PauseKind.QUEUE, [queue], who="ann", reason=None)
+
+    def resume(self, queue: str) -> None:
+        with self._database.statement() as connection:
+            pause_rows.resume(connection, PauseKind.QUEUE, [queue])
 
     def table(self) -> set[tuple[Any, ...]]:
         """The rows as they are, to be compared with what the audit saw."""

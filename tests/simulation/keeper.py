@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
@@ -68,6 +68,8 @@ class Keeper:
             "unknown claims": (self._release_unknown, 5.0),
             "strands": (self._unstrand, 2.0),
         }
+        if self.world.pauses:
+            self._duties["pauses"] = self._give_back, 0.5
         self._due = dict.fromkeys(self._duties, self.world.clock.seconds)
         self._doing: tuple[str, Iterator[None]] | None = None
         self._stopped = False
@@ -125,7 +127,7 @@ class Keeper:
         messages: list[Message] = []
         with self.world.driver.transaction(self.worker.id, "dispatch") as connection:
             for priority in due:
-                messages += self.world.ledger.take_due(connection, priority, limit=5)
+                messages += self._take(connection, priority)
         yield
         try:
             for message in messages:
@@ -137,6 +139,25 @@ class Keeper:
                 self.world.ledger.unmark(connection, [message.id for message in messages])
         else:
             self.poke()
+
+    def _take(self, connection: Any, priority: int) -> list[Message]:
+        if not self.world.pauses:
+            return list(self.world.ledger.take_due(connection, priority, limit=5))
+        found, put_away = self.world.ledger.take_or_hold(connection, priority, limit=5)
+        if put_away:
+            self.world.note(self.worker, f"held {put_away}")
+        return list(found)
+
+    def _give_back(self) -> Iterator[None]:
+        with self.world.driver.reading() as connection:
+            resumed = self.world.ledger.look(connection).resumed
+        for word in resumed:
+            yield
+            with self.world.driver.transaction(self.worker.id, "give back") as connection:
+                found = self.world.ledger.give_back(connection, word, limit=5)
+            if found:
+                self.world.note(self.worker, f"gave back {found}")
+                self.poke()
 
     def _collect(self) -> Iterator[None]:
         """What others put back, past the broker."""

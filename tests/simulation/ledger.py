@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from celeriac.ledger.upkeep import dispatch, lost_messages, rescue, worker_rows
+from celeriac.ledger.upkeep import dispatch, held, lost_messages, rescue, worker_rows
 from celeriac.ledger.upkeep import prune as retention
 from celeriac.ledger.writes import cancel as cancels
 from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
@@ -32,6 +32,10 @@ class Ledger:
     collect: Callable[..., Any] = quarantine.collect
     levels: Callable[..., Any] = dispatch.levels
     take_due: Callable[..., Any] = dispatch.take_due
+    take_or_hold: Callable[..., Any] = dispatch.take_or_hold
+    hold: Callable[..., Any] = held.hold
+    look: Callable[..., Any] = held.look
+    give_back: Callable[..., Any] = held.give_back
     unmark: Callable[..., Any] = dispatch.unmark
     clear_dispatch_marks: Callable[..., Any] = lost_messages.clear_dispatch_marks
     sightings: Callable[..., Any] = rescue.sightings

@@ -26,7 +26,7 @@ from celeriac.ledger.writes.claims import Claimed
 from celeriac.ledger.writes.outcomes import Outcome
 from tests.broken import VARIABLE
 from tests.simulation.ledger import Ledger
-from tests.simulation.world import BAD_LINE, STORM, Rates, SimulationFailed, World
+from tests.simulation.world import BAD_LINE, PAUSES, STORM, Rates, SimulationFailed, World
 from tests.workers import ROOT
 
 _c = JOBS.c
@@ -127,6 +127,15 @@ def clear_no_marks(*args: Any, **options: Any) -> int:
     return 0
 
 
+def hold_nothing(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Lets in what a paused queue has in the broker."""
+    return set()
+
+
+def give_nothing_back(connection: Connection, word: str, *, limit: int) -> int:
+    return 0
+
+
 def bury_without_rescue(connection: Connection, workers: Sequence[UUID]) -> list[Any]:
     """Sees nothing in the hands of the dead."""
     return []
@@ -169,6 +178,8 @@ BROKEN: dict[str, tuple[Ledger, str, Rates, int]] = {
         1,
     ),
     "no search for lost messages": (Ledger(clear_dispatch_marks=clear_no_marks), "never ended", STORM, 1),
+    "gate that knows no pause": (Ledger(hold=hold_nothing), "while its queue was paused", PAUSES, 1),
+    "nothing is given back": (Ledger(give_back=give_nothing_back), "never ended", PAUSES, 1),
     "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM, 1),
 }
 

@@ -10,7 +10,7 @@ import os
 import pytest
 
 from tests.simulation.seeds import FORMER_FAILURES
-from tests.simulation.world import BAD_LINE, FROST, STORM, Rates, World
+from tests.simulation.world import BAD_LINE, FROST, PAUSES, STORM, Rates, World
 from tests.simulation.world import STEPS as CLOCK_STEPS
 
 STEPS = int(os.environ.get("SIMULATION_STEPS", "4000"))
@@ -18,7 +18,14 @@ STEPS = int(os.environ.get("SIMULATION_STEPS", "4000"))
 #: Fixed, so that a run of the tests says of a change what it said yesterday.
 SEEDS = tuple(map(int, os.environ["SIMULATION_SEED"].split())) if "SIMULATION_SEED" in os.environ else (1, 2)
 
-WEATHER = {"usual": Rates(), "storm": STORM, "bad line": BAD_LINE, "frost": FROST, "clock steps": CLOCK_STEPS}
+WEATHER = {
+    "usual": Rates(),
+    "storm": STORM,
+    "bad line": BAD_LINE,
+    "frost": FROST,
+    "clock steps": CLOCK_STEPS,
+    "pauses": PAUSES,
+}
 
 
 @pytest.mark.parametrize(

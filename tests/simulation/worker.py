@@ -238,10 +238,11 @@ class Worker:
             answer.accepted = ledger.record(connection, told, worker=self.id)
         if unknown:
             ledger.postpone(connection, unknown, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
-        if known:
-            answer.won = self._claim(connection, known)
-            if len(answer.won) < len(known):
-                ledger.expire(connection, [job for job in known if job not in answer.won])
+        put_away = ledger.hold(connection, known) if known and self.world.pauses else set()
+        if due := [job for job in known if job not in put_away]:
+            answer.won = self._claim(connection, due)
+            if len(answer.won) < len(due):
+                ledger.expire(connection, [job for job in due if job not in answer.won])
         return answer
 
     def _claim(self, connection: Any, ids: Sequence[UUID]) -> dict[UUID, Claimed]:

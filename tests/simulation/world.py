@@ -53,6 +53,7 @@ class Rates:
     broker: float = 0.12
     step: float = 0.0  # of the database's clock
     restore: float = 0.0  # of rows of workers, gone as after a failover to older data
+    pause: float = 0.0  # of a queue, or its end
 
 
 #: Much of everything at once, so that faults meet each other.
@@ -66,6 +67,10 @@ FROST = Rates(crash=0.0005, freeze=0.02, stop=0.0005, flush=0.0, outage=0.0, dri
 
 #: A database whose clock is set forward and back, and whose table of workers is lost now and then.
 STEPS = Rates(crash=0.001, freeze=0.001, step=0.004, restore=0.002)
+
+
+#: Queues that are paused and resumed, beside all that may befall the workers and their messages.
+PAUSES = Rates(crash=0.002, freeze=0.003, flush=0.001, driver=0.06, pause=0.004)
 
 
 class SimulationFailed(AssertionError):
@@ -196,6 +201,8 @@ class World:
         """No further fault, no further wish: everything that was accepted must end."""
         self._outage_until = self.driver.faults = self.broker.faults = 0.0
         self._doomed.clear()
+        for queue in sorted(self.audit.paused):
+            self._resume(queue)
         self._workers_that_know_all()
         while self._callers or self.audit.open_jobs():
             if self.steps >= limit:
@@ -227,6 +234,7 @@ class World:
             (rates.outage, self._outage),
             (rates.step, self._step_of_the_clock),
             (rates.restore, self._restore),
+            (rates.pause, self._pause_or_resume),
             (0.02 if len(self._workers) < WORKERS else 0.0, self._start_worker),
         ):
             if chance < rate:
@@ -292,6 +300,25 @@ class World:
             worker = self.random.choice(self._workers)
             self.driver.forget_worker(worker.id)
             self.note(worker, "has no row")
+
+    @property
+    def pauses(self) -> bool:
+        """Whether anything is ever paused here."""
+        return self.rates.pause > 0
+
+    def _pause_or_resume(self) -> None:
+        queue = self.random.choice(QUEUES)
+        if queue in self.audit.paused:
+            self._resume(queue)
+            return
+        self.driver.pause(queue)
+        self.audit.paused.add(queue)
+        self.note("operator", f"paused {queue}")
+
+    def _resume(self, queue: str) -> None:
+        self.driver.resume(queue)
+        self.audit.paused.remove(queue)
+        self.note("operator", f"resumed {queue}")
 
     def buried(self, id: UUID) -> None:
         """Somebody says that a worker is dead: not before it was silent for long enough."""
