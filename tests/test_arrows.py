@@ -62,6 +62,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"page_request"}),
         frozenset({"console", "refusal"}),
         frozenset({"access"}),
+        frozenset({"argument_form"}),
         frozenset({"head", "changes", "options", "reading", "sparkline", "tracebacks", "trees"}),
         frozenset({"shared"}),
     ),

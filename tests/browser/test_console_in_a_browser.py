@@ -155,6 +155,40 @@ def test_a_dead_letter_is_found_read_and_replayed_in_a_few_clicks(visit: Visit) 
     assert job(str(visit.stock.failed["id"]), app=visit.app).state == "pending"
 
 
+def test_a_dead_letter_is_edited_and_replayed_and_its_page_says_who_did_it(visit: Visit) -> None:
+    visit.go(f"/jobs/{visit.stock.failed['id']}")
+    visit.page.click("text=edit and replay")
+    visit.page.fill("textarea[name=value-to]", '"you"')
+    visit.page.click("text=what is different?")
+    visit.page.wait_for_selector("ins")
+    assert "you" in visit.page.inner_text("ins")
+    visit.page.fill("input[name=reason]", "a wrong address")
+    visit.page.click("text=replay with these")
+    visit.until("replayed with these arguments")
+    visit.until("a wrong address")
+    visit.page.click("text=Audit")
+    visit.until("with other arguments")
+    visit.page.click("tbody a >> nth=0")
+    visit.page.wait_for_url(re.compile(str(visit.stock.failed["id"])))
+
+
+def test_a_canary_is_watched_and_stopped(visit: Visit) -> None:
+    dead = [rows.failed() for _ in range(20)]
+    with visit.app.database.transaction() as connection:
+        connection.execute(insert(JOBS), dead)
+        connection.execute(insert(FAILURES), [rows.failure(row) for row in dead])
+    visit.go("/dead")
+    visit.page.check("tbody input[type=checkbox] >> nth=0")
+    visit.page.click("text=canary replay")
+    visit.until("Five jobs go first")
+    visit.page.click("main button.danger")
+    visit.until("the first 5 jobs are on their way")
+    assert visit.violations() == []
+    visit.page.click("button:has-text('stop')")
+    visit.until("replay: stopped")
+    visit.until("stopped by local")
+
+
 def test_a_secret_is_revealed_in_its_place(visit: Visit) -> None:
     visit.go(f"/jobs/{visit.stock.failed['id']}")
     assert "hunter2" not in visit.page.content()

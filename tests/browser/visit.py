@@ -39,11 +39,12 @@ class Visit:
             "/",
             "/jobs",
             f"/jobs/{self.stock.failed['id']}",
+            f"/jobs/{self.stock.failed['id']}/edit",
             f"/jobs/{self.stock.running['id']}",
             "/dead",
         ]
         more = [f"/dead/{key}", "/queues", "/schedules", "/schedules/nightly", "/new-schedule", "/workers"]
-        return [*named, *more, "/tasks", "/tasks/mail.send", "/doctor", "/operations", "/login"]
+        return [*named, *more, "/tasks", "/tasks/mail.send", "/doctor", "/audit", "/login"]
 
     def text(self) -> str:
         return str(self.page.inner_text("body"))

@@ -183,7 +183,13 @@ def test_a_dead_letter_that_fails_again_is_met_once(app: Celeriac) -> None:
 @pytest.mark.parametrize("selection", ["ids", "filter", "causes"])
 def test_a_selection_means_the_same_when_it_is_read_from_its_row(app: Celeriac, selection: str) -> None:
     ids = write_dead(app, 2)
-    words = {"state": "failed", "task": "mail.send", "since": "2h", "id-prefix": str(ids[0])[:2]}
+    words = {
+        "state": "failed",
+        "task": "mail.send",
+        "since": "2h",
+        "finished-since": "2h",
+        "id-prefix": str(ids[0])[:2],
+    }
     given = {
         "ids": Selection(ids=tuple(sorted(ids))),
         "filter": Selection(wanted=filter_of(words)),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from celeriac.console import argument_form
 from celeriac.console.changes import log_change
 from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import jobs
@@ -20,13 +23,14 @@ from celeriac.operate.acting import one_job
 from celeriac.operate.acting.acts import act_of
 from celeriac.operate.actions import list_actions, record
 from celeriac.operate.explain import explain
-from celeriac.operate.job import job
+from celeriac.operate.job import Job, job
 from celeriac.operate.listing import resolve
 from celeriac.operate.presentation.attempts import every_attempt
 from celeriac.operate.presentation.shapes import plain
 from celeriac.operate.presentation.timeline import future, shown_values, timeline
 
 _ACTIONS = 20  # that are shown
+_LARGEST_COPY = 10_000  # characters
 
 
 def show(ask: PageRequest) -> Response:
@@ -62,8 +66,26 @@ def show(ask: PageRequest) -> Response:
         over=found.state in TERMINAL,
         dead=found.state is JobState.FAILED,
         running=found.state is JobState.RUNNING,
+        copies=_copies(ask, found, values),
         actions=list_actions(job=id, limit=_ACTIONS, app=ask.app).actions,
     )
+
+
+def _copies(ask: PageRequest, found: Job, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What enqueues the same job, in Python and with curl; nothing where it would be too large to copy."""
+    if values["args"] is None:
+        return []
+    given = {"queue": found.queue, "priority": found.priority, "user_id": found.user_id}
+    options = {name: value for name, value in given.items() if value is not None}
+    body = argument_form.as_body(found.task, values, options)
+    if len(body) > _LARGEST_COPY:
+        return []
+    address = f"{str(ask.request.base_url).rstrip('/')}/api/v1/jobs"
+    curl = (
+        f"curl -X POST {shlex.quote(address)} -H 'Authorization: Bearer TOKEN' "
+        f"-H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    )
+    return [("Python", argument_form.as_python(found.task, values, options)), ("curl", curl)]
 
 
 def act(ask: PageRequest) -> Response:

@@ -9,10 +9,12 @@ from uuid import UUID
 from celeriac.application import current_app
 from celeriac.errors import BadArgument
 from celeriac.ids import parse_row_id
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes import claims
 from celeriac.ledger.writes.cancel import Answer, Mode
 from celeriac.ledger.writes.cancel import cancel as cancel_rows
 from celeriac.operate import dead_letters
+from celeriac.operate.acting import argument_types
 from celeriac.operate.acting.acts import Batch, act_of
 from celeriac.operate.actions import Actor, record
 from celeriac.operate.job import job as read_job
@@ -83,6 +85,8 @@ def replay(
     """Replay a dead letter, as ``dead_letters.replay_one`` does; with other arguments it says so."""
     platform, wanted = current_app(app), parse_row_id(id, name="id")
     edited = args is not None or kwargs is not None
+    if edited:
+        _check_types(platform, id, args, kwargs)
 
     def note(connection: Connection) -> None:
         subject = _subject(connection, wanted) + (", with other arguments" if edited else "")
@@ -118,6 +122,19 @@ def clone(id: str, *, by: Actor, app: Celeriac | None = None) -> str:
         app=platform,
     )
     return made
+
+
+def _check_types(
+    app: Celeriac, id: str, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
+) -> None:
+    found = read_job(id, app=app)
+    task = app.tasks.get(found.task)
+    if task is not None and found.state is JobState.FAILED:
+        argument_types.check(
+            task,
+            tuple(found.args or ()) if args is None else args,
+            (found.kwargs or {}) if kwargs is None else kwargs,
+        )
 
 
 def _subject(connection: Connection, id: UUID) -> str:

@@ -107,7 +107,7 @@ def _plain(value: Any) -> Any:
 
 
 def _read(name: str, value: Any) -> Any:
-    if name in ("since", "until"):
+    if name.endswith(("since", "until")):
         return datetime.fromisoformat(value)
     if name == "ids":
         return tuple(map(UUID, value))

@@ -63,7 +63,12 @@ def words_of(wanted: Filter) -> dict[str, str]:
     >>> words_of(filter_of({"task": "mail.send", "id-prefix": "0192d3"}))
     {'task': 'mail.send', 'id-prefix': '0192d3'}
     """
-    moments = {"since": wanted.since, "until": wanted.until}
+    moments = {
+        "since": wanted.since,
+        "until": wanted.until,
+        "finished-since": wanted.finished_since,
+        "finished-until": wanted.finished_until,
+    }
     found: dict[str, Any] = {
         "state": wanted.state,
         "task": wanted.task,
