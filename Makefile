@@ -5,7 +5,7 @@ READY := .venv/.ready
 OLDEST := .venv-oldest
 # The lowest versions meet every decision, whatever speaks to the broker, the database and the scheduler, and workers.
 OLDEST_TESTS := tests/unit $(patsubst %,tests/integration/test_%.py,door transactions scheduler services wire ledger) \
-	$(patsubst %,tests/acceptance/test_%.py,no_results secured_sentinel)
+	$(patsubst %,tests/acceptance/test_%.py,no_results secured_sentinel task_ids)
 CHAOS := tests/acceptance/faults tests/simulation tests/integration/test_ledger_machine.py tests/integration/test_api_fuzzing.py
 
 run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=--exit: stop when it is done)

@@ -6,7 +6,7 @@ import re
 import traceback
 from typing import Any
 
-from billiard.common import terminate_handler_fired
+from billiard import common
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery.exceptions import Reject
@@ -103,4 +103,5 @@ def _traceback(error: BaseException) -> str:
 
 def is_termination(exc: BaseException) -> bool:
     """Whether ``exc`` is how a child is told to end, which a task must not survive."""
-    return isinstance(exc, SystemExit) and bool(terminate_handler_fired())
+    # billiard 4.3 has a function that reads this; Celery 5.5 was released with 4.2, which has none.
+    return isinstance(exc, SystemExit) and bool(common._should_have_exited[0])

@@ -147,6 +147,11 @@ class JobRequest(Request):
             return self.tries_left > 0
         return self._lost(error) and self.tries_left > 0 and not self._success_was_stored()
 
+    def _success_was_stored(self) -> Any:
+        """As Celery's. Below 5.7 it does not ask: what a child did before it was lost is then done again."""
+        ask = getattr(super(), "_success_was_stored", None)
+        return ask() if ask is not None else None
+
     def _decide_failure(self, error: BaseException, exc_info: Any) -> None:
         if isinstance(error, Replaced):
             self._decide(self._replaced(error))
