@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.schedules import crontab, schedule
 from redbeat.decoder import RedBeatJSONEncoder
-from redbeat.schedulers import RedBeatConfig, RedBeatSchedulerEntry, get_redis
+from redbeat.schedulers import RedBeatConfig, get_redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,6 +33,11 @@ logger = logging.getLogger(__name__)
 EVERY = 3.0  # seconds between two updates
 _BATCH = 500
 _NOT_DUE = -1  # a score for which redbeat does nothing
+
+
+def key_of(app: Any, name: str) -> str:
+    """The key of an entry; redbeat's own function for it is of 2.4."""
+    return f"{app.redbeat_conf.key_prefix}{name}"
 
 
 class RedbeatEntries:
@@ -79,12 +84,12 @@ class RedbeatEntries:
         self._written |= {row.name: row.changed for row in rows}
 
     def _put(self, pipe: Any, row: Any) -> None:
-        key = RedBeatSchedulerEntry.generate_key(self._app, row.name)
+        key = key_of(self._app, row.name)
         pipe.hset(key, mapping={"definition": definition(row), "meta": meta(row)})
         pipe.zadd(self._due_key, {key: row.next_run.timestamp() if row.next_run else _NOT_DUE})
 
     def _erase(self, names: Sequence[str]) -> None:
-        keys = [RedBeatSchedulerEntry.generate_key(self._app, name) for name in names]
+        keys = [key_of(self._app, name) for name in names]
         with self._client.pipeline(transaction=False) as pipe:
             pipe.zrem(self._due_key, *keys)
             pipe.delete(*keys)

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from celeriac.errors import BadArgument
 from celeriac.operate.schedule_import.beat_config import aware, old_entry
 from celeriac.operate.schedule_import.old_entry import OldEntry
+from celeriac.schedules.redbeat_entries import key_of
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -55,7 +56,7 @@ class RedbeatKeys:
         kept.save()
 
     def _key(self, name: str) -> str:
-        return str(RedBeatSchedulerEntry.generate_key(self._owner, name))
+        return key_of(self._owner, name)
 
     def _entry(self, key: str, configured: Any) -> OldEntry:
         name = key.removeprefix(self._owner.redbeat_conf.key_prefix)

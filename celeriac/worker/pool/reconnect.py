@@ -90,8 +90,9 @@ def _pool_in(hub: Any, consumer: Consumer) -> Iterator[None]:
     finally:
         for entry in of_pool:
             hub.timer.cancel(entry)
-        if consumer.timer_entries_before_start is not None:
-            consumer.timer_entries_before_start |= _entries(hub) - before - of_pool
+        # Celery below 5.7 cancels no timers, and has no such set.
+        if (kept := getattr(consumer, "timer_entries_before_start", None)) is not None:
+            kept |= _entries(hub) - before - of_pool
 
 
 def _entries(hub: Any) -> set[Any]:
