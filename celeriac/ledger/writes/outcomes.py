@@ -74,7 +74,7 @@ class Outcome:
         message: the message of the next attempt, when it differs from this one's.
         expiry: whether the expiry of ``message`` replaces the row's.
         parked: the row waits for a message of the same id that its replacement sends later.
-        successors: jobs that are enqueued if and only if this outcome is accepted.
+        successors: jobs that are enqueued if and only if this outcome is accepted, unless it is a cancel.
     """
 
     id: UUID
@@ -111,7 +111,8 @@ def record(connection: Connection, outcomes: Sequence[Outcome], *, worker: UUID)
         accepted |= _record_unsuccessful(connection, others, worker)
     for outcome in replaced:
         accepted |= _record_replaced(connection, outcome, worker)
-    _write_successors(connection, [o for o in outcomes if _is_followed(o, accepted.get(o.id))])
+    ended = [o for o in outcomes if accepted.get(o.id, JobState.CANCELLED) is not JobState.CANCELLED]
+    _write_successors(connection, ended)
     return accepted
 
 
@@ -208,11 +209,6 @@ def _record_replaced(connection: Connection, outcome: Outcome, worker: UUID) -> 
     if outcome.message:
         rewrite(connection, outcome.id, outcome.message, expiry=outcome.expiry)
     return {outcome.id: JobState.PENDING}
-
-
-def _is_followed(outcome: Outcome, became: JobState | None) -> bool:
-    # A job that was cancelled while it replaced itself: so are its replacements.
-    return became is not None and not (outcome.state is JobState.PENDING and became is JobState.CANCELLED)
 
 
 def _write_successors(connection: Connection, accepted: Sequence[Outcome]) -> None:
