@@ -34,6 +34,7 @@ from celeriac.console.pages import (
     charts,
     dead,
     edit,
+    export,
     job,
     jobs,
     login,
@@ -67,6 +68,8 @@ class Place:
 PLACES = (
     Place("/", Role.VIEWER, show=platform.show_overview),
     Place("/jobs", Role.VIEWER, show=jobs.show),
+    Place("/jobs.csv", Role.VIEWER, show=export.as_csv),
+    Place("/jobs.json", Role.VIEWER, show=export.as_json),
     Place("/jobs/act", Role.OPERATOR, act=jobs.act),
     Place("/jobs/{id}", Role.VIEWER, show=job.show),
     Place("/jobs/{id}/act", Role.OPERATOR, act=job.act),

@@ -71,7 +71,8 @@ def pages(full: Stock, app: Celeriac) -> list[str]:
     key = Cause.of(groups(app=app)[0]).key
     named = {"/jobs/{id}": f"/jobs/{full.failed['id']}", "/dead/{key}": f"/dead/{key}"}
     named |= {"/schedules/{name:path}": "/schedules/nightly", "/tasks/{name:path}": "/tasks/mail.send"}
-    shown = [place.path for place in PLACES if place.show and place.path != "/operations/{id}"]
+    no_pages = ("/operations/{id}", "/jobs.csv", "/jobs.json")  # files, and what is not there yet
+    shown = [place.path for place in PLACES if place.show and place.path not in no_pages]
     return [named.get(path, path) for path in shown]
 
 

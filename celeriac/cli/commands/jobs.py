@@ -38,12 +38,19 @@ def jobs() -> None:
 @sort
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Jobs of a page.")
 @click.option("--after", metavar="KEY", help="The page behind this key, which the page before ended with.")
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="All that fit, up to 100,000, as a table for other programs."
+)
 @as_json
 @click.pass_context
-def list_(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
+def list_(ctx: click.Context, /, as_csv: bool, as_json: bool, **options: Any) -> None:
     """List jobs, newest first. Exits with 1 when none fits."""
     from celeriac.cli.views import job_list
 
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json are two things")
+    if as_csv:
+        job_list.show_csv(ctx, celeriac(ctx), filter_of(options), sort=options["sort"])
     job_list.show(ctx, celeriac(ctx), filter_of(options), as_json=as_json, **options)
 
 

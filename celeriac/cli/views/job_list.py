@@ -12,6 +12,7 @@ from celeriac.cli import output
 from celeriac.cli.rows import Rows
 from celeriac.display import ago
 from celeriac.operate.listing import Filter, ListedJob, Page, Sort, page
+from celeriac.operate.presentation.export import MOST, Export
 
 _COLUMNS = ("id", "state", "task", "accepted", "tries", "queue", "user", "worker", "note")
 _NAME = 40  # characters of a name, at most
@@ -38,6 +39,16 @@ def show(
     if not as_json:
         _note_the_rest(ctx, found)
     ctx.exit(0 if found.jobs else 1)
+
+
+def show_csv(ctx: click.Context, app: Celeriac, wanted: Filter, *, sort: str) -> None:
+    """Print all that fit, a line each, while they are read."""
+    export = Export(wanted, sort=Sort(sort), app=app)
+    for part in export.csv():
+        click.echo(part, nl=False)
+    if export.cut:
+        output.note(ctx, f"there are more than {MOST:,}: narrow the filter")
+    ctx.exit(0 if export.written else 1)
 
 
 def _cells(job: ListedJob, clock: datetime) -> list[Text | str]:

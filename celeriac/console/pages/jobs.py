@@ -29,7 +29,7 @@ _COUNTS_EVERY = 5.0  # seconds
 def show(ask: PageRequest) -> Response:
     query = ask.query
     words = words_in(query)
-    sort, limit, after = _sort(query.get("sort")), _limit(query.get("limit")), query.get("after")
+    sort, limit, after = sort_of(query.get("sort")), _limit(query.get("limit")), query.get("after")
     found = listing.page(filter_of(words), sort=sort, limit=limit, after=after, app=ask.app)
     rest = {"sort": None if sort is Sort.NEWEST else sort, "limit": query.get("limit"), "after": after}
     options = options_of(words | {name: str(value) for name, value in rest.items() if value})
@@ -133,7 +133,8 @@ def _count(ask: PageRequest, words: dict[str, str]) -> int | None:
         raise
 
 
-def _sort(text: str | None) -> Sort:
+def sort_of(text: str | None) -> Sort:
+    """The order of that name; the newest first unless it is given."""
     try:
         return Sort(text or Sort.NEWEST)
     except ValueError:
