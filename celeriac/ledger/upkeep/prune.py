@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Update, and_, bindparam, delete, exists, not_, select, update
+from sqlalchemy import (
+    Connection,
+    Delete,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    not_,
+    select,
+    union,
+    update,
+)
 
 from celeriac.ledger.schema.columns import Seconds, after, evaluated_once
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
@@ -95,9 +107,11 @@ def _prune_workers() -> Delete:
     cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
     holds = exists().where(JOBS.c.worker_id == WORKERS.c.id)  # only a rescue may end that
     old = JOBS.c.queued < cutoff
-    had = exists().where(old, JOBS.c.last_worker_id == WORKERS.c.id)
-    tried = exists().where(old, FAILURES.c.job_id == JOBS.c.id, FAILURES.c.worker_id == WORKERS.c.id)
-    return delete(WORKERS).where(WORKERS.c.stopped < cutoff, ~holds, ~had, ~tried)
+    had = select(JOBS.c.last_worker_id).where(old, JOBS.c.last_worker_id.is_not(None))
+    of_old = FAILURES.join(JOBS, FAILURES.c.job_id == JOBS.c.id)
+    tried = select(FAILURES.c.worker_id).select_from(of_old).where(old, FAILURES.c.worker_id.is_not(None))
+    named = union(had, tried)  # read once; a condition on each worker would read it for each
+    return delete(WORKERS).where(WORKERS.c.stopped < cutoff, ~holds, WORKERS.c.id.not_in(named))
 
 
 @lru_cache
