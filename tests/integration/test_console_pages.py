@@ -477,7 +477,9 @@ def test_the_figures_of_a_chart_are_told_to_scripts_pages_and_programs(
 @pytest.mark.parametrize("path", ["/stats/series", "/", "/tasks/mail.send", "/api/v1/stats/series"])
 @pytest.mark.parametrize(("name", "value"), [("range", "2h"), ("task", "a\x00b"), ("queue", "x" * 300)])
 def test_a_chart_without_a_meaning_is_refused(browser: Browser, path: str, name: str, value: str) -> None:
+    html = browser.get(path, **{name: value})
     found = browser.http.get(path, params={name: value}, headers={"accept": "application/json"})
+    assert html.status_code == found.status_code
     own = name == "task" and path.startswith("/tasks")  # the page of a task has no other
     assert found.status_code == 200 if own else found.status_code in (400, 422), found.text
 

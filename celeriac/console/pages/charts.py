@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from celeriac.console.page_request import PageRequest
 from celeriac.ledger.connection.error_kinds import took_too_long
 from celeriac.operate.history import sparklines
-from celeriac.operate.history.series import RANGES, Series, names, series
+from celeriac.operate.history.series import RANGES, Series, check, names, series
 from celeriac.operate.presentation.shapes import document, plain
 
 #: Of the time, what reading one chart may take: pages are open for long.
@@ -44,27 +44,31 @@ def chart_of(ask: PageRequest, *, task: str | None = None) -> Chart:
         BadArgument: a value of the query has no meaning.
     """
     range, chosen, queue = _choice(ask)
-    _read(ask, range, task or chosen, queue)
+    check(range, task=task or chosen, queue=queue)
+    known = {} if task else _names(ask, range)
     return Chart(
         ranges=list(RANGES),
         range=range,
         task=task or chosen,
         queue=queue,
-        tasks=[] if task else _names(ask, range, "task"),
-        queues=[] if task else _names(ask, range, "queue"),
+        tasks=known.get("task", []),
+        queues=known.get("queue", []),
     )
 
 
 def show_series(ask: PageRequest) -> Response:
     """The figures of a chart, as JSON."""
-    told = {"series": plain(series_of(ask))}
-    return JSONResponse(document("stats series", **told), headers={"Vary": "Accept"})
+    return JSONResponse(document("stats series", series=_figures(ask, None)), headers={"Vary": "Accept"})
 
 
-def series_of(ask: PageRequest, *, task: str | None = None) -> Series:
-    """The figures that the query of a page chooses."""
+def told(ask: PageRequest, *, task: str | None = None) -> dict[str, Any]:
+    """The figures that the query of a page chooses, for its JSON. In HTML the script asks for them."""
+    return {"series": _figures(ask, task)} if ask.wants_json else {}
+
+
+def _figures(ask: PageRequest, task: str | None) -> Any:
     range, chosen, queue = _choice(ask)
-    return _read(ask, range, task or chosen, queue)
+    return plain(_read(ask, range, task or chosen, queue))
 
 
 def queue_sparks(ask: PageRequest) -> dict[str, tuple[list[int], list[int]]]:
@@ -85,7 +89,7 @@ def cause_sparks(ask: PageRequest) -> dict[str, list[int]]:
 def _or_nothing(ask: PageRequest, key: str, read: Any, *, every: float) -> Any:
     """A page is worth more than its small charts: it does not wait for them for long."""
     try:
-        return ask.console.shared(key, read, every=every, wait=0.5, share=_SHARE)
+        return ask.console.shared(key, read, every=every, wait=0.3, share=_SHARE)
     except TimeoutError:
         return {}
     except Exception as exc:  # only one that took too long is told apart; the page itself raises the others
@@ -105,7 +109,7 @@ def _read(ask: PageRequest, range: str, task: str | None, queue: str | None) -> 
     return found
 
 
-def _names(ask: PageRequest, range: str, by: str) -> list[str]:
-    read = partial(names, range, by=by, app=ask.app)
-    found: list[str] = ask.console.shared(f"names {range} {by}", read, every=_NAMES_EVERY, share=_SHARE)
+def _names(ask: PageRequest, range: str) -> dict[str, list[str]]:
+    read = partial(names, range, app=ask.app)
+    found: dict[str, list[str]] = _or_nothing(ask, f"names {range}", read, every=_NAMES_EVERY)
     return found

@@ -74,15 +74,23 @@ def series(
     return _series(span, wanted[1], window.since, now, found)
 
 
-def names(span: str, *, by: str, app: Celeriac | None = None) -> list[str]:
-    """The tasks or queues of which the most attempts ended within that range, in alphabetical order.
-
-    Args:
-        by: ``task`` or ``queue``.
-    """
+def names(span: str, *, app: Celeriac | None = None) -> dict[str, list[str]]:
+    """Each ``task`` and ``queue`` of which most attempts ended in that range, in alphabetical order."""
     with current_app(app).database.reading() as connection:
         window = _window(span, clock(connection))
-        return sorted(ledger.largest(connection, window, by=by, most=_MOST_NAMES))
+        return {
+            by: sorted(ledger.largest(connection, window, by=by, most=_MOST_NAMES))
+            for by in ("task", "queue")
+        }
+
+
+def check(span: str, *, task: str | None = None, queue: str | None = None) -> None:
+    """Refuse what ``series`` would refuse, without a look at the ledger.
+
+    Raises:
+        BadArgument: as of ``series``.
+    """
+    _window(span, datetime.now(UTC), task=task, queue=queue)
 
 
 def _length(span: str) -> tuple[timedelta, int]:
