@@ -200,9 +200,41 @@ def test_a_selection_means_the_same_when_it_is_read_from_its_row(app: Celeriac, 
 
 
 def test_a_filter_and_its_words_are_the_same() -> None:
-    texts = dict.fromkeys(("since", "until"), "2030-01-01T00:00:00+00:00")
+    moments = [word for word in WORDS if word.endswith(("since", "until"))]
+    texts = dict.fromkeys(moments, "2030-01-01T00:00:00+00:00")
     words = dict.fromkeys(WORDS, "x") | texts | {"state": "failed", "id-prefix": "0192d3"}
     assert words_of(filter_of(words)) == words
+
+
+def test_a_job_names_the_actions_on_many_jobs_that_met_it(app: Celeriac, runner: Runner) -> None:
+    ids = write_dead(app, 3)
+    other = write_dead(app, 1, job_type="mail.other", user_id="u9")[0]
+    by_group = begin(app)
+    runner.start()
+    ended(app, by_group)
+    for selection in (
+        Selection(wanted=filter_of({"user": "u9"})),
+        Selection(ids=(other,)),
+        Selection(wanted=filter_of({"task": "mail.none"})),
+    ):
+        plan = Plan(action="cancel", selection=operations.settled(selection, app=app), subject="some")
+        runner.wake()
+        ended(app, operations.begin(plan, by=ANN, counted=1, app=app))
+
+    def met(id: UUID) -> list[str]:
+        return [each.action for each in operations.that_met(job(str(id), app=app), app=app)]
+
+    assert met(ids[0]) == ["replay"]
+    assert met(other) == ["cancel", "cancel"]
+
+
+def test_an_action_has_not_met_a_job_that_it_did_not_reach(app: Celeriac) -> None:
+    ids = sorted(write_dead(app, 2))
+    me, stopped = new_uuid(), threading.Event()
+    id = begin(app, rate=1.0, runner=me)
+    carry_out(app, UUID(id), me, stopping=stopped, progress=lambda done: stopped.set())
+    operations.stop(id, by=ANN, app=app)
+    assert [len(operations.that_met(job(str(each), app=app), app=app)) for each in ids] == [1, 0]
 
 
 # A canary

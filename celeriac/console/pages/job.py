@@ -19,9 +19,9 @@ from celeriac.console.trees import at, one_line, tree
 from celeriac.display import safe
 from celeriac.errors import BadArgument
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
-from celeriac.operate.acting import one_job
+from celeriac.operate.acting import one_job, operations
 from celeriac.operate.acting.acts import act_of
-from celeriac.operate.actions import list_actions, record
+from celeriac.operate.actions import Action, list_actions, record
 from celeriac.operate.explain import explain
 from celeriac.operate.job import Job, job
 from celeriac.operate.listing import resolve
@@ -67,8 +67,15 @@ def show(ask: PageRequest) -> Response:
         dead=found.state is JobState.FAILED,
         running=found.state is JobState.RUNNING,
         copies=_copies(ask, found, values),
-        actions=list_actions(job=id, limit=_ACTIONS, app=ask.app).actions,
+        actions=_touched(ask, found),
     )
+
+
+def _touched(ask: PageRequest, found: Job) -> list[Action]:
+    """What was done to it, alone or with others, the newest first."""
+    alone = list_actions(job=found.id, limit=_ACTIONS, app=ask.app).actions
+    with_others = operations.that_met(found, app=ask.app)
+    return sorted([*alone, *with_others], key=lambda each: each.began, reverse=True)[:_ACTIONS]
 
 
 def _copies(ask: PageRequest, found: Job, values: Mapping[str, Any]) -> list[tuple[str, str]]:

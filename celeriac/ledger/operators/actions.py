@@ -59,6 +59,12 @@ def page(
     return list(connection.execute(chosen.order_by(ACTIONS.c.began.desc(), ACTIONS.c.id.desc()).limit(limit)))
 
 
+def on_many(connection: Connection, *, since: datetime, limit: int) -> list[Row[Any]]:
+    """Actions on many jobs that began at or after ``since``, the newest first."""
+    chosen = select(ACTIONS).where(ACTIONS.c.began >= since, ACTIONS.c.parameters.is_not(None))
+    return list(connection.execute(chosen.order_by(ACTIONS.c.began.desc(), ACTIONS.c.id.desc()).limit(limit)))
+
+
 def find(connection: Connection, id: UUID) -> Row[Any] | None:
     """The action of that id; None when there is none."""
     return connection.execute(select(ACTIONS).where(ACTIONS.c.id == id)).one_or_none()

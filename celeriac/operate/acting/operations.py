@@ -19,7 +19,7 @@ from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.operators import actions as action_rows
 from celeriac.ledger.operators import operations as ledger
 from celeriac.ledger.reads import job_pages
-from celeriac.ledger.schema.lifecycle import UNFINISHED
+from celeriac.ledger.schema.lifecycle import UNFINISHED, JobState
 from celeriac.names import NAME_LENGTH
 from celeriac.operate import dead_letters, job
 from celeriac.operate.acting.acts import Act, act_of
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _MOST = 10_000_000  # jobs that are counted
 _SUBJECT = 2_000  # characters
+_LOOKED_AT = 200  # actions on many jobs, for one
+_DEAD = frozenset({JobState.FAILED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +161,23 @@ def find(id: str, *, app: Celeriac | None = None) -> Operation | None:
     with current_app(app).database.reading() as connection:
         row = action_rows.find(connection, wanted)
     return None if row is None or row.parameters is None else operation_of(row)
+
+
+def that_met(found: job.Job, *, app: Celeriac | None = None) -> list[Action]:
+    """Actions on many jobs that meant this one and had come to it, the newest first.
+
+    A replay and a discard meet dead letters alone: of a job that never failed, none is told.
+    """
+    with current_app(app).database.reading() as connection:
+        rows = action_rows.on_many(connection, since=found.queued, limit=_LOOKED_AT)
+    met = []
+    for one in map(operation_of, rows):
+        failed = found.state is JobState.FAILED or bool(found.attempts)
+        if (one.act.states != _DEAD or failed) and one.selection.meant(
+            found, position=one.position, whole=one.action.state == "done"
+        ):
+            met.append(one.action)
+    return met
 
 
 def stop(id: str, *, by: Actor, app: Celeriac | None = None) -> bool:

@@ -17,6 +17,7 @@ from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes import dead_letters
 from celeriac.operate.dead_letters import Cause
+from celeriac.operate.job import Job
 
 #: Reads at most ``limit`` ids behind ``beyond`` of jobs that fit, on the connection that it is given.
 Find = Callable[..., list[UUID]]
@@ -68,6 +69,26 @@ class Selection:
             beyond=beyond,
         )
 
+    def meant(self, found: Job, *, position: str | None, whole: bool) -> bool:
+        """Whether it means the job, and has come to it.
+
+        What changes of a job, as its state and its queue, is left out: it may have been another then.
+
+        Args:
+            whole: it has come to all.
+        """
+        id, (part, beyond) = UUID(found.id), _position(position)
+        if self.ids is not None:
+            places = [0] if id in self.ids else []
+        elif self.causes is not None:
+            places = [place for place, cause in enumerate(self.causes) if _is_of(found, cause)]
+        else:
+            places = [0] if _fits(found, self.wanted or Filter()) else []
+        return any(
+            whole or place < part or (place == part and beyond is not None and id <= beyond)
+            for place in places
+        )
+
     def plain(self) -> dict[str, Any]:
         """For JSON; ``of`` reads it."""
         if self.ids is not None:
@@ -89,6 +110,29 @@ class Selection:
             causes = tuple(Cause(**each) for each in values["causes"])
             return cls(causes=causes, until=None if until is None else datetime.fromisoformat(until))
         return cls(wanted=Filter(**{name: _read(name, value) for name, value in values["filter"].items()}))
+
+
+def _is_of(found: Job, cause: Cause) -> bool:
+    kinds = {attempt.exception_type for attempt in found.attempts}
+    return cause.task in (None, found.task) and (
+        cause.exception_type is None or cause.exception_type in kinds
+    )
+
+
+def _fits(found: Job, wanted: Filter) -> bool:
+    asked = (
+        (found.task, wanted.task),
+        (found.user_id, wanted.user_id),
+        (found.schedule, wanted.schedule),
+    )
+    accepted = (wanted.since, wanted.until)
+    since, until = (each if isinstance(each, datetime) else None for each in accepted)
+    return (
+        all(value in (None, has) for has, value in asked)
+        and (since is None or found.queued >= since)
+        and (until is None or found.queued < until)
+        and (wanted.ids is None or wanted.ids[0] <= UUID(found.id) <= wanted.ids[1])
+    )
 
 
 def _position(text: str | None) -> tuple[int, UUID | None]:
