@@ -14,7 +14,7 @@ from sqlalchemy import Connection, make_url
 from celeriac.ids import new_id
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.ledger.upkeep import dispatch, lost_messages, rescue, worker_rows
+from celeriac.ledger.upkeep import dispatch, lost_messages, rescue, roll_up, worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import cancel, claims, new_jobs, outcomes
 from celeriac.ledger.writes.new_jobs import NewJob
@@ -73,6 +73,7 @@ STEPS: list[Callable[[Connection], object]] = [
     lambda c: rescue.sightings(c),
     lambda c: cancel.cancel(c, [JOB], mode=cancel.Mode.SOFT),
     lambda c: outcomes.record(c, [Outcome(id=JOB, attempt=1, state=JobState.COMPLETED)], worker=WORKER),
+    lambda c: roll_up.roll_up(c),
     lambda c: worker_rows.sign_off(c, WORKER),
 ]
 
