@@ -69,7 +69,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
     "settings": (
         frozenset({"from_conf", "redis_options"}),
         frozenset({"platform"}),
-        frozenset({"alerts", "celery_settings", "conf", "console"}),
+        frozenset({"alerts", "celery_settings", "conf", "console", "oidc"}),
     ),
     "cli": (
         frozenset({"entry"}),

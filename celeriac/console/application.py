@@ -38,6 +38,7 @@ from celeriac.console.pages import (
     job,
     jobs,
     login,
+    oidc,
     pausing,
     platform,
     schedule_form,
@@ -101,7 +102,12 @@ PLACES = (
 #: What scripts of the pages ask for; it is no page.
 _SERIES = Place("/stats/series", Role.VIEWER, show=charts.show_series)
 
-_LOGIN = Place("/login", Role.VIEWER, show=login.show, act=login.log_in)
+#: How one is let in: for everybody.
+_WAYS_IN = (
+    Place("/login", Role.VIEWER, show=login.show, act=login.log_in),
+    Place("/oidc/login", Role.VIEWER, show=oidc.begin),
+    Place("/oidc/callback", Role.VIEWER, show=oidc.finish),
+)
 
 
 def create(app: Celeriac, *, named: str = "app", token: OneTimeToken | None = None) -> Starlette:
@@ -145,7 +151,7 @@ def _routes(console: Console) -> list[BaseRoute]:
         Mount("/api/v1", api.create(console)),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    for place in (_LOGIN, _SERIES, *PLACES):
+    for place in (*_WAYS_IN, _SERIES, *PLACES):
         methods = [*(["GET"] if place.show else []), *(["POST"] if place.act else [])]
         found.append(Route(place.path, partial(_answer, console, place), methods=methods))
     return found
@@ -168,8 +174,8 @@ def _answer_now(
                 nobody, Refused(status=415, title="refused", sentence="send a form, below 1.5 MB")
             )
         visitor = console.identity.of(request)
-        if place is _LOGIN:
-            return login.log_in(nobody) if request.method == "POST" else login.show(nobody)
+        if place in _WAYS_IN and (enter := place.act if request.method == "POST" else place.show):
+            return enter(nobody)
         if visitor is None:
             token = nobody.query.get("token")
             entered = login.by_token(nobody, token) if token and request.method == "GET" else None

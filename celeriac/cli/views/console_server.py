@@ -26,12 +26,13 @@ def serve(app: Celeriac, *, named: str, address: str, port: int | None) -> None:
             "the console is not installed: run `pip install 'celeriac[console]'`"
         ) from None
     settings = app.settings
-    known = settings.console_users is not None or bool(settings.console_proxies)
+    known = bool(settings.console_users or settings.console_proxies or settings.oidc_issuer)
     if not known and not _is_loopback(address):
         raise SettingsError(
             [
                 f"the console would listen on {address} for anybody: name users in CELERIAC_CONSOLE_USERS "
-                "(`celery -A app console user NAME` makes a line), or a proxy in CELERIAC_CONSOLE_PROXIES"
+                "(`celery -A app console user NAME` makes a line), or a proxy in CELERIAC_CONSOLE_PROXIES, "
+                "or a service at which they log in in CELERIAC_OIDC_ISSUER"
             ]
         )
     listening = _listen(address, settings.console_port if port is None else port)

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from celeriac.console.access.bearer import Bearers
+from celeriac.console.access.oidc import Oidc, Person
 from celeriac.console.access.options import Options
 from celeriac.console.access.roles import Role
 from celeriac.console.access.signing import Signer
@@ -22,6 +23,7 @@ from celeriac.names import NAME_LENGTH
 
 COOKIE = "celeriac_console"
 _SESSION = "session"
+_OIDC = "oidc"  # in place of the version of a user's line
 _REMEMBERED = 60.0  # seconds for which a password that was right is not computed again
 _MOST = 1000
 
@@ -39,6 +41,15 @@ class Identity:
     @property
     def signer(self) -> Signer:
         return self._signer
+
+    @property
+    def oidc(self) -> Oidc | None:
+        """The service at which people log in; None: there is none."""
+        return self._options.oidc
+
+    def cookie_of(self, person: Person) -> str:
+        """The cookie of a new session for who was let in by that service."""
+        return self._cookie(person.name, person.role, _OIDC)
 
     def of(self, request: HTTPConnection) -> Visitor | None:
         """The visitor; None when it is nobody known.
@@ -93,6 +104,9 @@ class Identity:
             return None
         if found["version"] == "token":
             return Visitor(found["name"], Role(found["role"]), found["id"])
+        if found["version"] == _OIDC:
+            known = self._options.oidc is not None
+            return Visitor(found["name"], Role(found["role"]), found["id"]) if known else None
         user = self._options.users.find(found["name"]) if self._options.users else None
         if user is None or user.version != found["version"]:  # the line is gone or changed
             return None

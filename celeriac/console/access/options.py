@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
+from celeriac.console.access.oidc import Oidc
 from celeriac.console.access.one_time_token import OneTimeToken
 from celeriac.console.access.users import UserFile
 from celeriac.errors import SettingsError
@@ -22,6 +23,7 @@ class Options:
     named: str  # what ``celery -A`` is given in the commands that pages show
     hosts: frozenset[str]  # names with a dot under which it may be asked
     users: UserFile | None
+    oidc: Oidc | None  # another service at which people log in
     proxies: Sequence[str]  # addresses and networks
     proxy_header: str
     token: OneTimeToken | None  # of the printed URL
@@ -46,12 +48,14 @@ def read(app: Celeriac, *, named: str = "app", token: OneTimeToken | None = None
     """
     settings = app.settings
     users = UserFile(settings.console_users) if settings.console_users else None
-    if users is None and not settings.console_proxies and token is None:
+    known = users is not None or settings.console_proxies or settings.oidc_issuer
+    if not known and token is None:
         raise SettingsError(
             [
                 "the console needs to know who may use it: name a file of users in CELERIAC_CONSOLE_USERS "
                 "(`celery -A app console user NAME` makes a line of it), or a proxy that has checked who is "
-                "asking in CELERIAC_CONSOLE_PROXIES"
+                "asking in CELERIAC_CONSOLE_PROXIES, or a service at which people log in in "
+                "CELERIAC_OIDC_ISSUER"
             ]
         )
     secret = settings.console_secret
@@ -60,6 +64,7 @@ def read(app: Celeriac, *, named: str = "app", token: OneTimeToken | None = None
         named=named,
         hosts=frozenset(settings.console_hosts),
         users=users,
+        oidc=Oidc(settings) if settings.oidc_issuer else None,
         proxies=settings.console_proxies,
         proxy_header=settings.console_proxy_header.lower(),
         token=token,

@@ -18,6 +18,8 @@ def ask_for_login(ask: PageRequest, *, wrong: str = "", status: int = 401) -> Re
     options = ask.console.options
     if options.users is not None:
         sentence = "log in with your name and password"
+    elif options.oidc is not None:
+        sentence = f"log in at {options.oidc.issuer}"
     elif options.token is not None:
         sentence = "open the address that `celery -A app console` printed last: each one works once"
     else:
@@ -40,6 +42,7 @@ def ask_for_login(ask: PageRequest, *, wrong: str = "", status: int = 401) -> Re
             sentence=sentence,
             wrong=wrong,
             form=options.users is not None,
+            service=options.oidc.issuer if options.oidc else "",
             next_page=next_page,
         )
     if status == 401:  # a browser must not ask with a dialog of its own
@@ -73,13 +76,13 @@ def log_in(ask: PageRequest) -> Response:
         return too_many(ask, tries)
     if cookie is None:
         return ask_for_login(ask, wrong="that is not the name and password of a user")
-    return _welcomed(ask, cookie, ask.given("next"))
+    return welcomed(ask, cookie, ask.given("next"))
 
 
 def by_token(ask: PageRequest, token: str) -> Response | None:
     """The session for who opens the printed URL; None: that is not the token."""
     cookie = ask.console.identity.take_token(token)
-    return None if cookie is None else _welcomed(ask, cookie, ask.here(token=None))
+    return None if cookie is None else welcomed(ask, cookie, ask.here(token=None))
 
 
 def log_out(ask: PageRequest) -> Response:
@@ -89,7 +92,8 @@ def log_out(ask: PageRequest) -> Response:
     return answer
 
 
-def _welcomed(ask: PageRequest, cookie: str, to: str) -> Response:
+def welcomed(ask: PageRequest, cookie: str, to: str) -> Response:
+    """The session's cookie, and on to the page that was asked for."""
     ours = to.startswith(ask.url("/")) and not to.startswith(("//", "/\\"))
     answer = RedirectResponse(to if ours else ask.url("/"), 303)
     answer.set_cookie(
