@@ -236,7 +236,14 @@ def replay_batch(connection: Any, ids: Sequence[UUID]) -> int:
 
 def _count(app: Celeriac, cause: Cause) -> int:
     """How many dead letters of ``cause`` there are."""
-    return sum(len(ids) for ids in _batches(app, partial(_members, cause=cause), size=_BATCH))
+    with app.database.reading() as connection:
+        return ledger.count_members(
+            connection,
+            task=cause.task,
+            exception_type=cause.exception_type,
+            frame=cause.frame,
+            exactly=cause.exactly,
+        )
 
 
 def _each(app: Celeriac, cause: Cause, act: Any, rate: float | None, progress: Any) -> int:

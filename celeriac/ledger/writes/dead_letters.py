@@ -63,16 +63,24 @@ def members(
         exactly: a filter that is None matches rows without that value, as the members of one group.
         until: only those that failed before it.
     """
-    chosen = select(JOBS.c.id).select_from(_with_last_attempt()).where(is_in(JobState.FAILED))
-    asked = {JOBS.c.job_type: task, FAILURES.c.exception_type: exception_type, FAILURES.c.frame: frame}
-    for column, value in asked.items():
-        if value is not None or exactly:
-            chosen = chosen.where(column.is_not_distinct_from(value))
-    if until is not None:
-        chosen = chosen.where(JOBS.c.finished < until)
+    chosen = _members(select(JOBS.c.id), task, exception_type, frame, exactly, until)
     if beyond is not None:
         chosen = chosen.where(JOBS.c.id > beyond)
     return list(connection.execute(chosen.order_by(JOBS.c.id).limit(limit)).scalars())
+
+
+def count_members(
+    connection: Connection,
+    *,
+    task: str | None = None,
+    exception_type: str | None = None,
+    frame: str | None = None,
+    exactly: bool = False,
+    until: datetime | None = None,
+) -> int:
+    """How many dead letters ``members`` would find."""
+    counted = _members(select(func.count()), task, exception_type, frame, exactly, until)
+    return int(connection.execute(counted).scalar_one())
 
 
 def discard(connection: Connection, ids: Sequence[UUID]) -> int:
@@ -85,6 +93,22 @@ def edit(connection: Connection, job: UUID, *, payload: bytes, headers: dict[str
     """Give a dead letter another message; False when the job is no dead letter any more."""
     values = {"job": job, "to_payload": payload, "to_headers": headers, "to_tag": new_tag()}
     return bool(connection.execute(_edit(), values).rowcount)
+
+
+def _members(
+    chosen: Select[Any],
+    task: str | None,
+    exception_type: str | None,
+    frame: str | None,
+    exactly: bool,
+    until: datetime | None,
+) -> Select[Any]:
+    chosen = chosen.select_from(_with_last_attempt()).where(is_in(JobState.FAILED))
+    asked = {JOBS.c.job_type: task, FAILURES.c.exception_type: exception_type, FAILURES.c.frame: frame}
+    for column, value in asked.items():
+        if value is not None or exactly:
+            chosen = chosen.where(column.is_not_distinct_from(value))
+    return chosen if until is None else chosen.where(JOBS.c.finished < until)
 
 
 def _with_last_attempt() -> Any:

@@ -78,6 +78,7 @@ def carry_out(
     total, idle_since = 0, None
     while not stopping.is_set():
         last = idle_since is not None and time.monotonic() - idle_since > _LAST_LOOKS
+        began = time.monotonic()
         turn = _tried(app, id, runner, last=last, patient=patient)
         if turn is None:
             stopping.wait(_RETRY)
@@ -88,7 +89,7 @@ def carry_out(
         if turn.over:
             return total
         idle_since = (idle_since or time.monotonic()) if turn.idle else None
-        _rest(app, id, runner, turn.rest, stopping)
+        _rest(app, id, runner, turn.rest - (time.monotonic() - began), stopping)
     return total
 
 
