@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from celeriac import schedules
 from celeriac.application import Celeriac
 from celeriac.console.access.roles import Role
 from celeriac.errors import ScheduleNotFound
+from celeriac.operate.acting.operations import that_met
 from celeriac.operate.dead_letters import Cause, groups
 from celeriac.operate.job import job
 from celeriac.settings.platform import Settings
@@ -207,6 +210,51 @@ def test_a_schedule_is_switched_run_and_removed(app: Celeriac, api: Client) -> N
     assert api("DELETE", "/schedules/poll").status_code == 204
     with pytest.raises(ScheduleNotFound):
         schedules.get("poll", app=app)
+
+
+def test_a_request_that_comes_again_is_answered_as_before(app: Celeriac, api: Client) -> None:
+    schedules.register("poll", "mail.send", args=["a"], every=60, app=app)
+    key = {"headers": {"idempotency-key": "once"}}
+    first, second = (api("POST", "/schedules/poll/run", **key) for _ in range(2))
+    assert first.status_code == second.status_code == 201
+    assert first.json() == second.json()
+    assert api("POST", "/schedules/poll/run", role=Role.OPERATOR, **key).json() != first.json()  # another's
+    assert api("POST", "/schedules/poll/run", headers={"idempotency-key": "two"}).json() != first.json()
+    made = api.told("/jobs?schedule=poll")["jobs"]
+    assert len(made) == 3
+    assert that_met(job(made[0]["id"], app=app), app=app) == []
+    assert {each["action"] for each in api.told("/audit")["actions"]} == {"schedule run"}
+
+
+def test_a_key_is_of_one_request(app: Celeriac, full: Stock, api: Client) -> None:
+    path, key = f"/jobs/{full.running['id']}/cancel", {"headers": {"idempotency-key": "once"}}
+    assert api("POST", path, json={"hard": False}, **key).status_code == 200
+    other = api("POST", path, json={"hard": True}, **key)
+    assert is_problem(other, 422)
+    assert other.json()["field"] == "Idempotency-Key"
+    assert job(str(full.running["id"]), app=app).cancel_requested == "soft"
+
+
+def test_a_refusal_is_not_kept(app: Celeriac, full: Stock, api: Client) -> None:
+    path, key = f"/jobs/{full.failed['id']}/replay", {"headers": {"idempotency-key": "once"}}
+    assert is_problem(api("POST", path, json={"args": []}, **key), 400)
+    assert api("POST", path, json={"args": ["b"]}, **key).status_code == 200
+    assert api("POST", path, json={"args": ["b"]}, **key).json()["state"] == "pending"
+
+
+def test_the_same_request_at_once_is_done_once(app: Celeriac, api: Client) -> None:
+    schedules.register("poll", "mail.send", args=["a"], every=60, app=app)
+    start = Barrier(4)
+
+    def ask(_: int) -> Any:
+        start.wait()
+        return api("POST", "/schedules/poll/run", headers={"idempotency-key": "once"}).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        statuses = set(pool.map(ask, range(4)))
+    assert 201 in statuses
+    assert statuses <= {201, 409}
+    assert len(api.told("/jobs?schedule=poll")["jobs"]) == 1
 
 
 # What it refuses

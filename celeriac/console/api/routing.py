@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from celeriac.console.access.roles import Role
 from celeriac.console.access.visitor import BadToken, TooManyTries, Visitor
 from celeriac.console.api.problems import problem
+from celeriac.console.api.repeats import Repeatable
 from celeriac.console.console import Console
 from celeriac.console.refusal import refused
 from celeriac.errors import EnqueueUncertain, PayloadTooLarge
@@ -54,9 +55,20 @@ def visitor(role: Role) -> Any:
         if not found.role.allows(role):
             sentence = f"this takes the role {role}, and {found.name} is {found.role}"
             raise Refusal(problem(403, "not allowed", sentence))
+        _begin(request, found)
         return found
 
     return Depends(check)
+
+
+def _begin(request: Request, who: Visitor) -> None:
+    """Begin a request that has a key; it is over when it has begun before."""
+    found = Repeatable.of(request, who, request.state.body)
+    if found is None:
+        return
+    if (answer := found.begin(console_of(request).app)) is not None:
+        raise Refusal(answer)
+    request.state.repeatable = found
 
 
 _WHO = (
@@ -77,7 +89,7 @@ class ApiRoute(APIRoute):
     def get_route_handler(self) -> _Handler:
         handle = super().get_route_handler()
 
-        async def answered(request: Request) -> Response:
+        async def tried(request: Request) -> Response:
             try:
                 return await handle(request)
             except (RequestValidationError, HTTPException):
@@ -86,6 +98,16 @@ class ApiRoute(APIRoute):
                 return refusal.answer
             except Exception as exc:  # told apart below: what is the asker's, and what is a bug of ours
                 return await run_in_threadpool(_answer_to, request, exc)
+
+        async def answered(request: Request) -> Response:
+            request.state.body, request.state.repeatable = await request.body(), None
+            answer = None
+            try:
+                answer = await tried(request)
+            finally:
+                if found := request.state.repeatable:
+                    await run_in_threadpool(found.end, console_of(request).app, answer)
+            return answer
 
         return answered
 

@@ -14,6 +14,9 @@ from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.operator_tables import ACTIONS
 
+#: The action of a row that keeps an answer (``requests.py``), and records nothing.
+REQUEST = "request"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -49,6 +52,7 @@ def page(
     """
     equal = {ACTIONS.c.who: wanted.who, ACTIONS.c.action: wanted.action, ACTIONS.c.job_id: wanted.job}
     chosen = select(ACTIONS).where(*(column == value for column, value in equal.items() if value is not None))
+    chosen = chosen.where(ACTIONS.c.action != REQUEST)
     if wanted.since is not None:
         chosen = chosen.where(ACTIONS.c.began >= _moment(connection, wanted.since))
     if wanted.until is not None:
@@ -61,7 +65,8 @@ def page(
 
 def on_many(connection: Connection, *, since: datetime, limit: int) -> list[Row[Any]]:
     """Actions on many jobs that began at or after ``since``, the newest first."""
-    chosen = select(ACTIONS).where(ACTIONS.c.began >= since, ACTIONS.c.parameters.is_not(None))
+    many = ACTIONS.c.parameters.is_not(None) & (ACTIONS.c.action != REQUEST)
+    chosen = select(ACTIONS).where(ACTIONS.c.began >= since, many)
     return list(connection.execute(chosen.order_by(ACTIONS.c.began.desc(), ACTIONS.c.id.desc()).limit(limit)))
 
 
