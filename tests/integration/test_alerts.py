@@ -144,7 +144,9 @@ def test_of_many_processes_one_looks(app: Celeriac) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(one, range(4))) == [0, 0, 0, 1]
+    write(app, stock.pending(queued=stock.before(700), queue="low"))
     assert rounds.look(app) == 0  # until half a minute has passed
+    assert look(app) == 1
 
 
 def test_two_that_look_at_once_tell_each_alert_once(app: Celeriac) -> None:
