@@ -521,11 +521,12 @@ def test_a_key_whose_job_was_revoked_may_be_used_again(stand: Stand) -> None:
 
 @fully
 def test_a_job_that_waits_for_a_rate_limit_is_cancelled(stand: Stand) -> None:
-    first, second = stand.send("seldom"), stand.send("seldom")
-    stand.reaches(second, JobState.RUNNING)
-    assert cancel(second, hard=True, app=stand.app)
-    assert stand.ended(second).state is CANCELLED
-    assert stand.ended(first).state is COMPLETED
+    for _ in range(2):  # kombu below 5.7 lets two pass when nobody has come for a while
+        assert stand.ended(stand.send("seldom")).state is COMPLETED
+    waits = stand.send("seldom")
+    stand.reaches(waits, JobState.RUNNING)
+    assert cancel(waits, hard=True, app=stand.app)
+    assert stand.ended(waits).state is CANCELLED
 
 
 @fully
