@@ -193,6 +193,11 @@ def test_a_session_of_another_database_is_refused(
 
 def test_an_async_session_wants_an_async_block(platform: Celeriac) -> None:
     with pytest.raises(BadArgument, match="async with"):
+        enqueue_in(AsyncSession(), app=platform).__enter__()
+
+
+def test_what_is_no_session_is_refused_by_its_type(platform: Celeriac) -> None:
+    with pytest.raises(BadArgument, match="wanted a session of SQLAlchemy, found object"):
         enqueue_in(object(), app=platform).__enter__()  # type: ignore[arg-type]
 
 
