@@ -335,6 +335,14 @@ def reject(self: Task[Any, Any], requeue: bool, path: str | None = None) -> str:
     raise Reject("rejected on purpose", requeue=requeue)
 
 
+@shared_task(name="tests.reject_then_retry", bind=True)
+def reject_then_retry(self: Task[Any, Any]) -> NoReturn:
+    """Reject the first delivery, and ask for a retry from then on."""
+    if self.request.retries == 0:
+        raise Reject("rejected on purpose", requeue=True)
+    raise self.retry(countdown=0)
+
+
 @shared_task(name="tests.retry_with", bind=True)
 def retry_with(self: Task[Any, Any], value: int, times: int = 1) -> int:
     """Retry at once with ``value + 1``, ``times`` times; the value of the last attempt."""
