@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 PINS = sorted(HERE.glob("*.txt"))
 
 #: What uv says when nobody answers, or not in time.
-_UNREACHABLE = re.compile(r"failed to fetch|error sending request|connect|dns error|timed out", re.IGNORECASE)
+UNREACHABLE = re.compile(r"failed to fetch|error sending request|connect|dns error|timed out", re.IGNORECASE)
 
 pytestmark = pytest.mark.index
 
@@ -30,7 +30,7 @@ def resolve(requirements: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-annotate", "--no-header"]
     argv += ["--python-version", "3.12", "--only-binary", "celeriac", "-"]
     asked = subprocess.run(argv, input=requirements, capture_output=True, text=True, timeout=500)
-    if asked.returncode and _UNREACHABLE.search(asked.stderr):
+    if asked.returncode and UNREACHABLE.search(asked.stderr):
         pytest.fail(f"the package index cannot be reached, and this test asks it:\n{asked.stderr}", False)
     return asked
 
