@@ -146,9 +146,7 @@ def _exists(words: list[str]) -> None:
         while words and isinstance(command, click.Group) and re.fullmatch(r"[a-z][a-z-]*", words[0]):
             _, found, words = command.resolve_command(context, words)
             assert found is not None
-            command = found
-    if isinstance(command, CommandEntry):
-        command = command.real()
+            command = found.real() if isinstance(found, CommandEntry) else found
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     for word in takewhile(lambda word: word != "--", words):  # behind it are settings
         if word.startswith("-") and word.partition("=")[0] not in known:

@@ -248,13 +248,13 @@ class ResultBackend(RedisBackend):
         return super().wait_for_pending(result, *args, **kwargs)
 
     def _wait_for_pending(
-        self, result: Any, timeout: float | None = None, on_interval: Any = None, **kwargs: Any
+        self, result: Any, timeout: float | None = None, on_interval: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         """As Celery's, and ask what came before for its failure: it may have ended since it was last asked.
 
         Otherwise chance would choose between a member's own exception and the ``ChordError`` of its body.
         """
-        yield from super()._wait_for_pending(result, timeout=timeout, on_interval=on_interval, **kwargs)
+        yield from super()._wait_for_pending(result, timeout, on_interval, *args, **kwargs)
         if on_interval is not None and result.failed():
             on_interval()
 

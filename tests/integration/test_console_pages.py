@@ -69,7 +69,8 @@ def browser(app: Celeriac, full: Stock) -> Iterator[Browser]:
 def pages(full: Stock, app: Celeriac) -> list[str]:
     """The address of every page."""
     key = Cause.of(groups(app=app)[0]).key
-    named = {"/jobs/{id}": f"/jobs/{full.failed['id']}", "/dead/{key}": f"/dead/{key}"}
+    failed = f"/jobs/{full.failed['id']}"
+    named = {"/jobs/{id}": failed, "/jobs/{id}/edit": f"{failed}/edit", "/dead/{key}": f"/dead/{key}"}
     named |= {"/schedules/{name:path}": "/schedules/nightly", "/tasks/{name:path}": "/tasks/mail.send"}
     no_pages = ("/operations/{id}", "/jobs.csv", "/jobs.json")  # files, and what is not there yet
     shown = [place.path for place in PLACES if place.show and place.path not in no_pages]

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, Table, inspect, make_url, select, text
+from sqlalchemy import Connection, Table, inspect, make_url, select, text, update
 
 from celeriac.errors import LedgerTooNew, MigrationBlocked, MigrationNeeded, MigrationRefused
 from celeriac.ids import new_id
@@ -20,12 +20,13 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.former_names import FORMER
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.revisions import OURS, Revisions, RevisionState
+from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.metadata import METADATA
 from celeriac.ledger.schema.models import FAILURES, JOBS, SCHEDULES, WORKER_TASKS, WORKERS
 from celeriac.ledger.upkeep import prune, rescue, worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
-from celeriac.ledger.writes import claims, new_jobs, outcomes, schedule_rows
+from celeriac.ledger.writes import new_jobs, outcomes, schedule_rows
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.schedule_rows import Advance
 from celeriac.settings.platform import Settings
@@ -77,8 +78,10 @@ def fill(database: Database, *, schedule: str = "nightly") -> UUID:
         worker_rows.sign_on(connection, start)
         worker_rows.sign_on(connection, start)  # as a worker that finds itself declared dead
         new_jobs.enqueue(connection, [job])
-        (won,) = claims.claim(connection, [job.id], worker=worker).values()
-        failed = Outcome(id=job.id, attempt=won.attempt, state=JobState.ERROR, failure=failure)
+        # Not by a claim of now, which knows columns of later revisions.
+        runs = {"state": JobState.RUNNING, "worker_id": worker, "started": now(), "try_count": 1}
+        connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(runs))
+        failed = Outcome(id=job.id, attempt=1, state=JobState.ERROR, failure=failure)
         assert outcomes.record(connection, [failed], worker=worker) == {job.id: JobState.ERROR}
         due = schedule_rows.clock(connection)
         for _ in range(2):  # made, and changed
@@ -108,7 +111,10 @@ def rows(database: Database) -> dict[str, list[Any]]:
 
 
 def _former_columns(table: Table) -> Any:
-    return select(*(column for column in table.c if column is not JOBS.c.held))
+    return select(*(column for column in table.c if table is not JOBS or column.name not in _LATER))
+
+
+_LATER = {"held", "line", *(f"{what}_{number}" for what in ("permit", "weight") for number in (1, 2, 3))}
 
 
 def objects(connection: Connection) -> set[str]:
