@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from celeriac.errors import LedgerUnavailable as LedgerUnavailable
     from celeriac.ledger.schema.lifecycle import JobState as JobState
     from celeriac.ledger.writes.cancel import Answer as Answer
+    from celeriac.limits.limit import Limit as Limit
+    from celeriac.limits.resting import RateLimited as RateLimited
+    from celeriac.limits.resting import Snooze as Snooze
     from celeriac.operate import dead_letters as dead_letters
     from celeriac.operate.explain import Explanation as Explanation
     from celeriac.operate.explain import Reason as Reason
@@ -63,10 +66,13 @@ _PLACES = {
     "JobNotFound": "errors",
     "JobState": "ledger.schema.lifecycle",
     "LedgerUnavailable": "errors",
+    "Limit": "limits.limit",
     "Line": "operate.report",
+    "RateLimited": "limits.resting",
     "Reason": "operate.explain",
     "Retention": "retention",
     "Secret": "enqueue.arguments",
+    "Snooze": "limits.resting",
     "Summary": "operate.report",
     "Task": "task.task",
     "cancel": "operate.job",

@@ -22,6 +22,9 @@ CHORD = "celeriac_chord"
 RETRIED = "celeriac_retried"
 
 
+#: In the message of a job with limits: the permits that it takes, as names and weights.
+PERMITS = "celeriac_permits"
+
 #: In the row of a job whose message came from a producer that does not know the ledger.
 ADOPTED = "celeriac_adopted"
 

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from celeriac.application import current_app
+from celeriac.ledger.limits import lines
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import prune as ledger
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
+
+#: Lines of jobs with limits, and keys of permits, that nobody has used for so long are forgotten.
+_IDLE = timedelta(days=1)
 
 _BATCH = 1000
 
@@ -100,6 +104,7 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     if keep.results is not None:
         gone["results"] = _all(platform, ledger.forget_results, age=keep.results.total_seconds())
     gone["actions"] = _all(platform, ledger.prune_actions, age=keep.actions.total_seconds())
+    gone["lines"] = _all(platform, lines.forget, age=_IDLE.total_seconds())
     age = keep.longest.total_seconds()
     gone["workers"] = platform.database.again(partial(ledger.prune_workers, age=age))
     return gone

@@ -24,6 +24,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from celeriac import Limit, RateLimited
 from celeriac.enqueue.bulk import enqueue_together
 from celeriac.enqueue.transactions import complete_in
 from tests import effects
@@ -544,3 +545,27 @@ def listen(self: Task[Any, Any], heard: Any, path: str, name: str = "") -> None:
 def listen_to_error(request: Any, error: Any, trace: Any, path: str, name: str) -> None:
     """An errback of Celery's newer kind: called with what failed, in the process where it failed."""
     mark(path, name, request.retries, START)
+
+
+@shared_task(name="tests.two_at_once", bind=True, limit=Limit("tests", concurrency=2))
+def two_at_once(self: Task[Any, Any], path: str, seconds: float = 0.05) -> None:
+    """Marks its start and end; of all workers together two run at once."""
+    mark(path, self.request.id, self.attempt, START)
+    time.sleep(seconds)
+    mark(path, self.request.id, self.attempt, END)
+
+
+@shared_task(
+    name="tests.told_to_slow_down", bind=True, max_tries=1, limit=Limit("told", concurrency=1, key="key")
+)
+def told_to_slow_down(self: Task[Any, Any], path: str, key: str) -> None:
+    """Its first attempt is told to slow down, and so is everything of the same key."""
+    mark(path, self.request.id, self.attempt, START)
+    if self.attempt == 1 and key == "slow":
+        raise RateLimited(3)
+    mark(path, self.request.id, self.attempt, END)
+
+
+@shared_task(name="tests.paced", bind=True, limit=Limit("paced", rate="20/s", burst=1))
+def paced(self: Task[Any, Any], path: str) -> None:
+    mark(path, self.request.id, self.attempt, START)

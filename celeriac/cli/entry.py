@@ -22,6 +22,7 @@ __all__ = [
     "flower",
     "health",
     "jobs",
+    "limits",
     "metrics",
     "queues",
     "schedules",
@@ -97,7 +98,7 @@ def _is_ours(app: object) -> bool:
     return any(kind.__module__ == "celeriac.application" for kind in type(app).__mro__)
 
 
-up = CommandEntry("up", "up:up", "Everything on this machine: worker, beat, console, a Valkey.")
+up = CommandEntry("up", "serving.up:up", "Everything on this machine: worker, beat, console, a Valkey.")
 db = CommandEntry("db", "db:db", "The ledger's tables: upgrade, downgrade, current, check.")
 schedules = CommandEntry(
     "schedules",
@@ -112,6 +113,7 @@ dead_letters = CommandEntry(
 )
 queues = CommandEntry("queues", "queues:queues", "Queues: depth, age, rates, drift; pause, resume.")
 tasks = CommandEntry("tasks", "tasks:tasks", "Tasks: pause, resume.")
+limits = CommandEntry("limits", "limits:limits", "Limits: in use, waiting; set, pause, resume.")
 workers = CommandEntry("workers", "workers:workers", "Workers: alive or silent, queues, jobs they run.")
 stats = CommandEntry("stats", "stats:stats", "Jobs in numbers: states, waits, runs, retries, failures.")
 audit = CommandEntry("audit", "audit:audit", "Who did what: actions of the console, the API, the commands.")
@@ -124,9 +126,9 @@ doctor = CommandEntry(
 health = CommandEntry(
     "health", "health:health", "Whether this machine's worker or beat lives; for containers."
 )
-console = CommandEntry("console", "console:console", "The console: the ledger in a browser.")
+console = CommandEntry("console", "serving.console:console", "The console: the ledger in a browser.")
 tokens = CommandEntry("tokens", "tokens:tokens", "Tokens of the HTTP API: create, list, revoke.")
-metrics = CommandEntry("metrics", "metrics:metrics", "Metrics of the ledger, for Prometheus.")
+metrics = CommandEntry("metrics", "serving.metrics:metrics", "Metrics of the ledger, for Prometheus.")
 flower = FlowerEntry(
     "flower", short_help="Live workers on a page (the extra celeriac[flower]).", add_help_option=False
 )

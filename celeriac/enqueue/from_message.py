@@ -17,12 +17,13 @@ from celeriac.enqueue import message_properties, time_limits
 from celeriac.enqueue.arguments import check_depth
 from celeriac.enqueue.headers import check as check_headers
 from celeriac.errors import BadArgument, PayloadTooLarge
-from celeriac.headers import CHORD, STAMP
+from celeriac.headers import CHORD, PERMITS, STAMP
 from celeriac.ids import parse_row_id, row_id
 from celeriac.ledger.schema.columns import LATEST, PARKED
 from celeriac.ledger.schema.lanes import check as check_queue
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.replay import ENDLESS
+from celeriac.limits import permits
 from celeriac.names import NAME_LENGTH
 from celeriac.priorities import parse as parse_priority
 from celeriac.priorities import priority_of
@@ -70,6 +71,7 @@ class MessageReader:
             headers[CHORD] = chord
         message_properties.carry(headers, options, reply_to=self._app.thread_oid)
         headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
+        takes = self._permits(task, body, options, headers)
         check_depth(headers, "headers")
         priority = options.get("priority")
         priority = None if priority is None else parse_priority(priority)
@@ -101,7 +103,18 @@ class MessageReader:
             not_before=_not_before(call, eta, chord, self._app),
             expires_in=call.get("expires"),
             expires=None if call.get("expires") is not None else _moment("expires", expires, self._app),
+            permits=takes,
         )
+
+    def _permits(
+        self, task: Any, body: Any, options: Mapping[str, Any], headers: dict[str, Any]
+    ) -> tuple[permits.Permit, ...]:
+        """What the job takes of limits; its message says it, too, for whoever ends it."""
+        before, given = headers.pop(PERMITS, None), options.get("limit_key")  # a retry brings them along
+        found = permits.permits_of(task, body[0] or (), body[1] or {}, given=given, before=before)
+        if found:
+            headers[PERMITS] = permits.written(found)
+        return found
 
     def _list(self, options: Mapping[str, Any], priority: int | None) -> str:
         """The list of its lane and level."""

@@ -52,7 +52,9 @@ def within(connection: Connection) -> Connection:
     return connection.execution_options(**{_WITHIN: True})
 
 
-def create_index(name: str, table: str, columns: Sequence[str], *, where: str | None = None) -> None:
+def create_index(
+    name: str, table: str, columns: Sequence[str | sa.TextClause], *, where: str | None = None
+) -> None:
     """Make an index while others write; one that is there and valid is kept."""
     rows = None if where is None else sa.text(where)
     if not _may_be_online():

@@ -19,11 +19,11 @@ from celeriac.ledger.reads import job_rows, position
 from celeriac.ledger.reads.position import MOST_AHEAD, Position
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lanes import draw_order
-from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
+from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 from celeriac.ledger.upkeep import pause_rows
 from celeriac.ledger.upkeep.pause_rows import PauseRow
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
-from celeriac.operate import overview, pauses
+from celeriac.operate import limits, overview, pauses
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -47,6 +47,7 @@ class Reason(StrEnum):
     WAITS_FOR_MEMBERS = "waits for members"  # of its chord
     WAITS_FOR_REPLACEMENT = "waits for replacement"  # it replaced itself with other jobs
     PAUSED = "paused"  # its queue or its task is
+    LIMITED = "limited"  # it waits for a limit of its task
     UNKNOWN_TASK = "unknown task"  # to every worker that saw it
     NOT_DUE = "not due"  # delayed, or waiting for its next attempt
     NO_WORKER = "no worker"  # lives that draws from its queue
@@ -69,6 +70,7 @@ class Facts:
     members_left: int = 0  # of the chord whose body it is
     known: bool = True  # its task, to a worker that lives
     pause: PauseRow | None = None  # of its queue or task
+    limited: tuple[str, str | None] | None = None  # why a limit holds it back, and what to do about it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,8 @@ def explain(id: str, *, app: Celeriac | None = None) -> Explanation:
 def decide(facts: Facts) -> Explanation:
     """The first reason that applies. Final reasons come first, those that pass by themselves last."""
     job = facts.job
-    found = _if_over(facts) or _if_held_back(facts) or _if_nobody_takes_it(facts) or _on_its_way(facts)
+    found = _if_over(facts) or _if_held_back(facts) or _if_nobody_takes_it(facts) or _if_limited(facts)
+    found = found or _on_its_way(facts)
     reason, sentence, remedy = found
     return Explanation(
         id=str(job.id), state=JobState(job.state), reason=reason, sentence=sentence, remedy=remedy
@@ -191,6 +194,13 @@ def _if_nobody_takes_it(facts: Facts) -> _Found | None:
     return None
 
 
+def _if_limited(facts: Facts) -> _Found | None:
+    if facts.limited is None:
+        return None
+    sentence, remedy = facts.limited
+    return Reason.LIMITED, sentence, remedy
+
+
 def _on_its_way(facts: Facts) -> _Found:
     job, place = facts.job, facts.position
     ahead = place.sent + place.unsent + place.drawn_first
@@ -253,6 +263,8 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
             left = position.members_left(connection, job.group_id, but=wanted)
         moment = clock(connection)
         paused = pause_rows.rows(connection)
+        waits = job.line is not None and job.dispatched is None and job.state in WAITING
+        limited = limits.reason_to_wait(connection, job) if waits else None
     return Facts(
         job=job,
         clock=moment,
@@ -260,6 +272,7 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
         position=place,
         in_broker=overview.broker_lengths([job.queue], app=app).get(job.queue),
         members_left=left,
+        limited=limited,
         known=bool(overview.tasks_of_workers(name=job.job_type, app=app)),
         pause=pauses.that_stops(paused, queue=job.queue, task=job.job_type),
     )

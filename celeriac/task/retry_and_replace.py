@@ -30,9 +30,11 @@ class JobRetry(Retry):
         self.failure = failure
         self.tries = tries  # a limit that this call of retry() set
         self.options = options  # the names of those that it was given
+        self.snoozed: float | None = None  # seconds; the attempt costs no try then
+        self.rests = False  # whether all jobs of the same limits wait as long
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (
+        rebuilt = (
             self.message,
             failures.portable(self.exc),
             self.when,
@@ -41,6 +43,7 @@ class JobRetry(Retry):
             self.tries,
             self.options,
         )
+        return type(self), rebuilt, {"snoozed": self.snoozed, "rests": self.rests}
 
 
 class Replaced(Ignore):

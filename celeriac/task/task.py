@@ -29,9 +29,10 @@ from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.cancel import is_requested
 from celeriac.ledger.writes.new_jobs import NewJob
-from celeriac.ledger.writes.replay import ENDLESS
+from celeriac.limits.resting import Snooze
 from celeriac.task import backoff, failures, retry_options, successors_kept, task_classes
 from celeriac.task.retry_and_replace import JobRetry, Replaced
+from celeriac.task.snoozing import snoozed
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -56,6 +57,7 @@ class Task(CeleryTask):
         retry_base: seconds; the delay before the next attempt is ``retry_base * 2 ** failed attempts``.
         retry_max: seconds; the longest such delay.
         keep_days: days that its finished jobs are kept, unless they are dead letters.
+        limit: a ``Limit`` that its jobs obey, or a list of them.
 
     Raises:
         BadArgument: where it is defined, with a value that cannot be right, or ``acks_late=False``.
@@ -77,6 +79,7 @@ class Task(CeleryTask):
     retry_base: float | None = None
     retry_max: float | None = None
     keep_days: float | None = None
+    limit: Any = None
     #: None: the ledger's backoff. Celery's own default is three minutes.
     default_retry_delay = None
 
@@ -232,17 +235,12 @@ class Task(CeleryTask):
     def max_retries(self, value: int | None) -> None:
         self._declared_retries = value
 
+    _limits = property(task_classes.limits_of)
+
     @property
     def default_tries(self) -> int:
         """Tries of a job of this task that is enqueued with no word on it."""
-        if self.max_tries is not None:
-            return self.max_tries
-        said: Any = type(self).max_retries
-        if isinstance(said, property):
-            said = self._declared_retries
-        if said == "unset":
-            return int(self.app.settings.max_tries)
-        return ENDLESS if said is None else int(said) + 1
+        return task_classes.default_tries(self)
 
     override_max_retries = retry_options.CallsLimit()
 
@@ -266,6 +264,8 @@ class Task(CeleryTask):
             result = self._run(request, run, args, kwargs)
         except (*_OWN_WORDS, *_FOR_THE_WORKER):
             raise
+        except Snooze as exc:
+            raise snoozed(self, exc) from None
         except BaseException as exc:  # whatever an author's code raises ends the attempt, not the child
             if type(exc).__name__ == "GreenletExit" or failures.is_termination(exc):
                 raise  # gevent ends a greenlet with the one, billiard a child with the other

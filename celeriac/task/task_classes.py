@@ -10,6 +10,9 @@ from typing import Any
 from kombu.utils.imports import symbol_by_name
 
 from celeriac.errors import BadArgument
+from celeriac.ledger.writes.replay import ENDLESS
+from celeriac.limits.limit import Limit
+from celeriac.limits.limit import declared as declared_limits
 from celeriac.priorities import parse as parse_priority
 
 #: What ``declared`` says of a name that nobody declares.
@@ -59,6 +62,7 @@ def settle(kind: Any, ours: Any, said: Mapping[str, Any]) -> None:
         kind.__call__ = recording(call)
     for name in _LEAST:
         check_option(name, getattr(kind, name), least=_LEAST[name])
+    limits_of(kind)
 
 
 def settle_annotations(kind: Any, ours: Any, before: Mapping[str, Any]) -> str | None:
@@ -72,6 +76,29 @@ def settle_annotations(kind: Any, ours: Any, before: Mapping[str, Any]) -> str |
     except BadArgument as exc:
         return f"task_annotations: {exc}"
     return None
+
+
+def limits_of(task: Any) -> tuple[Limit, ...]:
+    """The limits that its jobs obey. An attribute of that name with anything else in it is the author's own.
+
+    Raises:
+        BadArgument: they can mean nothing.
+    """
+    said = task.limit
+    is_list = isinstance(said, list | tuple) and any(isinstance(each, Limit) for each in said)
+    return declared_limits(said) if is_list or isinstance(said, Limit) else ()
+
+
+def default_tries(task: Any) -> int:
+    """Tries of a job that is enqueued with no word on it."""
+    if task.max_tries is not None:
+        return int(task.max_tries)
+    said = type(task).max_retries
+    if isinstance(said, property):
+        said = task._declared_retries
+    if said == "unset":
+        return int(task.app.settings.max_tries)
+    return ENDLESS if said is None else int(said) + 1
 
 
 def priority_of(task: Any) -> int | None:

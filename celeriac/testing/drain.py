@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery.concurrency.solo import TaskPool
+from sqlalchemy import Connection
 
 from celeriac.broker import wire
 from celeriac.broker.message import Message
 from celeriac.ids import new_uuid
+from celeriac.ledger.limits import admission, limit_rows, lines
 from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.ledger.writes.claims import Message as Row
 from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.limits.limit import Limit, of_tasks
 from celeriac.task.task_classes import request_class
 from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.counters import Meter
@@ -37,6 +41,7 @@ class Drain:
         self._book = ClaimBook()
         self._reports: list[AttemptReport] = []
         self._ended: set[str] = set()
+        self._limits: dict[str, Limit] = {}
         self._pool = TaskPool(1, app=app)
         self._pool.start()
         self._turn = Turn(
@@ -94,7 +99,16 @@ class Drain:
                 if level.due_in <= 0:
                     for row in dispatch.take_due(connection, level.priority, limit=1):
                         return Message(json.loads(wire.write(row)), channel=_Channel())
+            for row in self._admitted(connection):
+                return Message(json.loads(wire.write(row)), channel=_Channel())
         return None
+
+    def _admitted(self, connection: Connection) -> list[Row]:
+        """A job whose limits have room."""
+        if not self._limits:
+            return []
+        lines.audit(connection, beyond=None, most=1_000)
+        return admission.admit(connection, limit_rows.read(connection), most=1).messages
 
     def _attempt(self, messages: list[Any]) -> None:
         for message in messages:
@@ -115,8 +129,12 @@ class Drain:
             tasks="",
             version="",
         )
+        self._limits = of_tasks(self._app.tasks)[0]
         with self._app.database.transaction() as connection:
             worker_rows.sign_on(connection, start)
+            limit_rows.declare(connection, self._limits.values())
+            for name in self._limits:
+                lines.wake_all(connection, name)
 
 
 class _Channel:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from celeriac.errors import SettingsError
 from celeriac.ids import new_uuid
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.limits.limit import of_tasks
 from celeriac.observe.liveness import LivenessReporter
 from celeriac.worker.counters import Meter
 from celeriac.worker.duties import alert_watch, holder
+from celeriac.worker.duties.admitter import OTHERS, Admitter
 from celeriac.worker.duties.canceller import Canceller
 from celeriac.worker.duties.dispatcher import Dispatcher
 from celeriac.worker.duties.heartbeat import Heartbeat
@@ -98,7 +101,8 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     def on_change() -> None:
         poke[0].poke()
 
-    ledger = _ledger_thread(app, view, worker, book, meter, watermarks, pauses, on_change)
+    admitter = _admitter(app, worker)
+    ledger = _ledger_thread(app, view, worker, book, meter, watermarks, pauses, on_change, admitter)
     liveness = LivenessReporter(
         "worker", app.settings, connected=view.is_connected, busy=solo, trouble=ledger.trouble
     )
@@ -134,13 +138,24 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     duties += [Duty("neighbours", neighbours.look, EVERY)]
     duties += [Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
     beats = [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)]
-    keeper = Keeper(
-        beats, *_slow_rounds(app, pauses, on_change), duties, longest_rest=app.settings.worker_timeout / 4
-    )
+    admits = [Duty("admit", admitter.run, OTHERS, on_poke=True)]
+    slow = _slow_rounds(app, pauses, on_change)
+    keeper = Keeper(beats, admits, *slow, duties, longest_rest=app.settings.worker_timeout / 4)
     poke.append(keeper)
     meter.watch("held", "jobs that it has claimed", book.unfinished)
     meter.watch("prefetch", "messages that it holds at most", view.prefetched)
     return Parts(meter=meter, ledger=ledger, liveness=liveness, keeper=keeper, heartbeat=heartbeat)
+
+
+def _admitter(app: Celeriac, worker: UUID) -> Admitter:
+    """
+    Raises:
+        SettingsError: two tasks say different things of one limit.
+    """
+    limits, problems = of_tasks(app.tasks)
+    if problems:
+        raise SettingsError(problems)
+    return Admitter(app, app.database.with_generic_plans(), worker=worker, limits=limits.values())
 
 
 def _also_noting(view: ConsumerView, neighbours: Neighbours) -> ConsumerView:
@@ -160,7 +175,12 @@ def _ledger_thread(
     watermarks: Watermarks,
     pauses: Pauses,
     on_change: Callable[[], None],
+    admitter: Admitter,
 ) -> LedgerThread:
+    def on_freed(permits: Sequence[str], rests: Mapping[str, float]) -> None:
+        admitter.ended(permits, rests)
+        on_change()
+
     turn = Turn(
         app.database.with_generic_plans(),
         worker=worker,
@@ -174,6 +194,7 @@ def _ledger_thread(
             drop=view.drop,
             fetch_results=app.backend.stored_results if app.settings.keeps_results else None,
             on_change=on_change,
+            on_freed=on_freed,
             fetch_states=app.backend.stored_states,
         ),
         meter=meter,

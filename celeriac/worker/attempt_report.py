@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -19,6 +20,8 @@ class Reporting(Protocol):
     ignore_result: bool
     returned: bool
     time_start: float | None
+    permits: tuple[str, ...]
+    rests: float | None
 
 
 class ReportTaker(Protocol):
@@ -38,6 +41,8 @@ class AttemptReport:
         task_id: its Celery task id, of which its key in the result store is made; None as with ``task``.
         task: its name; None of a delivery that Celery could not take.
         run_seconds: seconds that it ran; None when it never began.
+        permits: what it gives back of limits, by name.
+        rests: seconds for which nothing of these limits is to start; None: the task asked for no rest.
     """
 
     outcome: Outcome
@@ -46,6 +51,8 @@ class AttemptReport:
     task_id: str | None = None
     task: str | None = None
     run_seconds: float | None = None
+    permits: tuple[str, ...] = ()
+    rests: float | None = None
 
     @classmethod
     def of(cls, request: Reporting | None, outcome: Outcome) -> AttemptReport:
@@ -59,4 +66,13 @@ class AttemptReport:
             task_id=request.id,
             task=request.name,
             run_seconds=max(0.0, time.time() - request.time_start) if request.time_start else None,
+            permits=request.permits,
+            rests=request.rests,
         )
+
+
+def freed(reports: Sequence[AttemptReport]) -> tuple[list[str], dict[str, float]]:
+    """The permits that attempts give back, and those of limits that are to rest, with the seconds."""
+    permits = [permit for item in reports for permit in item.permits]
+    asked = [item for item in reports if item.rests is not None]
+    return permits, {permit: item.rests or 0.0 for item in asked for permit in item.permits}

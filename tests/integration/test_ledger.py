@@ -28,10 +28,9 @@ from celeriac.ledger.writes import claims, outcomes, quarantine
 from celeriac.ledger.writes.new_jobs import enqueue, unpark
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.quarantine import Unreadable
-from celeriac.ledger.writes.replay import replay
+from celeriac.ledger.writes.replay import ENDLESS, replay
 from celeriac.operate.job import jobs as listed
 from celeriac.settings.platform import Settings
-from celeriac.task.task import ENDLESS
 from celeriac.worker.gate import deliveries
 from tests.apps import build
 from tests.new_jobs import new_job

@@ -118,13 +118,13 @@ def test_a_change_of_a_table_lets_others_pass_while_it_cannot_have_its_lock(
 
 
 def test_an_index_that_was_left_invalid_is_made_again(postgres_url: str, engine: Engine) -> None:
-    name = "background_jobs_to_send"
+    name = "background_jobs_in_line"
     known = text("SELECT indisvalid, indexrelid::int id FROM pg_index WHERE indexrelid = to_regclass(:name)")
     with engine.begin() as connection:
         before = connection.execute(known, {"name": name}).one()
         left = text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(:name)")
         connection.execute(left, {"name": name})
-        connection.execute(text("UPDATE background_version SET version_num = '0012'"))
+        connection.execute(text("UPDATE background_version SET version_num = '0014'"))
     migrate.upgrade(postgres_url)
     with engine.connect() as connection:
         valid = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
@@ -160,7 +160,7 @@ def test_every_migration_can_be_made_while_jobs_go_on(bare_postgres_url: str) ->
     offline = {
         (revision, statement)
         for revision, statement in ran
-        if revision not in ("0001", "0002", "0012") and not OURS.is_post(revision)
+        if revision not in ("0001", "0002", "0012", "0014") and not OURS.is_post(revision)
         if _OFFLINE.search(statement) and statement.lstrip().upper().startswith(("CREATE", "ALTER", "DROP"))
     }
     assert offline == set(), "see celeriac.ledger.online, or declare it a post step: post = True"

@@ -72,6 +72,7 @@ def said(
     in_broker: int | None = 1,
     members_left: int = 0,
     pause: PauseRow | None = None,
+    limited: tuple[str, str | None] | None = None,
     **job: Any,
 ) -> tuple[Reason, str, str | None]:
     facts = Facts(
@@ -82,6 +83,7 @@ def said(
         in_broker=in_broker,
         members_left=members_left,
         pause=pause,
+        limited=limited,
     )
     found = decide(facts)
     return found.reason, found.sentence, found.remedy
@@ -132,6 +134,11 @@ RUNS = {"state": "running", "started": NOW - 90 * SECOND, "worker_id": WORKER, "
         ),
         ({"workers": []}, Reason.NO_WORKER, "no worker lives"),
         ({"workers": [a_worker("high")]}, Reason.NO_WORKER, "only from high"),
+        (
+            {"dispatched": None, "limited": ("it waits for the limit stripe", None)},
+            Reason.LIMITED,
+            "it waits for the limit stripe",
+        ),
         ({"dispatched": None}, Reason.NOT_SENT, "within a second"),
         ({"dispatched": None, "in_broker": None}, Reason.NOT_SENT, "broker cannot be reached"),
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Select, and_, func, select, text
+from sqlalchemy import Connection, Select, and_, func, or_, select, text
 
 from celeriac.ledger.schema.columns import after, now
 from celeriac.ledger.schema.lifecycle import JobState
@@ -13,7 +13,7 @@ from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.ledger.schema.state_conditions import is_in, is_waiting
 
 _waits = is_waiting()
-_unsent = and_(JOBS.c.dispatched.is_(None), JOBS.c.held.is_(None))
+_unsent = and_(JOBS.c.dispatched.is_(None), JOBS.c.held.is_(None), JOBS.c.line.is_(None))
 
 #: Rows are counted up to here.
 MOST = 10_000
@@ -73,9 +73,10 @@ def unclaimed(connection: Connection, *, since: timedelta) -> dict[str, int]:
 
 
 def oldest_due(connection: Connection) -> datetime | None:
-    """Since when the longest due job has been due; of those that are not held."""
+    """Since when the longest due job has been due; of those that no pause and no limit holds."""
     moment = select(now()).scalar_subquery()
-    due = and_(_waits, JOBS.c.held.is_(None), JOBS.c.next_attempt_after <= moment)
+    held = or_(JOBS.c.held.is_not(None), and_(JOBS.c.line.is_not(None), JOBS.c.dispatched.is_(None)))
+    due = and_(_waits, ~held, JOBS.c.next_attempt_after <= moment)
     query = select(func.min(JOBS.c.next_attempt_after)).where(due)
     found: datetime | None = connection.execute(query).scalar_one()
     return found

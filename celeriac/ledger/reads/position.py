@@ -36,7 +36,7 @@ def position(connection: Connection, job: Row[Any], *, drawn_before: Sequence[st
     """
     sent = and_(_waits, JOBS.c.queue == job.queue, JOBS.c.dispatched.is_not(None))
     due = JOBS.c.next_attempt_after <= select(now()).scalar_subquery()
-    unsent = and_(JOBS.c.dispatched.is_(None), JOBS.c.held.is_(None), due)
+    unsent = and_(JOBS.c.dispatched.is_(None), JOBS.c.held.is_(None), JOBS.c.line.is_(None), due)
     if job.dispatched is None:
         same = and_(JOBS.c.priority == job.priority, JOBS.c.next_attempt_after < job.next_attempt_after)
         unsent = and_(unsent, or_(JOBS.c.priority > job.priority, same))

@@ -22,7 +22,7 @@ class Depth:
     unsent: int  # due, the dispatcher has to send their message
     later: int  # not due yet
     parked: int  # wait for other jobs
-    held: int  # due, and kept because their queue or task is paused
+    held: int  # kept because their queue or task is paused, or due and waiting for a limit
     retrying: int  # of all these, those with a failed attempt behind them
     running: int
     oldest: datetime | None  # since when the one that is due for the longest is due
@@ -34,7 +34,9 @@ class Depth:
 
 def depths(connection: Connection) -> list[Depth]:
     """What waits and what runs, by queue; a queue without either is missing."""
-    held = JOBS.c.held.is_not(None)
+    in_line = and_(JOBS.c.line.is_not(None), JOBS.c.dispatched.is_(None))
+    limited = and_(in_line, JOBS.c.next_attempt_after <= select(now()).scalar_subquery())
+    held = or_(JOBS.c.held.is_not(None), limited)
     due = and_(~held, JOBS.c.next_attempt_after <= select(now()).scalar_subquery())
     parked = JOBS.c.next_attempt_after == PARKED
     kinds = {

@@ -70,6 +70,7 @@ class AttemptKind(StrEnum):
     REJECTED = "rejected"  # the task raised Reject
     INVALID = "invalid"  # the message could not be understood, or no worker knows its task
     CANCELLED = "cancelled"  # terminated on request
+    SNOOZED = "snoozed"  # the task asked to be left alone for a while, which costs no try
 
 
 #: The states from which each state may be entered. A row begins as ``pending``; one that stands for a

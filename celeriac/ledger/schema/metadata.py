@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from celeriac.ledger.schema import operator_tables
+from celeriac.ledger.schema import limit_tables, operator_tables
 from celeriac.ledger.schema.models import Base
 
-__all__ = ["METADATA", "operator_tables"]
+__all__ = ["METADATA", "limit_tables", "operator_tables"]
 
 METADATA = Base.metadata

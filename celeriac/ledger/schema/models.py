@@ -35,6 +35,9 @@ def _listed(states: frozenset[JobState] | type[JobState]) -> str:
     return ", ".join(f"'{state}'" for state in sorted(states))
 
 
+_IN_LINE = "line IS NOT NULL AND dispatched IS NULL AND held IS NULL"
+
+
 def _partial(name: str, *columns: str, rows: str) -> Index:
     return Index(name, *columns, postgresql_where=text(rows), sqlite_where=text(rows))
 
@@ -69,6 +72,14 @@ class BackgroundJob(Base):
     root_id: Mapped[UUID | None]  # first job of its workflow
     parent_id: Mapped[UUID | None]  # the job that enqueued it
     group_id: Mapped[UUID | None]
+    # of a job with limits: the line in which it waits, what it takes of each, and how much; else null
+    line: Mapped[UUID | None]
+    permit_1: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    permit_2: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    permit_3: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    weight_1: Mapped[int | None]
+    weight_2: Mapped[int | None]
+    weight_3: Mapped[int | None]
 
     # moved by claim, outcome, dispatch, release, cancel and replay
     state: Mapped[str] = mapped_column(Word(16))
@@ -118,13 +129,25 @@ class BackgroundJob(Base):
             f"dispatched IS NOT NULL OR state IN ({_listed(WAITING)})", name="undispatched_only_while_waiting"
         ),
         CheckConstraint("cancel_requested IN ('soft', 'hard')", name="cancel_mode_is_known"),
-        # What the dispatcher looks for. It has no state: a row leaves the index when its message is sent, or
-        # when it is held, so that a look does not grow with what is held.
+        # What the dispatcher looks for. It has no state: a row leaves the index when its message is sent.
+        # What is held, or waits for a permit, is not in it, so that a look does not grow with that.
         _partial(
-            "background_jobs_to_send",
+            "background_jobs_unsent",
             "priority",
             "next_attempt_after",
-            rows="dispatched IS NULL AND held IS NULL",
+            rows="dispatched IS NULL AND held IS NULL AND line IS NULL",
+        ),
+        # What admission looks for: jobs that wait in a line, in the order in which they go; those that came
+        # lately; and what is in use of a permit.
+        _partial("background_jobs_came_in_line", "queued", rows=_IN_LINE),
+        *(
+            _partial(
+                f"background_jobs_permit_{number}",
+                f"permit_{number}",
+                f"weight_{number}",
+                rows=f"permit_{number} IS NOT NULL AND dispatched IS NOT NULL AND finished IS NULL",
+            )
+            for number in (1, 2, 3)
         ),
         _partial("background_jobs_kept", "held", "id", rows="held IS NOT NULL"),
         # For programs of before revision 0013, which look through this one.
@@ -268,6 +291,18 @@ class Schedule(Base):
 
 # The tables themselves, for statements.
 JOBS = cast(Table, BackgroundJob.__table__)
+
+# With an order that only columns of a table can say.
+Index(
+    "background_jobs_in_line",
+    JOBS.c.line,
+    JOBS.c.priority.desc(),
+    JOBS.c.next_attempt_after,
+    JOBS.c.id,
+    postgresql_where=text(_IN_LINE),
+    sqlite_where=text(_IN_LINE),
+)
+
 FAILURES = cast(Table, FailedAttempt.__table__)
 WORKERS = cast(Table, Worker.__table__)
 WORKER_TASKS = cast(Table, WorkerTask.__table__)

@@ -19,8 +19,9 @@ from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_waiting
 from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Message
 
-#: Only of waiting rows: a CHECK constraint ensures it. A held row is none of them, nor in their index.
-_UNSENT = and_(JOBS.c.dispatched.is_(None), JOBS.c.held.is_(None))
+#: Only of waiting rows: a CHECK constraint ensures it. A held row is none of them, nor one that
+#: waits for a permit; neither is in their index.
+_UNSENT = and_(JOBS.c.dispatched.is_(None), JOBS.c.held.is_(None), JOBS.c.line.is_(None))
 
 
 @dataclass(frozen=True, slots=True)

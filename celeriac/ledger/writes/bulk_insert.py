@@ -21,7 +21,16 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.models import JOBS, BackgroundJob
-from celeriac.ledger.writes.new_jobs import COPIED, FRESH, SOURCES, WRITTEN, NewJob, computed, enqueue
+from celeriac.ledger.writes.new_jobs import (
+    COPIED,
+    FRESH,
+    IN_LINE,
+    SOURCES,
+    WRITTEN,
+    NewJob,
+    computed,
+    enqueue,
+)
 
 _OWN = ("id", "payload", "headers")  # always sent for each row
 _OTHERS = tuple(name for name in (*COPIED, *SOURCES) if name not in _OWN)
@@ -39,7 +48,8 @@ def enqueue_all(connection: Connection, jobs: Sequence[NewJob]) -> set[UUID]:
         return set()
     if connection.dialect.name != "postgresql":
         return {job.id for job in jobs if enqueue(connection, [job])}
-    return set(connection.execute(_insert_all(), _parameters(jobs)).scalars())
+    limited = any(job.permits for job in jobs)
+    return set(connection.execute(_insert_all(limited), _parameters(jobs, limited)).scalars())
 
 
 def first_of_each(jobs: Sequence[NewJob]) -> list[NewJob]:
@@ -51,10 +61,11 @@ def first_of_each(jobs: Sequence[NewJob]) -> list[NewJob]:
 
 
 @lru_cache
-def _insert_all() -> ReturningInsert[Any]:
-    columns: dict[str, Any] = {**{name: JOBS.c[name].type for name in COPIED}, **SOURCES}
+def _insert_all(limited: bool) -> ReturningInsert[Any]:
+    more = IN_LINE if limited else ()
+    columns: dict[str, Any] = {**{name: JOBS.c[name].type for name in (*COPIED, *more)}, **SOURCES}
     columns |= {"payload": Text(), "headers": Text()}
-    shared = {name: columns[name] for name in (*_OTHERS, "headers")}
+    shared = {name: columns[name] for name in (*_OTHERS, *more, "headers")}
     each, one = batch.as_table("postgresql", columns), batch.as_table("postgresql", shared, name="same")
     rows, same = each.c, one.c
 
@@ -67,18 +78,22 @@ def _insert_all() -> ReturningInsert[Any]:
             return cast(same.headers + rows.headers, JSON)
         return func.coalesce(rows[name], same[name])
 
-    given = (*map(value, COPIED), *computed(lambda name, _: value(name)), *FRESH)
+    given = (*map(value, COPIED), *computed(lambda name, _: value(name)), *FRESH, *map(value, more))
     chosen = select(*given).select_from(each.join(one, true()))
-    insert = postgresql.insert(BackgroundJob).from_select(WRITTEN, chosen)
+    insert = postgresql.insert(BackgroundJob).from_select((*WRITTEN, *more), chosen)
     return insert.on_conflict_do_nothing(index_elements=["id"]).returning(JOBS.c.id)
 
 
-def _parameters(jobs: Sequence[NewJob]) -> dict[str, str]:
+def _parameters(jobs: Sequence[NewJob], limited: bool) -> dict[str, str]:
     rows: list[dict[str, Any]] = [
         {"id": str(job.id), "payload": b64encode(job.payload).decode()} for job in jobs
     ]
     same: dict[str, Any] = {}
-    for name, values in zip(_OTHERS, zip(*map(_fields, jobs), strict=True), strict=True):
+    columns = dict(zip(_OTHERS, zip(*map(_fields, jobs), strict=True), strict=True))
+    if limited:
+        lines = [job.in_line for job in jobs]
+        columns |= {name: tuple(line[name] for line in lines) for name in IN_LINE}
+    for name, values in columns.items():
         first = values[0]
         if values.count(first) == len(values):
             if first is not None:

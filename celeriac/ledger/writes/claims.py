@@ -178,6 +178,8 @@ def claim_statement(dialect: str) -> Update:
         or_(JOBS.c.next_attempt_after <= now(), JOBS.c.next_attempt_after <= JOBS.c.dispatched),
         or_(JOBS.c.expires.is_(None), JOBS.c.expires > now()),
         JOBS.c.try_count < JOBS.c.max_tries,
+        # A job of a limit has its permits while it is dispatched: an old copy of a message has none.
+        or_(JOBS.c.line.is_(None), JOBS.c.dispatched.is_not(None)),
     )
     # In id order, so that two workers with overlapping batches cannot deadlock.
     chosen = select(JOBS.c.id).where(due).order_by(JOBS.c.id).with_for_update(skip_locked=True)

@@ -35,6 +35,7 @@ from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, BackgroundJob
 from celeriac.ledger.schema.state_conditions import is_in
+from celeriac.limits.permits import Permit, line_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class NewJob:
         send: whether its message leaves as soon as the row is committed. False when the message
             is left to the dispatcher.
         message_tag: a random number that its row and its message share, and no other message of the same id.
+        permits: what it takes of limits; its message is sent when it is admitted, by nobody else.
     """
 
     id: UUID
@@ -72,6 +74,7 @@ class NewJob:
     expires: datetime | None = None
     send: bool = True
     message_tag: int = field(default_factory=new_tag, compare=False)
+    permits: tuple[Permit, ...] = ()
 
     @property
     def due_at_once(self) -> bool:
@@ -87,7 +90,15 @@ class NewJob:
     @property
     def dispatch_count(self) -> int:
         """The dispatch count that the row gets when the job is enqueued; stamped on its message."""
-        return 1 if self.send and self.due_at_once else 0
+        return 1 if self.send and self.due_at_once and not self.permits else 0
+
+    @property
+    def in_line(self) -> dict[str, Any]:
+        """The columns of the limits; all null without one."""
+        found: dict[str, Any] = dict.fromkeys(IN_LINE)
+        for number, permit in enumerate(self.permits, 1):
+            found[f"permit_{number}"], found[f"weight_{number}"] = permit.name, permit.weight
+        return found | {"line": line_of(self.permits)} if self.permits else found
 
 
 COPIED = (
@@ -109,6 +120,9 @@ COPIED = (
     "parent_id",
     "group_id",
 )
+#: Columns that only a job with limits writes: the others need not send them.
+IN_LINE = ("line", "permit_1", "permit_2", "permit_3", "weight_1", "weight_2", "weight_3")
+
 #: Values from which the database computes the columns that depend on its clock.
 SOURCES: Mapping[str, Any] = {
     "delay": Seconds(),
@@ -143,8 +157,9 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
     """
     if not jobs:
         return 0
-    statement = _insert(connection.dialect.name, deadline is not None)
-    rows = [parameters(job, deadline) for job in jobs]
+    limited = any(job.permits for job in jobs)
+    statement = _insert(connection.dialect.name, deadline is not None, limited)
+    rows = [parameters(job, deadline) | (_in_line(job) if limited else {}) for job in jobs]
     # SQLAlchemy keeps the row count of an INSERT only with this option.
     connection = connection.execution_options(preserve_rowcount=True)
     result = connection.execute(statement, rows[0] if len(rows) == 1 else rows)
@@ -156,9 +171,9 @@ def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime, schema: str | N
 
     It uses a compiled statement, which is quicker.
     """
-    values = parameters(job, deadline)
+    values = parameters(job, deadline) | (_in_line(job) if job.permits else {})
     values["new_headers"] = _encode(values["new_headers"])
-    return bool(_enqueue_one().run(driver, values, schema=schema).rowcount)
+    return bool(_enqueue_one(bool(job.permits)).run(driver, values, schema=schema).rowcount)
 
 
 def exists(driver: Any, job: UUID, *, schema: str | None) -> bool:
@@ -167,8 +182,8 @@ def exists(driver: Any, job: UUID, *, schema: str | None) -> bool:
 
 
 @lru_cache
-def _enqueue_one() -> CompiledStatement:
-    return CompiledStatement(_insert("postgresql", bounded=True))
+def _enqueue_one(limited: bool) -> CompiledStatement:
+    return CompiledStatement(_insert("postgresql", True, limited))
 
 
 @lru_cache
@@ -180,22 +195,24 @@ def _exists() -> CompiledStatement:
 
 def unpark(connection: Connection, job: NewJob) -> bool:
     """Give a parked row the message that it was waiting for; return whether it was parked."""
-    result = connection.execute(_unpark(), parameters(job) | {"job": job.id})
+    result = connection.execute(_unpark(), parameters(job) | _in_line(job) | {"job": job.id})
     return bool(result.rowcount)
 
 
 @lru_cache
-def _insert(dialect: str, bounded: bool) -> Insert:
-    given = _given()
+def _insert(dialect: str, bounded: bool, limited: bool) -> Insert:
+    given = [*_given(), *(_line_columns().values() if limited else ())]
     if dialect == "postgresql":  # a SELECT has no column from which the server could infer the type
         given = [cast(value, value.type) for value in given]
-    chosen: Select[Any] = select(*given, *computed(_parameter), *FRESH)
+    copied = len(COPIED)
+    chosen: Select[Any] = select(*given[:copied], *computed(_parameter), *FRESH, *given[copied:])
     if bounded:
         chosen = chosen.where(now() <= bindparam("deadline", type_=Instant))
     else:
         chosen = chosen.where(literal(True))  # SQLite cannot parse INSERT … SELECT … ON CONFLICT without it
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return insert(BackgroundJob).from_select(WRITTEN, chosen).on_conflict_do_nothing(index_elements=["id"])
+    written = (*WRITTEN, *IN_LINE) if limited else WRITTEN
+    return insert(BackgroundJob).from_select(written, chosen).on_conflict_do_nothing(index_elements=["id"])
 
 
 @lru_cache
@@ -206,7 +223,7 @@ def _unpark() -> Update:
         JOBS.c.next_attempt_after == PARKED,
     )
     kept = ("id", "queued", "idempotency_key", "user_id", "schedule", "dispatch_count")
-    changed = {name: value for name, value in message_columns().items() if name not in kept}
+    changed = {name: value for name, value in message_columns().items() if name not in kept} | _line_columns()
     return update(JOBS).where(waiting).values(changed | {"dispatch_count": JOBS.c.dispatch_count + 1})
 
 
@@ -214,6 +231,14 @@ def message_columns() -> dict[str, Any]:
     """The columns of a row that come from a NewJob; ``parameters`` has the values."""
     clocked = ("queued", "next_attempt_after", "expires", "dispatched", "dispatch_count")
     return dict(zip(COPIED, _given(), strict=True)) | dict(zip(clocked, computed(_parameter), strict=True))
+
+
+def _line_columns() -> dict[str, Any]:
+    return {name: bindparam(f"new_{name}", type_=JOBS.c[name].type) for name in IN_LINE}
+
+
+def _in_line(job: NewJob) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in job.in_line.items()}
 
 
 def _given() -> list[Any]:

@@ -75,6 +75,7 @@ class Outcome:
         expiry: whether the expiry of ``message`` replaces the row's.
         parked: the row waits for a message of the same id that its replacement sends later.
         successors: jobs that are enqueued if and only if this outcome is accepted, unless it is a cancel.
+        oldest: ``error`` becomes ``failed`` of a job that was accepted so many seconds ago; 0: of none.
     """
 
     id: UUID
@@ -88,6 +89,7 @@ class Outcome:
     expiry: bool = False
     parked: bool = False
     successors: tuple[NewJob, ...] = ()
+    oldest: float = 0.0
 
     @property
     def only_completes(self) -> bool:
@@ -140,6 +142,7 @@ _OTHERS: Mapping[str, Any] = {
     "delay": Seconds(),
     "max_tries": JOBS.c.max_tries.type,
     "failure": Text(),
+    "oldest": Seconds(),
 }
 
 
@@ -179,6 +182,7 @@ def _record_unsuccessful(
             "delay": bounded(o.delay),
             "max_tries": o.max_tries or 0,
             "failure": o.failure.line if o.failure else None,
+            "oldest": o.oldest,
         }
         for o in outcomes
     ]
@@ -312,6 +316,7 @@ def _unsuccessful(dialect: str) -> Update:
         # Also in the last attempt: as a dead letter, a bulk replay would run the cancelled job.
         (and_(given_up, JOBS.c.cancel_requested.is_not(None)), literal(JobState.CANCELLED.value)),
         (and_(wanted == JobState.ERROR.value, JOBS.c.try_count >= limit), literal(JobState.FAILED.value)),
+        (and_(given.c.oldest > 0, JOBS.c.queued <= after(-given.c.oldest)), literal(JobState.FAILED.value)),
         else_=wanted,
     )
     again = state == JobState.ERROR.value

@@ -111,6 +111,7 @@ def _collect(dialect: str) -> Update:
         .where(
             JOBS.c.unknown_since.is_not(None),
             JOBS.c.dispatched.is_(None),
+            JOBS.c.line.is_(None),  # it is admitted
             JOBS.c.held.is_(None),  # or who knows the task would take it and put it away, again and again
             JOBS.c.job_type.in_(select(known.c.task)),
             JOBS.c.queue.in_(select(drawn.c.of)),

@@ -11,7 +11,7 @@ from sqlalchemy import Boolean, Connection, Update, bindparam, case, func, updat
 
 from celeriac.ledger.schema.columns import Instant, Seconds, after
 from celeriac.ledger.schema.models import JOBS
-from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.new_jobs import IN_LINE, NewJob
 
 _REWRITTEN = (
     "job_type",
@@ -43,13 +43,16 @@ def rewrite(connection: Connection, job: UUID, message: NewJob, *, expiry: bool)
         expiry: whether the message's expiry takes the place of the row's.
     """
     values = {f"to_{name}": getattr(message, name) for name in (*_REWRITTEN, *_COUNTED)}
+    values |= {f"to_{name}": value for name, value in message.in_line.items()}
     values |= {"to_headers": dict(message.headers), "renews": expiry, "job": job}
     connection.execute(_rewrite(), values)
 
 
 @lru_cache
 def _rewrite() -> Update:
-    fields: dict[str, Any] = {name: bindparam(f"to_{name}", type_=JOBS.c[name].type) for name in _REWRITTEN}
+    fields: dict[str, Any] = {
+        name: bindparam(f"to_{name}", type_=JOBS.c[name].type) for name in (*_REWRITTEN, *IN_LINE)
+    }
     given = {name: bindparam(f"to_{name}", type_=kind) for name, kind in _COUNTED.items()}
     renewed = func.coalesce(given["expires"], after(given["expires_in"]))  # null seconds give null
     fields |= {

@@ -18,7 +18,7 @@ from celeriac.enqueue import time_limits
 from celeriac.enqueue.arguments import check_depth
 from celeriac.enqueue.message_properties import foreign
 from celeriac.errors import BadArgument, NotSigned
-from celeriac.headers import ADOPTED, RETRIED, STAMP, carried, retried, task_id
+from celeriac.headers import ADOPTED, PERMITS, RETRIED, STAMP, carried, retried, task_id
 from celeriac.ids import new_id, row_id
 from celeriac.ledger.schema.columns import LATEST
 from celeriac.ledger.schema.lanes import adopted_priority
@@ -26,6 +26,7 @@ from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.ledger.writes.replay import ENDLESS
+from celeriac.limits.permits import permits_of, written
 from celeriac.names import NAME_LENGTH, check_text
 from celeriac.priorities import Priority, priority_of
 from celeriac.priorities import parse as parse_priority
@@ -136,9 +137,17 @@ def _read(message: Any, tasks: Container[str], tries: _Tries, signs: bool) -> De
     if signs and signing.OWNER in (body[2] or ()):
         return unreadable(message, "it is a copy of a message of this platform, without its stamp", job=job)
     check_depth({"args": body[0], "kwargs": body[1]}, "body")
-    adopted = _adopted(message, headers, job, task, tries.of(task))
+    adopted = _limited(_adopted(message, headers, job, task, tries.of(task)), tries.declared.get(task), body)
     message.properties["priority"] = adopted.priority  # which a retry has, too
     return Delivery(message, job, None, task in tasks, adopted)
+
+
+def _limited(adopted: NewJob, task: Any, body: Any) -> NewJob:
+    """``adopted`` with what it takes of its task's limits: it is admitted like a job of ours."""
+    if not getattr(task, "_limits", ()):
+        return adopted
+    takes = permits_of(task, body[0], body[1])
+    return replace(adopted, permits=takes, headers={**adopted.headers, PERMITS: written(takes)})
 
 
 def _is_task_body(body: Any) -> bool:
@@ -183,7 +192,7 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
 
 
 #: Headers of a foreign message that its row does not keep: columns have them, or they are ours to write.
-_NOT_KEPT = frozenset({"eta", "expires", "compression", STAMP, RETRIED})
+_NOT_KEPT = frozenset({"eta", "expires", "compression", STAMP, RETRIED, PERMITS})
 
 
 def _retries(value: Any) -> int:

@@ -25,7 +25,7 @@ from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
 from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.quarantine import Unreadable
-from celeriac.worker.attempt_report import AttemptReport
+from celeriac.worker.attempt_report import AttemptReport, freed
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.claim_book import ClaimBook
@@ -308,6 +308,8 @@ class Turn:
             changed = changed or state in (JobState.ERROR, JobState.PENDING)
             self._book.leave(item.outcome.id)
             self._checks.ended(item.outcome.id)
+        if any(item.permits for item in reports):  # so that others are admitted at once
+            self._callbacks.on_freed(*freed(reports))
         if changed:
             self._callbacks.on_change()
         return deferred

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ class TurnCallbacks:
         fetch_results: reads results from the result store, as JSON, by their task ids; lost ones are missing.
             None: no return value is kept.
         on_change: called when a turn made rows that the dispatcher must send.
+        on_freed: called with the permits that jobs gave back, and those of limits that are to rest so long.
         fetch_states: reads Celery's states of jobs from the result store; what it does not know is missing.
     """
 
@@ -25,4 +26,5 @@ class TurnCallbacks:
     drop: Callable[[list[Any]], None]
     fetch_results: Callable[[Mapping[UUID, str]], dict[UUID, str]] | None
     on_change: Callable[[], None]
+    on_freed: Callable[[Sequence[str], Mapping[str, float]], None] = lambda permits, rests: None
     fetch_states: Callable[[Mapping[UUID, str]], Mapping[UUID, str]] = lambda _: {}

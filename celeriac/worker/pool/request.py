@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -30,19 +31,23 @@ from celeriac.broker.body import uncompressed
 from celeriac.enqueue import time_limits
 from celeriac.errors import BadArgument
 from celeriac.events import Event
-from celeriac.headers import STAMP, retried
+from celeriac.headers import PERMITS, STAMP, retried
 from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.replay import ENDLESS
+from celeriac.limits import permits
 from celeriac.task import failures
 from celeriac.task.retry_and_replace import JobRetry, Replaced
 from celeriac.task.successors_kept import Followed, successors_of
 from celeriac.worker.attempt_report import ReportTaker
 
 logger = logging.getLogger(__name__)
+
+#: A job that was accepted longer ago than this is not snoozed any more: it fails.
+LONGEST_SNOOZED = timedelta(days=30)
 
 
 class JobRequest(Request):
@@ -53,6 +58,8 @@ class JobRequest(Request):
     _reported = False
     #: Whether a completed attempt's function returned: its value must then be in the result store.
     returned = True
+    #: Seconds for which its limits are to rest; None: the task asked for none.
+    rests: float | None = None
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
@@ -62,6 +69,7 @@ class JobRequest(Request):
         self.attempt = int(stamp["attempt"])
         self.tries_left = int(stamp["tries"]) - int(stamp["try"])
         self.ledger: ReportTaker = self._app.ledger_thread
+        self.permits = tuple(permit.name for permit in permits.read(self._request_dict.get(PERMITS)))
         self.returned = self.task.Strategy == CeleryTask.Strategy  # another strategy may store nothing
 
     # ---- calls from Celery
@@ -79,7 +87,8 @@ class JobRequest(Request):
             failure = failures.failure_of(
                 cause if isinstance(cause, BaseException) else error, str(exc_info.traceback)
             )
-        self._decide(self._retry_outcome(failure, asked))
+        outcome = self._retry_outcome(failure, asked)
+        self._decide(outcome if asked is None or asked.snoozed is None else self._snoozed(outcome, asked))
         super().on_retry(exc_info)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
@@ -190,6 +199,11 @@ class JobRequest(Request):
             message=again if asked.options or self._differs(again) else None,
             expiry="expires" in asked.options,
         )
+
+    def _snoozed(self, outcome: Outcome, asked: JobRetry) -> Outcome:
+        self.rests = asked.snoozed if asked.rests else None
+        reason = outcome.failure and replace(outcome.failure, kind=AttemptKind.SNOOZED)
+        return replace(outcome, failure=reason, oldest=LONGEST_SNOOZED.total_seconds())
 
     def _most_attempts(self, tries: int) -> int:
         """The attempts after which the job is over, where ``tries`` counts those of before its adoption."""

@@ -1,13 +1,14 @@
-"""The tables of the ledger, up to its revision 0013: what operators do and see. Django knows none of them."""
+"""The tables of the ledger, up to its revision 0015: what operators do and see, and limits."""
 
 from typing import Any
 
-from django.db import migrations
+from django.db import migrations, models
 
 from celeriac.contrib.django import tables
 
-REVISION = "0013"
+REVISION = "0015"
 BEFORE = "0011"
+_KINDS = ("error", "timeout", "lost", "rejected", "invalid", "cancelled", "snoozed")
 
 
 def upgrade(apps: Any, schema_editor: Any) -> None:
@@ -21,4 +22,15 @@ def downgrade(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
     atomic = False
     dependencies = (("celeriac", "0001_ledger"),)
-    operations = (migrations.RunPython(upgrade, downgrade),)
+    operations = (
+        migrations.RunPython(upgrade, downgrade),
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.AlterField(
+                    model_name="attempt",
+                    name="kind",
+                    field=models.CharField(choices=[(kind, kind) for kind in _KINDS], max_length=16),
+                )
+            ]
+        ),
+    )

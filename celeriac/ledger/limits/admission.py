@@ -1,0 +1,238 @@
+"""Admission: let jobs go whose limits have room. One transaction; their messages are sent after its commit.
+
+A permit is held by being dispatched, so there is nothing to write but the dispatch mark. What is in use is
+counted in a statement of its own, behind the lock of the permits' keys: a count in the statement that locks
+would be older than the lock that it waited for, and the limit would be exceeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, Update, and_, bindparam, case, func, null, select, true, update
+from sqlalchemy import cast as sql_cast
+
+from celeriac.ledger.connection.clock import clock
+from celeriac.ledger.limits import in_use, lines
+from celeriac.ledger.limits.in_use import IN_LINE, NUMBERS
+from celeriac.ledger.limits.limit_rows import KnownLimit
+from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.columns import Instant, microseconds, now
+from celeriac.ledger.schema.holding import is_to_hold, word_of_row
+from celeriac.ledger.schema.limit_tables import LINES, PERMIT_KEYS
+from celeriac.ledger.schema.locking import in_order
+from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Message
+from celeriac.limits.admission import Candidate, Decision, Room, decide
+from celeriac.limits.permits import Permit, limit_of
+
+#: Lines that one transaction looks at, and jobs that it admits.
+MOST_LINES, MOST_JOBS = 50, 100
+
+#: Candidates of each line, at least.
+_OF_A_LINE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """
+    Attributes:
+        messages: of the jobs that are to be sent now, the most important first.
+        looked_at: how many lines were due.
+    """
+
+    messages: list[Message]
+    looked_at: int
+
+
+def admit(connection: Connection, limits: Mapping[str, KnownLimit], *, most: int = MOST_JOBS) -> Admitted:
+    """Admit up to ``most`` jobs from lines that are due. Commit before their messages are sent."""
+    due = connection.execute(_due_lines(), {"most": MOST_LINES}).all()
+    if not due:
+        return Admitted([], 0)
+    permits = sorted({name for line in due for name in line[1:4] if name is not None})
+    keys = lines.lock_keys(connection, permits)
+    moment = clock(connection)
+    rooms = _rooms(limits, keys, in_use.count(connection, permits), moment)
+    candidates = _candidates(connection, due)
+    decision = decide([candidates[line.id] for line in due], rooms, now=moment, most=most)
+    messages = _mark(connection, decision)
+    _write_keys(connection, rooms, keys)
+    _write_lines(connection, due, candidates, decision, moment)
+    return Admitted(messages, len(due))
+
+
+def _rooms(
+    limits: Mapping[str, KnownLimit], keys: Mapping[str, Any], used: Mapping[str, int], moment: Any
+) -> dict[str, Room]:
+    found: dict[str, Room] = {}
+    for name, key in keys.items():
+        limit = limits.get(limit_of(name))
+        if limit is None or limit.paused is not None:  # no worker knows it yet, or somebody stopped it
+            found[name] = Room(is_shut=True)
+            continue
+        rests = key.rests_until is not None and key.rests_until > moment
+        found[name] = Room(
+            concurrency=limit.holds,
+            used=used.get(name, 0),
+            rate=limit.pace,
+            next_start=key.next_start,
+            shut=key.rests_until if rests else None,
+            is_shut=rests,
+        )
+    return found
+
+
+def _candidates(connection: Connection, due: Sequence[Any]) -> dict[UUID, list[Candidate]]:
+    """The first due jobs of each line, as they go."""
+    most = max(_OF_A_LINE, MOST_JOBS // len(due))
+    found: dict[UUID, list[Candidate]] = {line.id: [] for line in due}
+    names = {line.id: [name for name in line[1:4] if name is not None] for line in due}
+    for row in _first_of(connection, [line.id for line in due], most):
+        weights = [row.weight_1, row.weight_2, row.weight_3]
+        takes = tuple(
+            Permit(name, weight or 1) for name, weight in zip(names[row.line], weights, strict=False)
+        )
+        found[row.line].append(Candidate(row.id, row.line, row.priority, takes))
+    return found
+
+
+def _first_of(connection: Connection, ids: Sequence[UUID], most: int) -> list[Any]:
+    dialect = connection.dialect.name
+    if dialect != "postgresql":
+        return [row for line in ids for row in connection.execute(_first(), {"of": line, "most": most})]
+    rows = [{"id": line} for line in ids]
+    parameters = batch.table_parameters(dialect, _IDS, rows) | {"most": most}
+    return list(connection.execute(_first_of_each(dialect), parameters))
+
+
+def _mark(connection: Connection, decision: Decision) -> list[Message]:
+    if not decision.admitted:
+        return []
+    ids = [job.id for job in decision.admitted]
+    dialect = connection.dialect.name
+    rows = connection.execute(_mark_all(dialect), batch.id_parameters(dialect, ids)).all()
+    sent = {row.id: Message(*row[:-1]) for row in rows if row.held is None}  # others are paused elsewhere
+    return [sent[job] for job in ids if job in sent]
+
+
+def _write_keys(connection: Connection, rooms: Mapping[str, Room], keys: Mapping[str, Any]) -> None:
+    changed = [
+        {"key": name, "next": room.next_start}
+        for name, room in sorted(rooms.items())
+        if room.next_start != keys[name].next_start
+    ]
+    if changed:
+        connection.execute(_write_key(), changed)
+
+
+def _write_lines(
+    connection: Connection,
+    due: Sequence[Any],
+    candidates: Mapping[UUID, Sequence[Candidate]],
+    decision: Decision,
+    moment: Any,
+) -> None:
+    got = {job.line for job in decision.admitted}
+    turn, rows = microseconds(moment), []
+    for line in sorted(due, key=lambda line: str(line.id)):
+        later = decision.later.get(line.id)
+        if line.id not in decision.blocked and later is None:
+            later = moment if candidates[line.id] else _head_is_due(connection, line.id)
+        rows.append(
+            {
+                "of": line.id,
+                "due": later,
+                "blocked": decision.blocked.get(line.id),
+                "turn": turn if line.id in got else line.turn,
+            }
+        )
+    connection.execute(_write_line(), rows)
+
+
+def _head_is_due(connection: Connection, line: UUID) -> Any:
+    """When the first job of a line is due; None: nothing waits in it."""
+    return connection.execute(_soonest(), {"of": line}).scalar()
+
+
+_IDS: dict[str, Any] = {"id": LINES.c.id.type}
+
+
+@lru_cache
+def _due_lines() -> Select[Any]:
+    c = LINES.c
+    return (
+        select(c.id, c.permit_1, c.permit_2, c.permit_3, c.turn)
+        .where(c.due <= now())
+        .order_by(c.turn)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _waiting(line: Any) -> Select[Any]:
+    c = JOBS.c
+    columns = (c.id, c.line, c.priority, *(c[f"weight_{number}"] for number in NUMBERS))
+    due = and_(IN_LINE, c.line == line, c.next_attempt_after <= select(now()).scalar_subquery())
+    order = (c.priority.desc(), c.next_attempt_after, c.id)
+    return select(*columns).where(due).order_by(*order).limit(bindparam("most"))
+
+
+@lru_cache
+def _first() -> Select[Any]:
+    return _waiting(bindparam("of", type_=JOBS.c.line.type))
+
+
+@lru_cache
+def _first_of_each(dialect: str) -> Select[Any]:
+    given = batch.as_table(dialect, _IDS)
+    each = _waiting(given.c.id).correlate(given).lateral("each")
+    return select(*each.c).select_from(given.join(each, true()))
+
+
+@lru_cache
+def _mark_all(dialect: str) -> Update:
+    waiting = in_order(batch.id_in(dialect, JOBS.c.id), IN_LINE, skip=True)
+    hold = is_to_hold()
+    return (
+        update(JOBS)
+        .where(JOBS.c.id.in_(waiting))
+        .values(
+            dispatched=case((hold, sql_cast(null(), Instant)), else_=now()),
+            dispatch_count=JOBS.c.dispatch_count + case((hold, 0), else_=1),
+            held=case((hold, word_of_row())),
+        )
+        .returning(*MESSAGE_COLUMNS, JOBS.c.held)
+    )
+
+
+@lru_cache
+def _write_key() -> Update:
+    next_start = bindparam("next", type_=PERMIT_KEYS.c.next_start.type)
+    mine = PERMIT_KEYS.c.name == bindparam("key", type_=PERMIT_KEYS.c.name.type)
+    return update(PERMIT_KEYS).where(mine).values(next_start=next_start, touched=now())
+
+
+@lru_cache
+def _write_line() -> Update:
+    c = LINES.c
+    return (
+        update(LINES)
+        .where(c.id == bindparam("of", type_=c.id.type))
+        .values(
+            due=bindparam("due", type_=c.due.type),
+            blocked_on=bindparam("blocked", type_=c.blocked_on.type),
+            turn=bindparam("turn", type_=c.turn.type),
+            touched=now(),
+        )
+    )
+
+
+@lru_cache
+def _soonest() -> Select[Any]:
+    of = JOBS.c.line == bindparam("of", type_=JOBS.c.line.type)
+    return select(func.min(JOBS.c.next_attempt_after, type_=Instant)).where(IN_LINE, of)

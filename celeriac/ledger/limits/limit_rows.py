@@ -1,0 +1,95 @@
+"""The rows of limits: what the code says, what an operator says instead, and who looks for new jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from celeriac.ledger.schema.columns import after, now
+from celeriac.ledger.schema.limit_tables import LIMITS, LimitRow
+from celeriac.limits.limit import Limit
+from celeriac.limits.rate import Rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownLimit:
+    """A limit as it holds now.
+
+    Attributes:
+        concurrency, rate, burst: as the code says.
+        set_concurrency, set_rate: as an operator says instead; None: as the code says.
+        paused: since when nothing is admitted; None: it is not paused.
+    """
+
+    name: str
+    concurrency: int | None
+    rate: str | None
+    burst: int | None
+    set_concurrency: int | None = None
+    set_rate: str | None = None
+    set_by: str | None = None
+    paused: datetime | None = None
+    paused_by: str | None = None
+    pause_reason: str | None = None
+
+    @property
+    def holds(self) -> int | None:
+        """The concurrency that holds."""
+        return self.concurrency if self.set_concurrency is None else self.set_concurrency
+
+    @property
+    def pace(self) -> Rate | None:
+        """The rate that holds. The burst is of the code's rate; another rate has its own."""
+        if self.set_rate is not None:
+            return Rate.parse(self.set_rate)
+        return None if self.rate is None else Rate.parse(self.rate, burst=self.burst)
+
+
+_READ = tuple(LIMITS.c[name] for name in KnownLimit.__dataclass_fields__)
+
+
+def read(connection: Connection) -> dict[str, KnownLimit]:
+    """All limits, by name."""
+    rows = connection.execute(select(*_READ).order_by(LIMITS.c.name))
+    return {row.name: KnownLimit(**row._mapping) for row in rows}
+
+
+def declare(connection: Connection, limits: Iterable[Limit]) -> None:
+    """Write what the code of a worker that starts says. What an operator has set stays."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    for limit in sorted(limits, key=lambda each: each.name):
+        said = {"concurrency": limit.concurrency, "rate": limit.rate, "burst": limit.burst, "declared": now()}
+        row = insert(LimitRow).values(name=limit.name, **said)
+        connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=said))
+
+
+def lead(connection: Connection, looker: UUID, *, within: float) -> bool:
+    """Whether ``looker`` is the one worker that looks for new jobs of limits, for so many seconds now."""
+    first = select(func.min(LIMITS.c.name)).scalar_subquery()
+    free = or_(LIMITS.c.looker == looker, LIMITS.c.looks_until.is_(None), LIMITS.c.looks_until < now())
+    mine = update(LIMITS).where(LIMITS.c.name == first, free)
+    return bool(connection.execute(mine.values(looker=looker, looks_until=after(within))).rowcount)
+
+
+def change(connection: Connection, name: str, **values: Any) -> bool:
+    """Write what an operator says of a limit; False: there is no such limit."""
+    return bool(connection.execute(update(LIMITS).where(LIMITS.c.name == name).values(**values)).rowcount)
+
+
+def pause(connection: Connection, name: str, *, who: str, reason: str | None) -> bool:
+    """Admit no job of the limit any more; False: there is none, or it is paused already."""
+    mine = update(LIMITS).where(LIMITS.c.name == name, LIMITS.c.paused.is_(None))
+    values = {"paused": now(), "paused_by": who, "pause_reason": reason}
+    return bool(connection.execute(mine.values(**values)).rowcount)
+
+
+def resume(connection: Connection, name: str) -> bool:
+    """Admit jobs of the limit again; False: there is none, or it is not paused."""
+    mine = update(LIMITS).where(LIMITS.c.name == name, LIMITS.c.paused.is_not(None))
+    return bool(connection.execute(mine.values(paused=None, paused_by=None, pause_reason=None)).rowcount)

@@ -1,0 +1,182 @@
+"""Lines: which of them are to be looked at, and when. Only keepers write them.
+
+A line is due when a job may be admitted from it. One that is blocked waits for what is given back of one
+permit: whoever ends a job of it wakes the line, behind the lock of the permit's key. So a wake cannot fall
+between a count and the note that the line is blocked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, and_, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from celeriac.ledger.limits.in_use import IN_LINE, NUMBERS
+from celeriac.ledger.schema.columns import Instant, Seconds, after, now
+from celeriac.ledger.schema.limit_tables import LINES, PERMIT_KEYS, Line, PermitKey
+from celeriac.ledger.schema.models import JOBS
+
+_PERMITS = tuple(f"permit_{number}" for number in NUMBERS)
+
+
+def arrived(connection: Connection, *, lately: float) -> int:
+    """Make lines due into which jobs came within so many seconds; return how many lines."""
+    found = connection.execute(_arrived(), {"lately": -lately}).all()
+    _make_due(connection, found)
+    return len(found)
+
+
+def audit(connection: Connection, *, beyond: UUID | None, most: int) -> UUID | None:
+    """Make lines due that were forgotten: a worker died, or a job came back to its line in another way.
+
+    Args:
+        beyond: the line at which the last look ended; None: begin.
+
+    Returns:
+        Where the next look goes on; None: from the beginning.
+    """
+    first = beyond or UUID(int=0)
+    ids = [row.line for row in connection.execute(_lines_beyond(most), {"beyond": first}) if row.line]
+    heads = [connection.execute(_head(), {"of": line}).one_or_none() for line in ids]
+    _make_due(connection, [head for head in heads if head is not None])
+    return ids[-1] if len(ids) >= most else None
+
+
+def blocked_permits(connection: Connection, *, beyond: str, most: int) -> list[str]:
+    """The permits behind ``beyond`` on which lines are blocked, each found by one search of the index."""
+    found = connection.execute(_blocked_beyond(most), {"beyond": beyond})
+    return [row.permit for row in found if row.permit is not None]
+
+
+def lock_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
+    """Lock the rows of these permits in the order of their names; return them. Missing ones are made."""
+    names = sorted(set(permits))
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    rows = [{"name": name} for name in names]
+    c = PERMIT_KEYS.c
+    there = set(connection.execute(select(c.name).where(c.name.in_(names))).scalars())
+    if missing := [row for row in rows if row["name"] not in there]:
+        made = insert(PermitKey).values(name=bindparam("name"), touched=now()).on_conflict_do_nothing()
+        connection.execute(made, missing)
+    locked = select(c.name, c.next_start, c.rests_until).where(c.name.in_(names)).order_by(c.name)
+    return {row.name: row for row in connection.execute(locked.with_for_update())}
+
+
+def wake(connection: Connection, rooms: Mapping[str, int]) -> None:
+    """Make lines due that are blocked on these permits: as many as there may be room for, by turn."""
+    lock_keys(connection, list(rooms))
+    for permit, room in sorted(rooms.items()):
+        connection.execute(_wake(), {"permit": permit, "most": room})
+
+
+def wake_all(connection: Connection, limit: str) -> None:
+    """Make all lines due that are blocked on a permit of this limit: its rule has changed."""
+    prefix = f"{limit}:"
+    blocked = func.substr(LINES.c.blocked_on, 1, len(prefix)) == prefix
+    connection.execute(update(LINES).where(blocked).values(due=now(), blocked_on=None, touched=now()))
+
+
+def rest(connection: Connection, permits: Sequence[str], *, seconds: float) -> None:
+    """Let nothing of these permits start for so many seconds."""
+    lock_keys(connection, permits)
+    until = after(bindparam("seconds", type_=Seconds))
+    c = PERMIT_KEYS.c
+    later = or_(c.rests_until.is_(None), c.rests_until < until)
+    mine = update(PERMIT_KEYS).where(c.name.in_(sorted(set(permits))), later)
+    connection.execute(mine.values(rests_until=until, touched=now()), {"seconds": seconds})
+
+
+def forget(connection: Connection, *, age: float, limit: int) -> int:
+    """Delete lines and keys that nobody has used for so many seconds; return how many."""
+    old = after(bindparam("age", type_=Seconds))
+    c, gone = LINES.c, 0
+    idle = and_(c.due.is_(None), c.blocked_on.is_(None), c.touched < old)
+    chosen = select(c.id).where(idle).limit(limit).with_for_update(skip_locked=True)
+    gone += connection.execute(delete(LINES).where(c.id.in_(chosen)), {"age": -age}).rowcount
+    k = PERMIT_KEYS.c
+    unused = and_(k.touched < old, or_(k.rests_until.is_(None), k.rests_until < now()))
+    keys = select(k.name).where(unused).limit(limit).with_for_update(skip_locked=True)
+    return gone + connection.execute(delete(PERMIT_KEYS).where(k.name.in_(keys)), {"age": -age}).rowcount
+
+
+def _make_due(connection: Connection, found: Sequence[Any]) -> None:
+    if not found:
+        return
+    rows = [
+        {
+            "id": row.line,
+            "due": row.due,
+            **{name: getattr(row, name) for name in _PERMITS},
+        }
+        for row in sorted(found, key=lambda row: str(row.line))
+    ]
+    connection.execute(_upsert(connection.dialect.name), rows)
+
+
+@lru_cache
+def _upsert(dialect: str) -> Any:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    given = {name: bindparam(name, type_=LINES.c[name].type) for name in ("id", *_PERMITS, "due")}
+    row = insert(Line).values(**given, turn=0, touched=now())
+    sooner = and_(LINES.c.blocked_on.is_(None), or_(LINES.c.due.is_(None), LINES.c.due > row.excluded.due))
+    return row.on_conflict_do_update(
+        index_elements=["id"], set_={"due": row.excluded.due, "touched": now()}, where=sooner
+    )
+
+
+@lru_cache
+def _arrived() -> Select[Any]:
+    since = select(after(bindparam("lately", type_=Seconds))).scalar_subquery()
+    columns = (JOBS.c.line, *(JOBS.c[name] for name in _PERMITS))
+    soonest = func.min(JOBS.c.next_attempt_after, type_=Instant).label("due")
+    return select(*columns, soonest).where(IN_LINE, JOBS.c.queued >= since).group_by(*columns)
+
+
+@lru_cache
+def _head() -> Select[Any]:
+    """The permits of a line, and when the first of its jobs is due."""
+    of = JOBS.c.line == bindparam("of", type_=JOBS.c.line.type)
+    columns = (JOBS.c.line, *(JOBS.c[name] for name in _PERMITS))
+    soonest = select(func.min(JOBS.c.next_attempt_after, type_=Instant)).where(IN_LINE, of).scalar_subquery()
+    return select(*columns, soonest.label("due")).where(IN_LINE, of).limit(1)
+
+
+@lru_cache
+def _lines_beyond(most: int) -> Select[Any]:
+    """The distinct lines that have waiting jobs, each found by one search of the index."""
+    beyond = bindparam("beyond", type_=JOBS.c.line.type)
+    first = select(_next_line(beyond).label("line"), literal(1).label("number")).cte("line", recursive=True)
+    following = select(_next_line(first.c.line), first.c.number + 1)
+    walk = first.union_all(following.where(first.c.line.is_not(None), first.c.number < most))
+    return select(walk.c.line)
+
+
+def _next_line(beyond: Any) -> Any:
+    c = JOBS.c.line
+    return select(c).where(IN_LINE, c > beyond).order_by(c).limit(1).scalar_subquery()
+
+
+@lru_cache
+def _blocked_beyond(most: int) -> Select[Any]:
+    beyond = bindparam("beyond", type_=LINES.c.blocked_on.type)
+    first = select(_next_blocked(beyond).label("permit"), literal(1).label("number"))
+    walk = first.cte("permit", recursive=True)
+    following = select(_next_blocked(walk.c.permit), walk.c.number + 1)
+    return select(walk.union_all(following.where(walk.c.permit.is_not(None), walk.c.number < most)).c.permit)
+
+
+def _next_blocked(beyond: Any) -> Any:
+    c = LINES.c.blocked_on
+    return select(c).where(c.is_not(None), c > beyond).order_by(c).limit(1).scalar_subquery()
+
+
+@lru_cache
+def _wake() -> Any:
+    c = LINES.c
+    mine = c.blocked_on == bindparam("permit", type_=c.blocked_on.type)
+    chosen = select(c.id).where(mine).order_by(c.turn).limit(bindparam("most"))
+    return update(LINES).where(c.id.in_(chosen)).values(due=now(), blocked_on=None, touched=now())

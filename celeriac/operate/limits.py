@@ -1,0 +1,268 @@
+"""Limits as operators see and change them: what is in use, what waits; set, pause, resume.
+
+What an operator sets holds in place of the code's value, without a deploy, until it is taken back.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from celeriac.application import current_app
+from celeriac.display import stamp
+from celeriac.errors import BadArgument
+from celeriac.ledger.limits import in_use, limit_rows, lines
+from celeriac.ledger.limits.limit_rows import KnownLimit
+from celeriac.limits.permits import limit_of
+from celeriac.limits.rate import Rate
+from celeriac.names import NAME_LENGTH
+from celeriac.operate import actions
+from celeriac.operate.actions import Actor
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from celeriac.application import Celeriac
+
+#: Waiting jobs that are counted.
+MOST = 10_000
+
+_LARGEST = 1_000_000
+_KEYS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermitUse:
+    """One key of a limit; of a limit without keys there is one."""
+
+    permit: str
+    running: int  # the weight of the jobs that run
+    on_their_way: int  # and of those that are on their way to a worker
+    waiting: int  # jobs, of the first 10,000 that wait for any limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitStatus:
+    """A limit, as it is now."""
+
+    name: str
+    concurrency: int | None  # what holds; None: any number
+    rate: str | None
+    by_code: bool  # whether that is what the code says
+    code_concurrency: int | None
+    code_rate: str | None
+    set_by: str | None
+    paused: datetime | None
+    paused_by: str | None
+    pause_reason: str | None
+    keys: tuple[PermitUse, ...]  # the busiest first, at most 50
+
+    @property
+    def running(self) -> int:
+        return sum(key.running for key in self.keys)
+
+    @property
+    def on_their_way(self) -> int:
+        return sum(key.on_their_way for key in self.keys)
+
+    @property
+    def waiting(self) -> int:
+        return sum(key.waiting for key in self.keys)
+
+
+def limits(*, app: Celeriac | None = None) -> list[LimitStatus]:
+    """All limits, by name."""
+    with current_app(app).database.reading() as connection:
+        known = limit_rows.read(connection)
+        used = in_use.by_permit(connection) if known else {}
+        waits = in_use.waiting(connection, most=MOST) if known else {}
+    return [_status(limit, used, waits) for limit in known.values()]
+
+
+def limit(name: str, *, app: Celeriac | None = None) -> LimitStatus:
+    """One limit.
+
+    Raises:
+        BadArgument: no worker has said that there is one of this name.
+    """
+    found = {each.name: each for each in limits(app=app)}
+    if name not in found:
+        raise _unknown(name, list(found))
+    return found[name]
+
+
+def set_limit(
+    name: str,
+    *,
+    actor: Actor,
+    concurrency: int | None = None,
+    rate: str | None = None,
+    reason: str | None = None,
+    app: Celeriac | None = None,
+) -> None:
+    """Let other values hold in place of the code's; None leaves one as it is.
+
+    Raises:
+        BadArgument: there is no such limit, or the value can be none.
+    """
+    if concurrency is None and rate is None:
+        raise BadArgument("limit", "wanted a concurrency or a rate")
+    if concurrency is not None and not 1 <= concurrency <= _LARGEST:
+        raise BadArgument("concurrency", f"wanted a whole number from 1 on, found {concurrency}; see pause")
+    if rate is not None:
+        Rate.parse(rate)
+    values: dict[str, Any] = {"set_by": actor.who[:NAME_LENGTH]}
+    values |= {} if concurrency is None else {"set_concurrency": concurrency}
+    values |= {} if rate is None else {"set_rate": rate}
+    given = {"concurrency": concurrency, "rate": rate}
+    said = ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
+    _change(
+        name,
+        lambda connection: limit_rows.change(connection, name, **values),
+        action="limit set",
+        subject=f"{name}: {said}",
+        actor=actor,
+        reason=reason,
+        app=app,
+    )
+
+
+def unset_limit(name: str, *, actor: Actor, reason: str | None = None, app: Celeriac | None = None) -> None:
+    """Let the code's values hold again.
+
+    Raises:
+        BadArgument: there is no such limit.
+    """
+    nothing: dict[str, Any] = {"set_concurrency": None, "set_rate": None, "set_by": None}
+    _change(
+        name,
+        lambda connection: limit_rows.change(connection, name, **nothing),
+        action="limit unset",
+        subject=name,
+        actor=actor,
+        reason=reason,
+        app=app,
+    )
+
+
+def pause_limit(name: str, *, actor: Actor, reason: str | None = None, app: Celeriac | None = None) -> bool:
+    """Admit no job of the limit until it is resumed; False: it is paused already. What runs goes on.
+
+    Raises:
+        BadArgument: there is no such limit.
+    """
+    who = actor.who[:NAME_LENGTH]
+    return _change(
+        name,
+        lambda connection: limit_rows.pause(connection, name, who=who, reason=reason),
+        action="limit pause",
+        subject=name,
+        actor=actor,
+        reason=reason,
+        app=app,
+    )
+
+
+def resume_limit(name: str, *, actor: Actor, reason: str | None = None, app: Celeriac | None = None) -> bool:
+    """Admit jobs of the limit again; False: it was not paused.
+
+    Raises:
+        BadArgument: there is no such limit.
+    """
+    return _change(
+        name,
+        lambda connection: limit_rows.resume(connection, name),
+        action="limit resume",
+        subject=name,
+        actor=actor,
+        reason=reason,
+        app=app,
+    )
+
+
+def reason_to_wait(connection: Connection, row: Any) -> tuple[str, str | None]:
+    """Why a job waits in its line, as a sentence, and the command that helps."""
+    known = limit_rows.read(connection)
+    permits = [name for name in (row.permit_1, row.permit_2, row.permit_3) if name]
+    ahead = in_use.before(connection, row, most=MOST)
+    place = f"{ahead + 1:,}. in line" if ahead < MOST else f"behind more than {MOST:,} others in line"
+    for name in permits:
+        found = known.get(limit_of(name))
+        if found is None:
+            return f"no worker that was started knows the limit {limit_of(name)!r}", None
+        if found.paused is not None:
+            why = f": {found.pause_reason}" if found.pause_reason else ""
+            text = f"the limit {found.name} was paused by {found.paused_by} at {stamp(found.paused)}{why}"
+            return text, f"celery -A app limits resume {shlex.quote(found.name)}"
+    used = in_use.count(connection, permits)
+    for name in permits:
+        holds = known[limit_of(name)].holds
+        if holds is not None and used[name] >= holds:
+            return f"it waits for the limit {_shown(name)}: {used[name]} of {holds} in use; {place}", None
+    return f"it waits for the limit {_shown(permits[0])} to let it go; {place}", None
+
+
+def _shown(permit: str) -> str:
+    return permit.removesuffix(":")
+
+
+def _change(
+    name: str,
+    write: Callable[[Connection], bool],
+    *,
+    action: str,
+    subject: str,
+    actor: Actor,
+    reason: str | None,
+    app: Celeriac | None,
+) -> bool:
+    said = actions.checked_reason(reason)
+
+    def changed(connection: Connection) -> bool:
+        known = limit_rows.read(connection)
+        if name not in known:
+            raise _unknown(name, list(known))
+        if not write(connection):
+            return False
+        lines.wake_all(connection, name)
+        actions.record(
+            action, who=actor.who, via=actor.via, subject=subject, reason=said, done=0, connection=connection
+        )
+        return True
+
+    return current_app(app).database.again(changed)
+
+
+def _status(known: KnownLimit, used: dict[str, tuple[int, int]], waits: dict[str, int]) -> LimitStatus:
+    names = {name for name in (*used, *waits) if limit_of(name) == known.name}
+    keys = [
+        PermitUse(
+            permit=name,
+            running=used.get(name, (0, 0))[0],
+            on_their_way=used.get(name, (0, 0))[1],
+            waiting=waits.get(name, 0),
+        )
+        for name in sorted(names)
+    ]
+    busiest = sorted(keys, key=lambda key: (-key.waiting, -key.running, key.permit))[:_KEYS]
+    return LimitStatus(
+        name=known.name,
+        concurrency=known.holds,
+        rate=known.rate if known.set_rate is None else known.set_rate,
+        by_code=known.set_concurrency is None and known.set_rate is None,
+        code_concurrency=known.concurrency,
+        code_rate=known.rate,
+        set_by=known.set_by,
+        paused=known.paused,
+        paused_by=known.paused_by,
+        pause_reason=known.pause_reason,
+        keys=tuple(busiest),
+    )
+
+
+def _unknown(name: str, known: list[str]) -> BadArgument:
+    there = f"there are {', '.join(known)}" if known else "there is none; a worker writes them at its start"
+    return BadArgument("limit", f"nobody knows a limit {name!r}: {there}")

@@ -1,0 +1,149 @@
+"""Admitter: let jobs go whose limits have room. One worker looks for new jobs; each wakes what it frees."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from celeriac.broker import sending
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.limits import admission, in_use, limit_rows, lines
+from celeriac.ledger.limits.limit_rows import KnownLimit
+from celeriac.limits.limit import Limit
+from celeriac.limits.permits import limit_of
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+#: Seconds between two looks: of the worker that looks for all, and of the others for a change of limits.
+EVERY, OTHERS = 0.05, 1.0
+
+#: Seconds between two looks for what nobody has woken, and the jobs or permits of one such look.
+_AUDIT, _AUDITED = 5.0, 200
+
+_LEADS = 2.0  # seconds for which a worker is the one that looks
+_LATELY, _OVERLAP = 3.0, 0.5  # seconds: how far a look goes back once a second, and otherwise
+_LONGEST = 0.5  # seconds of one run
+
+
+class Admitter:
+    """
+    Args:
+        worker: the id of this start of the worker.
+        limits: what its code says.
+        database: with plans by key: a count must be a search of an index.
+    """
+
+    def __init__(self, app: Celeriac, database: Database, *, worker: UUID, limits: Iterable[Limit]) -> None:
+        self._app = app
+        self._database = database
+        self._worker = worker
+        self._to_declare = list(limits)
+        self._lock = threading.Lock()
+        self._freed: set[str] = set()
+        self._rests: dict[str, float] = {}
+        self._limits: Mapping[str, KnownLimit] = {}
+        self._leads = False
+        self._read_at = self._audited_at = -OTHERS
+        self._line: UUID | None = None
+        self._permit = ""
+
+    def ended(self, permits: Iterable[str], rests: Mapping[str, float]) -> None:
+        """Note that jobs have given these permits back; called by the ledger thread.
+
+        Args:
+            rests: permits of which nothing is to start for so many seconds.
+        """
+        with self._lock:
+            self._freed.update(permits)
+            for permit, seconds in rests.items():
+                self._rests[permit] = max(seconds, self._rests.get(permit, 0.0))
+
+    def run(self) -> float:
+        """Look and admit; return the seconds until the next look."""
+        began = time.monotonic()
+        if began - self._read_at >= OTHERS:
+            self._read()
+        if not self._limits:
+            return OTHERS
+        with self._lock:
+            freed, self._freed = self._freed, set()
+            rests, self._rests = self._rests, {}
+        self._rest(rests)
+        if freed:
+            self._wake(freed)
+        if self._leads:
+            self._look(began)
+        if (self._leads or freed) and not self._app.broker_state.resting:
+            self._admit(until=began + _LONGEST)
+        return EVERY if self._leads else OTHERS
+
+    def _read(self) -> None:
+        """Read the limits, and be the one that looks if nobody else is."""
+        with self._database.transaction() as connection:
+            self._declare(connection)
+            self._limits = limit_rows.read(connection)
+            before, self._leads = (
+                self._leads,
+                bool(self._limits) and limit_rows.lead(connection, self._worker, within=_LEADS),
+            )
+            if self._leads:
+                lines.arrived(connection, lately=_LATELY)
+        self._read_at = time.monotonic()
+        if self._leads and not before:
+            self._audited_at = -_AUDIT  # whoever looked before may have missed something
+
+    def _declare(self, connection: Connection) -> None:
+        """Write what the code says, once; jobs may wait for a limit that no worker has known."""
+        limits, self._to_declare = self._to_declare, []
+        if limits:
+            limit_rows.declare(connection, limits)
+            for limit in limits:
+                lines.wake_all(connection, limit.name)
+
+    def _rest(self, rests: Mapping[str, float]) -> None:
+        if rests:
+            with self._database.transaction() as connection:
+                for permit, seconds in sorted(rests.items()):
+                    lines.rest(connection, [permit], seconds=seconds)
+
+    def _wake(self, permits: Iterable[str]) -> None:
+        with self._database.transaction() as connection:
+            lines.wake(connection, dict.fromkeys(permits, admission.MOST_LINES))
+
+    def _look(self, now: float) -> None:
+        """Find the lines of new jobs; now and then those that nobody has woken."""
+        with self._database.transaction() as connection:
+            lines.arrived(connection, lately=_OVERLAP)
+        if now - self._audited_at >= _AUDIT or self._line is not None or self._permit:
+            self._audit()
+            self._audited_at = now
+
+    def _audit(self) -> None:
+        with self._database.transaction() as connection:
+            self._line = lines.audit(connection, beyond=self._line, most=_AUDITED)
+            permits = lines.blocked_permits(connection, beyond=self._permit, most=_AUDITED)
+            used = in_use.count(connection, permits)
+        self._permit = permits[-1] if len(permits) >= _AUDITED else ""
+        if free := [permit for permit in permits if self._has_room(permit, used)]:
+            self._wake(free)
+
+    def _has_room(self, permit: str, used: Mapping[str, int]) -> bool:
+        limit = self._limits.get(limit_of(permit))
+        if limit is None or limit.paused is not None:
+            return False
+        return limit.holds is None or used.get(permit, 0) < limit.holds
+
+    def _admit(self, *, until: float) -> None:
+        while True:
+            with self._database.transaction() as connection:
+                found = admission.admit(connection, self._limits)
+            if found.messages:
+                sending.send(self._app, found.messages, database=self._database)
+            if not found.messages or time.monotonic() >= until:
+                return
