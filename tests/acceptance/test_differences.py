@@ -14,7 +14,7 @@ from celeriac.operate.job import job
 from tests.support import wait_until
 from tests.workers import Worker
 
-LONG = 60.0  # seconds: more than anything here takes, on a busy machine
+LONG = 30.0  # seconds: more than anything here takes, on a busy machine
 
 Start = Callable[..., Worker]
 
