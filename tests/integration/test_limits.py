@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, make_url, select, update
+from sqlalchemy import event, func, make_url, select, update
 
 from celeriac import Limit, RateLimited, enqueue_many
 from celeriac.application import Celeriac
@@ -337,6 +337,40 @@ def test_a_delayed_job_is_admitted_when_it_is_due(shop: Shop) -> None:
         connection.execute(update(JOBS).where(JOBS.c.id == UUID(later)).values(next_attempt_after=after(-1)))
     shop.look()
     assert shop.admit_all() == [later]
+
+
+def test_a_look_at_lines_that_are_known_asks_nothing_of_each(shop: Shop) -> None:
+    for tenant in range(20):
+        ids(2, lambda tenant=tenant: shop.export.delay(str(tenant)))
+    shop.look()
+    shop.admit_all()
+    asked: list[str] = []
+    event.listen(shop.database.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    with shop.database.transaction() as connection:
+        assert lines.audit(connection, beyond=None, most=1000) is None
+    assert len([each for each in asked if "background_jobs" in each]) == 1
+
+
+def test_a_job_that_is_due_now_is_found_in_a_line_that_is_due_later(shop: Shop) -> None:
+    later = shop.pay.apply_async(countdown=3600).id
+    shop.look()
+    shop.admit_all()
+    with shop.database.transaction() as connection:
+        connection.execute(update(JOBS).where(JOBS.c.id == UUID(later)).values(next_attempt_after=after(-1)))
+        lines.audit(connection, beyond=None, most=1000)
+    assert shop.admit_all() == [later]
+
+
+def test_a_look_goes_on_where_the_last_one_ended(shop: Shop) -> None:
+    for tenant in range(5):
+        ids(1, lambda tenant=tenant: shop.export.delay(str(tenant)))
+    beyond, seen = None, []
+    for _ in range(3):
+        with shop.database.transaction() as connection:
+            beyond = lines.audit(connection, beyond=beyond, most=2)
+        seen += shop.admit_all()
+    assert len(seen) == 5
+    assert beyond is None
 
 
 def test_many_jobs_at_a_time_and_a_transaction_wait_as_well(shop: Shop) -> None:

@@ -40,10 +40,10 @@ def audit(connection: Connection, *, beyond: UUID | None, most: int) -> UUID | N
         Where the next look goes on; None: from the beginning.
     """
     first = beyond or UUID(int=0)
-    ids = [row.line for row in connection.execute(_lines_beyond(most), {"beyond": first}) if row.line]
-    heads = [connection.execute(_head(), {"of": line}).one_or_none() for line in ids]
+    found = [row for row in connection.execute(_lines_beyond(most), {"beyond": first}) if row.line]
+    heads = [connection.execute(_head(), {"of": row.line}).one_or_none() for row in found if not row.is_known]
     _make_due(connection, [head for head in heads if head is not None])
-    return ids[-1] if len(ids) >= most else None
+    return max(row.line for row in found) if len(found) >= most else None
 
 
 def blocked_permits(connection: Connection, *, beyond: str, most: int) -> list[str]:
@@ -147,12 +147,18 @@ def _head() -> Select[Any]:
 
 @lru_cache
 def _lines_beyond(most: int) -> Select[Any]:
-    """The distinct lines that have waiting jobs, each found by one search of the index."""
+    """The distinct lines that have waiting jobs, each found by one search of the index.
+
+    A line is known if it is due or blocked. One that is due later may have got a job that is due now.
+    """
     beyond = bindparam("beyond", type_=JOBS.c.line.type)
     first = select(_next_line(beyond).label("line"), literal(1).label("number")).cte("line", recursive=True)
     following = select(_next_line(first.c.line), first.c.number + 1)
     walk = first.union_all(following.where(first.c.line.is_not(None), first.c.number < most))
-    return select(walk.c.line)
+    known = or_(LINES.c.blocked_on.is_not(None), LINES.c.due <= now())
+    return select(walk.c.line, func.coalesce(known, False).label("is_known")).select_from(
+        walk.outerjoin(LINES, LINES.c.id == walk.c.line)
+    )
 
 
 def _next_line(beyond: Any) -> Any:
