@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac.events import Event
 from celeriac.ledger.writes import schedule_rows
+from celeriac.operate.limits import limits
 from celeriac.operate.listing import Filter
 from celeriac.operate.overview import LATELY, Line, QueueStatus, count_jobs, list_workers, queues, stats
 
@@ -32,6 +33,9 @@ _FRESH = 5.0
 
 #: Tasks that have a label of their own. All others are counted together as ``other``.
 _TASKS = 200
+
+#: Limits that are told.
+_LIMITS = 200
 
 _UP = ("celeriac_up", "whether the ledger could be read")
 
@@ -70,7 +74,14 @@ class LedgerCollector(Collector):
 
         A scrape that failed would take every metric away, and the alerts that compare one would not fire.
         """
-        families = (self._queues(), self._jobs(), self._tasks(), self._workers(), self._schedules())
+        families = (
+            self._queues(),
+            self._jobs(),
+            self._tasks(),
+            self._limits(),
+            self._workers(),
+            self._schedules(),
+        )
         try:
             found = [family for some in families for family in some]
         except (SQLAlchemyError, OSError) as exc:
@@ -112,6 +123,17 @@ class LedgerCollector(Collector):
         yield by_state
         yield _quantiles("celeriac_task_wait_seconds", "from acceptance to the last attempt", known, "wait")
         yield _quantiles("celeriac_task_run_seconds", "the last attempt", known, "run")
+
+    def _limits(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "celeriac_limit_jobs",
+            "jobs of a limit, by weight; waiting ones by number",
+            labels=["limit", "state"],
+        )
+        for limit in limits(app=self._app)[:_LIMITS]:
+            for state in ("running", "on_their_way", "waiting"):
+                family.add_metric([limit.name, state], getattr(limit, state))
+        yield family
 
     def _workers(self) -> Iterator[Metric]:
         found = list_workers(app=self._app)

@@ -28,7 +28,9 @@ from celeriac.ledger.upkeep import dispatch, held, lost_messages, pause_rows
 from celeriac.ledger.writes import cancel, claims, outcomes, replay
 from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.limits.limit import of_tasks
+from celeriac.operate.doctor import Level, pauses_check
 from celeriac.operate.job import job
+from celeriac.operate.ledger_metrics import LedgerCollector
 from celeriac.settings.platform import Settings
 from celeriac.testing import Kit, new_ledger
 from celeriac.worker.duties.admitter import Admitter
@@ -262,6 +264,35 @@ def test_a_paused_limit_admits_nothing_until_it_is_resumed(shop: Shop) -> None:
         assert limit_rows.resume(connection, "stripe")
         lines.wake_all(connection, "stripe")
     assert shop.admit_all() == given
+
+
+def test_the_doctor_names_a_limit_that_is_paused_for_long(shop: Shop) -> None:
+    with shop.database.transaction() as connection:
+        limit_rows.pause(connection, "stripe", who="ann", reason="their maintenance")
+    (fresh,) = pauses_check.judge(pauses_check.read(shop.app))
+    assert (fresh.level, fresh.remedy) == (Level.OK, None)
+    with shop.database.transaction() as connection:
+        paused = limit_rows.LIMITS.c.paused.is_not(None)
+        connection.execute(update(limit_rows.LIMITS).where(paused).values(paused=after(-3600)))
+    (found, *_) = [
+        each for each in pauses_check.judge(pauses_check.read(shop.app)) if "stripe" in each.sentence
+    ]
+    assert found.level is Level.WARN
+    assert found.remedy == "celery -A app limits resume stripe"
+
+
+def test_metrics_tell_what_is_in_use_and_what_waits(shop: Shop) -> None:
+    given = ids(3, shop.pay.delay)
+    shop.look()
+    shop.admit_all()
+    shop.claim(given[0])
+    family = next(each for each in LedgerCollector(shop.app).collect() if each.name == "celeriac_limit_jobs")
+    told = {
+        sample.labels["state"]: sample.value
+        for sample in family.samples
+        if sample.labels["limit"] == "stripe"
+    }
+    assert told == {"running": 1, "on_their_way": 1, "waiting": 1}
 
 
 def test_what_an_operator_sets_holds_until_it_is_taken_back(shop: Shop) -> None:

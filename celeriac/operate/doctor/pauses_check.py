@@ -1,14 +1,17 @@
-"""Queues and tasks that are paused: one that was forgotten looks like an outage."""
+"""Queues, tasks and limits that are paused: one that was forgotten looks like an outage."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from celeriac.display import length
+from celeriac.display import length, stamp
 from celeriac.ledger.connection.clock import clock
+from celeriac.ledger.limits import limit_rows
+from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.ledger.upkeep import pause_rows
 from celeriac.ledger.upkeep.pause_rows import PauseRow
 from celeriac.operate import pauses
@@ -24,20 +27,34 @@ _LONG = timedelta(minutes=15)  # after which somebody may have forgotten it
 class Facts:
     paused: Sequence[PauseRow]
     clock: datetime
+    limits: Sequence[KnownLimit] = ()  # those that are paused
 
 
 def read(app: Celeriac) -> Facts:
     with app.database.reading() as connection:
-        return Facts(paused=pause_rows.rows(connection), clock=clock(connection))
+        stopped = [limit for limit in limit_rows.read(connection).values() if limit.paused is not None]
+        return Facts(paused=pause_rows.rows(connection), clock=clock(connection), limits=stopped)
 
 
 def judge(facts: Facts) -> list[Finding]:
     found = [_of(row, facts.clock - row.since) for row in facts.paused]
-    return found or [ok(Area.LEDGER, "pauses", "no queue and no task is paused")]
+    found += [_of_limit(limit, facts.clock) for limit in facts.limits]
+    return found or [ok(Area.LEDGER, "pauses", "no queue, no task and no limit is paused")]
 
 
 def _of(row: PauseRow, age: timedelta) -> Finding:
-    sentence = f"the {row.kind} {row.name!r} is {pauses.in_words(row)} ({length(max(age, timedelta()))})"
+    return _found(f"the {row.kind} {row.name!r} is {pauses.in_words(row)}", age, pauses.remedy(row))
+
+
+def _of_limit(limit: KnownLimit, now: datetime) -> Finding:
+    since = limit.paused or now
+    why = f": {limit.pause_reason}" if limit.pause_reason else ""
+    sentence = f"the limit {limit.name!r} is paused by {limit.paused_by} since {stamp(since)}{why}"
+    return _found(sentence, now - since, f"celery -A app limits resume {shlex.quote(limit.name)}")
+
+
+def _found(sentence: str, age: timedelta, remedy: str) -> Finding:
+    sentence = f"{sentence} ({length(max(age, timedelta()))})"
     if age > _LONG:
-        return warn(Area.LEDGER, "pauses", sentence, remedy=pauses.remedy(row))
+        return warn(Area.LEDGER, "pauses", sentence, remedy=remedy)
     return ok(Area.LEDGER, "pauses", sentence)
