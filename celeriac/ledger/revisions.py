@@ -11,6 +11,7 @@ That table is called ``background_version``, so that the application may use Ale
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,8 +67,9 @@ class Revisions:
         """Alembic's configuration for ``connection``; ``renames``: whether 0011 finds former names there."""
         config = Config()
         config.set_main_option("script_location", str(_HERE))
-        config.set_main_option("path_separator", "newline")
-        config.set_main_option("version_locations", "\n".join(map(str, self.folders)))
+        for option in ("path_separator", "version_path_separator"):  # Alembic before 1.16 knows the second
+            config.set_main_option(option, "os")
+        config.set_main_option("version_locations", os.pathsep.join(map(str, self.folders)))
         config.attributes["connection"] = connection
         config.attributes["revisions"] = self
         config.attributes["version_table"] = version_table
