@@ -6,7 +6,7 @@ import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Connection, Engine, cast, func, select, text
+from sqlalchemy import URL, Connection, Engine, Text, cast, extract, func, select, text
 from sqlalchemy.dialects.postgresql import OID
 from sqlalchemy.orm import Session
 
@@ -73,5 +73,7 @@ def _identity(connection: Connection, schema: str | None) -> Any:
     if connection.dialect.name != "postgresql":
         return None
     found = cast(func.to_regclass(qualified("background_jobs", schema)), OID)
-    named = select(func.current_database(), func.pg_postmaster_start_time(), found)
+    # As a number: a moment is read as each connection is set up for it, by Django without a zone.
+    started = cast(extract("epoch", func.pg_postmaster_start_time()), Text)
+    named = select(func.current_database(), started, found)
     return tuple(connection.execute(named).one())
