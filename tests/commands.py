@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -12,12 +13,19 @@ from click.testing import CliRunner, Result
 from celeriac.application import Celeriac
 
 
+def runner(**options: Any) -> CliRunner:
+    """It keeps stderr apart, which click before 8.2 does only when it is asked to."""
+    apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+    return CliRunner(**options, **apart)
+
+
 def call(app: Celeriac, *words: object, answer: str = "", columns: int = 200) -> Result:
     """What a command says and returns; ``answer`` is what is typed when it asks."""
     command = celery.commands[str(words[0])]
     context = CLIContext(app=app, no_color=True, workdir=None)
-    runner = CliRunner(env={"COLUMNS": str(columns)})
-    found = runner.invoke(command, [str(word) for word in words[1:]], obj=context, input=answer)
+    found = runner(env={"COLUMNS": str(columns)}).invoke(
+        command, [str(word) for word in words[1:]], obj=context, input=answer
+    )
     if found.exception is not None and not isinstance(found.exception, SystemExit):
         raise found.exception
     return found

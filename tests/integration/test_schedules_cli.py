@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from celery.bin.base import CLIContext
-from click.testing import CliRunner, Result
+from click.testing import Result
 from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
@@ -22,6 +22,7 @@ from celeriac.ledger.schema.models import SCHEDULES
 from celeriac.operate.job import job
 from celeriac.settings.platform import Settings
 from tests.apps import build
+from tests.commands import runner
 from tests.workers import environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,7 +37,7 @@ class Terminal:
         self.app = app
 
     def __call__(self, *words: str) -> Result:
-        return CliRunner().invoke(schedules, list(words), obj=context(self.app))
+        return runner().invoke(schedules, list(words), obj=context(self.app))
 
     def says(self, *words: str) -> str:
         """The output of a call that ends well."""
