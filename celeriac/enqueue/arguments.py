@@ -91,6 +91,10 @@ def check(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     return sensitive
 
 
+#: A tuple: a union is made anew for each question, and these are asked of every header of every call.
+_CONTAINERS = (dict, list, tuple)
+
+
 def check_depth(values: Mapping[str, Any], where: str) -> None:
     """Refuse a value that is nested deeper than ``MAX_DEPTH`` levels, or that contains itself.
 
@@ -103,7 +107,7 @@ def check_depth(values: Mapping[str, Any], where: str) -> None:
     >>> check_depth({"tenant": {"id": [1, 2]}}, "headers")
     """
     for name, value in values.items():
-        if isinstance(value, dict | list | tuple) and _is_too_deep(value):
+        if isinstance(value, _CONTAINERS) and _is_too_deep(value):
             reason = f"nested deeper than {MAX_DEPTH} levels, or it contains itself"
             raise BadArgument(f"{where}[{name!r}]"[:80], reason)
 
@@ -120,7 +124,7 @@ def _is_too_deep(value: Any) -> bool:
 
 def _containers_in(value: Any) -> list[Any]:
     children = value.values() if isinstance(value, dict) else value
-    return [child for child in children if isinstance(child, dict | list | tuple)]
+    return [child for child in children if isinstance(child, _CONTAINERS)]
 
 
 def _are_plain(values: Sequence[Any]) -> bool:

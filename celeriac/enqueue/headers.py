@@ -13,6 +13,7 @@ from celeriac.errors import BadArgument
 MAX_DEPTH = 32
 
 _PLAIN = frozenset({str, int, bool, type(None)})
+_CONTAINERS = (dict, list, tuple)  # a union would be made anew for each question
 _SMALL = 2**63  # integers below need no look at their length
 
 
@@ -33,7 +34,7 @@ def _check(path: str, value: Any, depth: int) -> None:
         return
     if kind in _PLAIN and kind is not int:
         return
-    if isinstance(value, dict | list | tuple):
+    if isinstance(value, _CONTAINERS):
         if depth >= MAX_DEPTH:
             raise BadArgument(path[:80], f"nested deeper than {MAX_DEPTH} levels, or it contains itself")
         _check_children(path, value, depth)

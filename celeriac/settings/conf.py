@@ -12,6 +12,7 @@ from enum import IntEnum
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+from celery import VERSION
 from celery.app.defaults import SETTING_KEYS
 from celery.app.task import Task as CeleryTask
 from celery.app.utils import Settings as CelerySettings
@@ -79,14 +80,16 @@ class Conf(CelerySettings):
     #: Whose it is; None while it is being made.
     _app: Any = None
 
-    def __getitem__(self, key: str) -> Any:
-        """Layer by layer, as in Celery 5.7. Before, a name with a namespace hid all layers above its own."""
-        names = dict.fromkeys((*self._to_keys(key), *(read(key) for read in vars(self)["_keys"] or ())))
-        for layer in self.maps:
-            for name in names:
-                with suppress(KeyError):
-                    return layer[self._key(name)]
-        return self.__missing__(key)
+    if VERSION[:2] < (5, 7):  # since then it is Celery's own, which is read some times in each call
+
+        def __getitem__(self, key: str) -> Any:
+            """Layer by layer, as in Celery 5.7: a name with a namespace hid all layers above its own."""
+            names = dict.fromkeys((*self._to_keys(key), *(read(key) for read in vars(self)["_keys"] or ())))
+            for layer in self.maps:
+                for name in names:
+                    with suppress(KeyError):
+                        return layer[self._key(name)]
+            return self.__missing__(key)
 
     def update(self, *args: Any, **kwargs: Any) -> Any:
         return self._write(lambda: super(Conf, self).update(*args, **kwargs))
