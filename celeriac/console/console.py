@@ -18,7 +18,7 @@ from celeriac.console.access.identity import Identity
 from celeriac.console.access.options import Options
 from celeriac.console.head import Head
 from celeriac.console.reading import for_reading
-from celeriac.console.shared import Shared
+from celeriac.console.shared import SHARE, Shared
 from celeriac.console.sparkline import sparkline
 from celeriac.operate.acting.runner import Runner
 
@@ -51,7 +51,7 @@ class Console:
         *,
         every: float = 2.0,
         wait: float = 3.0,
-        share: float = 0.1,
+        share: float = SHARE,
     ) -> Any:
         """What ``read`` returns, or returned a moment ago for another page.
 

@@ -14,9 +14,6 @@ from celeriac.operate.history import sparklines
 from celeriac.operate.history.series import RANGES, Series, check, names, series
 from celeriac.operate.presentation.shapes import document, plain
 
-#: Of the time, what reading one chart may take: pages are open for long.
-_SHARE = 0.04
-
 _NAMES_EVERY, _SPARKS_EVERY, _CAUSES_EVERY = 30.0, 5.0, 20.0  # seconds
 
 FIRST = "1h"  # the range of a page that names none
@@ -89,7 +86,7 @@ def cause_sparks(ask: PageRequest) -> dict[str, list[int]]:
 def _or_nothing(ask: PageRequest, key: str, read: Any, *, every: float) -> Any:
     """A page is worth more than its small charts: it does not wait for them for long."""
     try:
-        return ask.console.shared(key, read, every=every, wait=0.3, share=_SHARE)
+        return ask.console.shared(key, read, every=every, wait=0.3)
     except TimeoutError:
         return {}
     except Exception as exc:  # only one that took too long is told apart; the page itself raises the others
@@ -105,7 +102,7 @@ def _choice(ask: PageRequest) -> tuple[str, str | None, str | None]:
 
 def _read(ask: PageRequest, range: str, task: str | None, queue: str | None) -> Series:
     read = partial(series, range, task=task, queue=queue, app=ask.app)
-    found: Series = ask.console.shared(f"series {(range, task, queue)}", read, share=_SHARE)
+    found: Series = ask.console.shared(f"series {(range, task, queue)}", read)
     return found
 
 
