@@ -6,6 +6,7 @@ from benchmarks.workload import Workload
 from benchmarks.workloads.bloat import BLOAT
 from benchmarks.workloads.bulk import BULK
 from benchmarks.workloads.connections import CONNECTIONS
+from benchmarks.workloads.console import CONSOLE
 from benchmarks.workloads.cost import COST
 from benchmarks.workloads.crowd import CROWD
 from benchmarks.workloads.delay import DELAY
@@ -40,5 +41,6 @@ WORKLOADS: tuple[Workload, ...] = (
     CROWD,
     PRUNING,
     LISTING,
+    CONSOLE,
     BLOAT,
 )

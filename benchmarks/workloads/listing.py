@@ -83,10 +83,7 @@ _QUESTIONS: Mapping[str, Callable[..., object]] = {
 
 def listing(trial: Trial, jobs: int) -> Figures:
     """The functions behind the commands; what the terminal shows is not made."""
-    for statement in (_FILL, _FAIL):
-        trial.database.execute(statement.encode(), {"count": jobs})
-    for statement in ("VACUUM ANALYZE background_jobs", "VACUUM ANALYZE background_attempts", "CHECKPOINT"):
-        trial.database.execute(statement.encode())
+    fill(trial, jobs)
     figures: Figures = {}
     with operator_app.app(trial) as app:
         for name, ask in _QUESTIONS.items():
@@ -95,6 +92,14 @@ def listing(trial: Trial, jobs: int) -> Figures:
     slowest = max(figures[name] for name in _QUESTIONS)
     scans = sum(figures[f"scans-{name}"] for name in _QUESTIONS)
     return {**figures, "slowest": slowest, "scans": scans}
+
+
+def fill(trial: Trial, jobs: int) -> None:
+    """``jobs`` rows more, of seven days and twelve tasks, as a platform in use has them."""
+    for statement in (_FILL, _FAIL):
+        trial.database.execute(statement.encode(), {"count": jobs})
+    for statement in ("VACUUM ANALYZE background_jobs", "VACUUM ANALYZE background_attempts", "CHECKPOINT"):
+        trial.database.execute(statement.encode())
 
 
 def _milliseconds(ask: Callable[[], object]) -> float:

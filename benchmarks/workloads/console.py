@@ -1,0 +1,177 @@
+"""What the console costs on a large ledger: each page's first byte, an open page, ten people who look."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from statistics import median
+
+from benchmarks import filled_ledger
+from benchmarks.drain_time import drained
+from benchmarks.errors import NotMeasured
+from benchmarks.figures import Figures, Measure, quantile
+from benchmarks.open_pages import Console, console, readers
+from benchmarks.process_usage import resident
+from benchmarks.side_list import CELERIAC
+from benchmarks.trial import Trial
+from benchmarks.workload import Workload
+from benchmarks.workloads.listing import fill
+
+_CALLS = 20  # of each page; the first is not counted
+_OPEN = 30.0  # seconds that a page is open
+_DRAINS = 3  # beside readers and without, in turn
+_DRAINED = 6_000  # jobs of one drain
+_WAITING = 0.1  # share of waiting jobs
+_REFRESHES = 1_800  # reads of an open page in an hour
+
+#: Every page, and every filter of the page of jobs.
+PAGES: Mapping[str, str] = {
+    "overview": "/",
+    "jobs": "/jobs",
+    "jobs-failed": "/jobs?state=failed",
+    "jobs-running": "/jobs?state=running",
+    "jobs-task": "/jobs?task=task.3",
+    "jobs-task-rare": "/jobs?task=task.rare",
+    "jobs-task-error": "/jobs?task=task.3&state=error",
+    "jobs-queue": "/jobs?queue=low",
+    "jobs-queue-rare": "/jobs?queue=critical",
+    "jobs-user": "/jobs?user=user-10",
+    "jobs-schedule": "/jobs?schedule=nightly",
+    "jobs-error": "/jobs?error=is+away",
+    "jobs-since": "/jobs?since=1h",
+    "jobs-oldest": "/jobs?sort=oldest",
+    "jobs-due": "/jobs?sort=due",
+    "jobs-longest": "/jobs?sort=longest",
+    "dead": "/dead",
+    "queues": "/queues",
+    "schedules": "/schedules",
+    "workers": "/workers",
+    "tasks": "/tasks",
+    "task": "/tasks/task.3",
+    "doctor": "/doctor",
+    "audit": "/audit",
+}
+
+#: What ten people have open.
+_LOOKING = (
+    *("/", "/", "/", "/jobs", "/jobs?state=failed", "/jobs?state=running"),
+    *("/dead", "/queues", "/workers", "/tasks"),
+)
+
+#: Of which the cost to the database is measured.
+_OPENED = {"overview": "/", "jobs": "/jobs", "queues": "/queues"}
+
+_ASIDE = (
+    "UPDATE background_jobs SET queue = 'low'"
+    " WHERE state IN ('pending', 'error', 'running') AND job_type <> 'benchmarks.noop'"
+)
+_ACTIVE = "SELECT active_time FROM pg_stat_database WHERE datname = current_database()"
+_ONE = "SELECT id FROM background_jobs WHERE state = 'failed' ORDER BY queued DESC LIMIT 1"
+
+
+def measure(trial: Trial, jobs: int) -> Figures:
+    """One ledger with ``jobs`` rows of seven days and a tenth as many waiting ones."""
+    _drained(trial, 200)  # whose rows are what the waiting ones are copies of
+    fill(trial, jobs)
+    trial.database.execute(_ASIDE)  # no worker of this trial knows their tasks
+    filled_ledger.waiting(trial, int(jobs * _WAITING))
+    row = trial.database.execute(_ONE).fetchone()
+    with console(trial) as served:
+        figures = _pages(served, {**PAGES, "job": f"/jobs/{row[0]}" if row else "/jobs"})
+        figures |= _open_page(trial, served)
+        figures |= _looked_at(trial, served)
+        figures |= _memory(served)
+    return figures
+
+
+def _pages(served: Console, pages: Mapping[str, str]) -> Figures:
+    """The 95th percentile of each page's first byte, in milliseconds, and the heaviest page."""
+    figures: Figures = {}
+    heaviest = 0
+    for name, path in pages.items():
+        answers = [served.get(path) for _ in range(1 + _CALLS)]
+        wrong = {answer.status for answer in answers} - {200}
+        if wrong:
+            raise NotMeasured(f"{path} answers {sorted(wrong)}")
+        figures[name] = quantile([answer.first_byte * 1e3 for answer in answers[1:]], 0.95)
+        heaviest = max(heaviest, *(len(answer.body) for answer in answers))
+    return {**figures, "slowest": max(figures.values()), "heaviest": heaviest / 1e3}
+
+
+def _open_page(trial: Trial, served: Console) -> Figures:
+    """Milliseconds of the database's time that one open page costs in a second, less what it costs anyway."""
+    spent = []
+    for pages in ((), *((path,) for path in _OPENED.values())):
+        before, begin = _active(trial), time.monotonic()
+        with readers(served, pages):
+            time.sleep(_OPEN)
+        spent.append((_active(trial) - before) / (time.monotonic() - begin))
+    idle, *opened = spent
+    return {
+        f"open-{name}": max(0.0, cost - idle)
+        for name, cost in zip(("overview", "jobs", "queues"), opened, strict=True)
+    }
+
+
+def _active(trial: Trial) -> float:
+    time.sleep(1.5)  # after which a backend has told what it did
+    row = trial.database.execute(_ACTIVE).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+def _looked_at(trial: Trial, served: Console) -> Figures:
+    """The rate of a drain that ten people look at, as a share of one that nobody looks at."""
+    kept, failed = [], 0
+    for _ in range(_DRAINS):
+        alone = _drained(trial, _DRAINED)
+        with readers(served, _LOOKING) as counted:
+            beside = _drained(trial, _DRAINED)
+        kept.append(beside / alone)
+        failed += counted.failed
+    return {"kept": median(kept), "least": min(kept), "unread": failed}
+
+
+def _drained(trial: Trial, jobs: int) -> float:
+    known = trial.witness.done()
+    recorded = filled_ledger.done(trial, known + jobs)
+    trial.enqueue(jobs)
+    with trial.worker(words=("-Q", "normal")) as worker:
+        return drained(trial, jobs, worker=worker, before=known, recorded=recorded).rate
+
+
+def _memory(served: Console) -> Figures:
+    """How much larger the process is after as many reads as a page that is open for an hour makes."""
+    for _ in range(200):
+        served.get("/")
+    before = resident(served.process.pid)
+    for _ in range(_REFRESHES):
+        served.get("/")
+    return {"grown": resident(served.process.pid) - before}
+
+
+def _plain(key: str, label: str, *, digits: int = 1) -> Measure:
+    return Measure(key=key, label=label, digits=digits, compared=False)
+
+
+CONSOLE = Workload(
+    name="console",
+    title="the console on a ledger of so many rows, and a tenth as many waiting ones",
+    jobs=1_000_000,
+    quick_jobs=2_000,
+    large_jobs=10_000_000,
+    repeat=1,
+    quick=False,
+    usual=False,
+    measures=(
+        _plain("slowest", "ms to the first byte, p95, the slowest page"),
+        _plain("heaviest", "kB, the heaviest page"),
+        *(_plain(f"open-{name}", f"ms of the database a second, {name} open") for name in _OPENED),
+        _plain("kept", "rate ÷ of a drain that nobody looks at, ten people look", digits=3),
+        _plain("least", "the least of three", digits=3),
+        _plain("unread", "pages that could not be read meanwhile"),
+        _plain("grown", "MiB that the process has grown by in an hour's reads"),
+        *(_plain(name, f"ms to the first byte, p95, {name}") for name in (*PAGES, "job")),
+    ),
+    measure=measure,
+    applies=lambda entry: entry == CELERIAC,  # whose table is filled
+)
