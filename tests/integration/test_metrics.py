@@ -21,7 +21,9 @@ from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
 from celeriac.application import Celeriac
+from celeriac.ledger.limits import limit_rows
 from celeriac.ledger.schema.models import JOBS
+from celeriac.limits.limit import Limit
 from celeriac.operate.job import cancel
 from celeriac.operate.ledger_metrics import LedgerCollector
 from celeriac.operate.overview import LATELY
@@ -90,6 +92,7 @@ def test_every_metric_that_is_written_about_exists(app: Celeriac) -> None:
     with app.database.transaction() as connection:  # so that there is a wait and a run to tell
         now = datetime.now(UTC)
         connection.execute(update(JOBS).values(state="completed", started=now, finished=now, try_count=1))
+        limit_rows.declare(connection, [Limit("stripe", concurrency=1)])
     names = {name for name, _ in scraped(app)} | of_a_worker()
     for page in ("metrics.md", "alerts.yml", "grafana.json"):
         written = set(re.findall(r"celeriac_\w+", (ROOT / "docs" / page).read_text()))
