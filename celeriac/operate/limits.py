@@ -264,5 +264,5 @@ def _status(known: KnownLimit, used: dict[str, tuple[int, int]], waits: dict[str
 
 
 def _unknown(name: str, known: list[str]) -> BadArgument:
-    there = f"there are {', '.join(known)}" if known else "there is none; a worker writes them at its start"
+    there = f"known: {', '.join(known)}" if known else "there is none; a worker writes them at its start"
     return BadArgument("limit", f"nobody knows a limit {name!r}: {there}")

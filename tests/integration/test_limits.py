@@ -28,6 +28,7 @@ from celeriac.ledger.upkeep import dispatch, held, lost_messages, pause_rows
 from celeriac.ledger.writes import cancel, claims, outcomes, replay
 from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.limits.limit import of_tasks
+from celeriac.operate.actions import list_actions
 from celeriac.operate.doctor import Level, pauses_check
 from celeriac.operate.job import job
 from celeriac.operate.ledger_metrics import LedgerCollector
@@ -35,6 +36,7 @@ from celeriac.settings.platform import Settings
 from celeriac.testing import Kit, new_ledger
 from celeriac.worker.duties.admitter import Admitter
 from tests.apps import build
+from tests.commands import call, told
 from tests.support import wait_until
 
 ME = new_uuid()
@@ -264,6 +266,41 @@ def test_a_paused_limit_admits_nothing_until_it_is_resumed(shop: Shop) -> None:
         assert limit_rows.resume(connection, "stripe")
         lines.wake_all(connection, "stripe")
     assert shop.admit_all() == given
+
+
+def test_the_commands_show_and_change_a_limit(shop: Shop) -> None:
+    ids(3, shop.pay.delay)
+    shop.look()
+    shop.admit_all()
+    assert "stripe" in call(shop.app, "limits").stdout
+    (key,) = told(shop.app, "limits", "show", "stripe")["limit"]["keys"]
+    assert (key["on_their_way"], key["waiting"]) == (2, 1)
+    changed = told(shop.app, "limits", "set", "stripe", "--concurrency", 5, "--reason", "they said so")[
+        "limit"
+    ]
+    assert (changed["concurrency"], changed["by_code"], changed["code_concurrency"]) == (5, False, 2)
+    assert told(shop.app, "limits", "pause", "stripe")["changed"] is True
+    assert told(shop.app, "limits", "resume", "stripe")["changed"] is True
+    assert call(shop.app, "limits", "resume", "stripe").exit_code == 1
+    assert told(shop.app, "limits", "set", "stripe", "--as-code-says")["limit"]["by_code"] is True
+    done = [each.action for each in list_actions(app=shop.app).actions]
+    assert done == ["limit unset", "limit resume", "limit pause", "limit set"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["set", "nope", "--concurrency", "1"], "nobody knows a limit 'nope': known: mails, stripe, tenant"),
+        (["set", "stripe"], "wanted a concurrency or a rate"),
+        (["set", "stripe", "--concurrency", "0"], "from 1 on"),
+        (["set", "stripe", "--rate", "fast"], "wanted something as"),
+        (["show", "nope"], "nobody knows a limit"),
+    ],
+)
+def test_a_command_that_means_nothing_is_refused(shop: Shop, words: list[str], sentence: str) -> None:
+    refused = call(shop.app, "limits", *words)
+    assert refused.exit_code == 2
+    assert sentence in refused.stderr
 
 
 def test_the_doctor_names_a_limit_that_is_paused_for_long(shop: Shop) -> None:
