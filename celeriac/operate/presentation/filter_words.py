@@ -44,10 +44,10 @@ def filter_of(given: Mapping[str, Any]) -> Filter:
         user_id=texts["user"],
         schedule=texts["schedule"],
         error=texts["error"],
-        since=_moment("since", given.get("since")),
-        until=_moment("until", given.get("until")),
-        finished_since=_moment("finished-since", given.get("finished-since")),
-        finished_until=_moment("finished-until", given.get("finished-until")),
+        since=moment_of("since", given.get("since")),
+        until=moment_of("until", given.get("until")),
+        finished_since=moment_of("finished-since", given.get("finished-since")),
+        finished_until=moment_of("finished-until", given.get("finished-until")),
         ids=prefix(given["id-prefix"]) if given.get("id-prefix") is not None else None,
     )
 
@@ -108,7 +108,12 @@ def _state(value: str | None) -> JobState | None:
         raise BadArgument("--state", f"wanted one of {', '.join(JobState)}, found {value!r:.80}") from None
 
 
-def _moment(name: str, value: str | datetime | timedelta | None) -> datetime | timedelta | None:
+def moment_of(name: str, value: str | datetime | timedelta | None) -> datetime | timedelta | None:
+    """The moment or the span that an option of this name says.
+
+    Raises:
+        BadArgument: it says neither. It names the option.
+    """
     if not isinstance(value, str):
         return value
     try:
