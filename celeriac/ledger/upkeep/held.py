@@ -13,8 +13,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    CTE,
-    ColumnElement,
     CompoundSelect,
     Connection,
     Select,
@@ -32,6 +30,7 @@ from sqlalchemy import (
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import now
+from celeriac.ledger.schema.distinct_values import distinct_values
 from celeriac.ledger.schema.holding import PauseKind, held_word, is_to_hold, parse_held, word_of_row
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
@@ -88,22 +87,8 @@ _HELD = "held"
 
 @lru_cache
 def _look() -> CompoundSelect[Any]:
-    words = _words()
-    held = select(literal(_HELD, String), words.c.word)
+    held = select(literal(_HELD, String), distinct_values(JOBS.c.held).c.value)
     return union_all(select(cast(PAUSES.c.kind, String), cast(PAUSES.c.name, String)), held)
-
-
-def _words() -> CTE:
-    """The distinct values of ``held``, each found by one search of the index. The last row is null."""
-    first = select(_next_word().label("word")).cte("word", recursive=True)
-    following = _next_word(first.c.word).label("word")
-    return first.union_all(select(following).where(first.c.word.is_not(None)))
-
-
-def _next_word(before: ColumnElement[str] | None = None) -> Any:
-    c = JOBS.c.held
-    found = select(c).where(c.is_not(None), *([] if before is None else [c > before]))
-    return found.order_by(c).limit(1).scalar_subquery()
 
 
 @lru_cache

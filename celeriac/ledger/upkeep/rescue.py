@@ -10,8 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    CTE,
-    ColumnElement,
     CompoundSelect,
     Connection,
     Select,
@@ -29,6 +27,7 @@ from sqlalchemy import (
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Instant, now
+from celeriac.ledger.schema.distinct_values import distinct_values
 from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.ledger.schema.state_conditions import is_unfinished
 
@@ -112,25 +111,12 @@ def _sightings() -> CompoundSelect[Any]:
     known = select(WORKERS.c.id, WORKERS.c.heartbeat, WORKERS.c.stopped).where(
         or_(WORKERS.c.stopped.is_(None), holds)
     )
-    holder = _holders()
+    holder = distinct_values(JOBS.c.worker_id)
     never = cast(null(), Instant)
-    without_row = select(holder.c.worker, never, never).where(
-        holder.c.worker.is_not(None), ~exists().where(WORKERS.c.id == holder.c.worker)
+    without_row = select(holder.c.value, never, never).where(
+        holder.c.value.is_not(None), ~exists().where(WORKERS.c.id == holder.c.value)
     )
     return union_all(known, without_row)
-
-
-def _holders() -> CTE:
-    """The workers that hold jobs, each found by one search of the index. The last row is null."""
-    first = select(_next_holder().label("worker")).cte("holder", recursive=True)
-    following = _next_holder(first.c.worker).label("worker")
-    return first.union_all(select(following).where(first.c.worker.is_not(None)))
-
-
-def _next_holder(before: ColumnElement[UUID] | None = None) -> Any:
-    c = JOBS.c.worker_id
-    found = select(c).where(c.is_not(None), *([] if before is None else [c > before]))
-    return found.order_by(c).limit(1).scalar_subquery()
 
 
 @lru_cache
