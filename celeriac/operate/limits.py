@@ -121,7 +121,7 @@ def set_limit(
     said = ", ".join(f"{key} {value}" for key, value in given.items() if value is not None)
     _change(
         name,
-        lambda connection: limit_rows.change(connection, name, **values),
+        lambda connection, _: limit_rows.change(connection, name, **values),
         action="limit set",
         subject=f"{name}: {said}",
         actor=actor,
@@ -139,7 +139,7 @@ def unset_limit(name: str, *, actor: Actor, reason: str | None = None, app: Cele
     nothing: dict[str, Any] = {"set_concurrency": None, "set_rate": None, "set_by": None}
     _change(
         name,
-        lambda connection: limit_rows.change(connection, name, **nothing),
+        lambda connection, _: limit_rows.change(connection, name, **nothing),
         action="limit unset",
         subject=name,
         actor=actor,
@@ -157,7 +157,7 @@ def pause_limit(name: str, *, actor: Actor, reason: str | None = None, app: Cele
     who = actor.who[:NAME_LENGTH]
     return _change(
         name,
-        lambda connection: limit_rows.pause(connection, name, who=who, reason=reason),
+        lambda connection, said: limit_rows.pause(connection, name, who=who, reason=said),
         action="limit pause",
         subject=name,
         actor=actor,
@@ -174,7 +174,7 @@ def resume_limit(name: str, *, actor: Actor, reason: str | None = None, app: Cel
     """
     return _change(
         name,
-        lambda connection: limit_rows.resume(connection, name),
+        lambda connection, _: limit_rows.resume(connection, name),
         action="limit resume",
         subject=name,
         actor=actor,
@@ -211,7 +211,7 @@ def _shown(permit: str) -> str:
 
 def _change(
     name: str,
-    write: Callable[[Connection], bool],
+    write: Callable[[Connection, str | None], bool],
     *,
     action: str,
     subject: str,
@@ -225,7 +225,7 @@ def _change(
         known = limit_rows.read(connection)
         if name not in known:
             raise _unknown(name, list(known))
-        if not write(connection):
+        if not write(connection, said):
             return False
         lines.wake_all(connection, name)
         actions.record(

@@ -108,7 +108,7 @@ class Drain:
         if not self._limits:
             return []
         lines.audit(connection, beyond=None, most=1_000)
-        return admission.admit(connection, limit_rows.read(connection), most=1).messages
+        return admission.admit(connection, limit_rows.read(connection), most=1)
 
     def _attempt(self, messages: list[Any]) -> None:
         for message in messages:

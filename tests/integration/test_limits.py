@@ -86,7 +86,7 @@ class Shop:
         """One round; the ids of the jobs that may go."""
         with self.database.transaction() as connection:
             found = admission.admit(connection, limit_rows.read(connection))
-        return [str(message.id) for message in found.messages]
+        return [str(message.id) for message in found]
 
     def admit_all(self) -> list[str]:
         found: list[str] = []
@@ -501,7 +501,7 @@ def test_sixteen_who_admit_at_once_never_exceed_the_limit(redis_url: str, postgr
                 admitted = 0
                 for _ in range(10):
                     with database.transaction() as connection:
-                        admitted += len(admission.admit(connection, limit_rows.read(connection)).messages)
+                        admitted += len(admission.admit(connection, limit_rows.read(connection)))
                         lines.wake_all(connection, "stripe")
                     most.append(shop.used("stripe:"))
                 return admitted

@@ -8,12 +8,11 @@ would be older than the lock that it waited for, and the limit would be exceeded
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, case, func, null, select, true, update
+from sqlalchemy import Connection, Select, Update, and_, bindparam, case, null, select, true, update
 from sqlalchemy import cast as sql_cast
 
 from celeriac.ledger.connection.clock import clock
@@ -37,23 +36,16 @@ MOST_LINES, MOST_JOBS = 50, 100
 _OF_A_LINE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+def admit(
+    connection: Connection, limits: Mapping[str, KnownLimit], *, most: int = MOST_JOBS
+) -> list[Message]:
+    """Admit up to ``most`` jobs from lines that are due; return their messages, the most important first.
+
+    Commit before they are sent.
     """
-    Attributes:
-        messages: of the jobs that are to be sent now, the most important first.
-        looked_at: how many lines were due.
-    """
-
-    messages: list[Message]
-    looked_at: int
-
-
-def admit(connection: Connection, limits: Mapping[str, KnownLimit], *, most: int = MOST_JOBS) -> Admitted:
-    """Admit up to ``most`` jobs from lines that are due. Commit before their messages are sent."""
     due = connection.execute(_due_lines(), {"most": MOST_LINES}).all()
     if not due:
-        return Admitted([], 0)
+        return []
     permits = sorted({name for line in due for name in line[1:4] if name is not None})
     keys = lines.lock_keys(connection, permits)
     moment = clock(connection)
@@ -63,7 +55,7 @@ def admit(connection: Connection, limits: Mapping[str, KnownLimit], *, most: int
     messages = _mark(connection, decision)
     _write_keys(connection, rooms, keys)
     _write_lines(connection, due, candidates, decision, moment)
-    return Admitted(messages, len(due))
+    return messages
 
 
 def _rooms(
@@ -234,5 +226,4 @@ def _write_line() -> Update:
 
 @lru_cache
 def _soonest() -> Select[Any]:
-    of = JOBS.c.line == bindparam("of", type_=JOBS.c.line.type)
-    return select(func.min(JOBS.c.next_attempt_after, type_=Instant)).where(IN_LINE, of)
+    return lines.soonest(JOBS.c.line == bindparam("of", type_=JOBS.c.line.type))

@@ -12,22 +12,21 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.limits.in_use import IN_LINE, NUMBERS
 from celeriac.ledger.schema.columns import Instant, Seconds, after, now
+from celeriac.ledger.schema.distinct_values import distinct_values
 from celeriac.ledger.schema.limit_tables import LINES, PERMIT_KEYS, Line, PermitKey
 from celeriac.ledger.schema.models import JOBS
 
 _PERMITS = tuple(f"permit_{number}" for number in NUMBERS)
 
 
-def arrived(connection: Connection, *, lately: float) -> int:
-    """Make lines due into which jobs came within so many seconds; return how many lines."""
-    found = connection.execute(_arrived(), {"lately": -lately}).all()
-    _make_due(connection, found)
-    return len(found)
+def arrived(connection: Connection, *, lately: float) -> None:
+    """Make lines due into which jobs came within so many seconds."""
+    _make_due(connection, connection.execute(_arrived(), {"lately": -lately}).all())
 
 
 def audit(connection: Connection, *, beyond: UUID | None, most: int) -> UUID | None:
@@ -49,7 +48,7 @@ def audit(connection: Connection, *, beyond: UUID | None, most: int) -> UUID | N
 def blocked_permits(connection: Connection, *, beyond: str, most: int) -> list[str]:
     """The permits behind ``beyond`` on which lines are blocked, each found by one search of the index."""
     found = connection.execute(_blocked_beyond(most), {"beyond": beyond})
-    return [row.permit for row in found if row.permit is not None]
+    return [permit for permit in found.scalars() if permit is not None]
 
 
 def lock_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
@@ -141,8 +140,12 @@ def _head() -> Select[Any]:
     """The permits of a line, and when the first of its jobs is due."""
     of = JOBS.c.line == bindparam("of", type_=JOBS.c.line.type)
     columns = (JOBS.c.line, *(JOBS.c[name] for name in _PERMITS))
-    soonest = select(func.min(JOBS.c.next_attempt_after, type_=Instant)).where(IN_LINE, of).scalar_subquery()
-    return select(*columns, soonest.label("due")).where(IN_LINE, of).limit(1)
+    return select(*columns, soonest(of).scalar_subquery().label("due")).where(IN_LINE, of).limit(1)
+
+
+def soonest(of: ColumnElement[bool]) -> Select[Any]:
+    """When the first job of a line is due."""
+    return select(func.min(JOBS.c.next_attempt_after, type_=Instant)).where(IN_LINE, of)
 
 
 @lru_cache
@@ -152,32 +155,18 @@ def _lines_beyond(most: int) -> Select[Any]:
     A line is known if it is due or blocked. One that is due later may have got a job that is due now.
     """
     beyond = bindparam("beyond", type_=JOBS.c.line.type)
-    first = select(_next_line(beyond).label("line"), literal(1).label("number")).cte("line", recursive=True)
-    following = select(_next_line(first.c.line), first.c.number + 1)
-    walk = first.union_all(following.where(first.c.line.is_not(None), first.c.number < most))
+    each = distinct_values(JOBS.c.line, IN_LINE, beyond=beyond, most=most)
     known = or_(LINES.c.blocked_on.is_not(None), LINES.c.due <= now())
-    return select(walk.c.line, func.coalesce(known, False).label("is_known")).select_from(
-        walk.outerjoin(LINES, LINES.c.id == walk.c.line)
+    return select(each.c.value.label("line"), func.coalesce(known, False).label("is_known")).select_from(
+        each.outerjoin(LINES, LINES.c.id == each.c.value)
     )
-
-
-def _next_line(beyond: Any) -> Any:
-    c = JOBS.c.line
-    return select(c).where(IN_LINE, c > beyond).order_by(c).limit(1).scalar_subquery()
 
 
 @lru_cache
 def _blocked_beyond(most: int) -> Select[Any]:
-    beyond = bindparam("beyond", type_=LINES.c.blocked_on.type)
-    first = select(_next_blocked(beyond).label("permit"), literal(1).label("number"))
-    walk = first.cte("permit", recursive=True)
-    following = select(_next_blocked(walk.c.permit), walk.c.number + 1)
-    return select(walk.union_all(following.where(walk.c.permit.is_not(None), walk.c.number < most)).c.permit)
-
-
-def _next_blocked(beyond: Any) -> Any:
-    c = LINES.c.blocked_on
-    return select(c).where(c.is_not(None), c > beyond).order_by(c).limit(1).scalar_subquery()
+    blocked_on = LINES.c.blocked_on
+    beyond = bindparam("beyond", type_=blocked_on.type)
+    return select(distinct_values(blocked_on, beyond=beyond, most=most).c.value)
 
 
 @lru_cache

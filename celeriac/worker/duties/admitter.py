@@ -142,8 +142,8 @@ class Admitter:
     def _admit(self, *, until: float) -> None:
         while True:
             with self._database.transaction() as connection:
-                found = admission.admit(connection, self._limits)
-            if found.messages:
-                sending.send(self._app, found.messages, database=self._database)
-            if not found.messages or time.monotonic() >= until:
+                messages = admission.admit(connection, self._limits)
+            if messages:
+                sending.send(self._app, messages, database=self._database)
+            if not messages or time.monotonic() >= until:
                 return
