@@ -72,9 +72,13 @@ class Shop:
         self.pay, self.export, self.heavy, self.both, self.mail = pay, export, heavy, both_limits, mail
 
     def declare(self) -> None:
+        """What a worker that starts writes; of these tasks alone, not of shared ones that others imported."""
+        tasks = (self.pay, self.export, self.heavy, self.both, self.mail)
+        limits, problems = of_tasks({task.name: task for task in tasks})
+        assert problems == []
         with self.database.transaction() as connection:
-            limit_rows.declare(connection, of_tasks(self.app.tasks)[0].values())
-            for name in of_tasks(self.app.tasks)[0]:
+            limit_rows.declare(connection, limits.values())
+            for name in limits:
                 lines.wake_all(connection, name)
 
     def look(self) -> None:
