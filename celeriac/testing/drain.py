@@ -107,7 +107,7 @@ class Drain:
         """A job whose limits have room."""
         if not self._limits:
             return []
-        lines.audit(connection, beyond=None, most=1_000)
+        lines.find_forgotten(connection, beyond=None, most=1_000)
         return admission.admit(connection, limit_rows.read(connection), most=1)
 
     def _attempt(self, messages: list[Any]) -> None:

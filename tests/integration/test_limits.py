@@ -84,7 +84,7 @@ class Shop:
     def look(self) -> None:
         with self.database.transaction() as connection:
             lines.arrived(connection, lately=3600)
-            lines.audit(connection, beyond=None, most=1000)
+            lines.find_forgotten(connection, beyond=None, most=1000)
 
     def admit(self) -> list[str]:
         """One round; the ids of the jobs that may go."""
@@ -419,7 +419,7 @@ def test_a_look_at_lines_that_are_known_asks_nothing_of_each(shop: Shop) -> None
     asked: list[str] = []
     event.listen(shop.database.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
     with shop.database.transaction() as connection:
-        assert lines.audit(connection, beyond=None, most=1000) is None
+        assert lines.find_forgotten(connection, beyond=None, most=1000) is None
     assert len([each for each in asked if "background_jobs" in each]) == 1
 
 
@@ -429,7 +429,7 @@ def test_a_job_that_is_due_now_is_found_in_a_line_that_is_due_later(shop: Shop) 
     shop.admit_all()
     with shop.database.transaction() as connection:
         connection.execute(update(JOBS).where(JOBS.c.id == UUID(later)).values(next_attempt_after=after(-1)))
-        lines.audit(connection, beyond=None, most=1000)
+        lines.find_forgotten(connection, beyond=None, most=1000)
     assert shop.admit_all() == [later]
 
 
@@ -439,7 +439,7 @@ def test_a_look_goes_on_where_the_last_one_ended(shop: Shop) -> None:
     beyond, seen = None, []
     for _ in range(3):
         with shop.database.transaction() as connection:
-            beyond = lines.audit(connection, beyond=beyond, most=2)
+            beyond = lines.find_forgotten(connection, beyond=beyond, most=2)
         seen += shop.admit_all()
     assert len(seen) == 5
     assert beyond is None

@@ -29,7 +29,7 @@ def arrived(connection: Connection, *, lately: float) -> None:
     _make_due(connection, connection.execute(_arrived(), {"lately": -lately}).all())
 
 
-def audit(connection: Connection, *, beyond: UUID | None, most: int) -> UUID | None:
+def find_forgotten(connection: Connection, *, beyond: UUID | None, most: int) -> UUID | None:
     """Make lines due that were forgotten: a worker died, or a job came back to its line in another way.
 
     Args:

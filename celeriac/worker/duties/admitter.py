@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EVERY, OTHERS = 0.05, 1.0
 
 #: Seconds between two looks for what nobody has woken, and the jobs or permits of one such look.
-_AUDIT, _AUDITED = 5.0, 200
+_SEARCH, _SEARCHED = 5.0, 200
 
 _LEADS = 2.0  # seconds for which a worker is the one that looks
 _LATELY, _OVERLAP = 3.0, 0.5  # seconds: how far a look goes back once a second, and otherwise
@@ -49,7 +49,7 @@ class Admitter:
         self._rests: dict[str, float] = {}
         self._limits: Mapping[str, KnownLimit] = {}
         self._leads = False
-        self._read_at = self._audited_at = -OTHERS
+        self._read_at = self._searched_at = -OTHERS
         self._line: UUID | None = None
         self._permit = ""
 
@@ -96,7 +96,7 @@ class Admitter:
                 lines.arrived(connection, lately=_LATELY)
         self._read_at = time.monotonic()
         if self._leads and not before:
-            self._audited_at = -_AUDIT  # whoever looked before may have missed something
+            self._searched_at = -_SEARCH  # whoever looked before may have missed something
 
     def _declare(self, connection: Connection) -> None:
         """Write what the code says, once; jobs may wait for a limit that no worker has known."""
@@ -120,16 +120,16 @@ class Admitter:
         """Find the lines of new jobs; now and then those that nobody has woken."""
         with self._database.transaction() as connection:
             lines.arrived(connection, lately=_OVERLAP)
-        if now - self._audited_at >= _AUDIT or self._line is not None or self._permit:
-            self._audit()
-            self._audited_at = now
+        if now - self._searched_at >= _SEARCH or self._line is not None or self._permit:
+            self._find_forgotten()
+            self._searched_at = now
 
-    def _audit(self) -> None:
+    def _find_forgotten(self) -> None:
         with self._database.transaction() as connection:
-            self._line = lines.audit(connection, beyond=self._line, most=_AUDITED)
-            permits = lines.blocked_permits(connection, beyond=self._permit, most=_AUDITED)
+            self._line = lines.find_forgotten(connection, beyond=self._line, most=_SEARCHED)
+            permits = lines.blocked_permits(connection, beyond=self._permit, most=_SEARCHED)
             used = in_use.count(connection, permits)
-        self._permit = permits[-1] if len(permits) >= _AUDITED else ""
+        self._permit = permits[-1] if len(permits) >= _SEARCHED else ""
         if free := [permit for permit in permits if self._has_room(permit, used)]:
             self._wake(free)
 
