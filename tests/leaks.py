@@ -9,6 +9,7 @@ import os
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -170,13 +171,26 @@ def keys_without_an_end(client: Any) -> Iterable[str]:
             yield name
 
 
-def open_transactions(url: str) -> list[str]:
-    """What connections to a database of PostgreSQL last said that stand in a transaction and do nothing."""
+def open_transactions(url: str, *, within: float = 5.0) -> list[str]:
+    """What connections to a database of PostgreSQL last said that stand in a transaction and do nothing.
+
+    A worker that still runs is between two statements at times: only a transaction that stands for
+    ``within`` seconds has been left.
+    """
     from tests.servers import connect
 
     with closing(connect(url)) as connection:
-        found = connection.execute(
-            "SELECT query FROM pg_stat_activity WHERE datname = current_database() "
-            "AND state LIKE 'idle in transaction%' AND pid <> pg_backend_pid()"
-        )
-        return [query for (query,) in found.fetchall()]
+
+        def standing() -> dict[tuple[object, ...], str]:
+            found = connection.execute(
+                "SELECT pid, xact_start, query FROM pg_stat_activity WHERE datname = current_database() "
+                "AND state LIKE 'idle in transaction%' AND pid <> pg_backend_pid()"
+            )
+            return {(pid, began): query for pid, began, query in found.fetchall()}
+
+        left, until = standing(), time.monotonic() + within
+        while left and time.monotonic() < until:
+            time.sleep(0.05)
+            now = standing()
+            left = {which: query for which, query in left.items() if which in now}
+        return list(left.values())

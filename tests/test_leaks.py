@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import closing
 from pathlib import Path
 
 from tests.inner_run import outcomes
@@ -101,3 +103,19 @@ def test_who_leaves_a_connection_or_a_thread_fails_alone(tmp_path: Path) -> None
 def test_a_module_that_leaves_a_process_fails_at_its_end(tmp_path: Path) -> None:
     found = outcomes(tmp_path, _PROCESS, *_PLUGIN)
     assert found == {"that_starts_one": {"PASSED"}, "that_comes_last": {"PASSED", "ERROR"}}
+
+
+def test_a_transaction_is_left_that_stands_and_not_one_that_ends(postgres_url: str) -> None:
+    from tests.leaks import open_transactions
+    from tests.servers import connect
+
+    with closing(connect(postgres_url)) as left:
+        left.execute("BEGIN")
+        left.execute("SELECT 1")
+        ends = threading.Timer(0.3, lambda: left.execute("COMMIT"))
+        ends.start()
+        assert open_transactions(postgres_url) == []
+        ends.join()
+        left.execute("BEGIN")
+        left.execute("SELECT 2")
+        assert open_transactions(postgres_url, within=0.2) == ["SELECT 2"]
