@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from celeriac.ledger.schema.lifecycle import JobState as JobState
     from celeriac.ledger.writes.cancel import Answer as Answer
     from celeriac.limits.limit import Limit as Limit
+    from celeriac.limits.order import OrderedBy as OrderedBy
     from celeriac.limits.resting import RateLimited as RateLimited
     from celeriac.limits.resting import Snooze as Snooze
     from celeriac.operate import dead_letters as dead_letters
@@ -68,6 +69,7 @@ _PLACES = {
     "LedgerUnavailable": "errors",
     "Limit": "limits.limit",
     "Line": "operate.report",
+    "OrderedBy": "limits.order",
     "RateLimited": "limits.resting",
     "Reason": "operate.explain",
     "Retention": "retention",

@@ -566,6 +566,15 @@ def told_to_slow_down(self: Task[Any, Any], path: str, key: str) -> None:
     mark(path, self.request.id, self.attempt, END)
 
 
+@shared_task(name="tests.in_order", bind=True, ordered_by="key", retry_base=0.05)
+def in_order(self: Task[Any, Any], path: str, key: int, fails: int = 0) -> None:
+    """Marks its start and end; its first ``fails`` attempts fail."""
+    mark(path, self.request.id, self.attempt, START)
+    if self.attempt <= fails:
+        raise ValueError("on purpose")
+    mark(path, self.request.id, self.attempt, END)
+
+
 @shared_task(name="tests.paced", bind=True, limit=Limit("paced", rate="20/s", burst=1))
 def paced(self: Task[Any, Any], path: str) -> None:
     mark(path, self.request.id, self.attempt, START)

@@ -81,11 +81,13 @@ class Decision:
         admitted: in the order in which they go.
         blocked: lines that wait until something is given back of a permit.
         later: lines that are to be looked at again at a moment.
+        idle: lines of which nothing can go until somebody says so.
     """
 
     admitted: list[Candidate] = field(default_factory=list)
     blocked: dict[UUID, str] = field(default_factory=dict)
     later: dict[UUID, datetime] = field(default_factory=dict)
+    idle: set[UUID] = field(default_factory=set)
 
 
 def decide(

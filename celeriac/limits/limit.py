@@ -16,6 +16,9 @@ LONGEST_NAME = 100
 #: Limits that one task may have: so many columns a row has.
 MOST = 3
 
+#: With this begins the name of the limit that keeps an order.
+ORDERED = "ordered/"
+
 #: A concurrency or weight above this is no limit.
 _LARGEST = 1_000_000
 
@@ -55,9 +58,11 @@ class Limit:
     weight: int = 1
 
     def __post_init__(self) -> None:
-        names.check_text("limit", self.name, length=LONGEST_NAME)
+        names.check_text("limit", self.name.removeprefix(ORDERED), length=LONGEST_NAME)
         if ":" in self.name:
             raise BadArgument("limit", f"its name must not have a colon, found {self.name!r}")
+        if self.name.startswith(ORDERED) and type(self) is Limit:
+            raise BadArgument("limit", f"its name must not begin with {ORDERED!r}, found {self.name!r}")
         if self.concurrency is None and self.rate is None:
             raise BadArgument(f"limit {self.name!r}", "wanted a concurrency or a rate, found neither")
         _check_count(self.name, "concurrency", self.concurrency)
@@ -75,9 +80,14 @@ class Limit:
             raise BadArgument(f"limit {self.name!r}", f"key: wanted an argument's name, found {self.key!r}")
 
     @property
-    def _rule(self) -> tuple[int | None, str | None, int | None]:
+    def _rule(self) -> tuple[object, ...]:
         """What all tasks that share the limit must agree on: concurrency, rate, burst."""
         return self.concurrency, self.rate, self.burst
+
+    @property
+    def _said(self) -> str:
+        parts = [("concurrency", self.concurrency), ("rate", self.rate), ("burst", self.burst)]
+        return ", ".join(f"{name} {value}" for name, value in parts if value is not None)
 
 
 def _check_count(limit: str, name: str, value: Any) -> None:
@@ -128,7 +138,7 @@ def together(tasks: Iterable[tuple[str, Sequence[Limit]]]) -> tuple[dict[str, Li
         for limit in limits:
             first, known = found.setdefault(limit.name, (task, limit))
             if known._rule != limit._rule:
-                said = f"the task {first!r} says {_said(known)}, {task!r} says {_said(limit)}"
+                said = f"the task {first!r} says {known._said}, {task!r} says {limit._said}"
                 problems.append(f"limit {limit.name!r}: {said}")
     return {name: limit for name, (_, limit) in found.items()}, problems
 
@@ -136,8 +146,3 @@ def together(tasks: Iterable[tuple[str, Sequence[Limit]]]) -> tuple[dict[str, Li
 def of_tasks(tasks: Mapping[str, Any]) -> tuple[dict[str, Limit], list[str]]:
     """The limits of these tasks, as ``together``."""
     return together((name, getattr(task, "_limits", ())) for name, task in sorted(tasks.items()))
-
-
-def _said(limit: Limit) -> str:
-    parts = [("concurrency", limit.concurrency), ("rate", limit.rate), ("burst", limit.burst)]
-    return ", ".join(f"{name} {value}" for name, value in parts if value is not None)

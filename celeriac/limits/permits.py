@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from celeriac.errors import BadArgument
-from celeriac.limits.limit import MOST, Limit
+from celeriac.limits.limit import MOST, ORDERED, Limit
 from celeriac.names import NAME_LENGTH, check_text
 
 #: The lines of jobs are named in this namespace.
@@ -46,13 +46,22 @@ def key_of(permit: str) -> str:
     return permit.partition(":")[2]
 
 
+def is_order(permit: str) -> bool:
+    """
+    >>> is_order("ordered/accounts:7"), is_order("tenant:7")
+    (True, False)
+    """
+    return permit.startswith(ORDERED)
+
+
 def line_of(permits: Sequence[Permit]) -> UUID:
-    """The line in which jobs with these permits wait together.
+    """The line in which jobs with these permits wait together. All jobs of an order's key are in one.
 
     >>> line_of([Permit("a:", 1)]) == line_of([Permit("a:", 2)]) != line_of([Permit("b:", 1)])
     True
     """
-    return uuid5(_LINES, "\n".join(permit.name for permit in permits))
+    told = permits[:1] if is_order(permits[0].name) else permits
+    return uuid5(_LINES, "\n".join(permit.name for permit in told))
 
 
 def permits_of(
@@ -103,7 +112,7 @@ def _known(before: object) -> dict[str, str]:
 
 
 def _check_given(limits: Sequence[Limit], given: object) -> None:
-    with_key = [limit.name for limit in limits if limit.key is not None]
+    with_key = [limit.name for limit in limits if limit.key is not None and not is_order(limit.name)]
     if given is not None and not with_key:
         raise BadArgument("limit_key", "the task has no limit with a key")
     for name in given if isinstance(given, Mapping) else ():
@@ -122,6 +131,8 @@ def _name(
     if limit.key is None:
         return f"{limit.name}:"
     said = given.get(limit.name) if isinstance(given, Mapping) else given
+    if is_order(limit.name):
+        said = None  # what the call says is of the other limits
     if said is None:
         said = _from_arguments(task, limit, args, kwargs, before)
     if not isinstance(said, str | int | UUID) and said is not None:

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 from celeriac.application import current_app
 from celeriac.display import stamp
 from celeriac.errors import BadArgument
-from celeriac.ledger.limits import in_use, limit_rows, lines
+from celeriac.ledger.limits import in_use, limit_rows, lines, ordering
 from celeriac.ledger.limits.limit_rows import KnownLimit
-from celeriac.limits.permits import limit_of
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.limits.limit import ORDERED
+from celeriac.limits.order import HOLD
+from celeriac.limits.permits import is_order, limit_of
 from celeriac.limits.rate import Rate
 from celeriac.names import NAME_LENGTH
 from celeriac.operate import actions
@@ -51,6 +54,7 @@ class LimitStatus:
     name: str
     concurrency: int | None  # what holds; None: any number
     rate: str | None
+    on_failure: str | None  # of an order: hold or step aside; None: it is a limit
     by_code: bool  # whether that is what the code says
     code_concurrency: int | None
     code_rate: str | None
@@ -114,6 +118,8 @@ def set_limit(
         raise BadArgument("concurrency", f"wanted a whole number from 1 on, found {concurrency}; see pause")
     if rate is not None:
         Rate.parse(rate)
+    if name.startswith(ORDERED):
+        raise BadArgument("limit", f"{name!r} is an order: one at a time, whatever is set; see pause")
     values: dict[str, Any] = {"set_by": actor.who[:NAME_LENGTH]}
     values |= {} if concurrency is None else {"set_concurrency": concurrency}
     values |= {} if rate is None else {"set_rate": rate}
@@ -187,8 +193,6 @@ def reason_to_wait(connection: Connection, row: Any) -> tuple[str, str | None]:
     """Why a job waits in its line, as a sentence, and the command that helps."""
     known = limit_rows.read(connection)
     permits = [name for name in (row.permit_1, row.permit_2, row.permit_3) if name]
-    ahead = in_use.before(connection, row, most=MOST)
-    place = f"{ahead + 1:,}. in line" if ahead < MOST else f"behind more than {MOST:,} others in line"
     for name in permits:
         found = known.get(limit_of(name))
         if found is None:
@@ -197,6 +201,10 @@ def reason_to_wait(connection: Connection, row: Any) -> tuple[str, str | None]:
             why = f": {found.pause_reason}" if found.pause_reason else ""
             text = f"the limit {found.name} was paused by {found.paused_by} at {stamp(found.paused)}{why}"
             return text, f"celery -A app limits resume {shlex.quote(found.name)}"
+    if row.ordered and (turn := _turn_of(connection, row, known[limit_of(permits[0])])) is not None:
+        return turn
+    ahead = in_use.before(connection, row, most=MOST)
+    place = f"{ahead + 1:,}. in line" if ahead < MOST else f"behind more than {MOST:,} others in line"
     used = in_use.count(connection, permits)
     for name in permits:
         holds = known[limit_of(name)].holds
@@ -205,8 +213,21 @@ def reason_to_wait(connection: Connection, row: Any) -> tuple[str, str | None]:
     return f"it waits for the limit {_shown(permits[0])} to let it go; {place}", None
 
 
+def _turn_of(connection: Connection, row: Any, order: KnownLimit) -> tuple[str, str | None] | None:
+    """Why a job of an order is not the next; None: it is, and waits for something else."""
+    ahead, first = ordering.before(connection, row, most=MOST)
+    if first is None:
+        return None
+    number = f"{ahead:,}" if ahead < MOST else f"more than {MOST:,}"
+    text = f"it waits for its turn in {_shown(row.permit_1)}: {number} before it, the first is {first.id}"
+    if first.state == JobState.ERROR and order.on_failure == HOLD:
+        again = f"is tried again at {stamp(first.next_attempt_after)}"
+        return f"{text}, which {again}: {first.failure_info}", f"celery -A app jobs show {first.id}"
+    return text, None
+
+
 def _shown(permit: str) -> str:
-    return permit.removesuffix(":")
+    return permit.removesuffix(":") if not is_order(permit) else permit.removeprefix(ORDERED)
 
 
 def _change(
@@ -252,6 +273,7 @@ def _status(known: KnownLimit, used: dict[str, tuple[int, int]], waits: dict[str
         name=known.name,
         concurrency=known.holds,
         rate=known.rate if known.set_rate is None else known.set_rate,
+        on_failure=known.on_failure,
         by_code=known.set_concurrency is None and known.set_rate is None,
         code_concurrency=known.concurrency,
         code_rate=known.rate,

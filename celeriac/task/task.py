@@ -8,7 +8,6 @@ needs a connection to it.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,10 +26,9 @@ from celeriac.events import Event
 from celeriac.headers import STAMP
 from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.delays import bounded
-from celeriac.ledger.writes.cancel import is_requested
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.limits.resting import Snooze
-from celeriac.task import backoff, failures, retry_options, successors_kept, task_classes
+from celeriac.task import backoff, cancelling, failures, retry_options, successors_kept, task_classes
 from celeriac.task.retry_and_replace import JobRetry, Replaced
 from celeriac.task.snoozing import snoozed
 
@@ -38,9 +36,6 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
 
 logger = logging.getLogger(__name__)
-
-_CANCEL_LOOK = 1.0  # seconds between two looks of a task for a cancel request
-_CANCEL_PATIENCE = 5.0  # seconds that one of them may take
 
 _OWN_WORDS = (Retry, Ignore, Reject)
 _FOR_THE_WORKER = (WorkerShutdown, WorkerTerminate, KeyboardInterrupt)
@@ -58,6 +53,7 @@ class Task(CeleryTask):
         retry_max: seconds; the longest such delay.
         keep_days: days that its finished jobs are kept, unless they are dead letters.
         limit: a ``Limit`` that its jobs obey, or a list of them.
+        ordered_by: an argument; jobs with the same value run one at a time, in the order of their acceptance.
 
     Raises:
         BadArgument: where it is defined, with a value that cannot be right, or ``acks_late=False``.
@@ -80,6 +76,7 @@ class Task(CeleryTask):
     retry_max: float | None = None
     keep_days: float | None = None
     limit: Any = None
+    ordered_by: Any = None
     #: None: the ledger's backoff. Celery's own default is three minutes.
     default_retry_delay = None
 
@@ -215,15 +212,7 @@ class Task(CeleryTask):
 
         Read from the ledger, at most once a second.
         """
-        request = self.request
-        if request.called_directly or request.is_eager:
-            return False
-        asked, seen = request.__dict__.get("celeriac_cancel", (0.0, False))
-        if not seen and time.monotonic() - asked >= _CANCEL_LOOK:
-            with self.app.database.reading(within=_CANCEL_PATIENCE) as connection:
-                seen = is_requested(connection, parse_row_id(request.id))
-            request.celeriac_cancel = (time.monotonic(), seen)
-        return bool(seen)
+        return cancelling.cancel_requested(self)
 
     @property
     def max_retries(self) -> int | None:

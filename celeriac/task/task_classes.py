@@ -11,8 +11,9 @@ from kombu.utils.imports import symbol_by_name
 
 from celeriac.errors import BadArgument
 from celeriac.ledger.writes.replay import ENDLESS
-from celeriac.limits.limit import Limit
+from celeriac.limits.limit import MOST, Limit
 from celeriac.limits.limit import declared as declared_limits
+from celeriac.limits.order import declared_order
 from celeriac.priorities import parse as parse_priority
 
 #: What ``declared`` says of a name that nobody declares.
@@ -79,14 +80,22 @@ def settle_annotations(kind: Any, ours: Any, before: Mapping[str, Any]) -> str |
 
 
 def limits_of(task: Any) -> tuple[Limit, ...]:
-    """The limits that its jobs obey. An attribute of that name with anything else in it is the author's own.
+    """The limits that its jobs obey, that of its order first.
+
+    An attribute ``limit`` with anything else in it is the author's own.
 
     Raises:
         BadArgument: they can mean nothing.
     """
     said = task.limit
     is_list = isinstance(said, list | tuple) and any(isinstance(each, Limit) for each in said)
-    return declared_limits(said) if is_list or isinstance(said, Limit) else ()
+    found = declared_limits(said) if is_list or isinstance(said, Limit) else ()
+    order = declared_order(task.ordered_by)
+    if order is None:
+        return found
+    if len(found) == MOST:
+        raise BadArgument("ordered_by", f"an order is one of the {MOST} limits that a task may have")
+    return (order._limit(task.name or "a class without a name"), *found)
 
 
 def default_tries(task: Any) -> int:

@@ -130,6 +130,22 @@ def test_a_rate_is_kept_by_two_workers_together(team: Team, start: Callable[[], 
     assert starts[-1] - starts[0] >= 59 / 20 * 0.95, "twenty a second"
 
 
+def test_an_order_is_kept_across_workers_retries_and_a_kill(team: Team, start: Callable[[], Worker]) -> None:
+    start()
+    victim = start()
+    given = {
+        key: [team.send("tests.in_order", 1, key, number % 2)[0] for number in range(8)] for key in (1, 2)
+    }
+    wait_until(lambda: len(team.witness.starts()) > 4, within=60, saying="they run")
+    victim.kill()
+    team.completes([id for ids in given.values() for id in ids])
+    for ids in given.values():
+        ended = [mark.job_id for mark in team.witness.marks() if mark.event != START and mark.job_id in ids]
+        assert list(dict.fromkeys(ended)) == ids
+        begun = [mark.job_id for mark in team.witness.marks() if mark.event == START and mark.job_id in ids]
+        assert begun == sorted(begun, key=ids.index), "nothing started before the one before had ended"
+
+
 def test_what_an_operator_sets_holds_within_seconds(team: Team, start: Callable[[], Worker]) -> None:
     start()
     first = team.send("tests.two_at_once", 2)

@@ -19,7 +19,7 @@ from celeriac.application import Celeriac
 from celeriac.errors import BadArgument
 from celeriac.ids import new_uuid
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.limits import admission, in_use, limit_rows, lines
+from celeriac.ledger.limits import admission, limit_rows, lines
 from celeriac.ledger.schema.columns import after
 from celeriac.ledger.schema.holding import PauseKind
 from celeriac.ledger.schema.lifecycle import JobState
@@ -27,7 +27,6 @@ from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.upkeep import dispatch, held, lost_messages, pause_rows
 from celeriac.ledger.writes import cancel, claims, outcomes, replay
 from celeriac.ledger.writes.outcomes import Outcome
-from celeriac.limits.limit import of_tasks
 from celeriac.operate.actions import list_actions
 from celeriac.operate.doctor import Level, pauses_check
 from celeriac.operate.job import job
@@ -37,18 +36,17 @@ from celeriac.testing import Kit, new_ledger
 from celeriac.worker.duties.admitter import Admitter
 from tests.apps import build
 from tests.commands import call, told
+from tests.limits_by_hand import ME, ByHand
 from tests.support import wait_until
 
-ME = new_uuid()
 _NONE: Sequence[UUID] = ()
 
 
-class Shop:
+class Shop(ByHand):
     """An app with limited tasks, and what keepers and workers do with its jobs, by hand."""
 
     def __init__(self, app: Celeriac) -> None:
-        self.app = app
-        self.database = app.database
+        super().__init__(app)
 
         @app.task(name="pay", limit=Limit("stripe", concurrency=2), shared=False)
         def pay(order: int = 0) -> int:
@@ -71,56 +69,7 @@ class Shop:
 
         self.pay, self.export, self.heavy, self.both, self.mail = pay, export, heavy, both_limits, mail
 
-    def declare(self) -> None:
-        """What a worker that starts writes; of these tasks alone, not of shared ones that others imported."""
-        tasks = (self.pay, self.export, self.heavy, self.both, self.mail)
-        limits, problems = of_tasks({task.name: task for task in tasks})
-        assert problems == []
-        with self.database.transaction() as connection:
-            limit_rows.declare(connection, limits.values())
-            for name in limits:
-                lines.wake_all(connection, name)
-
-    def look(self) -> None:
-        with self.database.transaction() as connection:
-            lines.arrived(connection, lately=3600)
-            lines.find_forgotten(connection, beyond=None, most=1000)
-
-    def admit(self) -> list[str]:
-        """One round; the ids of the jobs that may go."""
-        with self.database.transaction() as connection:
-            found = admission.admit(connection, limit_rows.read(connection))
-        return [str(message.id) for message in found]
-
-    def admit_all(self) -> list[str]:
-        found: list[str] = []
-        while some := self.admit():
-            found += some
-        return found
-
-    def claim(self, *ids: str) -> dict[str, int]:
-        with self.database.transaction() as connection:
-            won = claims.claim(connection, [UUID(each) for each in ids], worker=ME)
-        return {str(each): found.attempt for each, found in won.items()}
-
-    def end(self, id: str, state: JobState = JobState.COMPLETED, *, attempt: int = 1) -> None:
-        """An outcome, and the wake that follows it."""
-        with self.database.transaction() as connection:
-            done = Outcome(id=UUID(id), attempt=attempt, state=state)
-            assert outcomes.record(connection, [done], worker=ME)
-        self.wake(id)
-
-    def wake(self, id: str) -> None:
-        with self.database.transaction() as connection:
-            row = connection.execute(select(*_PERMITS).where(JOBS.c.id == UUID(id))).one()
-            lines.wake(connection, {name: 50 for name in row if name})
-
-    def used(self, permit: str) -> int:
-        with self.database.reading() as connection:
-            return in_use.count(connection, [permit])[permit]
-
-
-_PERMITS = (JOBS.c.permit_1, JOBS.c.permit_2, JOBS.c.permit_3)
+        self.names = ("pay", "export", "heavy", "both", "mail")
 
 
 @pytest.fixture

@@ -114,7 +114,12 @@ def _former_columns(table: Table) -> Any:
     return select(*(column for column in table.c if table is not JOBS or column.name not in _LATER))
 
 
-_LATER = {"held", "line", *(f"{what}_{number}" for what in ("permit", "weight") for number in (1, 2, 3))}
+_LATER = {
+    "held",
+    "line",
+    "ordered",
+    *(f"{what}_{number}" for what in ("permit", "weight") for number in (1, 2, 3)),
+}
 
 
 def objects(connection: Connection) -> set[str]:

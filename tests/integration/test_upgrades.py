@@ -118,13 +118,13 @@ def test_a_change_of_a_table_lets_others_pass_while_it_cannot_have_its_lock(
 
 
 def test_an_index_that_was_left_invalid_is_made_again(postgres_url: str, engine: Engine) -> None:
-    name = "background_jobs_in_line"
+    name = "background_jobs_in_order"
     known = text("SELECT indisvalid, indexrelid::int id FROM pg_index WHERE indexrelid = to_regclass(:name)")
     with engine.begin() as connection:
         before = connection.execute(known, {"name": name}).one()
         left = text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(:name)")
         connection.execute(left, {"name": name})
-        connection.execute(text("UPDATE background_version SET version_num = '0014'"))
+        connection.execute(text("UPDATE background_version SET version_num = '0016'"))
     migrate.upgrade(postgres_url)
     with engine.connect() as connection:
         valid = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")

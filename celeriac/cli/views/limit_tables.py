@@ -42,6 +42,8 @@ def show_limit(ctx: click.Context, app: Celeriac, name: str, *, as_json: bool) -
         output.emit("limit", limit=plain(found))
         return
     holds = f"{_number(found.concurrency)} at once, rate {found.rate or '–'}"
+    if found.on_failure is not None:
+        holds = f"one at a time of each key, as accepted; what failed: {found.on_failure}"
     click.echo(f"{safe(found.name)}: {holds}; {_state(found)}")
     rows = Rows("key", "running", "on its way", "waiting", right=["running", "on its way", "waiting"])
     for key in found.keys:

@@ -19,6 +19,7 @@ from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.limits import in_use, lines
 from celeriac.ledger.limits.in_use import IN_LINE, NUMBERS
 from celeriac.ledger.limits.limit_rows import KnownLimit
+from celeriac.ledger.limits.ordering import Orders
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Instant, microseconds, now
 from celeriac.ledger.schema.holding import is_to_hold, word_of_row
@@ -46,15 +47,20 @@ def admit(
     due = connection.execute(_due_lines(), {"most": MOST_LINES}).all()
     if not due:
         return []
-    permits = sorted({name for line in due for name in line[1:4] if name is not None})
+    orders = Orders.among(due, limits)
+    permits = sorted(
+        {name for line in due for name in line[1:4] if name is not None} | orders.permits(connection)
+    )
     keys = lines.lock_keys(connection, permits)
     moment = clock(connection)
     rooms = _rooms(limits, keys, in_use.count(connection, permits), moment)
-    candidates = _candidates(connection, due)
-    decision = decide([candidates[line.id] for line in due], rooms, now=moment, most=most)
+    found = _candidates(connection, [line for line in due if line.id not in orders.lines])
+    found |= orders.candidates(connection, known=rooms, now=moment)
+    decision = decide([found[line.id] for line in due], rooms, now=moment, most=most)
     messages = _mark(connection, decision)
+    orders.note(decision, [message.id for message in messages])
     _write_keys(connection, rooms, keys)
-    _write_lines(connection, due, candidates, decision, moment)
+    _write_lines(connection, due, found, decision, moment)
     return messages
 
 
@@ -81,6 +87,8 @@ def _rooms(
 
 def _candidates(connection: Connection, due: Sequence[Any]) -> dict[UUID, list[Candidate]]:
     """The first due jobs of each line, as they go."""
+    if not due:
+        return {}
     most = max(_OF_A_LINE, MOST_JOBS // len(due))
     found: dict[UUID, list[Candidate]] = {line.id: [] for line in due}
     names = {line.id: [name for name in line[1:4] if name is not None] for line in due}
@@ -133,7 +141,7 @@ def _write_lines(
     turn, rows = microseconds(moment), []
     for line in sorted(due, key=lambda line: str(line.id)):
         later = decision.later.get(line.id)
-        if line.id not in decision.blocked and later is None:
+        if line.id not in decision.blocked and line.id not in decision.idle and later is None:
             later = moment if candidates[line.id] else _head_is_due(connection, line.id)
         rows.append(
             {

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from celeriac.ledger.schema.columns import after, now
 from celeriac.ledger.schema.limit_tables import LIMITS, LimitRow
 from celeriac.limits.limit import Limit
+from celeriac.limits.order import OrderLimit
 from celeriac.limits.rate import Rate
 
 
@@ -23,6 +24,7 @@ class KnownLimit:
 
     Attributes:
         concurrency, rate, burst: as the code says.
+        on_failure: of an order: what becomes of a job that failed and is tried again; None: it is none.
         set_concurrency, set_rate: as an operator says instead; None: as the code says.
         paused: since when nothing is admitted; None: it is not paused.
     """
@@ -31,6 +33,7 @@ class KnownLimit:
     concurrency: int | None
     rate: str | None
     burst: int | None
+    on_failure: str | None = None
     set_concurrency: int | None = None
     set_rate: str | None = None
     set_by: str | None = None
@@ -65,6 +68,7 @@ def declare(connection: Connection, limits: Iterable[Limit]) -> None:
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     for limit in sorted(limits, key=lambda each: each.name):
         said = {"concurrency": limit.concurrency, "rate": limit.rate, "burst": limit.burst, "declared": now()}
+        said["on_failure"] = limit.on_failure if isinstance(limit, OrderLimit) else None
         row = insert(LimitRow).values(name=limit.name, **said)
         connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=said))
 

@@ -20,6 +20,7 @@ from celeriac.ledger.schema.columns import Instant, Seconds, after, now
 from celeriac.ledger.schema.distinct_values import distinct_values
 from celeriac.ledger.schema.limit_tables import LINES, PERMIT_KEYS, Line, PermitKey
 from celeriac.ledger.schema.models import JOBS
+from celeriac.limits.permits import is_order
 
 _PERMITS = tuple(f"permit_{number}" for number in NUMBERS)
 
@@ -106,14 +107,17 @@ def _make_due(connection: Connection, found: Sequence[Any]) -> None:
     if not found:
         return
     rows = [
-        {
-            "id": row.line,
-            "due": row.due,
-            **{name: getattr(row, name) for name in _PERMITS},
-        }
+        {"id": row.line, "due": row.due, **_permits_of_line(row)}
         for row in sorted(found, key=lambda row: str(row.line))
     ]
     connection.execute(_upsert(connection.dialect.name), rows)
+
+
+def _permits_of_line(row: Any) -> dict[str, Any]:
+    """What all jobs of the line take: of an order nothing else is sure."""
+    if is_order(row.permit_1):
+        return dict.fromkeys(_PERMITS) | {"permit_1": row.permit_1}
+    return {name: getattr(row, name) for name in _PERMITS}
 
 
 @lru_cache

@@ -27,6 +27,7 @@ class LimitRow(Base):
     concurrency: Mapped[int | None]  # null: any number
     rate: Mapped[str | None] = mapped_column(String(32))  # as "100/m"; null: any number
     burst: Mapped[int | None]  # null: that of the rate
+    on_failure: Mapped[str | None] = mapped_column(String(16))  # of an order; null: it is none
     declared: Mapped[datetime]  # when a worker started that says so
 
     # set by operators; null: what the code says

@@ -74,6 +74,9 @@ class BackgroundJob(Base):
     group_id: Mapped[UUID | None]
     # of a job with limits: the line in which it waits, what it takes of each, and how much; else null
     line: Mapped[UUID | None]
+    ordered: Mapped[
+        bool | None
+    ]  # true: its line goes one by one, as accepted; the first permit is the order's
     permit_1: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
     permit_2: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
     permit_3: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
@@ -148,6 +151,14 @@ class BackgroundJob(Base):
                 rows=f"permit_{number} IS NOT NULL AND dispatched IS NOT NULL AND finished IS NULL",
             )
             for number in (1, 2, 3)
+        ),
+        # The first unfinished job of an order's key.
+        _partial(
+            "background_jobs_in_order",
+            "line",
+            "queued",
+            "id",
+            rows="ordered IS NOT NULL AND finished IS NULL",
         ),
         _partial("background_jobs_kept", "held", "id", rows="held IS NOT NULL"),
         # For programs of before revision 0013, which look through this one.

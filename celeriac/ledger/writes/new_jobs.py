@@ -35,7 +35,7 @@ from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, BackgroundJob
 from celeriac.ledger.schema.state_conditions import is_in
-from celeriac.limits.permits import Permit, line_of
+from celeriac.limits.permits import Permit, is_order, line_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,10 @@ class NewJob:
         found: dict[str, Any] = dict.fromkeys(IN_LINE)
         for number, permit in enumerate(self.permits, 1):
             found[f"permit_{number}"], found[f"weight_{number}"] = permit.name, permit.weight
-        return found | {"line": line_of(self.permits)} if self.permits else found
+        if self.permits:
+            found["line"] = line_of(self.permits)
+            found["ordered"] = True if is_order(self.permits[0].name) else None
+        return found
 
 
 COPIED = (
@@ -121,7 +124,7 @@ COPIED = (
     "group_id",
 )
 #: Columns that only a job with limits writes: the others need not send them.
-IN_LINE = ("line", "permit_1", "permit_2", "permit_3", "weight_1", "weight_2", "weight_3")
+IN_LINE = ("line", "ordered", "permit_1", "permit_2", "permit_3", "weight_1", "weight_2", "weight_3")
 
 #: Values from which the database computes the columns that depend on its clock.
 SOURCES: Mapping[str, Any] = {

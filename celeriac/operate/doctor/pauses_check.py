@@ -1,4 +1,4 @@
-"""Queues, tasks and limits that are paused: one that was forgotten looks like an outage."""
+"""What holds jobs up: a pause that was forgotten, a job that failed and is the first of its order."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from celeriac.display import length, stamp
 from celeriac.ledger.connection.clock import clock
-from celeriac.ledger.limits import limit_rows
+from celeriac.ledger.limits import limit_rows, ordering
 from celeriac.ledger.limits.limit_rows import KnownLimit
+from celeriac.ledger.limits.ordering import HeldUp
 from celeriac.ledger.upkeep import pause_rows
 from celeriac.ledger.upkeep.pause_rows import PauseRow
+from celeriac.limits.limit import ORDERED
 from celeriac.operate import pauses
 from celeriac.operate.doctor.finding import Area, Finding, ok, warn
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
 _LONG = timedelta(minutes=15)  # after which somebody may have forgotten it
+_SOON = 60.0  # seconds: an attempt that follows sooner holds nobody up for long
+_KEYS, _COUNTED = 20, 1000  # that are told, and jobs of each that are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +32,24 @@ class Facts:
     paused: Sequence[PauseRow]
     clock: datetime
     limits: Sequence[KnownLimit] = ()  # those that are paused
+    held_up: Sequence[HeldUp] = ()  # keys of orders
 
 
 def read(app: Celeriac) -> Facts:
     with app.database.reading() as connection:
         stopped = [limit for limit in limit_rows.read(connection).values() if limit.paused is not None]
-        return Facts(paused=pause_rows.rows(connection), clock=clock(connection), limits=stopped)
+        return Facts(
+            paused=pause_rows.rows(connection),
+            clock=clock(connection),
+            limits=stopped,
+            held_up=ordering.held_up(connection, beyond=_SOON, keys=_KEYS, most=_COUNTED),
+        )
 
 
 def judge(facts: Facts) -> list[Finding]:
     found = [_of(row, facts.clock - row.since) for row in facts.paused]
     found += [_of_limit(limit, facts.clock) for limit in facts.limits]
+    found += [_of_order(key) for key in facts.held_up]
     return found or [ok(Area.LEDGER, "pauses", "no queue, no task and no limit is paused")]
 
 
@@ -51,6 +62,15 @@ def _of_limit(limit: KnownLimit, now: datetime) -> Finding:
     why = f": {limit.pause_reason}" if limit.pause_reason else ""
     sentence = f"the limit {limit.name!r} is paused by {limit.paused_by} since {stamp(since)}{why}"
     return _found(sentence, now - since, f"celery -A app limits resume {shlex.quote(limit.name)}")
+
+
+def _of_order(key: HeldUp) -> Finding:
+    number = f"more than {_COUNTED:,}" if key.others >= _COUNTED else f"{key.others:,}"
+    waits = "job waits" if key.others == 1 else "jobs wait"
+    name = key.permit.removeprefix(ORDERED)
+    sentence = f"{number} {waits} in the order {name} behind {key.job}, which is tried again at"
+    sentence = f"{sentence} {stamp(key.again)}: {key.failure}"
+    return warn(Area.LEDGER, "orders", sentence, remedy=f"celery -A app jobs cancel {key.job}")
 
 
 def _found(sentence: str, age: timedelta, remedy: str) -> Finding:
