@@ -91,6 +91,7 @@ class Celeriac(Celery):
     _pending_defaults: Any
     _pending_periodic_tasks: Any
 
+    times_configured = 0  # how often it was read: what was kept of an earlier time no longer holds
     _settings: Settings | None = None
     _database: Database | None = None
     _made_with: dict[str, Any] | None = None  # the options of the database; None: somebody gave it
@@ -208,6 +209,7 @@ class Celeriac(Celery):
         self.conf.update(own)
 
     def _configure(self) -> None:
+        self.times_configured += 1
         self._settings = symbol_by_name("celeriac.configuration:configure")(self)
 
     def _load_config(self) -> Any:

@@ -17,7 +17,7 @@ from celeriac.enqueue import arguments
 from celeriac.enqueue.prepare import prepare
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.headers import PROPERTIES, new_tag
-from celeriac.ids import derived_id, new_ids
+from celeriac.ids import derived_id, new_id, new_ids
 from celeriac.ledger.writes.copy_in import SimilarJobs, is_root, own_headers
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.names import NAME_LENGTH
@@ -103,6 +103,16 @@ class ChunkMaker:
         while chunk := self._chunk(islice(numbered, size)):
             yield chunk
 
+    def template_of(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> JobTemplate | None:
+        """What makes jobs that differ from the one of this call in ids and arguments; None: they may differ
+        in more.
+
+        Raises:
+            BadArgument, PayloadTooLarge, TypeError: the call is refused.
+        """
+        call = Call(args, kwargs)
+        return self._template(call, self._prepare(call))
+
     def _chunk(self, calls: Iterator[Numbered]) -> Chunk | None:
         """The next chunk; None behind the last.
 
@@ -129,7 +139,7 @@ class ChunkMaker:
             return Chunk(similar)
         return Chunk(None, [*similar.jobs(), *self._single_jobs(chain([other], calls), template)])
 
-    def _single_jobs(self, calls: Iterable[Numbered], template: _Template | None) -> Iterator[NewJob]:
+    def _single_jobs(self, calls: Iterable[Numbered], template: JobTemplate | None) -> Iterator[NewJob]:
         """A job for each call: made of the template, or prepared where there is none or it has options."""
         for number, given in calls:
             try:
@@ -150,7 +160,7 @@ class ChunkMaker:
             options["idempotency_key"] = call.idempotency_key
         return prepare(self.app, self.task, tuple(call.args), call.kwargs, options)
 
-    def _template(self, call: Call, job: NewJob) -> _Template | None:
+    def _template(self, call: Call, job: NewJob) -> JobTemplate | None:
         """``job`` as a template, if nothing but ids and arguments is different in the next one."""
         if (
             call.options
@@ -163,12 +173,12 @@ class ChunkMaker:
             or self.options.keys() & {"argsrepr", "kwargsrepr"}
         ):
             return None
-        template = _Template(self, job)
+        template = JobTemplate(self, job)
         same = job.payload, job.headers["argsrepr"], job.headers["kwargsrepr"]
         return template if template.arguments(call.args, call.kwargs) == same else None
 
 
-class _Template:
+class JobTemplate:
     """Makes jobs that differ from ``model`` in nothing but their ids and arguments."""
 
     def __init__(self, maker: ChunkMaker, model: NewJob) -> None:
@@ -208,11 +218,20 @@ class _Template:
 
     def job(self, call: Call) -> NewJob:
         """The same, as a job that may have a key."""
-        payload, argsrepr, kwargsrepr = self.arguments(call.args, call.kwargs)
         id, key = next(self._maker.ids), call.idempotency_key
         if key is not None:
             key = names.check_text("idempotency_key", key, length=NAME_LENGTH)
             id = derived_id(self._maker.task.name, key)
+        return self._job(call.args, call.kwargs, id=id, key=key)
+
+    def single(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> NewJob:
+        """The job of one call; for any thread and any process."""
+        return self._job(args, kwargs, id=new_id(), key=None)
+
+    def _job(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any] | None, *, id: str, key: str | None
+    ) -> NewJob:
+        payload, argsrepr, kwargsrepr = self.arguments(args, kwargs)
         headers = {**self.model.headers, "id": id, "argsrepr": argsrepr, "kwargsrepr": kwargsrepr}
         # A key may come twice in a chunk, with other arguments.
         own: dict[str, Any] = {

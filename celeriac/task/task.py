@@ -1,8 +1,7 @@
 """The base class of every task: what a task's author can ask for, and how an attempt fails.
 
-A failure with tries left leaves the attempt as a ``Retry``, so that callbacks, chords and
-``.get()`` do not hear of it before the last try. The ledger decides what follows; nothing here
-needs a connection to it.
+A failure with tries left leaves the attempt as a ``Retry``, so that callbacks, chords and ``.get()`` do not
+hear of it before the last try. The ledger decides what follows; nothing here needs a connection to it.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from celery.app.task import Task as CeleryTask
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
 
 from celeriac.coroutines import in_thread
+from celeriac.enqueue import plain_call
 from celeriac.enqueue.capture import capture_jobs, keep_retry, take_retry
 from celeriac.enqueue.prepare import PreparingProducer, without_sending
 from celeriac.enqueue.reused_id import RUNS
@@ -161,8 +161,7 @@ class Task(CeleryTask):
         if self._exec_options is None:
             priority = task_classes.priority_of(self)
             self._exec_options = {**super()._get_exec_options(), "priority": priority}
-        options: dict[str, Any] = self._exec_options
-        return options
+        return self._exec_options
 
     # ---- what the author and the caller see
 
@@ -175,8 +174,8 @@ class Task(CeleryTask):
     ) -> AsyncResult[Any]:
         """Enqueue a job of this task: its row, then its message.
 
-        Takes Celery's options, and ``priority`` (name or 0 to 100), ``max_tries``, ``timeout``
-        (seconds), ``user_id``, ``idempotency_key``.
+        Takes Celery's options, and ``priority`` (name or 0 to 100), ``max_tries``, ``timeout`` (seconds),
+        ``user_id``, ``idempotency_key``.
 
         Raises:
             BadArgument, PayloadTooLarge, UnknownTask: nothing was written.
@@ -186,7 +185,8 @@ class Task(CeleryTask):
         >>> job(welcome.apply_async((7,), countdown=3600, priority="critical", user_id="7").id).queue
         'critical'
         """
-        return super().apply_async(args, kwargs, *rest, **options)
+        plain = None if rest or options else plain_call.enqueue(self, args, kwargs)
+        return super().apply_async(args, kwargs, *rest, **options) if plain is None else plain
 
     @classmethod
     def makes_plain_jobs(cls) -> bool:
