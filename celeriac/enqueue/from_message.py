@@ -13,8 +13,9 @@ from kombu.serialization import dumps
 
 from celeriac import names
 from celeriac.broker import compression, signing
-from celeriac.enqueue import message_properties, time_limits
+from celeriac.enqueue import time_limits
 from celeriac.enqueue.arguments import check_depth
+from celeriac.enqueue.headers import carry_properties
 from celeriac.enqueue.headers import check as check_headers
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.headers import CHORD, PERMITS, STAMP
@@ -69,7 +70,7 @@ class MessageReader:
         headers.pop(CHORD, None)
         if chord is not None:
             headers[CHORD] = chord
-        message_properties.carry(headers, options, reply_to=self._app.thread_oid)
+        carry_properties(headers, options, reply_to=self._app.thread_oid)
         headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
         takes = self._permits(task, body, options, headers)
         check_depth(headers, "headers")

@@ -1,4 +1,7 @@
-"""The headers of a message: whether the row can keep them as they are."""
+"""The headers of a message: whether the row can keep them as they are.
+
+Properties that a call gives its message, beside those of every message, are kept in them too.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 
 from celeriac.enqueue.arguments import MAX_BITS
 from celeriac.errors import BadArgument
+from celeriac.headers import CARRIED, PROPERTIES, carried
+from celeriac.names import NAME_LENGTH, check_text
 
 #: Nesting that is accepted. A worker pickles headers for its children, by recursion.
 MAX_DEPTH = 32
@@ -26,6 +31,36 @@ def check(headers: Mapping[Any, Any]) -> None:
     for name in headers:
         if type(name) is not str:
             raise BadArgument("headers", f"JSON has only text as keys, found {name!r}")
+
+
+def carry_properties(headers: dict[str, Any], options: Mapping[str, Any], *, reply_to: str) -> None:
+    """Note in ``headers`` what ``options`` of a call say; what a retry brings along stays.
+
+    Args:
+        reply_to: what Celery gives where the call gives none.
+
+    Raises:
+        BadArgument: one of them is no text.
+    """
+    usual = {"correlation_id": headers["id"], "reply_to": reply_to}
+    given = {
+        name: check_text(name, options[name], length=NAME_LENGTH)
+        for name in CARRIED
+        if options.get(name) and options[name] != usual.get(name)
+    }
+    if given or PROPERTIES in headers:
+        headers[PROPERTIES] = carried(headers) | given
+
+
+def foreign_properties(properties: Mapping[str, Any], task_id: str) -> dict[str, Any]:
+    """The header that keeps what a foreign message has of them; none where it has nothing."""
+    told = {name: properties.get(name) for name in CARRIED}
+    found = {
+        name: value
+        for name, value in told.items()
+        if isinstance(value, str) and 0 < len(value) <= NAME_LENGTH and value != task_id
+    }
+    return {PROPERTIES: found} if found else {}
 
 
 def _check(path: str, value: Any, depth: int) -> None:

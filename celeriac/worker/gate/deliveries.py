@@ -16,7 +16,7 @@ from celery import states
 from celeriac.broker import signing
 from celeriac.enqueue import time_limits
 from celeriac.enqueue.arguments import check_depth
-from celeriac.enqueue.message_properties import foreign
+from celeriac.enqueue.headers import foreign_properties
 from celeriac.errors import BadArgument, NotSigned
 from celeriac.headers import ADOPTED, PERMITS, RETRIED, STAMP, carried, retried, task_id
 from celeriac.ids import new_id, row_id
@@ -161,7 +161,7 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
     queue = str(message.delivery_info.get("routing_key") or "")
     body = message.body
     kept = {key: value for key, value in headers.items() if key not in _NOT_KEPT}
-    kept |= foreign(message.properties, task_id(headers, job))
+    kept |= foreign_properties(message.properties, task_id(headers, job))
     if before := _retries(headers.get("retries")):
         kept[RETRIED] = before
     _check_headers(kept)
