@@ -38,10 +38,15 @@ PAGES: Mapping[str, str] = {
     "jobs-user": "/jobs?user=user-10",
     "jobs-schedule": "/jobs?schedule=nightly",
     "jobs-error": "/jobs?error=is+away",
+    "jobs-worker": "/jobs?worker=celery@host-3",
+    "jobs-worker-rare": "/jobs?worker=rare@host",
+    "jobs-version": "/jobs?version=v2",
+    "jobs-version-rare": "/jobs?version=rare",
     "jobs-since": "/jobs?since=1h",
     "jobs-oldest": "/jobs?sort=oldest",
     "jobs-due": "/jobs?sort=due",
     "jobs-longest": "/jobs?sort=longest",
+    "jobs-finished": "/jobs?sort=finished&finished-since=2h&finished-until=1h",
     "dead": "/dead",
     "queues": "/queues",
     "schedules": "/schedules",
@@ -50,6 +55,10 @@ PAGES: Mapping[str, str] = {
     "task": "/tasks/task.3",
     "doctor": "/doctor",
     "audit": "/audit",
+    "audit-who": "/audit?who=operator+7",
+    "series-1h": "/stats/series?range=1h",
+    "series-24h": "/stats/series?range=24h&task=task.3",
+    "series-90d": "/stats/series?range=90d",
 }
 
 #: What ten people have open.
@@ -66,15 +75,37 @@ _ASIDE = (
     " WHERE state IN ('pending', 'error', 'running') AND job_type <> 'benchmarks.noop'"
 )
 _ACTIVE = "SELECT active_time FROM pg_stat_database WHERE datname = current_database()"
+
+#: What a keeper counted in ninety days: of twelve tasks in three queues, each minute of two days, each hour.
+_COUNTED = """
+    INSERT INTO background_ended_counts (span, began, task, queue, outcome, attempts, ran, longest)
+    SELECT span, date_bin(span * interval '1 s', now(), to_timestamp(0)) - n * span * interval '1 s',
+        'task.' || t, queue, outcome, span, span, 2
+    FROM (SELECT 60 AS span, generate_series(3, 2880) AS n
+            UNION ALL SELECT 3600, generate_series(1, 2160)) AS spans,
+        generate_series(0, 11) AS t, unnest(array['low', 'normal', 'critical']) AS queue,
+        unnest(array['completed', 'failed', 'retried']) AS outcome
+    ON CONFLICT DO NOTHING
+"""
+
+#: What forty operators did in ninety days.
+_ACTIONS = """
+    INSERT INTO background_actions (id, began, touched, ended, who, via, action, subject, done)
+    SELECT gen_random_uuid(), at, at, at, 'operator ' || n % 40, 'console', 'replay', 'group ' || n, 7
+    FROM (SELECT n, now() - n * interval '1 min' AS at FROM generate_series(1, 100000) AS n) AS made
+"""
 _ONE = "SELECT id FROM background_jobs WHERE state = 'failed' ORDER BY queued DESC LIMIT 1"
 
 
 def measure(trial: Trial, jobs: int) -> Figures:
     """One ledger with ``jobs`` rows of seven days and a tenth as many waiting ones."""
     _drained(trial, 200)  # whose rows are what the waiting ones are copies of
-    fill(trial, jobs)
-    trial.database.execute(_ASIDE)  # no worker of this trial knows their tasks
-    filled_ledger.waiting(trial, int(jobs * _WAITING))
+    with filled_ledger.without_indexes(trial.database):
+        fill(trial, jobs)
+        trial.database.execute(_ASIDE)  # no worker of this trial knows their tasks
+        filled_ledger.waiting(trial, int(jobs * _WAITING))
+    for statement in (_COUNTED, _ACTIONS):
+        trial.database.execute(statement.encode())
     row = trial.database.execute(_ONE).fetchone()
     with console(trial) as served:
         figures = _pages(served, {**PAGES, "job": f"/jobs/{row[0]}" if row else "/jobs"})

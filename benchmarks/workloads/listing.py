@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from benchmarks import operator_app
+from benchmarks import filled_ledger, operator_app
 from benchmarks.figures import Figures, Measure
 from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
@@ -27,7 +27,7 @@ _FILL = """
     INSERT INTO background_jobs (id, job_type, queue, priority,
         payload, content_type, content_encoding, headers,
         user_id, queued, max_tries, schedule, state, next_attempt_after,
-        dispatched, dispatch_count, try_count, worker_id, started, finished, failure_info)
+        dispatched, dispatch_count, try_count, worker_id, last_worker_id, started, finished, failure_info)
     SELECT uuidv7(at - now()),
         CASE WHEN n %% 20000 = 7 THEN 'task.rare' ELSE 'task.' || n %% 12 END,
         CASE WHEN n %% 25000 = 9 THEN 'critical' WHEN n %% 3 = 0 THEN 'low' ELSE 'normal' END, 10,
@@ -35,16 +35,28 @@ _FILL = """
         CASE WHEN n %% 10 = 0 THEN 'user-' || n %% 500 END, at, 5,
         CASE WHEN n %% 1000 = 0 THEN 'nightly' END, state, at,
         at, 1, CASE WHEN state = 'pending' THEN 0 ELSE 1 END,
-        CASE WHEN state = 'running' THEN gen_random_uuid() END,
+        CASE WHEN state = 'running' THEN holder END, CASE WHEN state <> 'pending' THEN holder END,
         CASE WHEN state <> 'pending' THEN at + interval '1 s' END,
         CASE WHEN state IN ('completed', 'failed', 'cancelled') THEN at + interval '2 s' END,
         CASE WHEN state IN ('failed', 'error') THEN 'OSError: host ' || n || ' is away' END
     FROM (
-        SELECT n, now() - n * interval '7 days' / %(count)s AS at, CASE
+        SELECT n, now() - n * interval '7 days' / %(count)s AS at,
+            md5('worker ' || CASE WHEN n %% 20000 = 11 THEN 99
+                ELSE n * 5 / (%(count)s + 1) * 8 + n %% 8 END)::uuid AS holder,
+            CASE
             WHEN n <= 8 THEN 'running' WHEN n %% 100 = 0 THEN 'failed' WHEN n %% 150 = 1 THEN 'pending'
             WHEN n %% 400 = 2 THEN 'error' WHEN n %% 700 = 3 THEN 'cancelled' ELSE 'completed' END AS state
         FROM generate_series(%(count)s::bigint, 1, -1) AS n
     ) AS made
+"""
+#: Eight machines with five deploys, newest first; and one worker of a version of its own, hardly ever busy.
+_WORK = """
+    INSERT INTO background_workers (id, hostname, pid, pool, concurrency, queues, tasks, version,
+        code_version, started, heartbeat, stopped)
+    SELECT md5('worker ' || n)::uuid, CASE WHEN n = 99 THEN 'rare@host' ELSE 'celery@host-' || n % 8 END, 7,
+        'prefork', 2, '[]', '', '1.0', CASE WHEN n = 99 THEN 'rare' ELSE 'v' || n / 8 END,
+        now() - interval '7 days', now(), now()
+    FROM unnest(array[99] || array(SELECT generate_series(0, 39))) n
 """
 _FAIL = """
     INSERT INTO background_attempts (job_id, attempt, finished, kind, exception_type, exception, frame)
@@ -62,6 +74,10 @@ _FILTERS: Mapping[str, Filter] = {
     "queue-rare": Filter(queue="critical"),
     "user": Filter(user_id="user-10"),
     "schedule": Filter(schedule="nightly"),
+    "worker": Filter(worker="celery@host-3"),
+    "worker-rare": Filter(worker="rare@host"),
+    "version": Filter(version="v2"),
+    "version-rare": Filter(version="rare"),
     "error": Filter(error="is away"),
     "error-none": Filter(error="nothing says so"),
     "since": Filter(since=timedelta(hours=1)),
@@ -96,8 +112,10 @@ def listing(trial: Trial, jobs: int) -> Figures:
 
 def fill(trial: Trial, jobs: int) -> None:
     """``jobs`` rows more, of seven days and twelve tasks, as a platform in use has them."""
-    for statement in (_FILL, _FAIL):
-        trial.database.execute(statement.encode(), {"count": jobs})
+    with filled_ledger.without_indexes(trial.database):
+        trial.database.execute(_FILL.encode(), {"count": jobs})
+    trial.database.execute(_WORK.encode())
+    trial.database.execute(_FAIL.encode())
     for statement in ("VACUUM ANALYZE background_jobs", "VACUUM ANALYZE background_attempts", "CHECKPOINT"):
         trial.database.execute(statement.encode())
 
