@@ -101,6 +101,7 @@ def worker(**values: Any) -> dict[str, Any]:
         "queues": ["critical", "high", "normal", "low"],
         "tasks": "",
         "version": "0.1.0",
+        "code_version": "v7",
         "started": before(60),
         "heartbeat": before(0),
         "stopped": None,

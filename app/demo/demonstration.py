@@ -25,7 +25,8 @@ from app.demo.board import Tally
 from app.demo.load import SECRET_ENV, Enqueuer, Load, load
 from app.demo.receiver import Receiver
 from celeriac.ledger.reads import job_rows
-from celeriac.ledger.reads.job_rows import DaySummary, Ending, Filter
+from celeriac.ledger.reads.job_filter import Filter
+from celeriac.ledger.reads.job_rows import DaySummary, Ending
 from celeriac.stack.service_logs import LogFiles
 from celeriac.stack.supervisor import Stack
 

@@ -133,6 +133,10 @@ _FILTERS = (
     click.option("--user", metavar="ID", help="Only jobs for this user."),
     click.option("--schedule", metavar="NAME", help="Only jobs that this schedule fired."),
     click.option("--error", metavar="TEXT", help="Only jobs whose last failure contains it, in any case."),
+    click.option("--worker", metavar="NAME", help="Only jobs that this worker or machine runs, or had last."),
+    click.option(
+        "--version", metavar="TEXT", help="Only of workers of this version, your code's or Celeriac's."
+    ),
     click.option("--since", type=Moment(), help="Accepted at or after: 2h, 3d, or ISO 8601."),
     click.option("--until", type=Moment(), help="Accepted before."),
     click.option("--finished-since", type=Moment(), help="Ended at or after."),

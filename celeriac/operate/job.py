@@ -20,7 +20,7 @@ from celeriac.headers import other_task_id
 from celeriac.ids import parse_row_id
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_pages, job_rows
-from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.reads.job_filter import Filter, settled
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.upkeep import worker_rows
@@ -63,6 +63,7 @@ class Attempt:
     finished: datetime  # when its end was recorded
     worker: str | None = None  # the worker's node name; None: none had it
     version: str | None = None  # that worker's version of Celeriac
+    code_version: str | None = None  # that worker's CELERIAC_CODE_VERSION; None also: it had none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -103,6 +104,7 @@ class Job:
     last_worker_id: str | None = None  # who claimed it last, also when it has ended
     worker: str | None = None  # that worker's node name; None: nobody claimed it
     worker_version: str | None = None  # that worker's version of Celeriac
+    code_version: str | None = None  # that worker's CELERIAC_CODE_VERSION; None also: it had none
     result_lost: bool = False  # it returned something of which the ledger has no copy
     task_id: str | None = None  # Celery's id of it where that is another text than ``id``; None: it is ``id``
 
@@ -301,13 +303,11 @@ def cancel_matching(
 def as_of_now(wanted: Filter, *, app: Celeriac | None = None) -> Filter:
     """``wanted`` without jobs that are enqueued from now on: a cancel meets what was counted."""
     with current_app(app).database.reading() as connection:
-        settled = job_rows.with_instants(connection, wanted)
-        if settled.until is not None:
-            return settled
+        found = settled(connection, wanted)
+        if found.until is not None:
+            return found
         newest = job_rows.newest(connection)  # it may be in the future, if the clock was set back
-        return replace(
-            settled, until=max(clock(connection), newest + _MOMENT) if newest else clock(connection)
-        )
+        return replace(found, until=max(clock(connection), newest + _MOMENT) if newest else clock(connection))
 
 
 def _cancel(app: Celeriac, ids: Sequence[UUID], hard: bool) -> dict[UUID, Answer]:
@@ -327,41 +327,35 @@ def _names(connection: Connection, rows: Sequence[Any], attempts: Sequence[Any])
     return worker_rows.names(connection, ids - {None})
 
 
+#: Fields of a job that are columns of its row.
+_COLUMNS = (
+    *("queue", "priority", "user_id", "idempotency_key", "schedule", "queued", "next_attempt_after"),
+    *("dispatched", "started", "finished", "expires", "try_count", "max_tries", "timeout"),
+    *("cancel_requested", "failure_info"),
+)
+
+
 def _job(row: Any, attempts: Sequence[Any], names: Mapping[UUID, WorkerName]) -> Job:
     args, kwargs = _arguments(row)
     worker = names.get(row.last_worker_id or row.worker_id, NO_WORKER)
     return Job(
+        **{name: getattr(row, name) for name in _COLUMNS},
         id=str(row.id),
         task=row.job_type,
         state=JobState(row.state),
-        queue=row.queue,
-        priority=row.priority,
         args=args,
         kwargs=kwargs,
-        user_id=row.user_id,
-        idempotency_key=row.idempotency_key,
-        schedule=row.schedule,
-        queued=row.queued,
-        next_attempt_after=row.next_attempt_after,
-        dispatched=row.dispatched,
-        started=row.started,
-        finished=row.finished,
-        expires=row.expires,
-        try_count=row.try_count,
-        max_tries=row.max_tries,
-        timeout=row.timeout,
-        cancel_requested=row.cancel_requested,
         worker_id=_text(row.worker_id),
         root_id=_text(row.root_id),
         parent_id=_text(row.parent_id),
         group_id=_text(row.group_id),
         result=_result(row.result),
         result_lost=row.result == LOST,
-        failure_info=row.failure_info,
         attempts=tuple(_attempt(attempt, names) for attempt in attempts),
         last_worker_id=_text(row.last_worker_id or row.worker_id),
         worker=worker.host,
         worker_version=worker.version,
+        code_version=worker.code_version,
         task_id=other_task_id(row.headers.get("id"), row.id),
     )
 
@@ -387,6 +381,7 @@ def _attempt(row: Any, names: Mapping[UUID, WorkerName]) -> Attempt:
         finished=row.finished,
         worker=worker.host,
         version=worker.version,
+        code_version=worker.code_version,
     )
 
 

@@ -14,8 +14,8 @@ from celeriac.errors import AmbiguousId, BadArgument, JobNotFound
 from celeriac.headers import other_task_id
 from celeriac.ids import optional_id, parse_row_id
 from celeriac.ledger.reads import job_pages as ledger
+from celeriac.ledger.reads.job_filter import Filter
 from celeriac.ledger.reads.job_pages import Sort
-from celeriac.ledger.reads.job_rows import Filter
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import NO_WORKER, WorkerName
@@ -68,7 +68,8 @@ class ListedJob:
     error: str | None  # the beginning of the last failure
     arguments: str | None  # their beginning, with what is sensitive hidden; None: not known
     task_id: str | None = None  # Celery's id of it where that is another text than ``id``; None: it is ``id``
-    worker_version: str | None = None  # of that worker
+    worker_version: str | None = None  # that worker's version of Celeriac
+    code_version: str | None = None  # that worker's CELERIAC_CODE_VERSION; None also: it had none
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,7 @@ def _listed_job(row: Any, names: Mapping[UUID, WorkerName]) -> ListedJob:
         last_worker_id=None if row.last_worker_id is None else str(row.last_worker_id),
         worker=worker.host,
         worker_version=worker.version,
+        code_version=worker.code_version,
         error=row.error,
         arguments=_arguments(row.args, row.kwargs),
         task_id=other_task_id(row.task_id, row.id),

@@ -11,7 +11,8 @@ from celeriac.application import current_app
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads import queue_counts as ledger
-from celeriac.ledger.reads.job_rows import Filter, Line
+from celeriac.ledger.reads.job_filter import Filter
+from celeriac.ledger.reads.job_rows import Line
 from celeriac.ledger.reads.queue_counts import Depth
 from celeriac.ledger.schema.holding import PauseKind
 from celeriac.ledger.schema.lanes import DEFAULT, place_of

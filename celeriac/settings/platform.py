@@ -79,13 +79,12 @@ class Settings(ConsoleSettings, AlertSettings, OidcSettings):
     prefetch: Annotated[int, Field(ge=1, le=1000)] | None = None  # messages per child; None: it adapts
     heartbeat: Annotated[float, Field(gt=0, le=60)] = 3.0  # seconds
     worker_timeout: Annotated[float, Field(gt=0)] = 12.0  # seconds of silence after which a worker is dead
+    code_version: Annotated[str, Field(max_length=64)] | None = None  # of the team's code: a commit, a tag
 
     # database
     # PostgreSQL: the schema in which the ledger's tables are; None: the first of the role's search_path
     database_schema: str | None = Field(None, validation_alias="CELERIAC_SCHEMA")
-    django_database: str = (
-        "default"  # which of Django's DATABASES has the ledger, with celeriac.contrib.django
-    )
+    django_database: str = "default"  # with celeriac.contrib.django: which of its DATABASES has the ledger
     database_pool: Annotated[int, Field(ge=1, le=1000)] = 5  # connections of one process, at most
     prepared_statements: bool = True  # off for a PgBouncer below 1.21 in transaction mode
     schedule_module: str | None = None  # the module with the static schedules; None: none

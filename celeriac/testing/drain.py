@@ -128,6 +128,7 @@ class Drain:
             queues=[],
             tasks="",
             version="",
+            code_version=self._app.settings.code_version,
         )
         self._limits = of_tasks(self._app.tasks)[0]
         with self._app.database.transaction() as connection:

@@ -333,5 +333,6 @@ class Consumer(CeleryConsumer):
             queues=self._queues(),
             tasks=hashlib.sha256("\n".join(names).encode()).hexdigest(),
             version=__version__,
+            code_version=self.app.settings.code_version,
             names=names,
         )

@@ -14,7 +14,7 @@ import pytest
 
 from celeriac import Celeriac
 from celeriac.ledger import migrate
-from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.reads.job_filter import Filter
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate import overview
 from tests.workers import CeleryProcess, environment

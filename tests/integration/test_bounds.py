@@ -13,7 +13,7 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from celeriac.ledger.connection.database import UNREACHABLE, Database
-from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.reads.job_filter import Filter
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import dispatch
 from celeriac.ledger.writes import cancel, claims, outcomes, quarantine, replay

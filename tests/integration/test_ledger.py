@@ -19,7 +19,7 @@ from celeriac.application import Celeriac
 from celeriac.ids import new_id
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.reads import job_pages, job_rows
-from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.reads.job_filter import Filter
 from celeriac.ledger.schema.columns import PARKED, after, now
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import BackgroundJob, FailedAttempt

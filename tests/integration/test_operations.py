@@ -15,7 +15,7 @@ from sqlalchemy import delete, event, insert, select, text, update
 from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.errors import BadArgument
-from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.reads.job_filter import Filter
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
 from celeriac.ledger.upkeep import worker_rows

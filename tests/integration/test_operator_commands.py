@@ -241,7 +241,7 @@ def test_every_attempt_of_a_job_is_listed_the_successful_one_too(app: Celeriac) 
         queued=before(400), started=began, finished=before(290), try_count=2, last_worker_id=second
     )
     with app.database.transaction() as connection:
-        later = stock.worker(id=second, hostname="celery@two", version="0.2.0")
+        later = stock.worker(id=second, hostname="celery@two", version="0.2.0", code_version="v8")
         connection.execute(insert(WORKERS), [stock.worker(), later])
         connection.execute(insert(JOBS), [one])
         first = stock.failure(one, attempt=1, started=before(390))
@@ -249,10 +249,13 @@ def test_every_attempt_of_a_job_is_listed_the_successful_one_too(app: Celeriac) 
     shown = told(app, "jobs", "show", one["id"])["job"]["attempts"]
     who = [(each["attempt"], each["kind"], each["worker"], each["version"]) for each in shown]
     assert who == [(1, "error", "celery@one", "0.1.0"), (2, "completed", "celery@two", "0.2.0")]
+    assert [each["code_version"] for each in shown] == ["v7", "v8"]
     assert datetime.fromisoformat(shown[1]["started"]) == began
     printed = call(app, "jobs", "show", one["id"]).stdout
     assert re.search(
-        r"^2 completed on celery@two \(0\.2\.0\), began 2\S+ \S+ UTC, took 10", printed, re.MULTILINE
+        r"^2 completed on celery@two \(v8, Celeriac 0\.2\.0\), began 2\S+ \S+ UTC, took 10",
+        printed,
+        re.MULTILINE,
     )
 
 

@@ -125,7 +125,9 @@ def test_an_index_that_was_left_invalid_is_made_again(postgres_url: str, engine:
         left = text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(:name)")
         connection.execute(left, {"name": name})
         connection.execute(text("UPDATE background_version SET version_num = '0016'"))
-    migrate.upgrade(postgres_url)
+    until_there = Revisions()
+    until_there.__dict__["wanted"] = "0017"
+    assert migrate.upgrade(postgres_url, revisions=until_there) == "0017"
     with engine.connect() as connection:
         valid = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
         assert connection.execute(valid, {"name": name}).scalar_one()

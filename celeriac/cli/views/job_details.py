@@ -124,7 +124,8 @@ def _print_attempts(console: Console, found: Job) -> None:
         console.print(Text("\nattempts", "bold"))
     for each in attempts:
         where = safe(each.worker or each.worker_id or "no worker")
-        version = f" ({safe(each.version)})" if each.version else ""
+        versions = (each.code_version, each.version and f"Celeriac {each.version}")
+        version = f" ({safe(', '.join(filter(None, versions)))})" if any(versions) else ""
         began = "never began" if each.started is None else f"began {stamp(each.started)}"
         took = "" if each.took is None else f", took {length(each.took)}"
         line = f"{each.attempt} {each.kind} on {where}{version}, {began}{took}"

@@ -168,11 +168,12 @@ def _worker_cells(status: WorkerStatus) -> list[str | Text]:
         f"{worker.running}/{worker.concurrency}",
         output.cell(", ".join(worker.queues)),
         output.cell(worker.version),
+        output.cell(worker.code_version),
     ]
 
 
 def _print_workers(console: Console, found: Sequence[WorkerStatus]) -> None:
-    columns = ["worker", "state", "heartbeat", "pid", "pool", "running", "queues", "version"]
+    columns = ["worker", "state", "heartbeat", "pid", "pool", "running", "queues", "version", "code"]
     rows = Rows(*columns, right=["pid", "running"], fold=["worker", "queues"], head=2)
     for status in found:
         rows.add(*_worker_cells(status))

@@ -67,6 +67,8 @@ def list_jobs(
     user: _Word = None,
     schedule: _Word = None,
     error: _Word = None,
+    worker: _Word = None,
+    version: _Word = None,
     since: _Word = None,
     until: _Word = None,
     finished_since: Annotated[str | None, Query(alias="finished-since", max_length=40)] = None,
@@ -78,7 +80,8 @@ def list_jobs(
 ) -> dict[str, Any]:
     """A page of the jobs that match; the words are those of `celery -A app jobs list`."""
     words = {"state": state, "task": task, "queue": queue, "user": user, "schedule": schedule}
-    words |= {"error": error, "since": since, "until": until, "id-prefix": id_prefix}
+    words |= {"error": error, "worker": worker, "version": version}
+    words |= {"since": since, "until": until, "id-prefix": id_prefix}
     words |= {"finished-since": finished_since, "finished-until": finished_until}
     app = console_of(request).reader
     found = listing.page(filter_of(words), sort=sort, limit=limit, after=after, app=app)

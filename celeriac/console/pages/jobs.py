@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.responses import Response
 
 from celeriac.console.page_request import PageRequest
@@ -18,12 +20,13 @@ from celeriac.operate.acting.operations import Plan
 from celeriac.operate.acting.selection import Selection, in_words
 from celeriac.operate.listing import Sort
 from celeriac.operate.presentation.filter_words import filter_of, options_of, words_in
+from celeriac.operate.presentation.known_values import known_values
 from celeriac.operate.presentation.shapes import plain
 
 #: Counts end here, so that they cost the same in a large table.
 MOST_COUNTED = 10_000
 
-_COUNTS_EVERY = 5.0  # seconds
+_COUNTS_EVERY, _KNOWN_EVERY = 5.0, 20.0  # seconds
 
 
 def show(ask: PageRequest) -> Response:
@@ -42,10 +45,22 @@ def show(ask: PageRequest) -> Response:
         sort=sort,
         sorts=list(Sort),
         states=[None, *JobState],
+        known=_known(ask),
         counts=_counts(ask, words),
         most=MOST_COUNTED,
         waiting=WAITING,
     )
+
+
+def _known(ask: PageRequest) -> dict[str, list[str]]:
+    """What may be typed; a page does not wait for it for long."""
+    try:
+        found: dict[str, list[str]] = ask.console.shared(
+            "known-values", partial(known_values, app=ask.app), every=_KNOWN_EVERY, wait=0.1
+        )
+    except TimeoutError:
+        return {}
+    return found
 
 
 def act(ask: PageRequest) -> Response:

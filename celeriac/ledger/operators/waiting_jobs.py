@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, Update, bindparam, literal, null, select, update
 
-from celeriac.ledger.reads.job_rows import Filter, with_instants
+from celeriac.ledger.reads.job_filter import Filter, settled
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Instant, now
 from celeriac.ledger.schema.locking import in_order
@@ -19,7 +19,7 @@ from celeriac.ledger.schema.state_conditions import is_waiting
 
 def waiting(connection: Connection, wanted: Filter, *, limit: int, beyond: UUID | None = None) -> list[UUID]:
     """Ids of jobs that wait, in id order."""
-    conditions = with_instants(connection, wanted).conditions()
+    conditions = settled(connection, wanted).conditions()
     statement = select(JOBS.c.id).where(*conditions, is_waiting())
     if beyond is not None:
         statement = statement.where(JOBS.c.id > beyond)

@@ -9,12 +9,23 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    func,
+    literal,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
 
-from celeriac.ledger.reads.job_rows import Filter, with_instants
+from celeriac.ledger.reads.job_filter import Filter, settled
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.ledger.schema.state_conditions import is_in, is_waiting
 
 #: Characters of a failure that a list shows.
@@ -37,6 +48,10 @@ class _Order:
     newest_first: bool
     only: ColumnElement[bool] | None
 
+    def keys(self) -> list[Any]:
+        """By what it orders."""
+        return [key.desc() if self.newest_first else key for key in (self.moment, JOBS.c.id)]
+
 
 _ORDERS = {
     Sort.NEWEST: _Order(JOBS.c.queued, True, None),
@@ -45,6 +60,8 @@ _ORDERS = {
     Sort.LONGEST: _Order(JOBS.c.started, False, JOBS.c.worker_id.is_not(None)),
     Sort.FINISHED: _Order(JOBS.c.finished, True, JOBS.c.finished.is_not(None)),
 }
+
+_BY_ACCEPTANCE = frozenset({Sort.NEWEST, Sort.OLDEST})
 
 #: Columns of a list. Payload, headers and result are left out because they may be large.
 _SHOWN: tuple[Any, ...] = (
@@ -89,8 +106,10 @@ def page(
         after: only jobs after this key: the value by which ``sort`` orders, and the id.
         whole: return every column, instead of the columns of a list and the database's ``clock``.
     """
-    wanted = with_instants(connection, wanted)
-    return list(connection.execute(statement(wanted, sort=sort, limit=limit, after=after, whole=whole)))
+    wanted = settled(connection, wanted)
+    dialect = connection.dialect.name
+    query = statement(wanted, sort=sort, limit=limit, after=after, whole=whole, dialect=dialect)
+    return list(connection.execute(query))
 
 
 def statement(
@@ -100,18 +119,44 @@ def statement(
     limit: int,
     after: tuple[datetime, UUID] | None = None,
     whole: bool = False,
+    dialect: str = "postgresql",
 ) -> Select[Any]:
-    """The query of ``page``."""
+    """The query of ``page``, whose filter is ``settled``."""
     order = _ORDERS[sort]
-    chosen = (select(JOBS) if whole else select(*_SHOWN)).where(*wanted.conditions())
+    conditions = wanted.conditions()
     if order.only is not None:
-        chosen = chosen.where(order.only)
+        conditions.append(order.only)
     if after is not None:
         here = tuple_(order.moment, JOBS.c.id)
         key = tuple_(literal(after[0], order.moment.type), literal(after[1], JOBS.c.id.type))
-        chosen = chosen.where(here < key if order.newest_first else here > key)
-    keys: Sequence[Any] = (order.moment, JOBS.c.id)
-    return chosen.order_by(*(key.desc() if order.newest_first else key for key in keys)).limit(limit)
+        conditions.append(here < key if order.newest_first else here > key)
+    chosen = select(JOBS) if whole else select(*_SHOWN)
+    if wanted.worker_ids and sort in _BY_ACCEPTANCE and dialect == "postgresql":
+        chosen = chosen.where(JOBS.c.id.in_(_of_workers(wanted, conditions, order, limit)))
+    else:
+        chosen = chosen.where(*conditions)
+    return chosen.order_by(*order.keys()).limit(limit)
+
+
+def _of_workers(wanted: Filter, conditions: Sequence[Any], order: _Order, limit: int) -> Select[Any]:
+    """Ids of the first jobs of these workers. Of each worker so many are read, by an index, as are wanted.
+
+    A condition on all workers together would be looked at for each job of the ledger, or each of theirs.
+    """
+    started = select(WORKERS.c.id).where(WORKERS.c.id.in_(wanted.worker_ids or ())).subquery()
+    parts = []
+    for mine in (
+        [JOBS.c.worker_id == started.c.id],
+        [JOBS.c.last_worker_id == started.c.id, JOBS.c.worker_id.is_(None)],
+    ):
+        first = select(JOBS.c.id, order.moment).where(*mine, *conditions).order_by(*order.keys()).limit(limit)
+        each = first.correlate(started).lateral()
+        parts.append(select(each.c.id, each.c[order.moment.name]).join_from(started, each, true()))
+    found = union_all(*parts).subquery()
+    keys = found.c[order.moment.name], found.c.id
+    return (
+        select(found.c.id).order_by(*(key.desc() if order.newest_first else key for key in keys)).limit(limit)
+    )
 
 
 def count(
@@ -122,9 +167,9 @@ def count(
     Args:
         states: only jobs that are in one of these.
     """
-    conditions = with_instants(connection, wanted).conditions()
     only = [] if states is None else [is_in(*states)]
-    found = select(JOBS.c.id).where(*conditions, *only).limit(most).subquery()
+    parts = [select(JOBS.c.id).where(*part, *only) for part in settled(connection, wanted).parts()]
+    found = (union_all(*parts) if len(parts) > 1 else parts[0]).limit(most).subquery()
     return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -24,82 +24,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from celeriac.ledger.connection.clock import clock
+from celeriac.ledger.reads.job_filter import Filter, settled
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.lanes import rows_of
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.schema.state_conditions import is_in, is_unfinished
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which jobs to select; a field that is None does not filter."""
-
-    state: JobState | None = None
-    task: str | None = None
-    queue: str | None = None  # a lane, or one level of it
-    user_id: str | None = None
-    schedule: str | None = None
-    error: str | None = None  # what the last failure says, in part and in any case
-    since: datetime | timedelta | None = None  # queued at or after; a span: so long before now
-    until: datetime | timedelta | None = None  # queued before
-    finished_since: datetime | timedelta | None = None  # ended at or after
-    finished_until: datetime | timedelta | None = None  # ended before
-    ids: tuple[UUID, UUID] | None = None  # the first and the last
-
-    def conditions(self) -> list[Any]:
-        """Conditions on a row; ``with_instants`` must have replaced spans before."""
-        equal = {
-            JOBS.c.state: self.state,
-            JOBS.c.job_type: self.task,
-            JOBS.c.user_id: self.user_id,
-            JOBS.c.schedule: self.schedule,
-        }
-        found: list[Any] = [column == value for column, value in equal.items() if value is not None]
-        if self.queue is not None:
-            lists = rows_of(self.queue)
-            found.append(JOBS.c.queue == lists[0] if len(lists) == 1 else JOBS.c.queue.in_(lists))
-        if self.error is not None:
-            found += [
-                JOBS.c.failure_info.is_not(None),
-                JOBS.c.failure_info.icontains(self.error, autoescape=True),
-            ]
-        if self.since is not None:
-            found.append(JOBS.c.queued >= self.since)
-        if self.until is not None:
-            found.append(JOBS.c.queued < self.until)
-        if self.finished_since is not None:
-            found.append(JOBS.c.finished >= self.finished_since)
-        if self.finished_until is not None:  # what is queued later ends later
-            found += [JOBS.c.finished < self.finished_until, JOBS.c.queued < self.finished_until]
-        if self.ids is not None:
-            found.append(JOBS.c.id.between(*self.ids))
-        return found
-
-
-def with_instants(connection: Connection, wanted: Filter) -> Filter:
-    """``wanted`` with times in place of spans, by the database's clock.
-
-    PostgreSQL would expect a third of all rows for a time that is computed inside the statement.
-    """
-    given = wanted.since, wanted.until, wanted.finished_since, wanted.finished_until
-    if not any(isinstance(moment, timedelta) for moment in given):
-        return wanted
-    now = clock(connection)
-    since, until, finished_since, finished_until = (_moment(now, moment) for moment in given)
-    return replace(
-        wanted, since=since, until=until, finished_since=finished_since, finished_until=finished_until
-    )
-
-
-def _moment(now: datetime, given: datetime | timedelta | None) -> datetime | None:
-    if not isinstance(given, timedelta):
-        return given
-    try:
-        return now - given
-    except OverflowError:
-        return datetime(1, 1, 2, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +117,7 @@ def unfinished(
     connection: Connection, wanted: Filter, *, limit: int, beyond: UUID | None = None
 ) -> list[UUID]:
     """Ids of jobs that are not terminal, in id order."""
-    conditions = with_instants(connection, wanted).conditions()
+    conditions = settled(connection, wanted).conditions()
     statement = select(JOBS.c.id).where(*conditions, is_unfinished())
     if beyond is not None:
         statement = statement.where(JOBS.c.id > beyond)
@@ -197,7 +126,7 @@ def unfinished(
 
 def dead(connection: Connection, wanted: Filter, *, limit: int, beyond: UUID | None = None) -> list[UUID]:
     """Ids of dead letters, in id order."""
-    conditions = with_instants(connection, wanted).conditions()
+    conditions = settled(connection, wanted).conditions()
     statement = select(JOBS.c.id).where(*conditions, is_in(JobState.FAILED))
     if beyond is not None:
         statement = statement.where(JOBS.c.id > beyond)
@@ -248,7 +177,7 @@ def day_summary(
 
 def lines(connection: Connection, wanted: Filter) -> list[Line]:
     """The jobs that fit, in numbers: by task and state, then by task alone, then all of them."""
-    conditions = with_instants(connection, wanted).conditions()
+    conditions = settled(connection, wanted).conditions()
     finest = connection.execute(_lines(conditions, (JOBS.c.job_type, JOBS.c.state)))
     tasks = connection.execute(_lines(conditions, (JOBS.c.job_type,)))
     whole = connection.execute(_lines(conditions, ()))

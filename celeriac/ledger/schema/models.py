@@ -35,6 +35,7 @@ def _listed(states: frozenset[JobState] | type[JobState]) -> str:
     return ", ".join(f"'{state}'" for state in sorted(states))
 
 
+_LEFT_A_WORKER = "last_worker_id IS NOT NULL AND worker_id IS NULL"
 _IN_LINE = "line IS NOT NULL AND dispatched IS NULL AND held IS NULL"
 
 
@@ -180,6 +181,8 @@ class BackgroundJob(Base):
         _partial("background_jobs_due", "next_attempt_after", "id", rows=f"state IN ({_listed(WAITING)})"),
         # Jobs that workers put back because they do not know the task; hardly ever any.
         _partial("background_jobs_unknown", "job_type", rows="unknown_since IS NOT NULL"),
+        # For listings by worker. A claim enters nothing here: who runs a job is in background_jobs_held.
+        _partial("background_jobs_by_worker", "last_worker_id", "queued", "id", rows=_LEFT_A_WORKER),
         # For counts of jobs that ended lately.
         _partial("background_jobs_finished", "finished", rows="finished IS NOT NULL"),
     )
@@ -219,7 +222,8 @@ class Worker(Base):
     concurrency: Mapped[int]
     queues: Mapped[list[str]] = mapped_column(JSON)
     tasks: Mapped[str] = mapped_column(String(64))  # hash of the names of the tasks it knows
-    version: Mapped[str] = mapped_column(String(32))
+    version: Mapped[str] = mapped_column(String(32))  # of Celeriac
+    code_version: Mapped[str | None] = mapped_column(String(64))  # of the team's code; null: not said
     started: Mapped[datetime]
     heartbeat: Mapped[datetime]
     stopped: Mapped[datetime | None]  # when it signed off or was declared dead; null: neither

@@ -26,8 +26,9 @@ class WorkerStart:
     concurrency: int
     queues: Sequence[str]
     tasks: str  # hash of the names of the tasks it knows
-    version: str
+    version: str  # of Celeriac
     names: Sequence[str] = ()  # of these tasks
+    code_version: str | None = None  # of the team's code; None: not said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,8 @@ class WorkerSeen:
     pool: str
     concurrency: int
     queues: Sequence[str]
-    version: str
+    version: str  # of Celeriac
+    code_version: str | None  # of the team's code; None: not said
     started: datetime
     heartbeat: datetime
     stopped: datetime | None
@@ -53,10 +55,11 @@ class WorkerName:
     """What people call a worker; None: it has no row, or there is none."""
 
     host: str | None  # Celery's node name
-    version: str | None
+    version: str | None  # of Celeriac
+    code_version: str | None  # of the team's code; None also: not said
 
 
-NO_WORKER = WorkerName(None, None)
+NO_WORKER = WorkerName(None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def sign_on(connection: Connection, start: WorkerStart) -> None:
         "queues": list(start.queues),
         "tasks": start.tasks,
         "version": start.version,
+        "code_version": start.code_version,
     }
     into = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = into(WORKERS).values(**values, started=now(), heartbeat=now())
@@ -116,6 +120,7 @@ def seen(connection: Connection, *, within: timedelta) -> list[WorkerSeen]:
         WORKERS.c.concurrency,
         WORKERS.c.queues,
         WORKERS.c.version,
+        WORKERS.c.code_version,
         WORKERS.c.started,
         WORKERS.c.heartbeat,
     )
@@ -141,10 +146,10 @@ def names(connection: Connection, ids: Collection[UUID]) -> dict[UUID, WorkerNam
     if not ids:
         return {}
     dialect = connection.dialect.name
-    shown = select(WORKERS.c.id, WORKERS.c.hostname, WORKERS.c.version)
+    shown = select(WORKERS.c.id, WORKERS.c.hostname, WORKERS.c.version, WORKERS.c.code_version)
     asked = shown.where(batch.id_in(dialect, WORKERS.c.id))
     found = connection.execute(asked, batch.id_parameters(dialect, sorted(ids)))
-    return {row.id: WorkerName(row.hostname, row.version) for row in found}
+    return {row.id: WorkerName(row.hostname, row.version, row.code_version) for row in found}
 
 
 def tasks_of_the_living(connection: Connection, *, within: timedelta, name: str | None = None) -> set[str]:

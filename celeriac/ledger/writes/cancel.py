@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.reads.job_filter import Filter
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.lifecycle import TERMINAL, AttemptKind, JobState

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from celeriac.errors import BadArgument
 from celeriac.ledger.operators import waiting_jobs
 from celeriac.ledger.reads import job_rows
-from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.reads.job_filter import Filter
 from celeriac.ledger.schema.lifecycle import WAITING, JobState
 from celeriac.ledger.writes import cancel as cancelling
 from celeriac.ledger.writes import dead_letters

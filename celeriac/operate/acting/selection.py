@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.reads.job_filter import Filter
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes import dead_letters
 from celeriac.operate.dead_letters import Cause
@@ -153,7 +153,7 @@ def _plain(value: Any) -> Any:
 def _read(name: str, value: Any) -> Any:
     if name.endswith(("since", "until")):
         return datetime.fromisoformat(value)
-    if name == "ids":
+    if name in ("ids", "worker_ids"):
         return tuple(map(UUID, value))
     return JobState(value) if name == "state" else value
 

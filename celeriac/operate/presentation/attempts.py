@@ -24,6 +24,7 @@ class ShownAttempt:
     finished: datetime | None  # None: it runs
     worker: str | None  # the worker's node name
     version: str | None  # that worker's version of Celeriac
+    code_version: str | None  # of the code that it ran, by its CELERIAC_CODE_VERSION
 
     @property
     def took(self) -> timedelta | None:
@@ -59,4 +60,5 @@ def _last(found: Job) -> ShownAttempt:
         finished=found.finished,
         worker=found.worker,
         version=found.worker_version,
+        code_version=found.code_version,
     )

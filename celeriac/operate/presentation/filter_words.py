@@ -13,18 +13,18 @@ from typing import Any
 from uuid import UUID
 
 from celeriac.errors import BadArgument
-from celeriac.ledger.reads.job_rows import Filter
+from celeriac.ledger.reads.job_filter import Filter
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.names import NAME_LENGTH, check_text
 from celeriac.operate.listing import parse_moment, prefix
 
 #: The words of a filter, in the order in which a command shows them.
 WORDS = (
-    *("state", "task", "queue", "user", "schedule", "error", "since", "until"),
+    *("state", "task", "queue", "user", "schedule", "error", "worker", "version", "since", "until"),
     *("finished-since", "finished-until", "id-prefix"),
 )
 
-_TEXTS = ("task", "queue", "user", "schedule", "error")
+_TEXTS = ("task", "queue", "user", "schedule", "error", "worker", "version")
 
 
 def filter_of(given: Mapping[str, Any]) -> Filter:
@@ -44,6 +44,8 @@ def filter_of(given: Mapping[str, Any]) -> Filter:
         user_id=texts["user"],
         schedule=texts["schedule"],
         error=texts["error"],
+        worker=texts["worker"],
+        version=texts["version"],
         since=moment_of("since", given.get("since")),
         until=moment_of("until", given.get("until")),
         finished_since=moment_of("finished-since", given.get("finished-since")),
@@ -76,6 +78,8 @@ def words_of(wanted: Filter) -> dict[str, str]:
         "user": wanted.user_id,
         "schedule": wanted.schedule,
         "error": wanted.error,
+        "worker": wanted.worker,
+        "version": wanted.version,
         **{word: each.isoformat() for word, each in moments.items() if isinstance(each, datetime)},
         "id-prefix": _begin_alike(*wanted.ids) if wanted.ids else None,
     }
