@@ -29,9 +29,9 @@ wheel: $(READY)  ## the library alone, as a file in dist/ that pip installs anyw
 bench: $(READY)  ## against plain Celery, sides in turn; prints ratios (ARGS=--all: against others too)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-# What looks for faults by chance looks longer here than in `make test`.
+# What looks for faults by chance looks longer here than in `make test`, and no Celery process is forked.
 chaos: $(READY)  ## every fault, for minutes
-	@SIMULATION_STEPS=13000 LEDGER_EXAMPLES=150 API_EXAMPLES=80 $(BIN)/python -m pytest $(CHAOS) -m "" --timeout 900 $(ARGS)
+	@TEST_EXEC=1 SIMULATION_STEPS=13000 LEDGER_EXAMPLES=150 API_EXAMPLES=80 $(BIN)/python -m pytest $(CHAOS) -m "" --timeout 900 $(ARGS)
 
 screenshots: $(READY)  ## the pictures of docs/images, from what the commands print and the console shows
 	@$(BIN)/python -m docs.screenshots

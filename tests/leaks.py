@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
+from tests import fork_server
 from tests.support import wait_until
 
 #: Threads that outlive a test by design: they wait, as daemons, until they are needed again.
@@ -128,9 +129,18 @@ def threads() -> set[threading.Thread]:
 
 
 def children() -> set[int]:
-    """The processes that this one has started and not waited for; none where there is no /proc."""
+    """The processes that this one has started and not waited for; none where there is no /proc.
+
+    The fork server is none of them; those that it started are.
+    """
+    server = fork_server.pid()
+    found = _children_of("self")
+    return (found - {server}) | _children_of(server) if server else found
+
+
+def _children_of(pid: int | str) -> set[int]:
     found: set[int] = set()
-    for task in Path("/proc/self/task").glob("*/children"):
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             found |= {int(pid) for pid in task.read_text().split()}
         except FileNotFoundError:  # the thread has ended meanwhile

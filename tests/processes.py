@@ -11,10 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Self, TextIO
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple, Self, TextIO
 
+from tests import fork_server
+from tests.fork_server import Forked
 from tests.support import PATIENCE, wait_until
 
 _TETHER = Path(__file__).with_name("tether.py")
@@ -38,6 +42,7 @@ class Process:
     they be killed while it is frozen, the kernel lets the orphaned group go on, and its death signal works.
 
     The death signal is sent when the *thread* that started it ends: start it from one that lives long enough.
+    A Celery command comes from a fork server, see ``fork_server.py``.
 
     Args:
         log: the file that gets stdout and stderr, appended.
@@ -55,18 +60,16 @@ class Process:
         account: Account | None = None,
         death: signal.Signals = signal.SIGKILL,
     ) -> None:
-        uid, gid = account or (-1, -1)
-        tether = [sys.executable, "-I", "-S", _TETHER, os.getpid(), int(death), uid, gid]
+        words = [str(word) for word in argv]
+        given = dict(os.environ if env is None else env)
+        self._popen: subprocess.Popen[bytes] | Forked
         with log.open("ab") as output:
-            self._popen = subprocess.Popen(
-                [str(word) for word in (*tether, *argv)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=cwd,
-                env=None if env is None else dict(env),
-                process_group=0,
-            )
+            if account is None and fork_server.suits(words, given):
+                with open(os.devnull, "rb") as nothing:
+                    files = (nothing.fileno(), output.fileno(), output.fileno())
+                    self._popen = Forked(words, files=files, cwd=cwd, env=given, death=death)
+            else:
+                self._popen = _on_tether(words, output, cwd, given, account or Account(-1, -1), death)
         self.log = log
 
     @property
@@ -143,6 +146,57 @@ class Process:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+def run(
+    argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], typed: str = "", within: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; what it printed is kept apart from what it complained of.
+
+    Args:
+        typed: what it reads.
+        within: seconds that are more than enough on a quiet machine; see ``PATIENCE``.
+    """
+    words = [str(word) for word in argv]
+    if not fork_server.suits(words, env):
+        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": within * PATIENCE}
+        return subprocess.run(words, cwd=cwd, env=dict(env), input=typed, **options)
+    with ExitStack() as stack:
+        files = [stack.enter_context(TemporaryFile("w+", encoding="utf-8")) for _ in range(3)]
+        files[0].write(typed)
+        files[0].seek(0)
+        numbers = [file.fileno() for file in files]
+        program = Forked(words, files=numbers, cwd=cwd, env=env, death=signal.SIGKILL)
+        try:
+            status = program.wait(within * PATIENCE)
+        except BaseException:
+            program.send_signal(signal.SIGKILL)
+            program.wait(10)
+            raise
+        for file in files:
+            file.seek(0)
+        return subprocess.CompletedProcess(words, status, files[1].read(), files[2].read())
+
+
+def _on_tether(
+    argv: Sequence[str],
+    output: IO[bytes],
+    cwd: Path,
+    env: Mapping[str, str],
+    account: Account,
+    death: signal.Signals,
+) -> subprocess.Popen[bytes]:
+    """Start a program by ``exec``."""
+    tether = (sys.executable, "-I", "-S", _TETHER, os.getpid(), int(death), *account)
+    return subprocess.Popen(
+        [str(word) for word in (*tether, *argv)],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        env=env,
+        process_group=0,
+    )
 
 
 class Seen(NamedTuple):

@@ -8,9 +8,10 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Self
 
-from tests.processes import Process, scratch
+from tests.processes import Process, run, scratch
 from tests.support import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +33,14 @@ def environment(broker: str, database: str, settings: Mapping[str, object] | Non
     }
     fixed = {"CELERY_BROKER_URL": broker, "DATABASE_URL": database, "PYTHONUNBUFFERED": "1"}
     return inherited | fixed | given
+
+
+def celery(
+    *words: object, env: Mapping[str, str], app: str = "app", cwd: Path = ROOT, typed: str = ""
+) -> CompletedProcess[str]:
+    """Run ``celery -A app WORD…`` to its end; see ``tests.processes.run``."""
+    argv = [sys.executable, "-m", "celery", "-A", app, *map(str, words)]
+    return run(argv, cwd=cwd, env=env, typed=typed)
 
 
 class CeleryProcess:

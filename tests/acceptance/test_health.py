@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from http.client import HTTPConnection
@@ -15,12 +14,11 @@ import pytest
 
 from tests.servers import free_port
 from tests.support import wait_until
-from tests.workers import ROOT, CeleryProcess, Worker, environment
+from tests.workers import CeleryProcess, Worker, celery, environment
 
 
 def health(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "celery", "-A", "app", "health", *words]
-    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    return celery("health", *words, env=env)
 
 
 def ready(port: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import wait_until
-from tests.workers import ROOT, Worker, environment
+from tests.workers import ROOT, Worker, celery, environment
 
 _SETTINGS = {"task_modules": "tasks,tests.jobs", "max_tries": 1}
 
@@ -34,8 +34,7 @@ class Terminal:
         return value
 
     def run(self, *words: object) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "celery", "-A", "app", *map(str, words)]
-        return subprocess.run(argv, cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=300)
+        return celery(*words, env=self._env)
 
     def start(self, *words: object) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "celery", "-A", "app", *map(str, words)]

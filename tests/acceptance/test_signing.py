@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -33,7 +31,7 @@ from tests.apps import build
 from tests.conftest import _postgres_copy
 from tests.signers import Signer, own_serializers, signer
 from tests.support import wait_until
-from tests.workers import ROOT, Worker, environment
+from tests.workers import Worker, celery, environment
 
 LONG = 30.0  # seconds: more than anything here takes, on a busy machine
 
@@ -278,8 +276,7 @@ def test_only_who_signs_commands_a_worker(stand: Stand) -> None:
 @pytest.mark.parametrize(("signs", "status"), [(True, 0), (False, 69)])
 def test_whoever_has_no_key_hears_no_worker(stand: Stand, signs: bool, status: int) -> None:
     env = environment(stand.broker, stand.database, stand.ours.settings if signs else {})
-    argv = [sys.executable, "-m", "celery", "-A", "app", "inspect", "ping", "-t", "3"]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    ended = celery("inspect", "ping", "-t", "3", env=env)
     assert ended.returncode == status
     assert ("pong" in ended.stdout, "No nodes replied" in ended.stderr) == (signs, not signs)
     assert "Traceback" not in ended.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -23,7 +21,7 @@ from tests.conftest import _postgres_copy
 from tests.otlp import Collector, Span
 from tests.support import wait_until
 from tests.witness import Witness
-from tests.workers import ROOT, Worker, environment
+from tests.workers import Worker, celery, environment
 
 LONG = 60.0  # seconds: more than anything here takes, on a busy machine
 SECRET = "hunter2"
@@ -43,12 +41,8 @@ class House:
         """The id of a job that a process of its own enqueues, and then ends."""
         told = self._collector.environment("producer", delay=60)
         env = environment(*self._places, told | {"task_modules": "tests.jobs"})
-        argv = [sys.executable, "-m", "celery", "-A", "app", "jobs", "enqueue", f"tests.{task}"]
-        argv += ["--json-file", "-", "--json"]
-        body = json.dumps({"args": args})
-        ended = subprocess.run(
-            argv, cwd=ROOT, env=env, input=body, capture_output=True, text=True, timeout=60
-        )
+        words = ("jobs", "enqueue", f"tests.{task}", "--json-file", "-", "--json")
+        ended = celery(*words, env=env, typed=json.dumps({"args": args}))
         assert ended.returncode == 0, ended.stderr
         return str(json.loads(ended.stdout)["id"])
 

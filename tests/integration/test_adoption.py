@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import run
 from tests.workers import ROOT, environment
 
 #: A project of the kind that cannot move as it is.
@@ -82,9 +83,7 @@ def tree(home: Path, files: dict[str, str]) -> Path:
 def adopt(home: Path, name: str, *words: str, app: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     env = environment("redis://127.0.0.1:1/0", f"sqlite:///{home}/none.db", {"data_dir": home})
     argv = [sys.executable, "-m", "celery", *app, "doctor", "--adopt", name, *words]
-    return subprocess.run(
-        argv, cwd=home, env={**env, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300
-    )
+    return run(argv, cwd=home, env={**env, "PYTHONPATH": str(ROOT)})
 
 
 def notes(ended: subprocess.CompletedProcess[str], kind: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from celeriac.ledger import migrate
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.doctor.settings_check import refused_tasks
 from celeriac.testing import Kit
-from tests.workers import environment
+from tests.workers import celery, environment
 
 
 @pytest.fixture(autouse=True)
@@ -151,8 +151,7 @@ def test_celery_finds_an_app_of_another_name_and_its_settings(tmp_path: Path) ->
         "from celeriac import Celeriac\napp = Celeriac('shop', task_serializer='pickle')\n"
     )
     env = environment("redis://127.0.0.1:1/0", f"sqlite:///{tmp_path}/ledger.db")
-    argv = [sys.executable, "-m", "celery", "-A", "shop.work", "jobs", "list"]
-    ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    ended = celery("jobs", "list", env=env, app="shop.work", cwd=tmp_path)
     assert ended.returncode == 1
     assert ended.stderr.startswith(
         "celery: the settings have a problem:\n  - task_serializer: found 'pickle'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,14 +14,14 @@ import click
 import pytest
 
 from celeriac.cli import entry
-from tests.workers import ROOT, environment
+from tests.processes import run
+from tests.workers import ROOT, celery, environment
 
 
 @pytest.mark.parametrize("command", ["worker", "beat", "up", "db current"])
 def test_bad_settings_are_sentences_without_a_traceback(command: str) -> None:
     env = environment("", "mysql://me:hunter2@host/n", {"max_tries": "none"})
-    argv = [sys.executable, "-m", "celery", "-A", "app", *command.split()]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    ended = celery(*command.split(), env=env)
     assert ended.returncode == 1
     assert ended.stderr.startswith("celery: the settings have 2 problems:\n  - DATABASE_URL: ")
     assert "Traceback" not in ended.stderr
@@ -76,8 +77,7 @@ def test_what_a_command_of_celerys_own_is_refused_is_a_sentence(
     sqlite_url: str, words: list[str], status: int, sentence: str
 ) -> None:
     env = environment("redis://127.0.0.1:1/0", sqlite_url)
-    argv = [sys.executable, "-m", "celery", "-A", "app", "call", *words]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    ended = celery("call", *words, env=env)
     assert (ended.returncode, ended.stdout) == (status, "")
     assert ended.stderr.startswith(sentence)
 
@@ -140,7 +140,7 @@ def test_for_another_app_our_commands_are_one_sentence(
 ) -> None:
     (tmp_path / "another.py").write_text("from celery import Celery\napp = Celery('another')\n")
     argv = [sys.executable, "-m", "celery", *words, "jobs", "list"]
-    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    ended = run(argv, cwd=tmp_path, env=os.environ)
     assert ended.returncode == 1
     assert ended.stderr.startswith("Error: `jobs` is a command of Celeriac apps, and ")
     assert said in ended.stderr

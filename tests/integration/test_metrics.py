@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +28,7 @@ from celeriac.worker.counters import Meter
 from tests.producers import producing
 from tests.scrape import Samples, parsed
 from tests.support import wait_until
-from tests.workers import ROOT, environment
+from tests.workers import ROOT, CeleryProcess, celery, environment
 
 
 def in_queue(level: str) -> tuple[tuple[str, str], ...]:
@@ -156,9 +153,8 @@ def test_the_command_prints_and_serves_them(redis_url: str, sqlite_url: str) -> 
         with app.database.transaction() as connection:
             now = datetime.now(UTC)
             connection.execute(update(JOBS).values(state="completed", started=now, finished=now, try_count=1))
-    argv = [sys.executable, "-m", "celery", "-A", "app", "metrics"]
     env = environment(redis_url, sqlite_url, {"task_modules": "tests.jobs"})
-    once = subprocess.run([*argv, "--once"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    once = celery("metrics", "--once", env=env)
     assert (once.returncode, once.stderr) == (0, "")
     printed = parsed(once.stdout)
     assert ("celeriac_workers", (("state", "alive"),)) in printed
@@ -167,16 +163,12 @@ def test_the_command_prints_and_serves_them(redis_url: str, sqlite_url: str) -> 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-        taken = subprocess.run(
-            [*argv, "--port", str(port)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
-        )
+        taken = celery("metrics", "--port", port, env=env)
         assert (taken.returncode, f"cannot listen on 127.0.0.1:{port}" in taken.stderr) == (1, True)
-    server = subprocess.Popen([*argv, "--port", str(port)], cwd=ROOT, env=env)
-    try:
+    with CeleryProcess("metrics", ["--port", str(port)], env=env) as server:
         wait_until(lambda: answers(port), within=30, saying="it serves")
-    finally:
-        server.send_signal(signal.SIGTERM)
-    assert server.wait(20) == 0
+        server.term()
+        assert server.wait(20) == 0
 
 
 def answers(port: int) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +21,7 @@ from celeriac.operate.job import job
 from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.commands import runner
-from tests.workers import environment
+from tests.workers import celery, environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -174,9 +172,7 @@ def test_what_is_sensitive_is_hidden(run: Terminal) -> None:
 
 
 def test_celery_knows_the_command(redis_url: str, sqlite_url: str) -> None:
-    argv = [sys.executable, "-m", "celery", "-A", "app", "schedules", "list", "--json"]
-    env = environment(redis_url, sqlite_url)
-    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = celery("schedules", "list", "--json", env=environment(redis_url, sqlite_url))
     assert (done.returncode, json.loads(done.stdout), done.stderr) == (
         1,
         {"version": 1, "command": "schedules list", "schedules": []},

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import timedelta
@@ -32,7 +30,7 @@ from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.commands import call
 from tests.signers import Signer, own_serializers, signer
-from tests.workers import ROOT, environment
+from tests.workers import celery, environment
 
 HIDDEN = "hunter2"
 
@@ -184,8 +182,7 @@ def test_a_command_whose_files_cannot_be_read_says_so_in_sentences(
 ) -> None:
     nowhere = tmp_path / "nowhere.key"
     env = environment(redis_url, sqlite_url, ours.settings | {"signing_key": nowhere})
-    argv = [sys.executable, "-m", "celery", "-A", "app", "jobs", "list"]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    ended = celery("jobs", "list", env=env)
     assert ended.returncode == 1
     assert ended.stderr == (
         "celery: the settings have a problem:\n"

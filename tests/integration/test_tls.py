@@ -11,7 +11,6 @@ import socket
 import ssl
 import struct
 import subprocess
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from celeriac.settings.platform import Settings
 from tests.apps import build
 from tests.servers import HOST, PostgresServer, ValkeyServer
 from tests.support import wait_until
-from tests.workers import ROOT, Worker, environment
+from tests.workers import Worker, celery, environment
 
 PASSWORD = "hunter2"
 
@@ -152,9 +151,7 @@ def ledger_url(front: PostgresFront, ca: Path, password: str = PASSWORD) -> str:
 
 def doctored(url: str) -> str:
     """What the doctor says, as a process that is given nothing else."""
-    argv = [sys.executable, "-m", "celery", "-A", "app", "doctor"]
-    env = environment("redis://127.0.0.1:1/0", url)
-    found = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    found = celery("doctor", env=environment("redis://127.0.0.1:1/0", url))
     assert PASSWORD not in found.stdout + found.stderr
     return found.stdout
 
@@ -208,9 +205,7 @@ def refused(url: str, reason: str) -> None:
     said = next(line for line in doctored(url).splitlines() if line.startswith("fail database  ledger:"))
     assert "the ledger cannot be asked" in said
     assert reason in said
-    argv = [sys.executable, "-m", "celery", "-A", "app", "jobs", "list"]
-    env = environment("redis://127.0.0.1:1/0", url)
-    found = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    found = celery("jobs", "list", env=environment("redis://127.0.0.1:1/0", url))
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr.startswith("error: the ledger's database cannot be reached")
     assert len(found.stderr.splitlines()) == 1
