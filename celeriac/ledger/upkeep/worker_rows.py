@@ -42,7 +42,7 @@ class WorkerSeen:
     concurrency: int
     queues: Sequence[str]
     version: str  # of Celeriac
-    code_version: str | None  # of the team's code; None: not said
+    code_version: str | None = None  # of the team's code; None: not said
     started: datetime
     heartbeat: datetime
     stopped: datetime | None
