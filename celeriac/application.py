@@ -20,7 +20,7 @@ from kombu.utils.objects import cached_property
 from redis.exceptions import RedisError
 
 from celeriac.broker_state import BrokerState
-from celeriac.coroutines import refuse_coroutine
+from celeriac.coroutines import current_worker_task, refuse_async_generator
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import derived_id, new_id, task_id_of
 from celeriac.ledger.connection.framework import Framework, make_database
@@ -86,11 +86,9 @@ class Celeriac(Celery):
     #: A result store in place of the configured one; see ``celeriac.testing``.
     private_backend: Any = None
 
-    # Celery's own, for the type checker.
-    _conf: Any
+    _conf: Any  # Celery's own, as the two that follow, for the type checker
     _pending_defaults: Any
     _pending_periodic_tasks: Any
-
     times_configured = 0  # how often it was read: what was kept of an earlier time no longer holds
     _settings: Settings | None = None
     _database: Database | None = None
@@ -253,7 +251,7 @@ class Celeriac(Celery):
         """Celery's decorator; the options are the attributes of ``Task``, and Celery's.
 
         Raises:
-            BadArgument: it is put on an ``async def``.
+            BadArgument: it is put on an ``async def`` that yields.
 
         >>> @app.task(name="mail.goodbye", priority="low", timeout=30)
         ... def goodbye(user_id): ...
@@ -263,11 +261,13 @@ class Celeriac(Celery):
         """
 
         def decorate(function: Any) -> Any:
-            refuse_coroutine(str(options.get("name") or getattr(function, "__name__", "task")), function)
+            refuse_async_generator(str(options.get("name") or function), function)
             return make(function) if make else super(Celeriac, self).task(function)
 
         make = None if args else super().task(**options)
         return decorate(*args) if args else decorate
+
+    current_worker_task = property(current_worker_task)
 
     def send_task(
         self,

@@ -1,23 +1,33 @@
-"""Coroutines: refused as tasks, and given a thread for calls that wait."""
+"""Coroutines: which of them can be a task, whose attempt one is, and a thread for calls that wait."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, TypeVar
+
+from celery import Celery
 
 from celeriac.errors import BadArgument
 
 T = TypeVar("T")
 
+#: In a coroutine of a job, and whatever it starts: the task and the request of the attempt.
+ATTEMPT: ContextVar[tuple[Any, Any] | None] = ContextVar("celeriac_attempt", default=None)
 
-def refuse_coroutine(name: str, function: Any) -> None:
-    """Raise BadArgument for an ``async def``: a worker would make its coroutine and never run it."""
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise BadArgument(
-            name, "an `async def` cannot be a task: make it a plain function that calls asyncio.run()"
-        )
+
+def refuse_async_generator(name: str, function: Any) -> None:
+    """Raise BadArgument for an ``async def`` that yields: a job has one result."""
+    if inspect.isasyncgenfunction(function):
+        raise BadArgument(name, "an `async def` that yields cannot be a task: a job has one result")
+
+
+def current_worker_task(app: Any) -> Any:
+    """The task whose attempt this thread or this coroutine is at; ``Celeriac.current_worker_task``."""
+    attempt = ATTEMPT.get()
+    return Celery.current_worker_task.fget(app) if attempt is None else attempt[0]
 
 
 async def in_thread(app: Any, call: Callable[[], T]) -> T:

@@ -78,6 +78,7 @@ class Event(StrEnum):
     CONSOLE_CHANGE = "%(user)s: %(action)s %(subject)s"
     CONSOLE_FAILED = "the console could not answer %(path)s"
 
+    EVENT_LOOP_INTERRUPTED = "something that a job left behind tried to end the event loop"
     TASK_REFUSED = "jobs of task %(task)s are refused: %(error)s"
 
     # results

@@ -23,7 +23,7 @@ from tests import fork_server
 from tests.support import wait_until
 
 #: Threads that outlive a test by design: they wait, as daemons, until they are needed again.
-_STAY = ("ledger-watchdog", "ledger-connect", "celeriac-send")
+_STAY = ("ledger-watchdog", "ledger-connect", "celeriac-send", "celeriac-asyncio")
 
 #: Keys of the platform and of Celery's results, but for redbeat's entries, which stay.
 _OURS = re.compile(

@@ -121,6 +121,8 @@ HOOKS = [
         "a worker comes back long after its broker",
     ),
     # The app and its configuration
+    Hook("celery.app.base:Celery.current_worker_task", None, "what a coroutine enqueues has no parent"),
+    Hook("celery.app.task:Task.request", None, "a coroutine does not know whose attempt it is"),
     Hook("celery.app.base:Celery.__init__", "main, loader, backend", "an app is no app of ours"),
     Hook("celery.app.base:Celery._load_config", "", "what a team configures is neither judged nor completed"),
     Hook("celery.app.base:Celery._pending_defaults", None, "defaults are lost after a refused configuration"),

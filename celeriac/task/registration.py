@@ -12,8 +12,8 @@ from celery.app.registry import TaskRegistry
 from celery.app.task import Task as CeleryTask
 from kombu.utils.imports import symbol_by_name
 
-from celeriac.coroutines import refuse_coroutine
 from celeriac.errors import BadArgument
+from celeriac.task.event_loop import complete_coroutines
 
 
 class Registry(TaskRegistry):
@@ -22,10 +22,9 @@ class Registry(TaskRegistry):
     def __setitem__(self, name: str, task: Any) -> None:
         from celeriac.task.task import Task  # which knows the ORM, slow to import: not for a probe
 
-        refuse_coroutine(name, task.run)
-        refuse_coroutine(name, getattr(task, "_decorated_fun", None))
         if not isinstance(task, Task):
             _join(task, Task)
+        complete_coroutines(task)
         super().__setitem__(name, task)
 
 

@@ -28,7 +28,15 @@ from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.limits.resting import Snooze
-from celeriac.task import backoff, cancelling, failures, retry_options, successors_kept, task_classes
+from celeriac.task import (
+    backoff,
+    cancelling,
+    event_loop,
+    failures,
+    retry_options,
+    successors_kept,
+    task_classes,
+)
 from celeriac.task.retry_and_replace import JobRetry, Replaced
 from celeriac.task.snoozing import snoozed
 
@@ -225,6 +233,7 @@ class Task(CeleryTask):
         self._declared_retries = value
 
     _limits = property(task_classes.limits_of)
+    request = property(event_loop.request_of)
 
     @property
     def default_tries(self) -> int:

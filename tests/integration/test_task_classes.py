@@ -300,26 +300,6 @@ def test_a_request_that_is_none_is_refused(celeriac: Kit) -> None:
         task.delay(1)
 
 
-async def later() -> int:
-    return 1
-
-
-async def many() -> Any:
-    yield 1
-
-
-@pytest.mark.parametrize("function", [later, many])
-def test_an_async_function_is_refused_where_it_is_declared(celeriac: Kit, function: Any) -> None:
-    for decorate in (celeriac.app.task, celeriac.app.task(shared=False)):
-        with pytest.raises(BadArgument, match=f"{function.__name__}: an `async def` cannot be a task"):
-            decorate(function)
-    with pytest.raises(BadArgument, match=r"tests.later: an `async def` cannot be a task"):
-        celeriac.app._task_from_fun(function, name="tests.later")
-    body = type("Body", (Task,), {"run": function, "name": "tests.body"})
-    with pytest.raises(BadArgument, match=r"tests.body: an `async def` cannot be a task"):
-        celeriac.app.register_task(body)
-
-
 def test_a_shared_task_is_joined_with_ours_in_our_app_alone(celeriac: Kit) -> None:
     other = Celery("other", set_as_current=False)
     for app in (other, celeriac.app):  # what shared_task does in each app
