@@ -238,7 +238,7 @@ class Celeriac(Celery):
 
     def _get_backend(self) -> Any:
         # Not by the URL: CELERY_RESULT_BACKEND, which Celery reads first, would bring its own class.
-        return symbol_by_name("celeriac.task.results:store_at")(self, self.settings.results)
+        return symbol_by_name("celeriac.task.results.store:store_at")(self, self.settings.results)
 
     # ---- its tasks
 

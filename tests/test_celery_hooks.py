@@ -889,7 +889,7 @@ def test_celery_is_made_of_our_parts() -> None:
     assert type(made.amqp).__module__ == "celeriac.enqueue.door"
     assert type(made.control).__module__ == "celeriac.operate.remote_control"
     assert issubclass(made.Task, importlib.import_module("celeriac.task.task").Task)
-    assert type(made.backend).__module__ == "celeriac.task.results"
+    assert type(made.backend).__module__ == "celeriac.task.results.store"
 
 
 def test_a_message_that_cannot_be_unpacked_is_kept_with_its_error() -> None:

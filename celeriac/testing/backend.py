@@ -9,7 +9,7 @@ from uuid import UUID
 from celery.backends.cache import CacheBackend
 
 from celeriac.ids import parse_row_id
-from celeriac.task.uncommitted import refuse_uncommitted
+from celeriac.task.results.uncommitted import refuse_uncommitted
 
 
 class MemoryBackend(CacheBackend):

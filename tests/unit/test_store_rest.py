@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celeriac.task.store_rest import Rest, StoreRests
+from celeriac.task.results.store_rest import Rest, StoreRests
 
 
 def test_it_is_left_alone_for_longer_after_each_failure() -> None:

@@ -33,10 +33,10 @@ from celeriac.ids import row_id
 from celeriac.ledger.upkeep.parked import fail_parked
 from celeriac.ledger.writes.outcomes import keep_result
 from celeriac.task import failures
-from celeriac.task.ledger_answers import UNKNOWN, answers, final
-from celeriac.task.no_results import NoResults
-from celeriac.task.store_rest import Rest
-from celeriac.task.uncommitted import refuse_uncommitted
+from celeriac.task.results.ledger_answers import UNKNOWN, answers, final
+from celeriac.task.results.no_results import NoResults
+from celeriac.task.results.store_rest import Rest
+from celeriac.task.results.uncommitted import refuse_uncommitted
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from celery.backends.base import BaseBackend, DisabledBackend
 
-from celeriac.task.ledger_answers import UNKNOWN, answers
+from celeriac.task.results.ledger_answers import UNKNOWN, answers
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
