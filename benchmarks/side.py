@@ -44,7 +44,7 @@ class Side:
     many: Callable[[int], object] | None = None  # so many no-op jobs at a time; None: it has no such way
     many_later: Callable[[int, float], object] | None = None  # as many, due in that many seconds
     prepare: Callable[[], object] = _nothing  # makes the tables in an empty database
-    own: Mapping[str, Callable[[], object]] = field(default_factory=dict)  # commands that no other side has
+    own: Mapping[str, Callable[..., object]] = field(default_factory=dict)  # commands that no other side has
 
     def enqueue(self, n: int) -> None:
         """Enqueue ``n`` no-op jobs, one by one."""

@@ -70,7 +70,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
     "settings": (
         frozenset({"from_conf", "redis_options"}),
         frozenset({"platform"}),
-        frozenset({"alerts", "celery_settings", "conf", "console", "oidc"}),
+        frozenset({"alerts", "celery_settings", "conf", "console", "flow", "oidc"}),
     ),
     "cli": (
         frozenset({"entry"}),

@@ -19,6 +19,12 @@ def many_later(n: int, delay: float) -> None:
     enqueue_many(app.tasks["benchmarks.noop"], (() for _ in range(n)), countdown=delay)
 
 
+def many_working(n: str, seconds: str, user: str) -> None:
+    """Jobs of one tenant that sleep."""
+    calls = ((float(seconds),) for _ in range(int(n)))
+    enqueue_many(app.tasks["benchmarks.work"], calls, user_id=user)
+
+
 if __name__ == "__main__":
     run(
         app,
@@ -27,6 +33,6 @@ if __name__ == "__main__":
         many=many,
         many_later=many_later,
         prepare=lambda: upgrade(app.settings.database),
-        own={"prune": retention.prune},
+        own={"prune": retention.prune, "many_working": many_working},
         distributions=("sqlalchemy", "psycopg"),
     )

@@ -12,6 +12,7 @@ from benchmarks.workloads.crowd import CROWD
 from benchmarks.workloads.delay import DELAY
 from benchmarks.workloads.drain import DRAIN
 from benchmarks.workloads.events import EVENTS
+from benchmarks.workloads.fair import FAIR
 from benchmarks.workloads.growth import GROWTH
 from benchmarks.workloads.latency import LATENCY
 from benchmarks.workloads.lateness import LATENESS
@@ -43,4 +44,5 @@ WORKLOADS: tuple[Workload, ...] = (
     LISTING,
     CONSOLE,
     BLOAT,
+    FAIR,
 )

@@ -98,9 +98,10 @@ def _behind(app: Celeriac, background: Executor, chunks: Iterable[Chunk]) -> Ite
 
 def _begin(app: Celeriac, chunk: Chunk) -> Callable[[], int]:
     """Begin to write a chunk; return what ends it, in the other thread, and says how many of it are new."""
-    if chunk.similar is None or app.database.dialect != "postgresql":
+    similar = chunk.similar  # COPY computes no turns
+    if similar is None or similar.model.fair or app.database.dialect != "postgresql":
         return partial(write, app, chunk.jobs(), caller=Caller.of(app))
-    return CopyWrite.begin(app, chunk.similar).finish
+    return CopyWrite.begin(app, similar).finish
 
 
 def _count(written: Iterable[tuple[int, int]], progress: Callable[[int], object] | None) -> int:

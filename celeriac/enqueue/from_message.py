@@ -22,9 +22,11 @@ from celeriac.headers import CHORD, PERMITS, STAMP
 from celeriac.ids import parse_row_id, row_id
 from celeriac.ledger.schema.columns import LATEST, PARKED
 from celeriac.ledger.schema.lanes import check as check_queue
+from celeriac.ledger.schema.lanes import place_of
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.limits import permits
+from celeriac.limits.fairness import USER, FairTurn, permit_name
 from celeriac.names import NAME_LENGTH
 from celeriac.priorities import parse as parse_priority
 from celeriac.priorities import priority_of
@@ -49,6 +51,7 @@ class MessageReader:
         self._known: set[str] = set()  # names of queues that were checked
         self._accepted = frozenset(app.conf.accept_content)
         self._signs = app.settings.signs
+        self._fairness = app.settings.fairness
         self._serializer = signing.SERIALIZER if self._signs else "json"
 
     def job(self, body: Any, options: Mapping[str, Any]) -> NewJob:
@@ -77,6 +80,9 @@ class MessageReader:
         priority = options.get("priority")
         priority = None if priority is None else parse_priority(priority)
         queue = self._list(options, priority)
+        user = checked_text("user_id", _chosen(options, task, "user_id", None))
+        fair = None if takes else self._turn(task, body, queue, user)
+        takes = self._window(queue, headers) if fair else takes
         payload, content_type, encoding = self._payload(headers, body, options)
         eta, expires = headers.get("eta"), headers.get("expires")
         headers["eta"] = headers["expires"] = None
@@ -94,7 +100,7 @@ class MessageReader:
             headers=headers,
             max_tries=self._tries(options, task),
             timeout=timeout,
-            user_id=checked_text("user_id", _chosen(options, task, "user_id", None)),
+            user_id=user,
             idempotency_key=checked_text("idempotency_key", options.get("idempotency_key")),
             schedule=checked_text("schedule", options.get("schedule")),
             root_id=row_id(headers.get("root_id")),
@@ -105,6 +111,7 @@ class MessageReader:
             expires_in=call.get("expires"),
             expires=None if call.get("expires") is not None else _moment("expires", expires, self._app),
             permits=takes,
+            fair=fair,
         )
 
     def _permits(
@@ -116,6 +123,23 @@ class MessageReader:
         if found:
             headers[PERMITS] = permits.written(found)
         return found
+
+    def _turn(self, task: Any, body: Any, queue: str, user: str | None) -> FairTurn | None:
+        """Whose turn it is in a fair queue; None: it goes by arrival."""
+        key = self._fairness.key_of(queue, place_of(queue).lane) if self._fairness.is_on else None
+        if key is None:
+            return None
+        if key == USER:
+            return self._fairness.turn(user)
+        found = permits.MISSING if task is None else permits.argument(task, key, body[0] or (), body[1] or {})
+        whose = None if found is permits.MISSING else checked_text("fair_by", str(found))
+        return self._fairness.turn(whose, of_user=False)
+
+    def _window(self, queue: str, headers: dict[str, Any]) -> tuple[permits.Permit, ...]:
+        """What a job of a fair queue takes of it."""
+        takes = (permits.Permit(permit_name(queue), 1),)
+        headers[PERMITS] = permits.written(takes)
+        return takes
 
     def _list(self, options: Mapping[str, Any], priority: int | None) -> str:
         """The list of its lane and level."""

@@ -169,7 +169,8 @@ class ChunkMaker:
             or PROPERTIES in job.headers
             or getattr(self.task, "_dump_pydantic_arguments", None) is not None  # of Celery 5.6
             or not self.task.makes_plain_jobs()
-            or job.permits  # which may follow from the arguments
+            or (job.permits and not job.fair)  # which may follow from the arguments
+            or (job.fair and not job.fair.of_user)
             or self.options.keys() & {"argsrepr", "kwargsrepr"}
         ):
             return None

@@ -19,6 +19,9 @@ MOST = 3
 #: With this begins the name of the limit that keeps an order.
 ORDERED = "ordered/"
 
+#: And that of what is on its way from a fair queue.
+FAIR = "fair/"
+
 #: A concurrency or weight above this is no limit.
 _LARGEST = 1_000_000
 
@@ -61,8 +64,9 @@ class Limit:
         names.check_text("limit", self.name.removeprefix(ORDERED), length=LONGEST_NAME)
         if ":" in self.name:
             raise BadArgument("limit", f"its name must not have a colon, found {self.name!r}")
-        if self.name.startswith(ORDERED) and type(self) is Limit:
-            raise BadArgument("limit", f"its name must not begin with {ORDERED!r}, found {self.name!r}")
+        if self.name.startswith((ORDERED, FAIR)) and type(self) is Limit:
+            text = f"its name must not begin with {ORDERED!r} or {FAIR!r}, found {self.name!r}"
+            raise BadArgument("limit", text)
         if self.concurrency is None and self.rate is None:
             raise BadArgument(f"limit {self.name!r}", "wanted a concurrency or a rate, found neither")
         _check_count(self.name, "concurrency", self.concurrency)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from celeriac.errors import BadArgument
-from celeriac.limits.limit import MOST, ORDERED, Limit
+from celeriac.limits.limit import FAIR, MOST, ORDERED, Limit
 from celeriac.names import NAME_LENGTH, check_text
 
 #: The lines of jobs are named in this namespace.
@@ -52,6 +52,11 @@ def is_order(permit: str) -> bool:
     (True, False)
     """
     return permit.startswith(ORDERED)
+
+
+def is_fair(permit: str) -> bool:
+    """Whether it is of a fair queue."""
+    return permit.startswith(FAIR)
 
 
 def line_of(permits: Sequence[Permit]) -> UUID:
@@ -150,14 +155,30 @@ def _from_arguments(
         raise BadArgument("limit_key", f"each call must say the key of the limit {limit.name!r}")
     if callable(limit.key):
         return limit.key(*args, **kwargs)
+    found = argument(task, str(limit.key), args, kwargs)
+    if found is MISSING:
+        raise BadArgument(f"limit {limit.name!r}", f"the task has no argument {limit.key!r} for its key")
+    return found
+
+
+#: What ``argument`` returns of one that a task does not have.
+MISSING = object()
+
+
+def argument(task: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
+    """The value of an argument of a call, by its name; or else MISSING.
+
+    Raises:
+        BadArgument: the arguments do not fit the task.
+    """
     try:
         bound = inspect.signature(task.run).bind_partial(*args, **kwargs)
     except TypeError as exc:
         raise BadArgument("arguments", str(exc)) from None
     bound.apply_defaults()
-    if limit.key in bound.arguments:
-        return bound.arguments[str(limit.key)]
+    if name in bound.arguments:
+        return bound.arguments[name]
     for extra in bound.arguments.values():  # of a function that takes **kwargs
-        if isinstance(extra, dict) and limit.key in extra:
-            return extra[limit.key]
-    raise BadArgument(f"limit {limit.name!r}", f"the task has no argument {limit.key!r} for its key")
+        if isinstance(extra, dict) and name in extra:
+            return extra[name]
+    return MISSING

@@ -198,6 +198,8 @@ def _if_limited(facts: Facts) -> _Found | None:
     if facts.limited is None:
         return None
     sentence, remedy = facts.limited
+    if facts.job.fair_key is not None:
+        return Reason.BEHIND_OTHERS, sentence + _busy(facts), remedy
     return Reason.LIMITED, sentence, remedy
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from celeriac.application import current_app
 from celeriac.display import stamp
 from celeriac.errors import BadArgument
-from celeriac.ledger.limits import in_use, limit_rows, lines, ordering
+from celeriac.ledger.limits import fair, in_use, limit_rows, lines, ordering
 from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.limits.limit import ORDERED
@@ -191,6 +191,14 @@ def resume_limit(name: str, *, actor: Actor, reason: str | None = None, app: Cel
 
 def reason_to_wait(connection: Connection, row: Any) -> tuple[str, str | None]:
     """Why a job waits in its line, as a sentence, and the command that helps."""
+    if row.fair_key is not None:
+        ahead = fair.before(connection, row, most=MOST)
+        number = f"{ahead:,}" if ahead < MOST else f"more than {MOST:,}"
+        whose = f"those of {row.fair_key!r}" if row.fair_key else "those of nobody"
+        return (
+            f"it waits for its turn in the fair queue {row.queue!r}, among {whose}; {number} go before it",
+            None,
+        )
     known = limit_rows.read(connection)
     permits = [name for name in (row.permit_1, row.permit_2, row.permit_3) if name]
     for name in permits:

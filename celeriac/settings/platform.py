@@ -23,6 +23,7 @@ from celeriac import addresses, certificates, names, private_files
 from celeriac.errors import SettingsError
 from celeriac.settings.alerts import AlertSettings
 from celeriac.settings.console import ConsoleSettings
+from celeriac.settings.flow import FlowSettings
 from celeriac.settings.oidc import OidcSettings
 
 _PREFIX = "CELERIAC_"
@@ -39,7 +40,7 @@ def project_root() -> Path:
     return checkout if (checkout / "setup.cfg").is_file() else Path.cwd()
 
 
-class Settings(ConsoleSettings, AlertSettings, OidcSettings):
+class Settings(ConsoleSettings, AlertSettings, OidcSettings, FlowSettings):
     """Everything that can be set from outside; field names in upper case are the variables.
 
     Durations are plain numbers of seconds in the environment.

@@ -17,6 +17,7 @@ from celeriac.ledger.upkeep import dispatch, worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes.claims import Message as Row
 from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.limits.fairness import Windows
 from celeriac.limits.limit import Limit, of_tasks
 from celeriac.task.task_classes import request_class
 from celeriac.worker.attempt_report import AttemptReport
@@ -30,6 +31,10 @@ from celeriac.worker.watermarks import Watermarks
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
+
+
+#: Jobs of a fair queue that may be on their way: here one is at a time.
+_ROOM = 1_000
 
 
 class Drain:
@@ -105,10 +110,12 @@ class Drain:
 
     def _admitted(self, connection: Connection) -> list[Row]:
         """A job whose limits have room."""
-        if not self._limits:
+        fairness = self._app.settings.fairness
+        if not self._limits and not fairness.is_on:
             return []
         lines.find_forgotten(connection, beyond=None, most=1_000)
-        return admission.admit(connection, limit_rows.read(connection), most=1)
+        known, windows = limit_rows.read(connection), Windows(otherwise=_ROOM)
+        return admission.admit(connection, known, most=1, windows=windows, fairness=fairness)
 
     def _attempt(self, messages: list[Any]) -> None:
         for message in messages:

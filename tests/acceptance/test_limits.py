@@ -162,3 +162,18 @@ def test_what_an_operator_sets_holds_within_seconds(team: Team, start: Callable[
     assert not any(team.witness.starts()[id] for id in held)
     assert limits.resume_limit("tests", actor=ANN, app=team.app)
     team.completes(held)
+
+
+def test_a_job_of_a_fair_queue_does_not_wait_for_the_many_of_another(
+    start_worker: Callable[..., Worker], redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    with producing(redis_url, database_url, fair_by=("user_id",)) as app:
+        team = Team(app, tmp_path)
+        mark = app.tasks["tests.witness"]
+        many = [mark.apply_async((team.path, 0.02), user_id="ann").id for _ in range(150)]
+        one = mark.apply_async((team.path, 0.02), user_id="bob").id
+        start_worker(redis_url, database_url, settings={"fair_by": "user_id"}).ready()
+        team.completes([*many, one])
+        begun = [mark.job_id for mark in team.witness.marks() if mark.event == START]
+        assert begun.index(one) < 30, "it was accepted as the last of 151"
+        assert {team.witness.starts()[id] for id in (*many, one)} == {1}

@@ -120,7 +120,7 @@ def _former_columns(table: Table) -> Any:
 
 
 _LIMITS = [f"{what}_{number}" for what in ("permit", "weight") for number in (1, 2, 3)]
-_LATER = {"code_version", "held", "line", "ordered", *_LIMITS}
+_LATER = {"code_version", "held", "line", "ordered", "fair_key", "turn", *_LIMITS}
 
 
 def objects(connection: Connection) -> set[str]:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Select, Update, and_, bindparam, case, null, 
 from sqlalchemy import cast as sql_cast
 
 from celeriac.ledger.connection.clock import clock
-from celeriac.ledger.limits import in_use, lines
+from celeriac.ledger.limits import fair, in_use, lines
 from celeriac.ledger.limits.in_use import IN_LINE, NUMBERS
 from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.ledger.limits.ordering import Orders
@@ -28,21 +28,34 @@ from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Message
 from celeriac.limits.admission import Candidate, Decision, Room, decide
-from celeriac.limits.permits import Permit, limit_of
+from celeriac.limits.fairness import Fairness, Windows, queue_of
+from celeriac.limits.permits import Permit, is_fair, limit_of
 
 #: Lines that one transaction looks at, and jobs that it admits.
 MOST_LINES, MOST_JOBS = 50, 100
+
+#: Where no queue is fair.
+_NO_WINDOWS, _UNFAIR = Windows(), Fairness.parse((), ())
 
 #: Candidates of each line, at least.
 _OF_A_LINE = 4
 
 
 def admit(
-    connection: Connection, limits: Mapping[str, KnownLimit], *, most: int = MOST_JOBS
+    connection: Connection,
+    limits: Mapping[str, KnownLimit],
+    *,
+    most: int = MOST_JOBS,
+    windows: Windows = _NO_WINDOWS,
+    fairness: Fairness = _UNFAIR,
 ) -> list[Message]:
     """Admit up to ``most`` jobs from lines that are due; return their messages, the most important first.
 
     Commit before they are sent.
+
+    Args:
+        windows: how many jobs of fair queues may be on their way; it learns from what it sees.
+        fairness: the weights of tenants.
     """
     due = connection.execute(_due_lines(), {"most": MOST_LINES}).all()
     if not due:
@@ -53,10 +66,19 @@ def admit(
     )
     keys = lines.lock_keys(connection, permits)
     moment = clock(connection)
-    rooms = _rooms(limits, keys, in_use.count(connection, permits), moment)
-    found = _candidates(connection, [line for line in due if line.id not in orders.lines])
+    used = in_use.count(connection, permits)
+    turns = {line.id: str(line.permit_1) for line in due if is_fair(line.permit_1)}
+    for permit in turns.values():
+        windows.note(queue_of(permit), used=used[permit], now=moment)
+    rooms = _rooms({**limits, **fair.known(turns.values(), windows)}, keys, used, moment)
+    plain = [line for line in due if line.id not in orders.lines and line.id not in turns]
+    found = _candidates(connection, plain)
+    found |= fair.candidates(connection, turns, fairness=fairness, most=MOST_JOBS)
     found |= orders.candidates(connection, known=rooms, now=moment)
     decision = decide([found[line.id] for line in due], rooms, now=moment, most=most)
+    for permit in turns.values():
+        if not rooms[permit].takes(1, moment):
+            windows.is_full(queue_of(permit), now=moment)
     messages = _mark(connection, decision)
     orders.note(decision, [message.id for message in messages])
     _write_keys(connection, rooms, keys)

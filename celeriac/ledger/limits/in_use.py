@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, union_all
 
 from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.limit_tables import LINES
 from celeriac.ledger.schema.models import JOBS
-from celeriac.limits.limit import MOST
+from celeriac.limits.limit import FAIR, MOST
 
 NUMBERS = range(1, MOST + 1)
 
@@ -39,8 +40,13 @@ def by_permit(connection: Connection) -> dict[str, tuple[int, int]]:
 
 
 def waiting(connection: Connection, *, most: int) -> dict[str, int]:
-    """How many jobs wait for each permit, of the first ``most`` rows that wait for any."""
-    some = select(*(JOBS.c[f"permit_{number}"] for number in NUMBERS)).where(IN_LINE).limit(most)
+    """How many jobs wait for each permit, of the first ``most`` rows that wait for any.
+
+    Lines that no keeper has seen are left out, and those of fair queues.
+    """
+    of_limits = select(LINES.c.id).where(~LINES.c.permit_1.startswith(FAIR, autoescape=True))
+    some = select(*(JOBS.c[f"permit_{number}"] for number in NUMBERS)).where(IN_LINE)
+    some = some.where(JOBS.c.line.in_(of_limits)).limit(most)
     found: dict[str, int] = {}
     for row in connection.execute(some):
         for name in row:

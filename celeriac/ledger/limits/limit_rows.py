@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema.columns import after, now
 from celeriac.ledger.schema.limit_tables import LIMITS, LimitRow
-from celeriac.limits.limit import Limit
+from celeriac.limits.limit import FAIR, Limit
 from celeriac.limits.order import OrderLimit
 from celeriac.limits.rate import Rate
 
@@ -59,7 +59,7 @@ _READ = tuple(LIMITS.c[name] for name in KnownLimit.__dataclass_fields__)
 
 def read(connection: Connection) -> dict[str, KnownLimit]:
     """All limits, by name."""
-    rows = connection.execute(select(*_READ).order_by(LIMITS.c.name))
+    rows = connection.execute(select(*_READ).where(LIMITS.c.name != FAIR).order_by(LIMITS.c.name))
     return {row.name: KnownLimit(**row._mapping) for row in rows}
 
 
@@ -71,6 +71,13 @@ def declare(connection: Connection, limits: Iterable[Limit]) -> None:
         said["on_failure"] = limit.on_failure if isinstance(limit, OrderLimit) else None
         row = insert(LimitRow).values(name=limit.name, **said)
         connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=said))
+
+
+def declare_fairness(connection: Connection) -> None:
+    """Make the row by which one worker leads, where there is no limit but a fair queue."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    row = insert(LimitRow).values(name=FAIR, declared=now())
+    connection.execute(row.on_conflict_do_nothing(index_elements=["name"]))
 
 
 def lead(connection: Connection, looker: UUID, *, within: float) -> bool:

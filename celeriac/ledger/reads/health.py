@@ -75,7 +75,8 @@ def unclaimed(connection: Connection, *, since: timedelta) -> dict[str, int]:
 def oldest_due(connection: Connection) -> datetime | None:
     """Since when the longest due job has been due; of those that no pause and no limit holds."""
     moment = select(now()).scalar_subquery()
-    held = or_(JOBS.c.held.is_not(None), and_(JOBS.c.line.is_not(None), JOBS.c.dispatched.is_(None)))
+    in_line = and_(JOBS.c.line.is_not(None), JOBS.c.fair_key.is_(None), JOBS.c.dispatched.is_(None))
+    held = or_(JOBS.c.held.is_not(None), in_line)
     due = and_(_waits, ~held, JOBS.c.next_attempt_after <= moment)
     query = select(func.min(JOBS.c.next_attempt_after)).where(due)
     found: datetime | None = connection.execute(query).scalar_one()

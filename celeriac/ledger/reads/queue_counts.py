@@ -34,7 +34,7 @@ class Depth:
 
 def depths(connection: Connection) -> list[Depth]:
     """What waits and what runs, by queue; a queue without either is missing."""
-    in_line = and_(JOBS.c.line.is_not(None), JOBS.c.dispatched.is_(None))
+    in_line = and_(JOBS.c.line.is_not(None), JOBS.c.fair_key.is_(None), JOBS.c.dispatched.is_(None))
     limited = and_(in_line, JOBS.c.next_attempt_after <= select(now()).scalar_subquery())
     held = or_(JOBS.c.held.is_not(None), limited)
     due = and_(~held, JOBS.c.next_attempt_after <= select(now()).scalar_subquery())

@@ -37,6 +37,7 @@ def _listed(states: frozenset[JobState] | type[JobState]) -> str:
 
 _LEFT_A_WORKER = "last_worker_id IS NOT NULL AND worker_id IS NULL"
 _IN_LINE = "line IS NOT NULL AND dispatched IS NULL AND held IS NULL"
+_HAS_TURN = "turn IS NOT NULL AND dispatched IS NULL AND held IS NULL"
 
 
 def _partial(name: str, *columns: str, rows: str) -> Index:
@@ -78,6 +79,9 @@ class BackgroundJob(Base):
     ordered: Mapped[
         bool | None
     ]  # true: its line goes one by one, as accepted; the first permit is the order's
+    # of a job in a fair queue: whose it is, and its place; null turn: given when it is due
+    fair_key: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    turn: Mapped[int | None] = mapped_column(BigInteger)
     permit_1: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
     permit_2: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
     permit_3: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
@@ -160,6 +164,14 @@ class BackgroundJob(Base):
             "queued",
             "id",
             rows="ordered IS NOT NULL AND finished IS NULL",
+        ),
+        # Fair queues: the last turn of a tenant, and what is to be given a turn when it is due.
+        _partial("background_jobs_turn_of", "line", "priority", "fair_key", "turn", rows=_HAS_TURN),
+        _partial(
+            "background_jobs_no_turn",
+            "line",
+            "next_attempt_after",
+            rows="fair_key IS NOT NULL AND turn IS NULL AND dispatched IS NULL AND held IS NULL",
         ),
         _partial("background_jobs_kept", "held", "id", rows="held IS NOT NULL"),
         # For programs of before revision 0013, which look through this one.
@@ -316,6 +328,17 @@ Index(
     JOBS.c.id,
     postgresql_where=text(_IN_LINE),
     sqlite_where=text(_IN_LINE),
+)
+
+# A fair queue, in the order in which it goes.
+Index(
+    "background_jobs_by_turn",
+    JOBS.c.line,
+    JOBS.c.priority.desc(),
+    JOBS.c.turn,
+    JOBS.c.id,
+    postgresql_where=text(_HAS_TURN),
+    sqlite_where=text(_HAS_TURN),
 )
 
 FAILURES = cast(Table, FailedAttempt.__table__)

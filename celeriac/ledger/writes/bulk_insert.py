@@ -15,12 +15,13 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Connection, Text, cast, func, select, true
+from sqlalchemy import JSON, Connection, Text, and_, cast, func, select, true
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.dml import ReturningInsert
 
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.models import JOBS, BackgroundJob
+from celeriac.ledger.schema.turns import next_turn, turn_with
 from celeriac.ledger.writes.new_jobs import (
     COPIED,
     FRESH,
@@ -48,8 +49,8 @@ def enqueue_all(connection: Connection, jobs: Sequence[NewJob]) -> set[UUID]:
         return set()
     if connection.dialect.name != "postgresql":
         return {job.id for job in jobs if enqueue(connection, [job])}
-    limited = any(job.permits for job in jobs)
-    return set(connection.execute(_insert_all(limited), _parameters(jobs, limited)).scalars())
+    limited, fair = any(job.permits for job in jobs), any(job.fair for job in jobs)
+    return set(connection.execute(_insert_all(limited, fair), _parameters(jobs, limited, fair)).scalars())
 
 
 def first_of_each(jobs: Sequence[NewJob]) -> list[NewJob]:
@@ -61,11 +62,11 @@ def first_of_each(jobs: Sequence[NewJob]) -> list[NewJob]:
 
 
 @lru_cache
-def _insert_all(limited: bool) -> ReturningInsert[Any]:
-    more = IN_LINE if limited else ()
+def _insert_all(limited: bool, fair: bool) -> ReturningInsert[Any]:
+    more, turns = IN_LINE if limited else (), ("step",) if fair else ()
     columns: dict[str, Any] = {**{name: JOBS.c[name].type for name in (*COPIED, *more)}, **SOURCES}
-    columns |= {"payload": Text(), "headers": Text()}
-    shared = {name: columns[name] for name in (*_OTHERS, *more, "headers")}
+    columns |= {"payload": Text(), "headers": Text()} | dict.fromkeys(turns, JOBS.c.turn.type)
+    shared = {name: columns[name] for name in (*_OTHERS, *more, *turns, "headers")}
     each, one = batch.as_table("postgresql", columns), batch.as_table("postgresql", shared, name="same")
     rows, same = each.c, one.c
 
@@ -79,12 +80,33 @@ def _insert_all(limited: bool) -> ReturningInsert[Any]:
         return func.coalesce(rows[name], same[name])
 
     given = (*map(value, COPIED), *computed(lambda name, _: value(name)), *FRESH, *map(value, more))
-    chosen = select(*given).select_from(each.join(one, true()))
-    insert = postgresql.insert(BackgroundJob).from_select((*WRITTEN, *more), chosen)
+    source = each.join(one, true())
+    if fair:
+        source, turn = _with_turns(source, *map(value, ("line", "priority", "fair_key", "step")))
+        given = (*given, turn)
+    chosen = select(*given).select_from(source)
+    written = (*WRITTEN, *more, *(("turn",) if fair else ()))
+    insert = postgresql.insert(BackgroundJob).from_select(written, chosen)
     return insert.on_conflict_do_nothing(index_elements=["id"]).returning(JOBS.c.id)
 
 
-def _parameters(jobs: Sequence[NewJob], limited: bool) -> dict[str, str]:
+def _with_turns(source: Any, line: Any, priority: Any, key: Any, step: Any) -> tuple[Any, Any]:
+    """``source`` beside the next turn of each tenant in it, and the turn of each of its rows."""
+    told = select(
+        line.label("line"), priority.label("priority"), key.label("key"), func.max(step).label("step")
+    )
+    tenants = (
+        told.where(step.is_not(None)).select_from(source).group_by(line, priority, key).subquery("tenant")
+    )
+    t = tenants.c
+    first = next_turn("postgresql", line=t.line, priority=t.priority, key=t.key, step=t.step).label("first")
+    turns = select(t.line, t.priority, t.key, first).cte("turns")
+    of_row = and_(turns.c.line == line, turns.c.priority == priority, turns.c.key == key)
+    place = func.row_number().over(partition_by=(line, priority, key)) - 1
+    return source.outerjoin(turns, of_row), turn_with(step, turns.c.first + place * step)
+
+
+def _parameters(jobs: Sequence[NewJob], limited: bool, fair: bool) -> dict[str, str]:
     rows: list[dict[str, Any]] = [
         {"id": str(job.id), "payload": b64encode(job.payload).decode()} for job in jobs
     ]
@@ -93,6 +115,8 @@ def _parameters(jobs: Sequence[NewJob], limited: bool) -> dict[str, str]:
     if limited:
         lines = [job.in_line for job in jobs]
         columns |= {name: tuple(line[name] for line in lines) for name in IN_LINE}
+    if fair:
+        columns["step"] = tuple(job.step for job in jobs)
     for name, values in columns.items():
         first = values[0]
         if values.count(first) == len(values):

@@ -35,6 +35,8 @@ from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, BackgroundJob
 from celeriac.ledger.schema.state_conditions import is_in
+from celeriac.ledger.schema.turns import next_turn, turn_with
+from celeriac.limits.fairness import FairTurn
 from celeriac.limits.permits import Permit, is_order, line_of
 
 
@@ -50,6 +52,7 @@ class NewJob:
             is left to the dispatcher.
         message_tag: a random number that its row and its message share, and no other message of the same id.
         permits: what it takes of limits; its message is sent when it is admitted, by nobody else.
+        fair: whose turn it is in a fair queue; None: its queue goes by arrival.
     """
 
     id: UUID
@@ -75,6 +78,7 @@ class NewJob:
     send: bool = True
     message_tag: int = field(default_factory=new_tag, compare=False)
     permits: tuple[Permit, ...] = ()
+    fair: FairTurn | None = None
 
     @property
     def due_at_once(self) -> bool:
@@ -101,7 +105,13 @@ class NewJob:
         if self.permits:
             found["line"] = line_of(self.permits)
             found["ordered"] = True if is_order(self.permits[0].name) else None
+            found["fair_key"] = self.fair.key if self.fair else None
         return found
+
+    @property
+    def step(self) -> int | None:
+        """To its turn in a fair queue from the one before; None: it gets none yet."""
+        return self.fair.step if self.fair and self.due_at_once else None
 
 
 COPIED = (
@@ -124,7 +134,17 @@ COPIED = (
     "group_id",
 )
 #: Columns that only a job with limits writes: the others need not send them.
-IN_LINE = ("line", "ordered", "permit_1", "permit_2", "permit_3", "weight_1", "weight_2", "weight_3")
+IN_LINE = (
+    "line",
+    "ordered",
+    "fair_key",
+    "permit_1",
+    "permit_2",
+    "permit_3",
+    "weight_1",
+    "weight_2",
+    "weight_3",
+)
 
 #: Values from which the database computes the columns that depend on its clock.
 SOURCES: Mapping[str, Any] = {
@@ -161,8 +181,9 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
     if not jobs:
         return 0
     limited = any(job.permits for job in jobs)
-    statement = _insert(connection.dialect.name, deadline is not None, limited)
-    rows = [parameters(job, deadline) | (_in_line(job) if limited else {}) for job in jobs]
+    fair = any(job.fair for job in jobs)
+    statement = _insert(connection.dialect.name, deadline is not None, limited, fair)
+    rows = [parameters(job, deadline) | (_in_line(job, fair) if limited else {}) for job in jobs]
     # SQLAlchemy keeps the row count of an INSERT only with this option.
     connection = connection.execution_options(preserve_rowcount=True)
     result = connection.execute(statement, rows[0] if len(rows) == 1 else rows)
@@ -174,9 +195,10 @@ def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime, schema: str | N
 
     It uses a compiled statement, which is quicker.
     """
-    values = parameters(job, deadline) | (_in_line(job) if job.permits else {})
+    fair = job.fair is not None
+    values = parameters(job, deadline) | (_in_line(job, fair) if job.permits else {})
     values["new_headers"] = _encode(values["new_headers"])
-    return bool(_enqueue_one(bool(job.permits)).run(driver, values, schema=schema).rowcount)
+    return bool(_enqueue_one(bool(job.permits), fair).run(driver, values, schema=schema).rowcount)
 
 
 def exists(driver: Any, job: UUID, *, schema: str | None) -> bool:
@@ -185,8 +207,8 @@ def exists(driver: Any, job: UUID, *, schema: str | None) -> bool:
 
 
 @lru_cache
-def _enqueue_one(limited: bool) -> CompiledStatement:
-    return CompiledStatement(_insert("postgresql", True, limited))
+def _enqueue_one(limited: bool, fair: bool) -> CompiledStatement:
+    return CompiledStatement(_insert("postgresql", True, limited, fair))
 
 
 @lru_cache
@@ -203,18 +225,19 @@ def unpark(connection: Connection, job: NewJob) -> bool:
 
 
 @lru_cache
-def _insert(dialect: str, bounded: bool, limited: bool) -> Insert:
+def _insert(dialect: str, bounded: bool, limited: bool, fair: bool) -> Insert:
     given = [*_given(), *(_line_columns().values() if limited else ())]
+    turns = [_turn(dialect)] if fair else []
     if dialect == "postgresql":  # a SELECT has no column from which the server could infer the type
         given = [cast(value, value.type) for value in given]
     copied = len(COPIED)
-    chosen: Select[Any] = select(*given[:copied], *computed(_parameter), *FRESH, *given[copied:])
+    chosen: Select[Any] = select(*given[:copied], *computed(_parameter), *FRESH, *given[copied:], *turns)
     if bounded:
         chosen = chosen.where(now() <= bindparam("deadline", type_=Instant))
     else:
         chosen = chosen.where(literal(True))  # SQLite cannot parse INSERT … SELECT … ON CONFLICT without it
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    written = (*WRITTEN, *IN_LINE) if limited else WRITTEN
+    written = (*WRITTEN, *(IN_LINE if limited else ()), *(("turn",) if fair else ()))
     return insert(BackgroundJob).from_select(written, chosen).on_conflict_do_nothing(index_elements=["id"])
 
 
@@ -240,8 +263,21 @@ def _line_columns() -> dict[str, Any]:
     return {name: bindparam(f"new_{name}", type_=JOBS.c[name].type) for name in IN_LINE}
 
 
-def _in_line(job: NewJob) -> dict[str, Any]:
-    return {f"new_{name}": value for name, value in job.in_line.items()}
+def _in_line(job: NewJob, fair: bool = False) -> dict[str, Any]:
+    found = {f"new_{name}": value for name, value in job.in_line.items()}
+    return found | {"new_step": job.step} if fair else found
+
+
+def _turn(dialect: str) -> Any:
+    c = JOBS.c
+    names = {"line": c.line, "priority": c.priority, "key": c.fair_key, "step": c.turn}
+    given: dict[str, Any] = {
+        name: bindparam(f"new_{'fair_key' if name == 'key' else name}", type_=column.type)
+        for name, column in names.items()
+    }
+    if dialect == "postgresql":
+        given = {name: cast(value, value.type) for name, value in given.items()}
+    return turn_with(given["step"], next_turn(dialect, **given))
 
 
 def _given() -> list[Any]:

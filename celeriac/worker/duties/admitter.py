@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 
 from celeriac.broker import sending
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.limits import admission, in_use, limit_rows, lines
+from celeriac.ledger.limits import admission, fair, in_use, limit_rows, lines
 from celeriac.ledger.limits.limit_rows import KnownLimit
+from celeriac.limits.fairness import Windows, queue_of
 from celeriac.limits.limit import Limit
-from celeriac.limits.permits import limit_of
+from celeriac.limits.permits import is_fair, limit_of
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -29,6 +30,7 @@ _SEARCH, _SEARCHED = 5.0, 200
 _LEADS = 2.0  # seconds for which a worker is the one that looks
 _LATELY, _OVERLAP = 3.0, 0.5  # seconds: how far a look goes back once a second, and otherwise
 _LONGEST = 0.5  # seconds of one run
+_FAIR_EVERY = 0.02  # seconds between two looks at fair queues for what has ended in them
 
 
 class Admitter:
@@ -49,6 +51,10 @@ class Admitter:
         self._rests: dict[str, float] = {}
         self._limits: Mapping[str, KnownLimit] = {}
         self._leads = False
+        self._fairness = app.settings.fairness
+        self._windows = Windows()
+        self._fair = self._fairness.is_on
+        self._fair_at = 0.0
         self._read_at = self._searched_at = -OTHERS
         self._line: UUID | None = None
         self._permit = ""
@@ -69,11 +75,9 @@ class Admitter:
         began = time.monotonic()
         if began - self._read_at >= OTHERS:
             self._read()
-        if not self._limits:
+        if not self._limits and not self._fair:
             return OTHERS
-        with self._lock:
-            freed, self._freed = self._freed, set()
-            rests, self._rests = self._rests, {}
+        freed, rests, soon = self._take(began)
         self._rest(rests)
         if freed:
             self._wake(freed)
@@ -81,22 +85,47 @@ class Admitter:
             self._look(began)
         if (self._leads or freed) and not self._app.broker_state.resting:
             self._admit(until=began + _LONGEST)
-        return EVERY if self._leads else OTHERS
+        return min(soon, EVERY if self._leads else OTHERS)
+
+    def _take(self, now: float) -> tuple[set[str], dict[str, float], float]:
+        """What was freed, what is to rest, and the seconds until what was left for later.
+
+        What ended in fair queues is left for a moment: jobs that are short would else be admitted by twos and
+        threes, each time in a transaction of its own.
+        """
+        with self._lock:
+            freed, self._freed = self._freed, set()
+            rests, self._rests = self._rests, {}
+            fair_ones = {permit for permit in freed if is_fair(permit)}
+            soon = self._fair_at + _FAIR_EVERY - now if fair_ones else OTHERS
+            if fair_ones and soon > 0:
+                self._freed |= fair_ones
+                return freed - fair_ones, rests, soon
+        self._fair_at = now if fair_ones else self._fair_at
+        return freed, rests, OTHERS
 
     def _read(self) -> None:
         """Read the limits, and be the one that looks if nobody else is."""
         with self._database.transaction() as connection:
             self._declare(connection)
             self._limits = limit_rows.read(connection)
-            before, self._leads = (
-                self._leads,
-                bool(self._limits) and limit_rows.lead(connection, self._worker, within=_LEADS),
-            )
+            self._fair = self._fairness.is_on or fair.anything_waits(connection)
+            if self._fair:
+                silence = self._app.settings.worker_timeout
+                self._windows.children = fair.children(connection, within=silence)
+            before, self._leads = self._leads, self._lead(connection)
             if self._leads:
                 lines.arrived(connection, lately=_LATELY)
         self._read_at = time.monotonic()
         if self._leads and not before:
             self._searched_at = -_SEARCH  # whoever looked before may have missed something
+
+    def _lead(self, connection: Connection) -> bool:
+        """Whether this worker is the one that looks for all."""
+        if self._fair and not self._limits:
+            limit_rows.declare_fairness(connection)
+        wanted = self._fair or bool(self._limits)
+        return wanted and limit_rows.lead(connection, self._worker, within=_LEADS)
 
     def _declare(self, connection: Connection) -> None:
         """Write what the code says, once; jobs may wait for a limit that no worker has known."""
@@ -134,6 +163,8 @@ class Admitter:
             self._wake(free)
 
     def _has_room(self, permit: str, used: Mapping[str, int]) -> bool:
+        if is_fair(permit):
+            return used.get(permit, 0) < self._windows.size(queue_of(permit))
         limit = self._limits.get(limit_of(permit))
         if limit is None or limit.paused is not None:
             return False
@@ -142,7 +173,9 @@ class Admitter:
     def _admit(self, *, until: float) -> None:
         while True:
             with self._database.transaction() as connection:
-                messages = admission.admit(connection, self._limits)
+                messages = admission.admit(
+                    connection, self._limits, windows=self._windows, fairness=self._fairness
+                )
             if messages:
                 sending.send(self._app, messages, database=self._database)
             if not messages or time.monotonic() >= until:

@@ -1,0 +1,47 @@
+"""The settings of flow control; part of ``celeriac.settings.platform.Settings``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import field_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+from celeriac.errors import BadArgument
+from celeriac.limits.fairness import Fairness
+
+
+class FlowSettings(BaseSettings):
+    # whose jobs take turns in a queue, by commas: user_id, or an argument; imports=customer of one lane alone
+    fair_by: Annotated[tuple[str, ...], NoDecode] = ()
+    fair_weights: Annotated[tuple[str, ...], NoDecode] = ()  # turns of some of them, by commas: acme=3
+
+    @field_validator("fair_by", "fair_weights", mode="before")
+    @classmethod
+    def _split_flow(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("fair_by")
+    @classmethod
+    def _fair_by(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            Fairness.parse(value, ())
+        except BadArgument as exc:
+            raise ValueError(str(exc.args[1])) from None
+        return value
+
+    @field_validator("fair_weights")
+    @classmethod
+    def _fair_weights(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            Fairness.parse((), value)
+        except BadArgument as exc:
+            raise ValueError(str(exc.args[1])) from None
+        return value
+
+    @property
+    def fairness(self) -> Fairness:
+        """Whose jobs take turns, and how many."""
+        return Fairness.parse(self.fair_by, self.fair_weights)
