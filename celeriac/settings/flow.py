@@ -8,6 +8,7 @@ from pydantic import field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from celeriac.errors import BadArgument
+from celeriac.limits.ageing import Ageing
 from celeriac.limits.fairness import Fairness
 
 
@@ -16,7 +17,10 @@ class FlowSettings(BaseSettings):
     fair_by: Annotated[tuple[str, ...], NoDecode] = ()
     fair_weights: Annotated[tuple[str, ...], NoDecode] = ()  # turns of some of them, by commas: acme=3
 
-    @field_validator("fair_by", "fair_weights", mode="before")
+    # seconds after which a waiting job moves up a level, by commas: of all lanes, or imports=600 of one
+    ageing: Annotated[tuple[str, ...], NoDecode] = ()
+
+    @field_validator("fair_by", "fair_weights", "ageing", mode="before")
     @classmethod
     def _split_flow(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -37,6 +41,15 @@ class FlowSettings(BaseSettings):
     def _fair_weights(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
             Fairness.parse((), value)
+        except BadArgument as exc:
+            raise ValueError(str(exc.args[1])) from None
+        return value
+
+    @field_validator("ageing")
+    @classmethod
+    def _ageing(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            Ageing.parse(value)
         except BadArgument as exc:
             raise ValueError(str(exc.args[1])) from None
         return value

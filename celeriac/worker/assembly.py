@@ -11,8 +11,11 @@ from uuid import UUID
 from celeriac.errors import SettingsError
 from celeriac.ids import new_uuid
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.limits.ageing import Ageing
 from celeriac.limits.limit import of_tasks
 from celeriac.observe.liveness import LivenessReporter
+from celeriac.worker.ageing import EVERY as AGEING_EVERY
+from celeriac.worker.ageing import AgeingDuty
 from celeriac.worker.counters import Meter
 from celeriac.worker.duties import alert_watch, holder
 from celeriac.worker.duties.admitter import OTHERS, Admitter
@@ -265,4 +268,14 @@ def _duties(
         Duty("cancel", canceller.pass_on, 1.0),
         Duty("lost messages", finder.sweep, 2.0),
         Duty("prefetch", lambda: prefetch.adapt(view.consumer), prefetch.EVERY),
+        *_ageing(app, view, meter, on_change),
     ]
+
+
+def _ageing(app: Celeriac, view: ConsumerView, meter: Meter, on_change: Callable[[], None]) -> list[Duty]:
+    """The duty that lets jobs age, where a lane asks for it."""
+    if not app.settings.ageing:
+        return []
+    rules = Ageing.parse(app.settings.ageing)
+    aged = AgeingDuty(app.database, rules, queues=view.queues, on_change=on_change, meter=meter)
+    return [Duty("ageing", aged.run, AGEING_EVERY)]

@@ -46,6 +46,7 @@ class Meter:
         self.sent = self._counter("dispatched", "messages sent of jobs that became due")
         self.stranded = self._counter("stranded", "messages that the broker lost, to be sent again")
         self.rescued = self._counter("rescued", "attempts taken back from dead workers")
+        self.aged = self._counter("aged", "jobs that it moved up a level because they had waited for long")
         self.refused = self._counter("refused_outcomes", "outcomes that came too late")
         self.dropped = self._counter("dropped_deliveries", "copies, and deliveries of jobs that were not due")
 

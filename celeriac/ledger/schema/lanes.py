@@ -79,8 +79,8 @@ def rows_of(name: str) -> tuple[str, ...]:
     """
     lane, level = place_of(name)
     if level is not None:
-        return (_list(lane, level),)
-    return (*(_list(lane, each) for each in LEVELS), *((DEFAULT, CELERYS) if lane == DEFAULT else (lane,)))
+        return (list_of(lane, level),)
+    return (*(list_of(lane, each) for each in LEVELS), *((DEFAULT, CELERYS) if lane == DEFAULT else (lane,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Lanes:
         (('gpu.critical', 'gpu.high', 'gpu.normal', 'gpu.low'), ('high',))
         """
         lane, level = self.place(name)
-        return tuple(_list(lane, each) for each in ((level,) if level else LEVELS))
+        return tuple(list_of(lane, each) for each in ((level,) if level else LEVELS))
 
     def list_for(self, name: str, priority: int | None = None) -> str:
         """The list of a job that is sent to ``name`` with ``priority``. A level that is named stays.
@@ -130,7 +130,7 @@ class Lanes:
         ('gpu.high', 'gpu.low', 'normal')
         """
         lane, level = self.place(name)
-        return _list(lane, level or level_of(Priority.NORMAL if priority is None else priority))
+        return list_of(lane, level or level_of(Priority.NORMAL if priority is None else priority))
 
     def bare(self, lane: str) -> tuple[str, ...]:
         """The lists without a level to which plain Celery producers of ``lane`` send."""
@@ -194,7 +194,7 @@ def draw_order(lists: Sequence[str], *, foreign: Lanes | None) -> list[Drawn]:
             continue
         for name in foreign.foreign(own):
             later = _SEPARATOR in name and level == Priority.NORMAL.queue  # than what has no priority
-            place = _list(foreign.place(own).lane, LEVELS[-1]) if later else own
+            place = list_of(foreign.place(own).lane, LEVELS[-1]) if later else own
             found[name] = (rank, 3 if later else 2), Drawn(name, own, place)
     return [drawn for _, drawn in sorted(found.values(), key=lambda each: each[0])]
 
@@ -211,5 +211,6 @@ def adopted_priority(number: object, queue: str) -> int | None:
     return None if level in LEVELS[:2] else Priority.NORMAL - number
 
 
-def _list(lane: str, level: str) -> str:
+def list_of(lane: str, level: str) -> str:
+    """The list of a level in a lane."""
     return level if lane == DEFAULT else f"{lane}.{level}"
