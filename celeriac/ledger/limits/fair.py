@@ -31,6 +31,11 @@ def known(permits: Iterable[str], windows: Windows) -> dict[str, KnownLimit]:
     return found
 
 
+def queues_drawn(connection: Connection, *, within: float) -> list[str]:
+    """The lists that workers which live draw from."""
+    return sorted(children(connection, within=within))
+
+
 def children(connection: Connection, *, within: float) -> dict[str, int]:
     """How many jobs the workers that live run at once, by the queue that they draw from."""
     lives = and_(WORKERS.c.stopped.is_(None), WORKERS.c.heartbeat >= select(after(-within)).scalar_subquery())

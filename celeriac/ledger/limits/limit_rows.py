@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema.columns import after, now
 from celeriac.ledger.schema.limit_tables import LIMITS, LimitRow
+from celeriac.ledger.schema.models import WORKERS
 from celeriac.limits.limit import FAIR, Limit
 from celeriac.limits.order import OrderLimit
 from celeriac.limits.rate import Rate
@@ -63,14 +64,39 @@ def read(connection: Connection) -> dict[str, KnownLimit]:
     return {row.name: KnownLimit(**row._mapping) for row in rows}
 
 
-def declare(connection: Connection, limits: Iterable[Limit]) -> None:
-    """Write what the code of a worker that starts says. What an operator has set stays."""
+def declare(connection: Connection, limits: Iterable[Limit], *, version: str | None = None) -> None:
+    """Write what the code of a worker says. What an operator has set stays.
+
+    Args:
+        version: of the code. What a newer one has written stays, while a worker of it lives.
+    """
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     for limit in sorted(limits, key=lambda each: each.name):
+        if version is not None and _newer_lives(connection, limit.name, version):
+            continue
         said = {"concurrency": limit.concurrency, "rate": limit.rate, "burst": limit.burst, "declared": now()}
+        said["declared_by"] = version
         said["on_failure"] = limit.on_failure if isinstance(limit, OrderLimit) else None
         row = insert(LimitRow).values(name=limit.name, **said)
         connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=said))
+
+
+def _newer_lives(connection: Connection, name: str, version: str) -> bool:
+    """Whether a worker lives of the version that wrote a limit, and that version came after ``version``.
+
+    A version is as old as its first start that is on record.
+    """
+    writer = connection.execute(select(LIMITS.c.declared_by).where(LIMITS.c.name == name)).scalar()
+    if writer is None or writer == version:
+        return False
+    c = WORKERS.c
+    first = select(func.min(c.started)).where(c.code_version == version).scalar_subquery()
+    writers = select(func.min(c.started)).where(c.code_version == writer).scalar_subquery()
+    lives = select(c.id).where(c.code_version == writer, c.stopped.is_(None)).limit(1).scalar_subquery()
+    newer = connection.execute(
+        select(or_(first.is_(None), writers > first)).where(lives.is_not(None))
+    ).scalar()
+    return bool(newer)
 
 
 def declare_fairness(connection: Connection) -> None:

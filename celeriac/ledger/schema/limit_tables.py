@@ -28,7 +28,8 @@ class LimitRow(Base):
     rate: Mapped[str | None] = mapped_column(String(32))  # as "100/m"; null: any number
     burst: Mapped[int | None]  # null: that of the rate
     on_failure: Mapped[str | None] = mapped_column(String(16))  # of an order; null: it is none
-    declared: Mapped[datetime]  # when a worker started that says so
+    declared: Mapped[datetime]  # when a worker wrote that
+    declared_by: Mapped[str | None] = mapped_column(String(64))  # its version of the code; null: not said
 
     # set by operators; null: what the code says
     set_concurrency: Mapped[int | None]

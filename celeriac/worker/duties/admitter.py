@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -12,11 +12,12 @@ from sqlalchemy import Connection
 
 from celeriac.broker import sending
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.limits import admission, fair, in_use, limit_rows, lines
+from celeriac.ledger.limits import admission, fair, in_use, limit_rows, lines, taken_back
 from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.limits.fairness import Windows, queue_of
 from celeriac.limits.limit import Limit
-from celeriac.limits.permits import is_fair, limit_of
+from celeriac.limits.order import OrderLimit
+from celeriac.limits.permits import is_fair, is_order, limit_of
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -30,6 +31,7 @@ _SEARCH, _SEARCHED = 5.0, 200
 _LEADS = 2.0  # seconds for which a worker is the one that looks
 _LATELY, _OVERLAP = 3.0, 0.5  # seconds: how far a look goes back once a second, and otherwise
 _LONGEST = 0.5  # seconds of one run
+_DECLARES = 10.0  # seconds between two tries to write what the code says of limits
 _FAIR_EVERY = 0.02  # seconds between two looks at fair queues for what has ended in them
 
 
@@ -54,7 +56,7 @@ class Admitter:
         self._fairness = app.settings.fairness
         self._windows = Windows()
         self._fair = self._fairness.is_on
-        self._fair_at = 0.0
+        self._fair_at = self._declares_at = 0.0
         self._read_at = self._searched_at = -OTHERS
         self._line: UUID | None = None
         self._permit = ""
@@ -128,12 +130,25 @@ class Admitter:
         return wanted and limit_rows.lead(connection, self._worker, within=_LEADS)
 
     def _declare(self, connection: Connection) -> None:
-        """Write what the code says, once; jobs may wait for a limit that no worker has known."""
-        limits, self._to_declare = self._to_declare, []
-        if limits:
-            limit_rows.declare(connection, limits)
-            for limit in limits:
-                lines.wake_all(connection, limit.name)
+        """Write what the code says; jobs may wait for a limit that no worker has known.
+
+        Once; with versions of the code again and again, until no newer one lives that says otherwise.
+        """
+        version = self._app.settings.code_version
+        limits = [limit for limit in self._to_declare if not self._is_known(limit)]
+        if not limits or time.monotonic() < self._declares_at:
+            return
+        self._declares_at = time.monotonic() + (_DECLARES if version else float("inf"))
+        limit_rows.declare(connection, limits, version=version)
+        for limit in limits:
+            lines.wake_all(connection, limit.name)
+
+    def _is_known(self, limit: Limit) -> bool:
+        """Whether the ledger says the same of a limit as this worker's code."""
+        found = self._limits.get(limit.name)
+        on_failure = limit.on_failure if isinstance(limit, OrderLimit) else None
+        wanted = limit.concurrency, limit.rate, limit.burst, on_failure
+        return found is not None and wanted == (found.concurrency, found.rate, found.burst, found.on_failure)
 
     def _rest(self, rests: Mapping[str, float]) -> None:
         if rests:
@@ -158,9 +173,20 @@ class Admitter:
             self._line = lines.find_forgotten(connection, beyond=self._line, most=_SEARCHED)
             permits = lines.blocked_permits(connection, beyond=self._permit, most=_SEARCHED)
             used = in_use.count(connection, permits)
+            full = [name for name in permits if not is_order(name) and not self._has_room(name, used)]
+            taken = self._take_back(connection, full)
         self._permit = permits[-1] if len(permits) >= _SEARCHED else ""
         if free := [permit for permit in permits if self._has_room(permit, used)]:
             self._wake(free)
+        if taken:
+            self._wake(taken)
+
+    def _take_back(self, connection: Connection, full: Sequence[str]) -> list[str]:
+        """Take permits that others wait for back from jobs that do not arrive."""
+        if not full:
+            return []
+        drawn = fair.queues_drawn(connection, within=self._app.settings.worker_timeout)
+        return taken_back.take_back(connection, full, drawn=drawn)
 
     def _has_room(self, permit: str, used: Mapping[str, int]) -> bool:
         if is_fair(permit):
