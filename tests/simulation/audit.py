@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +21,11 @@ COLUMNS = (
     "dispatched",
     "queue",
     "held",
+    "queued",
+    "permit_1",
+    "permit_2",
+    "weight_1",
+    "weight_2",
 )
 
 # Written out here and not taken from the ledger's own table, which is what is being judged.
@@ -47,22 +52,20 @@ class Row:
     dispatched: int | None
     queue: str
     held: str | None
+    queued: int
+    permit_1: str | None
+    permit_2: str | None
+    weight_1: int | None
+    weight_2: int | None
     claim: int = 0
 
     def values(self) -> tuple[Any, ...]:
-        return (
-            self.state,
-            self.worker,
-            self.tries,
-            self.max_tries,
-            self.before,
-            self.due,
-            self.expires,
-            self.cancel,
-            self.dispatched,
-            self.queue,
-            self.held,
-        )
+        return astuple(self)[:-1]
+
+    def takes(self) -> dict[str, int]:
+        """The weight that it takes of each permit."""
+        both = ((self.permit_1, self.weight_1), (self.permit_2, self.weight_2))
+        return {name: weight or 1 for name, weight in both if name is not None}
 
 
 class Audit:
@@ -76,6 +79,7 @@ class Audit:
         self.rows: dict[UUID, Row] = {}
         self.refused: set[UUID] = set()  # never to be seen: enqueued in a transaction that was rolled back
         self.paused: set[str] = set()  # queues
+        self.limits: Any = None  # ``tests.simulation.limits.Rules``, where there are any
         self._now = now
         self._claims = 0
         self._ended: dict[UUID, set[int]] = {}  # the attempts of each job whose outcome was accepted
@@ -162,6 +166,10 @@ class Audit:
         self._require(0 <= new.before <= new.tries <= new.max_tries, job, "more tries than it was given")
         kept = new.held is None or (new.state in WAITING and new.dispatched is None)
         self._require(kept, job, f"{new.state} and held, or held and sent")
+        sent = old.dispatched is None and new.dispatched is not None
+        if sent and new.permit_1 is not None and new.state not in TERMINAL:
+            broken = self.limits.judge(self.rows, job, new, self._doing)
+            self._require(broken is None, job, broken or "")
         if old.state in TERMINAL:
             self._left_terminal(job, old, new)
         elif old.state == "running":

@@ -107,6 +107,12 @@ class Driver:
         with self._database.statement() as connection:
             connection.execute(delete(WORKERS).where(WORKERS.c.id == worker))
 
+    @contextmanager
+    def setting(self) -> Iterator[Connection]:
+        """A transaction that does not fail: what an operator sets, and the world must know to be so."""
+        with self._database.transaction() as connection:
+            yield connection
+
     def pause(self, queue: str) -> None:
         with self._database.statement() as connection:
             pause_rows.pause(connection, PauseKind.QUEUE, [queue], who="ann", reason=None)

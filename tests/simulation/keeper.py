@@ -16,6 +16,7 @@ from tests.simulation import broker
 from tests.simulation.broker import QUEUES, BrokerFault
 from tests.simulation.driver import Clock, DriverFault
 from tests.simulation.ledger import SILENCE
+from tests.simulation.limits import EVERY, Admission
 
 if TYPE_CHECKING:
     from tests.simulation.worker import Worker
@@ -70,6 +71,9 @@ class Keeper:
         }
         if self.world.pauses:
             self._duties["pauses"] = self._give_back, 0.5
+        self.admission = Admission(self)
+        if self.world.limits:
+            self._duties["admit"] = self.admission.run, EVERY
         self._due = dict.fromkeys(self._duties, self.world.clock.seconds)
         self._doing: tuple[str, Iterator[None]] | None = None
         self._stopped = False
@@ -85,6 +89,12 @@ class Keeper:
 
     def poke(self) -> None:
         self._due["dispatch"] = self.world.clock.seconds
+
+    def freed(self, permits: Iterable[str]) -> None:
+        """Jobs have given these permits back."""
+        if permits:
+            self.admission.freed.update(permits)
+            self._due["admit"] = self.world.clock.seconds
 
     def stop(self) -> None:
         self._stopped = True

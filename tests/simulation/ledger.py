@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from celeriac.ledger.limits import admission, in_use, limit_rows, lines
 from celeriac.ledger.upkeep import dispatch, held, lost_messages, rescue, worker_rows
 from celeriac.ledger.upkeep import prune as retention
 from celeriac.ledger.writes import cancel as cancels
@@ -48,4 +49,17 @@ class Ledger:
     sign_on: Callable[..., Any] = worker_rows.sign_on
     beat: Callable[..., Any] = worker_rows.beat
     sign_off: Callable[..., Any] = worker_rows.sign_off
+    declare_limits: Callable[..., Any] = limit_rows.declare
+    read_limits: Callable[..., Any] = limit_rows.read
+    lead: Callable[..., Any] = limit_rows.lead
+    change_limit: Callable[..., Any] = limit_rows.change
+    pause_limit: Callable[..., Any] = limit_rows.pause
+    resume_limit: Callable[..., Any] = limit_rows.resume
+    arrived: Callable[..., Any] = lines.arrived
+    find_forgotten: Callable[..., Any] = lines.find_forgotten
+    blocked_permits: Callable[..., Any] = lines.blocked_permits
+    wake: Callable[..., Any] = lines.wake
+    wake_all: Callable[..., Any] = lines.wake_all
+    in_use: Callable[..., Any] = in_use.count
+    admit: Callable[..., Any] = admission.admit
     detector: Callable[[float], DeadWorkerDetector] = DeadWorkerDetector  # the one rule that is not SQL

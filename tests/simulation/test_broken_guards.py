@@ -16,17 +16,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, literal, null, select, update
+from sqlalchemy import Connection, func, literal, null, or_, select, update
 
+from celeriac.ledger.limits.in_use import IN_LINE
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes import claims, outcomes
-from celeriac.ledger.writes.claims import Claimed
+from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Claimed, Message
 from celeriac.ledger.writes.outcomes import Outcome
 from tests.broken import VARIABLE
 from tests.simulation.ledger import Ledger
-from tests.simulation.world import BAD_LINE, PAUSES, STORM, Rates, SimulationFailed, World
+from tests.simulation.world import BAD_LINE, LIMITS, PAUSES, STORM, Rates, SimulationFailed, World
 from tests.workers import ROOT
 
 _c = JOBS.c
@@ -141,6 +142,32 @@ def bury_without_rescue(connection: Connection, workers: Sequence[UUID]) -> list
     return []
 
 
+def admit_whatever_is_in_use(connection: Connection, limits: Any, *, most: int) -> list[Message]:
+    """Lets go what is first, without a count."""
+    first = select(_c.id).where(IN_LINE, _c.next_attempt_after <= now()).order_by(_c.id).limit(most)
+    sent = update(JOBS).where(_c.id.in_(first))
+    rows = connection.execute(
+        sent.values(dispatched=now(), dispatch_count=_c.dispatch_count + 1).returning(*MESSAGE_COLUMNS)
+    )
+    return [Message(*row) for row in rows]
+
+
+def claim_what_was_not_admitted(
+    connection: Connection, ids: Sequence[UUID], *, worker: UUID
+) -> dict[UUID, Claimed]:
+    """Starts what waits in a line, when an old message of it comes along."""
+    due = _c.next_attempt_after <= now(), or_(_c.expires.is_(None), _c.expires > now())
+    return _take(connection, ids, worker, _c.state.in_(["pending", "error"]), *due)
+
+
+def find_nothing_forgotten(connection: Connection, **options: Any) -> None:
+    """Trusts that whoever ends a job wakes those that wait for it."""
+
+
+def see_no_blocked_permits(connection: Connection, **options: Any) -> list[str]:
+    return []
+
+
 REAL = Ledger()
 
 #: What is broken, what is said of it, in which weather, and the seed that is known to find it.
@@ -180,6 +207,24 @@ BROKEN: dict[str, tuple[Ledger, str, Rates, int]] = {
     "no search for lost messages": (Ledger(clear_dispatch_marks=clear_no_marks), "never ended", STORM, 1),
     "gate that knows no pause": (Ledger(hold=hold_nothing), "while its queue was paused", PAUSES, 1),
     "nothing is given back": (Ledger(give_back=give_nothing_back), "never ended", PAUSES, 1),
+    "admission without a count": (
+        Ledger(admit=admit_whatever_is_in_use),
+        "in use of|accepted before it|was paused",
+        LIMITS,
+        1,
+    ),
+    "claim without admission": (
+        Ledger(claim=claim_what_was_not_admitted),
+        "nobody has admitted it",
+        LIMITS,
+        1,
+    ),
+    "nobody looks for what was forgotten": (
+        Ledger(find_forgotten=find_nothing_forgotten, blocked_permits=see_no_blocked_permits),
+        "never ended",
+        LIMITS,
+        1,
+    ),
     "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM, 1),
 }
 

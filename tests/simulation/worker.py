@@ -264,6 +264,8 @@ class Worker:
         for outcome in told:
             if outcome.id not in answer.accepted:
                 self.world.note(self, "late outcome refused", outcome.id, outcome.attempt)
+            elif outcome.id in self.world.audit.rows:
+                self.keeper.freed(self.world.audit.rows[outcome.id].takes())
             self.held.leave(outcome.id)
             if outcome.id == self._suspect:
                 self._suspect = None

@@ -20,6 +20,7 @@ from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes.cancel import Answer, Mode
 from celeriac.ledger.writes.new_jobs import NewJob
+from tests.simulation import limits
 from tests.simulation.audit import Audit, Violation
 from tests.simulation.broker import QUEUES, Broker, BrokerFault, Message
 from tests.simulation.driver import Clock, Driver, DriverFault, memory
@@ -54,6 +55,7 @@ class Rates:
     step: float = 0.0  # of the database's clock
     restore: float = 0.0  # of rows of workers, gone as after a failover to older data
     pause: float = 0.0  # of a queue, or its end
+    limits: float = 0.0  # of a change of a limit; where there are any, jobs take permits of them
 
 
 #: Much of everything at once, so that faults meet each other.
@@ -71,6 +73,9 @@ STEPS = Rates(crash=0.001, freeze=0.001, step=0.004, restore=0.002)
 
 #: Queues that are paused and resumed, beside all that may befall the workers and their messages.
 PAUSES = Rates(crash=0.002, freeze=0.003, flush=0.001, driver=0.06, pause=0.004)
+
+#: Jobs that wait for limits of the fleet, which an operator changes, beside all that may befall the workers.
+LIMITS = Rates(crash=0.002, freeze=0.004, stop=0.001, flush=0.001, outage=0.0005, driver=0.08, limits=0.01)
 
 
 class SimulationFailed(AssertionError):
@@ -125,6 +130,9 @@ class World:
             audit=self.audit,
             faults=self.rates.driver,
         )
+        if self.limits:
+            self.audit.limits = limits.Rules()
+            limits.declare(self)
 
     def __enter__(self) -> World:
         return self
@@ -203,6 +211,9 @@ class World:
         self._doomed.clear()
         for queue in sorted(self.audit.paused):
             self._resume(queue)
+        if self.limits:
+            for name in sorted(self.audit.limits.paused):
+                limits.resume(self, name)
         self._workers_that_know_all()
         while self._callers or self.audit.open_jobs():
             if self.steps >= limit:
@@ -211,6 +222,8 @@ class World:
             self._somebody()
             self.clock.advance(0.02)
         self.audit.compare(self.driver.table())
+        with self.driver.setting() as connection:
+            limits.require_nothing_in_use(self.ledger.in_use(connection, limits.NAMES))
 
     def _workers_that_know_all(self) -> None:
         for worker in self._workers:
@@ -235,6 +248,7 @@ class World:
             (rates.step, self._step_of_the_clock),
             (rates.restore, self._restore),
             (rates.pause, self._pause_or_resume),
+            (rates.limits, lambda: limits.change(self)),
             (0.02 if len(self._workers) < WORKERS else 0.0, self._start_worker),
         ):
             if chance < rate:
@@ -305,6 +319,11 @@ class World:
     def pauses(self) -> bool:
         """Whether anything is ever paused here."""
         return self.rates.pause > 0
+
+    @property
+    def limits(self) -> bool:
+        """Whether jobs take permits here."""
+        return self.rates.limits > 0
 
     def _pause_or_resume(self) -> None:
         queue = self.random.choice(QUEUES)
@@ -472,6 +491,7 @@ class World:
             delay=random.choice((0.0, 0.0, 0.0, 0.5, 10.0)),
             expires_in=random.choice((None, None, None, None, 4.0)),
             send=random.random() < 0.9,
+            permits=random.choice(limits.TAKEN) if self.limits and random.random() < 0.6 else (),
         )
 
 

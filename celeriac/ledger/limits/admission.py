@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Select, Update, and_, bindparam, case, null, 
 from sqlalchemy import cast as sql_cast
 
 from celeriac.ledger.connection.clock import clock
-from celeriac.ledger.limits import fair, in_use, lines
+from celeriac.ledger.limits import fair, in_use, limit_rows, lines
 from celeriac.ledger.limits.in_use import IN_LINE, NUMBERS
 from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.ledger.limits.ordering import Orders
@@ -54,6 +54,8 @@ def admit(
     Commit before they are sent.
 
     Args:
+        limits: as the caller knows them, for what no operator changes. What they hold is read again behind
+            the locks: somebody may have lowered or paused one since.
         windows: how many jobs of fair queues may be on their way; it learns from what it sees.
         fairness: the weights of tenants.
     """
@@ -65,6 +67,7 @@ def admit(
         {name for line in due for name in line[1:4] if name is not None} | orders.permits(connection)
     )
     keys = lines.lock_keys(connection, permits)
+    limits = limit_rows.read(connection)
     moment = clock(connection)
     used = in_use.count(connection, permits)
     turns = {line.id: str(line.permit_1) for line in due if is_fair(line.permit_1)}
