@@ -17,6 +17,7 @@ from celeriac.ledger.schema.columns import after
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.operate.doctor import Level, pauses_check
 from celeriac.settings.platform import Settings
 from celeriac.worker.duties.admitter import Admitter
 from tests.apps import build
@@ -101,6 +102,16 @@ def test_a_job_that_runs_keeps_its_permit(shop: Shop) -> None:
     assert shop.claim(runs) == {runs: 1}
     shop.sent(runs, ago=100)
     assert shop.take_back("normal") == []
+
+
+def test_the_doctor_names_permits_on_their_way_to_a_queue_that_nobody_draws_from(shop: Shop) -> None:
+    stuck, _ = two(shop, "nobody")
+    assert pauses_check.judge(pauses_check.read(shop.app))[0].level is Level.OK, "it was sent a moment ago"
+    shop.sent(stuck, ago=61)
+    (found,) = pauses_check.judge(pauses_check.read(shop.app))
+    assert found.level is Level.WARN
+    assert "1 job of the limit 'stripe' on the way into the queue 'nobody.normal'" in found.sentence
+    assert found.remedy == "celery -A app worker -Q nobody.normal"
 
 
 def test_the_worker_that_looks_for_all_takes_them_back(shop: Shop) -> None:

@@ -7,15 +7,18 @@ hold its permits for nothing. Its message is late then, and loses its claim.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Update,
+    and_,
     bindparam,
     case,
     exists,
+    func,
     literal,
     null,
     or_,
@@ -59,6 +62,24 @@ def take_back(connection: Connection, permits: Sequence[str], *, drawn: Collecti
         for row in connection.execute(_take_back(dialect, number), given | {"patience": -PATIENCE}):
             freed.update(name for name in row if name is not None)
     return sorted(freed)
+
+
+@dataclass(frozen=True, slots=True)
+class Undrawn:
+    """Permits that are on their way into a list that nobody draws from."""
+
+    queue: str
+    permit: str  # the first that each of the jobs takes
+    jobs: int
+
+
+def undrawn(connection: Connection, *, drawn: Collection[str], older: float, most: int) -> list[Undrawn]:
+    """Up to ``most`` such lists with what is on its way there, sent more than ``older`` seconds ago."""
+    c, late = JOBS.c, select(after(bindparam("older", type_=Seconds))).scalar_subquery()
+    stuck = and_(in_use(1), is_waiting(), c.dispatched <= late)
+    counted = select(c.queue, c.permit_1, func.count()).where(stuck).group_by(c.queue, c.permit_1)
+    found = [Undrawn(*row) for row in connection.execute(counted, {"older": -older}) if row[0] not in drawn]
+    return sorted(found, key=lambda each: -each.jobs)[:most]
 
 
 _NAMES: dict[str, Any] = {"name": JOBS.c.permit_1.type}

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING
 
 from celeriac.display import length, stamp
 from celeriac.ledger.connection.clock import clock
-from celeriac.ledger.limits import limit_rows, ordering
+from celeriac.ledger.limits import fair, limit_rows, ordering, taken_back
 from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.ledger.limits.ordering import HeldUp
+from celeriac.ledger.limits.taken_back import Undrawn
 from celeriac.ledger.upkeep import pause_rows
 from celeriac.ledger.upkeep.pause_rows import PauseRow
 from celeriac.limits.limit import ORDERED
+from celeriac.limits.permits import limit_of
 from celeriac.operate import pauses
 from celeriac.operate.doctor.finding import Area, Finding, ok, warn
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from celeriac.application import Celeriac
 
 _LONG = timedelta(minutes=15)  # after which somebody may have forgotten it
@@ -33,6 +37,7 @@ class Facts:
     clock: datetime
     limits: Sequence[KnownLimit] = ()  # those that are paused
     held_up: Sequence[HeldUp] = ()  # keys of orders
+    undrawn: Sequence[Undrawn] = ()  # permits that do not arrive
 
 
 def read(app: Celeriac) -> Facts:
@@ -43,13 +48,19 @@ def read(app: Celeriac) -> Facts:
             clock=clock(connection),
             limits=stopped,
             held_up=ordering.held_up(connection, beyond=_SOON, keys=_KEYS, most=_COUNTED),
+            undrawn=taken_back.undrawn(connection, drawn=_drawn(app, connection), older=_SOON, most=_KEYS),
         )
+
+
+def _drawn(app: Celeriac, connection: Connection) -> set[str]:
+    return set(fair.children(connection, within=app.settings.worker_timeout))
 
 
 def judge(facts: Facts) -> list[Finding]:
     found = [_of(row, facts.clock - row.since) for row in facts.paused]
     found += [_of_limit(limit, facts.clock) for limit in facts.limits]
     found += [_of_order(key) for key in facts.held_up]
+    found += [_of_permits(each) for each in facts.undrawn]
     return found or [ok(Area.LEDGER, "pauses", "no queue, no task and no limit is paused")]
 
 
@@ -71,6 +82,13 @@ def _of_order(key: HeldUp) -> Finding:
     sentence = f"{number} {waits} in the order {name} behind {key.job}, which is tried again at"
     sentence = f"{sentence} {stamp(key.again)}: {key.failure}"
     return warn(Area.LEDGER, "orders", sentence, remedy=f"celery -A app jobs cancel {key.job}")
+
+
+def _of_permits(each: Undrawn) -> Finding:
+    number = f"{each.jobs:,} {'job' if each.jobs == 1 else 'jobs'}"
+    sentence = f"{number} of the limit {limit_of(each.permit)!r} on the way into the queue {each.queue!r}"
+    sentence = f"{sentence}, which no live worker draws from: they hold permits for nothing"
+    return warn(Area.LEDGER, "limits", sentence, remedy=f"celery -A app worker -Q {shlex.quote(each.queue)}")
 
 
 def _found(sentence: str, age: timedelta, remedy: str) -> Finding:
