@@ -31,8 +31,18 @@ if TYPE_CHECKING:
 
 #: What a job takes of its task; a task may be changed while the program runs.
 _of_task = attrgetter(
-    *("name", "typing", "ignore_result", "serializer", "refused", "limit", "user_id", "timeout", "max_tries"),
-    *("priority", "_declared_retries", "_own_priority", "time_limit", "soft_time_limit"),
+    *(
+        "name",
+        "typing",
+        "ignore_result",
+        "serializer",
+        "refused",
+        "limit",
+        "ordered_by",
+        "user_id",
+        "timeout",
+    ),
+    *("max_tries", "priority", "_declared_retries", "_own_priority", "time_limit", "soft_time_limit"),
 )
 
 #: Where a task keeps its template.

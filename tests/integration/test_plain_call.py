@@ -132,6 +132,8 @@ CHANGES: dict[str, Callable[[Celeriac, Any], Any]] = {
     "its tries, on its class": lambda app, task: setattr(task.__class__, "max_tries", 2),
     "its time limit": lambda app, task: setattr(task, "time_limit", 33),
     "its user": lambda app, task: setattr(task, "user_id", "7"),
+    "its limit": lambda app, task: setattr(task, "limit", Limit("few", concurrency=2)),
+    "its order": lambda app, task: setattr(task, "ordered_by", "first"),
     "whether it keeps results": lambda app, task: setattr(task, "ignore_result", True),
     "the routes": lambda app, task: app.conf.update(task_routes={"plain.*": {"queue": "gpu"}}),
     "a router that looks at arguments": lambda app, task: app.conf.update(
