@@ -44,11 +44,13 @@ def run(
     *,
     worker: Sequence[str] | None = None,
     distributions: tuple[str, ...] = (),
+    prefork: str = "prefork",
     **others: Any,
 ) -> None:
     """Do what the command line asks.
 
     Args:
+        prefork: the pool in place of prefork.
         worker: Celery's words for a worker; None when ``module`` is its app.
         others: further fields of the ``Side``.
     """
@@ -65,6 +67,7 @@ def run(
         tasks["benchmarks.answer"].delay(1).get(timeout=60)
 
     def command(pool: str, concurrency: int) -> list[str]:
+        pool = prefork if pool == "prefork" else pool
         return [sys.executable, "-m", "celery", *words, "-P", pool, "-c", str(concurrency)]
 
     main(

@@ -6,7 +6,7 @@ it gets an environment of its own below ``.venv-bench/``, made at the first run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,10 @@ CELERIAC = Entry(
     recorded="SELECT count(*) FROM background_jobs WHERE state = 'completed'",
     keeps_results=True,
     application_name="celeriac",
+)
+
+BURST = replace(
+    CELERIAC, name="celeriac-burst", title="Celeriac, -P burst", module="benchmarks.sides.celeriac_burst"
 )
 
 #: Celery as in the project's environment, so that the versions are those of Celeriac.
@@ -139,6 +143,6 @@ PEERS = (
 )
 
 #: Ratios are to the first.
-SIDES = (PLAIN, CELERIAC, *PEERS)
+SIDES = (PLAIN, CELERIAC, BURST, *PEERS)
 BASELINE = SIDES[0]
 DEFAULT = (PLAIN, CELERIAC)  # who runs unless a run names others: all of them take long

@@ -53,6 +53,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"assembly"}),
         frozenset({"duties"}),
         frozenset({"pool"}),
+        frozenset({"burst"}),
         frozenset({"ageing", "gate"}),
         frozenset({"counters", "pauses", "watermarks"}),
         frozenset({"attempt_report"}),

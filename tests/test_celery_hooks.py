@@ -381,6 +381,59 @@ HOOKS = [
     Hook("billiard.pool:ApplyResult._write_to", None, "half-written jobs break the children's pipes"),
     Hook("billiard.pool:ApplyResult.discard", "", "released jobs are given to children"),
     Hook("billiard.process:BaseProcess._is_alive", "", "a stopping worker writes to a dead child"),
+    # The burst pool
+    Hook("celery.concurrency:ALIASES", None, "`worker_pool = 'burst'` names nothing"),
+    Hook("celery.bin.worker:WorkersPool", None, "Celery's command line does not take -P burst"),
+    Hook("celery.concurrency.prefork:TaskPool.Pool", None, "-P burst is prefork"),
+    Hook("celery.concurrency.base:BasePool.apply_async", "target, args, kwargs", "no job gets into a bundle"),
+    Hook("celery.concurrency.base:BasePool.on_start", "", "there is no watch, and no limit fires"),
+    Hook(
+        "celery.concurrency.base:BasePool.on_terminate", "", "what is done is given back at a cold shutdown"
+    ),
+    Hook("celery.concurrency.base:BasePool.terminate_job", "pid, signal", "a revoke hits the next job"),
+    Hook("celery.concurrency.base:BasePool._get_info", "", "`inspect stats` shows no time limits"),
+    Hook("celery.concurrency.asynpool:AsynPool.Worker", None, "a child does not know what a bundle is"),
+    Hook("celery.concurrency.asynpool:AsynPool.WorkerProcess", "worker", "no child has a page"),
+    Hook("celery.concurrency.asynpool:AsynPool._busy_workers", None, "no bundle is sent ahead"),
+    Hook(
+        "celery.concurrency.asynpool:AsynPool.on_job_ready",
+        "job, i, obj, inqW_fd",
+        "a child is busy for ever",
+    ),
+    Hook(
+        "celery.concurrency.asynpool:AsynPool._create_write_handlers",
+        "hub",
+        "a dead child's bundle runs twice",
+    ),
+    Hook("celery.concurrency.asynpool:AsynPool._put_back", None, "a dead child's bundle runs twice"),
+    Hook("celery.concurrency.asynpool:AsynPool._all_inqueues", None, "nobody knows which children are there"),
+    Hook(
+        "celery.concurrency.asynpool:AsynPool.create_result_handler",
+        "",
+        "failures are told when a bundle ends",
+    ),
+    Hook(
+        "celery.concurrency.asynpool:ResultHandler.state_handlers",
+        None,
+        "failures are told when a bundle ends",
+    ),
+    Hook(
+        "celery.concurrency.asynpool:ResultHandler.check_timeouts",
+        None,
+        "no limit fires while a worker stops",
+    ),
+    Hook("billiard.pool:Pool._result_handler", None, "no limit fires while a worker stops"),
+    Hook("billiard.pool:Pool._timeout_handler", None, "a hard limit does not end its child"),
+    Hook("billiard.pool:TimeoutHandler._trywaitkill", "worker", "a hard limit does not end its child"),
+    Hook("billiard.pool:ApplyResult._scheduled_for", None, "a bundle that waits in a child is not found"),
+    Hook("billiard.pool:Worker.after_fork", "", "a soft limit hits the next job"),
+    Hook("billiard.pool:Worker._make_child_methods", "loads", "max_tasks_per_child counts bundles"),
+    Hook("billiard.pool:Worker.maxtasks", None, "max_tasks_per_child counts bundles"),
+    Hook(
+        "billiard.pool:Worker.max_memory_per_child", None, "max_memory_per_child is looked at once a bundle"
+    ),
+    Hook("celery.app.trace:fast_trace_task", "task, uuid, request, body", "no job gets into a bundle"),
+    Hook("celery.app.trace:trace_task_ret", "name, uuid, request, body", "no job gets into a bundle"),
     # The outcome
     Hook("celery.worker.request:Request.__init__", "message, on_ack", "no attempt knows its number"),
     Hook("celery.worker.request:Request.acknowledge", "", "no outcome is told: every job is rescued as lost"),

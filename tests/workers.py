@@ -148,13 +148,17 @@ class DemoProcess(CeleryProcess):
         return (f"app.{command}",)
 
 
+#: The environment's word for the pool that a test's prefork workers have instead.
+POOL = "TEST_WORKER_POOL"
+
+
 class Worker(CeleryProcess):
     """``celery -A app worker`` with the tasks of ``tests.jobs``.
 
     Args:
         broker: what CELERY_BROKER_URL is set to; see the fixture ``redis_url``.
         database: what DATABASE_URL is set to; see the fixture ``database_url``.
-        pool: prefork, threads, solo or gevent.
+        pool: prefork, burst, threads, solo or gevent; in place of prefork, what TEST_WORKER_POOL says.
         concurrency: jobs at a time.
         settings: see ``environment``.
         options: further arguments of ``celery worker``.
@@ -176,6 +180,8 @@ class Worker(CeleryProcess):
     ) -> None:
         super().__init__("worker", (), env=environment(broker, database, settings), app=app)
         self.node = f"{self.name}@test"
+        if pool == "prefork":
+            pool = os.environ.get(POOL, pool)
         self._argv += ["-P", pool, "-c", str(concurrency), "-n", self.node]
         self._argv += ["--loglevel", "INFO", "-I", include, *options]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.celery import app
 from benchmarks.celery_peer import register, run
 from celeriac import retention
@@ -25,14 +27,19 @@ def many_working(n: str, seconds: str, user: str) -> None:
     enqueue_many(app.tasks["benchmarks.work"], calls, user_id=user)
 
 
+#: What it has that other sides have not.
+SIDE: dict[str, Any] = {
+    "many": many,
+    "many_later": many_later,
+    "prepare": lambda: upgrade(app.settings.database),
+    "own": {"prune": retention.prune, "many_working": many_working},
+    "distributions": ("sqlalchemy", "psycopg"),
+}
+
 if __name__ == "__main__":
     run(
         app,
         "benchmarks.sides.celeriac",
         worker=["-A", "app", "worker", "-I", "benchmarks.sides.celeriac"],
-        many=many,
-        many_later=many_later,
-        prepare=lambda: upgrade(app.settings.database),
-        own={"prune": retention.prune, "many_working": many_working},
-        distributions=("sqlalchemy", "psycopg"),
+        **SIDE,
     )

@@ -1,4 +1,4 @@
-"""Make Celery's own commands and Flower show our refusals as a sentence, not as a traceback."""
+"""Make Celery's own commands know the burst pool, and show our refusals as a sentence, as Flower does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import click
+from celery import concurrency
 
 from celeriac.errors import CeleriacError, SettingsError
 
@@ -16,6 +17,7 @@ def show_refusals(app: Any) -> None:
 
     Call it when the app is made. Celery's command line has its context by then.
     """
+    _offer_burst()
     context = click.get_current_context(silent=True)
     if context is None or not _is_celerys(context.command):
         return
@@ -24,6 +26,19 @@ def show_refusals(app: Any) -> None:
         from celeriac.cli import flower_api  # Flower and tornado are slow to import
 
         flower_api.install()
+
+
+def _offer_burst() -> None:
+    """Let ``worker_pool = "burst"`` and ``-P burst`` name the burst pool.
+
+    Celery's command line has read the names of pools by now, and takes no other for ``-P``.
+    """
+    concurrency.ALIASES.setdefault("burst", "celeriac.worker.burst.pool:TaskPool")
+    command = getattr(sys.modules.get("celery.bin.worker"), "worker", None)
+    for option in getattr(command, "params", ()):
+        if "--pool" in option.opts and isinstance(option.type, click.Choice):
+            known = tuple(option.type.choices)
+            option.type.choices = known if "burst" in known else (*known, "burst")
 
 
 def end(error: SettingsError) -> None:

@@ -20,6 +20,7 @@ class Reporting(Protocol):
     ignore_result: bool
     returned: bool
     time_start: float | None
+    ran: float | None
     permits: tuple[str, ...]
     rests: float | None
 
@@ -65,10 +66,16 @@ class AttemptReport:
             returned=wants and request.returned,
             task_id=request.id,
             task=request.name,
-            run_seconds=max(0.0, time.time() - request.time_start) if request.time_start else None,
+            run_seconds=_run_seconds(request),
             permits=request.permits,
             rests=request.rests,
         )
+
+
+def _run_seconds(request: Reporting) -> float | None:
+    if request.ran is not None:
+        return request.ran
+    return max(0.0, time.time() - request.time_start) if request.time_start else None
 
 
 def freed(reports: Sequence[AttemptReport]) -> tuple[list[str], dict[str, float]]:

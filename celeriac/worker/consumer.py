@@ -261,6 +261,8 @@ class Consumer(CeleryConsumer):
                 bucket.clear_pending()
         prefork.finish_writes(pool)
         prefork.drop_unwritten(pool)
+        if stop_line := getattr(self.pool, "stop_line", None):  # burst
+            stop_line()
 
     def _soon(self, call: Callable[[], Any]) -> None:
         self.call_soon(call)
@@ -328,7 +330,7 @@ class Consumer(CeleryConsumer):
             id=worker,
             hostname=self.hostname,
             pid=os.getpid(),
-            pool=type(self.pool).__module__.rpartition(".")[2],
+            pool=getattr(self.pool, "alias", type(self.pool).__module__.rpartition(".")[2]),
             concurrency=self.concurrency(),
             queues=self._queues(),
             tasks=hashlib.sha256("\n".join(names).encode()).hexdigest(),

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class PoolSlots:
     """In a pool with slots (prefork) a job waits for a free one; other pools queue by themselves.
 
+    The burst pool takes jobs when it makes a bundle. Only then is a job handed over, with the limits and
+    revokes of that moment.
+
     Args:
         refused: takes a request that could not be handed over, and why.
     """
@@ -33,7 +36,9 @@ class PoolSlots:
     def take(self, request: Request) -> None:
         """Have the pool run ``request`` as soon as it has a free slot."""
         semaphore = self._semaphore
-        if semaphore is None:
+        if line_up := getattr(self._consumer.pool, "line_up", None):  # burst
+            line_up(request, self._execute)
+        elif semaphore is None:
             self._execute(request)
         else:
             semaphore.acquire(self._execute, request)

@@ -58,6 +58,8 @@ class JobRequest(Request):
     _reported = False
     #: Whether a completed attempt's function returned: its value must then be in the result store.
     returned = True
+    #: Seconds that it ran, where the pool's child measured it; None: counted from its start until now.
+    ran: float | None = None
     #: Seconds for which its limits are to rest; None: the task asked for none.
     rests: float | None = None
 

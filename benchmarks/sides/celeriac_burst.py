@@ -1,0 +1,16 @@
+"""Celeriac as in ``benchmarks/sides/celeriac.py``; where others run prefork, it runs ``-P burst``."""
+
+from __future__ import annotations
+
+from app.celery import app
+from benchmarks.celery_peer import run
+from benchmarks.sides.celeriac import SIDE
+
+if __name__ == "__main__":
+    run(
+        app,
+        "benchmarks.sides.celeriac_burst",
+        worker=["-A", "app", "worker", "-I", "benchmarks.sides.celeriac"],
+        prefork="burst",
+        **SIDE,
+    )

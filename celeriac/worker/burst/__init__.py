@@ -1,0 +1,1 @@
+"""The burst pool: children that are given short jobs in bundles."""

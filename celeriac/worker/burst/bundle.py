@@ -1,0 +1,200 @@
+"""A bundle and its jobs, as the worker's main process knows them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celeriac.events import Event
+from celeriac.worker.burst.child import Report
+from celeriac.worker.burst.page import DONE, OPEN, Page, Place
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """A job that waits to be put into a bundle.
+
+    Attributes:
+        task: its task's name.
+        enter: has it entered into the bundle that is being made; it may be refused or revoked instead.
+        request: Celery's request.
+    """
+
+    task: str
+    enter: Callable[[], Any]
+    request: Any
+
+
+class ChildPid(int):
+    """The process id of a child, which knows for which job it was told.
+
+    Whoever terminates the job later names the process. The child may be at another job by then.
+    """
+
+    job: BundledJob
+
+    @classmethod
+    def of(cls, pid: int, job: BundledJob) -> ChildPid:
+        found = cls(pid)
+        found.job = job
+        return found
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True, kw_only=True)
+class BundledJob:
+    """One job of a bundle. For Celery it is what ``billiard.pool.ApplyResult`` is for a job of prefork.
+
+    Attributes:
+        call: the function and its arguments, pickled.
+        soft: its soft time limit in seconds; ``hard`` likewise.
+        stop: called to stop it before it has been accepted.
+        accepted: whether Celery knows that it was begun.
+        ended: whether its outcome was told, or it has left the bundle.
+        soft_sent: whether the signal of its soft time limit was sent.
+    """
+
+    task: str
+    call: bytes
+    soft: float | None
+    hard: float | None
+    accept_callback: Callable[..., Any] | None
+    timeout_callback: Callable[..., Any] | None
+    callback: Callable[..., Any] | None
+    error_callback: Callable[..., Any] | None
+    stop: Callable[[BundledJob], None]
+    waiting: Waiting | None = None
+    bundle: Bundle | None = None
+    position: int = 0
+    accepted: bool = False
+    ended: bool = False
+    soft_sent: bool = False
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody watches events."""
+        eventer = getattr(self.waiting and self.waiting.request, "eventer", None)
+        return bool(eventer and eventer.enabled)
+
+    def terminate(self, signum: int) -> None:
+        """Called by Celery when the job is revoked. What was accepted is stopped through its process id."""
+        if not (self.accepted or self.ended):
+            self.stop(self)
+
+    def accept(self, pid: int, started: float) -> None:
+        """Tell Celery that it was begun.
+
+        Args:
+            started: on the monotonic clock.
+        """
+        if not self.accepted:
+            self.accepted = True
+            _call(self.accept_callback, ChildPid.of(pid, self), started)
+
+    def end(self, value: Any, *, returned: bool, seconds: float | None = None) -> None:
+        """Tell Celery what became of it."""
+        if self.ended:
+            return
+        self.ended = True
+        if self.waiting is not None and seconds is not None:
+            self.waiting.request.ran = seconds
+        _call(self.callback if returned else self.error_callback, value)
+
+    def time_out(self, *, soft: bool) -> None:
+        _call(self.timeout_callback, soft=soft, timeout=self.soft if soft else self.hard)
+
+
+class Bundle:
+    """Jobs that travel to a child together.
+
+    Attributes:
+        result: billiard's own handle of it.
+        pid, page: of the child that has taken it up; None before.
+        recalled: whether the child was told not to take it up.
+    """
+
+    def __init__(self, number: int, jobs: Sequence[BundledJob]) -> None:
+        self.number = number
+        self.jobs = list(jobs)
+        self.result: Any = None
+        self.pid: int | None = None
+        self.page: Page | None = None
+        self.recalled = False
+        for position, job in enumerate(jobs):
+            job.bundle, job.position = self, position
+
+    @property
+    def place(self) -> Place | None:
+        """Where its child is in it; None when it was not begun."""
+        place = self.page.place if self.page is not None else None
+        return place if place is not None and place.bundle == self.number else None
+
+    def tell(self, reports: Sequence[Report], record: Callable[[str, float], None]) -> None:
+        """Tell Celery the outcomes in ``reports``.
+
+        Args:
+            record: takes the name of each job's task, and how many seconds it took.
+        """
+        for report in reports:
+            job = self.jobs[report.position]
+            record(job.task, report.seconds)
+            if not job.ended:
+                job.accept(self.pid or 0, report.started)
+                job.end(report.value, returned=report.returned, seconds=report.seconds)
+
+    def tell_done(self) -> None:
+        """Tell Celery of the jobs that are marked as done and that the child has not told of."""
+        page, place = self.page, self.place
+        if page is None or place is None:
+            return
+        for position, job in enumerate(self.jobs[: place.position + 1]):
+            if not job.ended and page.mark(position) == DONE:
+                job.accept(self.pid or 0, place.started)
+                job.end((0, None, None), returned=True, seconds=0.0)
+
+    def lost(self, error: Any) -> bool:
+        """Its child has died, or has left it: tell Celery of the job that it was at.
+
+        Args:
+            error: what billiard says of it.
+
+        Returns:
+            Whether the child was at a job.
+        """
+        self.tell_done()
+        if self.page is not None and self.page.place.bundle > self.number:
+            for job in self.jobs:  # it was done, and the word of it is lost: nobody knows of which job
+                job.end(error, returned=False)
+        place = self.place
+        if place is None or not place.at_work:
+            return False
+        job = self.jobs[place.position]
+        job.accept(self.pid or 0, place.started)
+        job.end(error, returned=False)
+        return True
+
+    def take_back(self, *, behind: int = -1) -> list[Waiting]:
+        """Take the jobs behind a position out of it; the caller has seen to it that they are not begun."""
+        found = []
+        for position, job in enumerate(self.jobs[behind + 1 :], behind + 1):
+            if job.ended or (self.place is not None and self.page and self.page.mark(position) != OPEN):
+                continue
+            job.ended = True
+            if job.waiting is not None:
+                found.append(job.waiting)
+        return found
+
+
+def _call(callback: Callable[..., Any] | None, *args: Any, **kwargs: Any) -> None:
+    """As billiard calls back: what one job's callback raises must not cost the others their outcome."""
+    if callback is None:
+        return
+    try:
+        callback(*args, **kwargs)
+    except MemoryError:
+        raise
+    except Exception:  # see above
+        logger.exception(Event.CALLBACK_FAILED)

@@ -1,0 +1,199 @@
+"""What a child of the burst pool does: take a bundle, run its jobs one by one, tell what became of them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from billiard import common, current_process
+from billiard.compat import mem_rss
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import SoftTimeLimitExceeded
+from billiard.pool import EX_RECYCLE, MaybeEncodingError
+from celery.concurrency import asynpool
+from kombu.serialization import pickle
+
+from celeriac.worker.burst.page import Page
+
+#: The kind of message that tells of jobs before their bundle has ended, beside billiard's own kinds.
+REPORT = 16
+
+#: Seconds for which an outcome may wait for that of the next job.
+_WAIT = 0.05
+
+
+class Report(NamedTuple):
+    """What became of one job.
+
+    Attributes:
+        position: in its bundle.
+        value: what Celery's tracer returned; when the job raised beside it, the exception.
+        returned: whether it is what the tracer returned.
+        started: on the monotonic clock.
+        seconds: how long it took.
+    """
+
+    position: int
+    value: Any
+    returned: bool
+    started: float
+    seconds: float
+
+
+def run(bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report]:
+    """The function of a bundle, as billiard calls it in the child; see ``Runner.run``."""
+    runner: Runner = current_process().runner
+    return runner.run(bundle, calls, prompt)
+
+
+class Runner:
+    """One per child.
+
+    Args:
+        put: sends a message to the main process.
+        max_jobs: the child ends after so many; None: never.
+        max_memory: KiB; a child that uses more ends after its job. 0: it may use any.
+    """
+
+    def __init__(
+        self, page: Page, put: Callable[[Any], None], *, max_jobs: int | None, max_memory: int
+    ) -> None:
+        self._page = page
+        self._put = put
+        self._left = max_jobs
+        self._max_memory = max_memory
+        self._in_bundle = False  # if not, it is at a job that billiard alone knows of
+        self._at_work = False  # whether an exception may be raised in the job at this moment
+        self._place = (0, 0)
+        self._exit: BaseException | None = None  # with which a job asked for the end of its process
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the child is to end now."""
+        return self._left is not None and self._left <= 0
+
+    def run(self, bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report]:
+        """Run the jobs of a bundle; return what was not told yet.
+
+        Args:
+            bundle: its number.
+            calls: the jobs, each pickled by itself: the function to call and its arguments.
+            prompt: tell of each job at once, because somebody watches events.
+        """
+        self._in_bundle = True
+        try:
+            return self._run(bundle, calls, prompt)
+        finally:
+            self._in_bundle = False
+
+    def _run(self, bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report]:
+        page, kept, told = self._page, [], time.monotonic()
+        if not page.take_up(bundle, len(calls)):
+            return []
+        for position, call in enumerate(calls):
+            if not (begun := page.begin(position)):
+                if begun is None:
+                    break
+                continue
+            self._place = bundle, position
+            returned, value = self._attempt(call)
+            failed = not returned or value[0]
+            if returned and not failed and not prompt:
+                value = (0, None, value[2])  # its text is for events alone
+            report = Report(position, value, returned, page.started, time.monotonic() - page.started)
+            if failed or prompt:
+                self._tell(bundle, [report])  # before the next job, which may kill this process
+            else:
+                kept.append(report)
+            page.end(position)
+            if self._exit is not None:
+                raise self._exit
+            if self._is_to_leave():
+                page.leave(position + 1)
+                break
+            now = report.started + report.seconds
+            if kept and now - told > _WAIT:
+                self._tell(bundle, kept)
+                kept, told = [], now
+        return kept
+
+    def on_soft_limit(self, *_: Any) -> None:
+        """The handler of the signal for a soft time limit."""
+        if not self._in_bundle or (self._at_work and self._page.is_target(*self._place)):
+            raise SoftTimeLimitExceeded
+
+    def _attempt(self, call: bytes) -> tuple[bool, Any]:
+        try:
+            return self._call(call)
+        except SoftTimeLimitExceeded:  # it came in the moment before or after the job
+            return False, ExceptionInfo()
+
+    def _call(self, call: bytes) -> tuple[bool, Any]:
+        self._at_work = True
+        try:
+            target, args = pickle.loads(call)
+            return True, target(*args)
+        except BaseException as exc:  # whatever it is, it is the outcome of this job
+            self._at_work = False
+            if _terminated():
+                raise
+            if isinstance(exc, SystemExit | KeyboardInterrupt):
+                self._exit = exc
+            return False, ExceptionInfo()
+        finally:
+            self._at_work = False
+
+    def _tell(self, bundle: int, reports: list[Report]) -> None:
+        try:
+            self._put((REPORT, (bundle, reports)))
+        except Exception as exc:  # what cannot be pickled, as in billiard's own loop
+            wrapped = MaybeEncodingError(exc, reports[-1].value)
+            try:
+                raise wrapped
+            except MaybeEncodingError:
+                error = ExceptionInfo()
+            self._put((REPORT, (bundle, [reports[-1]._replace(value=error, returned=False)])))
+
+    def _is_to_leave(self) -> bool:
+        if self._left is not None:
+            self._left -= 1
+        if self._max_memory and mem_rss() > self._max_memory:
+            self._left = 0
+        return self.leaves
+
+
+def _terminated() -> bool:
+    """Whether a signal has told this process to end: the job is unfinished then. Not in old billiards."""
+    fired = getattr(common, "terminate_handler_fired", None)
+    return bool(fired()) if fired else bool(common._should_have_exited[0])
+
+
+class Worker(asynpool.Worker):
+    """billiard's loop of a child, with a page and a runner."""
+
+    page: Page
+    runner: Runner
+    wait_for_job: Any
+    #: Jobs and KiB after which the child ends; billiard's own attributes would count bundles.
+    max_jobs: int | None = None
+    max_memory = 0
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        runner = Runner(self.page, self.outq.put, max_jobs=self.max_jobs, max_memory=self.max_memory)
+        self.runner = current_process().runner = runner
+        signal.signal(signal.SIGUSR1, runner.on_soft_limit)
+
+    def _make_child_methods(self, *args: Any, **options: Any) -> None:
+        super()._make_child_methods(*args, **options)
+        receive = self.wait_for_job
+
+        def wait_for_job() -> Any:
+            if self.runner.leaves:
+                sys.exit(EX_RECYCLE)
+            return receive()
+
+        self.wait_for_job = wait_for_job

@@ -1,0 +1,123 @@
+"""Celery's pool of processes, with a page for each child and up to two bundles in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from celery.concurrency import asynpool
+
+from celeriac.worker.burst.child import REPORT, Worker
+from celeriac.worker.burst.page import Page
+
+#: Bundles that a child holds at most: one that it runs and one that it will run next.
+_EACH = 2
+
+
+class BusyChildren:
+    """Which children take no bundle now; in place of the set in which Celery keeps those at work.
+
+    A child is named by the number of the pipe to it, as in Celery's pool.
+
+    Args:
+        up: the children that are there.
+    """
+
+    def __init__(self, up: Callable[[], set[int]]) -> None:
+        self._up = up
+        self._held: dict[int, int] = {}
+        #: Children that are at a long job: nothing is to wait behind it.
+        self.slow: set[int] = set()
+
+    def __contains__(self, child: int) -> bool:
+        held = self._held.get(child, 0)
+        if held == 1 and child not in self.slow:
+            return any(not self._held.get(other) for other in self._up())
+        return held >= 1
+
+    def __iter__(self) -> Iterator[int]:
+        return (child for child in self._up() if child in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def add(self, child: int) -> None:
+        """A bundle is sent to the child."""
+        self._held[child] = self._held.get(child, 0) + 1
+
+    def ended(self, child: int) -> None:
+        """The child has ended a bundle."""
+        self.slow.discard(child)
+        if (held := self._held.pop(child, 0)) > 1:
+            self._held[child] = held - 1
+
+    def discard(self, child: int) -> None:
+        """The child is gone."""
+        self.slow.discard(child)
+        self._held.pop(child, None)
+
+    def clear(self) -> None:
+        self._held.clear()
+        self.slow.clear()
+
+    def room(self, waiting: int, *, ahead: bool) -> bool:
+        """Whether there is a child for one more bundle.
+
+        Args:
+            waiting: bundles that are not sent yet.
+            ahead: whether it may wait in a child that is at work.
+        """
+        free = 0
+        for child in self._up():
+            held = self._held.get(child, 0)
+            free += 1 if held == 0 else 0
+            free += _EACH - max(held, 1) if ahead and held < _EACH and child not in self.slow else 0
+        return waiting < free
+
+
+class Children(asynpool.AsynPool):
+    """
+    Attributes:
+        on_report: takes a bundle's number and what its child tells before the bundle has ended.
+        on_bundle_back: takes billiard's handle of a bundle that its child did not take up; returns False
+            for anything else.
+    """
+
+    Worker = Worker
+    _put_back: Any
+    on_report: Callable[[int, list[Any]], None]
+    on_bundle_back: Callable[[Any], bool]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._busy_workers = self.busy = BusyChildren(lambda: self._all_inqueues)
+
+    def WorkerProcess(self, worker: Any) -> Any:  # noqa: N802  # billiard's name for it
+        worker.page = Page()
+        worker.max_jobs, worker.maxtasks = worker.maxtasks, None
+        worker.max_memory, worker.max_memory_per_child = worker.max_memory_per_child or 0, None
+        process = super().WorkerProcess(worker)
+        process.page = worker.page
+        return process
+
+    def create_result_handler(self) -> Any:
+        handler = super().create_result_handler()
+        handler.state_handlers[REPORT] = lambda bundle, reports: self.on_report(bundle, reports)
+        return handler
+
+    def on_job_ready(self, job: int, i: Any, obj: Any, inqW_fd: int) -> None:  # noqa: N803  # billiard's name
+        self.busy.ended(inqW_fd)
+
+    def _create_write_handlers(self, hub: Any, *args: Any, **kwargs: Any) -> None:
+        super()._create_write_handlers(hub, *args, **kwargs)
+        put_back = self._put_back
+
+        def give_back(result: Any) -> None:
+            if not self.on_bundle_back(result):
+                put_back(result)
+
+        self._put_back = give_back
+
+    def process_of(self, pid: int | None) -> Any:
+        """The child with this process id, alive or not reaped yet; None: there is none."""
+        return next((process for process in self._pool if process.pid == pid), None)
