@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from celeriac.ledger.schema.operator_tables import ENDED_COUNTS
 from celeriac.ledger.upkeep.roll_up import HOUR, MINUTE, start_of
 from celeriac.operate import dead_letters
 from celeriac.operate.dead_letters import Cause
-from celeriac.operate.history.series import RANGES, names, series
+from celeriac.operate.history.series import RANGES, names, series, spread
 from celeriac.operate.history.sparklines import by_cause, by_queue
 from celeriac.settings.platform import Settings
 from tests import stock
@@ -92,6 +93,51 @@ def test_a_long_range_reads_hours_and_then_minutes(app: Celeriac) -> None:
     with app.database.transaction() as connection:
         connection.execute(insert(ENDED_COUNTS), rows)
     assert [sum(series(range, app=app).completed) for range in ("7d", "30d", "90d")] == [10, 10, 11]
+
+
+@pytest.mark.parametrize("range", ["1h", "7d"])
+def test_a_spread_has_each_wait_and_run_once(app: Celeriac, range: str) -> None:
+    """From the counts and, in the newest minutes, from the ledger; of a retried attempt only its run."""
+    at = now_at(app)
+    waited = {"next_attempt_after": at - 24 * SECOND}  # twenty seconds until it began
+    old = ended(
+        at - 5 * A_MINUTE, next_attempt_after=at - 5 * A_MINUTE - 4 * SECOND, started=at - 5 * A_MINUTE
+    )
+    retried = ended(at, job_type="other", try_count=2, **waited)
+    never_ran = ended(at, state="cancelled")
+    write(app, ended(at, **waited), old, retried, never_ran)
+    with app.database.transaction() as connection:
+        first = stock.failure(retried, attempt=1, started=at - 130 * SECOND, finished=at - 10 * SECOND)
+        connection.execute(insert(FAILURES), [first])
+    stock.rolled_up(app)
+    assert summed(app, "wait", range) == {"3 to 10": 1, "10 to 30": 2}
+    assert summed(app, "run", range) == {"0 to 0.01": 1, "3 to 10": 2, "60 to 300": 1}
+    assert summed(app, "run", range, task="other") == {"3 to 10": 1, "60 to 300": 1}
+    assert summed(app, "wait", range, queue="low") == {}
+
+
+def summed(app: Celeriac, of: str, range: str, **only: str) -> dict[str, int]:
+    """How many, by the seconds that they took."""
+    found = spread(of, range, app=app, **only)
+    assert len(found.counts) == len(found.began)
+    edges = [0, *found.bounds, "∞"]
+    names_ = [f"{low:g} to {high:g}" if high != "∞" else "the rest" for low, high in pairwise(edges)]
+    sums = [sum(column[place] for column in found.counts) for place, _ in enumerate(names_)]
+    return {name: count for name, count in zip(names_, sums, strict=True) if count}
+
+
+def test_counts_of_an_older_version_have_no_spread(app: Celeriac) -> None:
+    minute = start_of(now_at(app), MINUTE) - 30 * A_MINUTE
+    row = {"span": MINUTE, "began": minute, "task": "a", "queue": "low", "outcome": "completed"}
+    with app.database.transaction() as connection:
+        connection.execute(insert(ENDED_COUNTS), [row | {"attempts": 7, "ran": 1.0, "longest": 1.0}])
+    assert summed(app, "run", "1h") == {}
+    assert sum(series("1h", app=app).completed) == 7
+
+
+def test_a_spread_of_nothing_that_has_one_is_refused(app: Celeriac) -> None:
+    with pytest.raises(BadArgument, match="wait, run"):
+        spread("colour", "1h", app=app)
 
 
 def test_a_series_is_of_a_task_or_a_queue(app: Celeriac) -> None:

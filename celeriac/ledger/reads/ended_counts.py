@@ -9,12 +9,14 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Double, Select, cast, func, literal, select, union_all
 
-from celeriac.ledger.reads.ended_rows import Ended, ended_rows
+from celeriac.ledger.reads.ended_rows import Ended, ended_sums
 from celeriac.ledger.schema.columns import Instant, span_start
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.schema.operator_tables import ENDED_COUNTS
 
 _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+_KEYS, _NUMBERS = ("began", "task", "queue", "outcome"), ("attempts", "ran", "longest")
 
 #: Minutes that are read from the ledger itself, besides the running one: they may not be counted yet.
 _LIVE = 1
@@ -58,6 +60,30 @@ def sums(connection: Connection, wanted: Window, *, clock: datetime) -> list[Sum
     return [Sum(row.began, row.key, Ended(row.outcome), row.n, row.ran, row.longest) for row in found]
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How many of the attempts that ended within one step took how long."""
+
+    began: datetime  # the first moment of the step
+    counts: tuple[int, ...]  # below the first of ``SPREAD_BOUNDS``, from it on, and so on
+
+
+def spreads(connection: Connection, wanted: Window, *, names: Sequence[str], clock: datetime) -> list[Spread]:
+    """How long jobs waited or attempts ran, by step, up to now; a step in which nothing ended is missing.
+
+    Args:
+        names: the columns: ``WAITS`` or ``RUNS``.
+    """
+    running = clock.replace(second=0, microsecond=0)
+    parameters = {"first": max(running - _LIVE * _MINUTE, wanted.since), "end": clock + _HOUR}
+    rows = union_all(
+        *_live_and_counted(wanted, parameters["first"], ended_sums(wanted.step).subquery("now"), names)
+    ).subquery("ended")
+    sums = [cast(func.coalesce(func.sum(rows.c[name]), 0), BigInteger) for name in names]
+    asked = _of(rows, wanted, select(rows.c.began, *sums)).group_by(rows.c.began).order_by(rows.c.began)
+    return [Spread(began, tuple(counts)) for began, *counts in connection.execute(asked, parameters)]
+
+
 def largest(connection: Connection, wanted: Window, *, by: str, most: int) -> list[str]:
     """The tasks or queues of which the most attempts ended, the largest first, as far as it is counted."""
     span = 3600 if wanted.hours else 60
@@ -73,13 +99,9 @@ def largest(connection: Connection, wanted: Window, *, by: str, most: int) -> li
 
 
 def _sums(wanted: Window, live: datetime) -> Select[Any]:
-    """The hours, then the minutes since the last full one, then what the ledger has since ``live``."""
-    parts = [*ended_rows(wanted.step)]
-    hour = live.replace(minute=0)
-    if wanted.hours:
-        parts.append(_counted(wanted, 3600, wanted.since, hour))
-    parts.append(_counted(wanted, 60, max(hour, wanted.since) if wanted.hours else wanted.since, live))
-    rows = union_all(*parts).subquery("ended")
+    """The numbers by step and outcome, and by task or queue where that is asked for."""
+    now = ended_sums(wanted.step, spread=False).subquery("now")
+    rows = union_all(*_live_and_counted(wanted, live, now, _NUMBERS)).subquery("ended")
     key = rows.c[wanted.by] if wanted.by else literal("")
     kept = select(
         rows.c.began,
@@ -88,20 +110,34 @@ def _sums(wanted: Window, live: datetime) -> Select[Any]:
         cast(func.sum(rows.c.attempts), BigInteger).label("n"),
         cast(func.sum(rows.c.ran), Double).label("ran"),
         cast(func.max(rows.c.longest), Double).label("longest"),
-    ).where(rows.c.attempts > 0)
-    if wanted.task is not None:
-        kept = kept.where(rows.c.task == wanted.task)
-    if wanted.queues:
-        kept = kept.where(rows.c.queue.in_(wanted.queues))
+    )
+    kept = _of(rows, wanted, kept).where(rows.c.attempts > 0)
     named = [rows.c[wanted.by]] if wanted.by else []
     return kept.group_by(rows.c.began, *named, rows.c.outcome).order_by(rows.c.began, *named)
 
 
-def _counted(wanted: Window, span: int, first: datetime, end: datetime) -> Select[Any]:
+def _of(rows: Any, wanted: Window, chosen: Select[Any]) -> Select[Any]:
+    """``chosen`` of ``rows`` of the task and the queues that are wanted."""
+    if wanted.task is not None:
+        chosen = chosen.where(rows.c.task == wanted.task)
+    return chosen.where(rows.c.queue.in_(wanted.queues)) if wanted.queues else chosen
+
+
+def _live_and_counted(wanted: Window, live: datetime, now: Any, names: Sequence[str]) -> list[Select[Any]]:
+    """What the ledger has since ``live``; the minutes since the last full hour; and the hours."""
+    c, hour = now.c, live.replace(minute=0)
+    parts = [select(*(c[name] for name in (*_KEYS, *names)))]
+    if wanted.hours:
+        parts.append(_counted(wanted, 3600, wanted.since, hour, names))
+    first = max(hour, wanted.since) if wanted.hours else wanted.since
+    return [*parts, _counted(wanted, 60, first, live, names)]
+
+
+def _counted(wanted: Window, span: int, first: datetime, end: datetime, names: Sequence[str]) -> Select[Any]:
     c = ENDED_COUNTS.c
     return select(
         span_start(literal(wanted.step), c.began).label("began"),
-        *(c[name] for name in ("task", "queue", "outcome", "attempts", "ran", "longest")),
+        *(c[name] for name in (*_KEYS[1:], *names)),
     ).where(c.span == span, c.began >= literal(first, Instant), c.began < literal(end, Instant))
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Dialect, Double, String, TypeDecorator, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Dialect,
+    Double,
+    Integer,
+    String,
+    TypeDecorator,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -121,6 +131,16 @@ class seconds_between(FunctionElement[float]):
     inherit_cache = True
 
 
+class place_among(FunctionElement[int]):
+    """How many of the bounds, ascending numbers of the program's own, are not above a number.
+
+    Its arguments are the number, and then the bounds.
+    """
+
+    type = Integer()
+    inherit_cache = True
+
+
 @compiles(now, "postgresql")
 def _now_postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     return "clock_timestamp()"
@@ -155,10 +175,22 @@ def _span_start_sqlite(element: span_start, compiler: SQLCompiler, **kw: Any) ->
     return f"({moment} - {moment} % ({seconds} * 1000000))"
 
 
+@compiles(place_among, "postgresql")
+def _place_among_postgresql(element: place_among, compiler: SQLCompiler, **kw: Any) -> str:
+    value, *bounds = (compiler.process(each, **kw) for each in element.clauses)
+    return f"width_bucket({value}, CAST(ARRAY[{', '.join(bounds)}] AS DOUBLE PRECISION[]))"
+
+
+@compiles(place_among, "sqlite")
+def _place_among_sqlite(element: place_among, compiler: SQLCompiler, **kw: Any) -> str:
+    value, *bounds = (compiler.process(each, **kw) for each in element.clauses)
+    return f"({' + '.join(f'({value} >= {bound})' for bound in bounds)})"
+
+
 @compiles(seconds_between, "postgresql")
 def _seconds_between_postgresql(element: seconds_between, compiler: SQLCompiler, **kw: Any) -> str:
     first, second = (compiler.process(each, **kw) for each in element.clauses)
-    return f"CAST(EXTRACT(EPOCH FROM {second} - {first}) AS DOUBLE PRECISION)"
+    return f"date_part('epoch', {second} - {first})"  # EXTRACT would make a slow numeric
 
 
 @compiles(seconds_between, "sqlite")

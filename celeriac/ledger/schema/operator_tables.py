@@ -1,4 +1,4 @@
-"""The tables of what operators do and see: actions, pauses, counts, tokens and alerts.
+"""The tables of what operators do and see: actions, pauses, mutes, counts, tokens and alerts.
 
 Each field says who sets it and what null means. A worker's success path reads and writes none of them.
 """
@@ -9,7 +9,18 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, LargeBinary, String, Table, Text, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from celeriac.ledger.schema.columns import Word
@@ -86,6 +97,19 @@ class Pause(Base):
     __table_args__ = (CheckConstraint("kind IN ('queue', 'task')", name="pause_kind_is_known"),)
 
 
+class Mute(Base):
+    """A group of dead letters that is shown apart and told nobody. It may have ended by itself."""
+
+    __tablename__ = "background_mutes"
+
+    key: Mapped[str] = mapped_column(String(8), primary_key=True)  # of the group, a hash of its cause
+    since: Mapped[datetime]
+    until: Mapped[datetime | None]  # null: it has no end by the clock
+    who: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    reason: Mapped[str | None] = mapped_column(Text)  # null: none was given
+    size: Mapped[int] = mapped_column(BigInteger)  # dead letters of the group then: it ends when it has grown
+
+
 class EndedCount(Base):
     """How many attempts ended within a minute or an hour, by task, queue and what they came to.
 
@@ -102,8 +126,20 @@ class EndedCount(Base):
     attempts: Mapped[int] = mapped_column(BigInteger)
     ran: Mapped[float]  # seconds, all together
     longest: Mapped[float]  # seconds
+    # Below: how many waited and ran for how long. Null: an older version counted.
 
     __table_args__ = (CheckConstraint("span IN (60, 3600)", name="count_span_is_known"),)
+
+
+#: Seconds at which the next of the columns of waits and runs begins.
+SPREAD_BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+
+#: Of jobs that ended, how long they were due before their last attempt began; of attempts, how long they ran.
+WAITS, RUNS = (
+    tuple(f"{what}_{number}" for number in range(len(SPREAD_BOUNDS) + 1)) for what in ("wait", "run")
+)
+for _name in (*WAITS, *RUNS):
+    setattr(EndedCount, _name, mapped_column(Integer, nullable=True))
 
 
 class ApiToken(Base):
@@ -139,6 +175,7 @@ class Alert(Base):
 
 ACTIONS = cast(Table, Action.__table__)
 PAUSES = cast(Table, Pause.__table__)
+MUTES = cast(Table, Mute.__table__)
 ENDED_COUNTS = cast(Table, EndedCount.__table__)
 API_TOKENS = cast(Table, ApiToken.__table__)
 ALERTS = cast(Table, Alert.__table__)

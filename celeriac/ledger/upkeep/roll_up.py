@@ -23,16 +23,17 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    or_,
     select,
     union_all,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.connection.clock import clock
-from celeriac.ledger.reads.ended_rows import Ended, ended_rows
+from celeriac.ledger.reads.ended_rows import Ended, ended_sums
 from celeriac.ledger.schema.columns import Instant, span_start
 from celeriac.ledger.schema.models import JOBS
-from celeriac.ledger.schema.operator_tables import ENDED_COUNTS
+from celeriac.ledger.schema.operator_tables import ENDED_COUNTS, RUNS, WAITS
 
 MINUTE, HOUR = 60, 3600  # the spans, in seconds
 
@@ -177,11 +178,11 @@ def _write_over(span: int) -> Any:
     return made.on_conflict_do_update(
         index_elements=["span", *_KEY],
         set_={name: made.excluded[name] for name in _NUMBERS},
-        where=differs[0] | differs[1] | differs[2],
+        where=or_(*differs),
     ).add_cte(gone)
 
 
-_KEY, _NUMBERS = ("began", "task", "queue", "outcome"), ("attempts", "ran", "longest")
+_KEY, _NUMBERS = ("began", "task", "queue", "outcome"), ("attempts", "ran", "longest", *WAITS, *RUNS)
 _NAMES = ["span", *_KEY, *_NUMBERS]
 
 
@@ -197,11 +198,13 @@ def _kept(span: int) -> Any:
     The last span has a row even if nothing ended in it: it says how far the counts go.
     """
     counts = ENDED_COUNTS.c
-    sources = ended_rows(MINUTE) if span == MINUTE else (_minutes(span),)
+    source = ended_sums(MINUTE) if span == MINUTE else _minutes(span)
     place = literal("").label("task"), literal("").label("queue"), literal(str(Ended.COMPLETED))
     last = bindparam("last", type_=Instant).label("began")
-    empty = select(last, *place, literal(0), literal(0.0), literal(0.0))
-    groups = _together(union_all(*sources, empty).subquery("ended"))
+    empty = select(
+        last, *place, literal(0), literal(0.0), literal(0.0), *(literal(0) for _ in (*WAITS, *RUNS))
+    )
+    groups = _together(union_all(source, empty).subquery("ended"))
     size = groups.c.attempts.desc()
     order = func.row_number().over(
         partition_by=groups.c.began, order_by=(size, groups.c.task, groups.c.queue, groups.c.outcome)
@@ -221,14 +224,14 @@ def _kept(span: int) -> Any:
 def _together(rows: Any) -> Any:
     """``rows`` by key, their numbers put together."""
     keys, c = [rows.c[name] for name in _KEY], rows.c
-    attempts, ran, longest = func.sum(c.attempts), func.sum(c.ran), func.max(c.longest)
-    numbers = zip(_NUMBERS, (attempts, ran, longest), strict=True)
-    return select(*keys, *(number.label(name) for name, number in numbers)).group_by(*keys).subquery()
+    sums = [(func.max if name == "longest" else func.sum)(c[name]).label(name) for name in _NUMBERS]
+    return select(*keys, *sums).group_by(*keys).subquery()
 
 
 def _minutes(span: int) -> Any:
     c = ENDED_COUNTS.c
     return select(
         span_start(literal(span), c.began).label("began"),
-        *(c[name] for name in ("task", "queue", "outcome", *_NUMBERS)),
+        *(c[name] for name in ("task", "queue", "outcome", "attempts", "ran", "longest")),
+        *(func.coalesce(c[name], 0).label(name) for name in (*WAITS, *RUNS)),  # null of an older version
     ).where(*_within(MINUTE))

@@ -15,6 +15,7 @@ from celeriac.ledger.reads import ended_counts as ledger
 from celeriac.ledger.reads.ended_counts import Sum, Window
 from celeriac.ledger.reads.ended_rows import Ended
 from celeriac.ledger.schema.lanes import rows_of
+from celeriac.ledger.schema.operator_tables import RUNS, SPREAD_BOUNDS, WAITS
 from celeriac.names import NAME_LENGTH, check_text
 
 if TYPE_CHECKING:
@@ -72,6 +73,66 @@ def series(
         window = _window(span, now, task=task, queue=queue)
         found = ledger.sums(connection, window, clock=now)
     return _series(span, wanted[1], window.since, now, found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadSeries:
+    """How long jobs waited, or attempts ran, within each step of a range; the last step goes on.
+
+    Attributes:
+        of: ``wait``, how long jobs that ended had been due when their last attempt began; or ``run``, how
+            long attempts ran.
+        counts: of each step, how many took less than the first bound, less than the second, and so on; the
+            last one has those that took the last bound or longer.
+    """
+
+    of: str
+    range: str
+    step: int  # seconds
+    clock: datetime  # the database's
+    bounds: list[float]  # seconds
+    began: list[datetime]  # the first moment of each step, aware, in UTC
+    counts: list[list[int]]
+
+
+def spread(
+    of: str, span: str, *, task: str | None = None, queue: str | None = None, app: Celeriac | None = None
+) -> SpreadSeries:
+    """How long jobs waited (``wait``) or attempts ran (``run``) within that range, in steps.
+
+    Raises:
+        BadArgument: as of ``series``; or ``of`` is neither.
+    """
+    check_spread(of)
+    with current_app(app).database.reading() as connection:
+        now = clock(connection)
+        window = _window(span, now, task=task, queue=queue)
+        found = ledger.spreads(connection, window, names=_SPREADS[of], clock=now)
+    by_step = {each.began: list(each.counts) for each in found}
+    began = steps(window.since, window.step, now)
+    nothing = [0] * len(_SPREADS[of])
+    return SpreadSeries(
+        of=of,
+        range=span,
+        step=window.step,
+        clock=now,
+        bounds=list(SPREAD_BOUNDS),
+        began=began,
+        counts=[by_step.get(each, nothing) for each in began],
+    )
+
+
+def check_spread(of: str) -> None:
+    """Refuse what is neither.
+
+    Raises:
+        BadArgument: it is no figure that has a spread.
+    """
+    if of not in _SPREADS:
+        raise BadArgument("of", f"wanted one of {', '.join(_SPREADS)}, found {of[:80]!r}")
+
+
+_SPREADS = {"wait": WAITS, "run": RUNS}
 
 
 def names(span: str, *, app: Celeriac | None = None) -> dict[str, list[str]]:
