@@ -16,6 +16,7 @@ from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
 from benchmarks.workloads.listing import fill
+from celeriac.operate.dead_letters import Cause
 
 _CALLS = 20  # of each page; the first is not counted
 _OPEN = 30.0  # seconds that a page is open
@@ -49,6 +50,7 @@ PAGES: Mapping[str, str] = {
     "jobs-finished": "/jobs?sort=finished&finished-since=2h&finished-until=1h",
     "dead": "/dead",
     "queues": "/queues",
+    "queue": "/queues/normal",
     "schedules": "/schedules",
     "workers": "/workers",
     "tasks": "/tasks",
@@ -59,6 +61,8 @@ PAGES: Mapping[str, str] = {
     "series-1h": "/stats/series?range=1h",
     "series-24h": "/stats/series?range=24h&task=task.3",
     "series-90d": "/stats/series?range=90d",
+    "spread-1h": "/stats/spread?of=wait&range=1h&queue=normal",
+    "spread-90d": "/stats/spread?of=run&range=90d&task=task.3",
 }
 
 #: What ten people have open.
@@ -67,8 +71,17 @@ _LOOKING = (
     *("/dead", "/queues", "/workers", "/tasks"),
 )
 
-#: Of which the cost to the database is measured.
-_OPENED = {"overview": "/", "jobs": "/jobs", "queues": "/queues"}
+#: Of which the cost to the database is measured: the page, and what its script asks for as often.
+_OPENED = {
+    "overview": ("/", "/stats/series?range=1h"),
+    "jobs": ("/jobs",),
+    "queues": ("/queues",),
+    "task": (
+        *("/tasks/task.3", "/stats/series?range=24h&task=task.3"),
+        *(f"/stats/spread?of={of}&range=24h&task=task.3" for of in ("wait", "run")),
+    ),
+    "dead": ("/dead",),
+}
 
 _ASIDE = (
     "UPDATE background_jobs SET queue = 'low'"
@@ -78,9 +91,10 @@ _ACTIVE = "SELECT active_time FROM pg_stat_database WHERE datname = current_data
 
 #: What a keeper counted in ninety days: of twelve tasks in three queues, each minute of two days, each hour.
 _COUNTED = """
-    INSERT INTO background_ended_counts (span, began, task, queue, outcome, attempts, ran, longest)
+    INSERT INTO background_ended_counts (span, began, task, queue, outcome, attempts, ran, longest,
+        wait_3, wait_7, run_2, run_5)
     SELECT span, date_bin(span * interval '1 s', now(), to_timestamp(0)) - n * span * interval '1 s',
-        'task.' || t, queue, outcome, span, span, 2
+        'task.' || t, queue, outcome, span, span, 2, span / 2, span / 2, span / 3, span / 3 * 2
     FROM (SELECT 60 AS span, generate_series(3, 2880) AS n
             UNION ALL SELECT 3600, generate_series(1, 2160)) AS spans,
         generate_series(0, 11) AS t, unnest(array['low', 'normal', 'critical']) AS queue,
@@ -107,8 +121,11 @@ def measure(trial: Trial, jobs: int) -> Figures:
     for statement in (_COUNTED, _ACTIONS):
         trial.database.execute(statement.encode())
     row = trial.database.execute(_ONE).fetchone()
+    key = Cause(task="task.0", exception_type="OSError", frame="net.py:f10").key
     with console(trial) as served:
-        figures = _pages(served, {**PAGES, "job": f"/jobs/{row[0]}" if row else "/jobs"})
+        figures = _pages(
+            served, {**PAGES, "job": f"/jobs/{row[0]}" if row else "/jobs", "group": f"/dead/{key}"}
+        )
         figures |= _open_page(trial, served)
         figures |= _looked_at(trial, served)
         figures |= _memory(served)
@@ -132,16 +149,13 @@ def _pages(served: Console, pages: Mapping[str, str]) -> Figures:
 def _open_page(trial: Trial, served: Console) -> Figures:
     """Milliseconds of the database's time that one open page costs in a second, less what it costs anyway."""
     spent = []
-    for pages in ((), *((path,) for path in _OPENED.values())):
+    for pages in ((), *_OPENED.values()):
         before, begin = _active(trial), time.monotonic()
         with readers(served, pages):
             time.sleep(_OPEN)
         spent.append((_active(trial) - before) / (time.monotonic() - begin))
     idle, *opened = spent
-    return {
-        f"open-{name}": max(0.0, cost - idle)
-        for name, cost in zip(("overview", "jobs", "queues"), opened, strict=True)
-    }
+    return {f"open-{name}": max(0.0, cost - idle) for name, cost in zip(_OPENED, opened, strict=True)}
 
 
 def _active(trial: Trial) -> float:
@@ -201,7 +215,7 @@ CONSOLE = Workload(
         _plain("least", "the least of three", digits=3),
         _plain("unread", "pages that could not be read meanwhile"),
         _plain("grown", "MiB that the process has grown by in an hour's reads"),
-        *(_plain(name, f"ms to the first byte, p95, {name}") for name in (*PAGES, "job")),
+        *(_plain(name, f"ms to the first byte, p95, {name}") for name in (*PAGES, "job", "group")),
     ),
     measure=measure,
     applies=lambda entry: entry == CELERIAC,  # whose table is filled
