@@ -14,6 +14,7 @@ from typing import Any, cast
 import click
 
 __all__ = [
+    "alerts",
     "audit",
     "console",
     "db",
@@ -109,7 +110,7 @@ jobs = CommandEntry(
     "jobs", "jobs:jobs", "Jobs in the ledger: list, show, explain, cancel, replay, move, enqueue, watch."
 )
 dead_letters = CommandEntry(
-    "dead-letters", "dead_letters:dead_letters", "Failed jobs: list, show, replay, discard."
+    "dead-letters", "dead_letters:dead_letters", "Failed jobs: list, show, replay, discard, mute."
 )
 queues = CommandEntry("queues", "queues:queues", "Queues: depth, age, rates, drift; pause, resume.")
 tasks = CommandEntry("tasks", "tasks:tasks", "Tasks: pause, resume.")
@@ -127,6 +128,7 @@ health = CommandEntry(
     "health", "health:health", "Whether this machine's worker or beat lives; for containers."
 )
 console = CommandEntry("console", "serving.console:console", "The console: the ledger in a browser.")
+alerts = CommandEntry("alerts", "alerts:alerts", "Alerts: list what was told, test the receivers.")
 tokens = CommandEntry("tokens", "tokens:tokens", "Tokens of the HTTP API: create, list, revoke.")
 metrics = CommandEntry("metrics", "serving.metrics:metrics", "Metrics of the ledger, for Prometheus.")
 flower = FlowerEntry(

@@ -81,7 +81,9 @@ PLACES = (
     Place("/dead", Role.VIEWER, show=dead.show),
     Place("/dead/act", Role.OPERATOR, act=dead.act),
     Place("/dead/{key}", Role.VIEWER, show=dead.show_group),
+    Place("/dead/{key}/mute", Role.OPERATOR, act=dead.mute),
     Place("/queues", Role.VIEWER, show=platform.show_queues),
+    Place("/queues/{name:path}", Role.VIEWER, show=platform.show_queue),
     Place("/limits", Role.VIEWER, show=limits.show),
     Place("/limits/act", Role.OPERATOR, act=limits.act),
     Place("/pauses/act", Role.OPERATOR, act=pausing.act),
@@ -94,6 +96,7 @@ PLACES = (
     Place("/tasks", Role.VIEWER, show=platform.show_tasks),
     Place("/tasks/{name:path}", Role.VIEWER, show=platform.show_task),
     Place("/doctor", Role.VIEWER, show=platform.show_doctor),
+    Place("/alerts/test", Role.OPERATOR, act=platform.test_alerts),
     Place("/audit", Role.VIEWER, show=audit.show),
     Place("/operations", Role.VIEWER, show=audit.show_operations),
     Place("/operations/{id}", Role.VIEWER, show=acting.show_operation),
@@ -103,7 +106,10 @@ PLACES = (
 
 
 #: What scripts of the pages ask for; it is no page.
-_SERIES = Place("/stats/series", Role.VIEWER, show=charts.show_series)
+_FIGURES = (
+    Place("/stats/series", Role.VIEWER, show=charts.show_series),
+    Place("/stats/spread", Role.VIEWER, show=charts.show_spread),
+)
 
 #: How one is let in: for everybody.
 _WAYS_IN = (
@@ -154,7 +160,7 @@ def _routes(console: Console) -> list[BaseRoute]:
         Mount("/api/v1", api.create(console)),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    for place in (*_WAYS_IN, _SERIES, *PLACES):
+    for place in (*_WAYS_IN, *_FIGURES, *PLACES):
         methods = [*(["GET"] if place.show else []), *(["POST"] if place.act else [])]
         found.append(Route(place.path, partial(_answer, console, place), methods=methods))
     return found

@@ -44,8 +44,14 @@ class Refused:
     passes: bool = False  # the same page may work in a moment
 
 
+class NotHere(Exception):
+    """A page of something that the ledger does not have; the text says of what."""
+
+
 def refused(error: Exception, app: Celeriac) -> Refused | None:
     """What to answer; None for a bug of ours."""
+    if isinstance(error, NotHere):
+        return Refused(status=404, title=_TITLES[404], sentence=str(error))
     if isinstance(error, TimeoutError) or took_too_long(error):
         return Refused(
             status=503,

@@ -11,7 +11,7 @@ _LONGEST = 1_000  # characters of a sentence
 _SHOWN = 50  # alerts of one text
 
 #: An alert's state, in the words of a person.
-_WORDS = {"raised": "", "grown": "still: ", "over": "over: "}
+_WORDS = {"raised": "", "grown": "still: ", "over": "over: ", "test": "test: "}
 
 
 def title(message: Mapping[str, Any]) -> str:

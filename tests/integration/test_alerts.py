@@ -21,12 +21,14 @@ from celeriac.ledger.schema.models import FAILURES, JOBS, SCHEDULES, WORKERS
 from celeriac.maintenance import ALERT
 from celeriac.notify.http_post import NotTaken, Unreachable
 from celeriac.notify.mail import NotMailed
+from celeriac.notify.message import title
+from celeriac.operate.actions import list_actions
 from celeriac.operate.alerts import rounds
 from celeriac.operate.job import Job, jobs
 from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import mail_app
-from tests.commands import told
+from tests.commands import call, told
 from tests.integration.test_tls import certified
 from tests.receivers import Endpoint, MailBox, endpoint, mail_box
 from tests.support import wait_until
@@ -291,3 +293,22 @@ def test_a_real_worker_tells_a_dead_letter(
     assert receiver.seen[0].headers["webhook-id"] == job.id
     wait_until(lambda: sent(app)[0].is_terminal, within=30, saying="the job that told it ends")
     assert told(app, "jobs", "list", "--task", ALERT)["jobs"][0]["state"] == "completed"
+    (tried,) = told(app, "alerts", "test")["sent"]
+    assert (tried["channel"], tried["taken"]) == ("webhook", True)
+    assert "test: this is a test" in title(json.loads(receiver.seen[1].body))
+    receiver.status = 500
+    refused = call(app, "alerts", "test")
+    assert (refused.exit_code, "did not take it, with 500" in refused.stdout) == (1, True)
+
+
+def test_a_test_message_needs_a_receiver_and_a_worker(
+    make_app: Callable[..., Celeriac], app: Celeriac
+) -> None:
+    nobody = call(make_app(), "alerts", "test")
+    assert (nobody.exit_code, "set CELERIAC_ALERT_WEBHOOK" in nobody.stderr) == (2, True)
+    waits = call(app, "alerts", "test", "--wait", "0")
+    assert (waits.exit_code, "is a worker running?" in waits.stdout) == (1, True)
+    (job,) = sent(app)
+    assert job.args[1]["alerts"][0]["url"] == "https://ops.example.org/jobs/doctor"
+    assert [each.action for each in list_actions(app=app).actions] == ["alerts test"]
+    assert call(app, "alerts", "list").exit_code == 1, "a test is no trouble"

@@ -72,6 +72,7 @@ def pages(full: Stock, app: Celeriac) -> list[str]:
     failed = f"/jobs/{full.failed['id']}"
     named = {"/jobs/{id}": failed, "/jobs/{id}/edit": f"{failed}/edit", "/dead/{key}": f"/dead/{key}"}
     named |= {"/schedules/{name:path}": "/schedules/nightly", "/tasks/{name:path}": "/tasks/mail.send"}
+    named |= {"/queues/{name:path}": "/queues/normal"}
     no_pages = ("/operations/{id}", "/jobs.csv", "/jobs.json")  # files, and what is not there yet
     shown = [place.path for place in PLACES if place.show and place.path not in no_pages]
     return [named.get(path, path) for path in shown]
@@ -163,7 +164,15 @@ def test_what_could_harm_is_shown_as_text(app: Celeriac, browser: Browser) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["/jobs/0192d3a4-0000-7000-8000-000000000000", "/dead/aaaaaaaa", "/schedules/x", "/tasks/x", "/x"]
+    "path",
+    [
+        "/jobs/0192d3a4-0000-7000-8000-000000000000",
+        "/dead/aaaaaaaa",
+        "/schedules/x",
+        "/tasks/x",
+        "/queues/x",
+        "/x",
+    ],
 )
 def test_what_is_not_there_is_a_404_that_says_so(browser: Browser, path: str) -> None:
     assert browser.get(path).status_code == 404

@@ -51,6 +51,12 @@ def test_what_is_new_and_what_is_gone_are_told_apart() -> None:
     assert [one.key for one in found.gone] == ["a"]
 
 
+def test_what_is_muted_is_neither_raised_nor_over() -> None:
+    found = compare([alert("a"), alert("b")], [trouble("b"), trouble("c")], muted={"a", "b", "c"})
+    assert (found.raised, found.grown, found.same, found.gone) == ([], [], [], [])
+    assert [one.key for one in found.muted] == ["a", "b"]
+
+
 def test_a_group_without_a_failure_of_the_last_hour_is_no_trouble() -> None:
     new = Group(
         task="mail.send",

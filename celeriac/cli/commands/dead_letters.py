@@ -1,4 +1,4 @@
-"""``celery -A app dead-letters``: failed jobs in groups of the same cause; replay them, discard them.
+"""``celery -A app dead-letters``: failed jobs in groups of the same cause; replay, discard, mute them.
 
 Celery imports every sub-command, whichever is called: what these need is imported when they run.
 """
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from celeriac.cli.command import Command, Json, as_json, canary, dry_run, reason, yes
+from celeriac.cli.command import Command, Json, Seconds, as_json, canary, dry_run, reason, yes
 from celeriac.cli.context import celeriac
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -29,7 +29,7 @@ def _causes(function: Function) -> Function:
     return function
 
 
-@click.group("dead-letters", short_help="Failed jobs: list, show, replay, discard.")
+@click.group("dead-letters", short_help="Failed jobs: list, show, replay, discard, mute.")
 def dead_letters() -> None:
     """Jobs that were given up. Groups have the same task, exception and failing frame; each has a key."""
 
@@ -89,3 +89,30 @@ def discard(ctx: click.Context, /, key_or_id: str | None, **options: Any) -> Non
     from celeriac.cli.views.acting import dead_letter_actions
 
     dead_letter_actions.discard(ctx, celeriac(ctx), key_or_id, **options)
+
+
+@dead_letters.command(cls=Command)
+@click.argument("key", metavar="GROUP")
+@click.option(
+    "--for", "lasts", type=Seconds(), metavar="SPAN", help="For so long: 8h, 7d; else until it changes."
+)
+@reason
+@as_json
+@click.pass_context
+def mute(ctx: click.Context, key: str, lasts: float | None, reason: str | None, as_json: bool) -> None:
+    """Show a group apart and tell nobody of it: for a time, until it has doubled, or until `unmute`."""
+    from celeriac.cli.views import dead_letter_list
+
+    dead_letter_list.mute(celeriac(ctx), key, lasts=lasts, reason=reason, as_json=as_json)
+
+
+@dead_letters.command(cls=Command)
+@click.argument("key", metavar="GROUP")
+@reason
+@as_json
+@click.pass_context
+def unmute(ctx: click.Context, key: str, reason: str | None, as_json: bool) -> None:
+    """End a mute. Exits with 1 when the group is not muted."""
+    from celeriac.cli.views import dead_letter_list
+
+    dead_letter_list.unmute(ctx, celeriac(ctx), key, reason=reason, as_json=as_json)

@@ -1,8 +1,8 @@
-"""``dead-letters list`` and ``show``, for people and as JSON."""
+"""``dead-letters list``, ``show``, ``mute`` and ``unmute``, for people and as JSON."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 from rich.text import Text
@@ -14,17 +14,29 @@ from celeriac.cli.views import job_details
 from celeriac.display import ago, safe
 from celeriac.ledger.writes.dead_letters import Group
 from celeriac.operate import dead_letters
+from celeriac.operate.actions import Actor
+from celeriac.operate.alerts import mutes
+from celeriac.operate.alerts.mutes import in_force, muted
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import job
-from celeriac.operate.presentation.shapes import cause_shape, group_shape, is_group_key
+from celeriac.operate.presentation.shapes import (
+    cause_shape,
+    group_shape,
+    is_group_key,
+    mute_in_words,
+    mute_shape,
+)
 
 
 def show_all(ctx: click.Context, app: Celeriac, *, limit: int, as_json: bool) -> None:
     groups = dead_letters.groups(limit=limit, app=app)
+    silent = in_force(muted(app=app), groups)
     if as_json:
-        output.emit("dead-letters list", groups=[group_shape(group) for group in groups])
+        output.emit("dead-letters list", groups=[group_shape(group, silent) for group in groups])
     elif groups:
-        _print(ctx, groups)
+        _print(ctx, [group for group in groups if Cause.of(group).key not in silent])
+        for each in silent.values():
+            output.note(ctx, f"group {each.key} is {mute_in_words(each)}")
     else:
         output.note(ctx, "there is no dead letter")
     ctx.exit(0 if groups else 1)
@@ -48,6 +60,29 @@ def show_one(ctx: click.Context, app: Celeriac, key_or_id: str, *, reveal: bool,
         console.print(Text(id))
     if example and example.attempts:
         job_details.print_attempt(console, example.attempts[-1])
+
+
+def mute(app: Celeriac, key: str, *, lasts: float | None, reason: str | None, as_json: bool) -> None:
+    span = None if lasts is None else timedelta(seconds=min(lasts, _ENDLESS))
+    made = mutes.mute(key, lasts=span, actor=Actor.at_the_terminal(), reason=reason, app=app)
+    if as_json:
+        output.emit("dead-letters mute", key=made.key, muted=mute_shape(made))
+    else:
+        click.echo(f"group {made.key} is {mute_in_words(made)}")
+
+
+def unmute(ctx: click.Context, app: Celeriac, key: str, *, reason: str | None, as_json: bool) -> None:
+    ended = mutes.unmute(key, actor=Actor.at_the_terminal(), reason=reason, app=app)
+    if as_json:
+        output.emit("dead-letters unmute", key=key, changed=ended)
+    elif ended:
+        click.echo(f"group {safe(key)} is not muted any more")
+    if not ended:
+        output.note(ctx, f"group {safe(key)} is not muted")
+        ctx.exit(1)
+
+
+_ENDLESS = 1e9  # seconds; the refusal names the longest span
 
 
 def _print(ctx: click.Context, groups: list[Group]) -> None:

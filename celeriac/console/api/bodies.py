@@ -44,6 +44,10 @@ class Cancel(Reason):
     hard: bool = False  # terminate what runs (prefork); else it is asked to stop
 
 
+class Mute(Reason):
+    seconds: Annotated[float, Field(ge=60, le=31_536_000)] | None = None  # none: until it changes
+
+
 class Replay(Reason):
     """Other arguments for the dead letter; none: as it was."""
 

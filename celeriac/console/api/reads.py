@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 
@@ -16,9 +16,10 @@ from celeriac.operate import dead_letters, doctor, listing, overview
 from celeriac.operate.acting import operations
 from celeriac.operate.actions import list_actions
 from celeriac.operate.alerts import rounds
+from celeriac.operate.alerts.mutes import in_force, muted
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.explain import explain
-from celeriac.operate.history.series import series
+from celeriac.operate.history.series import series, spread
 from celeriac.operate.job import LARGEST_PAGE, PAGE, job
 from celeriac.operate.listing import Sort
 from celeriac.operate.presentation.action_shapes import action_shape, operation_shape
@@ -106,9 +107,11 @@ def explain_job(request: Request, id: str) -> dict[str, Any]:
 
 @router.get("/dead-letters")
 def list_groups(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
-    """Dead letters by their cause, the largest group first."""
-    found = dead_letters.groups(limit=limit, app=console_of(request).reader)
-    return {"groups": [group_shape(group) for group in found]}
+    """Dead letters by their cause, the largest group first; `muted` says how one is muted, or is null."""
+    app = console_of(request).reader
+    found = dead_letters.groups(limit=limit, app=app)
+    silent = in_force(muted(app=app), found)
+    return {"groups": [group_shape(group, silent) for group in found]}
 
 
 @router.get("/dead-letters/{key}")
@@ -178,6 +181,18 @@ def show_series(
 ) -> dict[str, Any]:
     """What ended over an hour to ninety days, in steps: 1h, 6h, 24h, 7d, 30d or 90d."""
     return {"series": plain(series(range, task=task, queue=queue, app=console_of(request).reader))}
+
+
+@router.get("/stats/spread")
+def show_spread(
+    request: Request,
+    of: Literal["wait", "run"] = "run",
+    range: Annotated[str, Query(max_length=10)] = "1h",
+    task: _Word = None,
+    queue: _Word = None,
+) -> dict[str, Any]:
+    """How long jobs were due before they began, or attempts ran, in steps, and in spans of `bounds`."""
+    return {"series": plain(spread(of, range, task=task, queue=queue, app=console_of(request).reader))}
 
 
 @router.get("/alerts")

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from celeriac.console.page_request import PageRequest
 from celeriac.ledger.connection.error_kinds import took_too_long
 from celeriac.operate.history import sparklines
-from celeriac.operate.history.series import RANGES, Series, check, names, series
+from celeriac.operate.history.series import RANGES, Series, check, check_spread, names, series, spread
 from celeriac.operate.presentation.shapes import document, plain
 
 _NAMES_EVERY, _SPARKS_EVERY, _CAUSES_EVERY = 30.0, 5.0, 20.0  # seconds
@@ -31,18 +31,19 @@ class Chart:
     queues: list[str]
 
 
-def chart_of(ask: PageRequest, *, task: str | None = None) -> Chart:
+def chart_of(ask: PageRequest, *, task: str | None = None, queue: str | None = None) -> Chart:
     """The chart that the query of a page chooses.
 
     Args:
-        task: of the page, which then has no choice of tasks and queues.
+        task, queue: of the page, which then has no choice of tasks and queues.
 
     Raises:
         BadArgument: a value of the query has no meaning.
     """
-    range, chosen, queue = _choice(ask)
+    range, chosen, other = _choice(ask)
+    queue = queue or other
     check(range, task=task or chosen, queue=queue)
-    known = {} if task else _names(ask, range)
+    known = {} if task or queue != other else _names(ask, range)
     return Chart(
         ranges=list(RANGES),
         range=range,
@@ -58,14 +59,34 @@ def show_series(ask: PageRequest) -> Response:
     return JSONResponse(document("stats series", series=_figures(ask, None)), headers={"Vary": "Accept"})
 
 
-def told(ask: PageRequest, *, task: str | None = None) -> dict[str, Any]:
+def show_spread(ask: PageRequest) -> Response:
+    """The figures of a heatmap, as JSON."""
+    of = ask.query.get("of") or "run"
+    return JSONResponse(document("stats spread", series=_spread(ask, of, None)), headers={"Vary": "Accept"})
+
+
+def _spread(ask: PageRequest, of: str, task: str | None, queue: str | None = None) -> Any:
+    range, chosen, other = _choice(ask)
+    task, queue = task or chosen, queue or other
+    check(range, task=task, queue=queue)
+    check_spread(of)
+    read = partial(spread, of, range, task=task, queue=queue, app=ask.app)
+    return plain(ask.console.shared(f"spread {(of, range, task, queue)}", read))
+
+
+def told(
+    ask: PageRequest, *, task: str | None = None, queue: str | None = None, spreads: bool = False
+) -> dict[str, Any]:
     """The figures that the query of a page chooses, for its JSON. In HTML the script asks for them."""
-    return {"series": _figures(ask, task)} if ask.wants_json else {}
+    if not ask.wants_json:
+        return {}
+    heats = {of: _spread(ask, of, task, queue) for of in ("wait", "run")} if spreads else {}
+    return {"series": _figures(ask, task, queue), **heats}
 
 
-def _figures(ask: PageRequest, task: str | None) -> Any:
-    range, chosen, queue = _choice(ask)
-    return plain(_read(ask, range, task or chosen, queue))
+def _figures(ask: PageRequest, task: str | None, queue: str | None = None) -> Any:
+    range, chosen, other = _choice(ask)
+    return plain(_read(ask, range, task or chosen, queue or other))
 
 
 def queue_sparks(ask: PageRequest) -> dict[str, tuple[list[int], list[int]]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from starlette.responses import Response
 
+from celeriac.console.changes import log_change
 from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import acting, charts, jobs
 from celeriac.console.pages.acting import Question
@@ -17,6 +19,8 @@ from celeriac.operate import dead_letters
 from celeriac.operate.acting import operations
 from celeriac.operate.acting.operations import Plan
 from celeriac.operate.acting.selection import Selection
+from celeriac.operate.alerts import mutes
+from celeriac.operate.alerts.mutes import Mute
 from celeriac.operate.dead_letters import Cause, Group
 from celeriac.operate.job import job
 from celeriac.operate.presentation.shapes import cause_shape, group_shape
@@ -30,13 +34,16 @@ _EVERY = 4.0  # seconds
 
 def show(ask: PageRequest) -> Response:
     found = _groups(ask)
+    silent = muted_groups(ask, found)
+    loud = [pair for pair in _with_causes(found) if pair[0].key not in silent]
     command = "dead-letters list" if len(found) <= 50 else f"dead-letters list --limit {len(found)}"
     return ask.show(
         "dead.html",
         command=command,
-        told={"groups": [group_shape(group) for group in found]},
-        groups=[(Cause.of(group), group) for group in found[:_SHOWN]],
-        more=len(found) - _SHOWN,
+        told={"groups": [group_shape(group, silent) for group in found]},
+        groups=loud[:_SHOWN],
+        more=len(loud) - _SHOWN,
+        silent=[(*pair, silent[pair[0].key]) for pair in _with_causes(found) if pair[0].key in silent],
         sparks=charts.cause_sparks(ask),
         jobs=sum(group.count for group in found),
         now=datetime.now(UTC),
@@ -57,6 +64,8 @@ def show_group(ask: PageRequest) -> Response:
         told={"group": cause_shape(cause), "ids": ids, "traceback": traceback},
         cause=cause,
         group=group,
+        mute=muted_groups(ask, [group]).get(cause.key),
+        spans=_SPANS,
         ids=ids,
         samples=[
             (one, tree(has["args"], ("args",)), tree(has["kwargs"], ("kwargs",))) for one, has in values
@@ -96,6 +105,45 @@ def act(ask: PageRequest) -> Response:
         command=named,
     )
     return acting.ask_or_begin(ask, question)
+
+
+def mute(ask: PageRequest) -> Response:
+    """Mute a group, or end that."""
+    key, action, reason, app = ask.path("key"), ask.given("action"), ask.given("reason"), ask.console.app
+    if action == "mute":
+        made = mutes.mute(key, lasts=_span(ask.given("for")), actor=ask.actor, reason=reason, app=app)
+        said = f"group {made.key} is muted"
+    elif action == "unmute":
+        ended = mutes.unmute(key, actor=ask.actor, reason=reason, app=app)
+        said = f"group {key} is {'not muted any more' if ended else 'not muted'}"
+    else:
+        raise BadArgument("action", f"wanted mute or unmute, found {action[:80]!r}")
+    log_change(ask.visitor.name, f"{action}d group", key)
+    return ask.go(ask.url(f"/dead/{key}"), saying=said)
+
+
+def muted_groups(ask: PageRequest, groups: Sequence[Group]) -> Mapping[str, Mute]:
+    """The mutes of these groups. They are read for each page: after a mute the next one must show it."""
+    return mutes.in_force(mutes.muted(app=ask.app), groups)
+
+
+#: For how long a group may be muted on its page; None: until it changes.
+_SPANS = {
+    "1h": timedelta(hours=1),
+    "8h": timedelta(hours=8),
+    "1d": timedelta(days=1),
+    "7d": timedelta(days=7),
+}
+
+
+def _span(text: str) -> timedelta | None:
+    if text and text not in _SPANS:
+        raise BadArgument("for", f"wanted one of {', '.join(_SPANS)}, or nothing, found {text[:80]!r}")
+    return _SPANS.get(text)
+
+
+def _with_causes(groups: Sequence[Group]) -> list[tuple[Cause, Group]]:
+    return [(Cause.of(group), group) for group in groups]
 
 
 def _groups(ask: PageRequest) -> list[Group]:

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from celeriac.console.changes import log_change
 from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import charts
+from celeriac.console.pages.dead import muted_groups
 from celeriac.console.pages.pausing import paused
+from celeriac.console.refusal import NotHere
 from celeriac.errors import UnknownTask
+from celeriac.maintenance import ALERT
 from celeriac.operate import dead_letters, doctor, overview
+from celeriac.operate.alerts import rounds, trial
 from celeriac.operate.dead_letters import Cause, Group
 from celeriac.operate.overview import LATELY
 from celeriac.operate.pauses import PauseKind
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
 _TOP = 8  # groups of dead letters on the overview
+_MOST_MUTED = 200  # of them that are left out
 _WITHIN = timedelta(hours=1)  # workers heard of
 _STATS_SINCE = "1h"
 _SLOW = 10.0  # seconds between two reads of what costs more
@@ -34,9 +40,7 @@ _NEW = timedelta(hours=1)  # a group of dead letters whose first is younger is n
 def show_overview(ask: PageRequest) -> Response:
     counts = ask.console.shared("counts-now", partial(overview.count_jobs, app=ask.app))
     queues, workers = _queues(ask), _workers(ask)
-    groups: list[Group] = ask.console.shared(
-        "top", partial(dead_letters.groups, limit=_TOP, app=ask.app), every=4.0
-    )
+    groups, silent = _top(ask)
     return ask.show(
         "overview.html",
         command="jobs watch",
@@ -50,12 +54,21 @@ def show_overview(ask: PageRequest) -> Response:
         counts=counts,
         queues=[(queue, clears_in(queue)) for queue in queues],
         groups=[(Cause.of(group), group) for group in groups],
+        muted=silent,
         silent=[each for each in workers if each.state == "silent"],
         living=[each for each in workers if each.state == "alive"],
         minutes=LATELY.total_seconds() / 60,
         now=datetime.now(UTC),
         new_since=datetime.now(UTC) - _NEW,
     )
+
+
+def _top(ask: PageRequest) -> tuple[list[Group], int]:
+    """The largest groups of dead letters that are not muted, and how many are."""
+    read = partial(dead_letters.groups, limit=_TOP + _MOST_MUTED, app=ask.app)
+    found: list[Group] = ask.console.shared("top", read, every=4.0)
+    silent = muted_groups(ask, found)
+    return [each for each in found if Cause.of(each).key not in silent][:_TOP], len(silent)
 
 
 def clears_in(queue: overview.QueueStatus) -> timedelta | None:
@@ -85,6 +98,26 @@ def show_queues(ask: PageRequest) -> Response:
         minutes=LATELY.total_seconds() / 60,
         silent_broker=any(queue.in_broker is None for queue in queues),
         paused=paused(ask),
+    )
+
+
+def show_queue(ask: PageRequest) -> Response:
+    """One list: what waits in it, and what ended of it over time."""
+    name = ask.path("name")
+    found = next((queue for queue in _queues(ask) if queue.name == name), None)
+    if found is None:
+        raise NotHere(f"there is no queue {name[:80]!r} here, and the ledger has no job of it")
+    stopped = [row for row in paused(ask) if row.kind is PauseKind.QUEUE and row.name == name]
+    return ask.show(
+        "queue.html",
+        command="queues",
+        told={"queue": queue_shape(found), **charts.told(ask, queue=name, spreads=True)},
+        chart=charts.chart_of(ask, queue=name),
+        queue=found,
+        clears=clears_in(found),
+        paused=stopped,
+        minutes=LATELY.total_seconds() / 60,
+        now=datetime.now(UTC),
     )
 
 
@@ -129,7 +162,7 @@ def show_task(ask: PageRequest) -> Response:
             "stats": found,
             "options": plain(options_of_task(task)),
             "paused": plain(stopped),
-            **charts.told(ask, task=name),
+            **charts.told(ask, task=name, spreads=True),
         },
         chart=charts.chart_of(ask, task=name),
         name=name,
@@ -143,15 +176,25 @@ def show_task(ask: PageRequest) -> Response:
 
 def show_doctor(ask: PageRequest) -> Response:
     findings = ask.console.head.doctor.get(wait=30.0)
-    levels = list(doctor.Level)
+    levels, root = list(doctor.Level), ask.url("/").rstrip("/")
     return ask.show(
         "doctor.html",
         command="doctor",
         told={"status": levels[doctor.status(findings)], "findings": findings},
         findings=findings,
+        channels=ask.app.settings.alert_channels,
+        alerts=[(each, root + each.path) for each in rounds.list_alerts(app=ask.app)],
         worst=levels[doctor.status(findings)],
         settings=settings_of(ask.app),
     )
+
+
+def test_alerts(ask: PageRequest) -> Response:
+    """Send a message to each receiver of alerts; the page of its job shows whether it was taken."""
+    sent = trial.send(actor=ask.actor, app=ask.console.app)
+    log_change(ask.visitor.name, "tested", "alerts")
+    one = ask.url(f"/jobs/{sent[0].id}") if len(sent) == 1 else ask.url("/jobs", task=ALERT)
+    return ask.go(one, saying="a message is on its way: it has arrived when this job is completed")
 
 
 def options_of_task(task: Any) -> dict[str, Any]:

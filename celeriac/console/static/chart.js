@@ -4,6 +4,7 @@
 (() => {
   const EVERY = 2000; // milliseconds
   const HEIGHT = 180;
+  const [HEAT, LEFT] = [13, 52]; // of a heatmap: the height of a row, and the room for its words
   const STATES = { completed: "completed", retried: "error", failed: "failed" }; // of the jobs that a bar leads to
   const SCALE = { completed: "y", retried: "y", failed: "y", average: "s", longest: "s", share: "%" };
   const NAMES = { ended: ["completed", "retried", "failed"], run: ["average", "longest", "share"] };
@@ -161,11 +162,7 @@
       const url = new URL(this.figure.dataset.jobs, location.href);
       if (name) url.searchParams.set("state", STATES[name]);
       if (name === "retried") return url.href; // they have not ended: those that wait for their next attempt now
-      const [from, to] = [this.x[step], this.x[step] + this.series.step].map((each) => new Date(each * 1e3).toISOString());
-      url.searchParams.set("finished-since", from);
-      url.searchParams.set("finished-until", to);
-      url.searchParams.set("sort", "finished");
-      return url.href;
+      return ended(url.href, this.x[step], this.series.step);
     }
 
     fillTable() {
@@ -194,17 +191,126 @@
     }
   }
 
+  // How long jobs waited or ran: a column for each step, a row for each span of seconds, the darker the more.
+  class Heat {
+    constructor(figure) {
+      this.figure = figure;
+      this.of = figure.dataset.chart;
+      this.place = figure.querySelector(".plot");
+      this.readout = figure.querySelector(".readout");
+      this.canvas = made("canvas");
+      this.place.append(this.canvas);
+      figure.querySelector("details").addEventListener("toggle", () => this.fillTable());
+      this.canvas.addEventListener("pointermove", (event) => this.tell(event));
+      this.canvas.addEventListener("pointerleave", () => this.tell());
+      this.canvas.addEventListener("click", (event) => this.open(event));
+    }
+
+    async refresh() {
+      if (document.hidden && this.series) return;
+      const answer = await fetch(this.figure.dataset.source, { headers: { accept: "application/json" } });
+      if (!answer.ok) return;
+      this.series = (await answer.json()).series;
+      this.x = this.series.began.map((each) => Date.parse(each) / 1e3);
+      this.draw();
+      const table = this.figure.querySelector(".scrolls");
+      if (!table.matches(":hover, :focus-within")) this.fillTable();
+      this.figure.dataset.drawn = this.series.clock;
+    }
+
+    draw() {
+      if (!this.series) return;
+      const { counts, bounds } = this.series;
+      const [width, height, ratio] = [Math.max(200, this.place.clientWidth), HEAT * (bounds.length + 1) + 20, devicePixelRatio || 1];
+      Object.assign(this.canvas, { width: width * ratio, height: height * ratio });
+      Object.assign(this.canvas.style, { width: `${width}px`, height: `${height}px` });
+      const pen = this.canvas.getContext("2d");
+      pen.scale(ratio, ratio);
+      this.cell = (width - LEFT - 8) / counts.length;
+      const most = Math.log1p(Math.max(1, ...counts.flat()));
+      pen.fillStyle = colour("--soft")();
+      pen.fillRect(LEFT, 0, width - LEFT - 8, HEAT * (bounds.length + 1));
+      pen.fillStyle = colour("--link")();
+      counts.forEach((column, step) => column.forEach((count, place) => {
+        if (!count) return;
+        pen.globalAlpha = 0.15 + 0.85 * (Math.log1p(count) / most);
+        pen.fillRect(LEFT + step * this.cell, HEAT * (bounds.length - place), Math.max(1, this.cell - 1), HEAT - 1);
+      }));
+      pen.globalAlpha = 1;
+      pen.fillStyle = colour("--quiet")();
+      pen.font = "12px system-ui, sans-serif";
+      pen.textAlign = "right";
+      bounds.forEach((bound, place) => { if (place % 2 === 0) pen.fillText(spoken(bound), LEFT - 6, HEAT * (bounds.length - place) + 4); });
+      pen.textAlign = "center";
+      const apart = Math.ceil(60 / this.cell);
+      for (let step = apart; step < counts.length - 1; step += apart) {
+        const date = tzDate(this.x[step]);
+        pen.fillText(this.series.step >= 86400 ? day(date) : this.series.step >= 3600 ? `${day(date)} ${two(date.getHours())}` : time(date), LEFT + step * this.cell, height - 4);
+      }
+    }
+
+    at(event) {
+      const box = this.canvas.getBoundingClientRect();
+      const step = Math.floor((event.clientX - box.left - LEFT) / this.cell);
+      const place = this.series.bounds.length - Math.floor((event.clientY - box.top) / HEAT);
+      return this.series.counts[step]?.[place] === undefined ? null : [step, place];
+    }
+
+    tell(event) {
+      const found = event && this.series && this.at(event);
+      if (!found) { this.readout.textContent = ""; return; }
+      const [step, place] = found;
+      this.readout.textContent = `${moment(this.x[step])}: ${shown(this.series.counts[step][place])} ${this.span(place)}`;
+    }
+
+    span(place) {
+      const { bounds } = this.series;
+      if (place === 0) return `below ${spoken(bounds[0])}`;
+      if (place === bounds.length) return `${spoken(bounds[place - 1])} or longer`;
+      return `${spoken(bounds[place - 1])} to ${spoken(bounds[place])}`;
+    }
+
+    open(event) {
+      const found = this.series && this.at(event);
+      if (found) location.href = ended(this.figure.dataset.jobs, this.x[found[0]], this.series.step);
+    }
+
+    fillTable() {
+      if (!this.series || !this.figure.querySelector("details").open) return;
+      const { counts, bounds } = this.series;
+      const used = [...bounds, Infinity].map((_, place) => place).filter((place) => counts.some((column) => column[place]));
+      const body = made("tbody");
+      for (let step = counts.length - 1; step >= 0; step--) {
+        body.append(made("tr", ...[moment(this.x[step]), ...used.map((place) => shown(counts[step][place]))].map((cell) => made("td", cell))));
+      }
+      const head = made("thead", made("tr", ...["began", ...used.map((place) => this.span(place))].map((name) => made("th", name))));
+      this.figure.querySelector(".scrolls").replaceChildren(made("table", head, body));
+    }
+  }
+
+  const spoken = (seconds) => (seconds < 1 ? `${seconds * 1e3} ms` : seconds < 60 ? `${seconds} s` : seconds < 3600 ? `${seconds / 60} min` : `${seconds / 3600} h`);
+
+  // The address of the jobs that ended within a step.
+  function ended(address, began, seconds) {
+    const url = new URL(address, location.href);
+    const [from, to] = [began, began + seconds].map((each) => new Date(each * 1e3).toISOString());
+    url.searchParams.set("finished-since", from);
+    url.searchParams.set("finished-until", to);
+    url.searchParams.set("sort", "finished");
+    return url.href;
+  }
+
   function made(name, ...children) {
     const element = document.createElement(name);
     element.append(...children);
     return element;
   }
 
-  const charts = [...document.querySelectorAll("figure[data-chart]")].map((figure) => new Chart(figure));
-  const redraw = () => { for (const each of charts) if (each.plot) each.plot.redraw(false, true); };
+  const charts = [...document.querySelectorAll("figure[data-chart]")].map((figure) => new (figure.dataset.chart in NAMES ? Chart : Heat)(figure));
+  const redraw = () => { for (const each of charts) if (each.plot) each.plot.redraw(false, true); else if (each.canvas) each.draw(); };
   const refresh = () => Promise.allSettled(charts.map((each) => each.refresh())).then(() => setTimeout(refresh, EVERY));
 
-  new ResizeObserver(() => { for (const each of charts) if (each.plot) each.plot.setSize({ width: each.width(), height: HEIGHT }); }).observe(document.body);
+  new ResizeObserver(() => { for (const each of charts) if (each.plot) each.plot.setSize({ width: each.width(), height: HEIGHT }); else if (each.canvas) each.draw(); }).observe(document.body);
   new MutationObserver(redraw).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   document.getElementById("times").addEventListener("click", () => setTimeout(redraw));

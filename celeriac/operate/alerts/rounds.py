@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from celeriac.ledger.writes.bulk_insert import enqueue_all
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.maintenance import ALERT
 from celeriac.operate.alerts import troubles
+from celeriac.operate.alerts.mutes import has_grown
 from celeriac.operate.alerts.troubles import Trouble
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ EVERY = 30.0
 
 #: Seconds without a trouble after which it is over, so that what comes and goes is told once.
 QUIET = 120.0
-
-#: A group of failures is told again when it has grown by this factor, and by so many.
-FACTOR, LEAST = 2, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +52,7 @@ class Changes:
     grown: Sequence[tuple[Trouble, int]]  # with the size that was told before
     same: Sequence[Trouble]
     gone: Sequence[Alert]
+    muted: Sequence[Alert]  # known ones that nobody is told of any more
 
 
 def look(app: Celeriac, *, every: float = EVERY, quiet: float = QUIET) -> int:
@@ -67,8 +66,9 @@ def look(app: Celeriac, *, every: float = EVERY, quiet: float = QUIET) -> int:
         return 0
     found = troubles.find(app)
     with app.database.transaction() as connection:
-        told = _write(connection, compare(_known(connection), found), quiet)
-        jobs = _jobs(app, told) if told else []
+        changes = compare(_known(connection), found.troubles, muted=found.muted)
+        told = _write(connection, changes, quiet)
+        jobs = prepared(app, told) if told else []
         new = enqueue_all(connection, jobs)
     if unsent := [job for job in jobs if job.id in new and job.dispatch_count]:
         sending.send(app, unsent)
@@ -81,20 +81,27 @@ def list_alerts(*, app: Celeriac | None = None) -> list[Alert]:
         return _known(connection)
 
 
-def compare(known: Sequence[Alert], found: Sequence[Trouble]) -> Changes:
-    """What is new, larger, the same or gone."""
+def compare(known: Sequence[Alert], found: Sequence[Trouble], *, muted: Collection[str] = ()) -> Changes:
+    """What is new, larger, the same or gone.
+
+    Args:
+        muted: keys of what is neither told now nor when it is over.
+    """
+    silent = [alert for alert in known if alert.key in muted]
+    known = [alert for alert in known if alert.key not in muted]
+    found = [trouble for trouble in found if trouble.key not in muted]
     before = {alert.key: alert for alert in known}
     raised = [trouble for trouble in found if trouble.key not in before]
     grown, same = [], []
     for trouble in found:
         if (alert := before.get(trouble.key)) is None:
             continue
-        if trouble.size >= max(alert.size * FACTOR, alert.size + LEAST):
+        if has_grown(trouble.size, before=alert.size):
             grown.append((trouble, alert.size))
         else:
             same.append(trouble)
     now = {trouble.key for trouble in found}
-    return Changes(raised, grown, same, [alert for alert in known if alert.key not in now])
+    return Changes(raised, grown, same, [alert for alert in known if alert.key not in now], silent)
 
 
 def _write(connection: Connection, changes: Changes, quiet: float) -> list[dict[str, Any]]:
@@ -109,6 +116,8 @@ def _write(connection: Connection, changes: Changes, quiet: float) -> list[dict[
         if ledger.grow(connection, trouble.key, size=trouble.size, from_size=size, sentence=sentence):
             told.append(_told("grown", trouble))
     ledger.still(connection, {trouble.key for trouble in changes.same})
+    for one in changes.muted:
+        ledger.end(connection, one.key, unseen=0.0)
     told += [_told("over", one) for one in changes.gone if ledger.end(connection, one.key, unseen=quiet)]
     return told
 
@@ -118,8 +127,8 @@ def _told(state: str, what: Trouble | Alert) -> dict[str, Any]:
     return {"state": state, **named, "path": what.path}
 
 
-def _jobs(app: Celeriac, told: Sequence[Mapping[str, Any]]) -> list[NewJob]:
-    """A job for each way in which alerts are told. Nothing in it is secret."""
+def prepared(app: Celeriac, told: Sequence[Mapping[str, Any]]) -> list[NewJob]:
+    """A job for each channel by which alerts are told, in their order. Nothing in it is secret."""
     root = (app.settings.console_url or "").rstrip("/")
     alerts = [{**one, "url": f"{root}{one['path']}" if root else None} for one in told]
     environment = app.settings.console_environment or app.main or "celeriac"

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from celeriac.display import counted, length, safe
 from celeriac.names import NAME_LENGTH
 from celeriac.operate import dead_letters, overview
+from celeriac.operate.alerts.mutes import in_force, muted
 from celeriac.operate.dead_letters import Cause, Group
 from celeriac.operate.doctor import schedules_check
 from celeriac.operate.overview import QueueStatus, WorkerStatus
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 #: A group of failures is of now while its last one is so young.
 FRESH = timedelta(hours=1)
 
+_FAILURES = "failures"
 _MOST = 1_000  # groups
 _NAME = 80  # characters
 
@@ -36,18 +38,28 @@ class Trouble:
     size: int = 0  # dead letters of a group; 0: it cannot grow
 
 
-def find(app: Celeriac) -> list[Trouble]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything that is wrong now, and the keys of what is muted, whether it is wrong or not."""
+
+    troubles: Sequence[Trouble]
+    muted: frozenset[str]
+
+
+def find(app: Celeriac) -> Found:
     """Everything that is wrong now."""
     schedules = schedules_check.read(app)
     groups = dead_letters.groups(limit=_MOST, app=app)
     limits = queue_ages(app.settings.alert_queue_age)
     workers = overview.list_workers(app=app)
-    return [
+    found = [
         *failures(groups, schedules.clock),
         *late_queues(overview.queues(app=app), limits),
         *silent_workers(workers),
         *troubled_schedules(schedules),
     ]
+    mutes = in_force(muted(app=app), groups)
+    return Found(found, frozenset(f"{_FAILURES}:{key}" for key in mutes))
 
 
 def failures(groups: Sequence[Group], now: datetime) -> Iterator[Trouble]:
@@ -60,7 +72,7 @@ def failures(groups: Sequence[Group], now: datetime) -> Iterator[Trouble]:
         place = f" at {safe(group.frame, length=_NAME)}" if group.frame else ""
         sentence = f"{task} fails with {error}{place}: {counted(group.count, 'dead letter')}"
         yield Trouble(
-            key=f"failures:{key}", kind="failures", sentence=sentence, path=f"/dead/{key}", size=group.count
+            key=f"{_FAILURES}:{key}", kind=_FAILURES, sentence=sentence, path=f"/dead/{key}", size=group.count
         )
 
 

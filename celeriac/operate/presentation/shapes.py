@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 
+from celeriac.display import safe, stamp
 from celeriac.enqueue.arguments import represent
 from celeriac.ledger.writes.dead_letters import Group
+from celeriac.operate.alerts.mutes import Mute
 from celeriac.operate.dead_letters import KEY, Cause
 from celeriac.operate.overview import QueueStatus, WorkerStatus
 from celeriac.schedules import Schedule
@@ -71,10 +73,31 @@ def cause_shape(cause: Cause) -> dict[str, Any]:
     return {"key": cause.key, **named}
 
 
-def group_shape(group: Group) -> dict[str, Any]:
-    """A group of dead letters."""
+def group_shape(group: Group, mutes: Mapping[str, Mute] | None = None) -> dict[str, Any]:
+    """A group of dead letters; ``muted``: how, or null."""
     when = {"first": plain(group.first), "last": plain(group.last)}
-    return cause_shape(Cause.of(group)) | {"count": group.count, "example": group.example} | when
+    told = cause_shape(Cause.of(group)) | {"count": group.count, "example": group.example} | when
+    return told | {"muted": mute_shape((mutes or {}).get(told["key"]))}
+
+
+def mute_shape(mute: Mute | None) -> dict[str, Any] | None:
+    """Until when, by whom and why a group is muted."""
+    return None if mute is None else {name: plain(getattr(mute, name)) for name in _OF_MUTE}
+
+
+def mute_in_words(mute: Mute) -> str:
+    """Until when, by whom and why.
+
+    >>> at = datetime(2030, 1, 1, tzinfo=UTC)
+    >>> mute_in_words(Mute(key="1b80fd80", since=at, until=None, who="ann", reason="known", size=3))
+    'muted by ann since 2030-01-01 00:00:00 UTC, until it changes: known'
+    """
+    end = "it changes" if mute.until is None else f"{stamp(mute.until)} or it changes"
+    why = f": {safe(mute.reason)}" if mute.reason else ""
+    return f"muted by {safe(mute.who)} since {stamp(mute.since)}, until {end}{why}"
+
+
+_OF_MUTE = ("since", "until", "who", "reason", "size")
 
 
 def schedule_shape(found: Schedule) -> dict[str, Any]:
