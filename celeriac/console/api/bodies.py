@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from celeriac.ledger.schema.lifecycle import JobState
+
+
+def _with_hyphens(name: str) -> str:
+    return name.replace("_", "-")
+
+
+_Moment = Annotated[str, Field(min_length=1, max_length=40)]
 _Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -46,6 +54,43 @@ class Cancel(Reason):
 
 class Mute(Reason):
     seconds: Annotated[float, Field(ge=60, le=31_536_000)] | None = None  # none: until it changes
+
+
+class WhichJobs(Body):
+    """A filter; the words are those of `celery -A app jobs list`."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=_with_hyphens, populate_by_name=True)
+
+    state: JobState | None = None
+    task: _Name | None = None
+    queue: _Name | None = None
+    user: _Name | None = None
+    schedule: _Name | None = None
+    error: _Name | None = None
+    worker: _Name | None = None
+    version: _Name | None = None
+    since: _Moment | None = None
+    until: _Moment | None = None
+    finished_since: _Moment | None = None
+    finished_until: _Moment | None = None
+    id_prefix: _Moment | None = None
+
+    def words(self) -> dict[str, Any]:
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+
+class Bulk(Reason):
+    """An action on many jobs; one of `filter`, `ids` and `groups` says which."""
+
+    action: Literal["cancel", "cancel-hard", "run-now", "move", "replay", "discard"]
+    filter: WhichJobs | None = None
+    ids: Annotated[list[_Name], Field(min_length=1, max_length=1000)] | None = None
+    groups: Annotated[list[_Name], Field(min_length=1, max_length=1000)] | None = None  # keys of dead letters
+    expected: Annotated[int, Field(ge=0)] | None = None  # more jobs than these are refused; none: 1,000
+    rate: Annotated[float, Field(ge=0.1, le=1e6)] | None = None  # jobs a second, at most
+    canary: bool = False  # of a replay: five first, the rest while 95 % succeed
+    queue: _Name | None = None  # of a move
+    priority: Annotated[int, Field(ge=0, le=100)] | str | None = None  # of a move
 
 
 class Replay(Reason):
