@@ -36,6 +36,7 @@ from celeriac.settings.conf import Stage
 from celeriac.task import failures
 from celeriac.worker.assembly import ConsumerView, assemble
 from celeriac.worker.pool import prefork, timers
+from celeriac.worker.pool.loop_waker import LoopWaker
 from celeriac.worker.pool.pool_slots import PoolSlots, forget
 from celeriac.worker.pool.rate_limits import Rates
 from celeriac.worker.pool.reconnect import Pace, pass_time
@@ -57,6 +58,8 @@ _COPIES = 3
 class Consumer(CeleryConsumer):
     app: Celeriac
 
+    _waker: LoopWaker | None = None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.app.check_configuration()  # with what receivers wrote to ``conf`` and was refused
@@ -67,6 +70,7 @@ class Consumer(CeleryConsumer):
         self._reconnecting = False
         self._stopping = False
         self._won: deque[Any] = deque()  # on their way from the ledger thread to the pool
+        self._waker = LoopWaker.for_hub(self.hub)
         self._solo = type(self.pool).__module__.endswith(".solo")
         self._rates = Rates()
         self._pace = Pace()
@@ -84,7 +88,7 @@ class Consumer(CeleryConsumer):
             describe=self._describe,
             hand_over=self._winners,
             drop=self._dropped,
-            in_event_loop=self._soon,
+            in_event_loop=self.call_soon,
         )
 
     # ---- life
@@ -119,21 +123,32 @@ class Consumer(CeleryConsumer):
         self.parts.liveness.stop()
         self.app.stage = Stage.NONE
         super().shutdown()
+        if self._waker is not None:
+            self._waker.close()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Called by Celery when it begins to draw: the broker is connected and answers."""
         self.app.broker_state.worked()  # or the dispatcher would not send for some seconds more
         self.parts.keeper.poke()
+        if self._waker is not None:
+            self._waker.watch(self.hub)
         prefork.watch_again(getattr(self.pool, "_pool", None))  # the loop registers the pool next
         self._hand_over = super().create_task_handler(*args, **kwargs)
         return self.ledger.receive
+
+    def call_soon(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """As Celery's; and the loop does not sleep until then."""
+        promise = super().call_soon(p, *args, **kwargs)
+        if self._waker is not None:
+            self._waker.wake()
+        return promise
 
     # ---- deliveries that were won
 
     def _winners(self, messages: Sequence[Any]) -> None:
         if self.hub:
             self._won.extend(messages)
-            self.hub.call_soon(self._take_winners)  # call_soon does not keep the order of calls
+            self.call_soon(self._take_winners)  # call_soon does not keep the order of calls
         else:
             self._into_the_pool(messages)
 
@@ -144,7 +159,7 @@ class Consumer(CeleryConsumer):
         for message in messages:
             message.ack()
         if self.hub:  # wakes the loop, which would not notice otherwise that it may draw again
-            self.hub.call_soon(noop)
+            self.call_soon(noop)
 
     def _into_the_pool(self, messages: Iterable[Any]) -> None:
         for message in messages:
@@ -263,9 +278,6 @@ class Consumer(CeleryConsumer):
         prefork.drop_unwritten(pool)
         if stop_line := getattr(self.pool, "stop_line", None):  # burst
             stop_line()
-
-    def _soon(self, call: Callable[[], Any]) -> None:
-        self.call_soon(call)
 
     # ---- queues
 

@@ -11,6 +11,7 @@ from statistics import median
 import redis
 
 from celeriac.application import Celeriac
+from celeriac.operate.job import Job, job
 from tests.support import wait_until
 from tests.witness import END, START, Witness
 from tests.workers import Worker
@@ -60,6 +61,24 @@ def test_a_number_that_is_set_is_kept(
     wait_until(lambda: len(witness.starts()) == 2, within=LONG, saying="both children have work")
     with closing(redis.Redis.from_url(redis_url)) as client:
         wait_until(lambda: client.llen("normal") == 2, within=LONG, saying="two are held for each child")
+
+
+def test_a_lone_job_runs_at_once(
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker]
+) -> None:
+    """The event loop sleeps until an event: a job that was won by another thread must be one."""
+    start_worker(redis_url, postgres_url).ready()
+    took = []
+    for _ in range(15):
+        found = ended(producer, producer.tasks["tests.noop"].delay().id)
+        assert found.finished is not None
+        took.append((found.finished - found.queued).total_seconds())
+    assert median(took) < 0.5  # it waited for a timer, up to a second
+
+
+def ended(app: Celeriac, id: str) -> Job:
+    wait_until(lambda: job(id, app=app).is_terminal, within=LONG, saying="it has run")
+    return job(id, app=app)
 
 
 def test_a_solo_worker_goes_on_with_the_next_at_once(
