@@ -24,7 +24,8 @@ from celeriac.coroutines import current_worker_task, refuse_async_generator
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import derived_id, new_id, task_id_of
 from celeriac.ledger.connection.framework import Framework, make_database
-from celeriac.names import check_text
+from celeriac.named_calls import options_of
+from celeriac.names import NAME_LENGTH, check_text
 from celeriac.no_app import module_of, place_of, stand_in, unpickled
 from celeriac.settings import conf
 
@@ -301,14 +302,12 @@ class Celeriac(Celery):
             if running is None or running.request.id != task_id:  # a retry keeps the spelling that it has
                 task_id = task_id_of(task_id)  # one spelling, in the row and in the message
         elif idempotency_key is not None:
-            from celeriac.names import NAME_LENGTH
-
             key = check_text("idempotency_key", idempotency_key, length=NAME_LENGTH)
             task_id = derived_id(name, key)
         if idempotency_key is not None:
             options["idempotency_key"] = idempotency_key
-        task_id = task_id or new_id()
-        return super().send_task(name, args, kwargs, countdown, eta, task_id, *rest, **options)
+        options = options_of(self.tasks.get(name), rest, options)
+        return super().send_task(name, args, kwargs, countdown, eta, task_id or new_id(), **options)
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """As Celery's. Members of a group that are published through it are written together."""

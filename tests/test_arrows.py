@@ -30,7 +30,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"ledger"}),
     frozenset({"settings"}),
     frozenset({"priorities", "ids", "addresses", "certificates", "coroutines", "no_app", "limits"}),
-    frozenset({"broker_state", "display", "headers", "names", "private_files", "texts"}),
+    frozenset({"broker_state", "display", "headers", "named_calls", "names", "private_files", "texts"}),
     frozenset({"errors", "events"}),
 )
 
