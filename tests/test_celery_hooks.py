@@ -644,6 +644,7 @@ HOOKS = [
         "meta, message",
         ".get() does not hear the ledger",
     ),
+    Hook("celery.result:AsyncResult._maybe_set_cache", "meta", ".get() does not hear what another heard"),
     # Flower
     Hook("celery.signals:import_modules", None, "Flower listens everywhere without a password"),
     # Logs

@@ -10,7 +10,9 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -56,6 +58,8 @@ class ResultConsumer(RedisResultConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._wanted: set[str] = set()
+        #: By id: the results that somebody waits for.
+        self._waited: defaultdict[str, list[Any]] = defaultdict(list)
         self._subscribing = threading.Lock()
 
     def on_after_fork(self) -> None:
@@ -104,11 +108,45 @@ class ResultConsumer(RedisResultConsumer):
         except Exception:  # the store is away, or the interpreter is ending
             self._pubsub = None
 
+    @contextmanager
+    def waiting(self, result: Any) -> Iterator[None]:
+        """Tell ``result`` and its members themselves what becomes of them.
+
+        Celery before 5.7 tells one result of an id; another one of it would wait for ever.
+        """
+        members = _members(result)
+        for member in members:
+            self._waited[member.id].append(member)
+        try:
+            yield
+        finally:
+            for member in members:
+                self._waited[member.id].remove(member)
+                if not self._waited[member.id]:
+                    del self._waited[member.id]
+
+    def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
+        super().on_state_change(meta, message)
+        if meta["status"] not in states.READY_STATES:
+            return
+        for result in tuple(self._waited.get(meta["task_id"], ())):
+            if not result._cache:
+                result._maybe_set_cache(meta)
+                if (bucket := self.buckets.pop(result, None)) is not None:
+                    bucket.append(result)
+
     def _ask_ledger(self) -> None:
-        waiting = [task_id for pending in self._pending_results for task_id in list(pending)]
+        waiting = list({task_id for each in (*self._pending_results, self._waited) for task_id in list(each)})
         ended = [meta for meta in answers(self.backend.app, waiting) if final(meta)]
         for meta in self.backend.preferably_stored(ended):
             self.on_state_change(meta, None)
+
+
+def _members(result: Any) -> list[Any]:
+    """The results of single jobs in ``result``, which may be a set of sets."""
+    if not hasattr(result, "results"):
+        return [result]
+    return [member for each in result.results for member in _members(each)]
 
 
 class ResultBackend(RedisBackend):
@@ -254,7 +292,8 @@ class ResultBackend(RedisBackend):
 
         Otherwise chance would choose between a member's own exception and the ``ChordError`` of its body.
         """
-        yield from super()._wait_for_pending(result, timeout, on_interval, *args, **kwargs)
+        with self.result_consumer.waiting(result):
+            yield from super()._wait_for_pending(result, timeout, on_interval, *args, **kwargs)
         if on_interval is not None and result.failed():
             on_interval()
 
