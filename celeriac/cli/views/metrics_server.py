@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from typing import Any
 
 import click
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
@@ -22,14 +23,17 @@ def serve(app: Celeriac, *, address: str, port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     try:
-        server, thread = start_http_server(port, addr=address, registry=_registry(app))
+        # Nothing is returned before prometheus_client 0.19; its daemon thread ends with the process.
+        started: Any = start_http_server(port, addr=address, registry=_registry(app))
     except OSError as exc:
         raise click.ClickException(f"cannot listen on {address}:{port}: {exc.strerror}") from None
     click.echo(f"metrics of the ledger: http://{address}:{port}/metrics")
     ended.wait()
-    server.shutdown()
-    thread.join(5)
-    server.server_close()
+    if started is not None:
+        server, thread = started
+        server.shutdown()
+        thread.join(5)
+        server.server_close()
 
 
 def _registry(app: Celeriac) -> CollectorRegistry:
