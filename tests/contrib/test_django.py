@@ -142,6 +142,15 @@ def test_a_database_that_cannot_have_the_ledger_is_refused_by_name(bare_sqlite_u
     assert "DATABASES['default']: the ledger lives in PostgreSQL or SQLite, found mysql; name its" in told
 
 
+def test_a_command_reads_the_settings_before_an_engine_with_models_can_be_imported(
+    bare_sqlite_url: str,
+) -> None:
+    """PostGIS's is one: Celery's commands read the settings before anybody called ``django.setup()``."""
+    project = Project(bare_sqlite_url, settings={"PROJECT_ENGINE": "proj.late"})
+    project.manage("migrate")
+    assert "no job fits" in project.run("-m", "celery", "-A", "proj", "jobs", "list")
+
+
 def test_beside_such_a_database_the_ledger_is_elsewhere_and_jobs_follow_the_commit(
     bare_sqlite_url: str, database_url: str, redis_url: str
 ) -> None:

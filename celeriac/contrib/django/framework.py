@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from django import setup
 from django.apps import apps
+from django.core.exceptions import AppRegistryNotReady
 from django.db import connections, transaction
 from sqlalchemy import URL, Connection, Engine
 
@@ -57,7 +59,7 @@ class Django:
             raise SettingsError(
                 [f"CELERIAC_DJANGO_DATABASE: wanted one of DATABASES ({known}), found {alias!r}"]
             )
-        vendor = connections[alias].vendor
+        vendor = _vendor(alias)
         if vendor not in VENDORS:
             raise SettingsError(
                 [
@@ -152,6 +154,20 @@ class Django:
     async def in_thread(self, call: Callable[[], T]) -> T:
         made: T = await sync_to_async(call, thread_sensitive=True)()
         return made
+
+
+def _vendor(alias: str) -> str:
+    """The vendor of a database, also before ``django.setup()``: ``celery`` reads the settings first.
+
+    An engine that brings models, as PostGIS does, can be imported after it only.
+    """
+    try:
+        return str(connections[alias].vendor)
+    except AppRegistryNotReady:
+        if getattr(apps, "loading", False):  # an application that reads the settings while it is imported
+            raise
+        setup()
+        return str(connections[alias].vendor)
 
 
 def _in_transaction(connection: Any) -> bool:

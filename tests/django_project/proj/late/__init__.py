@@ -1,0 +1,1 @@
+"""A database of another vendor, as far as Django can tell."""
