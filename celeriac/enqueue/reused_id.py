@@ -92,7 +92,7 @@ def _is_ours(connection: Connection, job: NewJob, row: Existing | None, caller: 
             "task_id",
             f"job {task_id(job.headers, job.id)} exists, of {row.job_type}, and says something else: its "
             "arguments or what follows it differ; an id is of one job, and a signature that was frozen keeps "
-            "its id: make a new one",
+            "its id: make a new one, or apply a clone() of the canvas",
         )
     return False
 

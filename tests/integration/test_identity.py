@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import celery
 import pytest
 from celery import chain, chord, group
 from celery._state import pop_current_task, push_current_task
@@ -41,6 +42,9 @@ from celeriac.worker.watermarks import Watermarks
 from tests.apps import build
 
 WORKER = UUID(int=7)
+
+#: Whether a chain that was applied keeps the id of its last step. Before, a chord kept those of its members.
+KEEPS_THE_END = celery.VERSION >= (5, 7)
 
 
 @pytest.fixture
@@ -411,22 +415,33 @@ def test_a_chain_that_is_applied_twice_is_refused_since_its_last_step_would_run_
     made = chain(echo.s(1), *steps)
     for copy in (made.clone(), made.clone()):
         copy()
-    made()
-    with pytest.raises(BadArgument, match=r"chain: it was applied before, .* apply a clone\(\) of it"):
-        made()
-    assert len(jobs(app=app)) == 3
+    first = made()
+    if KEEPS_THE_END:
+        with pytest.raises(BadArgument, match=r"chain: it was applied before, .* apply a clone\(\) of it"):
+            made()
+    else:
+        assert made().id != first.id, "each has an end of its own"
+    assert len(jobs(app=app)) == (3 if KEEPS_THE_END else 4)
 
 
 @pytest.mark.parametrize("canvas", ["chord", "group", "signature"])
 def test_a_canvas_that_was_not_frozen_is_applied_as_often_as_one_likes(
     app: Celeriac, echo: Any, canvas: str
 ) -> None:
+    """A chord only from Celery 5.7 on: before, the members of its first application stay in it."""
     made: dict[str, Any] = {
         "chord": chord([echo.s(1), echo.s(2)], echo.s()),
         "group": group([echo.s(1), echo.s(1)]),
         "signature": echo.s(1),
     }
-    first, second = made[canvas].apply_async(), made[canvas].apply_async()
+    first = made[canvas].apply_async()
+    if canvas == "chord" and not KEEPS_THE_END:
+        with pytest.raises(BadArgument, match=r"exists.* apply a clone\(\)"):
+            made[canvas].apply_async()
+        (refused,) = {found.id for found in jobs(app=app) if found.state is JobState.FAILED}
+        assert refused != first.id, "nobody waits for its body"
+        return
+    second = made[canvas].apply_async()
     assert first.id != second.id
     count = {"chord": 3, "group": 2, "signature": 1}[canvas]
     assert len(jobs(app=app)) == 2 * count
@@ -464,8 +479,7 @@ def test_a_later_attempt_repeats_what_an_earlier_one_enqueued(app: Celeriac, ech
 
 
 def test_the_steps_of_a_chain_may_send_its_last_one_again(app: Celeriac, echo: Any) -> None:
-    made = chain(echo.s(1), echo.s(2), echo.s(3))
-    made()
+    made = chain(echo.s(1), echo.s(2), echo.s(3))()
     (first,) = jobs(app=app)
     rest = [echo.s(3).set(task_id=made.id)]
     with attempt(echo, runs=False):
@@ -477,8 +491,7 @@ def test_the_steps_of_a_chain_may_send_its_last_one_again(app: Celeriac, echo: A
 
 def test_a_step_that_replaces_itself_goes_on_to_the_same_last_step(app: Celeriac, echo: Any) -> None:
     """Celery appends what followed the step to what replaces it."""
-    made = chain(echo.s(1), echo.s(2), echo.s(3))
-    made()
+    made = chain(echo.s(1), echo.s(2), echo.s(3))()
     (first,) = jobs(app=app)
     rest = [echo.s(3).set(task_id=made.id), echo.s(2)]
     replaces = chain(echo.s(4), echo.s(5), *reversed(rest))
