@@ -19,6 +19,11 @@ def runner(**options: Any) -> CliRunner:
     return CliRunner(**options, **apart)
 
 
+def said(found: Result) -> str:
+    """All that a command prints: click before 8.2 has no ``output`` of both where they are kept apart."""
+    return found.stdout + found.stderr
+
+
 def call(app: Celeriac, *words: object, answer: str = "", columns: int = 200) -> Result:
     """What a command says and returns; ``answer`` is what is typed when it asks."""
     command = celery.commands[str(words[0])]

@@ -20,7 +20,7 @@ from celeriac.priorities import QUEUES
 from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import build
-from tests.commands import call, told
+from tests.commands import call, said, told
 from tests.servers import ValkeyServer
 from tests.stock import before
 
@@ -171,8 +171,8 @@ def test_servers_that_are_away_are_lines_without_their_passwords(app: Celeriac) 
         assert found.stdout.count("the ledger cannot be asked") == 1
         assert found.stdout.count("fail broker    broker: Redis cannot be asked") == 1
         assert found.stdout.count("Redis cannot be asked") == 1
-        assert "hunter2" not in found.output
-        assert "hunter2" not in call(away, "doctor", "--json").output
+        assert "hunter2" not in said(found)
+        assert "hunter2" not in said(call(away, "doctor", "--json"))
 
 
 def test_a_broker_that_evicts_is_found(sqlite_url: str, private_valkey: ValkeyServer) -> None:

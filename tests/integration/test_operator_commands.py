@@ -22,7 +22,7 @@ from celeriac.operate.job import job
 from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import build, mail_app
-from tests.commands import call, told
+from tests.commands import call, said, told
 from tests.stock import SECOND, Stock, before
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
@@ -284,7 +284,7 @@ def test_an_unknown_id_is_said(app: Celeriac, full: Stock) -> None:
     for command in ("show", "explain", "cancel"):
         found = call(app, "jobs", command, uuid4())
         assert found.exit_code == 1
-        assert "the ledger has no job" in found.output
+        assert "the ledger has no job" in said(found)
 
 
 def test_the_beginning_of_several_ids_is_refused_with_some_of_them(app: Celeriac, full: Stock) -> None:
@@ -703,7 +703,7 @@ def test_a_database_that_is_away_is_a_sentence(app: Celeriac, words: list[str]) 
     assert found.exit_code == 1
     assert found.stderr.startswith("error: the ledger's database cannot be reached: ")
     assert found.stderr.endswith("; see DATABASE_URL\n")
-    assert "hunter2" not in found.output
+    assert "hunter2" not in said(found)
 
 
 def test_a_database_without_tables_is_a_sentence(app: Celeriac, bare_database_url: str) -> None:

@@ -20,7 +20,7 @@ from celeriac.ledger.schema.models import SCHEDULES
 from celeriac.operate.job import job
 from celeriac.settings.platform import Settings
 from tests.apps import build
-from tests.commands import runner
+from tests.commands import runner, said
 from tests.workers import celery, environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -40,8 +40,8 @@ class Terminal:
     def says(self, *words: str) -> str:
         """The output of a call that ends well."""
         result = self(*words)
-        assert result.exit_code == 0, result.output
-        return result.output
+        assert result.exit_code == 0, said(result)
+        return said(result)
 
     def schedule(self, *words: str) -> Any:
         return self.json(*words)["schedule"]
@@ -59,7 +59,7 @@ def run(redis_url: str, sqlite_url: str) -> Iterator[Terminal]:
 
 
 def test_a_schedules_life(run: Terminal) -> None:
-    assert "there are no schedules" in run("list").output
+    assert "there are no schedules" in said(run("list"))
     added = run.schedule(
         "add",
         "nightly",
@@ -83,7 +83,7 @@ def test_a_schedules_life(run: Terminal) -> None:
     assert run.schedule("show", "nightly")["run_count"] == 1
     assert "is removed" in run.says("remove", "nightly")
     ended = run("list", "--json")
-    assert (ended.exit_code, json.loads(ended.output)["schedules"]) == (1, [])
+    assert (ended.exit_code, json.loads(ended.stdout)["schedules"]) == (1, [])
 
 
 def test_the_options_of_a_schedule(run: Terminal) -> None:
@@ -119,8 +119,8 @@ def test_a_mistake_ends_with_a_sentence(
 ) -> None:
     result = run(*words)
     assert result.exit_code == status
-    assert sentence in result.output
-    assert "Traceback" not in result.output
+    assert sentence in said(result)
+    assert "Traceback" not in said(result)
     assert isinstance(result.exception, SystemExit)
 
 
@@ -130,7 +130,7 @@ def test_a_static_schedule_is_refused_not_typed_wrongly(run: Terminal) -> None:
         connection.execute(update(SCHEDULES).values(static=True))
     for words in (("remove", "fixed"), ("add", "fixed", "tests.noop", "--every", "90")):
         result = run(*words)
-        assert (result.exit_code, "it is static" in result.output) == (1, True)
+        assert (result.exit_code, "it is static" in said(result)) == (1, True)
 
 
 def test_what_changes_a_schedule_answers_in_json_too(run: Terminal) -> None:
@@ -147,7 +147,7 @@ def test_a_database_that_is_away_is_a_sentence(run: Terminal, tmp_path: Path) ->
     known: dict[str, Any] = {"database_url": f"sqlite:///{tmp_path / 'none' / 'ledger.db'}"}
     run.app = build(Settings(**known, broker_url="redis://127.0.0.1:1/0"), set_as_current=False)
     result = run("list")
-    assert (result.exit_code, "the ledger's database " in result.output) == (1, True)
+    assert (result.exit_code, "the ledger's database " in said(result)) == (1, True)
 
 
 def test_a_name_cannot_forge_a_row_of_the_table(run: Terminal) -> None:
@@ -167,7 +167,7 @@ def test_what_is_sensitive_is_hidden(run: Terminal) -> None:
         "add", "in", "tests.log_in", "--every", "60", "--kwargs", '{"user": "ann", "password": "hunter2"}'
     )
     assert added.exit_code == 0
-    for output in (added.output, run.says("show", "in"), run.says("list", "--json")):
+    for output in (said(added), run.says("show", "in"), run.says("list", "--json")):
         assert "hunter2" not in output
 
 

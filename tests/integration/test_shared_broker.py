@@ -25,7 +25,7 @@ from celeriac.priorities import QUEUES, Priority
 from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import build
-from tests.commands import call
+from tests.commands import call, said
 from tests.stock import before
 
 ORIGIN = "gen7@web-1"
@@ -92,7 +92,7 @@ def test_a_list_that_nobody_draws_from_is_named_with_its_sender(app: Celeriac, r
     assert found.level is Level.WARN
     assert "nobody draws from the list gpu: 1 message, the oldest of shop.charge from gen" in found.sentence
     told = call(app, "queues")
-    assert "nobody draws from the list gpu: 1 message, the oldest of shop.charge" in told.output
+    assert "nobody draws from the list gpu: 1 message, the oldest of shop.charge" in said(told)
     (undrawn,) = json.loads(call(app, "queues", "--json").stdout)["undrawn"]
     assert (undrawn["name"], undrawn["messages"], undrawn["task"]) == ("gpu", 1, "shop.charge")
 

@@ -31,7 +31,7 @@ def celeriac_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Cel
     app.close()
 
 
-class OnCelery(Task[Any, Any]):
+class OnCelery(Task):
     """A base that knows nothing of us."""
 
     kept: ClassVar[list[str]] = []
@@ -40,7 +40,7 @@ class OnCelery(Task[Any, Any]):
         self.kept.append(f"success {retval}")
 
 
-class Flask(Task[Any, Any]):
+class Flask(Task):
     """Celery's documented pattern for Flask: ``__call__`` ends in ``run``, inside of a context."""
 
     entered: ClassVar[list[str]] = []
@@ -50,7 +50,7 @@ class Flask(Task[Any, Any]):
         return self.run(*args, **kwargs)
 
 
-class Once(Task[Any, Any]):
+class Once(Task):
     """The shape of celery-once: an ``__init__``, a ``__call__`` that ends in ``super()``, hooks."""
 
     locks: ClassVar[set[str]] = set()
@@ -72,7 +72,7 @@ class Once(Task[Any, Any]):
         self.locks.discard(str(tuple(args)))
 
 
-class Singleton(Task[Any, Any]):
+class Singleton(Task):
     """The shape of celery-singleton: while a job waits or runs, the same call is the same job."""
 
     locks: ClassVar[dict[str, str]] = {}
@@ -96,7 +96,7 @@ class Meta(type):
     """A metaclass of the author's own."""
 
 
-class Slotted(Task[Any, Any], metaclass=Meta):
+class Slotted(Task, metaclass=Meta):
     __slots__ = ("slot",)
 
 
@@ -233,7 +233,7 @@ def test_a_task_on_a_base_of_its_own_is_pickled_by_its_name(celeriac: Kit) -> No
     assert pickle.loads(pickle.dumps(task)) is task
 
 
-class Declares(Task[Any, Any]):
+class Declares(Task):
     max_retries = 4
     priority = 30
 
@@ -265,7 +265,7 @@ def test_the_nearest_declaration_counts(celeriac: Kit) -> None:
 
 
 def test_a_base_without_late_acknowledgement_is_refused(celeriac: Kit) -> None:
-    class Early(Task[Any, Any]):
+    class Early(Task):
         acks_late = False
 
     with pytest.raises(BadArgument, match="needs late acknowledgement"):
@@ -281,7 +281,7 @@ class OwnRequest(Request):
         super().on_retry(exc_info)
 
 
-class AsksForIt(Task[Any, Any]):
+class AsksForIt(Task):
     Request = OwnRequest
 
 
