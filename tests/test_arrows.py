@@ -66,7 +66,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"access"}),
         frozenset({"argument_form"}),
         frozenset({"head", "changes", "options", "reading", "sparkline", "tracebacks", "trees"}),
-        frozenset({"shared"}),
+        frozenset({"shared", "in_time"}),
     ),
     "settings": (
         frozenset({"from_conf", "redis_options"}),

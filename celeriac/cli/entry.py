@@ -115,7 +115,9 @@ dead_letters = CommandEntry(
 queues = CommandEntry("queues", "queues:queues", "Queues: depth, age, rates, drift; pause, resume.")
 tasks = CommandEntry("tasks", "tasks:tasks", "Tasks: pause, resume.")
 limits = CommandEntry("limits", "limits:limits", "Limits: in use, waiting; set, pause, resume.")
-workers = CommandEntry("workers", "workers:workers", "Workers: alive or silent, queues, jobs they run.")
+workers = CommandEntry(
+    "workers", "workers:workers", "Workers: alive or silent, queues, jobs they run; drain."
+)
 stats = CommandEntry("stats", "stats:stats", "Jobs in numbers: states, waits, runs, retries, failures.")
 audit = CommandEntry("audit", "audit:audit", "Who did what: actions of the console, the API, the commands.")
 doctor = CommandEntry(

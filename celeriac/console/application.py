@@ -93,6 +93,7 @@ PLACES = (
     Place("/schedules/{name:path}/remove", Role.ADMIN, act=schedules.remove),
     Place("/schedules/{name:path}", Role.VIEWER, show=schedules.show_one),
     Place("/workers", Role.VIEWER, show=platform.show_workers),
+    Place("/workers/act", Role.OPERATOR, act=platform.drain_worker),
     Place("/tasks", Role.VIEWER, show=platform.show_tasks),
     Place("/tasks/{name:path}", Role.VIEWER, show=platform.show_task),
     Place("/doctor", Role.VIEWER, show=platform.show_doctor),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,13 @@ from celeriac.console.access.bearer import Bearers
 from celeriac.console.access.identity import Identity
 from celeriac.console.access.options import Options
 from celeriac.console.head import Head
+from celeriac.console.in_time import InTime
 from celeriac.console.reading import for_reading
 from celeriac.console.shared import SHARE, Shared
 from celeriac.console.sparkline import sparkline
+from celeriac.operate import overview
 from celeriac.operate.acting.runner import Runner
+from celeriac.operate.overview import Backlog
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -29,6 +33,11 @@ STATIC = Path(__file__).with_name("static")
 _LONGEST_TEXT = 100_000  # characters of one value on a page
 _MOST_SHARED = 200
 
+#: Waiting jobs of each queue that are looked at where all of them take too long.
+MOST_WAITING = 10_000
+
+_PATIENCE = 4.0  # seconds that a page waits for what waits: all in vain, and then some
+
 
 class Console:
     def __init__(self, app: Celeriac, options: Options) -> None:
@@ -36,7 +45,14 @@ class Console:
         self.reader = for_reading(app)
         self.options = options
         self.identity = Identity(options, Bearers(app, self.reader, rate=options.api_rate))
-        self.head = Head(self.reader)
+        self._backlog: Shared[Backlog] = Shared(
+            InTime(
+                partial(overview.backlog, app=self.reader),
+                partial(overview.backlog, most=MOST_WAITING, app=self.reader),
+            ),
+            every=2.0,
+        )
+        self.head = Head(self.reader, self.backlog)
         self.runner = Runner(app)
         self._shared: dict[str, Shared[Any]] = {}
         self.pages = _environment()
@@ -68,8 +84,17 @@ class Console:
             found = self._shared[key] = Shared(read, every=every, share=share)
         return found.get(wait=wait)
 
+    def backlog(self) -> Backlog:
+        """What waits and runs, read once for all that tells something of it.
+
+        Raises:
+            TimeoutError: it takes too long.
+        """
+        return self._backlog.get(wait=_PATIENCE)
+
     def close(self) -> None:
         self.runner.close()
+        self._backlog.close()  # the others may be waiting for it
         self.head.close()
         for each in list(self._shared.values()):
             each.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from celeriac.console.shared import Shared
 from celeriac.operate import doctor, overview
 from celeriac.operate.doctor import Finding, Level
+from celeriac.operate.overview import Backlog
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -27,6 +29,7 @@ class Figures:
     failed: int  # within the last minute
     alive: int
     silent: int
+    capped: bool = False  # more jobs wait than were looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +48,8 @@ class Seen:
 
 
 class Head:
-    def __init__(self, app: Celeriac) -> None:
-        self._figures = Shared(lambda: read(app), every=_EVERY)
+    def __init__(self, app: Celeriac, backlog: Callable[[], Backlog]) -> None:
+        self._figures = Shared(lambda: read(app, backlog()), every=_EVERY)
         self.doctor = Shared(lambda: doctor.examine(app), every=_DOCTOR_EVERY)
 
     def start(self) -> None:
@@ -61,14 +64,15 @@ class Head:
         return Seen(figures=_of(self._figures, _WAIT), findings=_of(self.doctor, 0.0))
 
 
-def read(app: Celeriac) -> Figures:
-    counts = overview.count_jobs(app=app)
+def read(app: Celeriac, known: Backlog) -> Figures:
+    counts = overview.count_jobs(known=known, app=app)
     workers = overview.list_workers(within=timedelta(minutes=10), app=app)
     return Figures(
         due=counts.due,
         oldest=counts.oldest,
         running=counts.running,
         failed=counts.failed,
+        capped=counts.capped,
         alive=sum(worker.state == "alive" for worker in workers),
         silent=sum(worker.state == "silent" for worker in workers),
     )

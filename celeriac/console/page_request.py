@@ -16,6 +16,7 @@ from celeriac.console.access.roles import Role
 from celeriac.console.access.visitor import Visitor
 from celeriac.console.console import Console, colour_of
 from celeriac.operate.actions import Actor, Via
+from celeriac.operate.presentation.links import links_to
 from celeriac.operate.presentation.shapes import document
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class PageRequest:
         words = {name.replace("_", "-"): value for name, value in query.items() if value not in (None, "")}
         root = str(self.request.scope.get("root_path", "")).rstrip("/")
         return f"{root}{quote(path)}{'?' + urlencode(words) if words else ''}"
+
+    def links(self, **known: object) -> list[tuple[str, str]]:
+        """Name and address of what other tools have about this."""
+        return links_to(self.app.settings.console_links, **known)
 
     def here(self, **changes: object) -> str:
         """The address of this page with another query."""

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_FAREWELL = 5.0  # seconds that a read may still take
+_FAREWELL = 15.0  # seconds that a read may still take
 
 #: At most this share of the time is spent on each read, so that an open page with six of them costs the
 #: database some 40 ms a second, however large the ledger is.
@@ -51,9 +51,10 @@ class Shared(Generic[T]):
             self._thread.start()
 
     def close(self) -> None:
-        """Read no more; a read that is under way may end."""
+        """Read no more; a read that is under way may end, and nobody waits for it."""
         with self._lock:
             self._closed, thread = True, self._thread
+            self._lock.notify_all()
         if thread is not None:
             thread.join(_FAREWELL)
 
@@ -65,7 +66,7 @@ class Shared(Generic[T]):
         """
         self.start()
         with self._lock:
-            self._lock.wait_for(lambda: bool(self._made), timeout=wait)
+            self._lock.wait_for(lambda: bool(self._made) or self._closed, timeout=wait)
             if self._error is not None:
                 raise self._error
             return self._value, (time.monotonic() - self._made if self._made else 0.0)

@@ -90,14 +90,17 @@ class Cause:
         return cls(task=group.task, exception_type=group.exception_type, frame=group.frame, exactly=True)
 
 
-def groups(*, limit: int = 50, app: Celeriac | None = None) -> list[Group]:
+def groups(*, limit: int = 50, newest: int | None = None, app: Celeriac | None = None) -> list[Group]:
     """The largest groups of dead letters: same task, same exception, same failing frame.
+
+    Args:
+        newest: look at so many dead letters, those that were accepted last; None: at all.
 
     >>> dead_letters.groups()
     []
     """
     with current_app(app).database.reading() as connection:
-        return ledger.groups(connection, limit=limit)
+        return ledger.groups(connection, limit=limit, newest=newest)
 
 
 def cause_of(key: str, *, app: Celeriac | None = None) -> Cause:

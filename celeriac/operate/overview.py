@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from celeriac.application import current_app
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.reads import queue_counts as ledger
-from celeriac.ledger.reads.job_filter import Filter
+from celeriac.ledger.reads.job_filter import Filter, settled
 from celeriac.ledger.reads.job_rows import Line
 from celeriac.ledger.reads.queue_counts import Depth
 from celeriac.ledger.schema.holding import PauseKind
@@ -69,6 +69,7 @@ class QueueStatus:
     consumers: int  # live workers that draw from it
     held: int = 0  # due, and kept in the ledger because their queue or task is paused
     paused: PauseRow | None = None  # by whom, since when and why; None: it is not
+    capped: bool = False  # more jobs wait than were looked at
 
     @property
     def drift(self) -> int | None:
@@ -112,14 +113,40 @@ class JobCounts:
     cancelled: int
     oldest: timedelta | None = None  # for how long the oldest due job has been due
     held: int = 0  # due, of what is paused
+    capped: bool = False  # more jobs wait than were looked at
 
 
-def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
-    """Every list of the app's lanes, and those that have jobs or a worker: by lane, the default one first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits and runs, by queue.
+
+    Attributes:
+        most: so many waiting jobs of each queue were looked at; None: all.
+    """
+
+    moment: datetime  # the database's
+    depths: Sequence[Depth]
+    most: int | None = None
+
+
+def backlog(*, most: int | None = None, app: Celeriac | None = None) -> Backlog:
+    """What waits and runs now; with ``most`` it costs no more, however many jobs wait."""
+    with current_app(app).database.reading() as connection:
+        moment = clock(connection)
+        return Backlog(moment=moment, depths=ledger.depths(connection, most=most), most=most)
+
+
+def queues(*, known: Backlog | None = None, app: Celeriac | None = None) -> list[QueueStatus]:
+    """Every list of the app's lanes, and those that have jobs or a worker: by lane, the default one first.
+
+    Args:
+        known: what waits and runs, where it was read a moment ago.
+    """
     platform = current_app(app)
+    waiting = known or backlog(app=platform)
     with platform.database.reading() as connection:
         moment = clock(connection)
-        depths = {depth.queue: depth for depth in ledger.depths(connection)}
+        depths = {depth.queue: depth for depth in waiting.depths}
         accepted = ledger.accepted(connection, moment - LATELY)
         ended = ledger.ended(connection, moment - LATELY)
         living = _living(platform, connection)
@@ -133,7 +160,7 @@ def queues(*, app: Celeriac | None = None) -> list[QueueStatus]:
     return [
         _queue(
             depths.get(name) or _empty_depth(name),
-            moment,
+            waiting,
             lane=lanes.place(name).lane,
             level=lanes.level(name),
             accepted=accepted.get(name, 0),
@@ -194,15 +221,27 @@ def tasks_of_workers(*, name: str | None = None, app: Celeriac | None = None) ->
 
 def stats(wanted: Filter, *, app: Celeriac | None = None) -> list[Line]:
     """The jobs that match, counted: by task and state, by task (state None), in all (task None)."""
-    with current_app(app).database.reading() as connection:
-        return job_rows.lines(connection, wanted)
+    database, found = current_app(app).database, []
+    with database.reading() as connection:
+        meant = settled(connection, wanted)
+    for by in job_rows.LINES_BY:  # each may take as long as a statement may
+        with database.reading() as connection:
+            found += job_rows.lines(connection, meant, by=by)
+    return found
 
 
-def count_jobs(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None = None) -> JobCounts:
-    """Count the jobs: those that are there now, and those accepted and ended within that span."""
+def count_jobs(
+    *, within: timedelta = timedelta(minutes=1), known: Backlog | None = None, app: Celeriac | None = None
+) -> JobCounts:
+    """Count the jobs: those that are there now, and those accepted and ended within that span.
+
+    Args:
+        known: what waits and runs, where it was read a moment ago.
+    """
+    waiting = known or backlog(app=app)
+    depths = waiting.depths
     with current_app(app).database.reading() as connection:
         moment = clock(connection)
-        depths = ledger.depths(connection)
         accepted = ledger.accepted(connection, moment - within)
         ended = ledger.ended(connection, moment - within)
     ended_as = {
@@ -220,7 +259,10 @@ def count_jobs(*, within: timedelta = timedelta(minutes=1), app: Celeriac | None
         failed=ended_as[JobState.FAILED],
         cancelled=ended_as[JobState.CANCELLED],
         held=sum(depth.held for depth in depths),
-        oldest=max((moment - depth.oldest for depth in depths if depth.oldest is not None), default=None),
+        capped=_is_capped(waiting, *depths),
+        oldest=max(
+            (waiting.moment - depth.oldest for depth in depths if depth.oldest is not None), default=None
+        ),
     )
 
 
@@ -266,7 +308,7 @@ def _ordered(app: Celeriac, found: Collection[str]) -> list[str]:
 
 def _queue(
     depth: Depth,
-    moment: datetime,
+    waiting: Backlog,
     *,
     lane: str,
     level: str,
@@ -286,7 +328,8 @@ def _queue(
         parked=depth.parked,
         held=depth.held,
         running=depth.running,
-        oldest=None if depth.oldest is None else moment - depth.oldest,
+        oldest=None if depth.oldest is None else waiting.moment - depth.oldest,
+        capped=_is_capped(waiting, depth),
         accepted=accepted,
         completed=completed,
         failed=failed,
@@ -294,6 +337,13 @@ def _queue(
         in_broker=in_broker,
         consumers=consumers,
         paused=paused,
+    )
+
+
+def _is_capped(waiting: Backlog, *depths: Depth) -> bool:
+    """Whether of one of these queues more may wait than was looked at."""
+    return waiting.most is not None and any(
+        depth.due + depth.later + depth.parked + depth.held >= waiting.most for depth in depths
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
+from string import Formatter
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
@@ -24,6 +27,9 @@ class ConsoleSettings(BaseSettings):
         43_200.0  # seconds until one logs in again
     )
     console_secret: SecretStr | None = None  # signs sessions; unset: a new one at each start
+
+    # to other tools, as logs=https://logs.example.org/?q={id},flower=https://flower.example.org
+    console_links: str = ""
 
     # requests a second of one token of the API; twice as many at once
     console_api_rate: Annotated[float, Field(gt=0, le=100_000)] = 50.0
@@ -47,9 +53,43 @@ class ConsoleSettings(BaseSettings):
                 ) from None
         return value
 
+    @field_validator("console_links")
+    @classmethod
+    def _links(cls, value: str) -> str:
+        links(value)
+        return value
+
     @field_validator("console_secret")
     @classmethod
     def _long(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < _KEY:
             raise ValueError(f"wanted at least {_KEY} characters, as of `openssl rand -hex 32`")
         return value
+
+
+#: What the address of a link may ask for.
+PLACES = frozenset({"id", "task", "queue", "worker", "started", "finished"})
+
+
+def links(text: str) -> dict[str, str]:
+    """The address of each link by its name. A comma begins the next one only before a name and ``=``.
+
+    >>> links("logs=https://logs.example.org/?q={id}")
+    {'logs': 'https://logs.example.org/?q={id}'}
+
+    Raises:
+        ValueError: it says something else.
+    """
+    found = {}
+    for part in filter(None, (part.strip() for part in re.split(r",(?=[\w -]+=https?:)", text))):
+        name, _, address = part.partition("=")
+        try:
+            wanted = {field for _, field, form, _ in Formatter().parse(address) if field is not None}
+        except ValueError:
+            wanted = {address}
+        sound = urlsplit(address.partition("{")[0])
+        if not wanted <= PLACES or sound.scheme not in ("http", "https") or not sound.netloc:
+            places = ", ".join(f"{{{each}}}" for each in sorted(PLACES))
+            raise ValueError(f"wanted name=https://host/…, with any of {places}, found {part[:80]!r}")
+        found[name.strip()] = address
+    return found

@@ -145,3 +145,23 @@ def test_a_task_shows_how_long_it_ran(visit: Visit) -> None:
     visit.page.mouse.move(5, 5)
     table = visit.page.locator("#chart-run .scrolls")
     wait_until(lambda: "5 s" in table.inner_text(), within=60, saying="the attempts of five seconds")
+
+
+def test_a_queue_shows_how_long_its_jobs_waited_and_ran(visit: Visit) -> None:
+    ends(visit, 5)
+    visit.go("/queues/normal")
+    heat = "#chart-heat-run"
+    drawn(visit, heat)
+    visit.page.click(f"{heat} summary")
+    visit.page.mouse.move(5, 5)
+    table = visit.page.locator(f"{heat} .scrolls")
+    wait_until(lambda: "3 s to 10 s" in table.inner_text(), within=60, saying="the attempts of five seconds")
+    assert visit.violations() == []
+    box = visit.page.locator(f"{heat} canvas").bounding_box()
+    assert box is not None
+    at = box["x"] + box["width"] - 12, box["y"] + box["height"] / 2  # of this minute
+    visit.page.mouse.move(*at)
+    readout = visit.page.locator(f"{heat} .readout")
+    wait_until(lambda: " to " in readout.inner_text(), within=60, saying="it says what the pointer is at")
+    visit.page.mouse.click(*at)
+    visit.page.wait_for_url(re.compile("queue=normal.*finished-since="))

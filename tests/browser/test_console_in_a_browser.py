@@ -76,6 +76,38 @@ def test_a_page_stays_as_it_is_while_a_row_is_ticked(visit: Visit) -> None:
     wait_until(lambda: visit.read_at() != ticked, within=60, saying="the page is read anew")
 
 
+def test_all_rows_of_a_page_are_ticked_at_once_and_the_buttons_stay_in_sight(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 900, "height": 400})
+    visit.go("/jobs")
+    visit.page.click("thead input[type=checkbox]")
+    assert visit.page.locator("tbody input:checked").count() == 7
+    assert visit.page.inner_text(".ticked") == "7 ticked;"
+    assert (
+        visit.page.locator("button[value=cancel]").evaluate("one => one.getBoundingClientRect().bottom")
+        <= 400
+    )
+    visit.page.click("tbody input[type=checkbox] >> nth=0")
+    assert visit.page.inner_text(".ticked") == "6 ticked;"
+    visit.page.click("button[value=cancel]")
+    visit.until("6 chosen")
+
+
+def test_a_failure_is_muted_on_a_telephone(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    visit.go("/dead")
+    visit.page.click("text=KeyError")
+    visit.page.wait_for_url(re.compile("/dead/"))
+    visit.page.select_option("select[name=for]", "8h")
+    visit.page.fill("input[name=reason] >> nth=0", "see OPS-12")
+    visit.page.click("button[value=mute]")
+    visit.until("muted by local")
+    assert visit.violations() == []
+    visit.go("/dead")
+    visit.until("see OPS-12")
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert visit.violations() == []
+
+
 def test_what_could_harm_is_seen_as_text(visit: Visit) -> None:
     hostile = "<script>document.title='owned'</script>\x1b[31m\u202egnp"
     row = rows.failed(job_type=hostile, failure_info=hostile, queue=hostile, user_id=hostile)

@@ -43,7 +43,16 @@ class Visit:
             f"/jobs/{self.stock.running['id']}",
             "/dead",
         ]
-        more = [f"/dead/{key}", "/queues", "/schedules", "/schedules/nightly", "/new-schedule", "/workers"]
+        more = [
+            f"/dead/{key}",
+            "/queues",
+            "/queues/normal",
+            "/limits",
+            "/schedules",
+            "/schedules/nightly",
+            "/new-schedule",
+            "/workers",
+        ]
         return [*named, *more, "/tasks", "/tasks/mail.send", "/doctor", "/audit", "/login"]
 
     def text(self) -> str:
@@ -66,7 +75,7 @@ class Visit:
 
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning") and not message.text.startswith(_EXPECTED):
-            self.complaints.append(f"{message.type}: {message.text}")
+            self.complaints.append(f"{message.type}: {message.text} {message.location.get('url', '')}")
 
     def _request(self, request: Any) -> None:
         if not request.url.startswith((self.url, "data:")):

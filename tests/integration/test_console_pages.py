@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import insert, make_url
+from sqlalchemy import insert, make_url, update
 from sqlalchemy import text as text_of
 from sqlalchemy.exc import OperationalError
 
@@ -22,7 +22,7 @@ from celeriac.application import Celeriac
 from celeriac.console.application import PLACES
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import took_too_long
-from celeriac.ledger.schema.models import FAILURES, JOBS, WORKERS
+from celeriac.ledger.schema.models import FAILURES, JOBS, SCHEDULES, WORKERS
 from celeriac.operate.dead_letters import Cause, groups
 from celeriac.operate.presentation.shapes import VERSION
 from celeriac.schedules import register
@@ -313,6 +313,32 @@ def test_the_platforms_frames_of_a_traceback_are_folded(app: Celeriac, browser: 
     found = browser.page(f"/jobs/{row['id']}")
     assert re.search(r"<details><summary>1 frame of the platform</summary><pre[^>]*>[^<]*trace\.py", found)
     assert re.search(r"<pre[^>]*>[^<]*mail\.py&#34;, line 7", found)
+
+
+def test_a_group_says_where_its_jobs_came_from(app: Celeriac, browser: Browser) -> None:
+    later = stock.failed(queued=before(1), user_id="u9", queue="high")
+    with app.database.transaction() as connection:
+        connection.execute(insert(JOBS), [later])
+        connection.execute(insert(FAILURES), [stock.failure(later)])
+    wait_until(lambda: groups(app=app)[0].count == 2, within=30, saying="both are in the group")
+    path = f"/dead/{Cause.of(groups(app=app)[0]).key}"
+    assert browser.json(path)["origins"] == {
+        "workers": {"celery@one": 2},
+        "versions": {"v7": 2},
+        "users": {"u9": 1, "u1": 1},
+        "queues": {"high": 1, "normal": 1},
+    }
+    shown = browser.page(path)
+    assert "in version v7" in shown
+    assert "user=u9" in unescape(shown)
+
+
+def test_a_late_schedule_is_on_the_overview(app: Celeriac, browser: Browser) -> None:
+    with app.database.transaction() as connection:
+        connection.execute(update(SCHEDULES).values(next_run=before(100)))
+    late = "schedule nightly is late by"
+    wait_until(lambda: late in browser.page("/"), within=60, saying="it is shown")
+    assert late in browser.json("/")["schedules"][0]
 
 
 # The platform

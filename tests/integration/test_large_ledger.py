@@ -17,7 +17,7 @@ from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.reads import job_pages
 from celeriac.ledger.reads.job_filter import Filter, settled
 from celeriac.ledger.reads.job_pages import Sort
-from celeriac.operate import dead_letters
+from celeriac.operate import dead_letters, overview
 from celeriac.operate.listing import prefix
 from celeriac.operate.presentation.filter_words import filter_of
 from celeriac.settings.platform import Settings
@@ -234,3 +234,19 @@ def explained(connection: Connection, statement: Any) -> str:
     """The plan of a statement with its values in place, as the server makes it for the first call."""
     compiled = statement.compile(dialect=postgresql.psycopg.dialect(), compile_kwargs={"literal_binds": True})
     return "\n".join(connection.exec_driver_sql(f"EXPLAIN {compiled}", ()).scalars())
+
+
+def test_a_backlog_is_counted_up_to_a_bound(large: Celeriac) -> None:
+    whole, some = overview.backlog(app=large), overview.backlog(most=50, app=large)
+    assert {depth.queue for depth in some.depths} == {depth.queue for depth in whole.depths}
+    exact = {depth.queue: depth for depth in whole.depths}
+    for depth in some.depths:
+        known = exact[depth.queue]
+        waiting = known.due + known.later + known.parked + known.held
+        assert depth.due + depth.later + depth.parked + depth.held == min(50, waiting)
+        assert depth.running == known.running
+    counted = overview.count_jobs(known=some, app=large)
+    assert counted.capped
+    assert not overview.count_jobs(known=whole, app=large).capped
+    states = {queue.name: queue.capped for queue in overview.queues(known=some, app=large)}
+    assert states == {name: name in exact and exact[name].due + exact[name].later >= 50 for name in states}

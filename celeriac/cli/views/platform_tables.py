@@ -16,6 +16,7 @@ from celeriac.cli.command import text
 from celeriac.cli.rows import Rows
 from celeriac.display import ago, counted, duration_text, length, safe
 from celeriac.operate import pauses
+from celeriac.operate.acting import draining
 from celeriac.operate.actions import Actor
 from celeriac.operate.listing import Filter
 from celeriac.operate.overview import (
@@ -133,6 +134,14 @@ def show_resumed(
     if not ended:
         output.note(ctx, f"the {kind} {name!r} is not paused")
         ctx.exit(1)
+
+
+def show_drained(app: Celeriac, name: str, *, reason: str | None, as_json: bool) -> None:
+    queues = draining.drain(name, actor=Actor.at_the_terminal(), reason=reason, app=app)
+    if as_json:
+        output.emit("workers drain", name=name, queues=queues)
+    else:
+        click.echo(f"{safe(name)} draws nothing more; it drew from {safe(', '.join(queues))}")
 
 
 def _note_pause(ctx: click.Context, row: PauseRow) -> None:

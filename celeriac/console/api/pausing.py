@@ -1,4 +1,4 @@
-"""What the API tells of paused queues and tasks, and does about them."""
+"""What the API tells of paused queues and tasks, and does about them; a worker is drained."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from celeriac.console.api.bodies import Reason
 from celeriac.console.api.problems import problem
 from celeriac.console.api.routing import ApiRoute, Refusal, console_of, visitor
 from celeriac.operate import pauses
+from celeriac.operate.acting import draining
 from celeriac.operate.actions import Actor, Via
 from celeriac.operate.pauses import PauseKind
 from celeriac.operate.presentation.shapes import plain
@@ -50,6 +51,14 @@ def pause_task(request: Request, name: str, who: Operator, body: Reason | None =
 def resume_task(request: Request, name: str, who: Operator, body: Reason | None = None) -> dict[str, Any]:
     """Let jobs of a task start again."""
     return _resume(request, PauseKind.TASK, name, who, body)
+
+
+@router.post("/workers/{name}/drain")
+def drain_worker(request: Request, name: str, who: Operator, body: Reason | None = None) -> dict[str, Any]:
+    """Let a worker draw nothing more, until it is started anew. What it has goes on."""
+    app, given = console_of(request).app, body or Reason()
+    queues = draining.drain(name, actor=Actor(who.name, Via.API), reason=given.reason, app=app)
+    return {"name": name, "queues": queues}
 
 
 def _pause(request: Request, kind: PauseKind, name: str, who: Visitor, body: Reason | None) -> dict[str, Any]:

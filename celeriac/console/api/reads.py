@@ -19,6 +19,7 @@ from celeriac.operate.alerts import rounds
 from celeriac.operate.alerts.mutes import in_force, muted
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.explain import explain
+from celeriac.operate.history.origins import origins
 from celeriac.operate.history.series import series, spread
 from celeriac.operate.job import LARGEST_PAGE, PAGE, job
 from celeriac.operate.listing import Sort
@@ -118,10 +119,12 @@ def list_groups(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 
 def show_group(
     request: Request, key: str, limit: Annotated[int, Query(ge=1, le=1000)] = 50
 ) -> dict[str, Any]:
-    """A group of dead letters, with ids of its jobs."""
+    """A group of dead letters, with ids of its jobs, and where its newest 200 came from."""
     app = console_of(request).reader
     cause: Cause = dead_letters.cause_of(key, app=app)
-    return {"group": cause_shape(cause), "ids": dead_letters.members(cause, limit=limit, app=app)}
+    where, ids = origins(cause, app=app), dead_letters.members(cause, limit=limit, app=app)
+    counted = {"workers": where.workers, "versions": where.versions, "users": where.users}
+    return {"group": cause_shape(cause), "ids": ids, "origins": {**counted, "queues": where.queues}}
 
 
 @router.get("/operations/{id}")

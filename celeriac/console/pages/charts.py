@@ -16,6 +16,9 @@ from celeriac.operate.presentation.shapes import document, plain
 
 _NAMES_EVERY, _SPARKS_EVERY, _CAUSES_EVERY = 30.0, 5.0, 20.0  # seconds
 
+#: Seconds that a script waits for its figures: longer than a page, which somebody waits for.
+_WAIT = 8.0
+
 FIRST = "1h"  # the range of a page that names none
 
 
@@ -71,7 +74,7 @@ def _spread(ask: PageRequest, of: str, task: str | None, queue: str | None = Non
     check(range, task=task, queue=queue)
     check_spread(of)
     read = partial(spread, of, range, task=task, queue=queue, app=ask.app)
-    return plain(ask.console.shared(f"spread {(of, range, task, queue)}", read))
+    return plain(ask.console.shared(f"spread {(of, range, task, queue)}", read, wait=_WAIT))
 
 
 def told(
@@ -123,7 +126,7 @@ def _choice(ask: PageRequest) -> tuple[str, str | None, str | None]:
 
 def _read(ask: PageRequest, range: str, task: str | None, queue: str | None) -> Series:
     read = partial(series, range, task=task, queue=queue, app=ask.app)
-    found: Series = ask.console.shared(f"series {(range, task, queue)}", read)
+    found: Series = ask.console.shared(f"series {(range, task, queue)}", read, wait=_WAIT)
     return found
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from starlette.responses import Response
 
 from celeriac.console.changes import log_change
+from celeriac.console.in_time import InTime
 from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import acting, charts, jobs
 from celeriac.console.pages.acting import Question
@@ -22,6 +23,7 @@ from celeriac.operate.acting.selection import Selection
 from celeriac.operate.alerts import mutes
 from celeriac.operate.alerts.mutes import Mute
 from celeriac.operate.dead_letters import Cause, Group
+from celeriac.operate.history.origins import origins
 from celeriac.operate.job import job
 from celeriac.operate.presentation.shapes import cause_shape, group_shape
 from celeriac.operate.presentation.timeline import shown_values
@@ -29,11 +31,20 @@ from celeriac.operate.presentation.timeline import shown_values
 _MOST = 100_000  # groups
 _SHOWN = 200
 _SAMPLES = 3
+_LISTED = 20  # jobs of a group, the newest
+_ORIGINS = {
+    "workers": "worker",
+    "versions": "version",
+    "users": "user",
+    "queues": "queue",
+}  # words of a filter
 _EVERY = 4.0  # seconds
+_NEWEST = (20_000, 2_000)  # dead letters that are looked at where all of them take too long
+_PATIENCE = 7.0  # seconds that the first page waits then: all in vain, then some
 
 
 def show(ask: PageRequest) -> Response:
-    found = _groups(ask)
+    found = all_groups(ask)
     silent = muted_groups(ask, found)
     loud = [pair for pair in _with_causes(found) if pair[0].key not in silent]
     command = "dead-letters list" if len(found) <= 50 else f"dead-letters list --limit {len(found)}"
@@ -46,6 +57,7 @@ def show(ask: PageRequest) -> Response:
         silent=[(*pair, silent[pair[0].key]) for pair in _with_causes(found) if pair[0].key in silent],
         sparks=charts.cause_sparks(ask),
         jobs=sum(group.count for group in found),
+        capped=sum(group.count for group in found) in _NEWEST,
         now=datetime.now(UTC),
     )
 
@@ -57,22 +69,38 @@ def show_group(ask: PageRequest) -> Response:
     samples = [job(id, app=ask.app) for id in ids[-_SAMPLES:]]
     newest = next((one for one in reversed(samples) if one.attempts), None)
     values = [(one, shown_values(ask.app, one)) for one in samples]
+    where = origins(cause, app=ask.app)
     traceback = newest.attempts[-1].traceback if newest else None
     return ask.show(
         "group.html",
         command=f"dead-letters show {cause.key}",
-        told={"group": cause_shape(cause), "ids": ids, "traceback": traceback},
+        told={
+            "group": cause_shape(cause),
+            "ids": ids,
+            "traceback": traceback,
+            "origins": {name: getattr(where, name) for name in _ORIGINS},
+        },
         cause=cause,
         group=group,
         mute=muted_groups(ask, [group]).get(cause.key),
         spans=_SPANS,
-        ids=ids,
+        where=where,
+        first_version=_first_version(ask, ids),
+        words=_ORIGINS,
+        looked_at=len(where.newest),
+        shown=where.newest[:_LISTED],
         samples=[
             (one, tree(has["args"], ("args",)), tree(has["kwargs"], ("kwargs",))) for one, has in values
         ],
         trace=parts(traceback or ""),
         now=datetime.now(UTC),
     )
+
+
+def _first_version(ask: PageRequest, ids: Sequence[str]) -> str | None:
+    """Of the code that the oldest job of a group failed in; None: it is not said."""
+    first = job(ids[0], app=ask.app) if ids else None
+    return first.attempts[-1].code_version if first is not None and first.attempts else None
 
 
 def act(ask: PageRequest) -> Response:
@@ -100,7 +128,7 @@ def act(ask: PageRequest) -> Response:
     question = Question(
         plan=plan,
         words="replay, five first," if canary else action,
-        count=sum(group.count for group in groups),
+        count=operations.count(action, plan.selection, app=ask.console.app),
         back=ask.url(f"/dead/{one}" if one and action == "replay" else "/dead"),
         command=named,
     )
@@ -146,14 +174,18 @@ def _with_causes(groups: Sequence[Group]) -> list[tuple[Cause, Group]]:
     return [(Cause.of(group), group) for group in groups]
 
 
-def _groups(ask: PageRequest) -> list[Group]:
-    read = partial(dead_letters.groups, limit=_MOST, app=ask.app)
-    found: list[Group] = ask.console.shared("groups", read, every=_EVERY)
+def all_groups(ask: PageRequest) -> list[Group]:
+    """Every group, the largest first; all pages share it."""
+    read = InTime(
+        partial(dead_letters.groups, limit=_MOST, app=ask.app),
+        *(partial(dead_letters.groups, limit=_MOST, newest=most, app=ask.app) for most in _NEWEST),
+    )
+    found: list[Group] = ask.console.shared("groups", read, every=_EVERY, wait=_PATIENCE)
     return found
 
 
 def _group(ask: PageRequest, key: str) -> Group:
-    found = next((group for group in _groups(ask) if Cause.of(group).key == key.lower()), None)
+    found = next((group for group in all_groups(ask) if Cause.of(group).key == key.lower()), None)
     if found is None:
         raise GroupNotFound(key)
     return found

@@ -23,6 +23,7 @@ from celeriac.operate.acting import one_job, operations
 from celeriac.operate.acting.acts import act_of
 from celeriac.operate.actions import Action, list_actions, record
 from celeriac.operate.explain import explain
+from celeriac.operate.history.workflow import MOST, workflow
 from celeriac.operate.job import Job, job
 from celeriac.operate.listing import resolve
 from celeriac.operate.presentation.attempts import every_attempt
@@ -40,6 +41,7 @@ def show(ask: PageRequest) -> Response:
     found = job(id, app=ask.app)
     why = explain(id, app=ask.app)
     values, now = shown_values(ask.app, found), datetime.now(UTC)
+    around = workflow(found, app=ask.app)
     past, coming = timeline(found), future(ask.app, found, now=now)
     told = {
         **plain(found),
@@ -49,6 +51,7 @@ def show(ask: PageRequest) -> Response:
         "timeline": plain(past),
         "future": plain(coming),
         "explanation": plain(why),
+        "workflow": plain(around),
     }
     return ask.show(
         "job.html",
@@ -58,6 +61,8 @@ def show(ask: PageRequest) -> Response:
         why=why,
         now=now,
         past=past,
+        workflow=around,
+        most_counted=MOST,
         coming=coming,
         values=values,
         trees={name: tree(values[name], (name,)) for name in ("args", "kwargs", "result")},

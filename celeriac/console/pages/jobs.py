@@ -56,7 +56,7 @@ def _known(ask: PageRequest) -> dict[str, list[str]]:
     """What may be typed; a page does not wait for it for long."""
     try:
         found: dict[str, list[str]] = ask.console.shared(
-            "known-values", partial(known_values, app=ask.app), every=_KNOWN_EVERY, wait=0.1
+            "known-values", partial(known_values, app=ask.app), every=_KNOWN_EVERY, wait=0.05
         )
     except TimeoutError:
         return {}
@@ -133,7 +133,7 @@ def _counts(ask: PageRequest, words: dict[str, str]) -> dict[str | None, int | N
 
     key = f"counts{options_of(others)}"
     try:
-        counts: dict[str | None, int | None] = ask.console.shared(key, read, every=_COUNTS_EVERY, wait=0.15)
+        counts: dict[str | None, int | None] = ask.console.shared(key, read, every=_COUNTS_EVERY, wait=0.05)
     except TimeoutError:
         return {}
     return counts

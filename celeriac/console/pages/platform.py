@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from celeriac.console.changes import log_change
+from celeriac.console.in_time import InTime
 from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import charts
-from celeriac.console.pages.dead import muted_groups
+from celeriac.console.pages.dead import all_groups, muted_groups
 from celeriac.console.pages.pausing import paused
 from celeriac.console.refusal import NotHere
 from celeriac.errors import UnknownTask
 from celeriac.maintenance import ALERT
-from celeriac.operate import dead_letters, doctor, overview
+from celeriac.operate import doctor, overview
+from celeriac.operate.acting import draining
 from celeriac.operate.alerts import rounds, trial
+from celeriac.operate.alerts.troubles import Trouble, troubled_schedules
 from celeriac.operate.dead_letters import Cause, Group
-from celeriac.operate.overview import LATELY
+from celeriac.operate.doctor import schedules_check
+from celeriac.operate.overview import LATELY, JobCounts, Line
 from celeriac.operate.pauses import PauseKind
 from celeriac.operate.presentation.filter_words import filter_of, options_of
+from celeriac.operate.presentation.links import plain_links
 from celeriac.operate.presentation.shapes import plain, queue_shape, worker_shape
 from celeriac.operate.presentation.task_stats import TaskStats, by_task
 from celeriac.settings.platform import variable
@@ -30,17 +35,18 @@ if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
 _TOP = 8  # groups of dead letters on the overview
-_MOST_MUTED = 200  # of them that are left out
 _WITHIN = timedelta(hours=1)  # workers heard of
 _STATS_SINCE = "1h"
+_SHORTER = ("5m", "1m")  # where the jobs of an hour take too long to count
 _SLOW = 10.0  # seconds between two reads of what costs more
 _NEW = timedelta(hours=1)  # a group of dead letters whose first is younger is new
 
 
 def show_overview(ask: PageRequest) -> Response:
-    counts = ask.console.shared("counts-now", partial(overview.count_jobs, app=ask.app))
+    counts: JobCounts = ask.console.shared("counts-now", partial(_counts, ask))
     queues, workers = _queues(ask), _workers(ask)
     groups, silent = _top(ask)
+    late, root = _late_schedules(ask), ask.url("/").rstrip("/")
     return ask.show(
         "overview.html",
         command="jobs watch",
@@ -48,6 +54,7 @@ def show_overview(ask: PageRequest) -> Response:
             "seen": plain(counts),
             "queues": [queue_shape(queue) for queue in queues],
             "silent": [worker_shape(each) for each in workers if each.state == "silent"],
+            "schedules": [each.sentence for each in late],
             **charts.told(ask),
         },
         chart=charts.chart_of(ask),
@@ -55,6 +62,7 @@ def show_overview(ask: PageRequest) -> Response:
         queues=[(queue, clears_in(queue)) for queue in queues],
         groups=[(Cause.of(group), group) for group in groups],
         muted=silent,
+        late=[(each, root + each.path) for each in late],
         silent=[each for each in workers if each.state == "silent"],
         living=[each for each in workers if each.state == "alive"],
         minutes=LATELY.total_seconds() / 60,
@@ -65,16 +73,26 @@ def show_overview(ask: PageRequest) -> Response:
 
 def _top(ask: PageRequest) -> tuple[list[Group], int]:
     """The largest groups of dead letters that are not muted, and how many are."""
-    read = partial(dead_letters.groups, limit=_TOP + _MOST_MUTED, app=ask.app)
-    found: list[Group] = ask.console.shared("top", read, every=4.0)
+    found = all_groups(ask)
     silent = muted_groups(ask, found)
     return [each for each in found if Cause.of(each).key not in silent][:_TOP], len(silent)
 
 
+def _counts(ask: PageRequest) -> JobCounts:
+    return overview.count_jobs(known=ask.console.backlog(), app=ask.app)
+
+
+def _late_schedules(ask: PageRequest) -> list[Trouble]:
+    """Schedules that are late, or whose last due time was skipped."""
+    read = partial(schedules_check.read, ask.app)
+    facts: schedules_check.Facts = ask.console.shared("schedules", read, every=_SLOW)
+    return list(troubled_schedules(facts))
+
+
 def clears_in(queue: overview.QueueStatus) -> timedelta | None:
-    """When nothing due is left, if it goes on as in the last minutes; None: it does not shrink."""
+    """When nothing due is left, if it goes on as in the last minutes; None: it does not, or who knows."""
     gained = (queue.completed + queue.failed) - queue.accepted
-    if not queue.due or gained <= 0:
+    if not queue.due or queue.capped or gained <= 0:
         return None
     return LATELY * (queue.due / gained)
 
@@ -129,13 +147,22 @@ def show_workers(ask: PageRequest) -> Response:
         command="workers",
         told={"workers": [worker_shape(each) for each in workers]},
         workers=workers,
+        elsewhere=plain_links(ask.app.settings.console_links),
         timeout=timeout,
     )
 
 
+def drain_worker(ask: PageRequest) -> Response:
+    """Let a worker draw nothing more."""
+    name = ask.given("name")
+    draining.drain(name, actor=ask.actor, reason=ask.given("reason"), app=ask.console.app)
+    log_change(ask.visitor.name, "drained worker", name)
+    return ask.go(ask.url("/workers"), saying=f"{name} draws nothing more: it ends what it has")
+
+
 def show_tasks(ask: PageRequest) -> Response:
     since = ask.query.get("since") or _STATS_SINCE
-    found = _stats(ask, since)
+    counted, found = _stats(ask, since)
     return ask.show(
         "tasks.html",
         command=f"stats{options_of({'since': since})}",
@@ -143,12 +170,14 @@ def show_tasks(ask: PageRequest) -> Response:
         tasks=found[:-1],
         total=found[-1],
         since=since,
+        counted=counted,
     )
 
 
 def show_task(ask: PageRequest) -> Response:
     name, since = ask.path("name"), ask.query.get("since") or _STATS_SINCE
-    found = next((each for each in _stats(ask, since) if each.task == name), None)
+    since, lines = _stats(ask, since)
+    found = next((each for each in lines if each.task == name), None)
     ask.app.loader.import_default_modules()
     task = ask.app.tasks.get(name)
     stopped = [row for row in paused(ask) if row.kind is PauseKind.TASK and row.name == name]
@@ -222,7 +251,10 @@ def _text(value: Any) -> str:
 
 
 def _queues(ask: PageRequest) -> list[overview.QueueStatus]:
-    found: list[overview.QueueStatus] = ask.console.shared("queues", partial(overview.queues, app=ask.app))
+    def read() -> list[overview.QueueStatus]:
+        return overview.queues(known=ask.console.backlog(), app=ask.app)
+
+    found: list[overview.QueueStatus] = ask.console.shared("queues", read)
     return found
 
 
@@ -232,7 +264,12 @@ def _workers(ask: PageRequest) -> list[overview.WorkerStatus]:
     return found
 
 
-def _stats(ask: PageRequest, since: str) -> list[TaskStats]:
-    wanted = filter_of({"since": since})
-    read = partial(overview.stats, wanted, app=ask.app)
-    return by_task(ask.console.shared(f"stats {since}", read, every=_SLOW))
+def _stats(ask: PageRequest, since: str) -> tuple[str, list[TaskStats]]:
+    """Of the jobs accepted since then; where that takes too long, of those of the last minutes."""
+
+    def of(span: str) -> tuple[str, list[Line]]:
+        return span, overview.stats(filter_of({"since": span}), app=ask.app)
+
+    read = InTime(*(partial(of, span) for span in dict.fromkeys((since, *_SHORTER))))
+    span, lines = ask.console.shared(f"stats {since}", read, every=_SLOW, wait=7.0)
+    return span, by_task(lines)

@@ -87,10 +87,28 @@ function select(number, focus = true) {
 }
 
 document.addEventListener("click", (event) => {
-  if (event.target.closest("summary")) unfolded = true;
+  if (event.target.closest("#live summary")) unfolded = true;
   const found = event.target.closest("tbody tr[data-href]");
   if (!found || event.target.closest("a, input, button, label") || String(getSelection())) return;
   location.href = found.dataset.href;
+});
+
+// ---- ticked rows: all at once, and how many
+
+function boxes(form) {
+  return [...form.querySelectorAll("tbody input[type=checkbox]")];
+}
+
+function countTicked(form) {
+  const count = boxes(form).filter((box) => box.checked).length;
+  for (const each of form.querySelectorAll(".ticked")) each.textContent = count ? `${count} ticked;` : "";
+}
+
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form.acting");
+  if (!form || event.target.type !== "checkbox") return;
+  if ("all" in event.target.dataset) for (const box of boxes(form)) box.checked = event.target.checked;
+  countTicked(form);
 });
 
 document.addEventListener("keydown", (event) => {
@@ -104,7 +122,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "/") { event.preventDefault(); document.getElementById("filter")?.focus(); }
   else if (event.key === "j") select(row + 1);
   else if (event.key === "k") select(Math.max(0, row - 1));
-  else if (event.key === "x") { const box = rows()[row]?.querySelector("input[type=checkbox]"); if (box) box.checked = !box.checked; }
+  else if (event.key === "x") { const box = rows()[row]?.querySelector("input[type=checkbox]"); if (box) box.click(); }
   else if (event.key === "Enter" && !onControl && rows()[row]) location.href = rows()[row].dataset.href;
   else if (event.key === "?") document.getElementById("help").showModal();
 });

@@ -175,17 +175,17 @@ def day_summary(
     )
 
 
-def lines(connection: Connection, wanted: Filter) -> list[Line]:
-    """The jobs that fit, in numbers: by task and state, then by task alone, then all of them."""
-    conditions = settled(connection, wanted).conditions()
-    finest = connection.execute(_lines(conditions, (JOBS.c.job_type, JOBS.c.state)))
-    tasks = connection.execute(_lines(conditions, (JOBS.c.job_type,)))
-    whole = connection.execute(_lines(conditions, ()))
-    return [
-        *(_line(row, task=row.job_type, state=JobState(row.state)) for row in finest),
-        *(_line(row, task=row.job_type, state=None) for row in tasks),
-        *(_line(row, task=None, state=None) for row in whole),
-    ]
+#: The columns by which jobs are put into lines, the finest first.
+LINES_BY: tuple[tuple[Any, ...], ...] = ((JOBS.c.job_type, JOBS.c.state), (JOBS.c.job_type,), ())
+
+
+def lines(connection: Connection, wanted: Filter, *, by: tuple[Any, ...]) -> list[Line]:
+    """The jobs that fit, in numbers, by some of ``LINES_BY``; ``wanted`` is settled."""
+    found = []
+    for row in connection.execute(_lines(wanted.conditions(), by)):
+        task, state = getattr(row, "job_type", None), getattr(row, "state", None)
+        found.append(_line(row, task=task, state=None if state is None else JobState(state)))
+    return found
 
 
 def _line(row: Row[Any], *, task: str | None, state: JobState | None) -> Line:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Delete, Select, Update, and_, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Delete, Row, Select, Update, and_, bindparam, delete, func, select, update
 
 from celeriac.headers import new_tag
 from celeriac.ledger.schema import batch
@@ -41,9 +41,14 @@ class Group:
     example: str | None  # what the exception of one of them said, its beginning
 
 
-def groups(connection: Connection, *, limit: int) -> list[Group]:
-    """The largest groups of dead letters, by task, exception and failing frame of the last attempt."""
-    return [Group(*row) for row in connection.execute(_groups(), {"most": limit})]
+def groups(connection: Connection, *, limit: int, newest: int | None = None) -> list[Group]:
+    """The largest groups of dead letters, by task, exception and failing frame of the last attempt.
+
+    Args:
+        newest: look at so many, those that were accepted last; None: at all.
+    """
+    parameters = {"most": limit} | ({} if newest is None else {"newest": newest})
+    return [Group(*row) for row in connection.execute(_groups(newest is not None), parameters)]
 
 
 def members(
@@ -67,6 +72,15 @@ def members(
     if beyond is not None:
         chosen = chosen.where(JOBS.c.id > beyond)
     return list(connection.execute(chosen.order_by(JOBS.c.id).limit(limit)).scalars())
+
+
+def newest(
+    connection: Connection, *, task: str | None, exception_type: str | None, frame: str | None, limit: int
+) -> list[Row[Any]]:
+    """The dead letters of one group that were accepted last: id, queue, user, worker, when it ended."""
+    columns = (JOBS.c.id, JOBS.c.queue, JOBS.c.user_id, FAILURES.c.worker_id, JOBS.c.finished)
+    chosen = _members(select(*columns), task, exception_type, frame, True, None)
+    return list(connection.execute(chosen.order_by(JOBS.c.queued.desc(), JOBS.c.id.desc()).limit(limit)))
 
 
 def count_members(
@@ -120,15 +134,20 @@ def _with_last_attempt() -> Any:
 
 
 @lru_cache
-def _groups() -> Select[Any]:
+def _groups(some: bool) -> Select[Any]:
     keys = (JOBS.c.job_type, FAILURES.c.exception_type, FAILURES.c.frame)
     count = func.count().label("count")
     said = func.coalesce(FAILURES.c.exception, JOBS.c.failure_info)
     example = func.max(func.substr(said, 1, _EXAMPLE))
+    meant = [is_in(JobState.FAILED)]
+    if some:
+        other = JOBS.alias("accepted_last")
+        last = select(other.c.id).where(is_in(JobState.FAILED, c=other.c)).order_by(other.c.queued.desc())
+        meant.append(JOBS.c.id.in_(last.limit(bindparam("newest"))))
     return (
         select(*keys, count, func.min(JOBS.c.finished), func.max(JOBS.c.finished), example)
         .select_from(_with_last_attempt())
-        .where(is_in(JobState.FAILED))
+        .where(*meant)
         .group_by(*keys)
         .order_by(count.desc())
         .limit(bindparam("most"))

@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
 
 
 def queue_shape(queue: QueueStatus) -> dict[str, Any]:
-    return {**plain(queue), "drift": queue.drift}
+    return {**plain(queue), "drift": None if queue.capped else queue.drift}
 
 
 def worker_shape(status: WorkerStatus) -> dict[str, Any]:
