@@ -15,7 +15,7 @@ _FAREWELL = 15.0  # seconds that a read may still take
 #: database some 40 ms a second, however large the ledger is.
 SHARE = 0.006
 
-_OLDEST = 30.0  # seconds after which a value is read anew, whatever that costs
+_OLDEST = 60.0  # seconds after which a value is read anew, whatever that costs
 
 
 class Shared(Generic[T]):
