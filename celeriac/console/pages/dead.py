@@ -176,16 +176,19 @@ def _with_causes(groups: Sequence[Group]) -> list[tuple[Cause, Group]]:
 
 def all_groups(ask: PageRequest) -> list[Group]:
     """Every group, the largest first; all pages share it."""
-    read = InTime(
-        partial(dead_letters.groups, limit=_MOST, app=ask.app),
-        *(partial(dead_letters.groups, limit=_MOST, newest=most, app=ask.app) for most in _NEWEST),
-    )
-    found: list[Group] = ask.console.shared("groups", read, every=_EVERY, wait=_PATIENCE)
+    found: list[Group] = ask.console.shared("groups", _read(ask), every=_EVERY, wait=_PATIENCE)
     return found
 
 
+def _read(ask: PageRequest) -> InTime[list[Group]]:
+    return InTime(
+        partial(dead_letters.groups, limit=_MOST, app=ask.app),
+        *(partial(dead_letters.groups, limit=_MOST, newest=most, app=ask.app) for most in _NEWEST),
+    )
+
+
 def _group(ask: PageRequest, key: str) -> Group:
-    found = next((group for group in all_groups(ask) if Cause.of(group).key == key.lower()), None)
+    found = _with_key(all_groups(ask), key) or _with_key(_read(ask)(), key)  # it may be a moment old
     if found is None:
         raise GroupNotFound(key)
     return found
@@ -193,3 +196,7 @@ def _group(ask: PageRequest, key: str) -> Group:
 
 def _in_words(group: Group) -> str:
     return f"{group.task}, {group.exception_type or 'no exception'}, {group.frame or 'no frame'}"
+
+
+def _with_key(groups: Sequence[Group], key: str) -> Group | None:
+    return next((group for group in groups if Cause.of(group).key == key.lower()), None)
