@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from celeriac.limits.order import OrderedBy as OrderedBy
     from celeriac.limits.resting import RateLimited as RateLimited
     from celeriac.limits.resting import Snooze as Snooze
+    from celeriac.limits.unique import Unique as Unique
     from celeriac.operate import dead_letters as dead_letters
     from celeriac.operate.explain import Explanation as Explanation
     from celeriac.operate.explain import Reason as Reason
@@ -77,6 +78,7 @@ _PLACES = {
     "Snooze": "limits.resting",
     "Summary": "operate.report",
     "Task": "task.task",
+    "Unique": "limits.unique",
     "cancel": "operate.job",
     "cancel_all": "operate.job",
     "complete_in": "enqueue.transactions",

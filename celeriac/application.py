@@ -24,6 +24,7 @@ from celeriac.coroutines import current_worker_task, refuse_async_generator
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import derived_id, new_id, task_id_of
 from celeriac.ledger.connection.framework import Framework, make_database
+from celeriac.limits.answer import awaiting_answer
 from celeriac.named_calls import options_of
 from celeriac.names import NAME_LENGTH, check_text
 from celeriac.no_app import module_of, place_of, stand_in, unpickled
@@ -304,9 +305,9 @@ class Celeriac(Celery):
         elif idempotency_key is not None:
             key = check_text("idempotency_key", idempotency_key, length=NAME_LENGTH)
             task_id = derived_id(name, key)
-        if idempotency_key is not None:
-            options["idempotency_key"] = idempotency_key
+        options |= {} if idempotency_key is None else {"idempotency_key": idempotency_key}
         options = options_of(self.tasks.get(name), rest, options)
+        options = options if task_id else awaiting_answer(self, name, options)
         return super().send_task(name, args, kwargs, countdown, eta, task_id or new_id(), **options)
 
     def producer_or_acquire(self, producer: Any = None) -> Any:

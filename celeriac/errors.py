@@ -32,12 +32,6 @@ class SettingsError(CeleriacError):
 class BadAddress(CeleriacError, ValueError):
     """An address of Redis has a part that a client would ignore or cannot read."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
 
 class EnqueueError(CeleriacError):
     """A job was not accepted: nothing was written, nothing was sent."""
@@ -98,10 +92,10 @@ class NoAppMade(EnqueueError):
 
     def __str__(self) -> str:
         what = f"{self.args[0]} cannot be enqueued: " if self.args[0] else ""
-        return (
-            f"{what}no app was made in this process; import the module that makes it first, in __init__.py of"
-            " the package that has the tasks: `from proj.celery import app as celery_app`"
+        where = (
+            "in __init__.py of the package that has the tasks: `from proj.celery import app as celery_app`"
         )
+        return f"{what}no app was made in this process; import the module that makes it first, {where}"
 
 
 #: What to do about a task that is not known here, and no typing error.
@@ -130,14 +124,39 @@ class LedgerUnavailable(EnqueueError):
 
 
 class LedgerUnfit(LedgerUnavailable):
-    """The database answers but is not fit for the ledger. The job was refused and will never run.
-
-    Args:
-        reason: what was wanted, what was found, and the remedy.
-    """
+    """The database answers but is not fit for the ledger; it says the remedy. The job was refused."""
 
     def __str__(self) -> str:
         return f"the ledger's database cannot serve: {self.args[0]}"
+
+
+class KeyBusy(LedgerUnavailable):
+    """Another transaction has written the call's unique key, or one of its keys, and did not end in time."""
+
+    def __init__(self, key: str, others: int, milliseconds: int) -> None:
+        EnqueueError.__init__(self, key, others, milliseconds)
+
+    def __str__(self) -> str:
+        key, others, milliseconds = self.args
+        more = f" (or one of {others:,} others)" if others else ""
+        return (
+            f"another transaction has the unique key {key}{more} and did not end within "
+            f"{milliseconds / 1000:g} s, nothing was enqueued: call again"
+        )
+
+
+class DuplicateJob(EnqueueError):
+    """Another job has the unique key: of a call whose rule refuses it then, or of a job to be replayed."""
+
+    def __init__(self, key: str, job_id: str, so: str = "nothing was enqueued") -> None:
+        super().__init__(key, job_id, so)
+
+    @property
+    def job_id(self) -> str:
+        return str(self.args[1])
+
+    def __str__(self) -> str:
+        return f"job {self.job_id} has the unique key {self.args[0]}: {self.args[2]}"
 
 
 class EnqueueUncertain(CeleriacError):
@@ -203,9 +222,6 @@ class AttemptTaken(CeleriacError):
 class NotSigned(CeleriacError, ValueError):
     """A message has no valid signature of a known certificate, and must have one."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-
 
 class JobNotFound(CeleriacError, LookupError):
     """The ledger has no job of that id: it never was accepted, or it was pruned."""
@@ -224,8 +240,8 @@ class AmbiguousId(CeleriacError, LookupError):
         super().__init__(prefix, list(found))
 
     def __str__(self) -> str:
-        prefix, found = self.args
-        return f"more than one job's id begins with {prefix!r}, name more of it: {', '.join(found)} …"
+        found = ", ".join(self.args[1])
+        return f"more than one job's id begins with {self.args[0]!r}, name more of it: {found} …"
 
 
 class GroupNotFound(CeleriacError, LookupError):
@@ -240,9 +256,6 @@ class GroupNotFound(CeleriacError, LookupError):
 
 class EmbeddedServerError(CeleriacError):
     """The private Valkey could not be found or started."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
 
 
 class StackRunning(CeleriacError):
@@ -259,13 +272,7 @@ class StackRunning(CeleriacError):
 
 
 class ServiceFailed(CeleriacError):
-    """A part of the stack could not be started.
-
-    Args:
-        name: the service.
-        reason: what was wanted and what was found.
-        lines: its last lines of output.
-    """
+    """A service of the stack could not be started; ``lines`` are its last ones of output."""
 
     def __init__(self, name: str, reason: str, lines: Sequence[str] = ()) -> None:
         super().__init__(name, reason, list(lines))
@@ -341,12 +348,6 @@ class MigrationBlocked(CeleriacError):
 class MigrationRefused(CeleriacError):
     """Somebody else's tables or older workers are in the way of a migration. Nothing was changed."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
 
 class TaskExited(CeleriacError):
     """A task called ``sys.exit()`` or raised another exception meant for the interpreter."""
@@ -355,8 +356,7 @@ class TaskExited(CeleriacError):
         super().__init__(kind, text)
 
     def __str__(self) -> str:
-        kind, text = self.args
-        return f"the task raised {kind}({text})"
+        return f"the task raised {self.args[0]}({self.args[1]})"
 
 
 class UnreadableError(CeleriacError):
@@ -366,8 +366,7 @@ class UnreadableError(CeleriacError):
         super().__init__(kind, text)
 
     def __str__(self) -> str:
-        kind, text = self.args
-        return f"{kind}: {text}"
+        return f"{self.args[0]}: {self.args[1]}"
 
 
 class InvalidSchedule(CeleriacError, ValueError):
@@ -395,6 +394,5 @@ class ScheduleNotFound(CeleriacError, LookupError):
         super().__init__(name, nearest)
 
     def __str__(self) -> str:
-        name, nearest = self.args
-        hint = f"; did you mean {nearest!r}?" if nearest else ""
-        return f"no schedule is named {name!r}{hint}"
+        hint = f"; did you mean {self.args[1]!r}?" if self.args[1] else ""
+        return f"no schedule is named {self.args[0]!r}{hint}"

@@ -26,6 +26,8 @@ class Event(StrEnum):
     NOT_BOUND = "the broker is full: replies to remote control may not reach %(queue)s: %(error)s"
     ONE_AT_A_TIME = "the broker does not know BLMPOP, it gives one message at a time: %(error)s"
 
+    NOT_REPLAYED = "job %(job)s is not replayed: %(reason)s"
+
     # attempts
     RELEASED = "released %(jobs)d jobs that were not finished"
     LOST_WITH_WORKER = "%(error)s ended this worker; %(jobs)d jobs are lost with it"

@@ -25,6 +25,15 @@ RETRIED = "celeriac_retried"
 #: In the message of a job with limits: the permits that it takes, as names and weights.
 PERMITS = "celeriac_permits"
 
+#: In the message of a job that is unique: its key and the rule.
+UNIQUE = "celeriac_unique"
+
+#: In the message of a job that takes the result of another one: that one's Celery task id.
+FOLLOWS = "celeriac_follows"
+
+#: In the row of a job whose key is not decided yet: the seconds or the moment after which it may begin.
+DUE = "celeriac_due"
+
 #: In the row of a job whose message came from a producer that does not know the ledger.
 ADOPTED = "celeriac_adopted"
 

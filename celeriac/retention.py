@@ -15,6 +15,7 @@ from celeriac.application import current_app
 from celeriac.ledger.limits import lines
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import prune as ledger
+from celeriac.ledger.writes.unique import periods
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -104,6 +105,7 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     if keep.results is not None:
         gone["results"] = _all(platform, ledger.forget_results, age=keep.results.total_seconds())
     gone["actions"] = _all(platform, ledger.prune_actions, age=keep.actions.total_seconds())
+    gone["unique_keys"] = _all(platform, periods.forget)
     gone["lines"] = _all(platform, lines.forget, age=_IDLE.total_seconds())
     age = keep.longest.total_seconds()
     gone["workers"] = platform.database.again(partial(ledger.prune_workers, age=age))

@@ -51,7 +51,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
     "worker": (
         frozenset({"consumer"}),
         frozenset({"assembly"}),
-        frozenset({"duties"}),
+        frozenset({"duties", "followers"}),
         frozenset({"pool"}),
         frozenset({"burst"}),
         frozenset({"ageing", "gate"}),

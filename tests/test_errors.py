@@ -32,6 +32,10 @@ EXAMPLES: list[CeleriacError] = [
     errors.UnknownTask("mail.sent"),
     errors.LedgerUnavailable("connection refused"),
     errors.LedgerUnfit("connection refused"),
+    errors.KeyBusy("mail.send:0a1b", 0, 1600),
+    errors.KeyBusy("mail.send:0a1b", 999, 1600),
+    errors.DuplicateJob("mail.send:0a1b", JOB),
+    errors.DuplicateJob("mail.send:0a1b", JOB, "it is not replayed"),
     errors.EnqueueUncertain(JOB),
     errors.AnotherDatabase("postgresql://localhost/other"),
     errors.AttemptTaken(JOB, 3),
@@ -166,5 +170,7 @@ def test_a_refusal_is_told_from_an_uncertainty() -> None:
         errors.UnknownTask,
         errors.LedgerUnavailable,
         errors.LedgerUnfit,
+        errors.KeyBusy,
+        errors.DuplicateJob,
         errors.VersionsDoNotFit,
     }

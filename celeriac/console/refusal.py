@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from celeriac.errors import (
     AmbiguousId,
     BadArgument,
+    DuplicateJob,
     GroupNotFound,
     JobNotFound,
     LedgerUnavailable,
@@ -31,6 +32,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (UnknownTask, 404),
     (AmbiguousId, 409),
     (StaticSchedule, 409),
+    (DuplicateJob, 409),
     (LedgerUnavailable, 503),
 )
 

@@ -70,7 +70,7 @@ def enqueue_many(
     chunks = ChunkMaker(task, options).chunks(calls, chunk)
     in_transaction = _writer(app, session)
     if in_transaction is not None:
-        return _count(((in_transaction(some.jobs()), some.size) for some in chunks), progress)
+        return _count(((in_transaction(some.jobs()).new, some.size) for some in chunks), progress)
     with ThreadPoolExecutor(1, "celeriac-bulk") as background:
         return _count(_behind(app, background, chunks), progress)
 
@@ -100,7 +100,8 @@ def _begin(app: Celeriac, chunk: Chunk) -> Callable[[], int]:
     """Begin to write a chunk; return what ends it, in the other thread, and says how many of it are new."""
     similar = chunk.similar  # COPY computes no turns
     if similar is None or similar.model.fair or app.database.dialect != "postgresql":
-        return partial(write, app, chunk.jobs(), caller=Caller.of(app))
+        jobs, caller = chunk.jobs(), Caller.of(app)
+        return lambda: write(app, jobs, caller=caller).new
     return CopyWrite.begin(app, similar).finish
 
 
@@ -153,8 +154,8 @@ def _writer(app: Celeriac, session: Session | None) -> capture.Writer | None:
     if captured is None:
         return capture.writer(app)
 
-    def add(jobs: Sequence[NewJob]) -> int:
+    def add(jobs: Sequence[NewJob]) -> capture.Written:
         captured.extend(jobs)
-        return len(jobs)
+        return capture.Written(len(jobs))
 
     return add

@@ -14,18 +14,34 @@ or an attribute of the request for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from uuid import UUID
 
 from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.unique.holders import Holder
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
-#: Writes the rows of jobs; returns how many are new.
-Writer: TypeAlias = Callable[[Sequence[NewJob]], int]
+
+class Written(NamedTuple):
+    """What became of jobs that were to be written.
+
+    Attributes:
+        new: how many rows are new.
+        kept: the jobs that are the answer to calls without rows of their own, by the ids of these calls.
+    """
+
+    new: int
+    kept: Mapping[UUID, Holder] = MappingProxyType({})
+
+
+#: Writes the rows of jobs.
+Writer: TypeAlias = Callable[[Sequence[NewJob]], Written]
 
 _captured: ContextVar[list[NewJob] | None] = ContextVar("celeriac_captured", default=None)
 _writer: ContextVar[Writer | None] = ContextVar("celeriac_writer", default=None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from celeriac.broker import sending, wire
 from celeriac.enqueue.reused_id import Caller
+from celeriac.enqueue.unique.key_rules import key_rules
 from celeriac.enqueue.write import settling, write
 from celeriac.errors import LedgerUnavailable
 from celeriac.ledger.connection.database import UNREACHABLE
@@ -66,11 +67,12 @@ class CopyWrite:
         try:
             self._transaction.close()
         except app.database.errors.IntegrityError:  # an id that exists: somebody makes ids of his own
-            return write(app, self._jobs.jobs(), caller=self._caller)
+            return write(app, self._jobs.jobs(), caller=self._caller).new
         except _lost(app):
             jobs = self._jobs.jobs()
             within, settle = app.settings.enqueue_timeout, settling(app, self._caller)
-            accept_again(app.database, jobs, {job.id for job in jobs}, within=within, settle=settle)
+            rules, new = key_rules(app, self._caller), {job.id for job in jobs}
+            accept_again(app.database, jobs, new, within=within, settle=settle, rules=rules)
         if self._messages:
             sending.send_similar(app, self._jobs, self._messages)
         return len(self._jobs.rows)

@@ -27,11 +27,12 @@ from celeriac.enqueue.from_message import RELATIVE_TIMES, MessageReader, checked
 from celeriac.enqueue.prepare import PreparingProducer
 from celeriac.enqueue.reused_id import Caller
 from celeriac.enqueue.write import fail_body, write_or_keep
-from celeriac.errors import BadArgument, PayloadTooLarge, UnknownTask
+from celeriac.errors import BadArgument, DuplicateJob, PayloadTooLarge, UnknownTask
 from celeriac.headers import RETRIED
 from celeriac.ids import row_id
 from celeriac.ledger.schema.lanes import place_of
 from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.limits.answer import ANSWER
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -140,7 +141,7 @@ class AMQP(CeleryAMQP):
         try:
             yield group
             group.write()
-        except (BadArgument, PayloadTooLarge, UnknownTask, TypeError) as exc:
+        except (BadArgument, DuplicateJob, PayloadTooLarge, UnknownTask, TypeError) as exc:
             if group.awaited_by is not None:
                 fail_body(self.app, group.awaited_by, exc)
             raise
@@ -254,18 +255,20 @@ class Door:
         elif is_own and job.headers["retries"] > attempt.request.retries:
             capture.keep_retry(attempt.request, _as_retried(job, attempt.request))
         elif captured is not None:
-            captured.append(job)
+            captured.append(job.promised())  # the call returns before its row is written
         elif not is_own:  # a job that sends itself again without a word of retry is accepted already
-            self._write(job, producer, options.get("session"))
+            kept = self._write(job, producer, options.get("session")).kept
+            if kept and ANSWER in options:
+                options[ANSWER].task_id = kept[job.id].task_id
 
-    def _write(self, job: NewJob, producer: Any, session: Any) -> None:
+    def _write(self, job: NewJob, producer: Any, session: Any) -> capture.Written:
         in_transaction = _writer_of(self._app, session) or capture.writer(self._app)
         if in_transaction is not None:
-            in_transaction([job])
-        elif job.group_id is not None and isinstance(producer, GroupProducer):
+            return in_transaction([job])
+        if job.group_id is not None and isinstance(producer, GroupProducer):
             producer.add(job)
-        else:
-            write_or_keep(self._app, [job], producer=producer)
+            return capture.Written(1)
+        return write_or_keep(self._app, [job], producer=producer)
 
 
 def _as_retried(job: NewJob, request: Any) -> NewJob:

@@ -17,6 +17,7 @@ from celeriac.enqueue import time_limits
 from celeriac.enqueue.arguments import check_depth
 from celeriac.enqueue.headers import carry_properties
 from celeriac.enqueue.headers import check as check_headers
+from celeriac.enqueue.unique.calls import UniqueReader
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.headers import CHORD, PERMITS, STAMP
 from celeriac.ids import parse_row_id, row_id
@@ -50,6 +51,7 @@ class MessageReader:
         self._app = app
         self._known: set[str] = set()  # names of queues that were checked
         self._accepted = frozenset(app.conf.accept_content)
+        self._unique = UniqueReader(app)
         self._signs = app.settings.signs
         self._fairness = app.settings.fairness
         self._serializer = signing.SERIALIZER if self._signs else "json"
@@ -112,6 +114,7 @@ class MessageReader:
             expires=None if call.get("expires") is not None else _moment("expires", expires, self._app),
             permits=takes,
             fair=fair,
+            unique=self._unique.call(task, body, options, headers),
         )
 
     def _permits(

@@ -39,6 +39,7 @@ _of_task = attrgetter(
         "refused",
         "limit",
         "ordered_by",
+        "unique",
         "user_id",
         "timeout",
     ),
@@ -136,4 +137,5 @@ def _template(
     if template is None or not all(type(route) is MapRoute for route in own_routes):
         return None
     job = template.model
-    return None if job.has_expiry or not job.due_at_once else template
+    # A unique job may be the answer to the call in place of its own.
+    return None if job.has_expiry or not job.due_at_once or job.unique else template

@@ -6,7 +6,7 @@ The rule is told in docs/idempotency.md. Nothing is sent here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -65,6 +65,7 @@ def settle(connection: Connection, jobs: Sequence[NewJob], caller: Caller) -> li
     if not jobs:
         return []
     known = existing(connection, [job.id for job in jobs])
+    jobs = [_plain_if_parked(job, known.get(job.id)) for job in jobs]
     # In the order of their ids, or two producers of the same ones would wait for each other in a circle.
     ours = [
         job
@@ -72,6 +73,11 @@ def settle(connection: Connection, jobs: Sequence[NewJob], caller: Caller) -> li
         if _is_ours(connection, job, known.get(job.id), caller)
     ]
     return [job for job in ours if job.dispatch_count]
+
+
+def _plain_if_parked(job: NewJob, row: Existing | None) -> NewJob:
+    """``job`` without its key, where it is the message that a row waits for: that has begun long ago."""
+    return replace(job, unique=None) if row is not None and row.parked else job
 
 
 def _is_ours(connection: Connection, job: NewJob, row: Existing | None, caller: Caller) -> bool:

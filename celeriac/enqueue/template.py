@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
@@ -16,10 +16,11 @@ from celeriac import names
 from celeriac.enqueue import arguments
 from celeriac.enqueue.prepare import prepare
 from celeriac.errors import BadArgument, PayloadTooLarge
-from celeriac.headers import PROPERTIES, new_tag
+from celeriac.headers import PROPERTIES, UNIQUE, new_tag
 from celeriac.ids import derived_id, new_id, new_ids
 from celeriac.ledger.writes.copy_in import SimilarJobs, is_root, own_headers
 from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.limits.unique_key import KeyMaker, UniqueCall
 from celeriac.names import NAME_LENGTH
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class ChunkMaker:
             exc.add_note(f"in call {number}")
             raise
         template = self._template(call, job)
-        if template is None or call.idempotency_key is not None:
+        if template is None or call.idempotency_key is not None or job.unique is not None:
             return Chunk(None, [job, *self._single_jobs(calls, template)])
         rows = [template.original()]
         other = template.add_rows(rows, calls)
@@ -187,8 +188,12 @@ class JobTemplate:
         self._maker = maker
         self._fits = maker.task.__header__ if maker.task.typing else None
         self._root = is_root(model)
-        self._rest = f", {_encode(json.loads(model.payload)[2])}]"  # of the body, the same for all
+        rest = json.loads(model.payload)[2]  # of the body, the same for all
+        self._rest = f", {_encode(rest)}]"
         self._same = {field.name: getattr(model, field.name) for field in fields(model)}
+        self._followed = any(rest.values())
+        unique = model.unique
+        self._keys = unique and KeyMaker(model.job_type, maker.task.run, unique.rule)
 
     def original(self) -> Row:
         """The model's own row."""
@@ -244,7 +249,17 @@ class JobTemplate:
         if self._root:
             headers["root_id"] = id
             own["root_id"] = own["id"]
+        if self._keys:
+            own["unique"] = self._unique_call(self._keys, args, kwargs, key)
+            headers[UNIQUE] = own["unique"].written()
         return NewJob(**{**self._same, **own, "idempotency_key": key})
+
+    def _unique_call(
+        self, keys: KeyMaker, args: Sequence[Any], kwargs: Mapping[str, Any] | None, own: str | None
+    ) -> UniqueCall:
+        assert self.model.unique is not None
+        key = keys.key(tuple(args), dict(kwargs or {}))
+        return replace(self.model.unique, key=key, promised=self._followed or own is not None)
 
     def arguments(self, given: Sequence[Any], named: Mapping[str, Any] | None) -> tuple[bytes, str, str]:
         """Its payload, and its arguments as people may see them."""

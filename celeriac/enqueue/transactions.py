@@ -21,9 +21,10 @@ from sqlalchemy.orm import Session, SessionTransaction
 from celeriac.application import current_app
 from celeriac.broker import sending
 from celeriac.enqueue import arguments
-from celeriac.enqueue.capture import Writer, capture_jobs, write_with
-from celeriac.enqueue.reused_id import Caller, settle
-from celeriac.enqueue.write import to_be_sent
+from celeriac.enqueue.capture import Writer, Written, capture_jobs, write_with
+from celeriac.enqueue.reused_id import Caller
+from celeriac.enqueue.unique.key_rules import key_rules
+from celeriac.enqueue.write import settling, to_be_sent
 from celeriac.errors import AttemptTaken, BadArgument
 from celeriac.headers import STAMP
 from celeriac.ids import parse_row_id
@@ -31,7 +32,7 @@ from celeriac.ledger.connection.sessions import connection_of, plain, refuse_no_
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.writes import outcomes
-from celeriac.ledger.writes.bulk_insert import enqueue_all, first_of_each
+from celeriac.ledger.writes.acceptance import write_on
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.outcomes import Outcome
 
@@ -192,8 +193,10 @@ def session_writer(app: Celeriac, session: AnySession) -> Writer:
     return partial(write_in, app, own)
 
 
-def write_in(app: Celeriac, session: Session, new: Sequence[NewJob], *, caller: Caller | None = None) -> int:
-    """Write rows through ``session``; their messages leave after its commit. Return how many are new.
+def write_in(
+    app: Celeriac, session: Session, new: Sequence[NewJob], *, caller: Caller | None = None
+) -> Written:
+    """Write rows through ``session``; their messages leave after its commit.
 
     Args:
         caller: who enqueues, where that is another thread's.
@@ -203,17 +206,19 @@ def write_in(app: Celeriac, session: Session, new: Sequence[NewJob], *, caller: 
     if isinstance(session.get_bind(), Connection):
         # Whose transaction may be another's, and last beyond the session's: the dispatcher sees its commit.
         new = [job.unsent() for job in new]
-    written, unsent = write_on(connection_of(session, app.database), new, caller or Caller.of(app))
+    connection = connection_of(session, app.database)
+    written, unsent = write_lent(app, connection, new, caller or Caller.of(app))
     _send_later(app, session, unsent)
     return written
 
 
-def write_on(connection: Connection, new: Sequence[NewJob], caller: Caller) -> tuple[int, list[NewJob]]:
-    """Write rows in the caller's transaction; return how many are new, and what to send after its commit."""
-    accepted = enqueue_all(connection, new)
-    fresh = [job for job in first_of_each(new) if job.id in accepted]
-    again = settle(connection, [job for job in new if job.id not in accepted], caller)
-    return len(accepted), [job for job in (*fresh, *again) if job.dispatch_count]
+def write_lent(
+    app: Celeriac, connection: Connection, new: Sequence[NewJob], caller: Caller
+) -> tuple[Written, list[NewJob]]:
+    """Write rows in the caller's transaction; what became of them, and what to send after its commit."""
+    rules = key_rules(app, caller, lent=True)
+    accepted = write_on(connection, new, settling(app, caller), rules)
+    return Written(len(accepted.new), accepted.kept), accepted.send
 
 
 def _send_later(app: Celeriac, session: Session, jobs: Sequence[NewJob]) -> None:

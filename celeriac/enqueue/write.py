@@ -10,13 +10,13 @@ from uuid import UUID
 
 from celeriac import texts
 from celeriac.broker import sending
-from celeriac.enqueue.capture import kept_successors
+from celeriac.enqueue.capture import Written, kept_successors
 from celeriac.enqueue.reused_id import RUNS, Caller, settle
+from celeriac.enqueue.unique.key_rules import key_rules
 from celeriac.errors import EnqueueUncertain, LedgerUnavailable
 from celeriac.events import Event
 from celeriac.ledger.upkeep.parked import fail_parked
 from celeriac.ledger.writes.acceptance import Settle, accept, accept_all, accept_known
-from celeriac.ledger.writes.bulk_insert import first_of_each
 from celeriac.ledger.writes.new_jobs import NewJob
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 def write(
     app: Celeriac, jobs: Sequence[NewJob], *, producer: Any = None, caller: Caller | None = None
-) -> int:
-    """Write the rows of ``jobs`` in one transaction, then send their messages; return how many are new.
+) -> Written:
+    """Write the rows of ``jobs`` in one transaction, then send their messages.
 
     Args:
         producer: what sends the messages; one of the app's own unless it is given.
@@ -36,21 +36,22 @@ def write(
 
     Raises:
         BadArgument: an id is used again for something else; none of them was written.
+        DuplicateJob: another job has the key of one that is to be refused then; none of them was written.
         LedgerUnavailable: the database cannot be reached.
         EnqueueUncertain: it fell silent inside the commit.
     """
-    if len(jobs) == 1:
-        return int(_write_one(app, jobs[0], producer, caller))
+    if len(jobs) == 1 and jobs[0].unique is None:
+        return Written(int(_write_one(app, jobs[0], producer, caller)))
     jobs = to_be_sent(app, jobs)
-    within = app.settings.enqueue_timeout
-    new, again = accept_all(app.database, jobs, within=within, settle=settling(app, caller))
-    fresh = first_of_each([job for job in jobs if job.id in new])
-    if unsent := [*(job for job in fresh if job.dispatch_count), *again]:
-        sending.send(app, unsent, producer=producer)
-    return len(fresh)
+    within, caller = app.settings.enqueue_timeout, caller or Caller.of(app)
+    settle, rules = settling(app, caller), key_rules(app, caller)
+    accepted = accept_all(app.database, jobs, within=within, settle=settle, rules=rules)
+    if accepted.send:
+        sending.send(app, accepted.send, producer=producer)
+    return Written(len(accepted.new), accepted.kept)
 
 
-def write_or_keep(app: Celeriac, jobs: Sequence[NewJob], *, producer: Any) -> None:
+def write_or_keep(app: Celeriac, jobs: Sequence[NewJob], *, producer: Any) -> Written:
     """As ``write``; once a task has returned, what the ledger does not take goes with its outcome.
 
     The attempt has done its work: it must neither fail nor run again because its successor is refused.
@@ -58,14 +59,15 @@ def write_or_keep(app: Celeriac, jobs: Sequence[NewJob], *, producer: Any) -> No
     kept = kept_successors() if _has_returned(app) else None
     if kept:  # the next one would wait as long
         kept.extend(jobs)
-        return
+        return Written(len(jobs))
     try:
-        write(app, jobs, producer=producer)
+        return write(app, jobs, producer=producer)
     except (LedgerUnavailable, EnqueueUncertain) as exc:
         if kept is None:
             raise
         logger.warning(Event.SUCCESSORS_KEPT, {"jobs": len(jobs), "job": jobs[0].id, "error": str(exc)})
         kept.extend(jobs)
+        return Written(len(jobs))
 
 
 def _has_returned(app: Celeriac) -> bool:

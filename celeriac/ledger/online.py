@@ -53,19 +53,23 @@ def within(connection: Connection) -> Connection:
 
 
 def create_index(
-    name: str, table: str, columns: Sequence[str | sa.TextClause], *, where: str | None = None
+    name: str,
+    table: str,
+    columns: Sequence[str | sa.TextClause],
+    *,
+    where: str | None = None,
+    unique: bool = False,
 ) -> None:
     """Make an index while others write; one that is there and valid is kept."""
     rows = None if where is None else sa.text(where)
+    made: dict[str, Any] = {"postgresql_where": rows, "unique": unique}
     if not _may_be_online():
-        op.create_index(name, table, columns, sqlite_where=rows, postgresql_where=rows)
+        op.create_index(name, table, columns, sqlite_where=rows, **made)
         return
     with _outside_of_a_transaction():
         if _invalid(op.get_bind(), name):  # what an interrupted one left behind
             op.drop_index(name, table_name=table, postgresql_concurrently=True)
-        op.create_index(
-            name, table, columns, postgresql_where=rows, postgresql_concurrently=True, if_not_exists=True
-        )
+        op.create_index(name, table, columns, postgresql_concurrently=True, if_not_exists=True, **made)
 
 
 def drop_index(name: str, table: str) -> None:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,14 +23,23 @@ from celeriac.application import current_app
 from celeriac.broker import signing
 from celeriac.broker.body import decoded, uncompressed
 from celeriac.enqueue import arguments
-from celeriac.errors import BadArgument, GroupNotFound, JobNotFound, NotSigned, UnknownTask
-from celeriac.headers import CHORD
+from celeriac.errors import (
+    BadArgument,
+    DuplicateJob,
+    GroupNotFound,
+    JobNotFound,
+    NotSigned,
+    UnknownTask,
+)
+from celeriac.events import Event
+from celeriac.headers import CHORD, FOLLOWS
 from celeriac.ids import parse_row_id
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes import dead_letters as ledger
 from celeriac.ledger.writes.dead_letters import Group
-from celeriac.ledger.writes.replay import replay as replay_rows
+from celeriac.ledger.writes.replay import replay_free
+from celeriac.limits.unique_key import KeyMaker
 from celeriac.operate.job import job as read_job
 
 if TYPE_CHECKING:
@@ -48,6 +58,8 @@ __all__ = [
     "replay",
     "replay_one",
 ]
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 200
 #: Characters of a group's key.
@@ -152,6 +164,7 @@ def replay_one(
         BadArgument: ``id`` can be no job's; or it has other arguments that do not fit, or is no dead letter.
         JobNotFound: the ledger has no such job (with other arguments).
         UnknownTask: there is no such task here (with other arguments).
+        DuplicateJob: another job has its unique key.
 
     >>> id = welcome.delay(13).id
     >>> dead = kit.drain()
@@ -164,9 +177,9 @@ def replay_one(
         edited = _edited(platform, wanted, args, kwargs)
 
     def replayed(connection: Connection) -> bool:
-        if edited is not None and not ledger.edit(connection, wanted, payload=edited[0], headers=edited[1]):
+        if edited is not None and not ledger.edit(connection, wanted, **edited):
             return False
-        if not replay_rows(connection, [wanted], dead_only=True):
+        if not replay_all([wanted], connection):
             return False
         if also is not None:
             also(connection)
@@ -184,6 +197,8 @@ def replay(
     app: Celeriac | None = None,
 ) -> int:
     """Replay every dead letter of ``cause`` in batches; return how many.
+
+    One whose unique key another job has is left, and logged.
 
     Args:
         dry_run: only count.
@@ -234,7 +249,22 @@ def discard(
 
 def replay_batch(connection: Any, ids: Sequence[UUID]) -> int:
     """Replay those of ``ids`` that are dead letters; return how many."""
-    return len(replay_rows(connection, ids, dead_only=True))
+    found = replay_free(connection, ids, dead_only=True)
+    for job, why in found.kept_back.items():
+        logger.warning(Event.NOT_REPLAYED, {"job": job, "reason": why.sentence})
+    return len(found.jobs)
+
+
+def replay_all(ids: Sequence[UUID], connection: Connection) -> int:
+    """As ``replay_batch``, for jobs that are named one by one.
+
+    Raises:
+        DuplicateJob: another job has the unique key of one of them.
+    """
+    found = replay_free(connection, ids, dead_only=True)
+    for why in found.kept_back.values():
+        raise DuplicateJob(why.key, why.holder or "(not committed yet)", "it is not replayed")
+    return len(found.jobs)
 
 
 def _count(app: Celeriac, cause: Cause) -> int:
@@ -305,8 +335,8 @@ def _members(connection: Any, cause: Cause, *, limit: int, beyond: UUID | None =
 
 def _edited(
     app: Celeriac, wanted: UUID, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
-) -> tuple[bytes, dict[str, Any]]:
-    """The payload and headers of a dead letter with other arguments."""
+) -> dict[str, Any]:
+    """The payload, the headers and the unique key of a dead letter with other arguments."""
     found = read_job(str(wanted), app=app)
     if found.state is not JobState.FAILED:
         raise BadArgument("id", f"job {found.id} is {found.state}, only dead letters are edited")
@@ -327,9 +357,12 @@ def _edited(
         raise JobNotFound(str(wanted))
     payload = _payload(app, row, (new_args, new_kwargs, _options(row)))
     shown = {"argsrepr": arguments.represent(new_args), "kwargsrepr": arguments.represent(new_kwargs)}
-    dropped = ("compression", CHORD)  # a chord's body that is given its arguments does not wait for results
+    # What is given its arguments does not wait for the results of a chord, nor for that of another job.
+    dropped = ("compression", CHORD, FOLLOWS)
     headers = {key: value for key, value in row.headers.items() if key not in dropped}
-    return payload, headers | shown
+    rule = None if task is None or row.unique_key is None else task._uniqueness
+    key = KeyMaker(found.task, task.run, rule).key(new_args, new_kwargs) if task and rule else None
+    return {"payload": payload, "headers": headers | shown, "key": key}
 
 
 def _payload(app: Celeriac, row: Any, body: Any) -> bytes:

@@ -17,13 +17,14 @@ from celeriac.ids import parse_row_id
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import job_rows, position
 from celeriac.ledger.reads.position import MOST_AHEAD, Position
-from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.columns import FOLLOWING, PARKED
 from celeriac.ledger.schema.lanes import draw_order
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 from celeriac.ledger.upkeep import pause_rows
 from celeriac.ledger.upkeep.pause_rows import PauseRow
 from celeriac.ledger.upkeep.worker_rows import WorkerSeen
 from celeriac.operate import limits, overview, pauses
+from celeriac.operate.presentation import unique_words
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -46,6 +47,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"  # it will be cancelled
     WAITS_FOR_MEMBERS = "waits for members"  # of its chord
     WAITS_FOR_REPLACEMENT = "waits for replacement"  # it replaced itself with other jobs
+    FOLLOWS = "follows"  # the job that has its unique key, and takes its result
     PAUSED = "paused"  # its queue or its task is
     LIMITED = "limited"  # it waits for a limit of its task
     UNKNOWN_TASK = "unknown task"  # to every worker that saw it
@@ -71,6 +73,8 @@ class Facts:
     known: bool = True  # its task, to a worker that lives
     pause: PauseRow | None = None  # of its queue or task
     limited: tuple[str, str | None] | None = None  # why a limit holds it back, and what to do about it
+    followed: str | None = None  # the job whose result it takes
+    answers: str | None = None  # which calls are answered with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,7 @@ class Explanation:
     reason: Reason  # for programs
     sentence: str  # why
     remedy: str | None  # what to do about it; None: nothing
+    answers: str | None = None  # which calls are answered with this job, and for how long; None: none is
 
 
 def explain(id: str, *, app: Celeriac | None = None) -> Explanation:
@@ -109,7 +114,12 @@ def decide(facts: Facts) -> Explanation:
     found = found or _on_its_way(facts)
     reason, sentence, remedy = found
     return Explanation(
-        id=str(job.id), state=JobState(job.state), reason=reason, sentence=sentence, remedy=remedy
+        id=str(job.id),
+        state=JobState(job.state),
+        reason=reason,
+        sentence=sentence,
+        remedy=remedy,
+        answers=facts.answers,
     )
 
 
@@ -143,6 +153,9 @@ def _if_held_back(facts: Facts) -> _Found | None:
     job, moment = facts.job, facts.clock
     if job.expires is not None and job.expires <= moment:
         return _expired(facts)
+    if facts.followed is not None:
+        remedy = None if job.follows == job.id else f"celery -A app jobs explain {job.follows}"
+        return Reason.FOLLOWS, facts.followed, remedy
     if job.next_attempt_after == PARKED:
         return _parked(facts)
     if facts.pause is not None:
@@ -267,6 +280,9 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
         paused = pause_rows.rows(connection)
         waits = job.line is not None and job.dispatched is None and job.state in WAITING
         limited = limits.reason_to_wait(connection, job) if waits else None
+        follows = job.follows is not None and job.next_attempt_after == FOLLOWING
+        followed = unique_words.followed(connection, job) if follows else None
+        answers = unique_words.answers_for(connection, job)
     return Facts(
         job=job,
         clock=moment,
@@ -275,6 +291,8 @@ def _facts(app: Celeriac, wanted: UUID) -> Facts:
         in_broker=overview.broker_lengths([job.queue], app=app).get(job.queue),
         members_left=left,
         limited=limited,
+        followed=followed,
+        answers=answers,
         known=bool(overview.tasks_of_workers(name=job.job_type, app=app)),
         pause=pauses.that_stops(paused, queue=job.queue, task=job.job_type),
     )

@@ -85,7 +85,7 @@ class Job:
     idempotency_key: str | None  # the caller's; None: none was given
     schedule: str | None  # the name of the one that made it; None: a call did
     queued: datetime  # when it was accepted
-    next_attempt_after: datetime  # no attempt begins before it; the year 9999: it waits for others
+    next_attempt_after: datetime  # no attempt begins before it; the years 9998 and 9999: it waits for others
     dispatched: datetime | None  # when its message was sent last; None: no message is on its way
     started: datetime | None  # of the last attempt; None: none has begun
     finished: datetime | None  # when it was over; None: it is not
@@ -107,6 +107,8 @@ class Job:
     code_version: str | None = None  # that worker's CELERIAC_CODE_VERSION; None also: it had none
     result_lost: bool = False  # it returned something of which the ledger has no copy
     task_id: str | None = None  # Celery's id of it where that is another text than ``id``; None: it is ``id``
+    unique_key: str | None = None  # which it had, or has, among all calls that mean the same; None: none
+    follows: str | None = None  # the job whose result it takes; its own: not decided yet; None: none
 
     def __repr__(self) -> str:
         """Id, task, state and tries. No arguments: one of them could be a secret."""
@@ -331,7 +333,7 @@ def _names(connection: Connection, rows: Sequence[Any], attempts: Sequence[Any])
 _COLUMNS = (
     *("queue", "priority", "user_id", "idempotency_key", "schedule", "queued", "next_attempt_after"),
     *("dispatched", "started", "finished", "expires", "try_count", "max_tries", "timeout"),
-    *("cancel_requested", "failure_info"),
+    *("cancel_requested", "failure_info", "unique_key"),
 )
 
 
@@ -357,6 +359,7 @@ def _job(row: Any, attempts: Sequence[Any], names: Mapping[UUID, WorkerName]) ->
         worker_version=worker.version,
         code_version=worker.code_version,
         task_id=other_task_id(row.headers.get("id"), row.id),
+        follows=_text(row.follows),
     )
 
 

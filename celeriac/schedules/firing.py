@@ -17,11 +17,11 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from celeriac.broker import sending
+from celeriac.enqueue.unique.key_rules import write_at_once
 from celeriac.errors import CeleriacError
 from celeriac.events import Event
 from celeriac.ids import fire_id
 from celeriac.ledger.writes import schedule_rows as ledger
-from celeriac.ledger.writes.bulk_insert import enqueue_all
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.schedule_rows import Advance
 from celeriac.schedules.definition import Schedule, of_row
@@ -86,10 +86,10 @@ def fire_due(
                 _record_damage(connection, row.name, exc)
                 damaged.append(row.name)
         made = [job for fire in fires for job in fire.jobs]
-        new = enqueue_all(connection, made)
+        sent = write_at_once(connection, made)
         ledger.advance(connection, [fire.advance for fire in fires])
-    if unsent := [job for job in made if job.id in new and job.dispatch_count]:
-        sending.send(app, unsent)
+    if sent:
+        sending.send(app, sent)
     return FiringResult(len(rows), tuple(job.id for job in made), tuple(damaged))
 
 

@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 
 from celeriac.application import current_app
 from celeriac.broker import sending
+from celeriac.enqueue.unique.key_rules import write_at_once
 from celeriac.errors import BadArgument, ScheduleNotFound, StaticSchedule
 from celeriac.ids import new_id
-from celeriac.ledger.writes import new_jobs
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.schedules.definition import Schedule, of_row
 from celeriac.schedules.fire_job import prepare_fire
@@ -263,12 +263,12 @@ def run_now(
         )
         if platform.broker_state.resting:
             job = job.unsent()
-        new_jobs.enqueue(connection, [job])
+        sent = write_at_once(connection, [job])
         ledger.count_run(connection, name, job.id)
         if also is not None:
             also(connection, job.id)
-    if job.dispatch_count:
-        sending.send(platform, [job])
+    if sent:
+        sending.send(platform, sent)
     return str(job.id)
 
 

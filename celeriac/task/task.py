@@ -28,17 +28,10 @@ from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.limits.resting import Snooze
-from celeriac.task import (
-    backoff,
-    cancelling,
-    event_loop,
-    failures,
-    retry_options,
-    successors_kept,
-    task_classes,
-)
+from celeriac.task import backoff, event_loop, failures, retry_options, successors_kept, task_classes
+from celeriac.task.attempt import cancelling, following
+from celeriac.task.attempt.snoozing import snoozed
 from celeriac.task.retry_and_replace import JobRetry, Replaced
-from celeriac.task.snoozing import snoozed
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -62,6 +55,7 @@ class Task(CeleryTask):
         keep_days: days that its finished jobs are kept, unless they are dead letters.
         limit: a ``Limit`` that its jobs obey, or a list of them.
         ordered_by: an argument; jobs with the same value run one at a time, in the order of their acceptance.
+        unique: a ``Unique``: which of its calls mean the same job.
 
     Raises:
         BadArgument: where it is defined, with a value that cannot be right, or ``acks_late=False``.
@@ -85,6 +79,7 @@ class Task(CeleryTask):
     keep_days: float | None = None
     limit: Any = None
     ordered_by: Any = None
+    unique: Any = None
     #: None: the ledger's backoff. Celery's own default is three minutes.
     default_retry_delay = None
 
@@ -234,6 +229,7 @@ class Task(CeleryTask):
 
     _limits = property(task_classes.limits_of)
     request = property(event_loop.request_of)
+    _uniqueness = property(task_classes.uniqueness_of)
 
     @property
     def default_tries(self) -> int:
@@ -259,6 +255,7 @@ class Task(CeleryTask):
         if self.refused:
             self._give_up(error := BadArgument(self.name, self.refused), error)
         try:
+            run, args, kwargs = following.instead(self, request, run, args, kwargs)
             result = self._run(request, run, args, kwargs)
         except (*_OWN_WORDS, *_FOR_THE_WORKER):
             raise

@@ -14,6 +14,8 @@ from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.limits.limit import MOST, Limit
 from celeriac.limits.limit import declared as declared_limits
 from celeriac.limits.order import declared_order
+from celeriac.limits.unique import Rule
+from celeriac.limits.unique import declared as declared_unique
 from celeriac.priorities import parse as parse_priority
 
 #: What ``declared`` says of a name that nobody declares.
@@ -96,6 +98,11 @@ def limits_of(task: Any) -> tuple[Limit, ...]:
     if len(found) == MOST:
         raise BadArgument("ordered_by", f"an order is one of the {MOST} limits that a task may have")
     return (order._limit(task.name or "a class without a name"), *found)
+
+
+def uniqueness_of(task: Any) -> Rule | None:
+    """Which of its calls mean the same job; None: no two do."""
+    return declared_unique(task.unique)
 
 
 def default_tries(task: Any) -> int:

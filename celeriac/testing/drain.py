@@ -22,6 +22,7 @@ from celeriac.limits.limit import Limit, of_tasks
 from celeriac.task.task_classes import request_class
 from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.counters import Meter
+from celeriac.worker.followers import Followers
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.turn import Turn
 from celeriac.worker.gate.turn_callbacks import TurnCallbacks
@@ -47,6 +48,7 @@ class Drain:
         self._reports: list[AttemptReport] = []
         self._ended: set[str] = set()
         self._limits: dict[str, Limit] = {}
+        self._followers = Followers(app.database)
         self._pool = TaskPool(1, app=app)
         self._pool.start()
         self._turn = Turn(
@@ -99,6 +101,7 @@ class Drain:
 
     def _next(self) -> Message | None:
         """The message of the most important row that is due."""
+        self._followers.sweep()
         with self._app.database.transaction() as connection:
             for level in dispatch.levels(connection):
                 if level.due_in <= 0:

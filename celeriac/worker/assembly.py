@@ -31,6 +31,8 @@ from celeriac.worker.duties.roll_up import EVERY as ROLL_UP_EVERY
 from celeriac.worker.duties.roll_up import RollUp
 from celeriac.worker.duties.unknown_task_collector import UnknownTaskCollector
 from celeriac.worker.duties.workflows import Workflows
+from celeriac.worker.followers import EVERY as FOLLOWERS_EVERY
+from celeriac.worker.followers import Followers
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.ledger_thread import LedgerThread
 from celeriac.worker.gate.turn import Turn
@@ -104,8 +106,10 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     def on_change() -> None:
         poke[0].poke()
 
-    admitter = _admitter(app, worker)
-    ledger = _ledger_thread(app, view, worker, book, meter, watermarks, pauses, on_change, admitter)
+    admitter, followers = _admitter(app, worker), Followers(app.database, on_change=on_change)
+
+    told = _told(app, view, admitter, followers, on_change)
+    ledger = _ledger_thread(app, view, worker, book, meter, watermarks, pauses, told)
     liveness = LivenessReporter(
         "worker", app.settings, connected=view.is_connected, busy=solo, trouble=ledger.trouble
     )
@@ -142,7 +146,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     duties += [Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
     beats = [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)]
     admits = [Duty("admit", admitter.run, OTHERS, on_poke=True)]
-    slow = _slow_rounds(app, pauses, on_change)
+    slow = _slow_rounds(app, pauses, followers, on_change)
     keeper = Keeper(beats, admits, *slow, duties, longest_rest=app.settings.worker_timeout / 4)
     poke.append(keeper)
     meter.watch("held", "jobs that it has claimed", book.unfinished)
@@ -161,6 +165,34 @@ def _admitter(app: Celeriac, worker: UUID) -> Admitter:
     return Admitter(app, app.database.with_generic_plans(), worker=worker, limits=limits.values())
 
 
+def _told(
+    app: Celeriac,
+    view: ConsumerView,
+    admitter: Admitter,
+    followers: Followers,
+    on_change: Callable[[], None],
+) -> TurnCallbacks:
+    """What hears of the turns of the ledger thread."""
+
+    def on_freed(permits: Sequence[str], rests: Mapping[str, float]) -> None:
+        admitter.ended(permits, rests)
+        on_change()
+
+    def on_followed(jobs: Sequence[UUID]) -> None:
+        followers.ended(jobs)
+        on_change()
+
+    return TurnCallbacks(
+        hand_over=view.hand_over,
+        drop=view.drop,
+        fetch_results=app.backend.stored_results if app.settings.keeps_results else None,
+        on_change=on_change,
+        on_freed=on_freed,
+        on_followed=on_followed,
+        fetch_states=app.backend.stored_states,
+    )
+
+
 def _also_noting(view: ConsumerView, neighbours: Neighbours) -> ConsumerView:
     def drop(messages: Sequence[Any]) -> None:
         neighbours.dropped(messages)
@@ -177,13 +209,8 @@ def _ledger_thread(
     meter: Meter,
     watermarks: Watermarks,
     pauses: Pauses,
-    on_change: Callable[[], None],
-    admitter: Admitter,
+    callbacks: TurnCallbacks,
 ) -> LedgerThread:
-    def on_freed(permits: Sequence[str], rests: Mapping[str, float]) -> None:
-        admitter.ended(permits, rests)
-        on_change()
-
     turn = Turn(
         app.database.with_generic_plans(),
         worker=worker,
@@ -192,14 +219,7 @@ def _ledger_thread(
         max_tries=app.settings.max_tries,
         declared=app.tasks,
         watermarks=watermarks,
-        callbacks=TurnCallbacks(
-            hand_over=view.hand_over,
-            drop=view.drop,
-            fetch_results=app.backend.stored_results if app.settings.keeps_results else None,
-            on_change=on_change,
-            on_freed=on_freed,
-            fetch_states=app.backend.stored_states,
-        ),
+        callbacks=callbacks,
         meter=meter,
         signs=app.settings.signs,
         pauses=pauses,
@@ -226,11 +246,14 @@ def _reconcile(
     return Duty("reconcile", reconciler.compare, 5.0)
 
 
-def _slow_rounds(app: Celeriac, pauses: Pauses, on_change: Callable[[], None]) -> list[list[Duty]]:
+def _slow_rounds(
+    app: Celeriac, pauses: Pauses, followers: Followers, on_change: Callable[[], None]
+) -> list[list[Duty]]:
     """Duties that may take long, and so have threads of their own."""
     gives_back = holder.Holder(app.database, pauses, on_change=on_change)
     return [
         [Duty("pauses", gives_back.run, holder.EVERY)],
+        [Duty("followers", followers.run, FOLLOWERS_EVERY, on_poke=True)],
         [
             Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0),
             Duty("roll-up", RollUp(app.database).run, ROLL_UP_EVERY),

@@ -23,6 +23,7 @@ class Reporting(Protocol):
     ran: float | None
     permits: tuple[str, ...]
     rests: float | None
+    unique: bool
 
 
 class ReportTaker(Protocol):
@@ -44,6 +45,7 @@ class AttemptReport:
         run_seconds: seconds that it ran; None when it never began.
         permits: what it gives back of limits, by name.
         rests: seconds for which nothing of these limits is to start; None: the task asked for no rest.
+        unique: whether other jobs may follow it.
     """
 
     outcome: Outcome
@@ -54,6 +56,7 @@ class AttemptReport:
     run_seconds: float | None = None
     permits: tuple[str, ...] = ()
     rests: float | None = None
+    unique: bool = False
 
     @classmethod
     def of(cls, request: Reporting | None, outcome: Outcome) -> AttemptReport:
@@ -69,6 +72,7 @@ class AttemptReport:
             run_seconds=_run_seconds(request),
             permits=request.permits,
             rests=request.rests,
+            unique=request.unique,
         )
 
 

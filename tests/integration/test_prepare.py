@@ -44,7 +44,7 @@ def test_a_prepared_job_is_written_by_its_caller_alone(app: Celeriac, echo: Any)
     assert (job.job_type, job.queue, job.user_id) == (echo.name, "high", "u")
     assert not jobs(app=app)
     assert messages(app, "high") == 0
-    assert write(app, [job]) == 1
+    assert write(app, [job]).new == 1
     (found,) = jobs(app=app)
     assert (found.id, found.args, found.kwargs) == (str(job.id), [1], {"x": 2})
     assert messages(app, "high") == 1

@@ -120,7 +120,8 @@ def _former_columns(table: Table) -> Any:
 
 
 _LIMITS = [f"{what}_{number}" for what in ("permit", "weight") for number in (1, 2, 3)]
-_LATER = {"code_version", "held", "line", "ordered", "fair_key", "turn", *_LIMITS}
+_UNIQUE = ["unique_key", "unique_while", "follows"]
+_LATER = {"code_version", "held", "line", "ordered", "fair_key", "turn", *_LIMITS, *_UNIQUE}
 
 
 def objects(connection: Connection) -> set[str]:

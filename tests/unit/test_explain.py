@@ -74,6 +74,7 @@ def said(
     members_left: int = 0,
     pause: PauseRow | None = None,
     limited: tuple[str, str | None] | None = None,
+    followed: str | None = None,
     **job: Any,
 ) -> tuple[Reason, str, str | None]:
     facts = Facts(
@@ -85,6 +86,7 @@ def said(
         members_left=members_left,
         pause=pause,
         limited=limited,
+        followed=followed,
     )
     found = decide(facts)
     return found.reason, found.sentence, found.remedy
@@ -112,6 +114,11 @@ RUNS = {"state": "running", "started": NOW - 90 * SECOND, "worker_id": WORKER, "
             "waits for 2 of its members",
         ),
         ({"next_attempt_after": PARKED}, Reason.WAITS_FOR_REPLACEMENT, "replaced itself"),
+        (
+            {"followed": "it takes the result of job 7", "follows": UUID(int=7), "workers": []},
+            Reason.FOLLOWS,
+            "it takes the result of job 7",
+        ),
         (
             {"pause": PAUSED, "dispatched": None, "held": "queue:normal", "workers": []},
             Reason.PAUSED,

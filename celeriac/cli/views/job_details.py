@@ -14,7 +14,7 @@ from rich.text import Text
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.display import length, safe, safe_lines, stamp
-from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.columns import FOLLOWING
 from celeriac.ledger.schema.lifecycle import WAITING
 from celeriac.operate.explain import explain as explain_job
 from celeriac.operate.job import Attempt, Job, job
@@ -56,6 +56,8 @@ def explain(ctx: click.Context, app: Celeriac, id: str, *, as_json: bool) -> Non
     console.print(Text(safe(found.sentence)), soft_wrap=True)
     if found.remedy:
         console.print(Text(safe(found.remedy), "bold"), soft_wrap=True)
+    if found.answers:
+        console.print(Text(safe(found.answers)), soft_wrap=True)
 
 
 def _print_head(console: Console, found: Job) -> None:
@@ -68,6 +70,8 @@ def _print_head(console: Console, found: Job) -> None:
         "user": found.user_id,
         "schedule": found.schedule,
         "key": found.idempotency_key,
+        "unique": found.unique_key,
+        "follows": found.follows,
         "parent": found.parent_id,
         "group": found.group_id,
         "next": _next(found),
@@ -85,7 +89,7 @@ def _next(found: Job) -> str | None:
     """When a job that waits runs next."""
     if found.state not in WAITING:
         return None
-    if found.next_attempt_after >= PARKED:
+    if found.next_attempt_after >= FOLLOWING:
         return f"attempt {found.try_count + 1} waits for other jobs; see `jobs explain`"
     return f"attempt {found.try_count + 1} is due at {stamp(found.next_attempt_after)}"
 

@@ -14,6 +14,7 @@ from django.utils.html import format_html, format_html_join
 from celeriac.application import current_app
 from celeriac.contrib.django.models import Job
 from celeriac.enqueue import arguments
+from celeriac.errors import DuplicateJob
 from celeriac.ids import optional_id, row_id
 from celeriac.ledger.writes.cancel import Answer
 from celeriac.operate import dead_letters
@@ -107,8 +108,9 @@ class JobAdmin(admin.ModelAdmin):
 
     @admin.action(description="Replay selected jobs that have failed", permissions=["replay"])
     def replay(self, request: Any, queryset: Any) -> None:
-        done = self._each(request, queryset, dead_letters.replay_one, "replayed")
-        self._tell(request, f"{done:,} replayed", "the others have not failed", of=queryset, done=done)
+        others = "the others have not failed, or another job has their unique key"
+        done = self._each(request, queryset, _replayed, "replayed")
+        self._tell(request, f"{done:,} replayed", others, of=queryset, done=done)
 
     @admin.action(description="Cancel selected jobs", permissions=["cancel"])
     def cancel(self, request: Any, queryset: Any) -> None:
@@ -172,6 +174,13 @@ class JobAdmin(admin.ModelAdmin):
         body = format_html_join("", f"<tr>{cells}</tr>", rows)
         table: str = format_html("<table><tr>{}</tr>{}</table>", head, body)
         return table
+
+
+def _replayed(id: str) -> bool:
+    try:
+        return dead_letters.replay_one(id)
+    except DuplicateJob:  # another job has its unique key
+        return False
 
 
 def _json(value: Any, names: Any = ()) -> str:

@@ -20,8 +20,9 @@ from celeriac.contrib.django import LABEL
 from celeriac.contrib.django.address import VENDORS, is_in_memory, url_of
 from celeriac.contrib.django.connection import engine_on
 from celeriac.contrib.django.database import DjangoDatabase
+from celeriac.enqueue.capture import Writer, Written
 from celeriac.enqueue.reused_id import Caller
-from celeriac.enqueue.transactions import write_on
+from celeriac.enqueue.transactions import write_lent
 from celeriac.enqueue.write import to_be_sent
 from celeriac.errors import SettingsError
 from celeriac.ledger.connection.database import Database
@@ -110,7 +111,7 @@ class Django:
         in_memory = is_in_memory(connection.vendor, connection.settings_dict["NAME"])
         return connection.in_atomic_block or _by_hand(connection) or in_memory or self.tests
 
-    def writer(self) -> Callable[[Sequence[NewJob]], int] | None:
+    def writer(self) -> Writer | None:
         return self._write if self.joins else None
 
     def connection(self) -> Connection | None:
@@ -118,7 +119,7 @@ class Django:
             return None
         return self.engine.connect()
 
-    def _write(self, jobs: Sequence[NewJob]) -> int:
+    def _write(self, jobs: Sequence[NewJob]) -> Written:
         """Write rows in the transaction that Django is in; their messages leave when it is committed."""
         connection = connections[self.alias]
         jobs = to_be_sent(self._app, jobs)
@@ -128,7 +129,7 @@ class Django:
             jobs = [job.unsent() for job in jobs]
         block = contextlib.nullcontext() if _in_transaction(connection) else transaction.atomic(self.alias)
         with block, self.engine.connect() as on_django:
-            written, unsent = write_on(on_django, jobs, Caller.of(self._app))
+            written, unsent = write_lent(self._app, on_django, jobs, Caller.of(self._app))
             if unsent or (self.tests and not _by_hand(connection)):  # which a test may count
                 transaction.on_commit(partial(self._send, unsent), using=self.alias, robust=True)
             return written

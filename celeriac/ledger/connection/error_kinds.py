@@ -17,8 +17,8 @@ _OF_THE_SERVER = frozenset({"08", "25", "28", "3D", "3F", "42", "53", "57", "58"
 #: A deadlock, a serialization failure: PostgreSQL ended one transaction for the sake of another.
 _CONFLICTS = frozenset({"40001", "40P01"})
 #: A lock that was not free in time, a statement that took too long.
-_CANCELED = "57014"
-_TOO_LATE = frozenset({"55P03", _CANCELED})
+_CANCELED, _NOT_FREE = "57014", "55P03"
+_TOO_LATE = frozenset({_NOT_FREE, _CANCELED})
 _READ_ONLY, _MAY_NOT = "25006", "42501"
 _NO_SUCH = frozenset({"42P01", "42703", "3F000"})  # table, column, schema
 
@@ -34,6 +34,11 @@ def is_conflict(error: BaseException) -> bool:
 def took_too_long(error: BaseException) -> bool:
     """Whether the database ended a statement because it took longer than it may."""
     return _state(error) == _CANCELED or str(_cause(error)) == "interrupted"  # SQLite has no code for it here
+
+
+def waited_too_long(error: BaseException) -> bool:
+    """Whether a lock was not free in the time that a statement may wait for one."""
+    return _state(error) == _NOT_FREE
 
 
 def as_unfit(error: BaseException) -> LedgerUnfit | None:

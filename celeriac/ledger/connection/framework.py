@@ -40,7 +40,7 @@ class Framework(Protocol):
     def database(self, url: URL, **options: Any) -> Database:
         """The ledger's database, as ``Database`` makes it; by the framework's connection where it must."""
 
-    def writer(self) -> Callable[[Sequence[Any]], int] | None:
+    def writer(self) -> Callable[[Sequence[Any]], Any] | None:
         """What writes rows in the transaction that the caller is in; None: in none of the ledger's."""
 
     def connection(self) -> Connection | None:

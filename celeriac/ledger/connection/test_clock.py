@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import TIMESTAMP, BigInteger, Connection, Interval, literal, type_coerce, update
 
-from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.columns import FOLLOWING
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_waiting
 
@@ -24,5 +24,5 @@ def travel(connection: Connection, span: timedelta) -> int:
         else type_coerce(column, TIMESTAMP(timezone=True)) - literal(span, Interval())
         for column in moments
     }
-    waiting = is_waiting() & (JOBS.c.next_attempt_after != PARKED)
+    waiting = is_waiting() & (JOBS.c.next_attempt_after < FOLLOWING)
     return connection.execute(update(JOBS).where(waiting).values(earlier)).rowcount

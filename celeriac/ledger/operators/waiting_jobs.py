@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, Update, bindparam, literal, null
 
 from celeriac.ledger.reads.job_filter import Filter, settled
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import PARKED, Instant, now
+from celeriac.ledger.schema.columns import FOLLOWING, Instant, now
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_waiting
@@ -59,7 +59,7 @@ def _run_now(dialect: str) -> Update:
         batch.id_in(dialect, JOBS.c.id),
         is_waiting(by_id=True),
         JOBS.c.next_attempt_after > now(),
-        JOBS.c.next_attempt_after < literal(PARKED, Instant),
+        JOBS.c.next_attempt_after < literal(FOLLOWING, Instant),
     )
     return (
         update(JOBS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, or_, select, true, union_all
 
-from celeriac.ledger.schema.columns import PARKED, now
+from celeriac.ledger.schema.columns import FOLLOWING, now
 from celeriac.ledger.schema.distinct_values import distinct_values
 from celeriac.ledger.schema.lifecycle import WAITING, JobState
 from celeriac.ledger.schema.models import JOBS
@@ -51,7 +51,7 @@ def depths(connection: Connection, *, most: int | None = None) -> list[Depth]:
     in_line = and_(c.line.is_not(None), c.fair_key.is_(None), c.dispatched.is_(None))
     held = or_(c.held.is_not(None), and_(in_line, c.next_attempt_after <= moment))
     due = and_(~held, c.next_attempt_after <= moment)
-    parked = c.next_attempt_after == PARKED
+    parked = c.next_attempt_after >= FOLLOWING
     kinds = {
         "sent": and_(due, c.dispatched.is_not(None)),
         "unsent": and_(due, c.dispatched.is_(None)),

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import JSON, ColumnElement, FromClause, Text, bindparam, cast, column, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 Columns = Mapping[str, TypeEngine[Any]]
@@ -51,6 +52,19 @@ def id_parameters(dialect: str, wanted: Sequence[UUID], *, name: str = "ids") ->
     if dialect == "postgresql":
         return {name: "{" + ",".join(map(str, wanted)) + "}"}
     return {name: json.dumps([job.hex for job in wanted])}
+
+
+def text_in(dialect: str, expression: ColumnElement[Any], *, name: str = "texts") -> ColumnElement[bool]:
+    """Whether ``expression`` is one of the texts that ``text_parameters`` has at execution."""
+    if dialect == "postgresql":
+        return expression == func.any(bindparam(name, type_=ARRAY(Text)))
+    each = func.json_each(bindparam(name)).table_valued("value", name=f"{name}_each")
+    return expression.in_(select(each.c.value))
+
+
+def text_parameters(dialect: str, wanted: Sequence[str], *, name: str = "texts") -> dict[str, Any]:
+    """The parameters of ``text_in``."""
+    return {name: list(wanted) if dialect == "postgresql" else json.dumps(list(wanted))}
 
 
 class _Uuids(UserDefinedType[str]):

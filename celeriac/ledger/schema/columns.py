@@ -25,12 +25,16 @@ from sqlalchemy.types import TypeEngine
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-#: An eta or an expiry must be before this; ``PARKED`` is far after it.
+#: An eta or an expiry must be before this; ``PARKED`` and ``FOLLOWING`` are far after it.
 LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 #: ``next_attempt_after`` of a job that waits for something other than time. Later than any eta
 #: that is accepted, and, unlike SQL's infinity, the same value in both databases and in Python.
 PARKED = datetime(9999, 1, 1, tzinfo=UTC)
+
+#: The same of a job that follows another one, or whose key is not decided yet. Another moment, because
+#: programs of before revision 0024 fail a parked job whose workflow has ended.
+FOLLOWING = datetime(9998, 1, 1, tzinfo=UTC)
 
 
 class Instant(TypeDecorator[datetime]):

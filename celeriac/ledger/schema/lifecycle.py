@@ -55,7 +55,8 @@ class JobState(StrEnum):
 
     # The job was cancelled, or it expired, or its queue was purged.
     # Set by: the cancel, where the job waits; the outcome or the release, where it ran and was asked to stop;
-    #   a claim that finds the job expired; a purge.
+    #   a claim that finds the job expired; a purge; the keeper, where the job follows one that was cancelled,
+    #   or is a duplicate that is to be refused.
     # Moved on by: as a failed job.
     # Stays: as a completed job.
     CANCELLED = "cancelled"

@@ -1,7 +1,7 @@
 """The tables of flow control: limits, the permits' keys, and the lines in which jobs wait for permits.
 
 Whether a job holds its permits is no table's: it does while it is dispatched and not finished. What is in use
-is counted in the jobs' rows, through an index. Nobody but keepers writes keys and lines.
+is counted in the jobs' rows, through an index. Nobody but keepers writes permits' keys and lines.
 """
 
 from __future__ import annotations
@@ -86,6 +86,19 @@ class Line(Base):
     )
 
 
+class UniqueKey(Base):
+    """A unique key that is held for a time, whatever becomes of its job. Producers write it."""
+
+    __tablename__ = "background_unique_keys"
+
+    key: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
+    job: Mapped[UUID]  # whose it is
+    until: Mapped[datetime]
+
+    __table_args__ = (Index("background_unique_keys_until", "until"),)
+
+
+UNIQUE_KEYS = cast(Table, UniqueKey.__table__)
 LIMITS = cast(Table, LimitRow.__table__)
 PERMIT_KEYS = cast(Table, PermitKey.__table__)
 LINES = cast(Table, Line.__table__)

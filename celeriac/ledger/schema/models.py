@@ -36,6 +36,13 @@ def _listed(states: frozenset[JobState] | type[JobState]) -> str:
 
 
 _LEFT_A_WORKER = "last_worker_id IS NOT NULL AND worker_id IS NULL"
+#: Rows that hold their unique key. No write clears it: the claim and the end of a job take its row out of
+#: here, whatever the version of the program that writes them.
+_HOLDS_KEY = (
+    "unique_key IS NOT NULL AND finished IS NULL"
+    " AND (unique_while = 'active' OR (unique_while = 'waiting' AND last_worker_id IS NULL))"
+)
+
 _IN_LINE = "line IS NOT NULL AND dispatched IS NULL AND held IS NULL"
 _HAS_TURN = "turn IS NOT NULL AND dispatched IS NULL AND held IS NULL"
 
@@ -88,6 +95,13 @@ class BackgroundJob(Base):
     weight_1: Mapped[int | None]
     weight_2: Mapped[int | None]
     weight_3: Mapped[int | None]
+    # of a unique job: what names it among all that mean the same, and for how long it holds that, as
+    # ``While`` has it; the index says whether it does; else null
+    unique_key: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    unique_while: Mapped[str | None] = mapped_column(Word(8))
+    # the job that had the key when this one was enqueued, and whose result it takes; its own id: who has the
+    # key is not decided yet; null: it runs itself
+    follows: Mapped[UUID | None]
 
     # moved by claim, outcome, dispatch, release, cancel and replay
     state: Mapped[str] = mapped_column(Word(16))
@@ -173,6 +187,14 @@ class BackgroundJob(Base):
             "next_attempt_after",
             rows="fair_key IS NOT NULL AND turn IS NULL AND dispatched IS NULL AND held IS NULL",
         ),
+        Index(
+            "background_jobs_unique",
+            "unique_key",
+            unique=True,
+            postgresql_where=text(_HOLDS_KEY),
+            sqlite_where=text(_HOLDS_KEY),
+        ),
+        _partial("background_jobs_following", "follows", rows="follows IS NOT NULL AND finished IS NULL"),
         _partial("background_jobs_kept", "held", "id", rows="held IS NOT NULL"),
         # For programs of before revision 0013, which look through this one.
         _partial("background_jobs_undispatched", "priority", "next_attempt_after", rows="dispatched IS NULL"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 from uuid import UUID
@@ -18,8 +18,10 @@ from celeriac.ledger.connection.error_kinds import as_unfit, is_conflict, is_of_
 from celeriac.ledger.connection.watchdog import WATCHDOG
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes import new_jobs as rows
-from celeriac.ledger.writes.bulk_insert import enqueue_all
+from celeriac.ledger.writes.bulk_insert import enqueue_all, first_of_each
 from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.unique.holders import Holder
+from celeriac.ledger.writes.unique.taking import KeyRules, take
 
 #: Share of the time limit that the statement may wait for the database; the rest is for the error.
 _SHARE = 0.9
@@ -60,20 +62,31 @@ Settle: TypeAlias = Callable[[Connection, Sequence[NewJob]], list[NewJob]]
 
 
 class Accepted(NamedTuple):
-    """The ids that are new, and the jobs that were not and whose messages must be sent."""
+    """What became of jobs.
+
+    Attributes:
+        new: the ids that are new.
+        send: the jobs whose messages must be sent.
+        kept: the jobs that are the answer to calls without rows of their own, by the ids of these calls.
+    """
 
     new: set[UUID]
-    again: list[NewJob]
+    send: list[NewJob]
+    kept: dict[UUID, Holder]
 
 
-def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float, settle: Settle) -> Accepted:
+def accept_all(
+    database: Database, jobs: Sequence[NewJob], *, within: float, settle: Settle, rules: KeyRules
+) -> Accepted:
     """Write the rows of ``jobs`` in one transaction.
 
     Args:
         within: seconds for one job; many have more (``patience``).
         settle: decides about existing rows in the same transaction; if it raises, nothing is written.
+        rules: how unique jobs are met whose key is taken.
 
     Raises:
+        DuplicateJob: one is to be refused; nothing is written.
         LedgerUnavailable: the database cannot be reached; all were refused.
         EnqueueUncertain: it was lost inside the commit, and cannot be reached again.
     """
@@ -85,10 +98,10 @@ def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float, set
             with database.transaction(
                 within=patience((len(job.payload) for job in jobs), within)
             ) as connection:
-                done = _write(connection, jobs, set(), settle)
+                done = write_on(connection, jobs, settle, rules)
         except (*UNREACHABLE, DBAPIError) as exc:
             if done is not None:
-                return accept_again(database, jobs, done.new, within=within, settle=settle)
+                return accept_again(database, jobs, done.new, within=within, settle=settle, rules=rules)
             if not (left and is_conflict(exc)):
                 _refuse(exc)
         else:
@@ -96,7 +109,13 @@ def accept_all(database: Database, jobs: Sequence[NewJob], *, within: float, set
 
 
 def accept_again(
-    database: Database, jobs: Sequence[NewJob], new: set[UUID], *, within: float, settle: Settle
+    database: Database,
+    jobs: Sequence[NewJob],
+    new: set[UUID],
+    *,
+    within: float,
+    settle: Settle,
+    rules: KeyRules,
 ) -> Accepted:
     """Accept once more after a commit that was not answered; a row of a job's id means that it is done.
 
@@ -105,7 +124,7 @@ def accept_again(
     """
     try:
         with database.transaction(within=patience((len(job.payload) for job in jobs), within)) as connection:
-            return _write(connection, jobs, new, settle)
+            return write_on(connection, jobs, settle, rules, new=new)
     except UNREACHABLE as exc:
         uncertain = EnqueueUncertain(str(jobs[0].id))
         uncertain.add_note(f"and {len(jobs) - 1:,} others of the same transaction")
@@ -125,9 +144,27 @@ def accept_known(database: Database, job: NewJob, *, within: float, settle: Sett
         raise EnqueueUncertain(task_id(job.headers, job.id)) from exc
 
 
-def _write(connection: Connection, jobs: Sequence[NewJob], new: set[UUID], settle: Settle) -> Accepted:
-    new = new | enqueue_all(connection, jobs)
-    return Accepted(new, settle(connection, [job for job in jobs if job.id not in new]))
+def write_on(
+    connection: Connection,
+    jobs: Sequence[NewJob],
+    settle: Settle,
+    rules: KeyRules,
+    *,
+    new: Set[UUID] = frozenset(),
+) -> Accepted:
+    """Write the rows of ``jobs`` in the transaction of ``connection``.
+
+    Args:
+        new: ids of jobs that count as new although they may be there.
+    """
+    taken = take(connection, [job for job in jobs if job.unique], rules)
+    plain = [job for job in jobs if not job.unique]
+    written = new | enqueue_all(connection, plain) | {job.id for job in taken.fresh}
+    fresh = [job for job in first_of_each(plain) if job.id in written]
+    known = [job for job in (*plain, *taken.known) if job.id not in written]
+    again = [job.holding() for job in taken.known if job.id in new]  # as those are that were written then
+    send = [*fresh, *taken.fresh, *again, *settle(connection, known)]
+    return Accepted(set(written), [job for job in send if job.dispatch_count], taken.kept)
 
 
 def _refuse(error: Exception) -> NoReturn:

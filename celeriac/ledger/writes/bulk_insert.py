@@ -25,12 +25,14 @@ from celeriac.ledger.schema.turns import next_turn, turn_with
 from celeriac.ledger.writes.new_jobs import (
     COPIED,
     FRESH,
-    IN_LINE,
     SOURCES,
     WRITTEN,
     NewJob,
     computed,
+    conflicts,
     enqueue,
+    more_columns,
+    more_values,
 )
 
 _OWN = ("id", "payload", "headers")  # always sent for each row
@@ -49,8 +51,9 @@ def enqueue_all(connection: Connection, jobs: Sequence[NewJob]) -> set[UUID]:
         return set()
     if connection.dialect.name != "postgresql":
         return {job.id for job in jobs if enqueue(connection, [job])}
-    limited, fair = any(job.permits for job in jobs), any(job.fair for job in jobs)
-    return set(connection.execute(_insert_all(limited, fair), _parameters(jobs, limited, fair)).scalars())
+    jobs = [job.undecided() if job.unique else job for job in jobs]
+    more, fair = more_columns(jobs), any(job.fair for job in jobs)
+    return set(connection.execute(_insert_all(more, fair), _parameters(jobs, more, fair)).scalars())
 
 
 def first_of_each(jobs: Sequence[NewJob]) -> list[NewJob]:
@@ -62,8 +65,8 @@ def first_of_each(jobs: Sequence[NewJob]) -> list[NewJob]:
 
 
 @lru_cache
-def _insert_all(limited: bool, fair: bool) -> ReturningInsert[Any]:
-    more, turns = IN_LINE if limited else (), ("step",) if fair else ()
+def _insert_all(more: tuple[str, ...], fair: bool) -> ReturningInsert[Any]:
+    turns = ("step",) if fair else ()
     columns: dict[str, Any] = {**{name: JOBS.c[name].type for name in (*COPIED, *more)}, **SOURCES}
     columns |= {"payload": Text(), "headers": Text()} | dict.fromkeys(turns, JOBS.c.turn.type)
     shared = {name: columns[name] for name in (*_OTHERS, *more, *turns, "headers")}
@@ -85,9 +88,11 @@ def _insert_all(limited: bool, fair: bool) -> ReturningInsert[Any]:
         source, turn = _with_turns(source, *map(value, ("line", "priority", "fair_key", "step")))
         given = (*given, turn)
     chosen = select(*given).select_from(source)
+    if "unique_key" in more:  # two producers that took keys in different orders would wait in a circle
+        chosen = chosen.order_by(value("unique_key"))
     written = (*WRITTEN, *more, *(("turn",) if fair else ()))
     insert = postgresql.insert(BackgroundJob).from_select(written, chosen)
-    return insert.on_conflict_do_nothing(index_elements=["id"]).returning(JOBS.c.id)
+    return insert.on_conflict_do_nothing(index_elements=conflicts(more)).returning(JOBS.c.id)
 
 
 def _with_turns(source: Any, line: Any, priority: Any, key: Any, step: Any) -> tuple[Any, Any]:
@@ -106,15 +111,15 @@ def _with_turns(source: Any, line: Any, priority: Any, key: Any, step: Any) -> t
     return source.outerjoin(turns, of_row), turn_with(step, turns.c.first + place * step)
 
 
-def _parameters(jobs: Sequence[NewJob], limited: bool, fair: bool) -> dict[str, str]:
+def _parameters(jobs: Sequence[NewJob], more: tuple[str, ...], fair: bool) -> dict[str, str]:
     rows: list[dict[str, Any]] = [
         {"id": str(job.id), "payload": b64encode(job.payload).decode()} for job in jobs
     ]
     same: dict[str, Any] = {}
     columns = dict(zip(_OTHERS, zip(*map(_fields, jobs), strict=True), strict=True))
-    if limited:
-        lines = [job.in_line for job in jobs]
-        columns |= {name: tuple(line[name] for line in lines) for name in IN_LINE}
+    if more:
+        found = [more_values(job) for job in jobs]
+        columns |= {name: tuple(values[name] for values in found) for name in more}
     if fair:
         columns["step"] = tuple(job.step for job in jobs)
     for name, values in columns.items():

@@ -9,7 +9,20 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Delete, Row, Select, Update, and_, bindparam, delete, func, select, update
+from sqlalchemy import (
+    Connection,
+    Delete,
+    Row,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    null,
+    select,
+    update,
+)
 
 from celeriac.headers import new_tag
 from celeriac.ledger.schema import batch
@@ -103,9 +116,17 @@ def discard(connection: Connection, ids: Sequence[UUID]) -> int:
     return connection.execute(_discard(dialect), batch.id_parameters(dialect, ids)).rowcount
 
 
-def edit(connection: Connection, job: UUID, *, payload: bytes, headers: dict[str, Any]) -> bool:
-    """Give a dead letter another message; False when the job is no dead letter any more."""
-    values = {"job": job, "to_payload": payload, "to_headers": headers, "to_tag": new_tag()}
+def edit(
+    connection: Connection, job: UUID, *, payload: bytes, headers: dict[str, Any], key: str | None
+) -> bool:
+    """Give a dead letter another message; False when the job is no dead letter any more.
+
+    It follows no other job any more, since it says something else.
+
+    Args:
+        key: its unique key; None: the one that it has.
+    """
+    values = {"job": job, "to_payload": payload, "to_headers": headers, "to_tag": new_tag(), "to_key": key}
     return bool(connection.execute(_edit(), values).rowcount)
 
 
@@ -169,5 +190,7 @@ def _edit() -> Update:
             payload=bindparam("to_payload", type_=JOBS.c.payload.type),
             headers=bindparam("to_headers", type_=JOBS.c.headers.type),
             message_tag=bindparam("to_tag", type_=JOBS.c.message_tag.type),
+            unique_key=func.coalesce(bindparam("to_key", type_=JOBS.c.unique_key.type), JOBS.c.unique_key),
+            follows=null(),
         )
     )

@@ -15,7 +15,15 @@ from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lifecycle import GIVEN_UP, JobState
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import may_enter
-from celeriac.ledger.writes.new_jobs import NewJob, message_columns, parameters
+from celeriac.ledger.writes.new_jobs import (
+    IN_LINE,
+    OF_KEYS,
+    NewJob,
+    columns,
+    message_columns,
+    more_values,
+    parameters,
+)
 from celeriac.ledger.writes.replay import ENDLESS
 
 
@@ -66,7 +74,10 @@ def renew(connection: Connection, job: NewJob) -> bool:
     It gets new tries and keeps its history, as after a replay. The dispatcher sends it when it is due.
     Returns False when the row is neither failed nor cancelled.
     """
-    values = parameters(job.unsent()) | {"job": job.id}
+    if job.unique is not None:  # whether it may have its key again is to be seen
+        job = job.undecided()
+    more = {f"new_{name}": value for name, value in more_values(job).items()}
+    values = parameters(job.unsent()) | more | {"job": job.id}
     return bool(connection.execute(_renew(), values).rowcount)
 
 
@@ -86,7 +97,7 @@ def _find(dialect: str) -> Select[Any]:
 
 @lru_cache
 def _renew() -> Update:
-    changed = message_columns()
+    changed = message_columns() | columns((*IN_LINE, *OF_KEYS))
     tries = changed["max_tries"]
     for name in ("id", "idempotency_key", "queued", "dispatch_count"):
         del changed[name]
@@ -104,6 +115,7 @@ def _renew() -> Update:
                 "finished": null(),
                 "cancel_requested": null(),
                 "unknown_since": null(),
+                "turn": null(),
             }
         )
     )

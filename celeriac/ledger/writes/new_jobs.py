@@ -29,15 +29,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from celeriac.headers import new_tag
+from celeriac.headers import DUE, FOLLOWS, PERMITS, new_tag
 from celeriac.ledger.connection.compiled_statement import CompiledStatement
-from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
+from celeriac.ledger.schema.columns import FOLLOWING, PARKED, Instant, Seconds, after, now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, BackgroundJob
 from celeriac.ledger.schema.state_conditions import is_in
 from celeriac.ledger.schema.turns import next_turn, turn_with
 from celeriac.limits.fairness import FairTurn
 from celeriac.limits.permits import Permit, is_order, line_of
+from celeriac.limits.unique_key import UniqueCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class NewJob:
         message_tag: a random number that its row and its message share, and no other message of the same id.
         permits: what it takes of limits; its message is sent when it is admitted, by nobody else.
         fair: whose turn it is in a fair queue; None: its queue goes by arrival.
+        unique: what its call says of its key; None: it has none.
     """
 
     id: UUID
@@ -79,6 +81,7 @@ class NewJob:
     message_tag: int = field(default_factory=new_tag, compare=False)
     permits: tuple[Permit, ...] = ()
     fair: FairTurn | None = None
+    unique: UniqueCall | None = None
 
     @property
     def due_at_once(self) -> bool:
@@ -94,7 +97,51 @@ class NewJob:
     @property
     def dispatch_count(self) -> int:
         """The dispatch count that the row gets when the job is enqueued; stamped on its message."""
-        return 1 if self.send and self.due_at_once and not self.permits else 0
+        if not (self.send and self.due_at_once) or self.permits:
+            return 0
+        return 1 if self.unique is None or self.unique.holds else 0
+
+    def promised(self) -> NewJob:
+        """The same, as a job whose id is known to others by now: a unique one has a row of its own."""
+        return self if self.unique is None else replace(self, unique=replace(self.unique, promised=True))
+
+    def holding(self) -> NewJob:
+        """The same, as a job that takes its key, or is not written."""
+        return replace(self, unique=replace(self._called, holds=True))
+
+    def following(self, job: UUID, task_id: str) -> NewJob:
+        """The same, as a job that takes the result of ``job``: it takes nothing of limits."""
+        headers = {**self.headers, FOLLOWS: task_id}
+        headers.pop(PERMITS, None)
+        unique = replace(self._called, holds=False, follows=job)
+        return replace(self, unique=unique, headers=headers, permits=(), fair=None, not_before=FOLLOWING)
+
+    def undecided(self) -> NewJob:
+        """The same, as a job of which a keeper decides whether it may have its key.
+
+        For writers that must not wait for another transaction. Its row follows itself until then.
+        """
+        unique = self._called
+        if unique.holds or unique.follows is not None:
+            return self
+        due = None if self.not_before is None else self.not_before.isoformat()
+        headers = {**self.headers, DUE: [self.delay, due]}
+        return replace(self, unique=replace(unique, follows=self.id), headers=headers, not_before=FOLLOWING)
+
+    @property
+    def _called(self) -> UniqueCall:
+        assert self.unique is not None
+        return self.unique
+
+    @property
+    def key_columns(self) -> dict[str, Any]:
+        """The columns of unique jobs; all null without a key."""
+        found: dict[str, Any] = dict.fromkeys(OF_KEYS)
+        if self.unique is not None:
+            found["follows"] = self.unique.follows
+            if self.unique.holds:
+                found |= {"unique_key": self.unique.key, "unique_while": str(self.unique.rule.while_)}
+        return found
 
     @property
     def in_line(self) -> dict[str, Any]:
@@ -145,6 +192,8 @@ IN_LINE = (
     "weight_2",
     "weight_3",
 )
+#: Columns that only a unique job writes.
+OF_KEYS = ("unique_key", "unique_while", "follows")
 
 #: Values from which the database computes the columns that depend on its clock.
 SOURCES: Mapping[str, Any] = {
@@ -174,16 +223,19 @@ _encode = json.JSONEncoder(check_circular=False).encode
 def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetime | None = None) -> int:
     """Write the rows of ``jobs``; return how many are new. A row that exists is left as it is.
 
+    It never waits for another transaction's unique key: such jobs are written undecided, unless they say
+    themselves that they hold it.
+
     Args:
         deadline: a time on the database's clock after which nothing is written. A statement that a frozen
             database executes later then has no effect.
     """
     if not jobs:
         return 0
-    limited = any(job.permits for job in jobs)
-    fair = any(job.fair for job in jobs)
-    statement = _insert(connection.dialect.name, deadline is not None, limited, fair)
-    rows = [parameters(job, deadline) | (_in_line(job, fair) if limited else {}) for job in jobs]
+    jobs = [job.undecided() if job.unique else job for job in jobs]
+    more, fair = more_columns(jobs), any(job.fair for job in jobs)
+    statement = _insert(connection.dialect.name, deadline is not None, more, fair)
+    rows = [parameters(job, deadline) | _more(job, more, fair) for job in jobs]
     # SQLAlchemy keeps the row count of an INSERT only with this option.
     connection = connection.execution_options(preserve_rowcount=True)
     result = connection.execute(statement, rows[0] if len(rows) == 1 else rows)
@@ -193,12 +245,12 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
 def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime, schema: str | None) -> bool:
     """As ``enqueue``, for the one job of a ``.delay()`` on PostgreSQL; return whether it is new.
 
-    It uses a compiled statement, which is quicker.
+    It uses a compiled statement, which is quicker. Not for a unique job.
     """
-    fair = job.fair is not None
-    values = parameters(job, deadline) | (_in_line(job, fair) if job.permits else {})
+    fair, more = job.fair is not None, IN_LINE if job.permits else ()
+    values = parameters(job, deadline) | _more(job, more, fair)
     values["new_headers"] = _encode(values["new_headers"])
-    return bool(_enqueue_one(bool(job.permits), fair).run(driver, values, schema=schema).rowcount)
+    return bool(_enqueue_one(more, fair).run(driver, values, schema=schema).rowcount)
 
 
 def exists(driver: Any, job: UUID, *, schema: str | None) -> bool:
@@ -207,8 +259,8 @@ def exists(driver: Any, job: UUID, *, schema: str | None) -> bool:
 
 
 @lru_cache
-def _enqueue_one(limited: bool, fair: bool) -> CompiledStatement:
-    return CompiledStatement(_insert("postgresql", True, limited, fair))
+def _enqueue_one(more: tuple[str, ...], fair: bool) -> CompiledStatement:
+    return CompiledStatement(_insert("postgresql", True, more, fair))
 
 
 @lru_cache
@@ -220,13 +272,13 @@ def _exists() -> CompiledStatement:
 
 def unpark(connection: Connection, job: NewJob) -> bool:
     """Give a parked row the message that it was waiting for; return whether it was parked."""
-    result = connection.execute(_unpark(), parameters(job) | _in_line(job) | {"job": job.id})
+    result = connection.execute(_unpark(), parameters(job) | _more(job, IN_LINE) | {"job": job.id})
     return bool(result.rowcount)
 
 
 @lru_cache
-def _insert(dialect: str, bounded: bool, limited: bool, fair: bool) -> Insert:
-    given = [*_given(), *(_line_columns().values() if limited else ())]
+def _insert(dialect: str, bounded: bool, more: tuple[str, ...], fair: bool) -> Insert:
+    given = [*_given(), *columns(more).values()]
     turns = [_turn(dialect)] if fair else []
     if dialect == "postgresql":  # a SELECT has no column from which the server could infer the type
         given = [cast(value, value.type) for value in given]
@@ -237,8 +289,8 @@ def _insert(dialect: str, bounded: bool, limited: bool, fair: bool) -> Insert:
     else:
         chosen = chosen.where(literal(True))  # SQLite cannot parse INSERT … SELECT … ON CONFLICT without it
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    written = (*WRITTEN, *(IN_LINE if limited else ()), *(("turn",) if fair else ()))
-    return insert(BackgroundJob).from_select(written, chosen).on_conflict_do_nothing(index_elements=["id"])
+    made = insert(BackgroundJob).from_select((*WRITTEN, *more, *(("turn",) if fair else ())), chosen)
+    return made.on_conflict_do_nothing(index_elements=conflicts(more))
 
 
 @lru_cache
@@ -249,7 +301,8 @@ def _unpark() -> Update:
         JOBS.c.next_attempt_after == PARKED,
     )
     kept = ("id", "queued", "idempotency_key", "user_id", "schedule", "dispatch_count")
-    changed = {name: value for name, value in message_columns().items() if name not in kept} | _line_columns()
+    changed = {name: value for name, value in message_columns().items() if name not in kept}
+    changed |= columns(IN_LINE)
     return update(JOBS).where(waiting).values(changed | {"dispatch_count": JOBS.c.dispatch_count + 1})
 
 
@@ -259,13 +312,10 @@ def message_columns() -> dict[str, Any]:
     return dict(zip(COPIED, _given(), strict=True)) | dict(zip(clocked, computed(_parameter), strict=True))
 
 
-def _line_columns() -> dict[str, Any]:
-    return {name: bindparam(f"new_{name}", type_=JOBS.c[name].type) for name in IN_LINE}
-
-
-def _in_line(job: NewJob, fair: bool = False) -> dict[str, Any]:
-    found = {f"new_{name}": value for name, value in job.in_line.items()}
-    return found | {"new_step": job.step} if fair else found
+def more_columns(jobs: Sequence[NewJob]) -> tuple[str, ...]:
+    """The columns beside those of every job that one of ``jobs`` writes."""
+    in_line = IN_LINE if any(job.permits for job in jobs) else ()
+    return (*in_line, *(OF_KEYS if any(job.unique for job in jobs) else ()))
 
 
 def _turn(dialect: str) -> Any:
@@ -278,6 +328,27 @@ def _turn(dialect: str) -> Any:
     if dialect == "postgresql":
         given = {name: cast(value, value.type) for name, value in given.items()}
     return turn_with(given["step"], next_turn(dialect, **given))
+
+
+def conflicts(more: tuple[str, ...]) -> list[str] | None:
+    """The columns of the constraint that a new row may violate; None: any, since a unique key is written."""
+    return None if "unique_key" in more else ["id"]
+
+
+def columns(names: tuple[str, ...]) -> dict[str, Any]:
+    """Columns that not every job writes, as parameters; ``more_values`` has the values."""
+    return {name: bindparam(f"new_{name}", type_=JOBS.c[name].type) for name in names}
+
+
+def _more(job: NewJob, names: tuple[str, ...], fair: bool = False) -> dict[str, Any]:
+    values = more_values(job) if names else {}
+    found = {f"new_{name}": values[name] for name in names}
+    return found | {"new_step": job.step} if fair else found
+
+
+def more_values(job: NewJob) -> dict[str, Any]:
+    """The values of all columns that not every job writes."""
+    return job.in_line | job.key_columns
 
 
 def _given() -> list[Any]:

@@ -360,6 +360,8 @@ def _replaced() -> Update:
             finished=case((cancelled, now())),
             worker_id=null(),
             started=null(),
+            # Of a job that waits for what replaced it, for that may want the key, and nobody would ever end.
+            unique_key=case((parked, cast(null(), JOBS.c.unique_key.type)), else_=JOBS.c.unique_key),
         )
         .returning(JOBS.c.state)
     )

@@ -17,9 +17,11 @@ from celeriac.ledger.schema.lifecycle import WAITING, JobState
 from celeriac.ledger.writes import cancel as cancelling
 from celeriac.ledger.writes import dead_letters
 from celeriac.ledger.writes.cancel import Answer, Mode
-from celeriac.ledger.writes.replay import replay
+from celeriac.ledger.writes.replay import replay_free
 from celeriac.operate.acting.moving import move
 from celeriac.operate.acting.selection import Find
+from celeriac.operate.actions import Actor, record
+from celeriac.operate.dead_letters import replay_all
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -34,12 +36,14 @@ class Batch:
     Attributes:
         wanted: they must still fit it, where a filter chose them.
         options: of the action: queue and priority of a move.
+        by: who does it; None: it is on record elsewhere.
     """
 
     app: Celeriac
     ids: Sequence[UUID]
     wanted: Filter | None
     options: Mapping[str, Any]
+    by: Actor | None = None
 
 
 #: Does an action with a batch, in the transaction of the connection; returns how many jobs it met.
@@ -72,7 +76,22 @@ def _cancel(mode: Mode) -> Do:
 
 
 def _replay(connection: Connection, batch: Batch) -> int:
-    return len(replay(connection, batch.ids, dead_only=True))
+    """What is not replayed, since another job has its unique key, is on record by itself."""
+    if batch.by is None:
+        return replay_all(batch.ids, connection)
+    found = replay_free(connection, batch.ids, dead_only=True)
+    for job, why in found.kept_back.items():
+        record(
+            "not replayed",
+            who=batch.by.who,
+            via=batch.by.via,
+            subject=str(job),
+            job_id=job,
+            reason=why.sentence,
+            done=0,
+            connection=connection,
+        )
+    return len(found.jobs)
 
 
 def _discard(connection: Connection, batch: Batch) -> int:

@@ -22,7 +22,7 @@ from celeriac.ledger.operators.replayed_jobs import verdicts
 from celeriac.operate.acting.acts import Batch
 from celeriac.operate.acting.canary import Watch, decide
 from celeriac.operate.acting.operations import Operation, Plan, begin, operation_of
-from celeriac.operate.actions import Actor
+from celeriac.operate.actions import Actor, Via
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
@@ -161,7 +161,8 @@ def _batch(connection: Connection, app: Celeriac, id: UUID, runner: UUID, *, las
         _note(connection, row, one, watch, met=0, position=one.position)
         ledger.end(connection, id)
         return Turn(over=True, total=row.done)
-    batch = Batch(app=app, ids=ids, wanted=one.selection.wanted, options=one.options)
+    by = Actor(row.who, Via(row.via))
+    batch = Batch(app=app, ids=ids, wanted=one.selection.wanted, options=one.options, by=by)
     met = one.act.do(connection, batch)
     _note(connection, row, one, watch.after(ids) if watch else None, met=met, position=position)
     rest = met / one.rate if one.rate else _WATCH_EVERY / 5 if watch else 0.0

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from celeriac.enqueue import arguments
-from celeriac.ledger.schema.columns import PARKED
+from celeriac.ledger.schema.columns import FOLLOWING
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 from celeriac.operate.job import Attempt, Job
 from celeriac.operate.presentation.shapes import plain
@@ -45,7 +45,7 @@ def timeline(found: Job) -> list[Event]:
 def future(app: Celeriac, found: Job, *, now: datetime) -> list[Event]:
     """What will happen to a job, in order, as far as it is known."""
     events = []
-    if found.state in WAITING and now < found.next_attempt_after < PARKED:
+    if found.state in WAITING and now < found.next_attempt_after < FOLLOWING:
         events.append(Event(found.next_attempt_after, f"attempt {found.try_count + 1} is due"))
     if found.state in WAITING and found.expires is not None:
         events.append(Event(found.expires, "expires, unless an attempt has begun"))

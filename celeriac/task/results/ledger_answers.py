@@ -46,7 +46,7 @@ def answers(app: Celeriac, task_ids: Sequence[str]) -> list[dict[str, Any]]:
     try:
         with app.database.reading() as connection:
             found = job_rows.endings(connection, list(dict.fromkeys(wanted.values())))
-        return [_meta(app, found[job], text) for text, job in wanted.items() if job in found]
+        return [meta_of(app, found[job], text) for text, job in wanted.items() if job in found]
     except Exception as exc:  # neither store can be reached: the caller waits on
         logger.warning(Event.LEDGER_NOT_ASKED, {"error": type(exc).__name__})
         return []
@@ -79,7 +79,8 @@ def _status(app: Celeriac, ending: Ending) -> str:
     return str(STATUS[ending.state])
 
 
-def _meta(app: Celeriac, ending: Ending, task_id: str) -> dict[str, Any]:
+def meta_of(app: Celeriac, ending: Ending, task_id: str) -> dict[str, Any]:
+    """The meta of one job."""
     status = _status(app, ending)
     result: Any = None
     if ending.result == LOST:  # Celery has no state for it: .get() raises in this one

@@ -18,7 +18,18 @@ from celeriac.enqueue import time_limits
 from celeriac.enqueue.arguments import check_depth
 from celeriac.enqueue.headers import foreign_properties
 from celeriac.errors import BadArgument, NotSigned
-from celeriac.headers import ADOPTED, PERMITS, RETRIED, STAMP, carried, retried, task_id
+from celeriac.headers import (
+    ADOPTED,
+    DUE,
+    FOLLOWS,
+    PERMITS,
+    RETRIED,
+    STAMP,
+    UNIQUE,
+    carried,
+    retried,
+    task_id,
+)
 from celeriac.ids import new_id, row_id
 from celeriac.ledger.schema.columns import LATEST
 from celeriac.ledger.schema.lanes import adopted_priority
@@ -27,6 +38,7 @@ from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.limits.permits import permits_of, written
+from celeriac.limits.unique_key import KeyMaker, UniqueCall
 from celeriac.names import NAME_LENGTH, check_text
 from celeriac.priorities import Priority, priority_of
 from celeriac.priorities import parse as parse_priority
@@ -137,7 +149,10 @@ def _read(message: Any, tasks: Container[str], tries: _Tries, signs: bool) -> De
     if signs and signing.OWNER in (body[2] or ()):
         return unreadable(message, "it is a copy of a message of this platform, without its stamp", job=job)
     check_depth({"args": body[0], "kwargs": body[1]}, "body")
-    adopted = _limited(_adopted(message, headers, job, task, tries.of(task)), tries.declared.get(task), body)
+    declared = tries.declared.get(task)
+    adopted = _unique(
+        _limited(_adopted(message, headers, job, task, tries.of(task)), declared, body), declared, body
+    )
     message.properties["priority"] = adopted.priority  # which a retry has, too
     return Delivery(message, job, None, task in tasks, adopted)
 
@@ -148,6 +163,15 @@ def _limited(adopted: NewJob, task: Any, body: Any) -> NewJob:
         return adopted
     takes = permits_of(task, body[0], body[1])
     return replace(adopted, permits=takes, headers={**adopted.headers, PERMITS: written(takes)})
+
+
+def _unique(adopted: NewJob, task: Any, body: Any) -> NewJob:
+    """``adopted`` with its key: its id is known to its producer, so it has a row of its own in any case."""
+    rule = getattr(task, "_uniqueness", None)
+    if rule is None or _retries(adopted.headers.get(RETRIED)):  # a retry has begun elsewhere
+        return adopted
+    call = UniqueCall(KeyMaker(adopted.job_type, task.run, rule).key(body[0], body[1]), rule)
+    return replace(adopted, unique=call, headers={**adopted.headers, UNIQUE: call.written()})
 
 
 def _is_task_body(body: Any) -> bool:
@@ -192,7 +216,7 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
 
 
 #: Headers of a foreign message that its row does not keep: columns have them, or they are ours to write.
-_NOT_KEPT = frozenset({"eta", "expires", "compression", STAMP, RETRIED, PERMITS})
+_NOT_KEPT = frozenset({"eta", "expires", "compression", STAMP, RETRIED, PERMITS, UNIQUE, FOLLOWS, DUE})
 
 
 def _retries(value: Any) -> int:

@@ -21,13 +21,14 @@ from celeriac.ledger.connection.error_kinds import ascii_of, is_of_values, kind,
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.upkeep import dispatch, held, worker_rows
-from celeriac.ledger.writes import claims, new_jobs, outcomes, quarantine
+from celeriac.ledger.writes import claims, outcomes, quarantine
 from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.worker.attempt_report import AttemptReport, freed
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
+from celeriac.worker.gate.adoption import adopt
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.claim_checks import UNKNOWN_DELAY, Answer, ClaimChecks, needs_check
 from celeriac.worker.gate.deliveries import Delivery
@@ -179,7 +180,7 @@ class Turn:
             elif open_attempts:
                 claims.release(connection, open_attempts, worker=self._worker)
             if waiting:
-                new_jobs.enqueue(connection, [d.adopted for d in waiting if d.adopted] or [])
+                adopt(connection, [d.adopted for d in waiting if d.adopted])
                 dispatch.unmark(connection, [delivery.job for delivery in waiting])
             quarantine.write_dead_letters(
                 connection, [found for found in read if isinstance(found, Unreadable)]
@@ -213,7 +214,7 @@ class Turn:
             quarantine.write_dead_letters(connection, unreadable)
         adopted = [delivery.adopted for delivery in (*known, *unknown) if delivery.adopted]
         if adopted:
-            new_jobs.enqueue(connection, adopted)
+            adopt(connection, adopted)
         if unknown:
             late = [delivery.job for delivery in unknown]
             quarantine.postpone(connection, late, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
@@ -310,6 +311,8 @@ class Turn:
             self._checks.ended(item.outcome.id)
         if any(item.permits for item in reports):  # so that others are admitted at once
             self._callbacks.on_freed(*freed(reports))
+        if followed := [item.outcome.id for item in reports if item.unique]:
+            self._callbacks.on_followed(followed)
         if changed:
             self._callbacks.on_change()
         return deferred

@@ -19,6 +19,7 @@ class TurnCallbacks:
             None: no return value is kept.
         on_change: called when a turn made rows that the dispatcher must send.
         on_freed: called with the permits that jobs gave back, and those of limits that are to rest so long.
+        on_followed: called with jobs whose attempts ended, and which others may follow.
         fetch_states: reads Celery's states of jobs from the result store; what it does not know is missing.
     """
 
@@ -27,4 +28,5 @@ class TurnCallbacks:
     fetch_results: Callable[[Mapping[UUID, str]], dict[UUID, str]] | None
     on_change: Callable[[], None]
     on_freed: Callable[[Sequence[str], Mapping[str, float]], None] = lambda permits, rests: None
+    on_followed: Callable[[Sequence[UUID]], None] = lambda jobs: None
     fetch_states: Callable[[Mapping[UUID, str]], Mapping[UUID, str]] = lambda _: {}

@@ -31,7 +31,7 @@ from celeriac.broker.body import uncompressed
 from celeriac.enqueue import time_limits
 from celeriac.errors import BadArgument
 from celeriac.events import Event
-from celeriac.headers import PERMITS, STAMP, retried
+from celeriac.headers import PERMITS, STAMP, UNIQUE, retried
 from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
@@ -72,6 +72,7 @@ class JobRequest(Request):
         self.tries_left = int(stamp["tries"]) - int(stamp["try"])
         self.ledger: ReportTaker = self._app.ledger_thread
         self.permits = tuple(permit.name for permit in permits.read(self._request_dict.get(PERMITS)))
+        self.unique = UNIQUE in self._request_dict
         self.returned = self.task.Strategy == CeleryTask.Strategy  # another strategy may store nothing
 
     # ---- calls from Celery

@@ -100,6 +100,9 @@ def carry(ctx: click.Context, app: Celeriac, plan: Plan, *, count: int, reason: 
         done, error = run_here(app, plan, by=by, counted=count, reason=reason, progress=progress)
     if error:
         output.note(ctx, error)
+    elif plan.action == "replay" and done < count:
+        kept = f"{count - done:,} were not: they are no dead letters now, or their unique keys are not free"
+        output.note(ctx, f"{kept}; see `celery -A app audit --action 'not replayed'`")
     return done
 
 

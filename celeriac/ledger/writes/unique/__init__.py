@@ -1,0 +1,1 @@
+"""Unique jobs: take keys, decide about calls whose key is taken, and rows that follow other jobs."""

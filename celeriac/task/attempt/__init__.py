@@ -1,0 +1,1 @@
+"""What an attempt may ask, or come to, beside running its function."""
