@@ -6,6 +6,7 @@
     bare_database_url, …              the same without any table, for what migrates
     private_valkey, private_postgres  a server of the test's own: to be killed, frozen, filled up
     start_worker          starts real ``celery`` workers, which are gone after the test
+    module_…              of the first and the last: one for a whole module, whose tests share a worker
 
 TEST_REDIS_URL and TEST_DATABASE_URL name servers to use in place of the session's own; the first is flushed,
 on the second databases are created and dropped.
@@ -144,13 +145,26 @@ def _redis_databases(valkey: str) -> Iterator[int]:
 @pytest.fixture
 def redis_url(valkey: str, _redis_databases: Iterator[int]) -> Iterator[str]:
     """The URL of an empty Redis database."""
+    with _empty_redis(valkey, _redis_databases) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_redis_url(valkey: str, _redis_databases: Iterator[int]) -> Iterator[str]:
+    """The URL of a Redis database of a module, empty for its first test."""
+    with _empty_redis(valkey, _redis_databases) as url:
+        yield url
+
+
+@contextmanager
+def _empty_redis(valkey: str, numbers: Iterator[int]) -> Iterator[str]:
     from urllib.parse import urlsplit
 
     import redis
 
     from tests import leaks
 
-    url = urlsplit(valkey)._replace(path=f"/{next(_redis_databases)}").geturl()
+    url = urlsplit(valkey)._replace(path=f"/{next(numbers)}").geturl()
     with closing(redis.Redis.from_url(url)) as client:
         client.flushdb()
         yield url
@@ -202,6 +216,13 @@ def postgres_url(postgres: str, _postgres_template: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def module_postgres_url(postgres: str, _postgres_template: str) -> Iterator[str]:
+    """The URL of a module's ledger on PostgreSQL, empty for its first test."""
+    with _postgres_copy(postgres, _postgres_template) as url:
+        yield url
+
+
 @pytest.fixture
 def bare_postgres_url(postgres: str) -> Iterator[str]:
     """The URL of a PostgreSQL database without tables."""
@@ -213,6 +234,12 @@ def bare_postgres_url(postgres: str) -> Iterator[str]:
 def sqlite_url(tmp_path: Path, _sqlite_template: Path) -> str:
     """The URL of an empty ledger on SQLite."""
     return f"sqlite:///{shutil.copy(_sqlite_template, tmp_path / 'ledger.db')}"
+
+
+@pytest.fixture(scope="module")
+def module_sqlite_url(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> str:
+    """The URL of a module's ledger on SQLite, empty for its first test."""
+    return f"sqlite:///{shutil.copy(_sqlite_template, tmp_path_factory.mktemp('ledger') / 'ledger.db')}"
 
 
 @pytest.fixture
@@ -227,6 +254,12 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{_FIXTURE[request.param]}_url"))
 
 
+@pytest.fixture(scope="module", params=["postgresql", "sqlite"])
+def module_database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a module's ledger, on each database in turn, empty for its first test."""
+    return str(request.getfixturevalue(f"module_{_FIXTURE[request.param]}_url"))
+
+
 @pytest.fixture(params=["postgresql", "sqlite"])
 def bare_database_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database without tables, on each in turn."""
@@ -239,6 +272,15 @@ _FIXTURE = {"postgresql": "postgres", "sqlite": "sqlite"}
 @pytest.fixture
 def start_worker() -> Iterator[Callable[..., Worker]]:
     """Starts a ``Worker`` with the arguments of that class; does not wait until it is ready."""
+    from tests.workers import Worker
+
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(Worker(*args, **options))
+
+
+@pytest.fixture(scope="module")
+def start_module_worker() -> Iterator[Callable[..., Worker]]:
+    """As ``start_worker``; gone after the module, whose tests may share it: none asks for others' jobs."""
     from tests.workers import Worker
 
     with ExitStack() as stack:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,10 +14,10 @@ from typing import Any, Self
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from tests.processes import Process
+from tests.processes import Process, run
 from tests.servers import HOST, free_port
 from tests.support import wait_until
-from tests.workers import ROOT, environment
+from tests.workers import PYTEST, ROOT, environment
 
 
 class ExampleProject:
@@ -40,16 +39,13 @@ class ExampleProject:
 
     def run(self, *words: str) -> str:
         """Run a module to its end; returns what it printed."""
-        ended = subprocess.run(
-            [sys.executable, "-m", *words],
-            cwd=self.home,
-            env=self._env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        ended = run([sys.executable, "-m", *words], cwd=self.home, env=self._env)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
+
+    def tests(self) -> str:
+        """Run the tests that it has of its own; returns what pytest printed."""
+        return self.run(*PYTEST)
 
     def start(self, *words: str) -> Process:
         """Start a module, which goes on until the end of the block."""

@@ -1,9 +1,9 @@
-"""Start Celery commands by forking a Python that has imported the libraries, which takes a second.
+"""Start Python programs by forking a Python that has imported Celery and the libraries, which takes a second.
 
 What runs is the real command line in a process of its own, with its own environment, directory, files and
-process group. Only Celery and the libraries are there already; of this project each process imports what it
-needs by itself. What would notice is started by ``exec``, see ``suits``. TEST_EXEC=1 has all of them started
-so, as ``make chaos`` does.
+process group. Only the libraries are there already; of this project each process imports what it needs by
+itself. What would notice is started by ``exec``, see ``suits``. TEST_EXEC=1 has all of them started so, as
+``make chaos`` does.
 """
 
 from __future__ import annotations
@@ -23,26 +23,43 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+#: What each process of a Django project imports; none of it reads settings.
+DJANGO = (
+    "django.contrib.admin",
+    "django.core.management.commands.makemigrations",
+    "django.db.backends.postgresql.base",
+    "django.db.backends.sqlite3.base",
+    "django.test",
+    "pytest",
+)
 _SCRIPT = Path(__file__).with_name("preloaded.py")
-_POOLS = frozenset({"gevent", "eventlet"})  # patch the standard library before anything else is imported
 _READ_AT_START = ("PYTHON", "LC_", "LD_", "LANG", "TZ")
 _TAKEN_OVER = frozenset({"PYTHONPATH", "PYTHONUNBUFFERED"})  # the first by the fork, the second by the server
 _LARGEST = 1 << 16  # bytes of an answer
 
 
 def suits(argv: Sequence[str], env: Mapping[str, str]) -> bool:
-    """Whether a fork does the same as this command: one of Celery's, in a Python that starts as ours."""
+    """Whether a fork does the same as this command: a Python that starts as ours did.
+
+    What a program imports, and when, it cannot tell.
+    """
     return (
         sys.platform == "linux"
         and not os.environ.get("TEST_EXEC")
-        and list(argv[:3]) == [sys.executable, "-m", "celery"]
-        and _POOLS.isdisjoint(argv)
+        and argv[0] == sys.executable
+        and (argv[1] in ("-m", "-c") or argv[1].endswith(".py"))
         and _for_the_interpreter(env) == _for_the_interpreter(os.environ)
     )
 
 
 class Forked:
-    """A program in a fork, with the part of ``subprocess.Popen`` that ``Process`` uses."""
+    """A program in a fork, with the part of ``subprocess.Popen`` that ``Process`` uses.
+
+    Args:
+        files: its standard input, output and error.
+        death: the signal that it gets when the tests' process dies.
+        libraries: modules to be imported before the fork, beside those of ``preloaded.py``.
+    """
 
     def __init__(
         self,
@@ -52,10 +69,12 @@ class Forked:
         cwd: Path,
         env: Mapping[str, str],
         death: signal.Signals,
+        libraries: tuple[str, ...] = (),
     ) -> None:
         settle = {"death": int(death), "env": dict(env), "cwd": str(cwd)}
-        request = {"module": argv[2], "arguments": list(argv[3:]), "settle": settle}
-        self._server = _server(os.getpid())
+        patched = ("gevent",) if "gevent" in argv else ()
+        self._server = _server(os.getpid(), libraries + patched)
+        request = {"words": list(argv[1:]), "settle": settle}
         self.pid = int(self._server.ask(request, files))
         self._status: int | None = None
         self._asking = threading.Lock()
@@ -72,8 +91,10 @@ class Forked:
                 None if self._status is not None else os.pidfd_open(self.pid)
             )  # not reaped, so it is there
         if ended is not None:
+            poll = select.poll()  # not select(), which knows no file beyond the 1024th
+            poll.register(ended, select.POLLIN)
             try:
-                select.select([ended], [], [], timeout)
+                poll.poll(None if timeout is None else timeout * 1000)
             finally:
                 os.close(ended)
         status = self.poll()
@@ -86,15 +107,15 @@ class Forked:
             os.kill(self.pid, number)
 
 
-def pid() -> int | None:
-    """Of the server of this process, if one was started."""
-    return _server(os.getpid()).pid if _server.cache_info().currsize else None
+def pids() -> set[int]:
+    """Of the servers that this process has started."""
+    return {server.pid for server in _SERVERS}
 
 
 class _ForkServer:
-    """The preloaded interpreter; it ends with this process, for then its socket is closed."""
+    """A preloaded interpreter; it ends with this process, for then its socket is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, libraries: Sequence[str]) -> None:
         from tests.processes import scratch
 
         self._asked, asker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -105,7 +126,7 @@ class _ForkServer:
             stack.enter_context(asker)
             output = stack.enter_context(self._log.open("ab"))
             self._process = subprocess.Popen(
-                [sys.executable, _SCRIPT, str(asker.fileno())],
+                [sys.executable, _SCRIPT, str(asker.fileno()), *libraries],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -114,6 +135,7 @@ class _ForkServer:
                 process_group=0,
             )
         self.pid = self._process.pid
+        _SERVERS.append(self)
         atexit.register(self._close, os.getpid())
 
     def _close(self, owner: int) -> None:
@@ -132,9 +154,12 @@ class _ForkServer:
         return json.loads(answer)
 
 
+_SERVERS: list[_ForkServer] = []
+
+
 @cache
-def _server(_owner: int) -> _ForkServer:
-    return _ForkServer()
+def _server(_owner: int, libraries: tuple[str, ...]) -> _ForkServer:
+    return _ForkServer(libraries)
 
 
 def _for_the_interpreter(env: Mapping[str, str]) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
-from tests.workers import ROOT
+from tests.processes import run
+from tests.workers import PYTEST, ROOT
 
 
 def outcomes(folder: Path, tests: str, *options: str, conftest: str = "") -> dict[str, set[str]]:
@@ -21,9 +22,9 @@ def outcomes(folder: Path, tests: str, *options: str, conftest: str = "") -> dic
     (folder / "test_it.py").write_text(tests)
     config = folder / "pytest.ini"
     config.write_text("[pytest]\ntimeout = 60\nwatchdog = 0\n")
-    plugins = ("-p", "tests.timeouts", "-p", "no:cacheprovider")
-    argv = [sys.executable, "-m", "pytest", "-v", *plugins, "-c", str(config), *options, str(folder)]
-    ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    plugins = ("-p", "tests.timeouts", "-p", "hypothesispytest")
+    argv = [sys.executable, "-m", *PYTEST, "-vv", *plugins, "-c", str(config), *options, str(folder)]
+    ran = run(argv, cwd=ROOT, env=os.environ)
     assert "INTERNALERROR" not in ran.stdout, ran.stdout
     assert re.search(r"=+ .* in [\d.]+s", ran.stdout.splitlines()[-1]), ran.stdout + ran.stderr
     found: dict[str, set[str]] = {}

@@ -1,9 +1,9 @@
 """A Python that has imported Celery and the libraries, and forks on demand. A script, not a module.
 
-    python preloaded.py SOCKET
+    python preloaded.py SOCKET LIBRARY…
 
-Each fork becomes ``python -m MODULE ARGUMENT…`` with the environment, the directory and the files that it is
-given. Nothing of this project is imported before the fork: each process imports it itself, in its own order.
+Each fork becomes ``python WORD…`` with the environment, the directory and the files that it is given. Nothing
+of this project is imported before the fork: each process imports it itself, in its own order.
 ``fork_server.py`` is the other end of the socket.
 """
 
@@ -17,6 +17,8 @@ import socket
 import sys
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 
 #: What a start takes most of its time for. Nothing that makes an app, starts a thread or patches the others.
 LIBRARIES = (
@@ -51,18 +53,22 @@ LIBRARIES = (
 )
 
 _PR_SET_PDEATHSIG = 1
+unpatched = socket.socket  # it needs no hub, of which a fork would inherit a half
 _LARGEST = 1 << 20  # bytes of a request
 
 
-def main(descriptor: int) -> tuple[str, list[str]]:
-    """Serve until the other end is closed; in a fork, return the module that it runs, and the arguments."""
-    for name in LIBRARIES:
+def main(descriptor: int, *libraries: str) -> list[str]:
+    """Serve until the other end is closed; in a fork, return the words of its command line."""
+    fork = os.fork
+    if "gevent" in libraries:  # patched first, as ``celery -P gevent`` does
+        import_module("gevent.monkey").patch_all()
+    for name in (*LIBRARIES, *libraries):
         with suppress(ImportError):  # of an extra that is not installed
             import_module(name)
     gc.collect()
     gc.freeze()  # or the first collection of a fork would copy all that it shares
     libc = ctypes.CDLL(None, use_errno=True)
-    asked = socket.socket(fileno=descriptor)
+    asked = unpatched(fileno=descriptor)
     server = os.getpid()
     while True:
         text, files, *_ = socket.recv_fds(asked, _LARGEST, 3)
@@ -74,11 +80,11 @@ def main(descriptor: int) -> tuple[str, list[str]]:
             continue
         if len(os.listdir("/proc/self/task")) > 1:
             sys.exit("a library has started a thread, which a fork would lack")
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             asked.close()
             _settle(files, libc, server, **request["settle"])
-            return request["module"], request["arguments"]
+            return request["words"]
         for file in files:
             os.close(file)
         asked.send(json.dumps(pid).encode())
@@ -108,7 +114,19 @@ def _settle(
     sys.path[:] = [cwd, *named, *(entry for entry in sys.path[1:] if entry not in named)]
 
 
+def _run(kind: str, *words: str) -> None:
+    """As the interpreter does with the words of its command line."""
+    if kind == "-m":
+        sys.argv = [*words]
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        sys.argv, sys.path[0] = ["-c", *words[1:]], ""
+        sys.modules["__main__"] = main = ModuleType("__main__")
+        exec(compile(words[0], "<string>", "exec"), vars(main))
+    else:
+        sys.argv, sys.path[0] = [kind, *words], str(Path(kind).resolve().parent)
+        runpy.run_path(kind, run_name="__main__")
+
+
 if __name__ == "__main__":
-    module, arguments = main(int(sys.argv[1]))
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    _run(*main(int(sys.argv[1]), *sys.argv[2:]))

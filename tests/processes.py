@@ -42,7 +42,7 @@ class Process:
     they be killed while it is frozen, the kernel lets the orphaned group go on, and its death signal works.
 
     The death signal is sent when the *thread* that started it ends: start it from one that lives long enough.
-    A Celery command comes from a fork server, see ``fork_server.py``.
+    A Python comes from a fork server, see ``fork_server.py``.
 
     Args:
         log: the file that gets stdout and stderr, appended.
@@ -149,12 +149,19 @@ class Process:
 
 
 def run(
-    argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], typed: str = "", within: float = 60
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    typed: str = "",
+    within: float = 60,
+    libraries: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; what it printed is kept apart from what it complained of.
+    """Run a program to its end, in a fork where that suits; its output is kept apart from its complaints.
 
     Args:
         typed: what it reads.
+        libraries: see ``Forked``.
         within: seconds that are more than enough on a quiet machine; see ``PATIENCE``.
     """
     words = [str(word) for word in argv]
@@ -166,7 +173,7 @@ def run(
         files[0].write(typed)
         files[0].seek(0)
         numbers = [file.fileno() for file in files]
-        program = Forked(words, files=numbers, cwd=cwd, env=env, death=signal.SIGKILL)
+        program = Forked(words, files=numbers, cwd=cwd, env=env, death=signal.SIGKILL, libraries=libraries)
         try:
             status = program.wait(within * PATIENCE)
         except BaseException:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import run
 from tests.workers import ROOT, environment
 
 _IN_A_THREAD = """
@@ -65,13 +65,12 @@ def printed(redis_url: str, database_url: str, tmp_path: Path) -> Callable[[str]
     path = os.pathsep.join((str(tmp_path), str(ROOT)))
     env = environment(redis_url, database_url, {"data_dir": tmp_path, "PYTHONPATH": path})
 
-    def run(lines: str) -> str:
-        argv = [sys.executable, "-c", lines]
-        made = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    def printed(lines: str) -> str:
+        made = run([sys.executable, "-c", lines], cwd=ROOT, env=env)
         assert not made.returncode, made.stderr
         return made.stdout
 
-    return run
+    return printed
 
 
 def test_a_thread_that_did_not_import_the_app_enqueues_with_it(printed: Callable[[str], str]) -> None:

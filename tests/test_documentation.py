@@ -10,7 +10,6 @@ import configparser
 import json
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import takewhile
@@ -28,6 +27,7 @@ from celeriac.cli.entry import CommandEntry
 from celeriac.settings.platform import Settings, variable
 from tests.apps import build
 from tests.documented import API_PAGE, OF_A_PROJECT, PAGES, ROOT, Block, Kind, blocks, spans
+from tests.processes import run
 from tests.workers import environment
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -61,7 +61,7 @@ def test_every_block_of_python_and_sql_runs(tmp_path: Path) -> None:
     ledger = f"sqlite:///{tmp_path / 'unused.db'}"
     env = environment("redis://127.0.0.1:1/0", ledger, {"data_dir": tmp_path})
     argv = [sys.executable, "-m", "tests.reader", str(tmp_path)]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    ended = run(argv, cwd=ROOT, env=env)
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout.splitlines()[-1])
     assert told["wrong"] == {}, "\n".join(f"{block}\n{trace}" for block, trace in told["wrong"].items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -21,10 +23,22 @@ def copied(home: Path) -> Path:
     return source
 
 
-def build(home: Path) -> Path:
-    """The wheel, built below ``home``."""
-    source = copied(home)
-    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
-    subprocess.run([*pip, "-w", str(home), str(source)], check=True, capture_output=True, timeout=300)
+def build(basetemp: Path) -> Path:
+    """The wheel, built once for all processes of a run of pytest.
+
+    Args:
+        basetemp: of this process; under xdist, its parent is the same for all.
+    """
+    home = (basetemp.parent if "PYTEST_XDIST_WORKER" in os.environ else basetemp) / "the-wheel"
+    home.mkdir(exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not [*home.glob("*.whl")]:
+            _build(home)
     (found,) = home.glob("*.whl")
     return found
+
+
+def _build(home: Path) -> None:
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
+    subprocess.run([*pip, "-w", str(home), str(copied(home))], check=True, capture_output=True, timeout=300)

@@ -15,6 +15,14 @@ from tests.processes import Process, run, scratch
 from tests.support import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Words after ``python -m`` for a run of pytest inside of a test.
+PYTEST = (
+    *("pytest", "-q", "-p", "no:cacheprovider"),
+    *("-p", "no:schemathesis", "-p", "no:hypothesispytest"),  # which take a second to import
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # of what was imported before a fork
+)
+#: A busy machine may be slow to commit: no call is uncertain before a minute has passed.
+PATIENT = {"CELERIAC_ENQUEUE_TIMEOUT": "60"}
 _SET_BY_THE_TESTS = ("CELERY", "DATABASE_URL", "FLOWER_", "TEST_", "PYTEST_")
 _numbers = itertools.count(1)
 
@@ -38,9 +46,9 @@ def environment(broker: str, database: str, settings: Mapping[str, object] | Non
 def celery(
     *words: object, env: Mapping[str, str], app: str = "app", cwd: Path = ROOT, typed: str = ""
 ) -> CompletedProcess[str]:
-    """Run ``celery -A app WORD…`` to its end; see ``tests.processes.run``."""
+    """Run ``celery -A app WORD…`` to its end; see ``tests.processes.run``. A slow commit is waited for."""
     argv = [sys.executable, "-m", "celery", "-A", app, *map(str, words)]
-    return run(argv, cwd=cwd, env=env, typed=typed)
+    return run(argv, cwd=cwd, env=PATIENT | env, typed=typed)
 
 
 class CeleryProcess:
@@ -183,7 +191,8 @@ class Worker(CeleryProcess):
         if pool == "prefork":
             pool = os.environ.get(POOL, pool)
         self._argv += ["-P", pool, "-c", str(concurrency), "-n", self.node]
-        self._argv += ["--loglevel", "INFO", "-I", include, *options]
+        # At its start a worker waits a second for what others know of revoked jobs; here nobody does.
+        self._argv += ["--loglevel", "INFO", "-I", include, "--without-mingle", *options]
 
     def ready(self, *, within: float = 30) -> Self:
         """Wait until it takes jobs."""

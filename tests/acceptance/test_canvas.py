@@ -86,7 +86,7 @@ def stand(
         app = build(Settings(**known, **SETTINGS), set_as_current=False)
         stack.callback(app.close)
         stack.callback(app.database.close)
-        worker = Worker(broker, database, concurrency=3, settings=SETTINGS, options=["--without-mingle"])
+        worker = Worker(broker, database, concurrency=3, settings=SETTINGS)
         stack.enter_context(worker).ready()
         yield Stand(app, worker, broker, tmp_path_factory.mktemp("canvas"))
 

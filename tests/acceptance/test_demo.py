@@ -13,7 +13,7 @@ import pytest
 
 from tests.processes import living
 from tests.support import wait_until
-from tests.workers import ROOT, CeleryProcess, DemoProcess, environment
+from tests.workers import PATIENT, ROOT, CeleryProcess, DemoProcess, environment
 
 Demo = Callable[..., CeleryProcess]
 
@@ -29,7 +29,7 @@ def start_demo(tmp_path: Path) -> Iterator[Demo]:
 
         def start(*arguments: str, broker: str = "", database: str = "") -> CeleryProcess:
             settings = {"data_dir": tmp_path / "data", "flower_port": 0, "console_port": 0}
-            env = environment(broker, database, settings)
+            env = PATIENT | environment(broker, database, settings)
             return stack.enter_context(DemoProcess(arguments, env=env))
 
         yield start
@@ -76,7 +76,7 @@ def test_a_load_that_takes_too_long_ends_badly_and_the_stack_stays(
 
 def _typed(command: str, demo: CeleryProcess) -> str:
     run = subprocess.run(
-        command, shell=True, cwd=ROOT, env=demo._env, capture_output=True, text=True, timeout=30
+        command, shell=True, cwd=ROOT, env=demo._env, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
     return run.stdout

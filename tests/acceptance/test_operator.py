@@ -112,7 +112,7 @@ def test_what_cannot_be_reached_is_a_sentence(sqlite_url: str) -> None:
 
 
 def test_a_watch_ends_with_ctrl_c(terminal: Terminal) -> None:
-    watch = terminal.start("jobs", "watch", "--interval", 0.1)
+    watch = terminal.start("jobs", "watch", "--interval", 600)  # what sleeps cannot swallow the signal
     assert watch.stdout is not None
     assert "0 due" in watch.stdout.readline()
     watch.send_signal(signal.SIGINT)

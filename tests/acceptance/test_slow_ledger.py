@@ -81,8 +81,7 @@ def stand(redis_url: str, postgres_url: str, pool: str, tmp_path: Path) -> Itera
         proxy = stack.enter_context(Proxy(direct.port))
         through = direct.set(port=proxy.port).render_as_string(hide_password=False)
         app = stack.enter_context(producing(redis_url, postgres_url))
-        options = ["--without-mingle"]
-        worker = Worker(redis_url, through, pool=pool, concurrency=1, settings=SETTINGS, options=options)
+        worker = Worker(redis_url, through, pool=pool, concurrency=1, settings=SETTINGS)
         stack.enter_context(worker).ready()
         yield Stand(app, worker, proxy, tmp_path)
 

@@ -17,6 +17,7 @@ from celeriac.errors import JobNotFound
 from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.job import Job, cancel, job
+from tests.producers import producing
 from tests.support import wait_until
 from tests.witness import Witness
 from tests.workers import Worker
@@ -43,15 +44,22 @@ def start(start_worker: Start, redis_url: str, postgres_url: str) -> Worker:
     return start_worker(redis_url, postgres_url, concurrency=3, settings=IMPATIENT).ready()
 
 
-@pytest.fixture
-def worker(start_worker: Start, redis_url: str, postgres_url: str) -> Worker:
-    return start(start_worker, redis_url, postgres_url)
+@pytest.fixture(scope="module")
+def worker(start_module_worker: Start, module_redis_url: str, module_postgres_url: str) -> Worker:
+    return start(start_module_worker, module_redis_url, module_postgres_url)
+
+
+@pytest.fixture(scope="module")
+def producer(module_redis_url: str, module_postgres_url: str) -> Iterator[Celeriac]:
+    with producing(module_redis_url, module_postgres_url) as app:
+        yield app
 
 
 @pytest.fixture
-def plain(redis_url: str) -> Iterator[Celery]:
+def plain(module_redis_url: str) -> Iterator[Celery]:
     """A producer that knows no ledger, and waits for results in Redis."""
-    with closing(Celery("plain", broker=redis_url, backend=redis_url, set_as_current=False)) as made:
+    url = module_redis_url
+    with closing(Celery("plain", broker=url, backend=url, set_as_current=False)) as made:
         yield made
 
 
@@ -119,10 +127,17 @@ def test_a_plain_producer_waits_for_its_text(plain: Celery, producer: Celeriac, 
 
 
 def test_a_message_that_is_sent_again_has_the_text(
-    producer: Celeriac, start_worker: Start, redis_url: str, postgres_url: str, tmp_path: Path
+    start_worker: Start, redis_url: str, postgres_url: str, tmp_path: Path
 ) -> None:
     """Its worker dies with it, and Redis forgets what waits."""
-    witness, task = Witness(tmp_path / "witness"), producer.tasks["tests.witness"]
+    with producing(redis_url, postgres_url) as producer:
+        _sent_again(producer, start_worker, redis_url, postgres_url, Witness(tmp_path / "witness"))
+
+
+def _sent_again(
+    producer: Celeriac, start_worker: Start, redis_url: str, postgres_url: str, witness: Witness
+) -> None:
+    task = producer.tasks["tests.witness"]
     task.apply_async((witness.path,), task_id="forgotten-7")
     with closing(redis.Redis.from_url(redis_url)) as client:
         client.flushdb()

@@ -21,7 +21,7 @@ from celeriac.settings.platform import EmbeddedAddress
 from tests.processes import living
 from tests.servers import PostgresServer
 from tests.support import wait_until
-from tests.workers import CeleryProcess
+from tests.workers import PATIENT, CeleryProcess
 
 Start = Callable[..., CeleryProcess]
 
@@ -40,6 +40,7 @@ def environment(data_dir: Path) -> dict[str, str]:
         "CELERIAC_CONSOLE_PORT": "0",
         "FLOWER_UNAUTHENTICATED_API": "true",
         "PYTHONUNBUFFERED": "1",
+        **PATIENT,
     }
 
 
@@ -68,9 +69,10 @@ def interrupt(process: CeleryProcess) -> None:
     process.process.send(signal.SIGINT)
 
 
-def states(data_dir: Path) -> list[str]:
+def states(data_dir: Path, task: str = "tests.%") -> list[str]:
+    query = "SELECT state FROM background_jobs WHERE job_type LIKE ? ORDER BY queued"
     with closing(sqlite3.connect(data_dir / "ledger.db")) as ledger:
-        return [state for (state,) in ledger.execute("SELECT state FROM background_jobs ORDER BY queued")]
+        return [state for (state,) in ledger.execute(query, [task])]
 
 
 def beats(up: CeleryProcess) -> list[int]:
@@ -161,14 +163,18 @@ def test_a_beat_that_ends_is_started_again(everything: tuple[CeleryProcess, Path
     wait_until(lambda: beats(up), within=20, saying="there is a beat again")
 
 
-def test_one_interrupt_ends_it_and_a_running_job_is_waited_for(start: Start, tmp_path: Path) -> None:
-    up = start("up", "-c", "1").logged(UP, within=60)
-    assert start("call", "tests.sleep", "--args=[2]").wait(30) == 0
-    wait_until(lambda: states(tmp_path) == ["running"], within=20, saying="the job runs")
+def test_one_interrupt_ends_it_and_a_running_job_is_waited_for(
+    everything: tuple[CeleryProcess, Path],
+) -> None:
+    """The last of those that share it: it ends."""
+    up, data_dir = everything
+    with CeleryProcess("call", ["tests.sleep", "--args=[2]"], env=environment(data_dir)) as call:
+        assert call.wait(30) == 0
+    wait_until(lambda: states(data_dir, "tests.sleep") == ["running"], within=20, saying="the job runs")
     everyone = up.process.tree()
     interrupt(up)
     assert up.wait(30) == 0
-    assert states(tmp_path) == ["completed"]
+    assert states(data_dir, "tests.sleep") == ["completed"]
     assert not living(everyone)
 
 

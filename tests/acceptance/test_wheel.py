@@ -78,7 +78,7 @@ _ALEMBIC = "import sys; from alembic.config import main; main(sys.argv[1:])"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("wheel"))
+    return build(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.fork_server import DJANGO
+from tests.processes import run
+from tests.workers import PYTEST
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROJECT = ROOT / "tests" / "django_project"
@@ -36,9 +39,7 @@ class Project:
 
     def run(self, *words: str, status: int = 0) -> str:
         """What ``python …`` prints, which must end with ``status``."""
-        done = subprocess.run(
-            [self.python, *words], cwd=PROJECT, env=self.env, capture_output=True, text=True, timeout=500
-        )
+        done = run([self.python, *words], cwd=PROJECT, env=self.env, within=100, libraries=DJANGO)
         assert done.returncode == status, (
             f"{words} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         )
@@ -49,8 +50,8 @@ class Project:
 
     def live(self, folder: str = "live") -> str:
         """Run the tests that use the project's own database."""
-        return self.run("-m", "pytest", "-p", "no:django", "-p", "no:cacheprovider", "-q", folder)
+        return self.run("-m", *PYTEST, "-p", "no:django", folder)
 
     def tests(self, *words: str) -> str:
         """Run the tests as a Django project runs its own, with pytest-django."""
-        return self.run("-m", "pytest", "-p", "no:cacheprovider", "--ds", "proj.settings", "-q", *words)
+        return self.run("-m", *PYTEST, "--ds", "proj.settings", *words)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -21,6 +20,7 @@ from celeriac.ledger.revisions import OURS
 from celeriac.ledger.schema.metadata import METADATA
 from celeriac.ledger.writes import new_jobs
 from tests.new_jobs import new_job
+from tests.processes import run
 
 OURS_FIRST, THEIRS_FIRST = "ours first", "theirs first"
 each_order = pytest.mark.parametrize("order", [OURS_FIRST, THEIRS_FIRST])
@@ -132,10 +132,9 @@ class FlaskProject(Project):
     def run(self, *words: str) -> str:
         words = ("migrate", "-m", "change") if words[:2] == ("revision", "--autogenerate") else words
         known = {"THEIR_DATABASE": self.url, "LATER": self._later}
-        argv = [sys.executable, "-W", "ignore", "-m", "flask", "--app", "shop", "db", *words]
-        done = subprocess.run(
-            argv, cwd=self.folder.parent, env=os.environ | known, capture_output=True, text=True, timeout=300
-        )
+        argv = [sys.executable, "-m", "flask", "--app", "shop", "db", *words]
+        libraries = ("flask", "flask_migrate", "flask_sqlalchemy")
+        done = run(argv, cwd=self.folder.parent, env=os.environ | known, libraries=libraries)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import builtins
 import inspect
 import json
-import subprocess
 import sys
 from typing import Any
 
 import pytest
 
 from tests import public
+from tests.processes import run
 from tests.workers import ROOT, environment
 
 DOCUMENTED = dict(public.documented())
@@ -24,7 +24,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("examples")
     env = environment("redis://127.0.0.1:1/0", f"sqlite:///{folder / 'unused.db'}", {"data_dir": folder})
     argv = [sys.executable, "-m", "tests.examples", str(folder)]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    ended = run(argv, cwd=ROOT, env=env)
     assert ended.returncode == 0, ended.stderr
     said: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return said

@@ -31,7 +31,8 @@ status = Path("/proc/self/status").read_text().splitlines()
 signals = [line for line in status if line.startswith(("SigBlk", "SigIgn", "SigCgt"))]
 apps = sys.modules["celery._state"]._apps if "celery._state" in sys.modules else ()
 seen = {
-    "name": __name__, "argv": sys.argv, "path": sys.path, "main": sys.modules["__main__"].__name__,
+    "name": __name__, "argv": sys.argv, "path": sys.path,
+    "main": vars(sys.modules["__main__"]).get("apps") is apps,
     "environment": dict(os.environ), "directory": os.getcwd(),
     "leads a group": os.getpgrp() == os.getpid(), "session": os.getsid(0), "death": death.value,
     "files": sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:-1], "signals": signals,
@@ -83,10 +84,13 @@ def started(argv: Sequence[str], files: Sequence[int], home: Path, env: Mapping[
     )
 
 
-def test_a_fork_sees_what_a_started_program_sees(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words", [("-m", "probe"), ("-c", PROBE), ("probe.py",)], ids=["module", "code", "script"]
+)
+def test_a_fork_sees_what_a_started_program_sees(words: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "probe.py").write_text(PROBE)
     (tmp_path / "beside").mkdir()
-    argv = [sys.executable, "-m", "probe", "one", "--two=3"]
+    argv = [sys.executable, *words, "one", "--two=3"]
     env = {name: value for name, value in os.environ.items() if name != "HOME"}
     env |= {"PYTHONPATH": str(tmp_path / "beside"), "PYTHONUNBUFFERED": "1", "SHOP": "ours"}
     status, seen, *printed = ran(started, argv, env, tmp_path)
@@ -165,14 +169,14 @@ WORKER = [sys.executable, "-m", "celery", "-A", "app", "worker"]
     ("argv", "env", "suits"),
     [
         (WORKER, {"CELERY_BROKER_URL": "redis://elsewhere/0", "PYTHONPATH": "/beside"}, True),
-        ([*WORKER, "-P", "gevent"], {}, False),
         (WORKER, {"PYTHONWARNINGS": "error"}, False),
         (WORKER, {"TZ": "Asia/Kathmandu"}, False),
         (["/another/python", *WORKER[1:]], {}, False),
-        ([sys.executable, "-m", "celery.__main__"], {}, False),
-        ([sys.executable, "-c", "import celery"], {}, False),
+        (["/usr/bin/env", *WORKER], {}, False),
+        ([sys.executable, "-W", "error", *WORKER[1:]], {}, False),
+        ([sys.executable, "manage.py", "migrate"], {}, True),
     ],
-    ids=["a worker", "patches", "warnings", "zone", "another Python", "another module", "code"],
+    ids=["a worker", "warnings", "zone", "another Python", "a program", "an option", "a script"],
 )
 def test_what_would_notice_is_started(
     argv: list[str], env: dict[str, str], suits: bool, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,8 +24,10 @@ from celeriac.operate.schedule_import import Line, OldEntry, OldSchedules, Verdi
 from celeriac.operate.schedule_import.beat_config import BeatConfig
 from celeriac.operate.schedule_import.redbeat import RedbeatKeys
 from celeriac.settings.platform import Settings
+from tests import fork_server
 from tests.apps import build
-from tests.workers import ROOT, environment
+from tests.processes import run
+from tests.workers import ROOT, celery, environment
 
 RAN = datetime(2026, 1, 5, 3, 0, 0, 250_000, tzinfo=UTC)
 LATER = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
@@ -285,13 +286,17 @@ def project(tmp_path: Path, redis_url: str, sqlite_url: str) -> Callable[..., An
     more = {"PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "proj.settings"}
     env = environment(redis_url, sqlite_url, more)
 
-    def run(*words: str, status: int = 0) -> str:
-        argv = [sys.executable, *words]
-        ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    def typed(*words: str, status: int = 0) -> str:
+        ended = run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=env,
+            libraries=(*fork_server.DJANGO, "django_celery_beat"),
+        )
         assert ended.returncode == status, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
 
-    return run
+    return typed
 
 
 DJANGO = {
@@ -409,18 +414,7 @@ def test_without_django_the_command_says_so(
     app: Celeriac, redis_url: str, sqlite_url: str, tmp_path: Path
 ) -> None:
     env = environment(redis_url, sqlite_url, {"data_dir": tmp_path})
-    argv = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "app",
-        "schedules",
-        "import",
-        "--from",
-        "django-celery-beat",
-    ]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    ended = celery("schedules", "import", "--from", "django-celery-beat", env=env)
     assert ended.returncode != 0
     assert "DJANGO_SETTINGS_MODULE" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.index
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("wheel"))
+    return build(tmp_path_factory.getbasetemp())
 
 
 def uv(*words: str | Path) -> None:

@@ -7,7 +7,6 @@ tests that are named for it, run again with the condition taken out of the ledge
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,9 +25,10 @@ from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Claimed, Message
 from celeriac.ledger.writes.outcomes import Outcome
 from tests.broken import VARIABLE
+from tests.processes import run
 from tests.simulation.ledger import Ledger
 from tests.simulation.world import BAD_LINE, LIMITS, PAUSES, STORM, Rates, SimulationFailed, World
-from tests.workers import ROOT
+from tests.workers import PYTEST, ROOT
 
 _c = JOBS.c
 
@@ -272,9 +272,7 @@ def test_a_broken_guard_turns_named_tests_red(guard: str) -> None:
 
 def _red(tests: Sequence[str], *, broken: str) -> set[str]:
     """Those of ``tests`` that fail in a run of their own."""
-    plugins = ("-p", "tests.broken", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=line", *plugins, *tests]
-    env = {**os.environ, VARIABLE: broken}
-    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-m", *PYTEST, "--tb=line", "-p", "tests.broken", *tests]
+    ran = run(command, cwd=ROOT, env={**os.environ, VARIABLE: broken})
     assert f"{len(tests)} failed" in ran.stdout.splitlines()[-1], ran.stdout
     return {test for test in tests if f"FAILED {test}" in ran.stdout}
