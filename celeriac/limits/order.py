@@ -33,7 +33,7 @@ class OrderedBy:
     ... def book(account_id, amount): return amount
     >>> ids = [book.delay(7, 10).id, book.delay(7, -5).id]
     >>> sorted(job.result for job in kit.drain())
-    ['-5', '10']
+    [-5, 10]
     """
 
     key: str | Callable[..., object]

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 #: Jobs of a fair queue that may be on their way: here one is at a time.
 _ROOM = 1_000
 
+#: Lines, or permits, that one look takes in.
+_LOOKED_AT = 1_000
+
 
 class Drain:
     """A worker of one test: one job at a time, in the caller's thread."""
@@ -116,7 +119,11 @@ class Drain:
         fairness = self._app.settings.fairness
         if not self._limits and not fairness.is_on:
             return []
-        lines.find_forgotten(connection, beyond=None, most=1_000)
+        lines.find_forgotten(connection, beyond=None, most=_LOOKED_AT)
+        blocked = lines.blocked_permits(connection, beyond="", most=_LOOKED_AT)
+        lines.wake(
+            connection, dict.fromkeys(blocked, _LOOKED_AT)
+        )  # for what was given back: nobody else does
         known, windows = limit_rows.read(connection), Windows(otherwise=_ROOM)
         return admission.admit(connection, known, most=1, windows=windows, fairness=fairness)
 
