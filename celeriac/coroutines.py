@@ -25,7 +25,11 @@ def refuse_async_generator(name: str, function: Any) -> None:
 
 
 def current_worker_task(app: Any) -> Any:
-    """The task whose attempt this thread or this coroutine is at; ``Celeriac.current_worker_task``."""
+    """The task whose attempt this thread or this coroutine is at; ``Celeriac.current_worker_task``.
+
+    >>> current_app().current_worker_task is None  # outside of a job
+    True
+    """
     attempt = ATTEMPT.get()
     return Celery.current_worker_task.fget(app) if attempt is None else attempt[0]
 
