@@ -170,7 +170,7 @@ def test_a_direct_call_is_awaited_in_a_loop_and_run_outside_of_one(celeriac: Kit
 
 
 def test_classes_and_shared_tasks_may_be_asynchronous(celeriac: Kit) -> None:
-    class Body(Task[Any, Any]):  # on Celery's own class
+    class Body(Task):  # on Celery's own class
         name = "tests.body"
 
         async def run(self, value: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import threading
@@ -31,7 +32,9 @@ THROUGH_CELERY: dict[str, Any] = {"add_to_parent": True}
 
 @pytest.fixture
 def app(redis_url: str, postgres_url: str) -> Iterator[Celeriac]:
-    made = Celeriac("plain", broker=redis_url, ledger=postgres_url, set_as_current=False)
+    made = Celeriac(
+        "plain", broker=redis_url, ledger=postgres_url, set_as_current=False, celeriac_enqueue_timeout=30
+    )
     with closing(made):
         yield made
 
@@ -134,7 +137,6 @@ CHANGES: dict[str, Callable[[Celeriac, Any], Any]] = {
     "its user": lambda app, task: setattr(task, "user_id", "7"),
     "its limit": lambda app, task: setattr(task, "limit", Limit("few", concurrency=2)),
     "its order": lambda app, task: setattr(task, "ordered_by", "first"),
-    "whether it keeps results": lambda app, task: setattr(task, "ignore_result", True),
     "the routes": lambda app, task: app.conf.update(task_routes={"plain.*": {"queue": "gpu"}}),
     "a router that looks at arguments": lambda app, task: app.conf.update(
         task_routes=[lambda name, args, kwargs, options, task=None, **_: {"queue": f"of{args[0]}"}]
@@ -154,26 +156,42 @@ def test_a_change_is_obeyed_by_the_next_call(app: Celeriac, change: Callable[[Ce
     assert comparable(app, plain.id) == comparable(app, whole.id) != before
 
 
-def test_receivers_see_and_change_each_message(app: Celeriac) -> None:
+def test_whether_it_keeps_results_is_asked_at_each_call(app: Celeriac) -> None:
+    task = app.task(name="plain.results")(takes_two)
+    before = task.delay(1)
+    task.ignore_result = True
+    assert (bool(before.ignored), task.delay(1).ignored) == (False, True)
+
+
+def test_receivers_see_each_message(app: Celeriac) -> None:
     task = app.task(name="plain.seen")(takes_two)
     task.delay(1)
     seen: list[str] = []
 
-    def before(headers: dict[str, Any], **_: Any) -> None:
-        headers["tenant"] = "7"
-
     def after(headers: dict[str, Any], **_: Any) -> None:
         seen.append(headers["id"])
 
-    before_task_publish.connect(before)
     after_task_publish.connect(after)
     try:
         result = task.delay(1)
     finally:
-        before_task_publish.disconnect(before)
         after_task_publish.disconnect(after)
+    task.delay(1)
     assert seen == [result.id]
-    assert row_of(app, result.id)["headers"]["tenant"] == "7"
+
+
+def test_receivers_change_each_message(app: Celeriac) -> None:
+    task, number = app.task(name="plain.changed")(takes_two), itertools.count()
+
+    def before(headers: dict[str, Any], **_: Any) -> None:
+        headers["tenant"] = next(number)
+
+    before_task_publish.connect(before)  # before the first call: Celery 5.5 asks for receivers then
+    try:
+        ids = [task.delay(1).id for _ in range(3)]
+    finally:
+        before_task_publish.disconnect(before)
+    assert [row_of(app, id)["headers"]["tenant"] for id in ids] == [0, 1, 2]
     assert "tenant" not in row_of(app, task.delay(1).id)["headers"]
 
 

@@ -1,7 +1,7 @@
 """The ledger keeps its promises (P1 to P5, P7, P8) under faults, in every seed that was ever tried.
 
-SIMULATION_SEED replays the seeds that it names. SIMULATION_STEPS sets how long each of them runs; `make chaos`
-sets more of both.
+SIMULATION_SEED replays the seeds that it names. SIMULATION_STEPS sets how long each of them runs; `make
+chaos` sets more of both.
 """
 
 from __future__ import annotations
