@@ -557,6 +557,11 @@ HOOKS = [
         "each lost connection leaves something in the loop",
     ),
     Hook("kombu.connection:Connection.completes_cycle", "retries", "a list of brokers is tried in a rush"),
+    Hook(
+        "kombu.transport.virtual.base:Transport.drain_events",
+        "connection, timeout",
+        "a worker of green threads draws two seconds late",
+    ),
     Hook("kombu.transport.redis:Transport.Channel", None, "our channel is not used"),
     Hook(
         "kombu.transport.virtual.base:Transport._deliver", "message, queue", "no message reaches the consumer"

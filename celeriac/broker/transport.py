@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _MOST = 200  # messages of one command
 _OVERDUE = 5.0  # seconds that the reply to a draw may be late, where there is another server
+_FULL = 0.02  # seconds between two looks for room to draw, where no event loop looks
 _QUICK = 0.5  # seconds within which a producer may try the next address of its brokers
 
 
@@ -334,6 +335,12 @@ class Transport(redis.Transport):
         self._ticks = loop.on_tick, loop.on_tick - before
         if not self.stands_alone:
             self._watch = loop.call_repeatedly(1.0, self._require_replies)
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        """As kombu's; a worker of green threads, which has no event loop, looks soon whether it may draw."""
+        if timeout and any(each.active_queues and not each.qos.can_consume() for each in self.channels):
+            timeout = min(timeout, _FULL)
+        super().drain_events(connection, timeout=timeout)
 
     def _require_replies(self) -> None:
         """End the connection when a draw gets no reply: its server hangs, or cannot be reached any more.
