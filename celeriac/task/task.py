@@ -164,7 +164,7 @@ class Task(CeleryTask):
         if self._exec_options is None:
             priority = task_classes.priority_of(self)
             self._exec_options = {**super()._get_exec_options(), "priority": priority}
-        return self._exec_options
+        return {**self._exec_options}  # Celery before 5.7 keeps what one call says for all later ones
 
     # ---- what the author and the caller see
 
