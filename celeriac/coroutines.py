@@ -25,11 +25,7 @@ def refuse_async_generator(name: str, function: Any) -> None:
 
 
 def current_worker_task(app: Any) -> Any:
-    """The task whose attempt this thread or this coroutine is at; ``Celeriac.current_worker_task``.
-
-    >>> current_app().current_worker_task is None  # outside of a job
-    True
-    """
+    """The task whose attempt this thread or this coroutine is at; ``Celeriac.current_worker_task``."""
     attempt = ATTEMPT.get()
     return Celery.current_worker_task.fget(app) if attempt is None else attempt[0]
 

@@ -28,6 +28,7 @@ NOT_FOR_TEAMS = {
     "Celeriac.backend",
     "Celeriac.check_configuration",
     "Celeriac.create_task_cls",
+    "Celeriac.current_worker_task",  # as in Celery
     "Celeriac.database",
     "Celeriac.producer_or_acquire",
     "Schedule.timing",
@@ -38,6 +39,7 @@ NOT_FOR_TEAMS = {
     "Task.max_retries",  # as in Celery
     "Task.on_replace",
     "Task.override_max_retries",
+    "Task.request",  # as in Celery
     "Task.start_strategy",
 }
 

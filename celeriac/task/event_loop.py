@@ -82,14 +82,7 @@ def complete(task: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def request_of(task: Any) -> Any:
-    """The request of the attempt that this thread, or this coroutine, is at; ``Task.request``.
-
-    >>> @shared_task(name="mail.about", bind=True)
-    ... async def about(self): return self.request.id
-    >>> result = about.delay()
-    >>> [job.result for job in kit.drain()] == [result.id]
-    True
-    """
+    """The request of the attempt that this thread, or this coroutine, is at; ``Task.request``."""
     attempt = ATTEMPT.get()
     if attempt is not None and attempt[0] is task:
         return attempt[1]

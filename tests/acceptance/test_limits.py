@@ -65,8 +65,7 @@ def _moment(mark: Mark) -> tuple[float, bool]:
 
 
 @pytest.fixture
-def lone_team(redis_url: str, database_url: str, tmp_path: Path) -> Iterator[Team]:
-    """With a ledger of its own, and the workers that it starts."""
+def team(redis_url: str, database_url: str, tmp_path: Path) -> Iterator[Team]:
     with producing(redis_url, database_url) as app:
         yield Team(app, tmp_path)
 
@@ -76,36 +75,21 @@ def start(start_worker: Callable[..., Worker], redis_url: str, database_url: str
     return lambda: start_worker(redis_url, database_url).ready()
 
 
-@pytest.fixture(scope="module")
-def shop(
-    start_module_worker: Callable[..., Worker], module_redis_url: str, module_database_url: str
-) -> Iterator[Celeriac]:
-    """Two workers, and who enqueues for them."""
-    workers = [start_module_worker(module_redis_url, module_database_url) for _ in range(2)]
-    for worker in workers:
-        worker.ready()
-    with producing(module_redis_url, module_database_url) as app:
-        yield app
-
-
-@pytest.fixture
-def team(shop: Celeriac, tmp_path: Path) -> Team:
-    """With the two workers that others have, too."""
-    return Team(shop, tmp_path)
-
-
-def test_two_workers_together_never_exceed_a_limit(team: Team, module_redis_url: str) -> None:
+def test_two_workers_together_never_exceed_a_limit(
+    team: Team, start: Callable[[], Worker], redis_url: str
+) -> None:
+    start(), start()
     given = team.send("tests.two_at_once", 60)
-    with redis.Redis.from_url(module_redis_url) as broker:
-        broker.flushdb()  # what was on its way is lost
+    with redis.Redis.from_url(redis_url) as broker:
+        broker.flushall()  # what was on its way is lost
     team.completes(given)
     assert team.at_once(given) == 2, "it is used in full, and not exceeded"
     starts = team.witness.starts()
     assert {starts[id] for id in given} == {1}
 
 
-def test_a_worker_that_dies_gives_its_permits_back(lone_team: Team, start: Callable[[], Worker]) -> None:
-    team, victim = lone_team, start()
+def test_a_worker_that_dies_gives_its_permits_back(team: Team, start: Callable[[], Worker]) -> None:
+    victim = start()
     stuck = team.send("tests.two_at_once", 2, 600)
     wait_until(lambda: len(team.witness.starts()) == 2, within=60, saying="both run")
     waiting = team.send("tests.two_at_once", 4)
@@ -124,9 +108,12 @@ def test_a_worker_that_dies_gives_its_permits_back(lone_team: Team, start: Calla
     team.completes(waiting)
 
 
-def test_all_jobs_of_a_limit_wait_when_one_is_told_to_slow_down(team: Team) -> None:
+def test_all_jobs_of_a_limit_wait_when_one_is_told_to_slow_down(
+    team: Team, start: Callable[[], Worker]
+) -> None:
     slow = team.send("tests.told_to_slow_down", 3, "slow")
     quick = team.send("tests.told_to_slow_down", 1, "quick")
+    start()
     team.completes([*slow, *quick])
     first = sorted(mark.at for mark in team.witness.marks() if mark.job_id in slow and mark.event == START)
     assert min(later - first[0] for later in first[1:]) > 2.9, "nothing of the key started while it rested"
@@ -135,17 +122,17 @@ def test_all_jobs_of_a_limit_wait_when_one_is_told_to_slow_down(team: Team) -> N
     assert {each.attempts[0].kind for each in found} == {"snoozed"}
 
 
-def test_a_rate_is_kept_by_two_workers_together(team: Team) -> None:
+def test_a_rate_is_kept_by_two_workers_together(team: Team, start: Callable[[], Worker]) -> None:
+    start(), start()
     given = team.send("tests.paced", 60)
     team.completes(given)
     starts = sorted(mark.at for mark in team.witness.marks() if mark.job_id in given)
     assert starts[-1] - starts[0] >= 59 / 20 * 0.95, "twenty a second"
 
 
-def test_an_order_is_kept_across_workers_retries_and_a_kill(
-    lone_team: Team, start: Callable[[], Worker]
-) -> None:
-    team, _, victim = lone_team, start(), start()
+def test_an_order_is_kept_across_workers_retries_and_a_kill(team: Team, start: Callable[[], Worker]) -> None:
+    start()
+    victim = start()
     given = {
         key: [team.send("tests.in_order", 1, key, number % 2)[0] for number in range(8)] for key in (1, 2)
     }
@@ -159,7 +146,8 @@ def test_an_order_is_kept_across_workers_retries_and_a_kill(
         assert begun == sorted(begun, key=ids.index), "nothing started before the one before had ended"
 
 
-def test_what_an_operator_sets_holds_within_seconds(team: Team) -> None:
+def test_what_an_operator_sets_holds_within_seconds(team: Team, start: Callable[[], Worker]) -> None:
+    start()
     first = team.send("tests.two_at_once", 2)
     team.completes(first)
     assert limits.pause_limit("tests", actor=ANN, reason="their maintenance", app=team.app)

@@ -17,6 +17,7 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.postgresql_session import ServerFacts, why_unfit
 from celeriac.ledger.writes.acceptance import accept, accept_all
 from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.ledger.writes.unique.taking import KeyRules
 from celeriac.operate import doctor
 from celeriac.operate.doctor.finding import Level
 from celeriac.settings.platform import Settings
@@ -102,7 +103,7 @@ def test_a_transaction_through_a_pooler_says_what_it_relies_on(own_postgres: Pos
                     "statement_timeout": "20s",
                     "lock_timeout": "5s",
                 }
-                assert accept_all(database, [new_job(), new_job()], within=5, settle=nothing)
+                assert accept_all(database, [new_job(), new_job()], within=5, settle=nothing, rules=NO_KEYS)
         session = Database(make_url(bouncer.url("pooled")), prepared=False)
         with closing(session), session.statement() as connection:  # which has served transactions before
             assert connection.execute(text("SHOW statement_timeout")).scalar() == "900ms"
@@ -154,7 +155,7 @@ def test_it_is_named_by_every_way_in(own_postgres: PostgresServer, tmp_path: Pat
         with pytest.raises(LedgerUnfit, match=kind):
             accept(app.database, new_job(), within=2)
         with pytest.raises(LedgerUnfit, match=kind):
-            accept_all(app.database, [new_job(), new_job()], within=2, settle=nothing)
+            accept_all(app.database, [new_job(), new_job()], within=2, settle=nothing, rules=NO_KEYS)
         found = doctor.examine(app)
     assert any(one.level is Level.FAIL and kind in one.sentence for one in found)
 
@@ -166,7 +167,7 @@ def test_one_that_becomes_read_only_later_is_named(postgres_url: str) -> None:
         with pytest.raises(LedgerUnfit, match="it takes no writes now"):
             accept(database, new_job(), within=5)
         with pytest.raises(LedgerUnfit, match="it takes no writes now"):
-            accept_all(database, [new_job(), new_job()], within=5, settle=nothing)
+            accept_all(database, [new_job(), new_job()], within=5, settle=nothing, rules=NO_KEYS)
 
 
 def test_tables_that_are_not_there_are_named(bare_database_url: str) -> None:
@@ -181,6 +182,10 @@ def test_bounds_are_what_postgresql_reads() -> None:
         "SET LOCAL statement_timeout = 7200; SET LOCAL lock_timeout = 5000"
     )
     assert postgresql_session.time_limits(None) == {"statement_timeout": "0", "lock_timeout": "0"}
+
+
+#: No job here is unique.
+NO_KEYS = KeyRules(patience=1.0, refuses=True, compose=lambda *_: pytest.fail("no job is unique"))
 
 
 def nothing(connection: Connection, jobs: Sequence[NewJob]) -> list[NewJob]:

@@ -114,7 +114,9 @@ OTHERS: dict[str, Callable[[Ledger, UUID], object]] = {
     "let a parked one run": lambda ledger, job: ledger.do(
         parked.fire, job, payload=b"[[], {}, {}]", headers={}
     ),
-    "edit a dead letter": lambda ledger, job: ledger.do(dead_letters.edit, job, payload=b"", headers={}),
+    "edit a dead letter": lambda ledger, job: ledger.do(
+        dead_letters.edit, job, payload=b"", headers={}, key=None
+    ),
     "look for lost messages": lambda ledger, job: ledger.do(
         lost_messages.clear_dispatch_marks, {"normal": None}, grace=-HOUR
     ),
