@@ -166,10 +166,10 @@ class Celeriac(Celery):
         }
 
     def close(self) -> None:
-        """As Celery's, and close the connections to the ledger; the next use opens new ones."""
+        """As Celery's, and close the connections to the ledger and the result store, until their next use."""
         super().close()
-        if self._database is not None:
-            self._database.close()
+        for store in filter(None, (self._database, self._backend)):
+            store.close()
 
     def check_configuration(self) -> None:
         """Read it again, with the environment. For when work begins.

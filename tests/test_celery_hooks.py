@@ -147,6 +147,7 @@ HOOKS = [
     Hook(
         "celery.app.utils:Settings.__copy__", "", "a copy of the configuration lacks what is the platform's"
     ),
+    Hook("celery.app.base:Celery._backend", None, "a closed app keeps its connection"),
     Hook("celery.app.base:Celery._backend_cache", None, "a late result store is not asked"),
     Hook("celery.app.base:Celery._local", None, "a late result store is not asked"),
     Hook("celery.app.base:Celery._pool", None, "a late broker is not used"),
@@ -642,6 +643,8 @@ HOOKS = [
     ),
     Hook("celery.backends.redis:ResultConsumer.consume_from", "task_id", ".get() fails when Redis is away"),
     Hook("celery.backends.redis:ResultConsumer.cancel_for", "task_id", ".get() fails when Redis is away"),
+    Hook("celery.backends.redis:ResultConsumer.stop", "", "a closed app keeps its connection"),
+    Hook("celery.backends.redis:ResultConsumer.subscribed_to", None, "a closed app does not subscribe again"),
     Hook("celery.backends.redis:ResultConsumer._pubsub", None, ".get() fails when Redis is away"),
     Hook("celery.backends.redis:ResultConsumer._pending_results", None, ".get() does not ask the ledger"),
     Hook(

@@ -27,6 +27,7 @@ from celeriac.testing.kit import NoBroker
 from tests import stock
 from tests.apps import build
 from tests.servers import ValkeyServer
+from tests.support import wait_until
 
 SOON = 10  # seconds: far more than what is there already takes
 
@@ -238,6 +239,21 @@ def test_threads_that_wait_leave_no_connections_behind(small_app: Celeriac) -> N
         for result in asked:
             in_threads(1, lambda result=result: small_app.AsyncResult(result.id).get(timeout=SOON))
         assert len(client.client_list()) <= before
+
+
+def test_an_app_that_is_closed_has_no_connection_to_the_result_store(
+    private_valkey: ValkeyServer, sqlite_url: str
+) -> None:
+    with (
+        furnished(private_valkey.url(), sqlite_url) as app,
+        closing(redis.Redis.from_url(private_valkey.url())) as client,
+    ):
+        for expected in (1, 2):  # closed, it connects again at its next use
+            assert run(app, "tests.value", expected).get(timeout=SOON) == expected
+            assert len(client.client_list()) > 1
+            app.close()
+            saying = "the connections to the store are closed"
+            wait_until(lambda: len(client.client_list()) == 1, within=SOON, saying=saying)
 
 
 def in_threads(

@@ -43,3 +43,6 @@ class NoResults(DisabledBackend):
     def stored_states(self, jobs: Mapping[UUID, str]) -> dict[UUID, str]:
         """None: nothing is stored."""
         return {}
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""

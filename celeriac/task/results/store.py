@@ -66,6 +66,11 @@ class ResultConsumer(RedisResultConsumer):
         self._subscribing = threading.Lock()  # the thread that may hold the old lock is not in the child
         super().on_after_fork()
 
+    def stop(self) -> None:
+        super().stop()
+        self._pubsub = None
+        self.subscribed_to.clear()
+
     def drain_events(self, timeout: float | None = None) -> None:
         try:
             super().drain_events(timeout=min(timeout or 1.0, 1.0))
@@ -272,6 +277,13 @@ class ResultBackend(RedisBackend):
     def _reader(self) -> Any:
         """A client with a short time-out, because all outcomes of a worker wait for its answer."""
         return self._create_client(**self.connparams | {"socket_timeout": _PATIENCE})
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        self.result_consumer.stop()
+        for name in ("client", "_reader"):
+            if name in self.__dict__:
+                self.__dict__[name].connection_pool.disconnect()
 
     @property
     def _in_worker(self) -> bool:
