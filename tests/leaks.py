@@ -1,12 +1,16 @@
 """What a test may not leave behind: threads, connections, processes, transactions, keys without an end.
 
 A pytest plugin for the first three: the test that leaves one fails, and not a later one that suffers from it.
+Connections to Redis are closed here when a module ends: Celery and redis-py leave some to the garbage
+collector, which comes in the middle of a later test.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import socket
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -15,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from kombu import pools
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
@@ -46,6 +51,11 @@ _OPEN: dict[int, Opened] = {}
 
 #: Those that a test has left; held, so that nobody closes them.
 _LEFT: list[Opened] = []
+
+#: Connected sockets of this process, held so that their owners close them and not the garbage collector.
+_SOCKETS: list[socket.socket] = []
+
+_HELD_BY_US = 2  # references: the list's, and that of the call which counts
 
 #: The names of the fixtures of a module that are in force.
 _SHARED: list[str] = []
@@ -86,6 +96,7 @@ def _nothing_is_left_of_a_module(pytestconfig: pytest.Config) -> Iterator[None]:
     yield
     check_children(before, within=float(pytestconfig.getini("lingering")))
     check_connections(opened)
+    close_sockets()
 
 
 @event.listens_for(Pool, "connect")
@@ -119,6 +130,25 @@ def check_connections(before: set[int]) -> None:
     left = [_OPEN.pop(key) for key in connections() - before]
     _LEFT.extend(left)
     assert not left, f"connections that no engine closed: {[(one.driver, one.by) for one in left]}"
+
+
+def _hold(event: str, args: tuple[Any, ...]) -> None:
+    """An audit hook, which Python calls before a socket connects."""
+    if event == "socket.connect":
+        _SOCKETS.append(args[0])
+
+
+sys.addaudithook(_hold)
+
+
+def close_sockets() -> None:
+    """Close the connections in kombu's pools, which are the whole process's, and those without an owner."""
+    for pool in (*pools.producers.values(), *pools.connections.values()):
+        pool.force_close_all(close_pool=False)
+    _SOCKETS[:] = [each for each in _SOCKETS if each.fileno() != -1]
+    for place in reversed(range(len(_SOCKETS))):
+        if sys.getrefcount(_SOCKETS[place]) == _HELD_BY_US:
+            _SOCKETS.pop(place).close()
 
 
 def threads() -> set[threading.Thread]:

@@ -82,6 +82,36 @@ def test_that_starts_one():
 def test_that_comes_last(): pass
 """
 
+_SOCKET = """
+import gc
+import socket
+from contextlib import closing
+
+class Owner: pass
+
+def test_that_leaves_a_socket_to_the_garbage_collector(request):
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        owner = Owner()
+        owner.itself = owner
+        owner.socket = socket.create_connection(server.getsockname())
+        request.config.owned = owner.socket.fileno()
+        server.accept()[0].close()
+
+def test_in_whose_middle_it_is_collected():
+    gc.collect()
+"""
+
+_AFTER_IT = """
+import os
+
+def test_that_comes_in_the_next_module(request):
+    try:
+        left = os.readlink(f"/proc/self/fd/{request.config.owned}")
+    except FileNotFoundError:
+        left = ""
+    assert not left.startswith("socket")
+"""
+
 _PLUGIN = ("-p", "tests.leaks", "-o", "lingering=0.1")
 
 
@@ -119,3 +149,10 @@ def test_a_transaction_is_left_that_stands_and_not_one_that_ends(postgres_url: s
         left.execute("BEGIN")
         left.execute("SELECT 2")
         assert open_transactions(postgres_url, within=0.2) == ["SELECT 2"]
+
+
+def test_a_socket_without_an_owner_is_closed_at_the_end_of_its_module(tmp_path: Path) -> None:
+    (tmp_path / "test_later.py").write_text(_AFTER_IT)
+    unclosed = ("-W", "error::pytest.PytestUnraisableExceptionWarning", "-W", "error::ResourceWarning")
+    found = outcomes(tmp_path, _SOCKET, *_PLUGIN, *unclosed)
+    assert set.union(*found.values()) == {"PASSED"}, found
