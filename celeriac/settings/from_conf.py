@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from celeriac import addresses
 from celeriac.errors import BadAddress, SettingsError
@@ -47,19 +47,38 @@ def given(theirs: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     problems += [*_said_twice(theirs, mapping), *_bad_prefixes(theirs)]
     if problems:
         raise SettingsError(problems)
-    found = {name: defaults[name] for name in defaults if not os.environ.get(variable(name))}
+    return {field: each.value for field, each in _stated(theirs, defaults).items()}
+
+
+def origins(theirs: Any, defaults: Mapping[str, Any]) -> dict[str, str]:
+    """Where each field is set that is not left to the environment: ``the app``, or the name of a setting."""
+    return {field: each.where for field, each in _stated(theirs, defaults).items()}
+
+
+class _Stated(NamedTuple):
+    where: str
+    value: Any
+
+
+def _stated(theirs: Any, defaults: Mapping[str, Any]) -> dict[str, _Stated]:
+    """The fields that are set here; of two that say the same, the one that holds."""
+    mapping = _mapping(theirs)
+    found = {
+        name: _Stated("the app", defaults[name]) for name in defaults if not os.environ.get(variable(name))
+    }
     for name, field in _ALIKE.items():
         if theirs.get(name) is not None:
-            found[field] = theirs[name]
+            found[field] = _Stated(name, theirs[name])
     for field in _own_fields():
-        value = theirs.get(_own_name(field))
-        if (value := mapping.get(_short(field)) if value is None else value) is not None:
-            found[field] = value
+        if (value := theirs.get(_own_name(field))) is not None:
+            found[field] = _Stated(_own_name(field), value)
+        elif (value := mapping.get(_short(field))) is not None:
+            found[field] = _Stated(f"{_MAPPING}[{_short(field).upper()!r}]", value)
     if "prefix" not in found and not os.environ.get(variable("prefix")):
-        found.update(("prefix", value) for value in _prefixes(theirs).values())
+        found.update(("prefix", _Stated(name, value)) for name, value in _prefixes(theirs).items())
     for field, name in _OF_CELERY.items():
         if not os.environ.get(variable(field)) and (value := _address(theirs, name)):
-            found[field] = value
+            found[field] = _Stated(name, value)
     return found
 
 

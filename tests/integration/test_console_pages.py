@@ -6,6 +6,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from html import unescape
@@ -280,10 +281,40 @@ def test_a_secret_is_shown_only_when_it_is_revealed(
 
 
 @pytest.mark.parametrize(
-    "path", ["", "x", "[]", '["headers"]', '["kwargs", "nothing"]', '["args", 99]', '["args", true]']
+    "path",
+    ["", "x", "[]", '["headers"]', '["payload"]', '["kwargs", "nothing"]', '["args", 99]', '["args", true]'],
 )
 def test_a_value_that_is_not_there_is_not_revealed(full: Stock, browser: Browser, path: str) -> None:
     assert browser.post(f"/jobs/{full.failed['id']}/reveal", path=path).status_code == 400
+
+
+def test_the_headers_of_a_message_are_a_tree_without_secrets(app: Celeriac, browser: Browser) -> None:
+    headers = {"argsrepr": "('hunter1',)", "tenant": {"api_key": "hunter2", "name": "shop"}, "stamps": ["a"]}
+    row = stock.pending(headers=headers)
+    with app.database.transaction() as connection:
+        connection.execute(insert(JOBS), [row])
+    path = f"/jobs/{row['id']}"
+    page, told_ = browser.page(path), browser.json(path)["job"]["headers"]
+    assert told_ == {"tenant": {"api_key": "***", "name": "shop"}, "stamps": ["a"]}
+    assert re.search(r'"key">name</span> <span class="value">(&#34;|")shop', page)
+    assert "hunter" not in page
+    revealed = browser.post(f"{path}/reveal", path='["headers", "tenant", "api_key"]')
+    assert "hunter2" in revealed.text
+
+
+def test_a_setting_names_its_default_and_where_it_is_set(redis_url: str, sqlite_url: str) -> None:
+    app = made_app(redis_url, sqlite_url, heartbeat=2.0)
+    with closing(app), closing(Browser(app)) as browser:
+        found = {each["name"]: each for each in browser.json("/doctor")["settings"]}
+        page = text(browser.page("/doctor"))
+    assert found["CELERIAC_HEARTBEAT"] == {
+        "name": "CELERIAC_HEARTBEAT",
+        "value": "2.0",
+        "default": "3.0",
+        "origin": "the app",
+    }
+    assert found["CELERIAC_MAX_TRIES"]["origin"] is None
+    assert re.search(r"CELERIAC_HEARTBEAT\s+2\.0\s+3\.0\s+the app", page)
 
 
 def test_arguments_of_any_size_are_shown(app: Celeriac, browser: Browser) -> None:

@@ -18,8 +18,9 @@ from celeriac.ledger.schema.operator_tables import ENDED_COUNTS
 from celeriac.ledger.upkeep.roll_up import HOUR, MINUTE, start_of
 from celeriac.operate import dead_letters
 from celeriac.operate.dead_letters import Cause
+from celeriac.operate.history import sparklines
 from celeriac.operate.history.series import RANGES, names, series, spread
-from celeriac.operate.history.sparklines import by_cause, by_queue
+from celeriac.operate.history.sparklines import by_cause, by_queue, of_schedule
 from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import build
@@ -192,3 +193,19 @@ def test_each_cause_of_failure_has_a_day_of_hours(app: Celeriac) -> None:
     assert list(found) == [Cause.of(group).key]
     (hours,) = found.values()
     assert (len(hours), sum(hours)) == (24, 2)
+
+
+def test_a_schedule_has_a_day_of_hours(app: Celeriac, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = start_of(now_at(app), 60 * MINUTE)
+    made = [at - 24 * 60 * A_MINUTE, at - 23 * 60 * A_MINUTE, at, at]
+    rows = [stock.failed(queued=each, schedule="nightly") for each in made[:3]]
+    rows.append(stock.pending(queued=at, schedule="nightly"))
+    rows.append(stock.failed(queued=at, schedule="hourly"))
+    with app.database.transaction() as connection:
+        connection.execute(insert(JOBS), rows)
+    day = of_schedule("nightly", app=app)
+    assert (day.since, day.whole) == (at - 23 * 60 * A_MINUTE, True)
+    assert (day.made, day.failed) == ([1, *[0] * 22, 2], [1, *[0] * 22, 1])
+    monkeypatch.setattr(sparklines, "_MOST_FIRES", 2)
+    day = of_schedule("nightly", app=app)
+    assert (sum(day.made), day.whole) == (2, False), "the newest"

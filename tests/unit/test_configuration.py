@@ -17,6 +17,7 @@ from kombu import Queue
 
 from celeriac import Celeriac
 from celeriac.errors import SettingsError
+from celeriac.operate.presentation.settings_shown import settings_shown
 from celeriac.settings.platform import EmbeddedAddress
 
 BROKER, LEDGER = "redis://code:6379/1", "sqlite:////nowhere/ledger.db"
@@ -428,3 +429,21 @@ def test_every_app_has_the_platforms_own_tasks_and_no_other() -> None:
     ran = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=300)
     ours = [name for name in ran.stdout.split() if not name.startswith("celery.")]
     assert ours == ["maintenance.alert", "maintenance.prune"]
+
+
+def test_where_each_setting_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERIAC_KEEP_DAYS", "3")
+    app = Celeriac("shop", set_as_current=False, broker=BROKER, ledger=LEDGER, defaults={"heartbeat": 2.0})
+    app.conf.update(
+        celeriac_max_tries=7, CELERIAC={"PREFIX": "shop:"}, worker_prefetch_multiplier=2, result_expires=5
+    )
+    found = {each.name: each.origin for each in settings_shown(app)}
+    assert found["CELERIAC_MAX_TRIES"] == "celeriac_max_tries"
+    assert found["CELERIAC_PREFIX"] == "CELERIAC['PREFIX']"
+    assert found["CELERIAC_PREFETCH"] == "worker_prefetch_multiplier"
+    assert found["CELERIAC_KEEP_DAYS"] == "the environment"
+    assert found["CELERIAC_HEARTBEAT"] == "the app"
+    assert found["CELERY_BROKER_URL"] == "broker_url"
+    assert found["CELERIAC_DATABASE_URL"] == "celeriac_database_url"
+    assert found["CELERIAC_LOG_FORMAT"] is None
+    assert [each.value for each in settings_shown(app) if each.name == "CELERY_BROKER_URL"] == ["***"]

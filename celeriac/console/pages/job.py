@@ -27,10 +27,12 @@ from celeriac.operate.history.workflow import MOST, workflow
 from celeriac.operate.job import Job, job
 from celeriac.operate.listing import resolve
 from celeriac.operate.presentation.attempts import every_attempt
+from celeriac.operate.presentation.headers import shown_headers
 from celeriac.operate.presentation.shapes import plain
 from celeriac.operate.presentation.timeline import future, shown_values, timeline
 
 _ACTIONS = 20  # that are shown
+_SHOWN = ("args", "kwargs", "result", "headers")  # the values of which each can be revealed
 _LARGEST_COPY = 10_000  # characters
 
 
@@ -41,11 +43,13 @@ def show(ask: PageRequest) -> Response:
     found = job(id, app=ask.app)
     why = explain(id, app=ask.app)
     values, now = shown_values(ask.app, found), datetime.now(UTC)
+    headers = shown_headers(ask.app, id)
     around = workflow(found, app=ask.app)
     past, coming = timeline(found), future(ask.app, found, now=now)
     told = {
         **plain(found),
         **values,
+        "headers": headers,
         "revealed": False,
         "attempts": plain(every_attempt(found)),
         "timeline": plain(past),
@@ -65,7 +69,7 @@ def show(ask: PageRequest) -> Response:
         most_counted=MOST,
         coming=coming,
         values=values,
-        trees={name: tree(values[name], (name,)) for name in ("args", "kwargs", "result")},
+        trees={name: tree(each, (name,)) for name, each in {**values, "headers": headers}.items()},
         attempts=[(attempt, parts(attempt.traceback or "")) for attempt in every_attempt(found)],
         waiting=found.state in WAITING,
         over=found.state in TERMINAL,
@@ -127,6 +131,7 @@ def reveal(ask: PageRequest) -> Response:
     id = resolve(ask.path("id"), app=ask.app)
     path = _path(ask.given("path"))
     values: dict[str, Any] = shown_values(ask.app, job(id, app=ask.app), reveal=True)
+    values["headers"] = shown_headers(ask.app, id, reveal=True)
     try:
         value = at(values, path)
     except LookupError:
@@ -148,6 +153,6 @@ def _path(text: str) -> list[Any]:
         path = json.loads(text)
     except (ValueError, RecursionError):
         path = None
-    if not isinstance(path, list) or not path or path[0] not in ("args", "kwargs", "result"):
+    if not isinstance(path, list) or not path or path[0] not in _SHOWN or path == ["headers"]:
         raise BadArgument("path", 'wanted a path as JSON, as ["kwargs", "password"]')
     return path

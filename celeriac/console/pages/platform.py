@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.responses import Response
 
@@ -27,12 +27,9 @@ from celeriac.operate.overview import LATELY, JobCounts, Line
 from celeriac.operate.pauses import PauseKind
 from celeriac.operate.presentation.filter_words import filter_of, options_of
 from celeriac.operate.presentation.links import plain_links
+from celeriac.operate.presentation.settings_shown import settings_shown
 from celeriac.operate.presentation.shapes import plain, queue_shape, worker_shape
 from celeriac.operate.presentation.task_stats import TaskStats, by_task
-from celeriac.settings.platform import variable
-
-if TYPE_CHECKING:
-    from celeriac.application import Celeriac
 
 _TOP = 8  # groups of dead letters on the overview
 _WITHIN = timedelta(hours=1)  # workers heard of
@@ -205,16 +202,21 @@ def show_task(ask: PageRequest) -> Response:
 
 def show_doctor(ask: PageRequest) -> Response:
     findings = ask.console.head.doctor.get(wait=30.0)
+    settings = settings_shown(ask.app)
     levels, root = list(doctor.Level), ask.url("/").rstrip("/")
     return ask.show(
         "doctor.html",
         command="doctor",
-        told={"status": levels[doctor.status(findings)], "findings": findings},
+        told={
+            "status": levels[doctor.status(findings)],
+            "findings": findings,
+            "settings": plain(settings),
+        },
         findings=findings,
         channels=ask.app.settings.alert_channels,
         alerts=[(each, root + each.path) for each in rounds.list_alerts(app=ask.app)],
         worst=levels[doctor.status(findings)],
-        settings=settings_of(ask.app),
+        settings=settings,
     )
 
 
@@ -230,24 +232,6 @@ def options_of_task(task: Any) -> dict[str, Any]:
     """The options of a task that decide how its jobs run; empty when this process does not know it."""
     names = ("max_tries", "priority", "queue", "timeout", "rate_limit", "keep_days", "ignore_result")
     return {} if task is None else {name: getattr(task, name, None) for name in names}
-
-
-def settings_of(app: Celeriac) -> list[tuple[str, str, bool]]:
-    """The variable of each setting, its value, and whether it is the default; a secret shows none."""
-    found = []
-    settings = app.settings
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        secret = "Secret" in str(field.annotation)
-        default = name not in settings.model_fields_set
-        found.append((variable(name), "***" if secret and value is not None else _text(value), default))
-    return found
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _queues(ask: PageRequest) -> list[overview.QueueStatus]:

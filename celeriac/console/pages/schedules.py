@@ -12,6 +12,7 @@ from celeriac.console.changes import log_change
 from celeriac.console.page_request import PageRequest
 from celeriac.errors import BadArgument
 from celeriac.operate import listing
+from celeriac.operate.history import sparklines
 from celeriac.operate.listing import Filter
 from celeriac.operate.presentation.shapes import plain, schedule_shape, schedule_state
 
@@ -34,15 +35,22 @@ def show_one(ask: PageRequest) -> Response:
     found = registry.get(ask.path("name"), app=ask.app)
     runs = registry.next_runs(found.name, _RUNS, app=ask.app)
     made = listing.page(Filter(schedule=found.name), limit=_JOBS, app=ask.app)
+    day = sparklines.of_schedule(found.name, app=ask.app)
     return ask.show(
         "schedule.html",
         command=f"schedules show {shlex.quote(found.name)}",
-        told={"schedule": plain(schedule_shape(found)), "next": plain(runs), "jobs": plain(made.jobs)},
+        told={
+            "schedule": plain(schedule_shape(found)),
+            "next": plain(runs),
+            "jobs": plain(made.jobs),
+            "day": plain(day),
+        },
         one=found,
         values=schedule_shape(found),
         state=schedule_state(found),
         runs=runs,
         made=made,
+        day=day,
         now=datetime.now(UTC),
     )
 

@@ -1,8 +1,9 @@
-"""The figures of small charts: of each queue within an hour, of each cause of failure within a day."""
+"""The figures of small charts: a queue's within an hour, a cause's and a schedule's within a day."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from celeriac.application import current_app
@@ -10,6 +11,8 @@ from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads import ended_counts as ledger
 from celeriac.ledger.reads.ended_counts import Window
 from celeriac.ledger.reads.ended_rows import Ended
+from celeriac.ledger.reads.schedule_fires import fires
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.history.series import RANGES, first_step, steps
 
@@ -19,7 +22,25 @@ if TYPE_CHECKING:
 #: Lines of failures, by hour and cause; the largest.
 _MOST_LINES = 20_000
 
+#: Jobs of a schedule, the newest: more than one every twenty seconds makes in a day.
+_MOST_FIRES = 5_000
+
 _HOURS, _AN_HOUR = 24, timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What was in each of the last 24 hours, the present one at the end.
+
+    Attributes:
+        since: when the first of them began.
+        whole: False: there were more than are looked at, and the earlier hours lack some.
+    """
+
+    since: datetime
+    made: list[int]
+    failed: list[int]
+    whole: bool
 
 
 def by_queue(*, app: Celeriac | None = None) -> dict[str, tuple[list[int], list[int]]]:
@@ -44,7 +65,7 @@ def by_cause(*, app: Celeriac | None = None) -> dict[str, list[int]]:
     """Of each cause of failure, by its key, the attempts that failed in each of the last 24 hours."""
     with current_app(app).database.reading() as connection:
         now = clock(connection)
-        since = now.replace(minute=0, second=0, microsecond=0) - (_HOURS - 1) * _AN_HOUR
+        since = _first_hour(now)
         found = ledger.failures(connection, since=since, step=3_600, most=_MOST_LINES)
     causes: dict[str, list[int]] = {}
     for each in found:
@@ -54,3 +75,20 @@ def by_cause(*, app: Celeriac | None = None) -> dict[str, list[int]]:
         if place < len(hours):
             hours[place] += each.attempts
     return causes
+
+
+def of_schedule(name: str, *, app: Celeriac | None = None) -> Day:
+    """How many jobs a schedule made, and how many of these failed."""
+    with current_app(app).database.reading() as connection:
+        since = _first_hour(clock(connection))
+        found = fires(connection, name, since=since, most=_MOST_FIRES)
+    day = Day(since, [0] * _HOURS, [0] * _HOURS, whole=len(found) < _MOST_FIRES)
+    for each in found:
+        place = min((each.queued - since) // _AN_HOUR, _HOURS - 1)
+        day.made[place] += 1
+        day.failed[place] += each.state == JobState.FAILED
+    return day
+
+
+def _first_hour(now: datetime) -> datetime:
+    return now.replace(minute=0, second=0, microsecond=0) - (_HOURS - 1) * _AN_HOUR
