@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from celeriac.errors import LedgerUnavailable as LedgerUnavailable
     from celeriac.ledger.schema.lifecycle import JobState as JobState
     from celeriac.ledger.writes.cancel import Answer as Answer
+    from celeriac.limits.calls_in_time import Debounce as Debounce
+    from celeriac.limits.calls_in_time import Throttle as Throttle
     from celeriac.limits.limit import Limit as Limit
     from celeriac.limits.order import OrderedBy as OrderedBy
     from celeriac.limits.resting import RateLimited as RateLimited
@@ -61,6 +63,7 @@ _PLACES = {
     "Call": "enqueue.template",
     "Celeriac": "application",
     "CeleriacError": "errors",
+    "Debounce": "limits.calls_in_time",
     "EnqueueUncertain": "errors",
     "Explanation": "operate.explain",
     "FailureLine": "operate.report",
@@ -78,6 +81,7 @@ _PLACES = {
     "Snooze": "limits.resting",
     "Summary": "operate.report",
     "Task": "task.task",
+    "Throttle": "limits.calls_in_time",
     "Unique": "limits.unique",
     "cancel": "operate.job",
     "cancel_all": "operate.job",

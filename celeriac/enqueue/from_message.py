@@ -17,7 +17,7 @@ from celeriac.enqueue import time_limits
 from celeriac.enqueue.arguments import check_depth
 from celeriac.enqueue.headers import carry_properties
 from celeriac.enqueue.headers import check as check_headers
-from celeriac.enqueue.unique.calls import UniqueReader
+from celeriac.enqueue.unique.calls import UniqueReader, after_its_wait
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.headers import CHORD, PERMITS, STAMP
 from celeriac.ids import parse_row_id, row_id
@@ -79,8 +79,7 @@ class MessageReader:
         headers.pop(STAMP, None)  # a retry brings the stamp of its last attempt along
         takes = self._permits(task, body, options, headers)
         check_depth(headers, "headers")
-        priority = options.get("priority")
-        priority = None if priority is None else parse_priority(priority)
+        priority = None if options.get("priority") is None else parse_priority(options["priority"])
         queue = self._list(options, priority)
         user = checked_text("user_id", _chosen(options, task, "user_id", None))
         fair = None if takes else self._turn(task, body, queue, user)
@@ -91,7 +90,7 @@ class MessageReader:
         timeout = _chosen(options, task, "timeout", self._app.settings.timeout)
         timeout = _time_limits(headers, timeout, self._app.settings)
         check_headers(headers)
-        return NewJob(
+        job = NewJob(
             id=parse_row_id(headers["id"]),
             job_type=names.check_text("task name", headers["task"], length=NAME_LENGTH),
             queue=queue,
@@ -116,6 +115,7 @@ class MessageReader:
             fair=fair,
             unique=self._unique.call(task, body, options, headers),
         )
+        return after_its_wait(job)
 
     def _permits(
         self, task: Any, body: Any, options: Mapping[str, Any], headers: dict[str, Any]

@@ -40,6 +40,8 @@ _of_task = attrgetter(
         "limit",
         "ordered_by",
         "unique",
+        "debounce",
+        "throttle",
         "user_id",
         "timeout",
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from celeriac.limits.unique_rules import says
+
 #: The option of a call in which its answer travels to the door.
 ANSWER = "celeriac_answer"
 
@@ -29,7 +31,7 @@ class Answer:
 
 def awaiting_answer(app: Any, name: str, options: dict[str, Any]) -> dict[str, Any]:
     """``options`` of a call whose id nobody knows yet; with an answer, where it may be another job's."""
-    if options.get("unique") is None and getattr(app._tasks.get(name), "_uniqueness", None) is None:
+    if not says(options) and getattr(app._tasks.get(name), "_uniqueness", None) is None:
         return options
     answer = Answer(options.get("result_cls") or app.AsyncResult)
     return {**options, "result_cls": answer, ANSWER: answer}

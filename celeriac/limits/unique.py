@@ -1,4 +1,4 @@
-"""What a task's author declares of jobs that are the same: unique, debounced, throttled."""
+"""What a task's author declares of calls that mean the same job: ``Unique``, and the rule that it makes."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Rule:
         period: seconds, of a key that is held for a time.
         wait: seconds by which a debounced job waits for the next call; None: it is not debounced.
         at_most: seconds after the first call, at which it runs whatever follows; None: there is no such.
+        option: its name, as the author writes it.
     """
 
     args: Names
@@ -47,6 +48,7 @@ class Rule:
     period: float = 0.0
     wait: float | None = None
     at_most: float | None = None
+    option: str = "unique"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,9 @@ class Unique:
     on_conflict: str = OnConflict.KEEP
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "args", _names("unique", self.args))
+        object.__setattr__(self, "args", names_of("unique", self.args))
         if isinstance(self.while_, timedelta):
-            _seconds("unique", "while_", self.while_)
+            seconds_of("unique", "while_", self.while_)
         elif self.while_ not in (While.WAITING, While.ACTIVE):
             raise BadArgument("unique", f"while_: wanted waiting, active or a time, found {self.while_!r}")
         if self.on_conflict not in tuple(OnConflict):
@@ -88,7 +90,7 @@ class Unique:
             raise BadArgument("unique", f"on_conflict: wanted one of {wanted}, found {self.on_conflict!r}")
 
     def __json__(self) -> dict[str, Any]:
-        """As it travels in what follows another job; ``rule_of`` reads it."""
+        """As it travels in what follows another job; ``of_call`` reads it."""
         span = self.while_.total_seconds() if isinstance(self.while_, timedelta) else str(self.while_)
         return {"args": self.args, "while_": span, "on_conflict": str(self.on_conflict)}
 
@@ -100,14 +102,19 @@ class Unique:
         return Rule(self.args, While(self.while_), conflict)
 
     @classmethod
-    def _read(cls, values: Mapping[str, Any]) -> Self:
-        span = values.get("while_", While.ACTIVE)
+    def _read(cls, said: object) -> Self | None:
+        if isinstance(said, cls):
+            return said
+        if not isinstance(said, Mapping) or not said.keys() <= {"args", "while_", "on_conflict"}:
+            return None
+        span = said.get("while_", While.ACTIVE)
         if isinstance(span, int | float) and not isinstance(span, bool):
-            span = timedelta(seconds=_seconds("unique", "while_", span))
-        return cls(values.get("args"), span, values.get("on_conflict", OnConflict.KEEP))
+            span = timedelta(seconds=seconds_of("unique", "while_", span))
+        return cls(said.get("args"), span, said.get("on_conflict", OnConflict.KEEP))
 
 
-def _names(option: str, value: Any) -> Names:
+def names_of(option: str, value: Any) -> Names:
+    """The names of arguments that make a key, checked."""
     if value is None:
         return None
     if isinstance(value, str) or not isinstance(value, Iterable):
@@ -118,7 +125,8 @@ def _names(option: str, value: Any) -> Names:
     return found
 
 
-def _seconds(option: str, name: str, value: Any) -> float:
+def seconds_of(option: str, name: str, value: Any) -> float:
+    """A time as seconds, checked."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST:
         raise BadArgument(option, f"{name}: wanted a time above 0 and up to a year, found {value!r}")
@@ -126,37 +134,3 @@ def _seconds(option: str, name: str, value: Any) -> float:
 
 
 _LONGEST = 366 * 86_400.0
-
-
-def declared(unique: object) -> Rule | None:
-    """The rule that a task declares, from its ``unique``.
-
-    An attribute of that name with anything else in it is the author's own.
-
-    >>> declared(None), declared(Unique(args=("order",))).args
-    (None, ('order',))
-    """
-    return unique._rule if isinstance(unique, Unique) else None
-
-
-def of_call(options: Mapping[str, Any], task: Rule | None) -> Rule | None:
-    """The rule of one call: what its ``unique`` says, or else the task's.
-
-    Raises:
-        BadArgument: it says something that can mean nothing.
-
-    >>> of_call({"unique": False}, declared(Unique())), of_call({}, None)
-    (None, None)
-    >>> of_call({"unique": {"args": ["order"], "while_": 60}}, None).period
-    60.0
-    """
-    said = options.get("unique")
-    if said is None:
-        return task
-    if said is False:
-        return None
-    if isinstance(said, Unique):
-        return said._rule
-    if isinstance(said, Mapping) and said.keys() <= {"args", "while_", "on_conflict"}:
-        return Unique._read(said)._rule
-    raise BadArgument("unique", f"wanted a Unique, or False for none, found {said!r}")

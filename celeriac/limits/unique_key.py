@@ -77,6 +77,7 @@ class KeyMaker:
         self._task = task
         self._run = run
         self._names: Names = rule.args
+        self._option = rule.option
 
     def key(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """The key of a call with these arguments.
@@ -116,5 +117,5 @@ class KeyMaker:
         if missing := [name for name in self._names if name not in found]:
             known = ", ".join(found) or "none"
             reason = f"the call of {self._task} has no argument {missing[0]!r} for its key, found {known}"
-            raise BadArgument("unique", reason)
+            raise BadArgument(self._option, reason)
         return {name: found[name] for name in self._names}

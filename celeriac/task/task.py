@@ -56,6 +56,8 @@ class Task(CeleryTask):
         limit: a ``Limit`` that its jobs obey, or a list of them.
         ordered_by: an argument; jobs with the same value run one at a time, in the order of their acceptance.
         unique: a ``Unique``: which of its calls mean the same job.
+        debounce: seconds, or a ``Debounce``: calls that follow each other closely make one job.
+        throttle: seconds, or a ``Throttle``: at most one job for each key and period.
 
     Raises:
         BadArgument: where it is defined, with a value that cannot be right, or ``acks_late=False``.
@@ -80,6 +82,8 @@ class Task(CeleryTask):
     limit: Any = None
     ordered_by: Any = None
     unique: Any = None
+    debounce: Any = None
+    throttle: Any = None
     #: None: the ledger's backoff. Celery's own default is three minutes.
     default_retry_delay = None
 

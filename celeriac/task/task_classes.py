@@ -15,7 +15,7 @@ from celeriac.limits.limit import MOST, Limit
 from celeriac.limits.limit import declared as declared_limits
 from celeriac.limits.order import declared_order
 from celeriac.limits.unique import Rule
-from celeriac.limits.unique import declared as declared_unique
+from celeriac.limits.unique_rules import declared as declared_rule
 from celeriac.priorities import parse as parse_priority
 
 #: What ``declared`` says of a name that nobody declares.
@@ -66,6 +66,7 @@ def settle(kind: Any, ours: Any, said: Mapping[str, Any]) -> None:
     for name in _LEAST:
         check_option(name, getattr(kind, name), least=_LEAST[name])
     limits_of(kind)
+    uniqueness_of(kind)
 
 
 def settle_annotations(kind: Any, ours: Any, before: Mapping[str, Any]) -> str | None:
@@ -101,8 +102,12 @@ def limits_of(task: Any) -> tuple[Limit, ...]:
 
 
 def uniqueness_of(task: Any) -> Rule | None:
-    """Which of its calls mean the same job; None: no two do."""
-    return declared_unique(task.unique)
+    """Which of its calls mean the same job; None: no two do.
+
+    Raises:
+        BadArgument: it can mean nothing.
+    """
+    return declared_rule(unique=task.unique, debounce=task.debounce, throttle=task.throttle)
 
 
 def default_tries(task: Any) -> int:

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from kombu.utils.json import dumps, loads
 
 from celeriac.errors import BadArgument
-from celeriac.limits.unique import OnConflict, Rule, Unique, While, declared, of_call
+from celeriac.limits.calls_in_time import Debounce, Throttle
+from celeriac.limits.unique import OnConflict, Rule, Unique, While
 from celeriac.limits.unique_key import KeyMaker, UniqueCall, read
+from celeriac.limits.unique_rules import declared, of_call
 
 
 def send(order: int, *more: Any, note: str = "", urgent: bool = False, **rest: Any) -> None: ...
@@ -64,7 +66,7 @@ def test_a_list_of_names_is_as_good_as_a_tuple() -> None:
     ],
 )
 def test_a_rule_travels_as_json(unique: Unique) -> None:
-    rule = declared(unique)
+    rule = declared(unique=unique)
     assert rule is not None
     assert of_call({"unique": loads(dumps(unique))}, None) == rule
     assert of_call({"unique": unique}, None) == rule
@@ -83,7 +85,77 @@ def test_what_a_call_says_is_a_rule_or_false(said: object) -> None:
 
 @pytest.mark.parametrize("said", [True, "order", property(lambda self: 1), None])
 def test_an_attribute_of_the_name_with_anything_else_is_the_authors_own(said: object) -> None:
-    assert declared(said) is None
+    assert declared(unique=said) is None
+    if not isinstance(said, bool):
+        assert declared(debounce=said, throttle=said) is None
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("debounce", Debounce(5, at_most=60, args=("order",))),
+        ("debounce", Debounce(timedelta(seconds=5))),
+        ("debounce", 5),
+        ("throttle", Throttle(60, args=())),
+    ],
+)
+def test_rules_in_time_travel_as_json(option: str, said: Any) -> None:
+    rule = declared(**{option: said})
+    assert rule is not None
+    assert rule.option == option
+    assert of_call({option: said}, None) == of_call({option: loads(dumps(said))}, None) == rule
+    call = read(json.loads(json.dumps(UniqueCall("k", rule).written())))
+    assert call is not None
+    assert (call.rule.wait, call.rule.at_most, call.rule.period) == (rule.wait, rule.at_most, rule.period)
+
+
+def test_a_debounced_job_waits_ten_times_as_long_at_most_unless_it_is_said() -> None:
+    assert of_call({"debounce": 5}, None) == Rule(
+        None, While.WAITING, OnConflict.REPLACE, wait=5.0, at_most=50.0, option="debounce"
+    )
+    assert of_call({"throttle": timedelta(minutes=1)}, None) == Rule(
+        None, While.PERIOD, period=60.0, option="throttle"
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"debounce": 0},
+        {"debounce": "5"},
+        {"debounce": True},
+        {"debounce": {"wait": 5, "max": 9}},
+        {"debounce": {"at_most": 9}},
+        {"throttle": -1},
+        {"throttle": {"period": 60, "trailing": True}},
+        {"throttle": Debounce(5)},
+        {"debounce": 5, "throttle": 5},
+        {"unique": Unique(), "debounce": 5},
+    ],
+)
+def test_a_rule_in_time_that_can_mean_nothing_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(BadArgument):
+        of_call(said, None)
+
+
+def test_at_most_is_not_shorter_than_the_wait() -> None:
+    with pytest.raises(BadArgument, match="at_most: wanted a time that is not shorter than wait, found 4"):
+        Debounce(5, at_most=4)
+    assert Debounce(5, at_most=5)._rule.at_most == 5
+
+
+def test_a_task_declares_one_rule() -> None:
+    with pytest.raises(BadArgument, match="there is debounce beside it"):
+        declared(debounce=5, throttle=5)
+    with pytest.raises(BadArgument, match="wait: wanted a time above 0"):
+        declared(debounce=0)
+
+
+def test_a_call_says_that_no_rule_of_its_task_holds() -> None:
+    rule = declared(debounce=5)
+    assert of_call({"debounce": False}, rule) is None
+    assert of_call({"unique": False}, rule) is None
+    assert of_call({"debounce": False, "throttle": 60}, rule) == declared(throttle=60)
 
 
 # ---- keys

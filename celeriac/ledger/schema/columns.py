@@ -101,6 +101,13 @@ class after(FunctionElement[datetime]):
     inherit_cache = True
 
 
+class later(FunctionElement[datetime]):
+    """A moment plus a number of seconds, its two arguments; null if one of them is."""
+
+    type = Instant()
+    inherit_cache = True
+
+
 def evaluated_once(moment: now | after) -> Any:
     """``moment``, computed once in a statement, so that an index can be searched for earlier moments.
 
@@ -165,6 +172,18 @@ def _after_postgresql(element: after, compiler: SQLCompiler, **kw: Any) -> str:
 def _after_sqlite(element: after, compiler: SQLCompiler, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
     return f"(clock_us() + CAST({seconds} * 1000000 AS INTEGER))"
+
+
+@compiles(later, "postgresql")
+def _later_postgresql(element: later, compiler: SQLCompiler, **kw: Any) -> str:
+    moment, seconds = (compiler.process(each, **kw) for each in element.clauses)
+    return f"({moment} + CAST({seconds} AS DOUBLE PRECISION) * INTERVAL '1 second')"
+
+
+@compiles(later, "sqlite")
+def _later_sqlite(element: later, compiler: SQLCompiler, **kw: Any) -> str:
+    moment, seconds = (compiler.process(each, **kw) for each in element.clauses)
+    return f"({moment} + CAST({seconds} * 1000000 AS INTEGER))"
 
 
 @compiles(span_start, "postgresql")

@@ -69,7 +69,7 @@ def _stand_back(
         connection.execute(_reject(), {"job": row.id, "why": _why(holder)})
         return "cancelled"
     own = _as_new_job(row, call)
-    if conflict is OnConflict.REPLACE and holder.waits:
+    if conflict is OnConflict.REPLACE and holder.waits and not _is_older(row, call, holder):
         calls = {holder.id: own}
         if holder.id not in replace_messages(connection, calls, compose):
             return None  # it began to run
@@ -77,6 +77,11 @@ def _stand_back(
     values = {"job": row.id, "to_follow": holder.id, "to_headers": _without(following.headers)}
     connection.execute(_follow(), values)
     return "follows"
+
+
+def _is_older(row: Any, call: UniqueCall, holder: Holder) -> bool:
+    """Whether the holder says what a later call of a debounced job said: that one's wait ends later."""
+    return call.rule.wait is not None and holder.due is not None and _due(row) < holder.due
 
 
 def _why(holder: Holder) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -29,11 +30,13 @@ class Holder:
     Attributes:
         task_id: its Celery task id.
         waits: whether it may be given another message: no attempt of it runs, and it waits for no other job.
+        due: when it may begin; None: it was written just now.
     """
 
     id: UUID
     task_id: str
     waits: bool
+    due: datetime | None = None
 
 
 def holders(connection: Connection, keys: Sequence[str]) -> dict[str, Holder]:
@@ -52,7 +55,7 @@ def jobs_of(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Holder]:
 
 def _holder(row: Any) -> Holder:
     waits = JobState(row.state) in WAITING and row.next_attempt_after < FOLLOWING
-    return Holder(row.id, task_id(row.headers, row.id), waits)
+    return Holder(row.id, task_id(row.headers, row.id), waits, row.next_attempt_after)
 
 
 @lru_cache

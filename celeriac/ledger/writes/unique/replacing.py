@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, Update, and_, bindparam, case, func, null, update
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import FOLLOWING, now
+from celeriac.ledger.schema.columns import FOLLOWING, Seconds, later, now
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_waiting
@@ -64,7 +64,8 @@ def replace_messages(connection: Connection, calls: Mapping[UUID, NewJob], compo
 
 def _values(job: NewJob) -> dict[str, Any]:
     more = more_values(job)
-    return parameters(job) | {f"new_{name}": more[name] for name in IN_LINE}
+    most = None if job.unique is None else job.unique.rule.at_most
+    return parameters(job) | {f"new_{name}": more[name] for name in IN_LINE} | {"at_most": most}
 
 
 @lru_cache
@@ -93,7 +94,9 @@ def _replace() -> Update:
     c = JOBS.c
     changed = {name: value for name, value in message_columns().items() if name not in _KEPT}
     changed |= columns(IN_LINE)
-    due = changed["next_attempt_after"]
+    # A debounced job is due so many seconds after its first call, however many follow.
+    latest = later(c.queued, bindparam("at_most", type_=Seconds))
+    due = case((latest < changed["next_attempt_after"], latest), else_=changed["next_attempt_after"])
     # A message that is on its way stays good for the row, if it would be sent to the same list at once. Of a
     # job with a limit the mark is also its permits.
     same = and_(
@@ -103,6 +106,7 @@ def _replace() -> Update:
     )
     same_turn = and_(same, c.fair_key.is_not_distinct_from(changed["fair_key"]))
     changed |= {
+        "next_attempt_after": due,
         "turn": case((same_turn, c.turn), else_=null()),  # it is given one when it is due
         "user_id": func.coalesce(changed["user_id"], c.user_id),
         "max_tries": case((c.try_count == 0, changed["max_tries"]), else_=c.max_tries),
