@@ -578,3 +578,7 @@ def in_order(self: Task[Any, Any], path: str, key: int, fails: int = 0) -> None:
 @shared_task(name="tests.paced", bind=True, limit=Limit("paced", rate="20/s", burst=1))
 def paced(self: Task[Any, Any], path: str) -> None:
     mark(path, self.request.id, self.attempt, START)
+
+
+@shared_task(name="tests.hundred_a_second", limit=Limit("hundred", rate="100/s"))
+def hundred_a_second() -> None: ...

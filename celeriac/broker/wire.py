@@ -44,9 +44,10 @@ class Sendable(Protocol):
 
 
 def stamp(job: Sendable) -> dict[str, int]:
-    """The stamp of a message: how often the row's message was sent, and the tag of this message."""
+    """The stamp of a message: how often the row's was sent, the tag of this one, its start time."""
     tag = {} if job.message_tag is None else {"tag": job.message_tag}
-    return {"dispatch": job.dispatch_count, **tag}
+    start = getattr(job, "start", None)  # of what a rate has given a time
+    return {"dispatch": job.dispatch_count, **tag, **({} if start is None else {"start": start})}
 
 
 def write(job: Sendable) -> str:

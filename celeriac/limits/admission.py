@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from celeriac.limits.permits import Permit
-from celeriac.limits.rate import Rate
+from celeriac.limits.rate import AHEAD, Rate
+
+#: A line whose next start is further away is looked at so long before it, so that several go at a time.
+_EARLY = timedelta(seconds=0.15)
 
 
 @dataclass(slots=True)
@@ -20,6 +23,7 @@ class Room:
         used: the weight of what is in use.
         rate: None: any number may start.
         next_start: of the rate.
+        on_way: of the rate: the weight of what was sent and has not begun.
         shut: why nothing at all is admitted: a moment until then, or None for as long as it is said.
         is_shut: whether it is.
     """
@@ -28,25 +32,25 @@ class Room:
     used: int = 0
     rate: Rate | None = None
     next_start: datetime | None = None
+    on_way: int = 0
     shut: datetime | None = None
     is_shut: bool = False
     reserved: bool = False  # a heavy job waits for what is free: lighter ones must not pass it for ever
 
-    def takes(self, weight: int, now: datetime) -> bool:
-        return not self.is_shut and self._has_slots(weight) and self._may_start(weight, now)
+    def takes(self, weight: int) -> bool:
+        """Whether a job may be sent, whenever it starts."""
+        return not self.is_shut and self._has_slots(weight)
 
-    def take(self, weight: int, now: datetime) -> None:
+    def take(self, weight: int) -> None:
         self.used += weight
-        if self.rate is not None:
-            self.next_start = self.rate.after(self.next_start, now, self._starts(weight))
+        self.on_way += self._starts(weight)
 
-    def opens(self, weight: int, now: datetime) -> datetime | None:
-        """When it is worth a look; None: when something is given back, or said otherwise."""
-        if self.is_shut:
-            return self.shut
-        if not self._has_slots(weight) or self.rate is None:
-            return None
-        return self.rate.opens(self.next_start, now, self._starts(weight))
+    def start(self, weight: int, now: datetime) -> datetime:
+        """When a job may start, if all that was sent before starts in time."""
+        if self.rate is None:
+            return now
+        first = self.rate.opens(self.next_start, now, self._starts(weight))
+        return max(now, first + self.rate.every * self.on_way)
 
     def _has_slots(self, weight: int) -> bool:
         if self.concurrency is None:
@@ -56,12 +60,8 @@ class Room:
         # One that is heavier than all of it, since an operator made it smaller, runs alone.
         return self.used + min(weight, self.concurrency) <= self.concurrency
 
-    def _may_start(self, weight: int, now: datetime) -> bool:
-        return self.rate is None or self.rate.allowed(self.next_start, now) >= self._starts(weight)
-
     def _starts(self, weight: int) -> int:
-        assert self.rate is not None
-        return min(weight, self.rate.burst)
+        return weight if self.rate is None else min(weight, self.rate.burst)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +82,25 @@ class Decision:
         blocked: lines that wait until something is given back of a permit.
         later: lines that are to be looked at again at a moment.
         idle: lines of which nothing can go until somebody says so.
+        starts: of jobs that have a rate: when they are to start.
+        crowded: permits of a rate that wait until workers begin what was sent.
     """
 
     admitted: list[Candidate] = field(default_factory=list)
     blocked: dict[UUID, str] = field(default_factory=dict)
     later: dict[UUID, datetime] = field(default_factory=dict)
     idle: set[UUID] = field(default_factory=set)
+    starts: dict[UUID, datetime] = field(default_factory=dict)
+    crowded: set[str] = field(default_factory=set)
 
 
 def decide(
-    lines: Sequence[Sequence[Candidate]], rooms: Mapping[str, Room], *, now: datetime, most: int
+    lines: Sequence[Sequence[Candidate]],
+    rooms: Mapping[str, Room],
+    *,
+    now: datetime,
+    most: int,
+    ahead: timedelta = AHEAD,
 ) -> Decision:
     """Admit what there is room for: the more important first, then line by line in turn.
 
@@ -99,6 +108,7 @@ def decide(
         lines: the candidates of each line, as they go; the lines in their turn.
         rooms: of every permit that a candidate takes. They are counted down.
         most: jobs that are admitted at once.
+        ahead: how long before their start jobs are admitted.
     """
     decision = Decision()
     for job in _in_order(lines):
@@ -107,20 +117,34 @@ def decide(
         if len(decision.admitted) >= most:
             decision.later[job.line] = now
             continue
-        refusing = next((p for p in job.permits if not rooms[p.name].takes(p.weight, now)), None)
+        refusing = next((p for p in job.permits if not rooms[p.name].takes(p.weight)), None)
         if refusing is None:
-            for permit in job.permits:
-                rooms[permit.name].take(permit.weight, now)
-            decision.admitted.append(job)
+            _plan_start(job, rooms, decision, now=now, ahead=ahead)
             continue
         room = rooms[refusing.name]
-        moment = room.opens(refusing.weight, now)
-        if moment is None:
+        if room.shut is None:
             decision.blocked[job.line] = refusing.name
             room.reserved = True
         else:
-            decision.later[job.line] = moment
+            decision.later[job.line] = room.shut
     return decision
+
+
+def _plan_start(
+    job: Candidate, rooms: Mapping[str, Room], decision: Decision, *, now: datetime, ahead: timedelta
+) -> None:
+    """Admit a job whose permits are free, if all its rates let it start soon."""
+    planned = {permit.name: rooms[permit.name].start(permit.weight, now) for permit in job.permits}
+    start = max(planned.values())
+    if start > now + ahead:
+        decision.later[job.line] = start - min(_EARLY, ahead)
+        decision.crowded |= {name for name in planned if rooms[name].on_way and rooms[name].rate}
+        return
+    for permit in job.permits:
+        rooms[permit.name].take(permit.weight)
+    decision.admitted.append(job)
+    if any(rooms[name].rate for name in planned):
+        decision.starts[job.id] = start
 
 
 def _in_order(lines: Iterable[Sequence[Candidate]]) -> list[Candidate]:

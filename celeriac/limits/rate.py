@@ -19,6 +19,12 @@ _FORM = re.compile(r"(\d{1,9})/([smhd])")
 #: Starts of so many seconds are the burst, unless a limit says another: admission looks ten times a second.
 _BURST = 0.1
 
+#: A job is sent to a worker at most so long before its start.
+AHEAD = timedelta(seconds=0.2)
+
+#: A job that may start within this time keeps its place in the worker that has it.
+HORIZON = timedelta(seconds=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -84,7 +86,7 @@ class Drain:
                 message = self._next()
                 if message is None:
                     return self._ended
-                self._turn.take(TurnInput(arrived=[message]), claim_limit=1)
+                self._claim(message)
                 self._turn.take(TurnInput(reports=self._reports), claim_limit=0)
                 self._reports = []
             raise RuntimeError(f"more than {limit} attempts: does a task enqueue itself for ever?")
@@ -114,6 +116,14 @@ class Drain:
                 return Message(json.loads(wire.write(row)), channel=_Channel())
         return None
 
+    def _claim(self, message: Message) -> None:
+        """Claim a job; one that has missed its start time at the next one."""
+        left = self._turn.take(TurnInput(arrived=[message]), claim_limit=1)
+        while left.timed:
+            time.sleep(max(0.0, (left.next_due() or 0.0) - time.monotonic()))
+            left.give_up_timed()
+            left = self._turn.take(left, claim_limit=1)
+
     def _admitted(self, connection: Connection) -> list[Row]:
         """A job whose limits have room."""
         fairness = self._app.settings.fairness
@@ -125,7 +135,9 @@ class Drain:
             connection, dict.fromkeys(blocked, _LOOKED_AT)
         )  # for what was given back: nobody else does
         known, windows = limit_rows.read(connection), Windows(otherwise=_ROOM)
-        return admission.admit(connection, known, most=1, windows=windows, fairness=fairness)
+        return admission.admit(
+            connection, known, most=1, windows=windows, fairness=fairness, ahead=timedelta()
+        )
 
     def _attempt(self, messages: list[Any]) -> None:
         for message in messages:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.writes.outcomes import Outcome
 
 
@@ -57,6 +58,11 @@ class AttemptReport:
     permits: tuple[str, ...] = ()
     rests: float | None = None
     unique: bool = False
+
+    @property
+    def missing(self) -> str | None:
+        """Its result, if the result store has none."""
+        return LOST if self.returned else None
 
     @classmethod
     def of(cls, request: Reporting | None, outcome: Outcome) -> AttemptReport:

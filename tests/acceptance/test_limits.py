@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import redis
 
+from celeriac import enqueue_many
 from celeriac.application import Celeriac
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate import limits
 from celeriac.operate.actions import Actor, Via
 from celeriac.operate.explain import Reason, explain
 from celeriac.operate.job import cancel, job
+from tests.paced_starts import most_within, starts
 from tests.producers import producing
 from tests.support import wait_until
 from tests.witness import START, Mark, Witness
@@ -128,6 +130,24 @@ def test_a_rate_is_kept_by_two_workers_together(team: Team, start: Callable[[], 
     team.completes(given)
     starts = sorted(mark.at for mark in team.witness.marks() if mark.job_id in given)
     assert starts[-1] - starts[0] >= 59 / 20 * 0.95, "twenty a second"
+
+
+def test_a_worker_that_was_frozen_starts_no_pile(
+    team: Team, start: Callable[[], Worker], redis_url: str
+) -> None:
+    one, _ = start(), start()
+    task = team.app.tasks["tests.hundred_a_second"]
+    enqueue_many(task, [()] * 1200)
+    begun = partial(starts, team.app.database, task.name)
+    wait_until(lambda: len(begun()) > 200, within=60, saying="they run")
+    one.freeze()
+    before = len(begun())
+    wait_until(lambda: len(begun()) > before + 150, within=60, saying="the other goes on")
+    one.thaw()
+    wait_until(lambda: len(begun()) == 1200, within=120, saying="all have run")
+    found = begun()
+    for seconds in (0.2, 0.5, 1, 2, 5):
+        assert most_within(found, seconds) <= 100 * seconds + 10, "the rate, and its burst"
 
 
 def test_an_order_is_kept_across_workers_retries_and_a_kill(team: Team, start: Callable[[], Worker]) -> None:

@@ -202,7 +202,25 @@ def test_a_line_that_waits_for_a_rate_is_looked_at_when_it_opens() -> None:
     line = [candidate(1, 1), candidate(2, 1)]
     found = decide([line], {"x:": Room(rate=Rate(SECOND, burst=1))}, now=NOON, most=9)
     assert [job.id.int for job in found.admitted] == [1]
-    assert found.later == {UUID(int=1): NOON + SECOND}
+    assert NOON < found.later[UUID(int=1)] < NOON + SECOND, "a little before, to hand the time out"
+
+
+def test_starts_are_planned_evenly_and_not_far_ahead() -> None:
+    line = [candidate(number, 1) for number in range(1, 99)]
+    found = decide([line], {"x:": Room(rate=Rate.parse("100/s", burst=1))}, now=NOON, most=99)
+    starts = [found.starts[job.id] for job in found.admitted]
+    assert starts == [NOON + n * SECOND / 100 for n in range(21)]
+    assert NOON < found.later[UUID(int=1)] < NOON + SECOND / 5, "the next ones in time"
+
+
+def test_no_more_is_sent_than_workers_begin() -> None:
+    rate = Rate.parse("100/s")
+    found = decide([[candidate(1, 1)]], {"x:": Room(rate=rate, on_way=30)}, now=NOON, most=9)
+    assert not found.admitted
+    assert found.crowded == {"x:"}
+    assert NOON < found.later[UUID(int=1)] < NOON + SECOND / 5
+    found = decide([[candidate(1, 1)]], {"x:": Room(rate=rate, on_way=29)}, now=NOON, most=9)
+    assert [job.id.int for job in found.admitted] == [1]
 
 
 def test_a_line_that_waits_for_a_permit_is_blocked_on_it() -> None:

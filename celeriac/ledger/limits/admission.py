@@ -8,6 +8,8 @@ would be older than the lock that it waited for, and the limit would be exceeded
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -23,13 +25,14 @@ from celeriac.ledger.limits.ordering import Orders
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Instant, microseconds, now
 from celeriac.ledger.schema.holding import is_to_hold, word_of_row
-from celeriac.ledger.schema.limit_tables import LINES, PERMIT_KEYS
+from celeriac.ledger.schema.limit_tables import LINES
 from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Message
 from celeriac.limits.admission import Candidate, Decision, Room, decide
 from celeriac.limits.fairness import Fairness, Windows, queue_of
 from celeriac.limits.permits import Permit, is_fair, limit_of
+from celeriac.limits.rate import AHEAD
 
 #: Lines that one transaction looks at, and jobs that it admits.
 MOST_LINES, MOST_JOBS = 50, 100
@@ -41,6 +44,17 @@ _NO_WINDOWS, _UNFAIR = Windows(), Fairness.parse((), ())
 _OF_A_LINE = 4
 
 
+@dataclass(frozen=True, slots=True)
+class TimedMessage(Message):
+    """The message of a job that has a rate: its worker keeps it until its start.
+
+    Attributes:
+        start: when it is to start by the database's clock, in microseconds since 1970.
+    """
+
+    start: int = 0
+
+
 def admit(
     connection: Connection,
     limits: Mapping[str, KnownLimit],
@@ -48,6 +62,8 @@ def admit(
     most: int = MOST_JOBS,
     windows: Windows = _NO_WINDOWS,
     fairness: Fairness = _UNFAIR,
+    ahead: timedelta = AHEAD,
+    crowded: set[str] | None = None,
 ) -> list[Message]:
     """Admit up to ``most`` jobs from lines that are due; return their messages, the most important first.
 
@@ -58,6 +74,8 @@ def admit(
             the locks: somebody may have lowered or paused one since.
         windows: how many jobs of fair queues may be on their way; it learns from what it sees.
         fairness: the weights of tenants.
+        ahead: how long before their start jobs with a rate are admitted.
+        crowded: takes the permits of rates that wait until workers begin what was sent.
     """
     due = connection.execute(_due_lines(), {"most": MOST_LINES}).all()
     if not due:
@@ -73,24 +91,31 @@ def admit(
     turns = {line.id: str(line.permit_1) for line in due if is_fair(line.permit_1)}
     for permit in turns.values():
         windows.note(queue_of(permit), used=used[permit], now=moment)
-    rooms = _rooms({**limits, **fair.known(turns.values(), windows)}, keys, used, moment)
+    paced = [name for name in permits if (limit := limits.get(limit_of(name))) and limit.pace]
+    waits = in_use.on_way(connection, paced)
+    rooms = _rooms({**limits, **fair.known(turns.values(), windows)}, keys, used, waits, moment)
     plain = [line for line in due if line.id not in orders.lines and line.id not in turns]
     found = _candidates(connection, plain)
     found |= fair.candidates(connection, turns, fairness=fairness, most=MOST_JOBS)
     found |= orders.candidates(connection, known=rooms, now=moment)
-    decision = decide([found[line.id] for line in due], rooms, now=moment, most=most)
+    decision = decide([found[line.id] for line in due], rooms, now=moment, most=most, ahead=ahead)
+    if crowded is not None:
+        crowded |= decision.crowded
     for permit in turns.values():
-        if not rooms[permit].takes(1, moment):
+        if not rooms[permit].takes(1):
             windows.is_full(queue_of(permit), now=moment)
     messages = _mark(connection, decision)
     orders.note(decision, [message.id for message in messages])
-    _write_keys(connection, rooms, keys)
     _write_lines(connection, due, found, decision, moment)
     return messages
 
 
 def _rooms(
-    limits: Mapping[str, KnownLimit], keys: Mapping[str, Any], used: Mapping[str, int], moment: Any
+    limits: Mapping[str, KnownLimit],
+    keys: Mapping[str, Any],
+    used: Mapping[str, int],
+    waits: Mapping[str, int],
+    moment: Any,
 ) -> dict[str, Room]:
     found: dict[str, Room] = {}
     for name, key in keys.items():
@@ -104,6 +129,7 @@ def _rooms(
             used=used.get(name, 0),
             rate=limit.pace,
             next_start=key.next_start,
+            on_way=waits.get(name, 0),
             shut=key.rests_until if rests else None,
             is_shut=rests,
         )
@@ -141,18 +167,14 @@ def _mark(connection: Connection, decision: Decision) -> list[Message]:
     ids = [job.id for job in decision.admitted]
     dialect = connection.dialect.name
     rows = connection.execute(_mark_all(dialect), batch.id_parameters(dialect, ids)).all()
-    sent = {row.id: Message(*row[:-1]) for row in rows if row.held is None}  # others are paused elsewhere
+    sent: dict[UUID, Message] = {}
+    for row in rows:
+        values = dict(row._mapping)
+        if values.pop("held") is not None:
+            continue  # it is paused elsewhere
+        start = decision.starts.get(row.id)
+        sent[row.id] = TimedMessage(**values, start=microseconds(start)) if start else Message(**values)
     return [sent[job] for job in ids if job in sent]
-
-
-def _write_keys(connection: Connection, rooms: Mapping[str, Room], keys: Mapping[str, Any]) -> None:
-    changed = [
-        {"key": name, "next": room.next_start}
-        for name, room in sorted(rooms.items())
-        if room.next_start != keys[name].next_start
-    ]
-    if changed:
-        connection.execute(_write_key(), changed)
 
 
 def _write_lines(
@@ -233,13 +255,6 @@ def _mark_all(dialect: str) -> Update:
         )
         .returning(*MESSAGE_COLUMNS, JOBS.c.held)
     )
-
-
-@lru_cache
-def _write_key() -> Update:
-    next_start = bindparam("next", type_=PERMIT_KEYS.c.next_start.type)
-    mine = PERMIT_KEYS.c.name == bindparam("key", type_=PERMIT_KEYS.c.name.type)
-    return update(PERMIT_KEYS).where(mine).values(next_start=next_start, touched=now())
 
 
 @lru_cache

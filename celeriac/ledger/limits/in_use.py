@@ -30,6 +30,17 @@ def count(connection: Connection, permits: Iterable[str]) -> dict[str, int]:
     return {row.name: int(row.used or 0) for row in found}
 
 
+def on_way(connection: Connection, permits: Iterable[str]) -> dict[str, int]:
+    """The weight of what is on its way to a worker of each of these permits."""
+    names = sorted(set(permits))
+    if not names:
+        return {}
+    dialect = connection.dialect.name
+    rows = [{"name": name} for name in names]
+    found = connection.execute(_count(dialect, waits=True), batch.table_parameters(dialect, _NAMES, rows))
+    return {row.name: int(row.used or 0) for row in found}
+
+
 def by_permit(connection: Connection) -> dict[str, tuple[int, int]]:
     """Of every permit that is in use: the weight of what runs, and of what is on its way to a worker."""
     found: dict[str, tuple[int, int]] = {}
@@ -73,12 +84,17 @@ def in_use(number: int) -> ColumnElement[bool]:
 
 
 @lru_cache
-def _count(dialect: str) -> Select[Any]:
-    """One search of an index for each permit and each of the three columns that may name it."""
+def _count(dialect: str, *, waits: bool = False) -> Select[Any]:
+    """One search of an index for each permit and each of the three columns that may name it.
+
+    Args:
+        waits: only what no worker has claimed; its rows are read, too.
+    """
     names = batch.as_table(dialect, _NAMES)
+    unclaimed = [JOBS.c.worker_id.is_(None)] if waits else []
     parts = [
         select(func.coalesce(func.sum(JOBS.c[f"weight_{number}"]), 0))
-        .where(in_use(number), JOBS.c[f"permit_{number}"] == names.c.name)
+        .where(in_use(number), JOBS.c[f"permit_{number}"] == names.c.name, *unclaimed)
         .correlate(names)
         .scalar_subquery()
         for number in NUMBERS

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, cast, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from celeriac.ledger.schema.columns import after, now
+from celeriac.ledger.connection.clock import clock
+from celeriac.ledger.schema.columns import Instant, after, now
 from celeriac.ledger.schema.limit_tables import LIMITS, LimitRow
 from celeriac.ledger.schema.models import WORKERS
 from celeriac.limits.limit import FAIR, Limit
@@ -62,6 +63,14 @@ def read(connection: Connection) -> dict[str, KnownLimit]:
     """All limits, by name."""
     rows = connection.execute(select(*_READ).where(LIMITS.c.name != FAIR).order_by(LIMITS.c.name))
     return {row.name: KnownLimit(**row._mapping) for row in rows}
+
+
+def read_with_clock(connection: Connection) -> tuple[dict[str, KnownLimit], datetime]:
+    """All limits, by name, and the database's clock; there is one limit at least."""
+    rows = connection.execute(select(*_READ, cast(now(), Instant).label("clock"))).all()
+    names = KnownLimit.__dataclass_fields__
+    found = {row.name: KnownLimit(**{name: row._mapping[name] for name in names}) for row in rows}
+    return found, rows[-1].clock if rows else clock(connection)
 
 
 def declare(connection: Connection, limits: Iterable[Limit], *, version: str | None = None) -> None:

@@ -7,7 +7,7 @@ between a count and the note that the line is blocked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -41,8 +41,7 @@ def find_forgotten(connection: Connection, *, beyond: UUID | None, most: int) ->
     """
     first = beyond or UUID(int=0)
     found = [row for row in connection.execute(_lines_beyond(most), {"beyond": first}) if row.line]
-    heads = [connection.execute(_head(), {"of": row.line}).one_or_none() for row in found if not row.is_known]
-    _make_due(connection, [head for head in heads if head is not None])
+    look_at(connection, [row.line for row in found if not row.is_known])
     return max(row.line for row in found) if len(found) >= most else None
 
 
@@ -64,6 +63,21 @@ def lock_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
         connection.execute(made, missing)
     locked = select(c.name, c.next_start, c.rests_until).where(c.name.in_(names)).order_by(c.name)
     return {row.name: row for row in connection.execute(locked.with_for_update())}
+
+
+def lock_known_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
+    """As ``lock_keys``, of permits whose rows are there in all likelihood."""
+    names = sorted(set(permits))
+    c = PERMIT_KEYS.c
+    locked = select(c.name, c.next_start, c.rests_until).where(c.name.in_(names)).order_by(c.name)
+    found = {row.name: row for row in connection.execute(locked.with_for_update())}
+    return found if len(found) == len(names) else lock_keys(connection, names)
+
+
+def look_at(connection: Connection, ids: Collection[UUID]) -> None:
+    """Make these lines due: jobs came back to them."""
+    heads = [connection.execute(_head(), {"of": line}).one_or_none() for line in sorted(ids, key=str)]
+    _make_due(connection, [head for head in heads if head is not None])
 
 
 def wake(connection: Connection, rooms: Mapping[str, int]) -> None:

@@ -58,6 +58,7 @@ class Admitter:
         self._fair = self._fairness.is_on
         self._fair_at = self._declares_at = 0.0
         self._read_at = self._searched_at = -OTHERS
+        self._crowded: set[str] = set()
         self._line: UUID | None = None
         self._permit = ""
 
@@ -174,6 +175,8 @@ class Admitter:
             permits = lines.blocked_permits(connection, beyond=self._permit, most=_SEARCHED)
             used = in_use.count(connection, permits)
             full = [name for name in permits if not is_order(name) and not self._has_room(name, used)]
+            crowded, self._crowded = self._crowded, set()
+            full += sorted(crowded.difference(full))
             taken = self._take_back(connection, full)
         self._permit = permits[-1] if len(permits) >= _SEARCHED else ""
         if free := [permit for permit in permits if self._has_room(permit, used)]:
@@ -200,7 +203,11 @@ class Admitter:
         while True:
             with self._database.transaction() as connection:
                 messages = admission.admit(
-                    connection, self._limits, windows=self._windows, fairness=self._fairness
+                    connection,
+                    self._limits,
+                    windows=self._windows,
+                    fairness=self._fairness,
+                    crowded=self._crowded,
                 )
             if messages:
                 sending.send(self._app, messages, database=self._database)

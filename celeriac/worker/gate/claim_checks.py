@@ -5,7 +5,7 @@ A claim looks at nothing but the row's state and times. What is seldom needed is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -32,12 +32,14 @@ class Answer:
         locked: jobs whose outcomes another transaction holds up; they are written in a later turn.
         won: the jobs that were claimed.
         rows: the rows of claimed jobs whose message was an old copy.
+        put_away: jobs that are held, as their queue or task is paused.
     """
 
     accepted: dict[UUID, JobState] = field(default_factory=dict)
     locked: set[UUID] = field(default_factory=set)
     won: dict[UUID, Claimed] = field(default_factory=dict)
     rows: dict[UUID, Message] = field(default_factory=dict)
+    put_away: Collection[UUID] = ()
 
 
 class ClaimChecks:

@@ -73,6 +73,11 @@ class Delivery:
         """The task that it names."""
         return self.message.headers.get("task")
 
+    @property
+    def is_paced(self) -> bool:
+        """Whether its job has a rate."""
+        return planned_start(self.message) is not None
+
     def is_of(self, claimed: Claimed) -> bool:
         """Whether its message is the row's current one.
 
@@ -80,6 +85,13 @@ class Delivery:
         that of another row with the same id.
         """
         return (self.dispatch, self.tag) == (claimed.dispatch_count, claimed.message_tag)
+
+
+def planned_start(message: Any) -> int | None:
+    """When a message says that its job starts, in microseconds since 1970; None: it has no rate."""
+    stamp = message.headers.get(STAMP) if isinstance(message.headers, dict) else None
+    start = stamp.get("start") if isinstance(stamp, dict) else None
+    return start if isinstance(start, int) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,8 +117,8 @@ class LedgerThread:
             self.wake()  # another job may be claimed
 
     def rate_limited(self) -> int:
-        """How many jobs wait for their task's rate limit."""
-        return self._book.rate_limited()
+        """How many jobs wait for their task's rate limit, or for their start time."""
+        return self._book.rate_limited() + len(self._work.timed)
 
     def wake(self) -> None:
         """Look again whether waiting deliveries may be claimed."""
@@ -163,6 +163,7 @@ class LedgerThread:
             self._gather()
             try:
                 if self._closing.is_set() and not self._work.reports and not self._waits():
+                    self._work.give_up_timed()
                     self._turn.finish(self._work, ended_by=self._ended_by)
                     return
                 if self._due():
@@ -210,7 +211,7 @@ class LedgerThread:
         if self._closing.is_set():  # close() wakes it once, perhaps before its last turn
             time.sleep(_TICK if self._work.deferred else 0)
             return
-        due = min((one.due for one in self._work.deferred), default=None)
+        due = self._work.next_due()
         self._idle = True
         with suppress(queue.Empty):
             self._take(self._inbox.get(timeout=None if due is None else max(0.0, due - time.monotonic())))
@@ -218,6 +219,7 @@ class LedgerThread:
 
     def _due(self) -> bool:
         work = self._work
+        work.take_up_timed()
         if work.reports or work.uncertain or (work.arrived and self._claimable()):
             return True
         return bool(work.deferred) and min(one.due for one in work.deferred) <= time.monotonic()
@@ -247,7 +249,11 @@ class LedgerThread:
         elif isinstance(item, frozenset):
             self._work.uncertain.update(item)
         elif item is not None:
-            self._work.arrived.append(item)
+            timed = self._turn.paced.timed(item)
+            if timed is None:
+                self._work.arrived.append(item)
+            else:
+                self._work.timed.append(timed)
 
 
 def _first_line(error: BaseException) -> str:

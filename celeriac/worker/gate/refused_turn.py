@@ -56,11 +56,11 @@ def one_by_one(
     for _ in range(min(claim_limit, len(work.arrived))):
         message = work.arrived.pop(0)
         try:
-            work.uncertain |= _receive(message, take, quarantine)
+            work.uncertain |= _receive(message, work, take, quarantine)
         except BaseException:  # whatever it is, the delivery must not be lost
             work.arrived.append(message)  # last, so that the others do not wait for it
             raise
-    return TurnInput(arrived=work.arrived, uncertain=work.uncertain, deferred=work.deferred)
+    return TurnInput(arrived=work.arrived, uncertain=work.uncertain, deferred=work.deferred, timed=work.timed)
 
 
 def _write(report: AttemptReport, take: Callable[[TurnInput, int], TurnInput]) -> list[DeferredOutcome]:
@@ -78,14 +78,23 @@ def _write(report: AttemptReport, take: Callable[[TurnInput, int], TurnInput]) -
 
 
 def _receive(
-    message: Any, take: Callable[[TurnInput, int], TurnInput], quarantine: Callable[[Any, str], None]
+    message: Any,
+    work: TurnInput,
+    take: Callable[[TurnInput, int], TurnInput],
+    quarantine: Callable[[Any, str], None],
 ) -> set[UUID]:
     part = TurnInput(arrived=[message])
     try:
-        take(part, 1)
+        work.timed += take(part, 1).timed
     except Refused as exc:
         quarantine(message, f"the database refused it: {kind(exc.why)}: {said(exc.why)}")
     return part.uncertain
+
+
+def lost(job: UUID, attempt: int, why: str) -> Outcome:
+    """The outcome of an attempt that an exception ended with its worker."""
+    failure = Failure(AttemptKind.LOST, "WorkerLost", f"its worker was ended by {why}")
+    return Outcome(id=job, attempt=attempt, state=JobState.ERROR, failure=failure)
 
 
 def dead_letter(outcome: Outcome, error: BaseException) -> Outcome:

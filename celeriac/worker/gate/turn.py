@@ -18,12 +18,10 @@ from sqlalchemy import Connection
 from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import ascii_of, is_of_values, kind, said
-from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
-from celeriac.ledger.schema.models import LOST
+from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import dispatch, held, worker_rows
 from celeriac.ledger.writes import claims, outcomes, quarantine
 from celeriac.ledger.writes.complete_and_claim import complete_and_claim
-from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.worker.attempt_report import AttemptReport, freed
 from celeriac.worker.counters import Meter
@@ -32,9 +30,10 @@ from celeriac.worker.gate.adoption import adopt
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.claim_checks import UNKNOWN_DELAY, Answer, ClaimChecks, needs_check
 from celeriac.worker.gate.deliveries import Delivery
-from celeriac.worker.gate.refused_turn import Refused, one_by_one
+from celeriac.worker.gate.paced_claims import PacedAnswer, PacedClaims
+from celeriac.worker.gate.refused_turn import Refused, lost, one_by_one
 from celeriac.worker.gate.turn_callbacks import TurnCallbacks
-from celeriac.worker.gate.turn_input import DeferredOutcome, TurnInput
+from celeriac.worker.gate.turn_input import DeferredOutcome, TurnInput, only_completes_and_claims
 from celeriac.worker.pauses import Pauses
 from celeriac.worker.watermarks import Watermarks
 
@@ -83,6 +82,12 @@ class Turn:
         self._signs = signs
         self._pauses = pauses
         self._checks = ClaimChecks(worker=worker, tasks=tasks, on_change=callbacks.on_change, pauses=pauses)
+        self.paced = PacedClaims(
+            database,
+            worker=worker,
+            checks=self._checks,
+            on_freed=lambda freed: callbacks.on_freed(freed, {}),
+        )
         self._rested: dict[UUID, float] = {}  # seconds for which the outcomes of this turn were deferred last
 
     def take(self, work: TurnInput, *, claim_limit: int) -> TurnInput:
@@ -121,30 +126,33 @@ class Turn:
             known, unknown = self._by_known_task(entered)
             stopped = self._stopped(known)
             others = work.uncertain or unreadable or unknown or stopped
-            if others or not _only_completes_and_claims(reports, known):
+            if others or not only_completes_and_claims(reports, known):
                 with self._database.transaction() as connection:
                     self._release_uncertain(connection, work)
                     answer = self._transact(connection, reports, unreadable, known, unknown, stopped)
                 work.deferred += self._leave_book(reports, answer)
             else:
-                answer = self._complete_and_claim(reports, known)
+                unpaced = [one for one in known if not one.is_paced]
+                answer = self._complete_and_claim(reports, unpaced)
                 work.deferred += self._leave_book(reports, answer)
                 work.reports = []
-                self._check_claims_separately(known, answer)
+                self._check_claims_separately(unpaced, answer)
+            work.reports = []
+            paced = self._claim_paced(known, answer)
         except BaseException as exc:  # whatever it is, the transaction may have been committed
             self._note_uncertain(work, entered)
             if is_of_values(exc):
                 raise Refused from exc
             raise
         self._meter.observe_turn(time.monotonic() - began, jobs=len(reports) + len(taken))
-        dropped = self._deliver(known, unknown, answer)
+        dropped = self._deliver([one for one in known if one not in paced.waits], unknown, answer)
         dropped += [delivery.message for delivery in copies]
         dropped += [
             message for message, found in zip(taken, read, strict=True) if isinstance(found, Unreadable)
         ]
         if dropped:
             self._callbacks.drop(dropped)
-        return TurnInput(arrived=later, deferred=work.deferred)
+        return TurnInput(arrived=later, deferred=work.deferred, timed=[*work.timed, *paced.waits.values()])
 
     def _quarantine(self, message: Any, reason: str) -> None:
         """Make a dead letter of a delivery that the database refuses, all in ASCII."""
@@ -175,7 +183,7 @@ class Turn:
         with self._database.transaction() as connection:
             self._release_uncertain(connection, work)
             if open_attempts and ended_by:
-                lost = [_lost(job, attempt, ended_by) for job, attempt in open_attempts]
+                lost = [lost(job, attempt, ended_by) for job, attempt in open_attempts]
                 outcomes.record(connection, lost, worker=self._worker)
             elif open_attempts:
                 claims.release(connection, open_attempts, worker=self._worker)
@@ -218,8 +226,8 @@ class Turn:
         if unknown:
             late = [delivery.job for delivery in unknown]
             quarantine.postpone(connection, late, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
-        put_away = held.hold(connection, stopped) if stopped else ()
-        if due := [delivery for delivery in known if delivery.job not in put_away]:
+        answer.put_away = held.hold(connection, stopped) if stopped else ()
+        if due := [one for one in known if one.job not in answer.put_away and not one.is_paced]:
             answer.won = claims.claim(connection, [delivery.job for delivery in due], worker=self._worker)
             self._checks.check(connection, due, answer)
         return answer
@@ -239,6 +247,16 @@ class Turn:
             with self._database.statement() as connection:
                 answer.locked = self._locked(connection, reports, accepted)
         return answer
+
+    def _claim_paced(self, known: Sequence[Delivery], answer: Answer) -> PacedAnswer:
+        """Claim the jobs that have a rate, in a transaction that locks what others claim by."""
+        due = [one for one in known if one.is_paced and one.job not in answer.put_away]
+        paced = self.paced.claim(due) if due else PacedAnswer()
+        answer.won |= paced.won
+        answer.rows |= paced.rows
+        for delivery in paced.waits:
+            self._book.leave(delivery.job)
+        return paced
 
     def _locked(
         self, connection: Connection, reports: Sequence[AttemptReport], accepted: Mapping[UUID, JobState]
@@ -352,7 +370,7 @@ class Turn:
             return list(reports)
         found = fetch(wanting)
         return [
-            replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id, _missing(item))))
+            replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id, item.missing)))
             if item.wants_result
             else item
             for item in reports
@@ -379,19 +397,3 @@ class Turn:
             )
             for m in messages
         ]
-
-
-def _lost(job: UUID, attempt: int, why: str) -> Outcome:
-    failure = Failure(AttemptKind.LOST, "WorkerLost", f"its worker was ended by {why}")
-    return Outcome(id=job, attempt=attempt, state=JobState.ERROR, failure=failure)
-
-
-def _missing(report: AttemptReport) -> str | None:
-    return LOST if report.returned else None
-
-
-def _only_completes_and_claims(reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> bool:
-    """Whether there are completed attempts to record and rows to claim, and nothing else."""
-    return all(item.outcome.only_completes for item in reports) and not any(
-        delivery.adopted for delivery in known
-    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from celeriac.worker.attempt_report import AttemptReport
+from celeriac.worker.gate.deliveries import Delivery
+from celeriac.worker.gate.paced_claims import TimedDelivery
 
 _FIRST_REST, _LONGEST_REST = 0.05, 1.0  # seconds until an outcome of a locked row is tried again
 _REFUSED_REST = 10.0  # seconds until an outcome that the database refuses is tried again
@@ -45,9 +48,35 @@ class TurnInput:
     Attributes:
         uncertain: jobs that this worker may have claimed without an answer; released, unless in its book.
         deferred: outcomes for a later turn.
+        timed: deliveries that wait for the start time of their job.
     """
 
     reports: list[AttemptReport] = field(default_factory=list)
     arrived: list[Any] = field(default_factory=list)
     uncertain: set[UUID] = field(default_factory=set)
     deferred: list[DeferredOutcome] = field(default_factory=list)
+    timed: list[TimedDelivery] = field(default_factory=list)
+
+    def next_due(self) -> float | None:
+        """When a deferred outcome or a timed delivery is due, on the monotonic clock; None: there is none."""
+        return min([one.due for one in self.deferred] + [one.due for one in self.timed], default=None)
+
+    def give_up_timed(self) -> None:
+        """Let all timed deliveries arrive: none of them is claimed any more."""
+        self.arrived += [one.message for one in self.timed]
+        self.timed = []
+
+    def take_up_timed(self) -> None:
+        """Let deliveries whose time it is arrive, before all others."""
+        now = time.monotonic()
+        due = sorted((one for one in self.timed if one.due <= now), key=lambda one: one.due)
+        if due:
+            self.timed = [one for one in self.timed if one.due > now]
+            self.arrived[:0] = [one.message for one in due]
+
+
+def only_completes_and_claims(reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> bool:
+    """Whether there are completed attempts to record and rows to claim, and nothing else."""
+    return all(item.outcome.only_completes for item in reports) and not any(
+        delivery.adopted for delivery in known
+    )
