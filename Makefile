@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 # A test starts processes; one that may keep its bytecode starts in half the time.
 TESTED := PYTHONDONTWRITEBYTECODE=
+# Of two processors; tests/forked.py. A Mac forks no process that has threads of the system.
+BESIDE := $(if $(filter Darwin,$(shell uname)),-n 3 --dist loadfile --no-loadscope-reorder,--processes 4)
 OLDEST := .venv-oldest
 # The lowest versions meet every decision and every server, and a few real workers. What has no place beside
 # them is told at the end of the run, with the reason (tests/oldest.py).
@@ -14,10 +16,10 @@ run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=
 	@$(BIN)/python -m app.demo $(ARGS)
 
 test: $(READY)  ## every test, with real servers
-	@$(TESTED) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(TESTED) $(BIN)/python -m pytest $(BESIDE) $(ARGS)
 
 test-oldest: $(OLDEST)/.ready  ## with the lowest versions that setup.cfg allows (ARGS="FILE …": these tests only)
-	@$(TESTED) $(OLDEST)/bin/python -m pytest -p tests.oldest -n 2 --dist loadfile --no-loadscope-reorder $(or $(ARGS),$(OLDEST_TESTS))
+	@$(TESTED) $(OLDEST)/bin/python -m pytest -p tests.oldest $(BESIDE) $(or $(ARGS),$(OLDEST_TESTS))
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    import psycopg
+
     from tests.servers import PostgresServer, ValkeyServer
     from tests.workers import Worker
 
-pytest_plugins = ("tests.timeouts", "tests.leaks")
+pytest_plugins = ("tests.timeouts", "tests.leaks", "tests.forked")
 
 #: Tests of a project of its own, which tests/contrib runs in processes of their own.
 collect_ignore = ["django_project"]
@@ -93,6 +95,7 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[str]:
         with _or_fail(pytestconfig):
             url = _require_postgres(given)
         yield url
+        _close_connections()
         return
     from tests.servers import PostgresServer
 
@@ -100,6 +103,12 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[str]:
         with _or_fail(pytestconfig):
             server = stack.enter_context(PostgresServer())
         yield server.url()
+        _close_connections()
+
+
+def _close_connections() -> None:
+    while _connections:
+        _connections.popitem()[1].close()
 
 
 @pytest.fixture
@@ -176,16 +185,21 @@ def _empty_redis(valkey: str, numbers: Iterator[int]) -> Iterator[str]:
 _numbers = itertools.count(1)
 
 
+#: To the session's PostgreSQL, by its URL: to make a connection takes as long as to copy a small database.
+_connections: dict[str, psycopg.Connection] = {}
+
+
 @contextmanager
 def _postgres_copy(server: str, template: str) -> Iterator[str]:
     from tests import leaks
-    from tests.servers import create_database, drop_database
+    from tests.servers import connect, copy_database, database_url, remove_database
 
     name = f"celeriac_test_{os.getpid()}_{next(_numbers)}"
-    url = create_database(server, name, template=template)
-    yield url
-    left = leaks.open_transactions(url)
-    drop_database(server, name)
+    connection = _connections.get(server) or _connections.setdefault(server, connect(server))
+    copy_database(connection, name, template=template)
+    yield database_url(server, name)
+    left = leaks.left_open(connection, name)
+    remove_database(connection, name)
     assert left == [], "transactions that were begun and not ended"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.inner_run import outcomes
 
 _HOOKS = """
@@ -87,6 +89,9 @@ def test_a_timeout_ends_one_test_whatever_it_strikes_in(tmp_path: Path) -> None:
     }
 
 
-def test_code_that_hears_no_alarm_costs_its_own_test_alone(tmp_path: Path) -> None:
-    found = outcomes(tmp_path, _DEAF, "-n", "1")
+@pytest.mark.parametrize(
+    "options", [("-n", "1"), ("-p", "tests.forked", "--processes", "1")], ids=["xdist", "forked"]
+)
+def test_code_that_hears_no_alarm_costs_its_own_test_alone(tmp_path: Path, options: tuple[str, ...]) -> None:
+    found = outcomes(tmp_path, _DEAF, *options)
     assert found == {"that_hears_nothing": {"FAILED"}, "after_it": {"PASSED"}}
