@@ -220,20 +220,28 @@ def open_transactions(url: str, *, within: float = 5.0) -> list[str]:
     A worker that still runs is between two statements at times: only a transaction that stands for
     ``within`` seconds has been left.
     """
+    from sqlalchemy import make_url
+
     from tests.servers import connect
 
     with closing(connect(url)) as connection:
+        return left_open(connection, str(make_url(url).database), within=within)
 
-        def standing() -> dict[tuple[object, ...], str]:
-            found = connection.execute(
-                "SELECT pid, xact_start, query FROM pg_stat_activity WHERE datname = current_database() "
-                "AND state LIKE 'idle in transaction%' AND pid <> pg_backend_pid()"
-            )
-            return {(pid, began): query for pid, began, query in found.fetchall()}
 
-        left, until = standing(), time.monotonic() + within
-        while left and time.monotonic() < until:
-            time.sleep(0.05)
-            now = standing()
-            left = {which: query for which, query in left.items() if which in now}
-        return list(left.values())
+def left_open(connection: Any, database: str, *, within: float = 5.0) -> list[str]:
+    """As ``open_transactions``, over a connection to the same server."""
+
+    def standing() -> dict[tuple[object, ...], str]:
+        found = connection.execute(
+            "SELECT pid, xact_start, query FROM pg_stat_activity WHERE datname = %s "
+            "AND state LIKE 'idle in transaction%%' AND pid <> pg_backend_pid()",
+            [database],
+        )
+        return {(pid, began): query for pid, began, query in found.fetchall()}
+
+    left, until = standing(), time.monotonic() + within
+    while left and time.monotonic() < until:
+        time.sleep(0.05)
+        now = standing()
+        left = {which: query for which, query in left.items() if which in now}
+    return list(left.values())

@@ -502,21 +502,39 @@ def connect(url: str) -> psycopg.Connection:
 
 def create_database(server: str, name: str, *, template: str = "template0") -> str:
     """The URL of a new database ``name`` on the server of the URL ``server``, a copy of ``template``."""
+    with connect(server) as connection:
+        copy_database(connection, name, template=template)
+    return database_url(server, name)
+
+
+def copy_database(connection: psycopg.Connection, name: str, *, template: str) -> None:
+    """Create the database ``name`` over a connection to another one of the same server."""
     from psycopg.sql import SQL, Identifier
+
+    # Its default, to write all blocks to the log, takes more than twice the time of a processor.
+    strategy = SQL(" STRATEGY file_copy" if connection.info.server_version >= 150_000 else "")
+    statement = SQL("CREATE DATABASE {} TEMPLATE {}{}")
+    connection.execute(statement.format(Identifier(name), Identifier(template), strategy))
+
+
+def database_url(server: str, name: str) -> str:
+    """The URL of the database ``name`` on the server of the URL ``server``."""
     from sqlalchemy import make_url
 
-    with connect(server) as connection:
-        statement = SQL("CREATE DATABASE {} TEMPLATE {}")
-        connection.execute(statement.format(Identifier(name), Identifier(template)))
     return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 def drop_database(server: str, name: str) -> None:
     """Drop a database on the server of the URL ``server``; whoever is connected to it is thrown out."""
+    with connect(server) as connection:
+        remove_database(connection, name)
+
+
+def remove_database(connection: psycopg.Connection, name: str) -> None:
+    """Drop a database over a connection to another one of the same server."""
     from psycopg.sql import SQL, Identifier
 
-    with connect(server) as connection:
-        connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+    connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
 
 
 def free_port() -> int:
