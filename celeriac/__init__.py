@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from celeriac.limits.resting import RateLimited as RateLimited
     from celeriac.limits.resting import Snooze as Snooze
     from celeriac.limits.unique import Unique as Unique
+    from celeriac.observe.call_metrics import CallMetrics as CallMetrics
     from celeriac.operate import dead_letters as dead_letters
     from celeriac.operate.explain import Explanation as Explanation
     from celeriac.operate.explain import Reason as Reason
@@ -61,6 +62,7 @@ _PLACES = {
     "Attempt": "operate.job",
     "BadArgument": "errors",
     "Call": "enqueue.template",
+    "CallMetrics": "observe.call_metrics",
     "Celeriac": "application",
     "CeleriacError": "errors",
     "Debounce": "limits.calls_in_time",

@@ -66,7 +66,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "prune",
         "Retention",
     ),
-    "Count": ("summarise", "Summary", "Line", "FailureLine", "duration_text"),
+    "Count": ("CallMetrics", "summarise", "Summary", "Line", "FailureLine", "duration_text"),
     "Schedules": (
         "register",
         "schedules.unregister",

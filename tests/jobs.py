@@ -24,7 +24,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from celeriac import Limit, RateLimited
+from celeriac import Debounce, Limit, RateLimited, Unique
 from celeriac.enqueue.bulk import enqueue_together
 from celeriac.enqueue.transactions import complete_in
 from tests import effects
@@ -553,6 +553,25 @@ def two_at_once(self: Task[Any, Any], path: str, seconds: float = 0.05) -> None:
     mark(path, self.request.id, self.attempt, START)
     time.sleep(seconds)
     mark(path, self.request.id, self.attempt, END)
+
+
+@shared_task(name="tests.sync", bind=True, max_tries=1, unique=Unique(args=("order",)))
+def sync(self: Task[Any, Any], path: str, order: int, note: str = "", gate: str = "") -> list[Any]:
+    """One job for each order; it ends when there is a file ``gate``."""
+    mark(path, self.request.id, self.attempt, START)
+    while gate and not Path(gate).exists():
+        time.sleep(0.02)
+    if note == "fail":
+        raise ValueError("on purpose")
+    mark(path, self.request.id, self.attempt, END)
+    return [order, note]
+
+
+@shared_task(name="tests.settles", bind=True, debounce=Debounce(1, at_most=3, args=("order",)))
+def settles(self: Task[Any, Any], path: str, order: int, note: int) -> int:
+    """Begins a second after its last call, and three after the first."""
+    mark(path, self.request.id, self.attempt, START)
+    return note
 
 
 @shared_task(

@@ -26,6 +26,7 @@ from celeriac.enqueue import arguments, capture, successors
 from celeriac.enqueue.from_message import RELATIVE_TIMES, MessageReader, checked_text, seconds
 from celeriac.enqueue.prepare import PreparingProducer
 from celeriac.enqueue.reused_id import Caller
+from celeriac.enqueue.unique.duplicates import Duplicates
 from celeriac.enqueue.write import fail_body, write_or_keep
 from celeriac.errors import BadArgument, DuplicateJob, PayloadTooLarge, UnknownTask
 from celeriac.headers import RETRIED
@@ -133,6 +134,10 @@ class AMQP(CeleryAMQP):
     def door(self) -> Door:
         self.app.check_configuration()  # what was written to ``conf`` since it was read
         return Door(self.app)
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        return Duplicates()
 
     @contextmanager
     def group_producer(self, producer: Any) -> Iterator[GroupProducer]:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from celeriac.events import Event
 from celeriac.ledger.writes import schedule_rows
+from celeriac.ledger.writes.unique import followers
 from celeriac.operate.limits import limits
 from celeriac.operate.listing import Filter
 from celeriac.operate.overview import LATELY, Line, QueueStatus, count_jobs, list_workers, queues, stats
@@ -33,6 +34,9 @@ _FRESH = 5.0
 
 #: Tasks that have a label of their own. All others are counted together as ``other``.
 _TASKS = 200
+
+#: Jobs that are counted which follow others.
+_FOLLOWING = 10_000
 
 #: Limits that are told.
 _LIMITS = 200
@@ -79,6 +83,7 @@ class LedgerCollector(Collector):
             self._jobs(),
             self._tasks(),
             self._limits(),
+            self._following(),
             self._workers(),
             self._schedules(),
         )
@@ -134,6 +139,12 @@ class LedgerCollector(Collector):
             for state in ("running", "on_their_way", "waiting"):
                 family.add_metric([limit.name, state], getattr(limit, state))
         yield family
+
+    def _following(self) -> Iterator[Metric]:
+        with self._app.database.reading() as connection:
+            number = followers.count(connection, most=_FOLLOWING)
+        what = "jobs that wait for the one that has their unique key, and take its result"
+        yield GaugeMetricFamily("celeriac_jobs_following", what, value=number)
 
     def _workers(self) -> Iterator[Metric]:
         found = list_workers(app=self._app)

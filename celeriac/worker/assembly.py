@@ -13,6 +13,7 @@ from celeriac.ids import new_uuid
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.limits.ageing import Ageing
 from celeriac.limits.limit import of_tasks
+from celeriac.observe.call_metrics import CallMetrics
 from celeriac.observe.liveness import LivenessReporter
 from celeriac.worker.ageing import EVERY as AGEING_EVERY
 from celeriac.worker.ageing import AgeingDuty
@@ -100,6 +101,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     neighbours = Neighbours(app, app.database, worker=worker, hostname=view.hostname)
     view = _also_noting(view, neighbours)
     book, meter, watermarks = ClaimBook(), Meter(), Watermarks(GRACE)
+    meter.registry.register(CallMetrics(app))
     pauses = Pauses(app.database)
     poke: list[Keeper] = []  # the keeper, which the other parts poke, is made last
 

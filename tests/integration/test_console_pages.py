@@ -19,6 +19,7 @@ from sqlalchemy import insert, make_url, update
 from sqlalchemy import text as text_of
 from sqlalchemy.exc import OperationalError
 
+from celeriac import Unique, enqueue_together
 from celeriac.application import Celeriac
 from celeriac.console.application import PLACES
 from celeriac.ledger.connection.database import Database
@@ -262,6 +263,23 @@ def test_a_job_says_why_it_does_not_run_and_what_happened(full: Stock, browser: 
     coming = text(browser.page(f"/jobs/{full.later['id']}"))
     assert "it waits until" in coming
     assert "attempt 2 is due" in coming
+
+
+def test_a_job_shows_its_unique_key_and_who_follows_whom(app: Celeriac, browser: Browser) -> None:
+    sync = app.tasks["mail.send"]
+    unique = {"unique": Unique(args=())}
+    first = sync.apply_async(("ada",), **unique)
+    with enqueue_together(app=app):
+        second = sync.apply_async(("ada",), **unique)
+    page = browser.page(f"/jobs/{first.id}")
+    found = text(page)
+    assert "unique key mail.send:" in found
+    assert "is answered with this job until it has ended" in found
+    assert f'/jobs/{second.id}"' in page[page.index("Followed by") :]
+    assert [each["id"] for each in browser.json(f"/jobs/{first.id}")["job"]["followers"]] == [second.id]
+    page = browser.page(f"/jobs/{second.id}")
+    assert f'<dt>follows</dt><dd><a href="/jobs/{first.id}">' in page
+    assert "Followed by" not in page
 
 
 def test_a_secret_is_shown_only_when_it_is_revealed(

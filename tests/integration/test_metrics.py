@@ -13,11 +13,14 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
+from celery import group
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import update
 
 import tests.jobs  # noqa: F401
+from celeriac import CallMetrics, Unique, enqueue_many
 from celeriac.application import Celeriac
+from celeriac.errors import DuplicateJob
 from celeriac.ledger.limits import limit_rows
 from celeriac.ledger.schema.models import JOBS
 from celeriac.limits.limit import Limit
@@ -90,10 +93,36 @@ def test_every_metric_that_is_written_about_exists(app: Celeriac) -> None:
         now = datetime.now(UTC)
         connection.execute(update(JOBS).values(state="completed", started=now, finished=now, try_count=1))
         limit_rows.declare(connection, [Limit("stripe", concurrency=1)])
-    names = {name for name, _ in scraped(app)} | of_a_worker()
+    names = {name for name, _ in scraped(app)} | of_a_worker() | {"celeriac_duplicate_calls_total"}
     for page in ("metrics.md", "alerts.yml", "grafana.json"):
         written = set(re.findall(r"celeriac_\w+", (ROOT / "docs" / page).read_text()))
         assert written <= names, page
+
+
+def test_calls_whose_key_is_taken_are_counted_by_who_calls(app: Celeriac) -> None:
+    @app.task(name="tests.sync", shared=False)
+    def sync(order: int) -> None: ...
+
+    for conflict in ("keep", "replace", "reject"):
+        first = sync.apply_async((conflict,), unique=Unique())
+        again = {"unique": Unique(on_conflict=conflict)}
+        if conflict == "reject":
+            with pytest.raises(DuplicateJob):
+                sync.apply_async((conflict,), **again)
+        else:
+            assert sync.apply_async((conflict,), **again).id == first.id
+    assert enqueue_many(sync, [("keep",), ("keep",), ("new",)], unique=Unique()) == 1
+    group(sync.s("keep").set(unique=Unique()) for _ in range(2)).apply_async()
+    registry = CollectorRegistry()
+    registry.register(CallMetrics(app))
+    found = parsed(generate_latest(registry).decode())
+    counted = {
+        answer: found["celeriac_duplicate_calls_total", (("answer", answer), ("task", "tests.sync"))]
+        for answer in ("kept", "replaced", "rejected")
+    }
+    assert counted == {"kept": 5, "replaced": 1, "rejected": 1}
+    assert scraped(app)["celeriac_jobs_following", ()] == 2
+    assert "celeriac_duplicate_calls_total" in (ROOT / "docs" / "metrics.md").read_text()
 
 
 def of_a_worker() -> set[str]:

@@ -30,6 +30,7 @@ from celeriac.operate.presentation.attempts import every_attempt
 from celeriac.operate.presentation.headers import shown_headers
 from celeriac.operate.presentation.shapes import plain
 from celeriac.operate.presentation.timeline import future, shown_values, timeline
+from celeriac.operate.presentation.unique_words import followers_of
 
 _ACTIONS = 20  # that are shown
 _SHOWN = ("args", "kwargs", "result", "headers")  # the values of which each can be revealed
@@ -45,6 +46,7 @@ def show(ask: PageRequest) -> Response:
     values, now = shown_values(ask.app, found), datetime.now(UTC)
     headers = shown_headers(ask.app, id)
     around = workflow(found, app=ask.app)
+    following = followers_of(id, app=ask.app)
     past, coming = timeline(found), future(ask.app, found, now=now)
     told = {
         **plain(found),
@@ -56,6 +58,7 @@ def show(ask: PageRequest) -> Response:
         "future": plain(coming),
         "explanation": plain(why),
         "workflow": plain(around),
+        "followers": plain(following),
     }
     return ask.show(
         "job.html",
@@ -66,6 +69,7 @@ def show(ask: PageRequest) -> Response:
         now=now,
         past=past,
         workflow=around,
+        followers=following,
         most_counted=MOST,
         coming=coming,
         values=values,

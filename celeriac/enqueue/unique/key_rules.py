@@ -38,7 +38,8 @@ def key_rules(
         patience: seconds to wait for another transaction; most of the enqueue's time unless it is given.
     """
     wait = app.settings.enqueue_timeout * _SHARE if patience is None else patience
-    return KeyRules(patience=wait, refuses=caller.checks, compose=compose, lent=lent)
+    noted = app.amqp.duplicates.note
+    return KeyRules(patience=wait, refuses=caller.checks, compose=compose, lent=lent, noted=noted)
 
 
 def write_at_once(connection: Connection, jobs: Sequence[NewJob]) -> list[NewJob]:

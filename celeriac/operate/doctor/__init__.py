@@ -29,6 +29,7 @@ from celeriac.operate.doctor import (
     workers_check,
 )
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, status
+from celeriac.operate.doctor.flow import unique_check
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -50,6 +51,7 @@ _CHECKS: Sequence[tuple[Area, _Check]] = (
     (Area.BEAT, lambda app: beat_check.judge(beat_check.read(app))),
     (Area.LEDGER, lambda app: ledger_check.judge(ledger_check.read(app))),
     (Area.LEDGER, lambda app: pauses_check.judge(pauses_check.read(app))),
+    (Area.LEDGER, lambda app: unique_check.judge(unique_check.read(app))),
     (Area.LEDGER, lambda app: retention_check.judge(retention_check.read(app))),
     (Area.SCHEDULES, lambda app: schedules_check.judge(schedules_check.read(app))),
 )

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from sqlalchemy import Connection
 
 from celeriac.display import stamp
 from celeriac.ledger.reads import job_rows
-from celeriac.ledger.writes.unique import periods
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes.unique import followers, periods
 from celeriac.limits.unique import While
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
+
+_SHOWN = 20
 
 
 def answers_for(connection: Connection, row: Any) -> str | None:
@@ -23,6 +32,26 @@ def answers_for(connection: Connection, row: Any) -> str | None:
         return None
     ends = "until its first attempt begins" if row.unique_while == While.WAITING else "until it has ended"
     return _sentence(row, ends)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follower:
+    """A job that waits for another one, whose result it takes."""
+
+    id: str
+    task: str
+    state: JobState
+    queued: datetime
+
+
+def followers_of(job: str, *, app: Celeriac) -> list[Follower]:
+    """The first of the unfinished jobs that follow ``job``."""
+    with app.database.reading() as connection:
+        rows = followers.of_job(connection, UUID(job), most=_SHOWN)
+    return [
+        Follower(id=str(row.id), task=row.job_type, state=JobState(row.state), queued=row.queued)
+        for row in rows
+    ]
 
 
 def _sentence(row: Any, ends: str) -> str:

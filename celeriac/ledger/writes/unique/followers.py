@@ -40,6 +40,19 @@ def let_go(connection: Connection, jobs: Sequence[UUID]) -> int:
     return cancelled + connection.execute(_let_go(dialect), parameters).rowcount
 
 
+def count(connection: Connection, *, most: int) -> int:
+    """How many unfinished rows follow a job, counted up to ``most``."""
+    some = select(JOBS.c.id).where(follows_unfinished()).limit(most).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def of_job(connection: Connection, job: UUID, *, most: int) -> list[Any]:
+    """Some of the unfinished rows that follow ``job``, in the order of their ids."""
+    c = JOBS.c
+    found = select(c.id, c.job_type, c.state, c.queued).where(c.follows == job, c.id != job)
+    return list(connection.execute(found.where(follows_unfinished()).order_by(c.id).limit(most)))
+
+
 def undecided(connection: Connection, jobs: Sequence[UUID]) -> list[UUID]:
     """Those of ``jobs`` of which nobody has decided yet whether they may have their key."""
     if not jobs:

@@ -7,7 +7,7 @@ end, for a bounded time.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -36,12 +36,14 @@ class KeyRules:
             written undecided, and a keeper cancels it.
         compose: makes a waiting job's message say what a later call says.
         lent: whether the transaction is somebody else's.
+        noted: called for each call whose key another job has, with its task and what becomes of it.
     """
 
     patience: float
     refuses: bool
     compose: Compose
     lent: bool = False
+    noted: Callable[[str, OnConflict], object] = lambda task, conflict: None
 
 
 @dataclass(slots=True)
@@ -160,6 +162,7 @@ def _decide(
         for job in calls:
             conflict = _call(job).rule.on_conflict
             if conflict is OnConflict.REJECT and (rules.refuses or not _call(job).promised):
+                rules.noted(job.job_type, conflict)
                 raise DuplicateJob(key, holder.task_id)
             if conflict is OnConflict.REPLACE and holder.waits:
                 replacing[holder.id] = job  # the last one's word holds
@@ -171,9 +174,12 @@ def _decide(
             again[key] = calls
             continue
         for job in calls:
-            if _call(job).rule.on_conflict is OnConflict.REJECT:
+            conflict = _call(job).rule.on_conflict
+            if conflict is OnConflict.REJECT:
                 following.append(job.undecided())
-            elif _call(job).promised:
+                continue
+            rules.noted(job.job_type, conflict if holder.id in replaced else OnConflict.KEEP)
+            if _call(job).promised:
                 following.append(job.following(holder.id, holder.task_id))
             else:
                 taken.kept[job.id] = holder

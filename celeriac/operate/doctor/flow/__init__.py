@@ -1,0 +1,1 @@
+"""Checks of flow control: what keeps calls and jobs from going on."""
