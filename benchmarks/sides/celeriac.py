@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from app.celery import app
+from benchmarks import limited_tasks
 from benchmarks.celery_peer import register, run
 from celeriac import retention
 from celeriac.enqueue.bulk import enqueue_many
 from celeriac.ledger.migrate import upgrade
 
 register(app, ignore_result=True)
+limited_tasks.register(app)
 
 
 def many(n: int) -> None:
@@ -32,7 +35,11 @@ SIDE: dict[str, Any] = {
     "many": many,
     "many_later": many_later,
     "prepare": lambda: upgrade(app.settings.database),
-    "own": {"prune": retention.prune, "many_working": many_working},
+    "own": {
+        "prune": retention.prune,
+        "many_working": many_working,
+        "limited": partial(limited_tasks.limited, app),
+    },
     "distributions": ("sqlalchemy", "psycopg"),
 }
 

@@ -16,6 +16,7 @@ from benchmarks.workloads.fair import FAIR
 from benchmarks.workloads.growth import GROWTH
 from benchmarks.workloads.latency import LATENCY
 from benchmarks.workloads.lateness import LATENESS
+from benchmarks.workloads.limits import LIMITS
 from benchmarks.workloads.listing import LISTING
 from benchmarks.workloads.memory import MEMORY
 from benchmarks.workloads.mix import MIX
@@ -45,4 +46,5 @@ WORKLOADS: tuple[Workload, ...] = (
     CONSOLE,
     BLOAT,
     FAIR,
+    LIMITS,
 )

@@ -192,13 +192,14 @@ def _write_lines(
             later = moment if candidates[line.id] else _head_is_due(connection, line.id)
         rows.append(
             {
-                "of": line.id,
+                "id": line.id,
                 "due": later,
-                "blocked": decision.blocked.get(line.id),
+                "blocked_on": decision.blocked.get(line.id),
                 "turn": turn if line.id in got else line.turn,
             }
         )
-    connection.execute(_write_line(), rows)
+    dialect = connection.dialect.name
+    connection.execute(_write_all_lines(dialect), batch.table_parameters(dialect, _LOOKED_AT, rows))
 
 
 def _head_is_due(connection: Connection, line: UUID) -> Any:
@@ -207,6 +208,7 @@ def _head_is_due(connection: Connection, line: UUID) -> Any:
 
 
 _IDS: dict[str, Any] = {"id": LINES.c.id.type}
+_LOOKED_AT: dict[str, Any] = {name: LINES.c[name].type for name in ("id", "due", "blocked_on", "turn")}
 
 
 @lru_cache
@@ -258,18 +260,10 @@ def _mark_all(dialect: str) -> Update:
 
 
 @lru_cache
-def _write_line() -> Update:
-    c = LINES.c
-    return (
-        update(LINES)
-        .where(c.id == bindparam("of", type_=c.id.type))
-        .values(
-            due=bindparam("due", type_=c.due.type),
-            blocked_on=bindparam("blocked", type_=c.blocked_on.type),
-            turn=bindparam("turn", type_=c.turn.type),
-            touched=now(),
-        )
-    )
+def _write_all_lines(dialect: str) -> Update:
+    given = batch.as_table(dialect, _LOOKED_AT).c
+    written = {"due": given.due, "blocked_on": given.blocked_on, "turn": given.turn, "touched": now()}
+    return update(LINES).where(LINES.c.id == given.id).values(written)
 
 
 @lru_cache

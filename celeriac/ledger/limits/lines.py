@@ -12,10 +12,23 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.limits.in_use import IN_LINE, NUMBERS
+from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Instant, Seconds, after, now
 from celeriac.ledger.schema.distinct_values import distinct_values
 from celeriac.ledger.schema.limit_tables import LINES, PERMIT_KEYS, Line, PermitKey
@@ -83,8 +96,13 @@ def look_at(connection: Connection, ids: Collection[UUID]) -> None:
 def wake(connection: Connection, rooms: Mapping[str, int]) -> None:
     """Make lines due that are blocked on these permits: as many as there may be room for, by turn."""
     lock_keys(connection, list(rooms))
-    for permit, room in sorted(rooms.items()):
-        connection.execute(_wake(), {"permit": permit, "most": room})
+    dialect = connection.dialect.name
+    if dialect != "postgresql":
+        for permit, room in sorted(rooms.items()):
+            connection.execute(_wake(), {"permit": permit, "most": room})
+        return
+    rows = [{"permit": permit, "most": room} for permit, room in sorted(rooms.items())]
+    connection.execute(_wake_each(dialect), batch.table_parameters(dialect, _ROOMS, rows))
 
 
 def wake_all(connection: Connection, limit: str) -> None:
@@ -187,9 +205,26 @@ def _blocked_beyond(most: int) -> Select[Any]:
     return select(distinct_values(blocked_on, beyond=beyond, most=most).c.value)
 
 
+_ROOMS: dict[str, Any] = {"permit": LINES.c.blocked_on.type, "most": LINES.c.turn.type}
+
+
 @lru_cache
 def _wake() -> Any:
+    permit = bindparam("permit", type_=LINES.c.blocked_on.type)
+    return _woken(_blocked_on(permit, bindparam("most")))
+
+
+@lru_cache
+def _wake_each(dialect: str) -> Any:
+    given = batch.as_table(dialect, _ROOMS)
+    each = _blocked_on(given.c.permit, given.c.most).correlate(given).lateral("each")
+    return _woken(select(each.c.id).select_from(given.join(each, true())))
+
+
+def _blocked_on(permit: Any, most: Any) -> Select[Any]:
     c = LINES.c
-    mine = c.blocked_on == bindparam("permit", type_=c.blocked_on.type)
-    chosen = select(c.id).where(mine).order_by(c.turn).limit(bindparam("most"))
-    return update(LINES).where(c.id.in_(chosen)).values(due=now(), blocked_on=None, touched=now())
+    return select(c.id).where(c.blocked_on == permit).order_by(c.turn).limit(most)
+
+
+def _woken(chosen: Select[Any]) -> Any:
+    return update(LINES).where(LINES.c.id.in_(chosen)).values(due=now(), blocked_on=None, touched=now())

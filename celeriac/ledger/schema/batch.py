@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import JSON, ColumnElement, FromClause, Text, bindparam, cast, column, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine, UserDefinedType
+
+from celeriac.ledger.schema.columns import microseconds
 
 Columns = Mapping[str, TypeEngine[Any]]
 
@@ -78,6 +81,8 @@ class _Uuids(UserDefinedType[str]):
 
 
 def _written(dialect: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat() if dialect == "postgresql" else microseconds(value)
     if not isinstance(value, UUID):
         return value
     return str(value) if dialect == "postgresql" else value.hex
