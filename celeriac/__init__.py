@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from celeriac.retention import Retention as Retention
     from celeriac.retention import prune as prune
     from celeriac.schedules.registry import register as register
+    from celeriac.task.batch.batched_job import BatchedJob as BatchedJob
+    from celeriac.task.batch.declared import Batch as Batch
     from celeriac.task.task import Task as Task
 
 __version__ = "0.1.0"
@@ -61,6 +63,8 @@ _PLACES = {
     "Answer": "ledger.writes.cancel",
     "Attempt": "operate.job",
     "BadArgument": "errors",
+    "Batch": "task.batch.declared",
+    "BatchedJob": "task.batch.batched_job",
     "Call": "enqueue.template",
     "CallMetrics": "observe.call_metrics",
     "Celeriac": "application",

@@ -47,7 +47,17 @@ due, as a worker does.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "The app and its tasks": ("Celeriac", "current_app", "Task"),
     "Enqueue": ("enqueue_in", "complete_in", "enqueue_many", "Call", "enqueue_together", "Secret"),
-    "Limits": ("Debounce", "Limit", "OrderedBy", "RateLimited", "Snooze", "Throttle", "Unique"),
+    "Limits": (
+        "Batch",
+        "BatchedJob",
+        "Debounce",
+        "Limit",
+        "OrderedBy",
+        "RateLimited",
+        "Snooze",
+        "Throttle",
+        "Unique",
+    ),
     "Look at jobs": ("job", "jobs", "Job", "Attempt", "JobState", "explain", "Explanation", "Reason"),
     "Cancel, replay, prune": (
         "cancel",

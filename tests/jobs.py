@@ -24,7 +24,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from celeriac import Debounce, Limit, RateLimited, Unique
+from celeriac import Batch, BatchedJob, Debounce, Limit, RateLimited, Unique
 from celeriac.enqueue.bulk import enqueue_together
 from celeriac.enqueue.transactions import complete_in
 from tests import effects
@@ -545,6 +545,29 @@ def listen(self: Task[Any, Any], heard: Any, path: str, name: str = "") -> None:
 def listen_to_error(request: Any, error: Any, trace: Any, path: str, name: str) -> None:
     """An errback of Celery's newer kind: called with what failed, in the process where it failed."""
     mark(path, name, request.retries, START)
+
+
+@shared_task(name="tests.batched", max_tries=2, retry_base=0.05, batch=Batch(size=10, wait=1.5))
+def batched(given: list[BatchedJob]) -> None:
+    """Each job says what is to become of it: done, silent, fail, retry, or what ends the run of all."""
+    path = given[0].args[0]
+    mark(path, given[0].id, len(given), START)  # in place of the attempt: how many run together
+    for one in given:
+        word = one.args[1]
+        if word == "done":
+            one.complete([one.args[2], one.attempt])
+        elif word == "fail":
+            one.fail(ValueError("on purpose"))
+        elif word == "retry" and one.attempt == 1:
+            one.retry(countdown=0.1)
+    for one in given:
+        word = one.args[1]
+        if word == "raise" and one.attempt == 1:
+            raise ConnectionError("for all that said nothing")
+        if word == "kill" and one.attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "sleep" and one.attempt == 1:
+            time.sleep(600)
 
 
 @shared_task(name="tests.two_at_once", bind=True, limit=Limit("tests", concurrency=2))

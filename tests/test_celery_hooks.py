@@ -435,6 +435,7 @@ HOOKS = [
     ),
     Hook("celery.app.trace:fast_trace_task", "task, uuid, request, body", "no job gets into a bundle"),
     Hook("celery.app.trace:trace_task_ret", "name, uuid, request, body", "no job gets into a bundle"),
+    Hook("celery.worker.strategy:default", "task, app, consumer", "no job gets into a batch"),
     # The outcome
     Hook("celery.worker.request:Request.__init__", "message, on_ack", "no attempt knows its number"),
     Hook("celery.worker.request:Request.acknowledge", "", "no outcome is told: every job is rescued as lost"),

@@ -143,6 +143,8 @@ def complete_in(
     stamp = task.request.get(STAMP) if task is not None else None
     if not stamp:
         raise BadArgument("complete_in", "there is no running job here")
+    if getattr(task, "gathers", False):
+        raise BadArgument("complete_in", f"{task.name} runs a batch of jobs, and this would complete one")
     request = task.request
     if request.callbacks or request.chain or request.chord:
         raise BadArgument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from billiard import common
 from billiard.einfo import ExceptionWithTraceback
@@ -105,3 +105,11 @@ def is_termination(exc: BaseException) -> bool:
     """Whether ``exc`` is how a child is told to end, which a task must not survive."""
     # billiard 4.3 has a function that reads this; Celery 5.5 was released with 4.2, which has none.
     return isinstance(exc, SystemExit) and bool(common._should_have_exited[0])
+
+
+def give_up(error: Exception, exc: BaseException) -> NoReturn:
+    """End the attempt with ``error``, in a form that can be shown; ``exc`` is what was raised."""
+    shown = presentable(error)
+    if shown is exc:
+        raise shown
+    raise shown.with_traceback(exc.__traceback__) from None

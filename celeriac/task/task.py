@@ -29,8 +29,9 @@ from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.limits.resting import Snooze
 from celeriac.task import backoff, event_loop, failures, retry_options, successors_kept, task_classes
-from celeriac.task.attempt import cancelling, following
+from celeriac.task.attempt import cancelling
 from celeriac.task.attempt.snoozing import snoozed
+from celeriac.task.batch import attempt as batch_attempt
 from celeriac.task.retry_and_replace import JobRetry, Replaced
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Task(CeleryTask):
         unique: a ``Unique``: which of its calls mean the same job.
         debounce: seconds, or a ``Debounce``: calls that follow each other closely make one job.
         throttle: seconds, or a ``Throttle``: at most one job for each key and period.
+        batch: a ``Batch``: many jobs in one run.
 
     Raises:
         BadArgument: where it is defined, with a value that cannot be right, or ``acks_late=False``.
@@ -84,6 +86,7 @@ class Task(CeleryTask):
     unique: Any = None
     debounce: Any = None
     throttle: Any = None
+    batch: Any = None
     #: None: the ledger's backoff. Celery's own default is three minutes.
     default_retry_delay = None
 
@@ -250,16 +253,16 @@ class Task(CeleryTask):
             return super().__call__(*args, **kwargs)
         request._protected = 1  # as Celery's own guard does: a call from inside is a plain call
         if request.is_eager or task_classes.inside(request):
-            return self.run(*args, **kwargs)
+            return batch_attempt.plain(self, request, args, kwargs)
         return self._attempt(request, self.run, args, kwargs)
 
     def _attempt(
         self, request: Any, run: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
         if self.refused:
-            self._give_up(error := BadArgument(self.name, self.refused), error)
+            failures.give_up(error := BadArgument(self.name, self.refused), error)
         try:
-            run, args, kwargs = following.instead(self, request, run, args, kwargs)
+            run, args, kwargs = batch_attempt.instead(self, request, run, args, kwargs)
             result = self._run(request, run, args, kwargs)
         except (*_OWN_WORDS, *_FOR_THE_WORKER):
             raise
@@ -289,18 +292,12 @@ class Task(CeleryTask):
         if again is not None:
             raise self._job_retry(again, exc, when=None) from exc
         if request.get("celeriac_final") or not self._retries(exc) or self._is_last(request):
-            self._give_up(error, exc)
+            failures.give_up(error, exc)
         try:
             retry = self.retry(exc=failures.presentable(error), throw=False)
         except Reject:  # its arguments do not fit the task: another attempt would fail alike
-            self._give_up(error, exc)
+            failures.give_up(error, exc)
         raise retry from None
-
-    def _give_up(self, error: Exception, exc: BaseException) -> NoReturn:
-        shown = failures.presentable(error)
-        if shown is exc:
-            raise shown
-        raise shown.with_traceback(exc.__traceback__) from None
 
     def _retries(self, exc: BaseException) -> bool:
         if "autoretry_for" in task_classes.declared_names(type(self), below=Task):

@@ -17,6 +17,7 @@ from celeriac.limits.order import declared_order
 from celeriac.limits.unique import Rule
 from celeriac.limits.unique_rules import declared as declared_rule
 from celeriac.priorities import parse as parse_priority
+from celeriac.task.batch.declared import settle as settle_batch
 
 #: What ``declared`` says of a name that nobody declares.
 ABSENT = object()
@@ -67,6 +68,7 @@ def settle(kind: Any, ours: Any, said: Mapping[str, Any]) -> None:
         check_option(name, getattr(kind, name), least=_LEAST[name])
     limits_of(kind)
     uniqueness_of(kind)
+    settle_batch(kind)
 
 
 def settle_annotations(kind: Any, ours: Any, before: Mapping[str, Any]) -> str | None:
@@ -134,7 +136,7 @@ _LEAST = MappingProxyType({"max_tries": 1, "timeout": 0.001, "retry_base": 0, "r
 #: What is set on a task itself, and is more than an attribute: options of its calls, and what is checked.
 SETTLED = frozenset(
     {"queue", "routing_key", "exchange", "priority", "expires", "serializer", "delivery_mode", "compression"}
-    | {"time_limit", "soft_time_limit", "acks_late", *_LEAST}
+    | {"time_limit", "soft_time_limit", "acks_late", "batch", *_LEAST}
 )
 
 
@@ -146,6 +148,8 @@ def settled(name: str, value: Any) -> tuple[str, Any]:
     """
     if name == "acks_late" and value is False:
         raise BadArgument(name, "the ledger needs late acknowledgement, found False")
+    if name == "batch":
+        raise BadArgument(name, "say it where the task is defined")
     if name in _LEAST:
         check_option(name, value, least=_LEAST[name])
     if name == "priority":

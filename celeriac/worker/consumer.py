@@ -36,6 +36,7 @@ from celeriac.settings.conf import Stage
 from celeriac.task import failures
 from celeriac.worker.assembly import ConsumerView, assemble
 from celeriac.worker.pool import prefork, timers
+from celeriac.worker.pool.batch_strategy import Batches
 from celeriac.worker.pool.loop_waker import LoopWaker
 from celeriac.worker.pool.pool_slots import PoolSlots, forget
 from celeriac.worker.pool.rate_limits import Rates
@@ -64,7 +65,8 @@ class Consumer(CeleryConsumer):
         super().__init__(*args, **kwargs)
         self.app.check_configuration()  # with what receivers wrote to ``conf`` and was refused
         self.app.stage = Stage.RUNS
-        self.on_task_request = PoolSlots(self, self._refused).take
+        self.on_task_request = PoolSlots(self, self.refuse_request).take
+        self.batches = Batches(self)
         self._hand_over: Callable[[Any], Any] | None = None
         self._ended_by: str | None = None  # the exception that ended the event loop
         self._reconnecting = False
@@ -213,7 +215,8 @@ class Consumer(CeleryConsumer):
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
         self._invalid(message, exc)
 
-    def _refused(self, request: Any, exc: Exception) -> None:
+    def refuse_request(self, request: Any, exc: Exception) -> None:
+        """Make a dead letter of a job that was won and that the pool cannot be given."""
         self._invalid(request.message, exc)
 
     def _invalid(self, message: Any, exc: BaseException) -> None:
@@ -278,6 +281,11 @@ class Consumer(CeleryConsumer):
         prefork.drop_unwritten(pool)
         if stop_line := getattr(self.pool, "stop_line", None):  # burst
             stop_line()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing is begun any more."""
+        return self._stopping
 
     # ---- queues
 

@@ -40,6 +40,7 @@ from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.limits import permits
 from celeriac.task import failures
+from celeriac.task.batch.declared import STRATEGY
 from celeriac.task.retry_and_replace import JobRetry, Replaced
 from celeriac.task.successors_kept import Followed, successors_of
 from celeriac.worker.attempt_report import ReportTaker
@@ -73,7 +74,8 @@ class JobRequest(Request):
         self.ledger: ReportTaker = self._app.ledger_thread
         self.permits = tuple(permit.name for permit in permits.read(self._request_dict.get(PERMITS)))
         self.unique = UNIQUE in self._request_dict
-        self.returned = self.task.Strategy == CeleryTask.Strategy  # another strategy may store nothing
+        # Another strategy than these may store nothing.
+        self.returned = self.task.Strategy in (CeleryTask.Strategy, STRATEGY)
 
     # ---- calls from Celery
 
