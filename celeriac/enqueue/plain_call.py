@@ -31,21 +31,10 @@ if TYPE_CHECKING:
 
 #: What a job takes of its task; a task may be changed while the program runs.
 _of_task = attrgetter(
-    *(
-        "name",
-        "typing",
-        "ignore_result",
-        "serializer",
-        "refused",
-        "limit",
-        "ordered_by",
-        "unique",
-        "debounce",
-        "throttle",
-        "user_id",
-        "timeout",
-    ),
-    *("max_tries", "priority", "_declared_retries", "_own_priority", "time_limit", "soft_time_limit"),
+    *("name", "typing", "ignore_result", "serializer", "refused", "user_id"),
+    *("limit", "ordered_by", "unique", "debounce", "throttle"),
+    *("timeout", "time_limit", "soft_time_limit", "max_tries", "_declared_retries"),
+    *("priority", "_own_priority"),
 )
 
 #: Where a task keeps its template.
