@@ -22,11 +22,10 @@ from redis.exceptions import RedisError
 from celeriac.broker_state import BrokerState
 from celeriac.coroutines import current_worker_task, refuse_async_generator
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
-from celeriac.ids import derived_id, new_id, task_id_of
+from celeriac.ids import new_id
 from celeriac.ledger.connection.framework import Framework, make_database
 from celeriac.limits.answer import awaiting_answer
-from celeriac.named_calls import options_of
-from celeriac.names import NAME_LENGTH, check_text
+from celeriac.named_calls import options_of, wanted_id
 from celeriac.no_app import module_of, place_of, stand_in, unpickled
 from celeriac.settings import conf
 
@@ -214,7 +213,10 @@ class Celeriac(Celery):
 
     def _load_config(self) -> Any:
         """As Celery's. Receivers of ``on_after_configure`` see what was checked, with our values."""
+        times = self.times_configured
         with self._lock:
+            if times != self.times_configured and self._settings:  # by another thread, while this one waited
+                return self._conf
             self._settings = None
             if self._conf is None:  # which a second ``config_from_object`` makes it
                 self._conf = conf.conf_of(self, CelerySettings({}))
@@ -298,13 +300,7 @@ class Celeriac(Celery):
         _ = self.settings  # before anything of Celery's asks ``conf``: another thread may be reading it
         self._require(name)
         self._check(eta, options)
-        if task_id is not None:
-            running = self.current_worker_task
-            if running is None or running.request.id != task_id:  # a retry keeps the spelling that it has
-                task_id = task_id_of(task_id)  # one spelling, in the row and in the message
-        elif idempotency_key is not None:
-            key = check_text("idempotency_key", idempotency_key, length=NAME_LENGTH)
-            task_id = derived_id(name, key)
+        task_id = wanted_id(self.current_worker_task, name, task_id, idempotency_key)
         options |= {} if idempotency_key is None else {"idempotency_key": idempotency_key}
         options = options_of(self.tasks.get(name), rest, options)
         options = options if task_id else awaiting_answer(self, name, options)

@@ -28,9 +28,9 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"retention", "notify"}),
     frozenset({"application"}),
     frozenset({"ledger"}),
-    frozenset({"settings"}),
+    frozenset({"named_calls", "settings"}),
     frozenset({"priorities", "ids", "addresses", "certificates", "coroutines", "no_app", "limits"}),
-    frozenset({"broker_state", "display", "headers", "named_calls", "names", "private_files", "texts"}),
+    frozenset({"broker_state", "display", "headers", "names", "private_files", "texts"}),
     frozenset({"errors", "events"}),
 )
 

@@ -114,6 +114,7 @@ class Task(CeleryTask):
 
     @classmethod
     def bind(cls, app: Any) -> Any:
+        _ = getattr(app, "settings", None)  # Celery reads what another thread may be reading just now
         bound, before = cls.__bound__, dict(vars(cls))
         found = super().bind(app)
         if not bound:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -447,3 +448,42 @@ def test_where_each_setting_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["CELERIAC_DATABASE_URL"] == "celeriac_database_url"
     assert found["CELERIAC_LOG_FORMAT"] is None
     assert [each.value for each in settings_shown(app) if each.name == "CELERY_BROKER_URL"] == ["***"]
+
+
+class Paused:
+    """Called in the middle of something that a thread does, it lets another thread do as much as it can."""
+
+    def __init__(self, other: Callable[[], object]) -> None:
+        self._thread = threading.Thread(target=other)
+
+    def __call__(self, **_: Any) -> dict[str, Any]:
+        self._thread.start()
+        self._thread.join(0.5)  # what it reads too early, it has read by then
+        return {}
+
+    def end(self) -> None:
+        self._thread.join(60)
+
+
+def test_a_task_that_is_bound_while_another_thread_reads_the_configuration_has_all_of_it() -> None:
+    app = shop()
+
+    @app.task(name="mail.send", shared=False)
+    def send() -> None: ...
+
+    assert app.Task  # with what it imports
+    between = Paused(lambda: send.acks_late)
+    app.add_defaults(between)  # asked when Celery's values are in force, and before the platform's are
+    assert app.settings
+    between.end()
+    assert (send.acks_late, send.refused) == (True, None)
+
+
+def test_two_threads_read_the_configuration_once() -> None:
+    """Up to Python 3.11 a cached property of Celery's has a lock that makes sure of it."""
+    app = shop()
+    between = Paused(lambda: app.conf.enable_utc)
+    app.on_configure.connect(between, weak=False)
+    assert app.settings
+    between.end()
+    assert app.times_configured == 1
