@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import random
+import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, make_url
+from sqlalchemy import Connection, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
 
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.postgresql_session import connect_within
+from tests.processes import Process
+from tests.support import wait_until
+from tests.workers import ROOT
 
 
 @pytest.fixture
@@ -55,6 +63,72 @@ def test_one_that_was_closed_here_is_dropped(database: Database) -> None:
     kept.close()
     with database.statement() as connection:
         assert pid_of(connection) != first
+
+
+def test_one_that_comes_back_while_all_are_closed_is_closed(database: Database) -> None:
+    """As when another thread finds out that the server is silent."""
+    with database.statement() as connection:
+        driver = driver_of(connection)
+        event.listen(database.engine, "checkin", lambda *_: database.close(), once=True)
+    assert driver.closed
+
+
+def test_one_that_is_made_at_the_last_moment_is_used_or_closed() -> None:
+    class Made:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    patience, made, used = 0.002, [], []
+
+    def connect() -> Made:
+        time.sleep(random.uniform(0.5, 1.5) * patience)
+        made.append(Made())
+        return made[-1]
+
+    for _ in range(300):
+        with suppress(OSError):
+            used.append(connect_within(patience, connect, OSError))
+    wait_until(
+        lambda: len(made) == 300 and sum(each.closed for each in made) + len(used) == 300,
+        within=10,
+        saying="each is used or closed",
+    )
+    assert not any(each.closed for each in used)
+
+
+STOPPED = """
+import socket, sys
+from celeriac.ledger.connection.watchdog import WATCHDOG
+
+ours = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+with WATCHDOG.watching(ours.fileno(), within=1.0) as watch:
+    ours.sendall(b"asked")
+    print(ours.recv(100).decode(), watch.fired)
+"""
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["an answer", "none"])
+def test_time_for_which_this_process_stood_still_is_not_the_servers(answered: bool, tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", STOPPED]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        with Process([*argv, port], log=tmp_path / "log", cwd=ROOT) as client:
+            answering, _ = server.accept()
+            with answering:
+                assert answering.recv(100) == b"asked"
+                client.freeze()
+                until = time.monotonic() + 1.5
+                wait_until(lambda: time.monotonic() > until, within=3, saying="longer than it may take")
+                client.thaw()
+                if answered:
+                    until = time.monotonic() + 0.2
+                    wait_until(lambda: time.monotonic() > until, within=1, saying="the watchdog has looked")
+                    answering.sendall(b"answered")
+                assert client.wait(10) == 0
+    said = "answered False" if answered else "True"
+    assert (tmp_path / "log").read_text().strip() == said
 
 
 def test_one_that_the_server_has_closed_is_not_noticed(database: Database, postgres_url: str) -> None:

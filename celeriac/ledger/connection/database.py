@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import select
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from celeriac import private_files
 from celeriac.errors import LedgerUnfit
-from celeriac.ledger.connection import postgresql_session, schema_name
+from celeriac.ledger.connection import postgresql_session, schema_name, sqlite_session
 from celeriac.ledger.connection.error_kinds import is_conflict
 from celeriac.ledger.connection.postgresql_session import connect_within
 from celeriac.ledger.connection.watchdog import WATCHDOG
@@ -42,9 +41,6 @@ _TRIES, _PAUSE = 5, 0.05
 #: Of the time that a page's statement may take, what the server is given: it ends the statement, before the
 #: connection is cut here and takes the reason along.
 _SERVERS_SHARE = 0.8
-
-#: Instructions of SQLite between two looks at the clock, some milliseconds.
-_INSTRUCTIONS = 10_000
 
 #: PQTRANS_IDLE (postgresql.org/docs/current/libpq-status.html).
 _IDLE = 0
@@ -136,7 +132,7 @@ class Database:
             within: seconds after which the connection is cut, if it has not ended; ``longest`` otherwise.
                 PostgreSQL only; SQLite is bounded by its own busy timeout.
         """
-        with self.engine.connect() as connection, self._watched(connection.connection, within):
+        with self._connected() as connection, self._watched(connection.connection, within):
             # BEGIN and COMMIT are sent here, because the connections are in autocommit: a single statement
             # then takes one round trip.
             connection.exec_driver_sql(self._begin(connection))
@@ -171,8 +167,20 @@ class Database:
         Args:
             within: as of ``transaction``, for all of them.
         """
-        with self.engine.connect() as connection, self._watched(connection.connection, within):
+        with self._connected() as connection, self._watched(connection.connection, within):
             yield connection
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection of the pool, which is closed if the pool was given up before it came back."""
+        engine = self.engine
+        pool = engine.pool
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            if engine.pool is not pool:
+                pool.dispose()
 
     @contextmanager
     def driver(self) -> Iterator[PoolProxiedConnection]:
@@ -180,7 +188,8 @@ class Database:
 
         PostgreSQL only. Errors are the driver's. A connection that is lost in the block is dropped.
         """
-        pooled = self.engine.raw_connection()
+        engine = self.engine
+        pool, pooled = engine.pool, engine.raw_connection()
         driver: Any = pooled.driver_connection
         try:
             with self._watched(pooled, None):
@@ -191,6 +200,8 @@ class Database:
             raise
         finally:
             pooled.close()
+            if engine.pool is not pool:
+                pool.dispose()
 
     @contextmanager
     def _watched(self, pooled: PoolProxiedConnection, within: float | None) -> Iterator[None]:
@@ -279,6 +290,7 @@ def _roll_back(connection: Connection) -> None:
 
 def _create(database: Database) -> Engine:
     sqlite = database.dialect == "sqlite"
+    patience = database._patience
     engine = create_engine(
         database.url,
         hide_parameters=True,  # or errors and logs would show rows
@@ -286,10 +298,12 @@ def _create(database: Database) -> Engine:
         pool_reset_on_return=None,
         pool_size=database._pool,
         max_overflow=0,
-        pool_timeout=database._patience,
+        pool_timeout=patience,
         pool_recycle=-1 if sqlite else _RECYCLE,
         pool_use_lifo=True,
-        connect_args=_sqlite_arguments(database) if sqlite else _postgresql_arguments(database),
+        connect_args=sqlite_session.arguments(database._patience)
+        if sqlite
+        else _postgresql_arguments(database),
         execution_options=schema_name.options(database.schema),
     )
     _keep_rollbacks_out_of_autocommit(engine)
@@ -298,12 +312,10 @@ def _create(database: Database) -> Engine:
         private_files.make_file(
             Path(str(database.url.database))
         )  # SQLite gives its other files the same mode
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", sqlite_session.prepare)
         if database._interrupted and database.longest is not None:
-            event.listen(engine, "checkout", _interrupting(database.longest))
+            event.listen(engine, "checkout", sqlite_session.interrupting(database.longest))
         return engine
-    patience = database._patience
-
     generic_plans = database._generic_plans and database._prepared
     limit = database.longest
     if limit is not None and database._interrupted:
@@ -354,10 +366,6 @@ def _close_what_comes_back_late(engine: Engine, database: Database) -> None:
     event.listen(engine, "checkin", checkin)
 
 
-def _sqlite_arguments(database: Database) -> dict[str, Any]:
-    return {"timeout": database._patience, "check_same_thread": False}
-
-
 def _postgresql_arguments(database: Database) -> dict[str, Any]:
     return {
         "application_name": "celeriac",
@@ -368,33 +376,3 @@ def _postgresql_arguments(database: Database) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 11_000,  # milliseconds; no keepalives are sent while data is unacknowledged
     }
-
-
-def _prepare_sqlite(connection: Any, entry: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # the driver must not begin on its own
-    connection.create_function("clock_us", 0, lambda: time.time_ns() // 1000)
-    _into_wal(connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _interrupting(longest: float) -> Callable[[Any, Any, Any], None]:
-    """What makes SQLite end the statements of a connection so long after it was taken from the pool."""
-
-    def checkout(connection: Any, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
-        ends = time.monotonic() + longest
-        connection.set_progress_handler(lambda: time.monotonic() > ends, _INSTRUCTIONS)
-
-    return checkout
-
-
-def _into_wal(connection: Any) -> None:
-    """Set a new file to WAL. SQLite does not wait for other processes there, so it is tried again."""
-    for left in reversed(range(100)):
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").close()
-            return
-        except sqlite3.OperationalError:
-            if not left:
-                raise
-            time.sleep(0.02)

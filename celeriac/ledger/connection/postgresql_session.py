@@ -158,22 +158,27 @@ def connect_within(patience: float, connect: Callable[[], Any], failure: Callabl
     libpq itself waits at least two seconds for a server that does not answer.
     """
     outcome: list[Any] = []
-    gave_up = threading.Event()
+    deciding = threading.Lock()  # or one that comes at the last moment would be nobody's, and stay open
+    gave_up = False
     done = threading.Event()
 
     def attempt() -> None:
         try:
             made = connect()
-            if gave_up.is_set():
-                made.close()
-            outcome.append(made)
         except BaseException as exc:  # handed to the caller, whatever it is
-            outcome.append(exc)
+            made = exc
+        with deciding:
+            late = gave_up
+            outcome.append(made)
         done.set()
+        if late and not isinstance(made, BaseException):
+            made.close()
 
     threading.Thread(target=attempt, name="ledger-connect", daemon=True).start()
     if not done.wait(patience):
-        gave_up.set()
+        with deciding:
+            gave_up = not outcome
+    if gave_up:
         raise failure(f"no connection within {patience:g} seconds")
     if isinstance(outcome[0], BaseException):
         raise outcome[0]

@@ -1,7 +1,8 @@
 """Cut a connection whose server has stopped answering, so that nobody waits for it without end.
 
 libpq has no limit on how long it waits for an answer, and a frozen server's kernel keeps the
-connection alive. One thread watches all the waiting connections of a process.
+connection alive. One thread watches all the waiting connections of a process. The time for which the process
+itself did not run, on a busy machine or stopped, is not the server's and is added to the deadlines.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _TICK = 0.05  # seconds between two looks while somebody waits
+_LATE = 2 * _TICK  # seconds between two looks from which on this process has stood still
 _LINGER = 5.0  # seconds without a waiter before the thread sleeps for good
 
 
@@ -64,12 +66,15 @@ class Watchdog:
         self._thread = None
 
     def _run(self) -> None:
-        idle_since = time.monotonic()
+        idle_since = now = time.monotonic()
         while True:
+            before = now
             time.sleep(_TICK)
             now = time.monotonic()
+            stood_still = max(0.0, now - before - _LATE)
             with self._lock:
                 for watch in self._watches:
+                    watch.deadline += stood_still
                     if now >= watch.deadline and not watch.fired:
                         watch.fired = True
                         _shut_down(watch.descriptor)
@@ -79,7 +84,7 @@ class Watchdog:
                     self._awake.clear()
             if not self._awake.is_set():
                 self._awake.wait()
-                idle_since = time.monotonic()
+                idle_since = now = time.monotonic()
 
 
 def _shut_down(descriptor: int) -> None:
