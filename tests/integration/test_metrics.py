@@ -100,7 +100,7 @@ def test_every_metric_that_is_written_about_exists(app: Celeriac) -> None:
 
 
 def test_calls_whose_key_is_taken_are_counted_by_who_calls(app: Celeriac) -> None:
-    @app.task(name="tests.sync", shared=False)
+    @app.task(name="tests.counted", shared=False)
     def sync(order: int) -> None: ...
 
     for conflict in ("keep", "replace", "reject"):
@@ -117,7 +117,7 @@ def test_calls_whose_key_is_taken_are_counted_by_who_calls(app: Celeriac) -> Non
     registry.register(CallMetrics(app))
     found = parsed(generate_latest(registry).decode())
     counted = {
-        answer: found["celeriac_duplicate_calls_total", (("answer", answer), ("task", "tests.sync"))]
+        answer: found["celeriac_duplicate_calls_total", (("answer", answer), ("task", "tests.counted"))]
         for answer in ("kept", "replaced", "rejected")
     }
     assert counted == {"kept": 5, "replaced": 1, "rejected": 1}
