@@ -2,8 +2,8 @@
 
     python preloaded.py SOCKET LIBRARY…
 
-Each fork becomes ``python WORD…`` with the environment, the directory and the files that it is given. Nothing
-of this project is imported before the fork: each process imports it itself, in its own order.
+Each fork becomes ``python WORD…`` with the environment, the directory and the files that it is given. Of this
+project nothing is imported before the fork but what is named as a LIBRARY.
 ``fork_server.py`` is the other end of the socket.
 """
 

@@ -48,6 +48,7 @@ class Process:
         log: the file that gets stdout and stderr, appended.
         account: whom to run as; None for the tests' own user.
         death: the signal that it gets when the tests' process dies.
+        libraries: see ``Forked``.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Process:
         env: Mapping[str, str] | None = None,
         account: Account | None = None,
         death: signal.Signals = signal.SIGKILL,
+        libraries: tuple[str, ...] = (),
     ) -> None:
         words = [str(word) for word in argv]
         given = dict(os.environ if env is None else env)
@@ -67,7 +69,9 @@ class Process:
             if account is None and fork_server.suits(words, given):
                 with open(os.devnull, "rb") as nothing:
                     files = (nothing.fileno(), output.fileno(), output.fileno())
-                    self._popen = Forked(words, files=files, cwd=cwd, env=given, death=death)
+                    self._popen = Forked(
+                        words, files=files, cwd=cwd, env=given, death=death, libraries=libraries
+                    )
             else:
                 self._popen = _on_tether(words, output, cwd, given, account or Account(-1, -1), death)
         self.log = log

@@ -11,6 +11,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Self
 
+from tests import fork_server
 from tests.processes import Process, run, scratch
 from tests.support import wait_until
 
@@ -48,7 +49,12 @@ def celery(
 ) -> CompletedProcess[str]:
     """Run ``celery -A app WORD…`` to its end; see ``tests.processes.run``. A slow commit is waited for."""
     argv = [sys.executable, "-m", "celery", "-A", app, *map(str, words)]
-    return run(argv, cwd=cwd, env=PATIENT | env, typed=typed)
+    return run(argv, cwd=cwd, env=PATIENT | env, typed=typed, libraries=_imported(app, env))
+
+
+def _imported(app: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    """What a command of this app may find imported; of another one, or another path, it finds it itself."""
+    return fork_server.OURS if app == "app" and env.get("PYTHONPATH") == os.environ.get("PYTHONPATH") else ()
 
 
 class CeleryProcess:
@@ -90,7 +96,8 @@ class CeleryProcess:
 
     def start(self) -> Self:
         assert self._process is None or not self.running, f"{self.name} runs already"
-        self._process = Process(self._argv, log=self._log, cwd=ROOT, env=self._env)
+        libraries = _imported(self._app, self._env)
+        self._process = Process(self._argv, log=self._log, cwd=ROOT, env=self._env, libraries=libraries)
         return self
 
     def logged(self, text: str, *, within: float) -> Self:

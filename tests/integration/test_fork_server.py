@@ -17,7 +17,7 @@ import pytest
 from tests import fork_server
 from tests.fork_server import Forked
 from tests.leaks import children
-from tests.processes import Process, descendants, living, processes
+from tests.processes import Process, descendants, living, processes, run
 from tests.support import wait_until
 from tests.workers import ROOT
 
@@ -57,6 +57,31 @@ def ran(
         status = program.wait(60)
     seen, _, rest = (home / "printed").read_text().partition("\n")
     return status, json.loads(seen), rest, (home / "complained").read_text()
+
+
+STATE = """
+import json, os, sys, threading
+state = sys.modules["celery._state"]
+print(json.dumps({
+    "apps": [type(app).__name__ for app in state._apps], "default": state.default_app is not None,
+    "current": state._tls.current_app is not None,
+    "threads": len(threading.enumerate()), "environment": sorted(os.environ), "read": sys.stdin.read(),
+    "settings": sorted(name for name in sys.modules if name.split(".")[0] in ("app", "tasks", "tests")),
+}))
+"""
+
+
+def test_what_of_ours_is_imported_before_a_fork_does_what_its_import_does(tmp_path: Path) -> None:
+    def state(code: str, libraries: tuple[str, ...]) -> dict[str, Any]:
+        done = run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, libraries=libraries)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    imports = f"import {', '.join(fork_server.OURS)}\n"
+    found = state(STATE, fork_server.OURS)
+    assert found == state(imports + STATE, ())
+    assert found["apps"] == ["NoApp"], "what refuses until an app is made"
+    assert (found["threads"], found["settings"]) == (1, [])
 
 
 FILES = {"typed": "r", "printed": "w", "complained": "w"}
