@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,7 @@ class Console:
         self.reader.database.close()
 
 
+@cache  # it compiles each page once, for all consoles of this process
 def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("celeriac.console"),
