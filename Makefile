@@ -1,4 +1,4 @@
-.PHONY: run test test-oldest lint wheel bench chaos screenshots clean
+.PHONY: run test test-all test-oldest lint wheel bench chaos screenshots clean
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -15,7 +15,10 @@ CHAOS := tests/acceptance/faults tests/simulation tests/integration/test_ledger_
 run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=--exit: stop when it is done)
 	@$(BIN)/python -m app.demo $(ARGS)
 
-test: $(READY)  ## every test, with real servers
+test: $(READY)  ## nearly every test, with real servers (tests/tiers.py)
+	@$(TESTED) SIMULATION_STEPS=1500 $(BIN)/python -m pytest $(BESIDE) -m "not chaos and not thorough" $(ARGS)
+
+test-all: $(READY)  ## every test, with real servers
 	@$(TESTED) $(BIN)/python -m pytest $(BESIDE) $(ARGS)
 
 test-oldest: $(OLDEST)/.ready  ## with the lowest versions that setup.cfg allows (ARGS="FILE …": these tests only)

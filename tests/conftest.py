@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.servers import PostgresServer, ValkeyServer
     from tests.workers import Worker
 
-pytest_plugins = ("tests.timeouts", "tests.leaks", "tests.forked")
+pytest_plugins = ("tests.timeouts", "tests.leaks", "tests.forked", "tests.tiers")
 
 #: Tests of a project of its own, which tests/contrib runs in processes of their own.
 collect_ignore = ["django_project"]

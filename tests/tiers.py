@@ -1,0 +1,147 @@
+"""A pytest plugin: which tests are ``thorough``, those that ``make test`` leaves to ``make test-all``.
+
+Most of the time of all tests goes into starting processes and servers. Those of ``make test`` find nearly
+every fault in a part of it. Thorough is, by these rules alone,
+
+1. the second database of a test whose subject is not SQL (``ONE_DATABASE``): PostgreSQL, since SQLite starts
+   nothing. What is about SQL is asked on both, always.
+2. the same question to another pool (``OTHER_PLACES``).
+3. what takes seconds of a processor for a test (``FILES``, ``TESTS``). It has a neighbour in ``make test``
+   that looks at the same subject with one worker or none.
+
+``pytest FILE`` runs all of a file, and CI runs all of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+TESTS_FOLDER = Path(__file__).resolve().parent
+
+#: Files of tests/integration that ask what a page, a command, a call or a setting does, not what SQL does.
+ONE_DATABASE = frozenset(
+    {
+        *("acting", "actions", "alerts", "api_tokens", "door", "export", "identity", "lanes", "metrics"),
+        *("console_access", "console_actions", "console_api", "console_bulk", "console_edit"),
+        *("console_pages", "console_pauses", "doctor", "maintenance", "mutes", "operations"),
+        *("operator_commands", "pause_commands", "results", "schedule_import", "scheduler"),
+        *("schedules", "series", "shared_broker", "signing", "task_ids", "worker_filter"),
+    }
+)
+
+#: Where test_outcomes.py asks again what prefork on PostgreSQL has answered.
+OTHER_PLACES = ("prefork-sqlite", "threads-postgresql", "solo-sqlite", "gevent-postgresql")
+
+#: Files by their place under tests/, and why they are slow. All of a folder where the name ends with a slash.
+FILES: Mapping[str, tuple[str, ...]] = {
+    "servers or workers are killed, frozen or moved, under load": (
+        "acceptance/faults/",
+        "acceptance/test_console_killed.py",
+        "acceptance/test_drain.py",
+        "acceptance/test_failover.py",
+        "acceptance/test_move.py",
+        "acceptance/test_moved_jobs.py",
+        "acceptance/test_pauses.py",
+        "acceptance/test_secured_sentinel.py",
+        "acceptance/test_slow_ledger.py",
+        "acceptance/test_taken.py",
+        "acceptance/test_two_apps.py",
+        "acceptance/test_two_schemas.py",
+        "acceptance/test_upgrades.py",
+        "integration/test_tls.py",
+        "integration/test_upgrades.py",
+    ),
+    "each test has workers, services or commands of its own": (
+        "acceptance/test_burst.py",
+        "acceptance/test_compose.py",
+        "acceptance/test_demo.py",
+        "acceptance/test_foreign_queue.py",
+        "acceptance/test_foreign_tasks.py",
+        "acceptance/test_limits.py",
+        "acceptance/test_operator.py",
+        "acceptance/test_prefetch.py",
+        "acceptance/test_prefix.py",
+        "acceptance/test_signing.py",
+        "acceptance/test_tracing.py",
+        "acceptance/test_up.py",
+        "integration/test_adoption.py",
+        "integration/test_app_class.py",
+        "integration/test_commands.py",
+        "integration/test_examples.py",
+    ),
+    "projects and packages as others make them": (
+        "acceptance/test_examples_django.py",
+        "acceptance/test_examples_fastapi.py",
+        "acceptance/test_examples_flask.py",
+        "acceptance/test_wheel.py",
+        "integration/test_beside_alembic.py",
+    ),
+    "a browser": ("browser/",),
+    "inputs by chance": (
+        "integration/test_api_fuzzing.py",
+        "integration/test_ledger_machine.py",
+        "simulation/test_broken_guards.py",
+    ),
+    "ledgers of other versions and servers are made": (
+        "integration/test_fit_servers.py",
+        "integration/test_table_names.py",
+    ),
+    "a large ledger": (
+        "integration/test_cost.py",
+        "integration/test_large_ledger.py",
+        "integration/test_schedules_speed.py",
+        "integration/test_stale_statistics.py",
+    ),
+}
+
+#: Tests that take seconds of a processor each, of files that do not.
+TESTS = frozenset(
+    {
+        "test_a_beat_that_takes_over_has_missed_nothing",
+        "test_a_job_that_expires_behind_a_busy_worker_never_starts",
+        "test_a_warm_shutdown_finishes_what_runs_and_gives_back_the_rest",
+        "test_an_hour_of_a_sub_minute_interval_does_not_drift",
+        "test_broker_connections_that_are_cut_cost_nothing",
+        "test_bulks_of_the_same_keys_in_other_orders_do_not_wait_in_a_circle",
+        "test_catch_up_of_all_has_a_bound",
+    }
+)
+
+_SLOW = tuple(place for places in FILES.values() for place in places)
+
+
+def is_thorough(place: str, name: str) -> bool:
+    """Whether a test is left to ``make test-all``.
+
+    Args:
+        place: of its file under tests/.
+        name: of the test, with its parameters.
+
+    >>> is_thorough("integration/test_door.py", "test_a_call[postgresql]")
+    True
+    >>> is_thorough("integration/test_ledger.py", "test_a_claim[postgresql]")
+    False
+    """
+    folder, _, file = place.rpartition("/")
+    test, _, parameters = name.rstrip("]").partition("[")
+    if place.startswith(_SLOW) or test in TESTS:
+        return True
+    if place == "acceptance/test_outcomes.py":
+        return any(other in parameters for other in OTHER_PLACES)
+    subject = file.removeprefix("test_").removesuffix(".py")
+    return folder == "integration" and subject in ONE_DATABASE and "postgresql" in parameters.split("-")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "thorough: left to make test-all, see tests/tiers.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        place = item.path.relative_to(TESTS_FOLDER).as_posix() if TESTS_FOLDER in item.path.parents else ""
+        if is_thorough(place, item.name):
+            item.add_marker(pytest.mark.thorough)
