@@ -22,6 +22,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ _SESSION_DATABASES = 512  # of our own Valkey: one for each test of a session, b
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_missing] = []
+    # How quickly examples are made says something of the machine, not of the test.
+    hypothesis.settings.register_profile(
+        "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("tests")
     config.addinivalue_line("markers", "slow: takes more than 20 seconds")
     config.addinivalue_line("markers", "chaos: a fault that takes too long for every run, see `make chaos`")
 
