@@ -9,17 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from celery import current_app as celery_app
 from celery.app.utils import Settings as CelerySettings
-from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
-from redis.exceptions import RedisError
 
-from celeriac.broker_state import BrokerState
+from celeriac.broker_state import BrokerState, broker_errors
 from celeriac.coroutines import current_worker_task, refuse_async_generator
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import new_id
@@ -72,8 +70,7 @@ class Celeriac(Celery):
     """
 
     broker_state: BrokerState
-    #: What a broker that is away raises.
-    broker_errors: ClassVar = (OperationalError, OSError, LimitExceeded, RedisError)
+    broker_errors = property(broker_errors)
     #: What records outcomes: a ``celeriac.worker.gate.ledger_thread``, in a worker's main process only.
     ledger_thread: Any
     #: What traces jobs, a ``celeriac.observe.traces``, from when the settings are read; None: nothing does.

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import cache
+from typing import Any
+
+from kombu.exceptions import LimitExceeded, OperationalError
 
 _FIRST_REST, _LONGEST_REST = 1.0, 10.0  # seconds that a failing broker is left alone
 
@@ -24,3 +28,15 @@ class BrokerState:
 
     def worked(self) -> None:
         self._rest = self._until = 0.0
+
+
+def broker_errors(_: Any) -> tuple[type[Exception], ...]:
+    """What a broker that is away raises; ``Celeriac.broker_errors``."""
+    return _errors()
+
+
+@cache
+def _errors() -> tuple[type[Exception], ...]:
+    from redis.exceptions import RedisError  # which imports all of redis-py: a process may never need it
+
+    return (OperationalError, OSError, LimitExceeded, RedisError)

@@ -10,12 +10,11 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery.app.utils import Settings as CelerySettings
 from kombu.utils.imports import symbol_by_name
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from celeriac.broker import compression, queues, signing
 from celeriac.errors import BadArgument, SettingsError
@@ -25,7 +24,7 @@ from celeriac.ledger.schema.lanes import check as check_queue
 from celeriac.observe import traces
 from celeriac.settings import celery_settings, from_conf, redis_options
 from celeriac.settings.celery_settings import TRANSPORT_RULINGS
-from celeriac.settings.conf import Layer, of_the_team
+from celeriac.settings.conf import Later, Layer, of_the_team
 from celeriac.settings.platform import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def put_around(conf: Any, theirs: CelerySettings, settings: Settings) -> None:
     above = Layer(needed(settings, theirs.get("broker_transport_options"), theirs.get("task_queues")))
     above |= redis_options.needed(settings, theirs)
     above["broker_transport_options"] |= redis_options.for_sentinel(settings, theirs)
-    above["redbeat_redis_options"] |= redis_options.for_redbeat(settings, theirs)
+    above["redbeat_redis_options"] = Later(partial(_redbeat_options, settings, theirs))
     conf.defaults[:] = [*user, Layer(defaults(settings, theirs)), conf.defaults[-1]]
     conf.maps[:] = [above, conf.changes, *conf.defaults]
 
@@ -114,7 +113,6 @@ def needed(
         "worker_enable_prefetch_count_reduction": False,
         "beat_scheduler": "celeriac.schedules.scheduler:Scheduler",
         "redbeat_redis_url": settings.schedules_store,
-        "redbeat_redis_options": redbeat_options(settings),
         "redbeat_lock_timeout": 6,  # seconds after which another beat leads when this one is gone
     } | signing.configuration(settings)
 
@@ -149,8 +147,15 @@ def defaults(settings: Settings, theirs: Mapping[str, Any] | None = None) -> dic
     return found if theirs is not None and "TIME_ZONE" in theirs else found | {"timezone": "UTC"}
 
 
+def _redbeat_options(settings: Settings, theirs: CelerySettings) -> dict[str, Any]:
+    return redbeat_options(settings) | redis_options.for_redbeat(settings, theirs)
+
+
 def redbeat_options(settings: Settings) -> dict[str, Any]:
     """Options of redbeat's Redis client; a beat fires without Redis rather than wait for it."""
+    from redis.backoff import NoBackoff  # which import all of redis-py: only a beat needs these options
+    from redis.retry import Retry
+
     over_network = {"socket_connect_timeout": 1.0, "socket_keepalive": True}
     return {
         "socket_timeout": 1.0,

@@ -27,6 +27,7 @@ NOT_FOR_TEAMS = {
     "CallMetrics.collect",  # Prometheus does
     "Celeriac.add_defaults",
     "Celeriac.backend",
+    "Celeriac.broker_errors",
     "Celeriac.check_configuration",
     "Celeriac.create_task_cls",
     "Celeriac.current_worker_task",  # as in Celery

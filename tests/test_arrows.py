@@ -74,6 +74,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"alerts", "celery_settings", "conf", "console", "flow", "oidc"}),
     ),
     "cli": (
+        frozenset({"program"}),
         frozenset({"entry"}),
         frozenset({"commands"}),
         frozenset({"views"}),

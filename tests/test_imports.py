@@ -1,4 +1,4 @@
-"""What a command that must be quick does not import: a container's engine asks for health again and again."""
+"""What a command that must be quick does not import."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from tests.workers import ROOT, environment
 
+#: A container's engine asks for health again and again.
 _HEALTH = """
 import sys
 from celery.__main__ import main
@@ -51,3 +52,40 @@ def test_health_is_what_ran(imported: set[str]) -> None:
 @pytest.mark.parametrize("module", SLOW)
 def test_health_does_not_wait_for_what_it_does_not_need(imported: set[str], module: str) -> None:
     assert module not in imported
+
+
+_LIST = """
+import sys
+from celeriac.cli.program import main
+sys.argv = ["celeriac", "-A", "app", "jobs", "list"]
+try:
+    main()
+finally:
+    print(*sys.modules)
+"""
+
+#: What a person waits for who only reads the ledger, here an SQLite one.
+SLOW_TO_READ = (
+    *("alembic", "sqlalchemy.orm", "sqlalchemy.dialects.postgresql", "psycopg", "redis", "redbeat"),
+    *("celery.bin", "click_repl", "flower", "tornado", "structlog", "cronsim", "prometheus_client"),
+    *("celeriac.worker", "celeriac.schedules", "celeriac.operate.dead_letters"),
+)
+
+
+@pytest.fixture(scope="module")
+def imported_to_list(module_sqlite_url: str) -> set[str]:
+    """The modules of a ``celeriac -A app jobs list``."""
+    env = environment("redis://127.0.0.1:1/0", module_sqlite_url)
+    argv = [sys.executable, "-c", _LIST]
+    asked = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert asked.stderr == "no job fits\n"
+    return set(asked.stdout.split())
+
+
+def test_a_list_is_what_ran(imported_to_list: set[str]) -> None:
+    assert {"celeriac.cli.views.job_list", "celeriac.ledger.reads.job_pages"} <= imported_to_list
+
+
+@pytest.mark.parametrize("module", SLOW_TO_READ)
+def test_a_list_does_not_wait_for_what_it_does_not_need(imported_to_list: set[str], module: str) -> None:
+    assert module not in imported_to_list

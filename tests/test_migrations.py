@@ -17,7 +17,7 @@ from celeriac.errors import MigrationNeeded
 from celeriac.ledger import migrate
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.metadata import METADATA
-from celeriac.ledger.schema.models import Worker
+from celeriac.ledger.schema.models import WORKERS
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 
@@ -131,7 +131,7 @@ def test_an_upgrade_may_be_repeated_and_keeps_the_rows(bare_database_url: str, d
     assert migrate.upgrade(bare_database_url) == migrate.head()
     with database.reading() as connection:
         assert described(connection) == before
-        assert connection.execute(select(Worker.id)).scalars().all() == [A_WORKER.id]
+        assert connection.execute(select(WORKERS.c.id)).scalars().all() == [A_WORKER.id]
 
 
 def test_two_processes_may_upgrade_at_once(bare_database_url: str, database: Database) -> None:

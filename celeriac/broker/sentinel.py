@@ -11,7 +11,7 @@ from typing import Any
 from kombu.transport import redis
 
 from celeriac.broker.transport import Channel, Transport
-from celeriac.settings.redis_options import ASKED_ONCE
+from celeriac.settings.redis_options import asked_once
 
 
 class SentinelChannel(Channel, redis.SentinelChannel):
@@ -23,7 +23,7 @@ class SentinelChannel(Channel, redis.SentinelChannel):
     @property
     def sentinel_kwargs(self) -> dict[str, Any]:
         """The transport's option, and what is not in it: ``inspect stats`` answers with options as JSON."""
-        return {**ASKED_ONCE, **(self._asked or {})}
+        return {**asked_once(), **(self._asked or {})}
 
     @sentinel_kwargs.setter
     def sentinel_kwargs(self, options: Mapping[str, Any] | None) -> None:

@@ -52,9 +52,9 @@ def end(error: SettingsError) -> None:
 
 
 def _is_celerys(command: click.Command) -> bool:
-    """Whether it is Celery's command, not the command of a project that imports the app."""
-    module = sys.modules.get("celery.bin.celery")
-    return module is not None and command is module.celery
+    """Whether it is Celery's command, or ``celeriac``, not the command of a project that imports the app."""
+    places = (("celery.bin.celery", "celery"), ("celeriac.cli.program", "program"))
+    return any(command is getattr(sys.modules.get(module), name, None) for module, name in places)
 
 
 class RefusedCommand(click.ClickException):

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from celery.bin.base import CeleryCommand
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -24,8 +23,8 @@ _SORTS = ("newest", "oldest", "due", "longest", "finished")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class _Refusing(click.Command):
-    """Prints our errors as one sentence with the next step, not as a traceback."""
+class Command(click.Command):
+    """A command that prints our errors as one sentence with the next step, not as a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -42,11 +41,7 @@ class _Refusing(click.Command):
             ctx.exit(refusal.code)
 
 
-class Command(_Refusing, CeleryCommand):
-    """A command that prints our errors as one sentence with the next step, not as a traceback."""
-
-
-class Group(_Refusing, click.Group):
+class Group(Command, click.Group):
     """The same for a command that has commands below it and does something by itself."""
 
 

@@ -176,8 +176,21 @@ def _remember(app: Any, error: BaseException) -> None:
         app.refused_writes += error.problems
 
 
+class Later:
+    """A setting of a layer that is made when it is first asked for."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+
 class Layer(dict[str, Any]):
     """A layer of ``app.conf`` that is the platform's."""
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        if isinstance(value, Later):
+            value = self[name] = value.make()
+        return value
 
 
 def of_the_team(conf: Any) -> CelerySettings:

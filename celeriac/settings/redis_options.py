@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from celeriac import addresses
 from celeriac.addresses import Address
 from celeriac.settings.platform import Settings
@@ -19,9 +16,16 @@ _REDBEAT = "celeriac:redbeat:"
 _OF_SENTINEL = ("master_name", "sentinel_kwargs", "min_other_sentinels")
 
 #: How a sentinel is asked. Several may have to be asked within the two seconds that a call may take, so one
-#: that does not answer is left alone soon; redis-py itself would try it four times, with pauses of seconds.
+#: that does not answer is left alone soon.
 _ASKED = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3}
-ASKED_ONCE = {"retry": Retry(NoBackoff(), 0)}
+
+
+def asked_once() -> dict[str, Any]:
+    """Options for a sentinel; redis-py itself would try it four times, with pauses of seconds."""
+    from redis.backoff import NoBackoff  # which import all of redis-py
+    from redis.retry import Retry
+
+    return {"retry": Retry(NoBackoff(), 0)}
 
 
 def needed(settings: Settings, theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def for_redbeat(settings: Settings, theirs: Mapping[str, Any]) -> dict[str, Any]
     return {
         "sentinels": [(each.host, each.port) for each in found],
         "service_name": options.get("master_name"),
-        "sentinel_kwargs": ASKED_ONCE | _asked(options),
+        "sentinel_kwargs": asked_once() | _asked(options),
         "username": found[0].user,
         "password": found[0].password,
         "db": found[0].database,
@@ -89,7 +93,7 @@ def _of_results(settings: Settings, theirs: Mapping[str, Any]) -> dict[str, Any]
         if settings.results == settings.broker:  # the same server as the broker's
             shared = _options(theirs, "broker_transport_options")
             options = {name: shared[name] for name in _OF_SENTINEL if name in shared} | options
-        options["sentinel_kwargs"] = ASKED_ONCE | _asked(options)
+        options["sentinel_kwargs"] = asked_once() | _asked(options)
     return options | ({"global_keyprefix": settings.prefix} if settings.prefix else {})
 
 

@@ -22,7 +22,7 @@ from celeriac.ledger.reads import job_pages, job_rows
 from celeriac.ledger.reads.job_filter import Filter
 from celeriac.ledger.schema.columns import PARKED, after, now
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
-from celeriac.ledger.schema.models import BackgroundJob, FailedAttempt
+from celeriac.ledger.schema.metadata.mapped import BackgroundJob, FailedAttempt
 from celeriac.ledger.upkeep import dispatch, lost_messages
 from celeriac.ledger.writes import claims, outcomes, quarantine
 from celeriac.ledger.writes.new_jobs import enqueue, unpark

@@ -30,7 +30,7 @@ from sqlalchemy import Connection, make_url, select, update
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.schema.columns import after, now
 from celeriac.ledger.schema.lifecycle import ENTERED_FROM, TERMINAL, WAITING, AttemptKind, JobState
-from celeriac.ledger.schema.models import BackgroundJob, FailedAttempt
+from celeriac.ledger.schema.metadata.mapped import BackgroundJob, FailedAttempt
 from celeriac.ledger.upkeep import dispatch
 from celeriac.ledger.writes import cancel, claims, outcomes
 from celeriac.ledger.writes.new_jobs import enqueue

@@ -26,7 +26,7 @@ from celeriac.enqueue.transactions import complete_in, enqueue_in
 from celeriac.errors import AnotherDatabase, AttemptTaken, BadArgument
 from celeriac.headers import STAMP
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
-from celeriac.ledger.schema.models import BackgroundJob
+from celeriac.ledger.schema.metadata.mapped import BackgroundJob
 from celeriac.ledger.writes import claims, outcomes
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.operate.job import job

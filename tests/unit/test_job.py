@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.ledger.schema.models import BackgroundJob
+from celeriac.ledger.schema.metadata.mapped import BackgroundJob
 from celeriac.operate.job import Attempt, Job
 
 _moments = st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(fold=0))

@@ -9,11 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, cast, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.connection.clock import clock
-from celeriac.ledger.schema.columns import Instant, after, now
-from celeriac.ledger.schema.limit_tables import LIMITS, LimitRow
+from celeriac.ledger.schema.columns import Instant, after, insert_of, now
+from celeriac.ledger.schema.limit_tables import LIMITS
 from celeriac.ledger.schema.models import WORKERS
 from celeriac.limits.limit import FAIR, Limit
 from celeriac.limits.order import OrderLimit
@@ -79,14 +78,14 @@ def declare(connection: Connection, limits: Iterable[Limit], *, version: str | N
     Args:
         version: of the code. What a newer one has written stays, while a worker of it lives.
     """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = insert_of(connection.dialect.name)
     for limit in sorted(limits, key=lambda each: each.name):
         if version is not None and _newer_lives(connection, limit.name, version):
             continue
         said = {"concurrency": limit.concurrency, "rate": limit.rate, "burst": limit.burst, "declared": now()}
         said["declared_by"] = version
         said["on_failure"] = limit.on_failure if isinstance(limit, OrderLimit) else None
-        row = insert(LimitRow).values(name=limit.name, **said)
+        row = insert(LIMITS).values(name=limit.name, **said)
         connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=said))
 
 
@@ -110,8 +109,8 @@ def _newer_lives(connection: Connection, name: str, version: str) -> bool:
 
 def declare_fairness(connection: Connection) -> None:
     """Make the row by which one worker leads, where there is no limit but a fair queue."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    row = insert(LimitRow).values(name=FAIR, declared=now())
+    insert = insert_of(connection.dialect.name)
+    row = insert(LIMITS).values(name=FAIR, declared=now())
     connection.execute(row.on_conflict_do_nothing(index_elements=["name"]))
 
 

@@ -25,13 +25,12 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.limits.in_use import IN_LINE, NUMBERS
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import Instant, Seconds, after, now
+from celeriac.ledger.schema.columns import Instant, Seconds, after, insert_of, now
 from celeriac.ledger.schema.distinct_values import distinct_values
-from celeriac.ledger.schema.limit_tables import LINES, PERMIT_KEYS, Line, PermitKey
+from celeriac.ledger.schema.limit_tables import LINES, PERMIT_KEYS
 from celeriac.ledger.schema.models import JOBS
 from celeriac.limits.permits import is_order
 
@@ -67,12 +66,12 @@ def blocked_permits(connection: Connection, *, beyond: str, most: int) -> list[s
 def lock_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
     """Lock the rows of these permits in the order of their names; return them. Missing ones are made."""
     names = sorted(set(permits))
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = insert_of(connection.dialect.name)
     rows = [{"name": name} for name in names]
     c = PERMIT_KEYS.c
     there = set(connection.execute(select(c.name).where(c.name.in_(names))).scalars())
     if missing := [row for row in rows if row["name"] not in there]:
-        made = insert(PermitKey).values(name=bindparam("name"), touched=now()).on_conflict_do_nothing()
+        made = insert(PERMIT_KEYS).values(name=bindparam("name"), touched=now()).on_conflict_do_nothing()
         connection.execute(made, missing)
     locked = select(c.name, c.next_start, c.rests_until).where(c.name.in_(names)).order_by(c.name)
     return {row.name: row for row in connection.execute(locked.with_for_update())}
@@ -154,9 +153,9 @@ def _permits_of_line(row: Any) -> dict[str, Any]:
 
 @lru_cache
 def _upsert(dialect: str) -> Any:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    insert = insert_of(dialect)
     given = {name: bindparam(name, type_=LINES.c[name].type) for name in ("id", *_PERMITS, "due")}
-    row = insert(Line).values(**given, turn=0, touched=now())
+    row = insert(LINES).values(**given, turn=0, touched=now())
     sooner = and_(LINES.c.blocked_on.is_(None), or_(LINES.c.due.is_(None), LINES.c.due > row.excluded.due))
     return row.on_conflict_do_update(
         index_elements=["id"], set_={"due": row.excluded.due, "touched": now()}, where=sooner

@@ -6,9 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from celeriac.ledger.schema.columns import after, now
+from celeriac.ledger.schema.columns import after, insert_of, now
 from celeriac.ledger.schema.operator_tables import ALERTS
 
 #: The row that says when somebody looked last. No alert's key is without a colon.
@@ -30,7 +29,7 @@ def put(connection: Connection, values: dict[str, Any]) -> bool:
     Args:
         values: key, kind, sentence, path, size.
     """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = insert_of(connection.dialect.name)
     statement = insert(ALERTS).values(since=now(), seen=now(), told=now(), **values)
     made = statement.on_conflict_do_nothing().returning(ALERTS.c.key)
     return connection.execute(made).first() is not None

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from celeriac.ledger.schema.columns import after, now
+from celeriac.ledger.schema.columns import after, insert_of, now
 from celeriac.ledger.schema.operator_tables import API_TOKENS
 
 _MINUTE = 60.0  # seconds between two marks of use
@@ -32,7 +31,7 @@ def add(
     Args:
         lasts: seconds until it expires.
     """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = insert_of(connection.dialect.name)
     values = {"name": name, "digest": digest, "role": role, "created_by": created_by}
     statement = insert(API_TOKENS).values(created=now(), expires=after(lasts), **values)
     made = statement.on_conflict_do_nothing().returning(API_TOKENS.c.name)

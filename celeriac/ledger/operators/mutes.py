@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from celeriac.ledger.schema.columns import after, now
+from celeriac.ledger.schema.columns import after, insert_of, now
 from celeriac.ledger.schema.operator_tables import MUTES
 
 
@@ -33,7 +32,7 @@ def put(
         lasts: seconds; None: it has no end.
     """
     connection.execute(delete(MUTES).where(MUTES.c.until <= now()))
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = insert_of(connection.dialect.name)
     until = None if lasts is None else after(lasts)
     values = {"since": now(), "until": until, "who": who, "reason": reason, "size": size}
     made = insert(MUTES).values(key=key, **values)

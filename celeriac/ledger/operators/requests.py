@@ -9,16 +9,15 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.operators.actions import REQUEST
-from celeriac.ledger.schema.columns import now
+from celeriac.ledger.schema.columns import insert_of, now
 from celeriac.ledger.schema.operator_tables import ACTIONS
 
 
 def begin(connection: Connection, key: str, *, id: UUID, who: str, subject: str, digest: str) -> bool:
     """Write that the request has begun. False: it has before."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = insert_of(connection.dialect.name)
     values = {"id": id, "who": who, "via": "api", "action": REQUEST, "subject": subject, "request_key": key}
     moments = {"began": now(), "touched": now(), "ended": now()}  # nothing of it is to be carried on
     statement = insert(ACTIONS).values(**values, **moments, parameters={"digest": digest})

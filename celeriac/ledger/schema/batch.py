@@ -12,8 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, ColumnElement, FromClause, Text, bindparam, cast, column, func, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ARRAY, JSON, ColumnElement, FromClause, Text, bindparam, cast, column, func, select
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from celeriac.ledger.schema.columns import microseconds

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    TIMESTAMP,
     BigInteger,
     ColumnElement,
     Dialect,
@@ -16,11 +19,14 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+    from sqlalchemy.dialects.postgresql import Insert  # SQLite's takes the same
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -223,3 +229,14 @@ def _seconds_between_sqlite(element: seconds_between, compiler: SQLCompiler, **k
 
 
 Seconds = Double
+
+
+def insert_of(dialect: str) -> Callable[[Table], Insert]:
+    """The function that makes an INSERT with ON CONFLICT. Only what the process uses is imported.
+
+    >>> insert_of("sqlite").__module__
+    'sqlalchemy.dialects.sqlite.dml'
+    """
+    name = "postgresql" if dialect == "postgresql" else "sqlite"
+    found: Callable[[Table], Insert] = import_module(f"sqlalchemy.dialects.{name}").insert
+    return found

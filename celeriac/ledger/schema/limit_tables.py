@@ -6,99 +6,68 @@ is counted in the jobs' rows, through an index. Nobody but keepers writes permit
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import cast
-from uuid import UUID
+from sqlalchemy import BigInteger, Column, Integer, String, Table, Text, Uuid
 
-from sqlalchemy import BigInteger, Index, String, Table, Text, text
-from sqlalchemy.orm import Mapped, mapped_column
-
-from celeriac.ledger.schema.models import Base
+from celeriac.ledger.schema.columns import Instant
+from celeriac.ledger.schema.models import METADATA
 from celeriac.names import NAME_LENGTH
 
-
-class LimitRow(Base):
-    """A limit: what the code says, and what an operator says instead."""
-
-    __tablename__ = "background_limits"
-
+#: A limit: what the code says, and what an operator says instead.
+LIMITS = Table(
+    "background_limits",
+    METADATA,
     # set by workers that start, from their tasks
-    name: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
-    concurrency: Mapped[int | None]  # null: any number
-    rate: Mapped[str | None] = mapped_column(String(32))  # as "100/m"; null: any number
-    burst: Mapped[int | None]  # null: that of the rate
-    on_failure: Mapped[str | None] = mapped_column(String(16))  # of an order; null: it is none
-    declared: Mapped[datetime]  # when a worker wrote that
-    declared_by: Mapped[str | None] = mapped_column(String(64))  # its version of the code; null: not said
-
+    Column("name", String(NAME_LENGTH), primary_key=True),
+    Column("concurrency", Integer),  # null: any number
+    Column("rate", String(32)),  # as "100/m"; null: any number
+    Column("burst", Integer),  # null: that of the rate
+    Column("on_failure", String(16)),  # of an order; null: it is none
+    Column("declared", Instant, nullable=False),  # when a worker wrote that
+    Column("declared_by", String(64)),  # its version of the code; null: not said
     # set by operators; null: what the code says
-    set_concurrency: Mapped[int | None]
-    set_rate: Mapped[str | None] = mapped_column(String(32))
-    set_by: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
-    paused: Mapped[datetime | None]  # since when no job is admitted; null: it is not paused
-    paused_by: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
-    pause_reason: Mapped[str | None] = mapped_column(Text)
-
+    Column("set_concurrency", Integer),
+    Column("set_rate", String(32)),
+    Column("set_by", String(NAME_LENGTH)),
+    Column("paused", Instant),  # since when no job is admitted; null: it is not paused
+    Column("paused_by", String(NAME_LENGTH)),
+    Column("pause_reason", Text),
     # moved by the worker that looks for new jobs of limits, in the first row
-    looker: Mapped[UUID | None]
-    looks_until: Mapped[datetime | None]  # another may take over then
+    Column("looker", Uuid),
+    Column("looks_until", Instant),  # another may take over then
+)
 
 
-class PermitKey(Base):
-    """One permit name, such as ``tenant:42``: the row that admission locks."""
-
-    __tablename__ = "background_permit_keys"
-
-    name: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
-    next_start: Mapped[datetime | None]  # of a rate, if starts were evenly spaced; null: none was yet
-    rests_until: Mapped[datetime | None]  # a task asked that nothing starts before; null: nobody has
-    touched: Mapped[datetime]  # when it was last written
-
-
-class Line(Base):
-    """Jobs that take the same permits wait in one line."""
-
-    __tablename__ = "background_lines"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)  # made from the names of the permits
-    permit_1: Mapped[str] = mapped_column(String(NAME_LENGTH))
-    permit_2: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
-    permit_3: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
-    due: Mapped[datetime | None]  # when to look at it again; null: nothing waits, or it is blocked
-    blocked_on: Mapped[str | None] = mapped_column(String(NAME_LENGTH))  # the permit that is used up
-    turn: Mapped[int] = mapped_column(BigInteger)  # lines of the same level go in this order
-    touched: Mapped[datetime]
-
-    __table_args__ = (
-        Index(
-            "background_lines_due",
-            "due",
-            postgresql_where=text("due IS NOT NULL"),
-            sqlite_where=text("due IS NOT NULL"),
-        ),
-        Index(
-            "background_lines_blocked",
-            "blocked_on",
-            "turn",
-            postgresql_where=text("blocked_on IS NOT NULL"),
-            sqlite_where=text("blocked_on IS NOT NULL"),
-        ),
-    )
+#: One permit name, such as ``tenant:42``: the row that admission locks.
+PERMIT_KEYS = Table(
+    "background_permit_keys",
+    METADATA,
+    Column("name", String(NAME_LENGTH), primary_key=True),
+    Column("next_start", Instant),  # of a rate, if starts were evenly spaced; null: none was yet
+    Column("rests_until", Instant),  # a task asked that nothing starts before; null: nobody has
+    Column("touched", Instant, nullable=False),  # when it was last written
+)
 
 
-class UniqueKey(Base):
-    """A unique key that is held for a time, whatever becomes of its job. Producers write it."""
+#: Jobs that take the same permits wait in one line.
+LINES = Table(
+    "background_lines",
+    METADATA,
+    Column("id", Uuid, primary_key=True),  # made from the names of the permits
+    Column("permit_1", String(NAME_LENGTH), nullable=False),
+    Column("permit_2", String(NAME_LENGTH)),
+    Column("permit_3", String(NAME_LENGTH)),
+    Column("due", Instant),  # when to look at it again; null: nothing waits, or it is blocked
+    Column("blocked_on", String(NAME_LENGTH)),  # the permit that is used up
+    Column("turn", BigInteger, nullable=False),  # lines of the same level go in this order
+    Column("touched", Instant, nullable=False),
+)
 
-    __tablename__ = "background_unique_keys"
 
-    key: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
-    job: Mapped[UUID]  # whose it is
-    until: Mapped[datetime]
-
-    __table_args__ = (Index("background_unique_keys_until", "until"),)
-
-
-UNIQUE_KEYS = cast(Table, UniqueKey.__table__)
-LIMITS = cast(Table, LimitRow.__table__)
-PERMIT_KEYS = cast(Table, PermitKey.__table__)
-LINES = cast(Table, Line.__table__)
+#: A unique key that is held for a time, whatever becomes of its job. Producers write it.
+UNIQUE_KEYS = Table(
+    "background_unique_keys",
+    METADATA,
+    Column("key", String(NAME_LENGTH), primary_key=True),
+    Column("job", Uuid, nullable=False),  # whose it is
+    Column("until", Instant, nullable=False),
+)

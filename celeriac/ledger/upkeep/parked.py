@@ -32,7 +32,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -41,7 +40,7 @@ from sqlalchemy.types import Integer
 
 from celeriac.headers import CHORD, new_tag
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import PARKED, Seconds, after, now
+from celeriac.ledger.schema.columns import PARKED, Seconds, after, insert_of, now
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
 from celeriac.ledger.schema.state_conditions import is_in, is_waiting_as_indexed, may_enter
@@ -362,7 +361,7 @@ def _fail() -> Update:
 
 @lru_cache
 def _note(dialect: str) -> Insert:
-    insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    insert_into = insert_of(dialect)
     return (
         insert_into(FAILURES)
         .values(

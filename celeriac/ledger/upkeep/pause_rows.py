@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from celeriac.ledger.schema.columns import now
+from celeriac.ledger.schema.columns import insert_of, now
 from celeriac.ledger.schema.holding import PauseKind
 from celeriac.ledger.schema.models import JOBS
-from celeriac.ledger.schema.operator_tables import PAUSES, Pause
+from celeriac.ledger.schema.operator_tables import PAUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +29,11 @@ def pause(
     connection: Connection, kind: PauseKind, names: Sequence[str], *, who: str, reason: str | None
 ) -> list[str]:
     """Pause them; return those that were not paused before. The others keep their who and why."""
-    insert_into = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert_into = insert_of(connection.dialect.name)
     made = []
     for name in sorted(names):
         values = {"kind": kind, "name": name, "since": now(), "who": who, "reason": reason}
-        statement = insert_into(Pause).values(values).on_conflict_do_nothing(index_elements=["kind", "name"])
+        statement = insert_into(PAUSES).values(values).on_conflict_do_nothing(index_elements=["kind", "name"])
         found = connection.execute(statement.returning(PAUSES.c.name)).scalars()
         made += list(found)
     return made

@@ -27,11 +27,10 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.reads.ended_rows import Ended, ended_sums
-from celeriac.ledger.schema.columns import Instant, span_start
+from celeriac.ledger.schema.columns import Instant, insert_of, span_start
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.operator_tables import ENDED_COUNTS, RUNS, WAITS
 
@@ -164,7 +163,7 @@ def _clear_beyond(span: int) -> Delete:
 @lru_cache
 def _write(span: int) -> Any:
     kept = _kept(span).subquery("kept")
-    return sqlite.insert(ENDED_COUNTS).from_select(_NAMES, select(literal(span), *kept.c))
+    return insert_of("sqlite")(ENDED_COUNTS).from_select(_NAMES, select(literal(span), *kept.c))
 
 
 @lru_cache
@@ -173,7 +172,7 @@ def _write_over(span: int) -> Any:
     kept, c = _kept(span).cte("kept"), ENDED_COUNTS.c
     same = and_(*(c[key.name] == key for key in kept.c if key.name in _KEY))
     gone = delete(ENDED_COUNTS).where(*_within(span), ~exists(select(kept).where(same))).cte("gone")
-    made = postgresql.insert(ENDED_COUNTS).from_select(_NAMES, select(literal(span), *kept.c))
+    made = insert_of("postgresql")(ENDED_COUNTS).from_select(_NAMES, select(literal(span), *kept.c))
     differs = [c[name].is_distinct_from(made.excluded[name]) for name in _NUMBERS]
     return made.on_conflict_do_update(
         index_elements=["span", *_KEY],

@@ -9,10 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, and_, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import after, now
+from celeriac.ledger.schema.columns import after, insert_of, now
 from celeriac.ledger.schema.models import JOBS, WORKER_TASKS, WORKERS
 from celeriac.names import NAME_LENGTH
 
@@ -86,7 +85,7 @@ def sign_on(connection: Connection, start: WorkerStart) -> None:
         "version": start.version,
         "code_version": start.code_version,
     }
-    into = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    into = insert_of(connection.dialect.name)
     row = into(WORKERS).values(**values, started=now(), heartbeat=now())
     alive = {"heartbeat": now(), "stopped": None}
     connection.execute(row.on_conflict_do_update(index_elements=["id"], set_=alive))

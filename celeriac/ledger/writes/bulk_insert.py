@@ -16,11 +16,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import JSON, Connection, Text, and_, cast, func, select, true
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.dml import ReturningInsert
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.models import JOBS, BackgroundJob
+from celeriac.ledger.schema.columns import insert_of
+from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.turns import next_turn, turn_with
 from celeriac.ledger.writes.new_jobs import (
     COPIED,
@@ -91,7 +91,7 @@ def _insert_all(more: tuple[str, ...], fair: bool) -> ReturningInsert[Any]:
     if "unique_key" in more:  # two producers that took keys in different orders would wait in a circle
         chosen = chosen.order_by(value("unique_key"))
     written = (*WRITTEN, *more, *(("turn",) if fair else ()))
-    insert = postgresql.insert(BackgroundJob).from_select(written, chosen)
+    insert = insert_of("postgresql")(JOBS).from_select(written, chosen)
     return insert.on_conflict_do_nothing(index_elements=conflicts(more)).returning(JOBS.c.id)
 
 

@@ -27,13 +27,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.headers import DUE, FOLLOWS, PERMITS, new_tag
 from celeriac.ledger.connection.compiled_statement import CompiledStatement
-from celeriac.ledger.schema.columns import FOLLOWING, PARKED, Instant, Seconds, after, now
+from celeriac.ledger.schema.columns import FOLLOWING, PARKED, Instant, Seconds, after, insert_of, now
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.ledger.schema.models import JOBS, BackgroundJob
+from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.state_conditions import is_in
 from celeriac.ledger.schema.turns import next_turn, turn_with
 from celeriac.limits.fairness import FairTurn
@@ -288,8 +287,8 @@ def _insert(dialect: str, bounded: bool, more: tuple[str, ...], fair: bool) -> I
         chosen = chosen.where(now() <= bindparam("deadline", type_=Instant))
     else:
         chosen = chosen.where(literal(True))  # SQLite cannot parse INSERT … SELECT … ON CONFLICT without it
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    made = insert(BackgroundJob).from_select((*WRITTEN, *more, *(("turn",) if fair else ())), chosen)
+    insert = insert_of(dialect)
+    made = insert(JOBS).from_select((*WRITTEN, *more, *(("turn",) if fair else ())), chosen)
     return made.on_conflict_do_nothing(index_elements=conflicts(more))
 
 

@@ -22,13 +22,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import Seconds, after, now
+from celeriac.ledger.schema.columns import Seconds, after, insert_of, now
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.locking import in_order
-from celeriac.ledger.schema.models import FAILURES, JOBS, WORKER_TASKS, WORKERS, BackgroundJob
+from celeriac.ledger.schema.models import FAILURES, JOBS, WORKER_TASKS, WORKERS
 from celeriac.ledger.schema.state_conditions import may_enter
 from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Message
 
@@ -130,10 +129,10 @@ def _collect(dialect: str) -> Update:
 
 @lru_cache
 def _write_dead_letter(dialect: str) -> Insert:
-    insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    insert_into = insert_of(dialect)
     given = ("id", "job_type", "queue", "payload", "content_type", "failure_info", "headers")
     return (
-        insert_into(BackgroundJob)
+        insert_into(JOBS)
         .values(
             {name: bindparam(name, type_=JOBS.c[name].type) for name in given}
             | {
@@ -193,7 +192,7 @@ def _known_to_others(dialect: str) -> Any:
 
 @lru_cache
 def _note(dialect: str) -> Insert:
-    insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    insert_into = insert_of(dialect)
     reason = bindparam("exception", type_=FAILURES.c.exception.type)
     return (
         insert_into(FAILURES)

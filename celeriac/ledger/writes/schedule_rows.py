@@ -28,10 +28,9 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema.batch import id_in, id_parameters
-from celeriac.ledger.schema.columns import Instant, now
+from celeriac.ledger.schema.columns import Instant, insert_of, now
 from celeriac.ledger.schema.models import JOBS, SCHEDULES
 from celeriac.ledger.schema.state_conditions import is_unfinished
 
@@ -125,7 +124,7 @@ def put(connection: Connection, name: str, values: Mapping[str, Any]) -> None:
     Args:
         values: all of ``DEFINED``.
     """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = insert_of(connection.dialect.name)
     defined = {key: values[key] for key in DEFINED}
     statement = insert(SCHEDULES).values(name=name, created=now(), changed=now(), **defined)
     statement = statement.on_conflict_do_update(

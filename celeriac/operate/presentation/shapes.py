@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celeriac.display import safe, stamp
-from celeriac.enqueue.arguments import represent
-from celeriac.ledger.writes.dead_letters import Group
-from celeriac.operate.alerts.mutes import Mute
-from celeriac.operate.dead_letters import KEY, Cause
-from celeriac.operate.overview import QueueStatus, WorkerStatus
-from celeriac.schedules import Schedule
+
+if TYPE_CHECKING:
+    from celeriac.ledger.writes.dead_letters import Group
+    from celeriac.operate.alerts.mutes import Mute
+    from celeriac.operate.dead_letters import Cause
+    from celeriac.operate.overview import QueueStatus, WorkerStatus
+    from celeriac.schedules import Schedule
 
 #: The version of all JSON shapes. It rises when a field is removed or changes its meaning, not for a new one.
 VERSION = 1
+
+_KEY = 8  # digits of the key of a group
 
 
 def document(command: str, **values: Any) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def is_group_key(text: str) -> bool:
     >>> is_group_key("1b80fd80"), is_group_key("0192d3a4-0000")
     (True, False)
     """
-    return len(text) == KEY and all(digit in "0123456789abcdef" for digit in text.lower())
+    return len(text) == _KEY and all(digit in "0123456789abcdef" for digit in text.lower())
 
 
 def cause_shape(cause: Cause) -> dict[str, Any]:
@@ -76,6 +79,8 @@ def cause_shape(cause: Cause) -> dict[str, Any]:
 def group_shape(group: Group, mutes: Mapping[str, Mute] | None = None) -> dict[str, Any]:
     """A group of dead letters; ``muted``: how, or null."""
     when = {"first": plain(group.first), "last": plain(group.last)}
+    from celeriac.operate.dead_letters import Cause
+
     told = cause_shape(Cause.of(group)) | {"count": group.count, "example": group.example} | when
     return told | {"muted": mute_shape((mutes or {}).get(told["key"]))}
 
@@ -88,6 +93,7 @@ def mute_shape(mute: Mute | None) -> dict[str, Any] | None:
 def mute_in_words(mute: Mute) -> str:
     """Until when, by whom and why.
 
+    >>> from celeriac.operate.alerts.mutes import Mute
     >>> at = datetime(2030, 1, 1, tzinfo=UTC)
     >>> mute_in_words(Mute(key="1b80fd80", since=at, until=None, who="ann", reason="known", size=3))
     'muted by ann since 2030-01-01 00:00:00 UTC, until it changes: known'
@@ -103,6 +109,8 @@ _OF_MUTE = ("since", "until", "who", "reason", "size")
 def schedule_shape(found: Schedule) -> dict[str, Any]:
     """A schedule as values that are not plain yet. What is sensitive is hidden."""
     values = {field.name: getattr(found, field.name) for field in fields(found)}
+    from celeriac.enqueue.arguments import represent
+
     hidden = {"args": represent(tuple(found.args)), "kwargs": represent(dict(found.kwargs))}
     return values | hidden | {"description": found.description, "state": schedule_state(found)}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from celery.bin.base import CeleryCommand
 
 from celeriac.cli.context import celeriac, named_app
 from celeriac.errors import CeleriacError
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
-@click.command(cls=CeleryCommand, short_help="Everything on this machine: worker, beat, console, a Valkey.")
+@click.command(short_help="Everything on this machine: worker, beat, console, a Valkey.")
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Jobs that run at a time.")
 @click.option("--no-beat", is_flag=True, help="Without the scheduler.")
 @click.option("--no-flower", is_flag=True, help="Without Flower.")

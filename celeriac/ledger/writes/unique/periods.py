@@ -23,10 +23,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now
+from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, insert_of, now
 from celeriac.ledger.schema.limit_tables import UNIQUE_KEYS
 from celeriac.ledger.schema.models import JOBS
 
@@ -84,7 +83,7 @@ def _insert(dialect: str) -> Insert:
     chosen = (
         select(given.c.key, given.c.job, after(given.c.seconds)).where(literal(True)).order_by(given.c.key)
     )
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    insert = insert_of(dialect)
     made = insert(UNIQUE_KEYS).from_select(["key", "job", "until"], chosen)
     return made.on_conflict_do_nothing(index_elements=["key"])
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from celeriac.ledger.schema import limit_tables, operator_tables
-from celeriac.ledger.schema.models import Base
+from celeriac.ledger.schema.metadata import indexes
+from celeriac.ledger.schema.models import METADATA
 
-__all__ = ["METADATA", "limit_tables", "operator_tables"]
-
-METADATA = Base.metadata
+__all__ = ["METADATA", "indexes", "limit_tables", "operator_tables"]
