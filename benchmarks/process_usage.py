@@ -20,6 +20,22 @@ def resident(pid: int) -> float:
     return int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(pid)])) / 2**10
 
 
+def shared_fairly(pid: int) -> float:
+    """Memory of a process and its descendants in MiB: what they share counts once (PSS).
+
+    Raises:
+        NotMeasured: the system has no /proc.
+    """
+    found = 0
+    for each in (pid, *descendants(pid)):
+        try:
+            rolled_up = (_PROC / str(each) / "smaps_rollup").read_text()
+        except OSError:
+            raise NotMeasured("shared memory is read in /proc, which this system does not have") from None
+        found += next(int(line.split()[1]) for line in rolled_up.splitlines() if line.startswith("Pss:"))
+    return found / 2**10
+
+
 def processor_time(pid: int) -> float:
     """Seconds of a core that one process has used, without its children.
 

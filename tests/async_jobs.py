@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from typing import Any
 
 from celery import Task, shared_task
@@ -33,3 +35,9 @@ async def tidy(ends: str) -> str:
             raise ValueError("cannot tidy up") from None
         raise
     return "not interrupted"
+
+
+@shared_task(name="tests.process_facts")
+def process_facts() -> dict[str, Any]:
+    """What this child shares with its parent, and what it has imported."""
+    return {"frozen": gc.get_freeze_count(), "modules": sorted(sys.modules)}

@@ -41,7 +41,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"migrations"}),
         frozenset({"online", "revisions"}),
         frozenset({"former_names"}),
-        frozenset({"limits"}),
+        frozenset({"limits", "revision_check"}),
         frozenset({"upkeep", "operators"}),
         frozenset({"writes"}),
         frozenset({"reads"}),
@@ -49,7 +49,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"schema"}),
     ),
     "worker": (
-        frozenset({"consumer"}),
+        frozenset({"consumer", "program"}),
         frozenset({"assembly"}),
         frozenset({"duties", "followers"}),
         frozenset({"pool"}),

@@ -23,6 +23,7 @@ from benchmarks.workloads.mix import MIX
 from benchmarks.workloads.pools import POOLS
 from benchmarks.workloads.pruning import PRUNING
 from benchmarks.workloads.roundtrip import ROUNDTRIP
+from benchmarks.workloads.start import START
 from benchmarks.workloads.work import WORK
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -39,6 +40,7 @@ WORKLOADS: tuple[Workload, ...] = (
     LATENESS,
     CONNECTIONS,
     MEMORY,
+    START,
     GROWTH,
     CROWD,
     PRUNING,

@@ -14,6 +14,8 @@ from uuid import UUID
 
 import click
 from celery.app.control import Control as CeleryControl
+from celery.app.control import Inspect as CeleryInspect
+from kombu.utils.objects import cached_property
 
 from celeriac.events import Event
 from celeriac.ids import row_id
@@ -27,7 +29,33 @@ _BATCH = 500
 _BY_ID, _BY_STAMP = frozenset({"revoke", "terminate"}), "revoke_by_stamped_headers"
 
 
+class Inspect(CeleryInspect):
+    def hello(self, from_node: str, revoked: Any = None) -> Any:
+        """Ask the other workers, as a worker does that starts, what they know of revoked jobs.
+
+        Where there is none whose answer could matter, nobody is asked: Celery waits a second for answers.
+        """
+        if self.connection is not None and self._nobody_knows_more(from_node):
+            return {}
+        return super().hello(from_node, revoked)
+
+    def _nobody_knows_more(self, node: str) -> bool:
+        """Jobs of ours are cancelled in the ledger; the memory of workers has what plain producers sent."""
+        if not self.app.settings.adopt_foreign:
+            return True
+        box = f"{self.app.control.mailbox.namespace}.pidbox"
+        try:
+            bound = {queue for *_, queue in self.connection.default_channel.get_table(box)}
+        except self.app.broker_errors:
+            return False
+        return bound <= {f"{node}.{box}"}
+
+
 class Control(CeleryControl):
+    @cached_property
+    def inspect(self) -> Any:
+        return self.app.subclass_with_self(Inspect, reverse="control.inspect")
+
     def broadcast(
         self, command: str, arguments: Mapping[str, Any] | None = None, *rest: Any, **options: Any
     ) -> Any:

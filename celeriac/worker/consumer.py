@@ -25,7 +25,7 @@ from celeriac.errors import BadArgument
 from celeriac.events import Event
 from celeriac.headers import STAMP
 from celeriac.ids import parse_row_id
-from celeriac.ledger import migrate
+from celeriac.ledger import revision_check
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import schedule_rows
@@ -97,8 +97,7 @@ class Consumer(CeleryConsumer):
 
     def start(self) -> None:
         """Sign on, then run. The pool has forked by now: threads and connections may be made."""
-        if (newer := migrate.require(self.app.database)) is not None:
-            logger.warning(Event.LEDGER_IS_NEWER, {"revision": newer, "wanted": migrate.wanted()})
+        self._require_tables()
         self._settle_queues()
         self.parts.heartbeat.sign_on()
         self.ledger.start()
@@ -114,6 +113,13 @@ class Consumer(CeleryConsumer):
             failure = failures.failure_of(exc)
             self._ended_by = f"{failure.exception_type}: {failure.exception}"
             raise
+
+    def _require_tables(self) -> None:
+        if not revision_check.is_current(self.app.database):
+            from celeriac.ledger import migrate  # and with it Alembic, which is large and slow
+
+            if (newer := migrate.require(self.app.database)) is not None:
+                logger.warning(Event.LEDGER_IS_NEWER, {"revision": newer, "wanted": migrate.wanted()})
 
     def shutdown(self) -> None:
         """The pool has ended: write every outcome, release what is left, sign off."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery.apps.worker import Worker as CeleryWorker
+from celery.signals import worker_before_create_process
 
 from celeriac.settings.conf import Stage
+from celeriac.worker.pool import prefork
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -19,6 +21,7 @@ class Worker(CeleryWorker):
 
     def on_before_init(self, quiet: bool = False, **options: Any) -> None:
         self.app.stage = Stage.STARTS
+        worker_before_create_process.connect(prefork.share_memory)
         super().on_before_init(quiet, **options)
 
     def on_after_init(

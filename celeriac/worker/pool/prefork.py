@@ -1,8 +1,11 @@
-"""Jobs that are being written to prefork's children while the event loop stops or restarts."""
+"""Prefork's children: what they share with their parent, and jobs that are half-written when it stops."""
 
 from __future__ import annotations
 
+import gc
 from typing import Any
+
+from celery.signals import worker_before_create_process
 
 
 def finish_writes(pool: Any) -> None:
@@ -43,3 +46,14 @@ def watch_again(pool: Any) -> None:
     for child in getattr(pool, "_pool", ()):
         if getattr(child, "_sentinel_poll", pool) is None:
             del child._sentinel_poll
+
+
+def share_memory(**_: Any) -> None:
+    """Let the children share what is in memory. Called before the first of them is made.
+
+    A collection of garbage writes to every object that it looks at, and so copies its page. It looks at none
+    of these again. Once: what is garbage later must be found.
+    """
+    worker_before_create_process.disconnect(share_memory)
+    gc.collect()
+    gc.freeze()
