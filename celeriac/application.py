@@ -28,7 +28,7 @@ from celeriac.no_app import module_of, place_of, stand_in, unpickled
 from celeriac.settings import conf
 
 if TYPE_CHECKING:
-    from celery.result import AsyncResult
+    from celery import result
 
     from celeriac.ledger.connection.database import Database
     from celeriac.settings.platform import Settings
@@ -39,6 +39,7 @@ _GIVEN = (
     "celeriac.observe.flower_guard:register",
     "celeriac.cli.celery_commands:show_refusals",
 )
+_RESULT = "celeriac.task.results.awaited:AsyncResult"
 
 
 class Celeriac(Celery):
@@ -233,13 +234,15 @@ class Celeriac(Celery):
     def backend(self) -> Any:
         return self.private_backend or super().backend
 
+    AsyncResult = cached_property(lambda self: self.subclass_with_self(_RESULT))
+
     @cached_property
     def Worker(self) -> Any:  # noqa: N802  # Celery's name for it
         return self.subclass_with_self("celeriac.worker.program:Worker")
 
     def _get_backend(self) -> Any:
         # Not by the URL: CELERY_RESULT_BACKEND, which Celery reads first, would bring its own class.
-        return symbol_by_name("celeriac.task.results.store:store_at")(self, self.settings.results)
+        return symbol_by_name("celeriac.task.results.stores:store_at")(self, self.settings.results)
 
     # ---- its tasks
 
@@ -281,7 +284,7 @@ class Celeriac(Celery):
         *rest: Any,
         idempotency_key: str | None = None,
         **options: Any,
-    ) -> AsyncResult[Any]:
+    ) -> result.AsyncResult[Any]:
         """Enqueue a job by its task's name; the options are those of ``Task.apply_async``.
 
         The task's signature and its own defaults are not asked: ``enqueue_by_name`` does that.

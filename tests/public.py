@@ -25,6 +25,7 @@ MODULES = {
 #: Members that no team calls: Celery does, or our own code.
 NOT_FOR_TEAMS = {
     "CallMetrics.collect",  # Prometheus does
+    "Celeriac.AsyncResult",  # as in Celery
     "Celeriac.add_defaults",
     "Celeriac.backend",
     "Celeriac.broker_errors",

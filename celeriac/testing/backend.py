@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +29,9 @@ class MemoryBackend(CacheBackend):
     def wait_for_pending(self, result: Any, *args: Any, **kwargs: Any) -> Any:
         refuse_uncommitted(self.app, [result])
         return super().wait_for_pending(result, *args, **kwargs)
+
+    def metas(self, task_ids: Sequence[str], *, ledger: bool) -> list[dict[str, Any]]:
+        return [{"task_id": text, **self._get_task_meta_for(text)} for text in task_ids]
 
     def stored_results(self, jobs: Mapping[UUID, str]) -> dict[UUID, str]:
         return {job: self._kept[job] for job in jobs if job in self._kept}

@@ -18,7 +18,7 @@ from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.operate.doctor import examine
 from celeriac.operate.job import jobs
 from celeriac.schedules import register
-from celeriac.task.results.store import SentinelResultBackend
+from celeriac.task.results.stores import SentinelResultBackend
 from tests.producers import producing
 from tests.servers import SentinelGroup, ValkeyServer
 from tests.support import wait_until

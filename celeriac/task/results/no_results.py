@@ -34,7 +34,7 @@ class NoResults(DisabledBackend):
             "result_backend is disabled: no return value is kept; .state has how far the job is"
         )
 
-    get_many = wait_for
+    get_many = metas = wait_for
 
     def stored_results(self, jobs: Mapping[UUID, str]) -> dict[UUID, str]:
         """None: nothing is stored."""

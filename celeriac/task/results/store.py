@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery import states
-from celery.backends.redis import RedisBackend, SentinelBackend
+from celery.backends.redis import RedisBackend
 from celery.backends.redis import ResultConsumer as RedisResultConsumer
 from kombu.utils.json import dumps
 from kombu.utils.objects import cached_property
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
-from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
-from celeriac import addresses, texts
+from celeriac import texts
 from celeriac.errors import UnreadableError
 from celeriac.events import Event
 from celeriac.headers import STAMP
@@ -36,7 +35,6 @@ from celeriac.ledger.upkeep.parked import fail_parked
 from celeriac.ledger.writes.outcomes import keep_result
 from celeriac.task import failures
 from celeriac.task.results.ledger_answers import UNKNOWN, answers, final
-from celeriac.task.results.no_results import NoResults
 from celeriac.task.results.store_rest import Rest
 from celeriac.task.results.uncommitted import refuse_uncommitted
 
@@ -327,6 +325,19 @@ class ResultBackend(RedisBackend):
         known = meta["status"] not in (states.PENDING, states.STARTED)
         return meta if known and not final(in_ledger) else in_ledger
 
+    def metas(self, task_ids: Sequence[str], *, ledger: bool) -> list[dict[str, Any]]:
+        """What is known of jobs, with one command; also of the ledger, if wanted, or Redis is away."""
+        try:
+            found = self.mget([self.get_key_for_task(text) for text in task_ids])
+            stored = [self.decode_result(raw) for raw in found if raw]
+        except _AWAY:
+            stored, ledger = [], True
+        if not ledger:
+            return stored
+        ended = {meta["task_id"] for meta in stored if final(meta)}
+        missing = [text for text in task_ids if text not in ended]
+        return [*stored, *self.preferably_stored([one for one in answers(self.app, missing) if final(one)])]
+
     def preferably_stored(self, metas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The result store's metas in place of the ledger's, where it has them.
 
@@ -342,43 +353,6 @@ class ResultBackend(RedisBackend):
         return [
             theirs if theirs and final(theirs) else ours for ours, theirs in zip(metas, stored, strict=True)
         ]
-
-
-class _Disconnecting:
-    """A connection that is closed when a reply is late, as redis-py's are, but for those behind Sentinel.
-
-    Left open, it would ask a server that hangs for ever, and take a late reply for that to its next command.
-    """
-
-    def read_response(self, *args: Any, **options: Any) -> Any:
-        of_redis: Any = super()
-        return of_redis.read_response(*args, **{"disconnect_on_error": True, **options})
-
-
-class _Managed(_Disconnecting, SentinelManagedConnection):
-    pass
-
-
-class _ManagedOverTls(_Disconnecting, SentinelManagedSSLConnection):
-    pass
-
-
-class SentinelResultBackend(ResultBackend, SentinelBackend):
-    """The result store behind Sentinel. Its connections ask for the master when they are made."""
-
-    connection_class_ssl = _ManagedOverTls
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.connparams.setdefault("connection_class", _Managed)
-
-
-def store_at(app: Celeriac, url: str) -> Any:
-    """The result store at ``url``, or what stands in for one where there is to be none."""
-    if url == addresses.DISABLED:
-        return NoResults(app=app, url=url)
-    kind = SentinelResultBackend if url.startswith(addresses.SENTINEL) else ResultBackend
-    return kind(app=app, url=url)
 
 
 def _stored_meta(raw: Any) -> dict[str, Any] | None:
