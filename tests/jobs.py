@@ -570,6 +570,12 @@ def batched(given: list[BatchedJob]) -> None:
             time.sleep(600)
 
 
+@shared_task(name="tests.batched_late", batch=Batch(size=10, wait=8))
+def batched_late(given: list[BatchedJob]) -> None:
+    """Gathers for eight seconds."""
+    mark(given[0].args[0], given[0].id, len(given), START)
+
+
 @shared_task(name="tests.two_at_once", bind=True, limit=Limit("tests", concurrency=2))
 def two_at_once(self: Task[Any, Any], path: str, seconds: float = 0.05) -> None:
     """Marks its start and end; of all workers together two run at once."""

@@ -12,7 +12,7 @@ from celery import chain, chord, group
 from celeriac import enqueue_many
 from celeriac.application import Celeriac
 from celeriac.ledger.schema.lifecycle import JobState
-from celeriac.operate.job import Job, job, jobs
+from celeriac.operate.job import Job, cancel, job, jobs
 from tests.producers import producing
 from tests.support import wait_until
 from tests.witness import Witness
@@ -122,6 +122,36 @@ def test_a_hard_limit_ends_the_run_for_each_of_its_jobs(team: Team, start: Calla
     start(concurrency=1)
     for each in team.ends(ids):
         assert (each.try_count, [one.kind for one in each.attempts]) == (2, ["timeout"])
+
+
+def test_a_job_that_is_cancelled_while_it_is_gathered_is_kept_from_the_run(
+    team: Team, start: Callable[..., Worker]
+) -> None:
+    start()
+    late = team.app.tasks["tests.batched_late"]
+    ids = [late.delay(team.path).id for _ in range(3)]
+    wait_until(
+        lambda: all(job(id, app=team.app).state is JobState.RUNNING for id in ids),
+        within=60,
+        saying="they are gathered",
+    )
+    cancel(ids[1], app=team.app)
+    team.ends([ids[0], ids[2]])
+    (cancelled,) = team.ends([ids[1]], JobState.CANCELLED)
+    assert cancelled.try_count == 1
+    assert team.sizes() == [2]
+
+
+def test_a_hard_cancel_of_one_that_runs_lets_the_others_be_tried_again(
+    team: Team, start: Callable[..., Worker]
+) -> None:
+    other, sleeper = team.together("silent", "sleep")
+    start(concurrency=1)
+    wait_until(lambda: team.sizes() == [2], within=60, saying="they run")
+    cancel(sleeper, hard=True, app=team.app)
+    team.ends([sleeper], JobState.CANCELLED)
+    (again,) = team.ends([other])
+    assert (again.try_count, [one.kind for one in again.attempts]) == (2, ["lost"])
 
 
 def test_members_of_a_chord_and_steps_of_a_chain_run_in_batches(

@@ -14,11 +14,12 @@ from typing import Any
 from weakref import ref
 
 from billiard.einfo import ExceptionInfo
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import TaskRevokedError, Terminated, WorkerLostError
 from celery.worker import state
 from celery.worker.strategy import default
 
 from celeriac.headers import FOLLOWS
+from celeriac.task import failures
 from celeriac.task.batch.attempt import run_batch
 from celeriac.task.batch.declared import Batch, batch_of
 
@@ -189,7 +190,7 @@ class BatchRequest:
             accept_callback=self._each("accept_callback"),
             timeout_callback=self._each("timeout_callback"),
             callback=self._ended,
-            error_callback=self._each("error_callback"),
+            error_callback=self._failed,
             soft_timeout=_shortest(call.options["soft_timeout"] for call in calls),
             timeout=_shortest(call.options["timeout"] for call in calls),
             correlation_id=calls[0].request.id,
@@ -203,10 +204,27 @@ class BatchRequest:
 
         return tell
 
+    def _failed(self, error: Any) -> None:
+        """The run has ended without answers. One job's cancel is not that of the others: they are lost."""
+        terminated = isinstance(failures.unwrapped(error.exception), Terminated)
+        for_others = _lost() if terminated else error
+        errors = [error if call.request.acknowledged else for_others for call in self._calls]
+        _all(
+            partial(call.options["error_callback"], one)
+            for call, one in zip(self._calls, errors, strict=True)
+        )
+
     def _ended(self, answers: list[Any], **_: Any) -> None:
         names = ["error_callback" if isinstance(one, ExceptionInfo) else "callback" for one in answers]
         calls = zip(self._calls, names, answers, strict=True)
         _all(partial(call.options[name], answer) for call, name, answer in calls)
+
+
+def _lost() -> ExceptionInfo:
+    try:
+        raise WorkerLostError("its run was terminated, because another job of its batch was cancelled")
+    except WorkerLostError:
+        return ExceptionInfo()
 
 
 def _all(calls: Iterable[Callable[[], Any]]) -> None:
