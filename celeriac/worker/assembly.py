@@ -231,6 +231,7 @@ def _ledger_thread(
         book=book,
         concurrency=view.concurrency,
         pool_queues=lambda: not view.pool().is_green,
+        bundles=lambda: hasattr(view.pool(), "in_bundles"),
     )
 
 

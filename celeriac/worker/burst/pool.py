@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count, islice
@@ -29,6 +30,10 @@ from celeriac.worker.burst.watch import EVERY, Watch
 
 logger = logging.getLogger(__name__)
 
+#: Seconds for which the event loop keeps the interpreter while the ledger thread wants it. The usual 5 ms, at
+#: each answer of the database, are as long as a bundle takes.
+_SWITCH = 0.0005
+
 #: So many children in a row that die between two jobs, and jobs travel alone.
 _DEATHS = 3
 
@@ -38,6 +43,7 @@ class TaskPool(prefork.TaskPool):
 
     Pool = Children
     uses_semaphore = False
+    in_bundles = True
     alias = "burst"
 
     def __init__(self, *args: Any, app: Any = None, **kwargs: Any) -> None:
@@ -64,6 +70,7 @@ class TaskPool(prefork.TaskPool):
         # Limits are kept job by job; billiard's own would hit whatever job of the bundle runs by then.
         self._soft, self._hard = self.options.pop("soft_timeout", None), self.options.pop("timeout", None)
         super().on_start()
+        sys.setswitchinterval(_SWITCH)
         children = self._pool
         children.on_report, children.on_bundle_back = self._on_report, self._on_bundle_back
         self._watch = Watch(children, self._bundles, give_back=self._give_back)
@@ -192,7 +199,7 @@ class TaskPool(prefork.TaskPool):
             process = self._is_slow(pid) if is_long else self._pool.process_of(pid)
             bundle.pid, bundle.page = pid, process.page if process is not None else None
 
-        def ended(reports: list[child.Report]) -> None:
+        def ended(reports: list[child.Report | child.Success]) -> None:
             self._on_report(bundle.number, reports)
             self._end(bundle)
 
@@ -212,7 +219,7 @@ class TaskPool(prefork.TaskPool):
 
     # ---- outcomes
 
-    def _on_report(self, number: int, reports: list[child.Report]) -> None:
+    def _on_report(self, number: int, reports: list[child.Report | child.Success]) -> None:
         if (bundle := self._bundles.get(number)) is not None:
             bundle.tell(reports, self._paces.record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 #: Claim ahead what the pool runs in so many seconds: enough work for the duration of a turn.
 _AHEAD = 0.05
@@ -14,11 +15,12 @@ _LONG = 0.2
 #: Seconds. A pause delays outcomes; a very short one gathers no others.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.01
 
-_MOST = 1_000  # messages besides those for the children
+_MOST, _MOST_IN_BUNDLES = 1_000, 2_000  # messages besides those for the children
 
 _UNKNOWN = 1.0  # assumed seconds of a job before any has ended
 
-_SHORTEST = 0.0005  # seconds; shorter measurements are noise
+#: Seconds; shorter measurements are noise. In bundles they are not, because the child measures.
+_SHORTEST, _SHORTEST_IN_BUNDLES = 0.0005, 0.0001
 _WEIGHT = 0.1  # of the latest job in the moving average
 
 
@@ -27,10 +29,14 @@ class ClaimAhead:
 
     A job that is claimed and not started loses a try when this worker dies, and an idle worker cannot run
     it. So long jobs are claimed when a child is free, and short ones ahead of that.
+
+    Args:
+        bundles: whether jobs go to children in bundles.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bundles: Callable[[], bool] = lambda: False) -> None:
         self._pace = _UNKNOWN  # moving average of the seconds that a job takes
+        self._bundles = bundles
 
     def record_duration(self, seconds: float) -> None:
         """A job has ended after ``seconds``."""
@@ -51,7 +57,8 @@ class ClaimAhead:
         While jobs are long it is the number of children. Then the job with the highest priority, and not the
         first that arrived, gets the next free child.
         """
-        return children + min(2 * self._ahead(children, queues), _MOST)
+        most = _MOST_IN_BUNDLES if self._bundles() else _MOST
+        return children + min(2 * self._ahead(children, queues), most)
 
     def refill_threshold(self, *, children: int, queues: bool = True) -> int:
         """How many messages below the prefetch limit the worker must be before it asks for more."""
@@ -70,4 +77,5 @@ class ClaimAhead:
     def _ahead(self, children: int, queues: bool) -> int:
         if not queues or self._pace >= _LONG:
             return 0
-        return math.ceil(children * _AHEAD / max(self._pace, _SHORTEST))
+        shortest = _SHORTEST_IN_BUNDLES if self._bundles() else _SHORTEST
+        return math.ceil(children * _AHEAD / max(self._pace, shortest))

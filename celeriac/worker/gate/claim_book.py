@@ -23,12 +23,18 @@ class Holding:
     ended: bool = False
     rate_limited: bool = False
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it waits for a child or runs in one."""
+        return bool(self.attempt) and not self.ended and not self.rate_limited
+
 
 class ClaimBook:
     """Read and written by the event loop, the ledger thread and the keeper."""
 
     def __init__(self) -> None:
         self._book: dict[UUID, Holding] = {}
+        self._unfinished = 0  # counted along: a turn asks several times, and a thousand jobs may be held
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -47,27 +53,38 @@ class ClaimBook:
 
     def won(self, job: UUID, attempt: int) -> None:
         with self._lock:
+            self._take_out(job)
             self._book[job] = Holding(attempt)
+            self._unfinished += 1
 
     def started(self, job: UUID) -> None:
         with self._lock:
             if holding := self._book.get(job):
                 holding.started = True
 
-    def ended(self, job: UUID) -> None:
+    def ended(self, *jobs: UUID) -> None:
         with self._lock:
-            if holding := self._book.get(job):
-                holding.ended = True
+            for job in jobs:
+                if holding := self._book.get(job):
+                    self._unfinished -= holding.unfinished
+                    holding.ended = True
 
     def set_rate_limited(self, job: UUID, waits: bool) -> None:
         """Note whether a job waits for its task's rate limit."""
         with self._lock:
             if holding := self._book.get(job):
+                self._unfinished -= holding.unfinished
                 holding.rate_limited = waits
+                self._unfinished += holding.unfinished
 
-    def leave(self, job: UUID) -> None:
+    def leave(self, *jobs: UUID) -> None:
         with self._lock:
-            self._book.pop(job, None)
+            for job in jobs:
+                self._take_out(job)
+
+    def _take_out(self, job: UUID) -> None:
+        if holding := self._book.pop(job, None):
+            self._unfinished -= holding.unfinished
 
     def jobs(self) -> list[UUID]:
         with self._lock:
@@ -85,8 +102,7 @@ class ClaimBook:
 
     def unfinished(self) -> int:
         """How many jobs wait for a child or run in one."""
-        with self._lock:
-            return sum(1 for h in self._book.values() if h.attempt and not h.ended and not h.rate_limited)
+        return self._unfinished
 
     def rate_limited(self) -> int:
         """How many jobs wait for their task's rate limit."""

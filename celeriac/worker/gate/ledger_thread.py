@@ -47,16 +47,23 @@ class LedgerThread:
         book: the claim book of ``turn``.
         concurrency: how many jobs the pool runs at once.
         pool_queues: whether the pool accepts more jobs than that without making the caller wait.
+        bundles: whether the pool gives its children jobs in bundles.
     """
 
     def __init__(
-        self, turn: Turn, *, book: ClaimBook, concurrency: Callable[[], int], pool_queues: Callable[[], bool]
+        self,
+        turn: Turn,
+        *,
+        book: ClaimBook,
+        concurrency: Callable[[], int],
+        pool_queues: Callable[[], bool],
+        bundles: Callable[[], bool] = lambda: False,
     ) -> None:
         self._turn = turn
         self._book = book
         self._concurrency = concurrency
         self._pool_queues = pool_queues
-        self._claim_ahead = ClaimAhead()
+        self._claim_ahead = ClaimAhead(bundles)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._work = TurnInput()
         self._closing = threading.Event()
