@@ -392,6 +392,11 @@ HOOKS = [
     Hook("billiard.pool:ApplyResult.discard", "", "released jobs are given to children"),
     Hook("billiard.process:BaseProcess._is_alive", "", "a stopping worker writes to a dead child"),
     # The burst pool
+    Hook(
+        "celery.events.dispatcher:EventDispatcher.__init__",
+        None,
+        "children tell of each job at once, which is slow",
+    ),
     Hook("celery.concurrency:ALIASES", None, "`worker_pool = 'burst'` names nothing"),
     Hook("celery.bin.worker:WorkersPool", None, "Celery's command line does not take -P burst"),
     Hook("celery.concurrency.prefork:TaskPool.Pool", None, "-P burst is prefork"),

@@ -14,11 +14,11 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from kombu.serialization import pickle
 
 from celeriac.task import failures
-from celeriac.worker.burst.bundle import Bundle, BundledJob, Waiting
+from celeriac.worker.burst.bundle import Bundle, BundledJob, Waiting, tells_of_jobs
 from celeriac.worker.burst.child import REPORT, Report, Runner
 from celeriac.worker.burst.children import BusyChildren
 from celeriac.worker.burst.composition import MOST, Paces, size
-from celeriac.worker.burst.page import DONE, OPEN, SKIPPED, Page
+from celeriac.worker.burst.page import DONE, OPEN, SKIPPED, TOLD, Page
 
 # ---- composition
 
@@ -91,13 +91,14 @@ class Child:
         self.begun: list[int] = []
         self.runner = Runner(self.page, self.told.append, max_jobs=max_jobs, max_memory=0)
 
-    def run(self, *jobs: Callable[..., Any], bundle: int = 1, prompt: bool = False) -> list[Report]:
+    def run(self, *jobs: Callable[..., Any], bundle: int = 1, prompt: bool = False) -> list[Any]:
         calls = [pickle.dumps((_call, (job.__name__, number))) for number, job in enumerate(jobs)]
         return self.runner.run(bundle, calls, prompt)
 
     def early(self) -> list[int]:
-        """The positions of the jobs that it told of before the bundle's end."""
-        return [one.position for kind, (_, reports) in self.told for one in reports if kind == REPORT]
+        """The positions of the jobs of which it told more than that they went well."""
+        told = [one for kind, (_, reports) in self.told for one in reports if kind == REPORT]
+        return [one.position for one in told if isinstance(one, Report)]
 
     def marks(self, count: int) -> list[int]:
         return [self.page.mark(position) for position in range(count)]
@@ -164,10 +165,9 @@ def test_successes_are_told_together_and_failures_before_the_next_job() -> None:
     child = Child()
     kept = child.run(good, bad, good, raises, good)
     assert child.early() == [1, 3]
-    assert [one.position for one in kept] == [0, 2, 4]
+    assert [position for position, _, _ in kept] == [0, 2, 4]
     assert [one.returned for _, (_, (one,)) in child.told] == [True, False]
-    assert kept[0].value == (0, None, 0.25)
-    assert child.marks(5) == [DONE] * 5
+    assert child.marks(5) == [DONE, TOLD, DONE, TOLD, DONE]
 
 
 def test_while_events_are_watched_each_job_is_told_at_once_with_its_text() -> None:
@@ -181,7 +181,7 @@ def test_the_stop_line_holds_from_the_moment_it_is_drawn() -> None:
     child = Child()
     kept = child.run(good, cuts, good, good)
     assert child.begun == [0, 1]
-    assert [one.position for one in kept] == [0, 1]
+    assert [position for position, _, _ in kept] == [0, 1]
     assert child.marks(4) == [DONE, DONE, OPEN, OPEN]
 
 
@@ -214,7 +214,7 @@ def test_a_job_that_exits_is_told_and_ends_its_child() -> None:
         child.run(good, exits, good)
     assert child.begun == [0, 1]
     assert child.early() == [1]
-    assert child.marks(3) == [DONE, DONE, OPEN]
+    assert child.marks(3) == [DONE, TOLD, OPEN]
     assert not child.page.place.at_work
 
 
@@ -236,13 +236,27 @@ def soft_limits() -> Any:
 def test_the_signal_of_a_soft_limit_hits_its_own_job_only(soft_limits: None) -> None:
     child = Child()
     kept = child.run(good, signalled_for_another, signalled, good)
-    assert [one.position for one in kept] == [0, 1, 3]
+    assert [position for position, _, _ in kept] == [0, 1, 3]
     (report,) = child.told[0][1][1]
     assert report.position == 2
     assert isinstance(failures.unwrapped(report.value.exception), SoftTimeLimitExceeded)
 
 
 # ---- a bundle, seen from the main process
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        (None, False),
+        (SimpleNamespace(enabled=False, groups=None), False),
+        (SimpleNamespace(enabled=True, groups={"worker"}), False),  # of any worker with a heartbeat
+        (SimpleNamespace(enabled=True, groups={"worker", "task"}), True),
+        (SimpleNamespace(enabled=True, groups=set()), True),
+    ],
+)
+def test_jobs_are_told_at_once_only_while_events_of_jobs_are_sent(events: Any, told: bool) -> None:
+    assert tells_of_jobs(events) is told
 
 
 class Told:
@@ -331,6 +345,30 @@ def test_a_recall_holds_for_all_bundles_up_to_its_number() -> None:
         page.recall(3)
         page.recall(4)
     assert [page.take_up(number, 1) for number in (3, 4, 5)] == [False, False, True]
+
+
+def test_what_the_child_has_told_is_no_success_until_it_is_heard() -> None:
+    """The watch may look at the page before the main process has read the pipe."""
+    told = Told(2)
+    told.page.take_up(1, 2)
+    told.page.begin(0)
+    told.page.end(0, told=True)
+    told.page.begin(1)
+    told.bundle.tell_done()
+    assert told.words == []
+    told.bundle.tell([Report(0, "a failure", False, 1.0, 0.1)], lambda *_: None)
+    told.bundle.tell_done()
+    assert told.words == [(0, "begun"), (0, "error")]
+
+
+def test_an_outcome_that_was_told_and_never_heard_is_lost() -> None:
+    told = Told(2)
+    told.page.take_up(1, 2)
+    told.page.begin(0)
+    told.page.end(0, told=True)
+    assert not told.bundle.lost("the child is gone")
+    assert told.words == [(0, "error")]
+    assert told.bundle.take_back() == [told.bundle.jobs[1].waiting]
 
 
 def test_an_outcome_is_told_once() -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from celeriac.events import Event
-from celeriac.worker.burst.child import Report
-from celeriac.worker.burst.page import DONE, OPEN, Page, Place
+from celeriac.worker.burst.child import Report, Success
+from celeriac.worker.burst.page import DONE, OPEN, TOLD, Page, Place
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +76,7 @@ class BundledJob:
     @property
     def watched(self) -> bool:
         """Whether somebody watches events."""
-        eventer = getattr(self.waiting and self.waiting.request, "eventer", None)
-        return bool(eventer and eventer.enabled)
+        return tells_of_jobs(getattr(self.waiting and self.waiting.request, "eventer", None))
 
     def terminate(self, signum: int) -> None:
         """Called by Celery when the job is revoked. What was accepted is stopped through its process id."""
@@ -102,6 +101,11 @@ class BundledJob:
         if self.waiting is not None and seconds is not None:
             self.waiting.request.ran = seconds
         _call(self.callback if returned else self.error_callback, value)
+
+    def succeed(self, pid: int, started: float, seconds: float) -> None:
+        """Tell Celery that it ended well; nobody asks for what it returned."""
+        self.accept(pid, started)
+        self.end((0, None, None), returned=True, seconds=seconds)
 
     def time_out(self, *, soft: bool) -> None:
         _call(self.timeout_callback, soft=soft, timeout=self.soft if soft else self.hard)
@@ -132,13 +136,20 @@ class Bundle:
         place = self.page.place if self.page is not None else None
         return place if place is not None and place.bundle == self.number else None
 
-    def tell(self, reports: Sequence[Report], record: Callable[[str, float], None]) -> None:
+    def tell(self, reports: Sequence[Report | Success], record: Callable[[str, float], None]) -> None:
         """Tell Celery the outcomes in ``reports``.
 
         Args:
             record: takes the name of each job's task, and how many seconds it took.
         """
         for report in reports:
+            if not isinstance(report, Report):
+                position, started, seconds = report
+                job = self.jobs[position]
+                record(job.task, seconds)
+                if not job.ended:
+                    job.succeed(self.pid or 0, started, seconds)
+                continue
             job = self.jobs[report.position]
             record(job.task, report.seconds)
             if not job.ended:
@@ -146,14 +157,16 @@ class Bundle:
                 job.end(report.value, returned=report.returned, seconds=report.seconds)
 
     def tell_done(self) -> None:
-        """Tell Celery of the jobs that are marked as done and that the child has not told of."""
+        """Tell Celery of the jobs that are marked as done well and that the child has not told of.
+
+        What is marked as told is in the pipe, and may be a failure.
+        """
         page, place = self.page, self.place
         if page is None or place is None:
             return
         for position, job in enumerate(self.jobs[: place.position + 1]):
             if not job.ended and page.mark(position) == DONE:
-                job.accept(self.pid or 0, place.started)
-                job.end((0, None, None), returned=True, seconds=0.0)
+                job.succeed(self.pid or 0, place.started, 0.0)
 
     def lost(self, error: Any) -> bool:
         """Its child has died, or has left it: tell Celery of the job that it was at.
@@ -169,7 +182,12 @@ class Bundle:
             for job in self.jobs:  # it was done, and the word of it is lost: nobody knows of which job
                 job.end(error, returned=False)
         place = self.place
-        if place is None or not place.at_work:
+        if place is None:
+            return False
+        for job in self.jobs:  # its outcome was written, and is not in the pipe
+            if self.page is not None and self.page.mark(job.position) == TOLD:
+                job.end(error, returned=False)
+        if not place.at_work:
             return False
         job = self.jobs[place.position]
         job.accept(self.pid or 0, place.started)
@@ -186,6 +204,14 @@ class Bundle:
             if job.waiting is not None:
                 found.append(job.waiting)
         return found
+
+
+def tells_of_jobs(events: Any) -> bool:
+    """Whether Celery's dispatcher of events sends those of jobs.
+
+    It is enabled in any worker with a heartbeat or gossip, for events of the worker alone.
+    """
+    return bool(events and events.enabled and (not events.groups or "task" in events.groups))
 
 
 def _call(callback: Callable[..., Any] | None, *args: Any, **kwargs: Any) -> None:

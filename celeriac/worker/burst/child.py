@@ -43,7 +43,11 @@ class Report(NamedTuple):
     seconds: float
 
 
-def run(bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report]:
+#: A success of which nobody wants to know more: position, start and seconds, as in ``Report``.
+Success = tuple[int, float, float]
+
+
+def run(bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report | Success]:
     """The function of a bundle, as billiard calls it in the child; see ``Runner.run``."""
     runner: Runner = current_process().runner
     return runner.run(bundle, calls, prompt)
@@ -75,7 +79,7 @@ class Runner:
         """Whether the child is to end now."""
         return self._left is not None and self._left <= 0
 
-    def run(self, bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report]:
+    def run(self, bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report | Success]:
         """Run the jobs of a bundle; return what was not told yet.
 
         Args:
@@ -89,8 +93,9 @@ class Runner:
         finally:
             self._in_bundle = False
 
-    def _run(self, bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report]:
-        page, kept, told = self._page, [], time.monotonic()
+    def _run(self, bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report | Success]:
+        page, told = self._page, time.monotonic()
+        kept: list[Report | Success] = []
         if not page.take_up(bundle, len(calls)):
             return []
         for position, call in enumerate(calls):
@@ -100,21 +105,18 @@ class Runner:
                 continue
             self._place = bundle, position
             returned, value = self._attempt(call)
-            failed = not returned or value[0]
-            if returned and not failed and not prompt:
-                value = (0, None, value[2])  # its text is for events alone
-            report = Report(position, value, returned, page.started, time.monotonic() - page.started)
-            if failed or prompt:
-                self._tell(bundle, [report])  # before the next job, which may kill this process
+            started, now = page.started, time.monotonic()
+            told_now = bool(not returned or value[0] or prompt)
+            if told_now:  # before the next job, which may kill this process
+                self._tell(bundle, [Report(position, value, returned, started, now - started)])
             else:
-                kept.append(report)
-            page.end(position)
+                kept.append((position, started, now - started))
+            page.end(position, told=told_now)
             if self._exit is not None:
                 raise self._exit
             if self._is_to_leave():
                 page.leave(position + 1)
                 break
-            now = report.started + report.seconds
             if kept and now - told > _WAIT:
                 self._tell(bundle, kept)
                 kept, told = [], now
@@ -146,16 +148,19 @@ class Runner:
         finally:
             self._at_work = False
 
-    def _tell(self, bundle: int, reports: list[Report]) -> None:
+    def _tell(self, bundle: int, reports: Sequence[Report | Success]) -> None:
         try:
             self._put((REPORT, (bundle, reports)))
         except Exception as exc:  # what cannot be pickled, as in billiard's own loop
-            wrapped = MaybeEncodingError(exc, reports[-1].value)
+            report = reports[-1]
+            if not isinstance(report, Report):
+                raise
+            wrapped = MaybeEncodingError(exc, report.value)
             try:
                 raise wrapped
             except MaybeEncodingError:
                 error = ExceptionInfo()
-            self._put((REPORT, (bundle, [reports[-1]._replace(value=error, returned=False)])))
+            self._put((REPORT, (bundle, [report._replace(value=error, returned=False)])))
 
     def _is_to_leave(self) -> bool:
         if self._left is not None:

@@ -18,8 +18,9 @@ from billiard import get_context
 #: Jobs of one bundle, at most: each has a mark in the page.
 MOST = 64
 
-#: A mark of a job: not begun or at work; done, and its outcome stored or sent; not to be begun.
-OPEN, DONE, SKIPPED = 0, 1, 2
+#: A mark of a job: not begun or at work; done well, and its result stored; not to be begun; done, and its
+#: outcome sent, whatever it is.
+OPEN, DONE, SKIPPED, TOLD = 0, 1, 2, 3
 
 _BUNDLE, _POSITION, _AT_WORK, _STOP, _RECALLED, _TARGET_BUNDLE, _TARGET_POSITION = range(7)
 _NUMBERS, _STARTED, _MARKS = 64, 72, 128  # where the numbers end, the start time ends, the marks begin
@@ -82,10 +83,10 @@ class Page:
             self._started[0] = now
         return True
 
-    def end(self, position: int) -> None:
-        """Mark a job as done. Its outcome must be stored or sent by now."""
+    def end(self, position: int, *, told: bool = False) -> None:
+        """Mark a job as done: its result is stored, or its outcome was ``told`` by now."""
         with self._lock:
-            self._marks[position] = DONE
+            self._marks[position] = TOLD if told else DONE
             self._numbers[_AT_WORK] = 0
 
     def leave(self, position: int) -> None:
