@@ -221,6 +221,9 @@ HOOKS = [
     Hook("kombu.transport.redis:Channel.get_table", "exchange", "a worker that is alone waits a second"),
     Hook("celery.app.control:Control.purge", "connection", "what a purge counted runs"),
     Hook("celery.app.control:Control.discard_all", "connection", "what it counted runs"),
+    Hook("celery.app.control:Control.Mailbox", None, "inspect and revoke miss jobs of the lean lane"),
+    Hook("kombu.pidbox:Mailbox.node_cls", None, "inspect and revoke miss jobs of the lean lane"),
+    Hook("kombu.pidbox:Node.handle", "method, arguments", "inspect and revoke miss jobs of the lean lane"),
     Hook("kombu.transport.virtual.base:Channel.queue_purge", "queue", "what `celery purge` counted runs"),
     Hook("celery.app.task:Task._dump_pydantic_arguments", None, "enqueue_many sends models that are no JSON"),
     Hook("celery.app.task:Task._get_app", "", "enqueue_many does not know its app"),
@@ -397,6 +400,11 @@ HOOKS = [
         None,
         "children tell of each job at once, which is slow",
     ),
+    Hook(
+        "celery.app.trace:LOG_RECEIVED", None, "a log does not say that a job of the lean lane was received"
+    ),
+    Hook("celery.worker.state:total_count", None, "`inspect stats` counts no job of the lean lane"),
+    Hook("celery.worker.state:all_total_count", None, "Flower counts no job of the lean lane"),
     Hook("celery.concurrency:ALIASES", None, "`worker_pool = 'burst'` names nothing"),
     Hook("celery.bin.worker:WorkersPool", None, "Celery's command line does not take -P burst"),
     Hook("celery.concurrency.prefork:TaskPool.Pool", None, "-P burst is prefork"),

@@ -18,20 +18,21 @@ from typing import Any
 import kombu
 from kombu import connection as of_kombu
 from kombu.exceptions import VersionMismatch
-from kombu.transport import redis, virtual
+from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import NoPermissionError, ResponseError
 
 from celeriac import addresses
 from celeriac.broker.message import UNPACK_LIMIT, Message, parse
+from celeriac.broker.qos import LeanLane, QoS
 from celeriac.errors import VersionsDoNotFit
 from celeriac.events import Event
 from celeriac.ledger.schema.lanes import Drawn, Lanes, draw_order
 
 logger = logging.getLogger(__name__)
 
-_MOST = 200  # messages of one command
+_MOST = 256  # messages of one command
 _OVERDUE = 5.0  # seconds that the reply to a draw may be late, where there is another server
 _FULL = 0.02  # seconds between two looks for room to draw, where no event loop looks
 _QUICK = 0.5  # seconds within which a producer may try the next address of its brokers
@@ -69,24 +70,6 @@ class PriorityCycle(priority_cycle):
         return list(reversed(self.items))
 
 
-class QoS(virtual.QoS):
-    """How many messages are drawn.
-
-    Attributes:
-        least: ask for messages only when there is room for so many. One question for each finished job
-            would be a third of the event loop's work while jobs take a few milliseconds.
-    """
-
-    restore_at_shutdown = False
-    least = 1
-
-    def can_consume(self) -> bool:
-        if not super().can_consume():
-            return False
-        room = self.can_consume_max_estimate()
-        return room is None or room >= self.least
-
-
 class Channel(redis.Channel):
     Message = Message
     ack_emulation = False
@@ -94,6 +77,7 @@ class Channel(redis.Channel):
     low_share = 0.0
     foreign: Sequence[str] | None = None  # the names in ``task_queues``; None: no list of theirs is drawn
     unpack_limit = UNPACK_LIMIT
+    lean_lane: LeanLane | None = None
     _publisher: Any = None
     _put_client: Any = None  # keeps one connection: it is not checked out of a pool for each message
     _in_bulk = False  # whether the pending command is BLMPOP
@@ -217,7 +201,10 @@ class Channel(redis.Channel):
                 raise Empty
             key, found = reply
             _, consumer, place = self._queue_cycle.drawn[bytes_to_str(key)]
-            for item in found if self._in_bulk else [found]:
+            items = found if self._in_bulk else [found]
+            if self.lean_lane is not None and consumer in self.active_queues:
+                items = self.lean_lane.take(items, place, self)
+            for item in items:
                 self.connection._deliver(parse(item, place), consumer)
             return True
         finally:

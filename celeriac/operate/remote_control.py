@@ -15,6 +15,8 @@ from uuid import UUID
 import click
 from celery.app.control import Control as CeleryControl
 from celery.app.control import Inspect as CeleryInspect
+from kombu.pidbox import Mailbox as KombuMailbox
+from kombu.pidbox import Node as KombuNode
 from kombu.utils.objects import cached_property
 
 from celeriac.events import Event
@@ -51,7 +53,39 @@ class Inspect(CeleryInspect):
         return bound <= {f"{node}.{box}"}
 
 
+#: Commands that look at no job.
+_NOT_OF_JOBS = frozenset(
+    {
+        "ping",
+        "clock",
+        "conf",
+        "registered",
+        "heartbeat",
+        "disable_events",
+        "hello",
+        "election",
+    }
+)
+
+
+class Node(KombuNode):
+    """A worker's end of the remote control. Celery's commands look at Celery's own sets of requests."""
+
+    def handle(self, method: str, arguments: Any = None) -> Any:
+        """As kombu's; before, the worker fills these sets with what it holds."""
+        lean = getattr(self.state.consumer, "lean", None)
+        if lean is not None and method not in _NOT_OF_JOBS:
+            lean.show_all()
+        return super().handle(method, arguments)
+
+
+class Mailbox(KombuMailbox):
+    node_cls = Node
+
+
 class Control(CeleryControl):
+    Mailbox = Mailbox
+
     @cached_property
     def inspect(self) -> Any:
         return self.app.subclass_with_self(Inspect, reverse="control.inspect")

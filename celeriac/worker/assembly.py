@@ -61,6 +61,7 @@ class ConsumerView:
         hand_over: takes the messages of jobs that were won.
         drop: takes the messages of deliveries that do not run.
         in_event_loop: runs something in its event loop.
+        request_of: Celery's request of a job that it has; in the event loop only.
     """
 
     consumer: Any
@@ -72,6 +73,7 @@ class ConsumerView:
     hand_over: Callable[[Sequence[Any]], None]
     drop: Callable[[Sequence[Any]], None]
     in_event_loop: Callable[[Callable[[], Any]], None]
+    request_of: Callable[[UUID], Any]
 
     def pool(self) -> Any:
         return self.consumer.pool
@@ -87,6 +89,7 @@ class ConsumerView:
 class Parts:
     """The parts of a worker's main process."""
 
+    worker: UUID
     meter: Meter
     ledger: LedgerThread
     liveness: LivenessReporter
@@ -109,7 +112,6 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
         poke[0].poke()
 
     admitter, followers = _admitter(app, worker), Followers(app.database, on_change=on_change)
-
     told = _told(app, view, admitter, followers, on_change)
     ledger = _ledger_thread(app, view, worker, book, meter, watermarks, pauses, told)
     liveness = LivenessReporter(
@@ -143,9 +145,8 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
         on_declared_dead=on_declared_dead,
     )
     duties = _duties(app, view, worker, ledger, meter, watermarks, pauses, on_change)
-    duties += [Duty("rescue", rescuer.rescue_dead, 1.0), reconcile]
-    duties += [Duty("neighbours", neighbours.look, EVERY)]
-    duties += [Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
+    duties += [Duty("rescue", rescuer.rescue_dead, 1.0), Duty("neighbours", neighbours.look, EVERY)]
+    duties += [reconcile, Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
     beats = [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)]
     admits = [Duty("admit", admitter.run, OTHERS, on_poke=True)]
     slow = _slow_rounds(app, pauses, followers, on_change)
@@ -153,7 +154,9 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     poke.append(keeper)
     meter.watch("held", "jobs that it has claimed", book.unfinished)
     meter.watch("prefetch", "messages that it holds at most", view.prefetched)
-    return Parts(meter=meter, ledger=ledger, liveness=liveness, keeper=keeper, heartbeat=heartbeat)
+    return Parts(
+        worker=worker, meter=meter, ledger=ledger, liveness=liveness, keeper=keeper, heartbeat=heartbeat
+    )
 
 
 def _admitter(app: Celeriac, worker: UUID) -> Admitter:
@@ -231,7 +234,7 @@ def _ledger_thread(
         book=book,
         concurrency=view.concurrency,
         pool_queues=lambda: not view.pool().is_green,
-        bundles=lambda: hasattr(view.pool(), "in_bundles"),
+        bundles=lambda: hasattr(view.pool(), "line_up_lean"),
     )
 
 
@@ -245,6 +248,7 @@ def _reconcile(
         release_unknown=ledger.release_unknown,
         pool=view.pool,
         in_event_loop=view.in_event_loop,
+        request_of=view.request_of,
     )
     return Duty("reconcile", reconciler.compare, 5.0)
 
@@ -284,7 +288,13 @@ def _duties(
         capacity=ledger.delivery_capacity,
         receive=ledger.receive,
     )
-    canceller = Canceller(app.database, worker=worker, pool=view.pool, in_event_loop=view.in_event_loop)
+    canceller = Canceller(
+        app.database,
+        worker=worker,
+        pool=view.pool,
+        in_event_loop=view.in_event_loop,
+        request_of=view.request_of,
+    )
     finder = LostMessageFinder(
         app, app.database, watermarks, queues=view.queues, on_change=on_change, meter=meter
     )

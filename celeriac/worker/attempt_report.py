@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -93,3 +93,19 @@ def freed(reports: Sequence[AttemptReport]) -> tuple[list[str], dict[str, float]
     permits = [permit for item in reports for permit in item.permits]
     asked = [item for item in reports if item.rests is not None]
     return permits, {permit: item.rests or 0.0 for item in asked for permit in item.permits}
+
+
+def with_results(
+    reports: Sequence[AttemptReport], fetch: Callable[[Mapping[UUID, str]], dict[UUID, str]] | None
+) -> list[AttemptReport]:
+    """``reports`` with the results of completed jobs, which ``fetch`` reads with one request for all."""
+    wanting = {item.outcome.id: item.task_id or "" for item in reports if item.wants_result}
+    if not wanting or fetch is None:
+        return list(reports)
+    found = fetch(wanting)
+    return [
+        replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id, item.missing)))
+        if item.wants_result
+        else item
+        for item in reports
+    ]

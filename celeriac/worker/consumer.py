@@ -35,8 +35,10 @@ from celeriac.observe.probes import ProbeServer
 from celeriac.settings.conf import Stage
 from celeriac.task import failures
 from celeriac.worker.assembly import ConsumerView, assemble
+from celeriac.worker.gate.lean_job import LeanJob
 from celeriac.worker.pool import prefork, timers
 from celeriac.worker.pool.batch_strategy import Batches
+from celeriac.worker.pool.lean_requests import LeanRequests
 from celeriac.worker.pool.loop_waker import LoopWaker
 from celeriac.worker.pool.pool_slots import PoolSlots, forget
 from celeriac.worker.pool.rate_limits import Rates
@@ -65,7 +67,8 @@ class Consumer(CeleryConsumer):
         super().__init__(*args, **kwargs)
         self.app.check_configuration()  # with what receivers wrote to ``conf`` and was refused
         self.app.stage = Stage.RUNS
-        self.on_task_request = PoolSlots(self, self.refuse_request).take
+        slots = PoolSlots(self, self.refuse_request)
+        self.on_task_request = slots.take
         self.batches = Batches(self)
         self._hand_over: Callable[[Any], Any] | None = None
         self._ended_by: str | None = None  # the exception that ended the event loop
@@ -79,6 +82,14 @@ class Consumer(CeleryConsumer):
         self._probes: ProbeServer | None = None
         self.parts = assemble(self.app, self._view(), solo=self._solo)
         self.ledger = self.app.ledger_thread = self.parts.ledger
+        self.lean = LeanRequests(
+            self,
+            slots=slots,
+            ledger=self.ledger,
+            hand_over=self._into_celery,
+            worker=self.parts.worker,
+            count=self.parts.meter.lean.inc,
+        )
 
     def _view(self) -> ConsumerView:
         return ConsumerView(
@@ -91,6 +102,7 @@ class Consumer(CeleryConsumer):
             hand_over=self._winners,
             drop=self._dropped,
             in_event_loop=self.call_soon,
+            request_of=lambda job: self.lean.request_of(job),
         )
 
     # ---- life
@@ -142,6 +154,7 @@ class Consumer(CeleryConsumer):
             self._waker.watch(self.hub)
         prefork.watch_again(getattr(self.pool, "_pool", None))  # the loop registers the pool next
         self._hand_over = super().create_task_handler(*args, **kwargs)
+        self.lean.serve(self.task_consumer.channel)
         return self.ledger.receive
 
     def call_soon(self, p: Any, *args: Any, **kwargs: Any) -> Any:
@@ -165,7 +178,10 @@ class Consumer(CeleryConsumer):
 
     def _dropped(self, messages: Sequence[Any]) -> None:
         for message in messages:
-            message.ack()
+            if isinstance(message, LeanJob):
+                self.lean.lane.leave(message)
+            else:
+                message.ack()
         if self.hub:  # wakes the loop, which would not notice otherwise that it may draw again
             self.call_soon(noop)
 
@@ -173,19 +189,25 @@ class Consumer(CeleryConsumer):
         for message in messages:
             if self._stopping:
                 return  # won while the worker began to stop: released at its end
-            try:
-                assert self._hand_over is not None
-                state.revoked.discard(message.headers["id"])  # cancelled once, and replayed since
-                if self.app.settings.signs:
-                    signing.check(message.body, message.content_type, message.headers)
-                if not self._gives_back(message):
-                    self._hand_over(message)
-            except Exception as exc:  # a delivery must never end a worker
-                if request := state.requests.get(message.headers.get("id")):
-                    forget(self.pool, request)
-                self._invalid(message, exc)
+            rest = self.lean.won(message) if isinstance(message, LeanJob) else message
+            if rest is not None:
+                self._into_celery(rest)
         if self._solo and self.hub:  # the jobs have run; the loop counts their acknowledgements when it wakes
             self.hub.call_later(_NEXT_TURN, noop)
+
+    def _into_celery(self, message: Any) -> None:
+        """Give Celery a message that was won; what it refuses becomes a dead letter."""
+        try:
+            assert self._hand_over is not None
+            state.revoked.discard(message.headers["id"])  # cancelled once, and replayed since
+            if self.app.settings.signs:
+                signing.check(message.body, message.content_type, message.headers)
+            if not self._gives_back(message):
+                self._hand_over(message)
+        except Exception as exc:  # a delivery must never end a worker
+            if request := state.requests.get(message.headers.get("id")):
+                forget(self.pool, request)
+            self._invalid(message, exc)
 
     def _gives_back(self, message: Any) -> bool:
         """Give the job back to the ledger if its task's rate limit makes it wait for long; return whether."""

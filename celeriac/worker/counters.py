@@ -47,6 +47,9 @@ class Meter:
         self.stranded = self._counter("stranded", "messages that the broker lost, to be sent again")
         self.rescued = self._counter("rescued", "attempts taken back from dead workers")
         self.aged = self._counter("aged", "jobs that it moved up a level because they had waited for long")
+        self.lean = self._counter(
+            "lean_attempts", "attempts for which Celery's message and request were not made"
+        )
         self.refused = self._counter("refused_outcomes", "outcomes that came too late")
         self.dropped = self._counter("dropped_deliveries", "copies, and deliveries of jobs that were not due")
 

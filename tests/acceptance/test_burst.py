@@ -22,6 +22,8 @@ from celeriac.enqueue.bulk import enqueue_many
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.operate.job import job
+from tests.scrape import scraped
+from tests.servers import free_port
 from tests.support import wait_until
 from tests.witness import Witness
 from tests.workers import Worker
@@ -106,6 +108,35 @@ def test_each_job_of_a_bundle_has_its_own_fate(
     assert set(ran.values()) == {1}
     assert set(ran) == plain
     assert witness.count("soft") == {ids["soft"]: 1}
+
+
+def test_what_ends_well_needs_no_request_of_celerys_and_anything_else_has_one(
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    """Also while a job waits: a remote control command sees it, and it is counted once."""
+    path, port = str(tmp_path / "witness"), free_port()
+    running = worker(start_worker, redis_url, postgres_url, settings={"health_port": port})
+    enqueue(producer, [[path]] * 300)
+    enqueue(producer, [[path, "fail"]] * 2)
+    all_ended(producer, 302)
+
+    def lean() -> float:
+        return scraped(port)["celeriac_worker_lean_attempts_total", ()]
+
+    # On a busy machine some take 50 ms, and have a request then.
+    wait_until(lambda: 150 <= lean() <= 300, within=LONG, saying="successes took the lean lane")
+    inspect = producer.control.inspect([running.node], timeout=10)
+    assert inspect.stats()[running.node]["total"] == {"tests.step": 304}
+
+    enqueue(producer, [[path, "", 0.15]] * 100)
+    seen = wait_until(
+        lambda: inspect.reserved()[running.node], within=LONG, saying="jobs that wait for a child are seen"
+    )
+    assert {each["name"] for each in seen} == {"tests.step"}
+    all_ended(producer, 402)
+    assert lean() <= 400 - len(seen), "what was seen has a request"
+    assert inspect.stats()[running.node]["total"] == {"tests.step": 404}
+    assert {row.state for row in rows(producer).values()} == {JobState.COMPLETED, JobState.FAILED}
 
 
 def test_children_that_are_killed_cost_one_attempt_each(

@@ -10,6 +10,7 @@ from typing import Any
 from celeriac.events import Event
 from celeriac.worker.burst.child import Report, Success
 from celeriac.worker.burst.page import DONE, OPEN, TOLD, Page, Place
+from celeriac.worker.gate.lean_job import Call, LeanJob
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class BundledJob:
     """One job of a bundle. For Celery it is what ``billiard.pool.ApplyResult`` is for a job of prefork.
 
     Attributes:
-        call: the function and its arguments, pickled.
+        call: the function and its arguments, pickled; what a child makes them of, for a job of the lean lane.
         soft: its soft time limit in seconds; ``hard`` likewise.
         stop: called to stop it before it has been accepted.
         accepted: whether Celery knows that it was begun.
@@ -58,7 +59,7 @@ class BundledJob:
     """
 
     task: str
-    call: bytes
+    call: bytes | Call
     soft: float | None
     hard: float | None
     accept_callback: Callable[..., Any] | None
@@ -66,7 +67,7 @@ class BundledJob:
     callback: Callable[..., Any] | None
     error_callback: Callable[..., Any] | None
     stop: Callable[[BundledJob], None]
-    waiting: Waiting | None = None
+    waiting: Waiting | LeanJob | None = None
     bundle: Bundle | None = None
     position: int = 0
     accepted: bool = False
@@ -194,9 +195,9 @@ class Bundle:
         job.end(error, returned=False)
         return True
 
-    def take_back(self, *, behind: int = -1) -> list[Waiting]:
+    def take_back(self, *, behind: int = -1) -> list[Waiting | LeanJob]:
         """Take the jobs behind a position out of it; the caller has seen to it that they are not begun."""
-        found = []
+        found: list[Waiting | LeanJob] = []
         for position, job in enumerate(self.jobs[behind + 1 :], behind + 1):
             if job.ended or (self.place is not None and self.page and self.page.mark(position) != OPEN):
                 continue

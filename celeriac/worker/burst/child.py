@@ -17,6 +17,7 @@ from celery.concurrency import asynpool
 from kombu.serialization import pickle
 
 from celeriac.worker.burst.page import Page
+from celeriac.worker.gate.lean_job import Call, arguments
 
 #: The kind of message that tells of jobs before their bundle has ended, beside billiard's own kinds.
 REPORT = 16
@@ -47,10 +48,25 @@ class Report(NamedTuple):
 Success = tuple[int, float, float]
 
 
-def run(bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report | Success]:
+class Lean(NamedTuple):
+    """What the jobs of the lean lane in a bundle have in common.
+
+    Attributes:
+        tracer: Celery's function that runs an attempt.
+        hostname, worker: the worker's node name and id.
+    """
+
+    tracer: Callable[..., Any]
+    hostname: str
+    worker: str
+
+
+def run(
+    bundle: int, calls: Sequence[bytes | Call], prompt: bool, lean: Lean | None = None
+) -> list[Report | Success]:
     """The function of a bundle, as billiard calls it in the child; see ``Runner.run``."""
     runner: Runner = current_process().runner
-    return runner.run(bundle, calls, prompt)
+    return runner.run(bundle, calls, prompt, lean)
 
 
 class Runner:
@@ -72,6 +88,7 @@ class Runner:
         self._in_bundle = False  # if not, it is at a job that billiard alone knows of
         self._at_work = False  # whether an exception may be raised in the job at this moment
         self._place = (0, 0)
+        self._lean: Lean | None = None  # of the bundle
         self._exit: BaseException | None = None  # with which a job asked for the end of its process
 
     @property
@@ -79,21 +96,25 @@ class Runner:
         """Whether the child is to end now."""
         return self._left is not None and self._left <= 0
 
-    def run(self, bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report | Success]:
+    def run(
+        self, bundle: int, calls: Sequence[bytes | Call], prompt: bool, lean: Lean | None = None
+    ) -> list[Report | Success]:
         """Run the jobs of a bundle; return what was not told yet.
 
         Args:
             bundle: its number.
-            calls: the jobs, each pickled by itself: the function to call and its arguments.
+            calls: the jobs, each pickled by itself: the function to call and its arguments. Or, for a job of
+                the lean lane, what these are made of.
             prompt: tell of each job at once, because somebody watches events.
+            lean: None where no job is of the lean lane.
         """
-        self._in_bundle = True
+        self._in_bundle, self._lean = True, lean
         try:
             return self._run(bundle, calls, prompt)
         finally:
             self._in_bundle = False
 
-    def _run(self, bundle: int, calls: Sequence[bytes], prompt: bool) -> list[Report | Success]:
+    def _run(self, bundle: int, calls: Sequence[bytes | Call], prompt: bool) -> list[Report | Success]:
         page, told = self._page, time.monotonic()
         kept: list[Report | Success] = []
         if not page.take_up(bundle, len(calls)):
@@ -127,16 +148,21 @@ class Runner:
         if not self._in_bundle or (self._at_work and self._page.is_target(*self._place)):
             raise SoftTimeLimitExceeded
 
-    def _attempt(self, call: bytes) -> tuple[bool, Any]:
+    def _attempt(self, call: bytes | Call) -> tuple[bool, Any]:
         try:
             return self._call(call)
         except SoftTimeLimitExceeded:  # it came in the moment before or after the job
             return False, ExceptionInfo()
 
-    def _call(self, call: bytes) -> tuple[bool, Any]:
+    def _call(self, call: bytes | Call) -> tuple[bool, Any]:
         self._at_work = True
         try:
-            target, args = pickle.loads(call)
+            if isinstance(call, bytes):
+                target, args = pickle.loads(call)
+            else:
+                assert self._lean is not None
+                target, hostname, worker = self._lean
+                args = arguments(call, hostname=hostname, worker=worker)
             return True, target(*args)
         except BaseException as exc:  # whatever it is, it is the outcome of this job
             self._at_work = False

@@ -25,8 +25,10 @@ from celeriac.worker.burst import child, composition
 from celeriac.worker.burst.bundle import Bundle, BundledJob, Waiting
 from celeriac.worker.burst.children import Children
 from celeriac.worker.burst.composition import LONG, Paces
+from celeriac.worker.burst.lean_entry import LeanEntry, LeanOwner
 from celeriac.worker.burst.page import MOST
 from celeriac.worker.burst.watch import EVERY, Watch
+from celeriac.worker.gate.lean_job import LeanJob
 
 logger = logging.getLogger(__name__)
 
@@ -43,18 +45,20 @@ class TaskPool(prefork.TaskPool):
 
     Pool = Children
     uses_semaphore = False
-    in_bundles = True
     alias = "burst"
 
     def __init__(self, *args: Any, app: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, app=app, **kwargs)
         if not isinstance(app, Celeriac):
             raise BadArgument("pool", "the burst pool is for apps that were made with celeriac.Celeriac")
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[Waiting | LeanJob] = deque()
         self._bundles: dict[int, Bundle] = {}
         self._numbers = count(1)
         self._paces = Paces()
         self._entering: list[BundledJob] | None = None  # the bundle that is being made
+        self._told_of: LeanEntry | None = None  # which has been sent, and for which Celery's request is made
+        self._done: list[tuple[LeanJob, float]] = []  # of the lean lane, and not passed on yet
+        self.lean: LeanOwner | None = None
         self._feed_is_due = False
         self._stopping = False
         self._deaths_between = 0  # in a row, of children that were at no job
@@ -90,6 +94,7 @@ class TaskPool(prefork.TaskPool):
         self._waiting.clear()
         if self._watch is not None and self._pool is not None:
             self._watch.recall_all()
+            self._pass_on()
 
     def on_terminate(self) -> None:
         self.stop_line()  # what is done counts, although its children had no time to tell
@@ -100,10 +105,12 @@ class TaskPool(prefork.TaskPool):
         self._pool.check_timeouts()
         if self._watch is not None:
             self._watch.look()
+            self._pass_on()
 
     def _tick(self) -> None:
         if self._watch is not None and not self._stopping:
             self._watch.look()
+            self._pass_on()
             self.feed()
 
     # ---- jobs in
@@ -115,12 +122,24 @@ class TaskPool(prefork.TaskPool):
             execute: calls the request's ``execute_using_pool``, when it is its turn.
         """
         self._waiting.append(Waiting(request.task.name, lambda: execute(request), request))
+        self._feed_soon()
+
+    def line_up_lean(self, job: LeanJob) -> None:
+        """As ``line_up``, for a job of the lean lane."""
+        self._waiting.append(job)
+        self._feed_soon()
+
+    def _feed_soon(self) -> None:
         if not self._feed_is_due:  # after the others that come with it
             self._feed_is_due = True
             self._hub.call_soon(self.feed) if self._hub is not None else self.feed()
 
     def apply_async(self, target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Enter an attempt into the bundle that is being made. Anything else is prefork's affair."""
+        if (entry := self._told_of) is not None:
+            for name in ("accept_callback", "timeout_callback", "callback", "error_callback"):
+                setattr(entry, name, options.get(name))
+            return entry
         if self._entering is None or target not in (trace.fast_trace_task, trace.trace_task_ret):
             return super().apply_async(target, args, kwargs, **self._slowly(options))
         job = BundledJob(
@@ -171,12 +190,58 @@ class TaskPool(prefork.TaskPool):
                 if entering:
                     self._send(entering)
 
-    @staticmethod
-    def _enter(waiting: Waiting, entering: list[BundledJob]) -> None:
+    def _enter(self, waiting: Waiting | LeanJob, entering: list[BundledJob]) -> None:
         before = len(entering)
-        waiting.enter()
+        if isinstance(waiting, Waiting):
+            waiting.enter()
+        elif waiting.request is None:
+            entering.append(self._lean_entry(waiting))
+            return
+        elif self.lean is not None:
+            self.lean.execute(waiting.request)
         for job in entering[before:]:
             job.waiting = waiting
+
+    # ---- the lean lane
+
+    def _lean_entry(self, job: LeanJob) -> BundledJob:
+        task, (hard, soft) = self.app.tasks[job.task], job.limits
+        limits = hard or task.time_limit or self._hard, soft or task.soft_time_limit or self._soft
+        made = LeanEntry.of(job, limits, stop=self._stop, tell=self._tell_celery, complete=self._complete)
+        job.entry = made
+        return made
+
+    def _tell_celery(self, entry: LeanEntry) -> None:
+        """Have Celery's request made for a job that was sent to a child, and enter its callbacks there."""
+        job = entry.waiting
+        assert self.lean is not None
+        assert isinstance(job, LeanJob)
+        request = self.lean.request_for(job)
+        if request is None:
+            entry.ended = True
+            return
+        self._told_of = entry
+        try:
+            self.lean.execute(request)
+        finally:
+            self._told_of = None
+
+    def show(self, job: LeanJob) -> None:
+        """Have Celery's request made for a job that waits here or that was sent to a child."""
+        entry: LeanEntry | None = job.entry
+        if entry is not None and not entry.ended:
+            entry.tell_celery()
+        elif self.lean is not None:
+            self.lean.request_for(job)
+
+    def _complete(self, job: LeanJob, seconds: float) -> None:
+        self._done.append((job, seconds))
+
+    def _pass_on(self) -> None:
+        """Report the jobs of the lean lane that were completed, all at once."""
+        if self._done and self.lean is not None:
+            done, self._done = self._done, []
+            self.lean.completed(done)
 
     def _has_room(self) -> bool:
         pace = self._paces.of(self._waiting[0].task)
@@ -209,7 +274,7 @@ class TaskPool(prefork.TaskPool):
 
         bundle.result = self._pool.apply_async(
             child.run,
-            (bundle.number, [job.call for job in jobs], jobs[0].watched),
+            (bundle.number, [job.call for job in jobs], any(job.watched for job in jobs), self._common(jobs)),
             callback=ended,
             error_callback=failed,
             accept_callback=accepted,
@@ -217,15 +282,23 @@ class TaskPool(prefork.TaskPool):
         if bundle.result is None:  # the pool is closed: the ledger thread releases its jobs
             del self._bundles[bundle.number]
 
+    def _common(self, jobs: list[BundledJob]) -> child.Lean | None:
+        if self.lean is None or not any(isinstance(job, LeanEntry) for job in jobs):
+            return None
+        tracer = trace.fast_trace_task if self.app.use_fast_trace_task else trace.trace_task_ret
+        return child.Lean(tracer, self.lean.hostname, self.lean.worker)
+
     # ---- outcomes
 
     def _on_report(self, number: int, reports: list[child.Report | child.Success]) -> None:
         if (bundle := self._bundles.get(number)) is not None:
             bundle.tell(reports, self._paces.record)
+        self._pass_on()
 
     def _end(self, bundle: Bundle) -> None:
         """A bundle has come back, or its child has died."""
         self._bundles.pop(bundle.number, None)
+        self._pass_on()
         self._give_back(bundle.take_back())
         self.feed()
 
@@ -252,7 +325,7 @@ class TaskPool(prefork.TaskPool):
         self._end(bundle)
         return True
 
-    def _give_back(self, jobs: Iterable[Waiting]) -> None:
+    def _give_back(self, jobs: Iterable[Waiting | LeanJob]) -> None:
         if not self._stopping:  # otherwise the ledger thread releases them
             self._waiting.extendleft(reversed(list(jobs)))
 

@@ -18,6 +18,7 @@ from billiard.exceptions import TimeLimitExceeded
 from celeriac.worker.burst.bundle import Bundle, BundledJob, Waiting
 from celeriac.worker.burst.children import Children
 from celeriac.worker.burst.page import OPEN, Page, Place
+from celeriac.worker.gate.lean_job import LeanJob
 
 #: Seconds between two looks.
 EVERY = 0.05
@@ -42,7 +43,7 @@ class Watch:
         children: Children,
         bundles: MutableMapping[int, Bundle],
         *,
-        give_back: Callable[[Iterable[Waiting]], None],
+        give_back: Callable[[Iterable[Waiting | LeanJob]], None],
     ) -> None:
         self._children = children
         self._bundles = bundles
@@ -116,7 +117,7 @@ class Watch:
 
     def _look_at(self, process: Any, bundle: Bundle, seen: Place) -> None:
         page, job = process.page, bundle.jobs[seen.position]
-        waiting: list[Waiting] = []
+        waiting: list[Waiting | LeanJob] = []
         soft = hard = False
         with page.locked() as held:
             ran = time.monotonic() - seen.started
@@ -153,9 +154,9 @@ class Watch:
             waiting = self._recall_ahead(process, place) if held and process.page.place == place else []
         self._give_back(waiting)
 
-    def _recall_ahead(self, process: Any, place: Place) -> list[Waiting]:
+    def _recall_ahead(self, process: Any, place: Place) -> list[Waiting | LeanJob]:
         """Take back the bundles that the child would run next. Behind the lock of its page."""
-        waiting: list[Waiting] = []
+        waiting: list[Waiting | LeanJob] = []
         for bundle in self._ahead(process, place):
             process.page.recall(bundle.number)
             bundle.recalled = True

@@ -23,6 +23,7 @@ class Canceller:
 
     Args:
         in_event_loop: runs a call in the thread that the pool belongs to.
+        request_of: Celery's request of a job, in that thread.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Canceller:
         worker: UUID,
         pool: Callable[[], Any],
         in_event_loop: Callable[[Callable[[], Any]], Any],
+        request_of: Callable[[UUID], Any] = request_of,
     ) -> None:
         self._database = database
         self._worker = worker
         self._pool = pool
         self._in_event_loop = in_event_loop
+        self._request_of = request_of
         self._terminated: set[UUID] = set()
 
     def pass_on(self) -> None:
@@ -50,7 +53,7 @@ class Canceller:
         self._terminated.intersection_update(wanted)
 
     def _act(self, job: UUID, mode: str) -> None:
-        request = request_of(job)
+        request = self._request_of(job)
         if request is None or request.time_start is None:
             # Not begun, or ended, or waiting for a rate limit: Celery drops it before it would begin.
             state.revoked.add(str(job) if request is None else request.id)

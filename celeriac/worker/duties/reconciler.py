@@ -27,6 +27,7 @@ class Reconciler:
         release_unknown: releases rows that this worker holds without knowing.
         pool: returns the current pool.
         in_event_loop: runs a call in the thread that the pool belongs to.
+        request_of: Celery's request of a job, in that thread.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Reconciler:
         release_unknown: Callable[[list[UUID]], None],
         pool: Callable[[], Any],
         in_event_loop: Callable[[Callable[[], Any]], Any],
+        request_of: Callable[[UUID], Any] = request_of,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -45,6 +47,7 @@ class Reconciler:
         self._release_in_turn = release_unknown
         self._pool = pool
         self._in_event_loop = in_event_loop
+        self._request_of = request_of
         self._unknown: set[tuple[UUID, int]] = set()
 
     def compare(self) -> None:
@@ -68,7 +71,7 @@ class Reconciler:
     def _stop(self, taken: set[tuple[UUID, int]]) -> None:
         # Read again: if the attempt has ended, its child runs another job by now.
         for job, attempt in taken.intersection(self._book.open()):
-            request = request_of(job)
+            request = self._request_of(job)
             if request is None or request.attempt != attempt or not request.worker_pid:
                 continue
             logger.warning(Event.ATTEMPT_TAKEN, {"job": job, "attempt": attempt})

@@ -38,9 +38,10 @@ class ClaimAhead:
         self._pace = _UNKNOWN  # moving average of the seconds that a job takes
         self._bundles = bundles
 
-    def record_duration(self, seconds: float) -> None:
-        """A job has ended after ``seconds``."""
-        self._pace += _WEIGHT * (max(0.0, seconds) - self._pace)
+    def record_duration(self, seconds: float, *, jobs: int = 1) -> None:
+        """So many jobs have ended, after ``seconds`` each."""
+        weight = _WEIGHT if jobs == 1 else 1 - (1 - _WEIGHT) ** jobs
+        self._pace += weight * (max(0.0, seconds) - self._pace)
 
     def claimable(self, unfinished: int, *, children: int, queues: bool = True) -> int:
         """How many more jobs may be claimed now.

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes import claims
 from celeriac.ledger.writes.claims import Claimed, Message
-from celeriac.worker.gate.deliveries import Delivery
+from celeriac.worker.gate.deliveries import AnyDelivery
 from celeriac.worker.pauses import Pauses
 
 #: Seconds before a job that may be poison is sent again, when the worker holds another such job.
@@ -70,7 +70,7 @@ class ClaimChecks:
         if self._poison_candidate in jobs:
             self._poison_candidate = None
 
-    def check(self, connection: Connection, known: Sequence[Delivery], answer: Answer) -> None:
+    def check(self, connection: Connection, known: Sequence[AnyDelivery], answer: Answer) -> None:
         """Check what was claimed; remove from ``answer.won`` what is given back.
 
         Args:
@@ -131,7 +131,7 @@ class ClaimChecks:
             self._poison_candidate = candidates[0]
 
 
-def _is_stray(delivery: Delivery, claimed: Claimed) -> bool:
+def _is_stray(delivery: AnyDelivery, claimed: Claimed) -> bool:
     """Whether an old copy was left in a list that is no more the job's: an operator has moved it.
 
     From there it must not run. This worker may not be one that its new queue is for.
@@ -140,7 +140,7 @@ def _is_stray(delivery: Delivery, claimed: Claimed) -> bool:
     return not delivery.is_of(claimed) and found_in != claimed.queue
 
 
-def needs_check(known: Sequence[Delivery], won: Mapping[UUID, Claimed]) -> bool:
+def needs_check(known: Sequence[AnyDelivery], won: Mapping[UUID, Claimed]) -> bool:
     """Whether ``ClaimChecks.check`` has anything to do."""
     if len(won) < len(known):
         return True

@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from celery import states
@@ -43,6 +43,28 @@ from celeriac.names import NAME_LENGTH, check_text
 from celeriac.priorities import Priority, priority_of
 from celeriac.priorities import parse as parse_priority
 from celeriac.texts import clean
+
+
+class AnyDelivery(Protocol):
+    """What a turn asks of a delivery that names a job; see ``Delivery``."""
+
+    @property
+    def message(self) -> Any: ...
+    @property
+    def job(self) -> UUID: ...
+    @property
+    def dispatch(self) -> int | None: ...
+    @property
+    def known(self) -> bool: ...
+    @property
+    def adopted(self) -> NewJob | None: ...
+    @property
+    def queue(self) -> object: ...
+    @property
+    def task(self) -> object: ...
+    @property
+    def is_paced(self) -> bool: ...
+    def is_of(self, claimed: Claimed) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,6 +22,7 @@ from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.worker.attempt_report import AttemptReport, Reporting
 from celeriac.worker.gate.claim_ahead import ClaimAhead
 from celeriac.worker.gate.claim_book import ClaimBook
+from celeriac.worker.gate.lean_job import LeanJob
 from celeriac.worker.gate.turn import Turn
 from celeriac.worker.gate.turn_input import TurnInput
 
@@ -86,6 +87,20 @@ class LedgerThread:
         self._inbox.put(message)
         if idle:
             time.sleep(_YIELD)  # lets the thread run before the event loop waits for its next event
+
+    def receive_all(self, jobs: list[LeanJob]) -> None:
+        """As ``receive``, for jobs of the lean lane."""
+        idle = self._idle
+        self._inbox.put(jobs)
+        if idle:
+            time.sleep(_YIELD)
+
+    def report_completed(self, reports: list[AttemptReport]) -> None:
+        """Take reports of attempts that were completed and have run; all at once."""
+        self._book.ended(*(report.outcome.id for report in reports))
+        seconds = sum(report.run_seconds or 0.0 for report in reports)
+        self._claim_ahead.record_duration(seconds / len(reports), jobs=len(reports))
+        self._inbox.put(reports)
 
     def report(self, outcome: Outcome, request: Reporting | None = None) -> None:
         """Take the outcome of an attempt."""
@@ -253,8 +268,13 @@ class LedgerThread:
     def _take(self, item: Any) -> None:
         if isinstance(item, AttemptReport):
             self._work.reports.append(item)
+        elif isinstance(item, list):
+            for each in item:
+                self._take(each)
         elif isinstance(item, frozenset):
             self._work.uncertain.update(item)
+        elif isinstance(item, LeanJob):
+            self._work.arrived.append(item)
         elif item is not None:
             timed = self._turn.paced.timed(item)
             if timed is None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.limits import starts
 from celeriac.worker.gate.claim_checks import Answer, ClaimChecks, needs_check
-from celeriac.worker.gate.deliveries import Delivery, planned_start
+from celeriac.worker.gate.deliveries import AnyDelivery, planned_start
 
 #: Seconds for which a message may say that it waits; anybody may have written it.
 _LONGEST = 1.5
@@ -32,7 +32,7 @@ class PacedAnswer(Answer):
         waits: deliveries that stay here.
     """
 
-    waits: dict[Delivery, TimedDelivery] = field(default_factory=dict)
+    waits: dict[AnyDelivery, TimedDelivery] = field(default_factory=dict)
 
 
 class PacedClaims:
@@ -67,7 +67,7 @@ class PacedClaims:
         now, due = time.monotonic(), start / 1e6 - self._ahead
         return TimedDelivery(due, message) if now < due < now + _LONGEST else None
 
-    def claim(self, paced: Sequence[Delivery]) -> PacedAnswer:
+    def claim(self, paced: Sequence[AnyDelivery]) -> PacedAnswer:
         """Claim those that may start now."""
         answer = PacedAnswer()
         with self._database.transaction() as connection:

@@ -21,15 +21,17 @@ from celeriac.ledger.connection.error_kinds import ascii_of, is_of_values, kind,
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import dispatch, held, worker_rows
 from celeriac.ledger.writes import claims, outcomes, quarantine
+from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.quarantine import Unreadable
-from celeriac.worker.attempt_report import AttemptReport, freed
+from celeriac.worker.attempt_report import AttemptReport, freed, with_results
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.adoption import adopt
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.claim_checks import UNKNOWN_DELAY, Answer, ClaimChecks, needs_check
-from celeriac.worker.gate.deliveries import Delivery
+from celeriac.worker.gate.deliveries import AnyDelivery, Delivery
+from celeriac.worker.gate.lean_job import LeanJob
 from celeriac.worker.gate.paced_claims import PacedAnswer, PacedClaims
 from celeriac.worker.gate.refused_turn import Refused, lost, one_by_one
 from celeriac.worker.gate.turn_callbacks import TurnCallbacks
@@ -116,12 +118,12 @@ class Turn:
     def _in_one_transaction(self, work: TurnInput, claim_limit: int) -> TurnInput:
         """Do ``work`` in one transaction."""
         began = time.monotonic()
-        reports = self._with_results(work.reports)
+        reports = with_results(work.reports, self._callbacks.fetch_results)
         taken, later = work.arrived[:claim_limit], work.arrived[claim_limit:]
         read = self._read(taken)
         work.uncertain = {job for job in work.uncertain if job not in self._book}
         unreadable = [found for found in read if isinstance(found, Unreadable)]
-        entered, copies = self._enter([found for found in read if isinstance(found, Delivery)])
+        entered, copies = self._enter([found for found in read if not isinstance(found, Unreadable)])
         try:
             known, unknown = self._by_known_task(entered)
             stopped = self._stopped(known)
@@ -177,14 +179,14 @@ class Turn:
         """
         open_attempts = self._book.open()
         read = self._read(work.arrived)
-        waiting = [found for found in read if isinstance(found, Delivery)]
+        waiting = [found for found in read if not isinstance(found, Unreadable)]
         done = self._done_elsewhere(waiting)
         waiting = [found for found in waiting if found.job not in done]
         with self._database.transaction() as connection:
             self._release_uncertain(connection, work)
             if open_attempts and ended_by:
-                lost = [lost(job, attempt, ended_by) for job, attempt in open_attempts]
-                outcomes.record(connection, lost, worker=self._worker)
+                ended = [lost(job, attempt, ended_by) for job, attempt in open_attempts]
+                outcomes.record(connection, ended, worker=self._worker)
             elif open_attempts:
                 claims.release(connection, open_attempts, worker=self._worker)
             if waiting:
@@ -208,8 +210,8 @@ class Turn:
         connection: Connection,
         reports: Sequence[AttemptReport],
         unreadable: Sequence[Unreadable],
-        known: Sequence[Delivery],
-        unknown: Sequence[Delivery],
+        known: Sequence[AnyDelivery],
+        unknown: Sequence[AnyDelivery],
         stopped: Sequence[UUID],
     ) -> Answer:
         answer = Answer()
@@ -232,12 +234,12 @@ class Turn:
             self._checks.check(connection, due, answer)
         return answer
 
-    def _stopped(self, known: Sequence[Delivery]) -> list[UUID]:
+    def _stopped(self, known: Sequence[AnyDelivery]) -> list[UUID]:
         """The jobs whose queue or task is paused, as far as this worker knows."""
         pauses = self._pauses
         return [one.job for one in known if pauses and pauses.stop(one.queue, one.task)]
 
-    def _complete_and_claim(self, reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> Answer:
+    def _complete_and_claim(self, reports: Sequence[AttemptReport], known: Sequence[AnyDelivery]) -> Answer:
         """The most frequent turn in one statement, without BEGIN and COMMIT: only completions and claims."""
         completed = [item.outcome for item in reports]
         ids = [delivery.job for delivery in known]
@@ -248,7 +250,7 @@ class Turn:
                 answer.locked = self._locked(connection, reports, accepted)
         return answer
 
-    def _claim_paced(self, known: Sequence[Delivery], answer: Answer) -> PacedAnswer:
+    def _claim_paced(self, known: Sequence[AnyDelivery], answer: Answer) -> PacedAnswer:
         """Claim the jobs that have a rate, in a transaction that locks what others claim by."""
         due = [one for one in known if one.is_paced and one.job not in answer.put_away]
         paced = self.paced.claim(due) if due else PacedAnswer()
@@ -265,23 +267,23 @@ class Turn:
         missing = [item.outcome for item in reports if item.outcome.id not in accepted]
         return outcomes.locked(connection, missing, worker=self._worker) if missing else set()
 
-    def _check_claims_separately(self, known: Sequence[Delivery], answer: Answer) -> None:
+    def _check_claims_separately(self, known: Sequence[AnyDelivery], answer: Answer) -> None:
         """Check what ``_complete_and_claim`` claimed; seldom needed."""
         if needs_check(known, answer.won):
             with self._database.statement() as connection:
                 self._checks.check(connection, known, answer)
 
-    def _enter(self, found: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+    def _enter(self, found: Sequence[AnyDelivery]) -> tuple[list[AnyDelivery], list[AnyDelivery]]:
         """Enter each job once; a second copy of a message must not run, whatever the claim answers."""
-        entered: list[Delivery] = []
-        copies: list[Delivery] = []
+        entered: list[AnyDelivery] = []
+        copies: list[AnyDelivery] = []
         done = self._done_elsewhere(found)
         for delivery in found:
             fresh = delivery.job not in done and self._book.enter(delivery.job)
             (entered if fresh else copies).append(delivery)
         return entered, copies
 
-    def _done_elsewhere(self, found: Sequence[Delivery]) -> set[UUID]:
+    def _done_elsewhere(self, found: Sequence[AnyDelivery]) -> set[UUID]:
         """Foreign jobs that are delivered again although their attempt was done.
 
         A plain worker that stops gives back what it had no time to acknowledge, also what has run.
@@ -295,7 +297,7 @@ class Turn:
             logger.info(Event.DONE_ELSEWHERE, {"job": job})
         return done
 
-    def _by_known_task(self, entered: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+    def _by_known_task(self, entered: Sequence[AnyDelivery]) -> tuple[list[AnyDelivery], list[AnyDelivery]]:
         """Deliveries whose task this worker knows, and the others. The row decides, not the message.
 
         A forged or damaged copy must not postpone a row whose task this worker knows.
@@ -307,7 +309,10 @@ class Turn:
             with self._database.reading() as connection:
                 tasks = claims.tasks(connection, doubted)
             good = {job for job, task in tasks.items() if task in self._tasks}
-            entered = [replace(d, known=True, dispatch=-1) if d.job in good else d for d in entered]
+            entered = [
+                replace(d, known=True, dispatch=-1) if isinstance(d, Delivery) and d.job in good else d
+                for d in entered
+            ]
         return [d for d in entered if d.known], [d for d in entered if not d.known]
 
     def _leave_book(self, reports: Sequence[AttemptReport], answer: Answer) -> list[DeferredOutcome]:
@@ -335,7 +340,9 @@ class Turn:
             self._callbacks.on_change()
         return deferred
 
-    def _deliver(self, known: Sequence[Delivery], unknown: Sequence[Delivery], answer: Answer) -> list[Any]:
+    def _deliver(
+        self, known: Sequence[AnyDelivery], unknown: Sequence[AnyDelivery], answer: Answer
+    ) -> list[Any]:
         """Hand over the messages of jobs that were won; return the other messages."""
         winners, dropped = [], [delivery.message for delivery in unknown]
         # Without adopted jobs: these count as dispatched now, however old their messages are.
@@ -351,36 +358,25 @@ class Turn:
             else:
                 self._book.won(delivery.job, claimed.attempt)
                 row = answer.rows.get(delivery.job)
-                winners.append(
-                    deliveries.stamped(
-                        delivery.message, claimed, row, worker=self._worker, now=datetime.now(UTC)
-                    )
-                )
+                winners.append(self._won(delivery, claimed, row))
         for delivery in unknown:
             self._book.leave(delivery.job)
         if winners:
             self._callbacks.hand_over(winners)
         return dropped
 
-    def _with_results(self, reports: Sequence[AttemptReport]) -> list[AttemptReport]:
-        """Copy the results of completed jobs from the result store, with one request for all."""
-        wanting = {item.outcome.id: item.task_id or "" for item in reports if item.wants_result}
-        fetch = self._callbacks.fetch_results
-        if not wanting or fetch is None:
-            return list(reports)
-        found = fetch(wanting)
-        return [
-            replace(item, outcome=replace(item.outcome, result=found.get(item.outcome.id, item.missing)))
-            if item.wants_result
-            else item
-            for item in reports
-        ]
+    def _won(self, delivery: AnyDelivery, claimed: Claimed, row: Message | None) -> Any:
+        """What is handed over of a job that was won."""
+        if isinstance(delivery, LeanJob):
+            delivery.claimed, delivery.row = claimed, row
+            return delivery
+        return deliveries.stamped(delivery.message, claimed, row, worker=self._worker, now=datetime.now(UTC))
 
     def _release_uncertain(self, connection: Connection, work: TurnInput) -> None:
         if work.uncertain:
             claims.release_uncertain(connection, sorted(work.uncertain), worker=self._worker)
 
-    def _note_uncertain(self, work: TurnInput, entered: Sequence[Delivery]) -> None:
+    def _note_uncertain(self, work: TurnInput, entered: Sequence[AnyDelivery]) -> None:
         """After a failure: note jobs that may be claimed, because only the commit's answer may be lost.
 
         The next turn releases them first.
@@ -390,9 +386,11 @@ class Turn:
         for delivery in entered:
             self._book.leave(delivery.job)
 
-    def _read(self, messages: Sequence[Any]) -> list[Delivery | Unreadable]:
+    def _read(self, messages: Sequence[Any]) -> list[AnyDelivery | Unreadable]:
         return [
-            deliveries.read(
+            m
+            if isinstance(m, LeanJob)  # it was read when it was drawn
+            else deliveries.read(
                 m, self._tasks, max_tries=self._max_tries, declared=self._declared, signs=self._signs
             )
             for m in messages

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from celeriac.worker.attempt_report import AttemptReport
-from celeriac.worker.gate.deliveries import Delivery
+from celeriac.worker.gate.deliveries import AnyDelivery
 from celeriac.worker.gate.paced_claims import TimedDelivery
 
 _FIRST_REST, _LONGEST_REST = 0.05, 1.0  # seconds until an outcome of a locked row is tried again
@@ -75,7 +75,7 @@ class TurnInput:
             self.arrived[:0] = [one.message for one in due]
 
 
-def only_completes_and_claims(reports: Sequence[AttemptReport], known: Sequence[Delivery]) -> bool:
+def only_completes_and_claims(reports: Sequence[AttemptReport], known: Sequence[AnyDelivery]) -> bool:
     """Whether there are completed attempts to record and rows to claim, and nothing else."""
     return all(item.outcome.only_completes for item in reports) and not any(
         delivery.adopted for delivery in known

@@ -6,7 +6,8 @@ any other exception. Each of these would cost prefork a slot for ever, or end th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import TaskRevokedError
@@ -32,18 +33,33 @@ class PoolSlots:
     def __init__(self, consumer: Consumer, refused: Callable[[Request, Exception], None]) -> None:
         self._consumer = consumer
         self._refused = refused
+        self._catching: list[Request] | None = None
+
+    @contextmanager
+    def catching(self) -> Iterator[list[Request]]:
+        """Keep the requests that come in the block from the pool, and put them into the list."""
+        caught: list[Request] = []
+        self._catching = caught
+        try:
+            yield caught
+        finally:
+            self._catching = None
 
     def take(self, request: Request) -> None:
         """Have the pool run ``request`` as soon as it has a free slot."""
+        if self._catching is not None:
+            self._catching.append(request)
+            return
         semaphore = self._semaphore
         if line_up := getattr(self._consumer.pool, "line_up", None):  # burst
-            line_up(request, self._execute)
+            line_up(request, self.execute)
         elif semaphore is None:
-            self._execute(request)
+            self.execute(request)
         else:
-            semaphore.acquire(self._execute, request)
+            semaphore.acquire(self.execute, request)
 
-    def _execute(self, request: Request) -> None:
+    def execute(self, request: Request) -> None:
+        """Hand ``request`` to the pool now."""
         try:
             request.execute_using_pool(self._consumer.pool)
         except TaskRevokedError:

@@ -1,0 +1,163 @@
+"""The jobs of the lean lane between the consumer and the burst pool, and Celery's requests of them.
+
+A request is made by Celery's own strategy from the message that was kept, so that everything that is told
+through it is told as ever.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celery import signals
+from celery.app import trace
+from celery.worker import state
+
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.worker.attempt_report import AttemptReport
+from celeriac.worker.burst.bundle import tells_of_jobs
+from celeriac.worker.gate.lean_job import LeanJob
+from celeriac.worker.gate.lean_lane import LeanLane
+from celeriac.worker.pool.pool_slots import PoolSlots
+from celeriac.worker.pool.request_of_job import request_of
+
+if TYPE_CHECKING:
+    from celeriac.worker.gate.ledger_thread import LedgerThread
+
+#: Celery's loggers of what is received, and of what it says of an attempt at DEBUG.
+_RECEIVED, _DEBUGGED = logging.getLogger("celery.worker.strategy"), logging.getLogger("celery.worker.request")
+
+
+class LeanRequests:
+    """In the event loop's thread.
+
+    Args:
+        consumer: Celery's consumer, with its pool, its buckets and its events.
+        hand_over: gives a message to Celery; whatever Celery refuses has an outcome by then.
+        worker: the id of this start of the worker.
+        count: takes how many jobs were completed in the lane.
+    """
+
+    def __init__(
+        self,
+        consumer: Any,
+        *,
+        slots: PoolSlots,
+        ledger: LedgerThread,
+        hand_over: Callable[[Any], None],
+        worker: UUID,
+        count: Callable[[int], None],
+    ) -> None:
+        self._count = count
+        self._consumer = consumer
+        self._slots = slots
+        self._ledger = ledger
+        self._hand_over = hand_over
+        self._worker = worker
+        self.worker = str(worker)
+        self.hostname: str = consumer.hostname
+        self.execute = slots.execute
+        self.lane = LeanLane(
+            consumer.strategies,
+            consumer.app.tasks,
+            buckets=consumer.task_buckets,
+            is_open=self._is_open,
+            receive=ledger.receive_all,
+        )
+
+    def serve(self, channel: Any) -> None:
+        """Have what is drawn on this channel of the broker take the lane, where the pool has one."""
+        if hasattr(self._consumer.pool, "line_up_lean"):
+            self._consumer.pool.lean = self
+            channel.lean_lane = self.lane
+
+    def _is_open(self) -> bool:
+        """Whether nobody wants to see each job on its way: events, receivers of signals, the autoscaler."""
+        consumer = self._consumer
+        return not (
+            tells_of_jobs(consumer.event_dispatcher)
+            or signals.task_received.receivers
+            or getattr(consumer.controller, "autoscaler", None) is not None
+            or consumer.app.settings.signs
+            or _DEBUGGED.isEnabledFor(logging.DEBUG)
+        )
+
+    def won(self, job: LeanJob) -> Any:
+        """Line up a job that was won, or return its message, for Celery's way."""
+        if not job.is_plain:
+            self.lane.leave(job)
+            return job.as_message(self._worker)
+        state.revoked.discard(job.id)  # cancelled once, and replayed since
+        if _RECEIVED.isEnabledFor(logging.INFO):
+            shown = job.headers
+            fields = {
+                "id": job.id,
+                "name": shown.get("shadow") or job.task,
+                "args": shown.get("argsrepr", ""),
+                "kwargs": shown.get("kwargsrepr", ""),
+                "eta": None,
+            }
+            _RECEIVED.info(trace.LOG_RECEIVED, fields, extra={"data": fields})
+        self._consumer.pool.line_up_lean(job)
+        return None
+
+    # ---- Celery's requests
+
+    def request_for(self, job: LeanJob) -> Any:
+        """Celery's request of a job that was won, made now if there is none; None: Celery refused it."""
+        if job.request is None:
+            self.lane.leave(job)
+            buckets, silent = self._consumer.task_buckets, _RECEIVED.disabled
+            bucket, buckets[job.task] = buckets.get(job.task), None  # a limit that was set since is not its
+            _RECEIVED.disabled = True  # it has said so
+            try:
+                with self._slots.catching() as caught:
+                    self._hand_over(job.as_message(self._worker))
+            finally:
+                _RECEIVED.disabled = silent
+                buckets[job.task] = bucket
+            job.request = caught[0] if caught else None
+        return job.request
+
+    def request_of(self, job: UUID) -> Any:
+        """Celery's request of any job that it was given, or would have been."""
+        lean = self.lane.find(job)
+        if lean is not None and lean.claimed is not None:
+            self._consumer.pool.show(lean)
+        return request_of(job)
+
+    def show_all(self) -> None:
+        """Make the requests of all jobs, for commands that look at Celery's sets of them."""
+        for job in self.lane.jobs():
+            if job.claimed is not None:
+                self._consumer.pool.show(job)
+
+    # ---- outcomes
+
+    def completed(self, ended: Sequence[tuple[LeanJob, float]]) -> None:
+        """Report attempts that were completed, with the seconds that each took."""
+        tally = Counter(job.headers.get("shadow") or job.task for job, _ in ended)
+        state.total_count.update(tally)
+        state.all_total_count[0] += len(ended)
+        self._count(len(ended))
+        for job, _ in ended:
+            self.lane.leave(job)
+        self._ledger.report_completed([self._report(job, seconds) for job, seconds in ended])
+
+    def _report(self, job: LeanJob, seconds: float) -> AttemptReport:
+        assert job.claimed is not None
+        ignored = job.headers.get("ignore_result")
+        if ignored is None:
+            ignored = self._consumer.app.tasks[job.task].ignore_result
+        return AttemptReport(
+            outcome=Outcome(id=job.job, attempt=job.claimed.attempt, state=JobState.COMPLETED),
+            wants_result=not ignored,
+            returned=not ignored,
+            task_id=job.id,
+            task=job.headers.get("shadow") or job.task,
+            run_seconds=seconds,
+        )
