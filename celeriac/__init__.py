@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from celeriac.errors import LedgerUnavailable as LedgerUnavailable
     from celeriac.ledger.schema.lifecycle import JobState as JobState
     from celeriac.ledger.writes.cancel import Answer as Answer
+    from celeriac.limits.breaker import Breaker as Breaker
     from celeriac.limits.calls_in_time import Debounce as Debounce
     from celeriac.limits.calls_in_time import Throttle as Throttle
     from celeriac.limits.limit import Limit as Limit
@@ -77,6 +78,7 @@ _PLACES = {
     "JobNotFound": "errors",
     "JobState": "ledger.schema.lifecycle",
     "LedgerUnavailable": "errors",
+    "Breaker": "limits.breaker",
     "Limit": "limits.limit",
     "Line": "operate.report",
     "OrderedBy": "limits.order",

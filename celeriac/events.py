@@ -61,6 +61,7 @@ class Event(StrEnum):
     BACKOFF_FAILED = "the backoff of %(task)s raised %(error)s; the backoff of the settings is used"
     DUTY_WAITS = "keeper: %(duty)s waits, the ledger cannot be reached: %(error)s"
     DUTY_FAILED = "keeper: %(duty)s failed, it is tried again"
+    BREAKER_CHANGED = "the breaker of the limit %(limit)s is %(state)s: %(reason)s"
     LEFT_BEHIND = "the ledger cannot be reached; another worker rescues the jobs of this one"
     NO_PULSE = "the liveness file cannot be written: %(error)s"
     NO_PROBES = "the probes cannot listen on port %(port)d: %(error)s"

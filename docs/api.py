@@ -50,6 +50,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Limits": (
         "Batch",
         "BatchedJob",
+        "Breaker",
         "Debounce",
         "Limit",
         "OrderedBy",

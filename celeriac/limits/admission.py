@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from celeriac.limits.breaker import Probes
 from celeriac.limits.permits import Permit
 from celeriac.limits.rate import AHEAD, Rate
 
@@ -35,14 +36,19 @@ class Room:
     on_way: int = 0
     shut: datetime | None = None
     is_shut: bool = False
+    probes: Probes | None = None  # of a half-open limit: what may still be sent of all its keys
     reserved: bool = False  # a heavy job waits for what is free: lighter ones must not pass it for ever
 
     def takes(self, weight: int) -> bool:
         """Whether a job may be sent, whenever it starts."""
+        if self.probes is not None and self.probes.left < 1:
+            return False
         return not self.is_shut and self._has_slots(weight)
 
     def take(self, weight: int) -> None:
         self.used += weight
+        if self.probes is not None:
+            self.probes.left -= 1
         self.on_way += self._starts(weight)
 
     def start(self, weight: int, now: datetime) -> datetime:

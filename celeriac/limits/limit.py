@@ -8,6 +8,7 @@ from typing import Any
 
 from celeriac import names
 from celeriac.errors import BadArgument
+from celeriac.limits.breaker import Breaker
 from celeriac.limits.rate import Rate
 
 #: Characters of a limit's name; a permit's name has the key behind it.
@@ -42,6 +43,7 @@ class Limit:
         key: what has a limit of its own: the name of an argument, a function of the call's arguments, or True
             if each call says it (``limit_key=…``). None: all jobs share it.
         weight: how much of the concurrency, and how many starts, one job of this task takes.
+        breaker: nothing of the limit starts for a while, if too many of its jobs fail; None: whatever fails.
 
     Raises:
         BadArgument: it can mean nothing.
@@ -59,6 +61,7 @@ class Limit:
     burst: int | None = None
     key: str | bool | Callable[..., object] | None = None
     weight: int = 1
+    breaker: Breaker | None = None
 
     def __post_init__(self) -> None:
         names.check_text("limit", self.name.removeprefix(ORDERED), length=LONGEST_NAME)
@@ -72,6 +75,9 @@ class Limit:
         _check_count(self.name, "concurrency", self.concurrency)
         _check_count(self.name, "burst", self.burst)
         _check_count(self.name, "weight", self.weight)
+        if not isinstance(self.breaker, Breaker | None):
+            text = f"breaker: wanted a Breaker, found {self.breaker!r}"
+            raise BadArgument(f"limit {self.name!r}", text)
         if self.rate is not None:
             Rate.parse(self.rate, burst=self.burst)
         elif self.burst is not None:
@@ -85,12 +91,17 @@ class Limit:
 
     @property
     def _rule(self) -> tuple[object, ...]:
-        """What all tasks that share the limit must agree on: concurrency, rate, burst."""
-        return self.concurrency, self.rate, self.burst
+        """What all tasks that share the limit must agree on: concurrency, rate, burst, breaker."""
+        return self.concurrency, self.rate, self.burst, self.breaker
 
     @property
     def _said(self) -> str:
-        parts = [("concurrency", self.concurrency), ("rate", self.rate), ("burst", self.burst)]
+        parts: list[tuple[str, object]] = [
+            ("concurrency", self.concurrency),
+            ("rate", self.rate),
+            ("burst", self.burst),
+        ]
+        parts += [("breaker", self.breaker)]
         return ", ".join(f"{name} {value}" for name, value in parts if value is not None)
 
 

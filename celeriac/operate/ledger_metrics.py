@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from prometheus_client import Metric
@@ -20,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from celeriac.events import Event
 from celeriac.ledger.writes import schedule_rows
 from celeriac.ledger.writes.unique import followers
+from celeriac.limits.breaker import BreakerState
 from celeriac.operate.limits import limits
 from celeriac.operate.listing import Filter
 from celeriac.operate.overview import LATELY, Line, QueueStatus, count_jobs, list_workers, queues, stats
@@ -53,6 +55,10 @@ _OF_QUEUES = {
     "in_broker": "messages in the broker",
     "consumers": "live workers that draw from it",
 }
+
+
+#: How much of a limit its breaker shuts.
+_OPEN = MappingProxyType({BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 1.0})
 
 
 class LedgerCollector(Collector):
@@ -135,10 +141,20 @@ class LedgerCollector(Collector):
             "jobs of a limit, by weight; waiting ones by number",
             labels=["limit", "state"],
         )
-        for limit in limits(app=self._app)[:_LIMITS]:
+        found = limits(app=self._app)[:_LIMITS]
+        for limit in found:
             for state in ("running", "on_their_way", "waiting"):
                 family.add_metric([limit.name, state], getattr(limit, state))
         yield family
+        breaker = GaugeMetricFamily(
+            "celeriac_limit_breaker_open",
+            "1: the breaker of a limit is open; 0.5: it is half-open",
+            labels=["limit"],
+        )
+        for limit in found:
+            if limit.breaker is not None:
+                breaker.add_metric([limit.name], _OPEN[limit.breaker])
+        yield breaker
 
     def _following(self) -> Iterator[Metric]:
         with self._app.database.reading() as connection:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from celeriac.application import current_app
 from celeriac.display import stamp
 from celeriac.errors import BadArgument
-from celeriac.ledger.limits import fair, in_use, limit_rows, lines, ordering
+from celeriac.ledger.limits import breakers, fair, in_use, limit_rows, lines, ordering
 from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.limits.breaker import BreakerState
 from celeriac.limits.limit import ORDERED
 from celeriac.limits.order import HOLD
 from celeriac.limits.permits import is_order, limit_of
@@ -62,6 +63,10 @@ class LimitStatus:
     paused: datetime | None
     paused_by: str | None
     pause_reason: str | None
+    breaker: BreakerState | None  # what its circuit breaker is; None: it has none
+    breaker_since: datetime | None  # None: it was never anything but closed
+    breaker_why: str | None  # why it opened; None: it is closed, or somebody said so
+    breaker_set_by: str | None  # who said what it is, whatever fails; None: it judges
     keys: tuple[PermitUse, ...]  # the busiest first, at most 50
 
     @property
@@ -189,6 +194,50 @@ def resume_limit(name: str, *, actor: Actor, reason: str | None = None, app: Cel
     )
 
 
+def switch_breaker(
+    name: str,
+    to: BreakerState | None,
+    *,
+    actor: Actor,
+    reason: str | None = None,
+    app: Celeriac | None = None,
+) -> None:
+    """Let the circuit breaker of a limit be open or closed, whatever fails; None: let it judge again.
+
+    Raises:
+        BadArgument: there is no such limit, or it has no breaker.
+    """
+    if to is BreakerState.HALF_OPEN:
+        raise BadArgument("breaker", "wanted open, closed or auto, found half-open")
+
+    def write(connection: Connection, _: str | None) -> bool:
+        if limit_rows.read(connection)[name].breaker is None:
+            raise BadArgument("breaker", f"the limit {name!r} has none; see pause")
+        who = None if to is None else actor.who[:NAME_LENGTH]
+        return breakers.switch(connection, name, to, who=who)
+
+    _change(
+        name,
+        write,
+        action="limit breaker",
+        subject=f"{name}: {to or 'auto'}",
+        actor=actor,
+        reason=reason,
+        app=app,
+    )
+
+
+def breaker_words(found: LimitStatus) -> str:
+    """What its breaker is, and why; empty where it has none."""
+    if found.breaker is None:
+        return ""
+    since = f" since {stamp(found.breaker_since)}" if found.breaker_since else ""
+    if found.breaker_set_by is not None:
+        return f"breaker {found.breaker} by {found.breaker_set_by}{since}"
+    why = f": {found.breaker_why}" if found.breaker_why else ""
+    return f"breaker {found.breaker}{since}{why}"
+
+
 def reason_to_wait(connection: Connection, row: Any) -> tuple[str, str | None]:
     """Why a job waits in its line, as a sentence, and the command that helps."""
     if row.fair_key is not None:
@@ -209,6 +258,10 @@ def reason_to_wait(connection: Connection, row: Any) -> tuple[str, str | None]:
             why = f": {found.pause_reason}" if found.pause_reason else ""
             text = f"the limit {found.name} was paused by {found.paused_by} at {stamp(found.paused)}{why}"
             return text, f"celery -A app limits resume {shlex.quote(found.name)}"
+        if found.is_open or found.is_half_open:
+            text = breaker_words(_status(found, {}, {}))
+            text = f"the limit {found.name} has its {text}; few of its jobs are tried after a rest"
+            return text, f"celery -A app limits breaker {shlex.quote(found.name)} closed"
     if row.ordered and (turn := _turn_of(connection, row, known[limit_of(permits[0])])) is not None:
         return turn
     ahead = in_use.before(connection, row, most=MOST)
@@ -289,6 +342,10 @@ def _status(known: KnownLimit, used: dict[str, tuple[int, int]], waits: dict[str
         paused=known.paused,
         paused_by=known.paused_by,
         pause_reason=known.pause_reason,
+        breaker=known.breaker_is,
+        breaker_since=known.breaker_since,
+        breaker_why=known.breaker_why if known.breaker_set is None else None,
+        breaker_set_by=known.breaker_set_by,
         keys=tuple(busiest),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from celeriac.observe.call_metrics import CallMetrics
 from celeriac.observe.liveness import LivenessReporter
 from celeriac.worker.ageing import EVERY as AGEING_EVERY
 from celeriac.worker.ageing import AgeingDuty
+from celeriac.worker.attempt_report import Freed
 from celeriac.worker.counters import Meter
 from celeriac.worker.duties import alert_watch, holder
 from celeriac.worker.duties.admitter import OTHERS, Admitter
@@ -179,8 +180,8 @@ def _told(
 ) -> TurnCallbacks:
     """What hears of the turns of the ledger thread."""
 
-    def on_freed(permits: Sequence[str], rests: Mapping[str, float]) -> None:
-        admitter.ended(permits, rests)
+    def on_freed(freed: Freed) -> None:
+        admitter.ended(freed)
         on_change()
 
     def on_followed(jobs: Sequence[UUID]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
-from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.writes.outcomes import Outcome
 
@@ -88,13 +88,6 @@ def _run_seconds(request: Reporting) -> float | None:
     return max(0.0, time.time() - request.time_start) if request.time_start else None
 
 
-def freed(reports: Sequence[AttemptReport]) -> tuple[list[str], dict[str, float]]:
-    """The permits that attempts give back, and those of limits that are to rest, with the seconds."""
-    permits = [permit for item in reports for permit in item.permits]
-    asked = [item for item in reports if item.rests is not None]
-    return permits, {permit: item.rests or 0.0 for item in asked for permit in item.permits}
-
-
 def with_results(
     reports: Sequence[AttemptReport], fetch: Callable[[Mapping[UUID, str]], dict[UUID, str]] | None
 ) -> list[AttemptReport]:
@@ -109,3 +102,35 @@ def with_results(
         else item
         for item in reports
     ]
+
+
+#: What is a failure for a circuit breaker. What a task asked for itself is none.
+_FAILURES = frozenset({AttemptKind.ERROR, AttemptKind.TIMEOUT, AttemptKind.LOST})
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """What attempts that have ended mean for limits.
+
+    Attributes:
+        permits: what they give back.
+        rests: permits of limits that are to rest, with the seconds.
+        succeeded, failed: permits of attempts, once for each.
+    """
+
+    permits: Sequence[str]
+    rests: Mapping[str, float] = field(default_factory=dict)
+    succeeded: Sequence[str] = ()
+    failed: Sequence[str] = ()
+
+    @classmethod
+    def by(cls, reports: Sequence[AttemptReport]) -> Freed:
+        asked = [item for item in reports if item.rests is not None]
+        done = [item for item in reports if item.outcome.state is JobState.COMPLETED]
+        wrong = [item for item in reports if (why := item.outcome.failure) and why.kind in _FAILURES]
+        return cls(
+            [permit for item in reports for permit in item.permits],
+            {permit: item.rests or 0.0 for item in asked for permit in item.permits},
+            [permit for item in done for permit in item.permits],
+            [permit for item in wrong for permit in item.permits],
+        )

@@ -23,6 +23,7 @@ from celeriac.application import Celeriac
 from celeriac.errors import DuplicateJob
 from celeriac.ledger.limits import limit_rows
 from celeriac.ledger.schema.models import JOBS
+from celeriac.limits.breaker import Breaker
 from celeriac.limits.limit import Limit
 from celeriac.operate.job import cancel
 from celeriac.operate.ledger_metrics import LedgerCollector
@@ -92,7 +93,7 @@ def test_every_metric_that_is_written_about_exists(app: Celeriac) -> None:
     with app.database.transaction() as connection:  # so that there is a wait and a run to tell
         now = datetime.now(UTC)
         connection.execute(update(JOBS).values(state="completed", started=now, finished=now, try_count=1))
-        limit_rows.declare(connection, [Limit("stripe", concurrency=1)])
+        limit_rows.declare(connection, [Limit("stripe", concurrency=1, breaker=Breaker())])
     names = {name for name, _ in scraped(app)} | of_a_worker() | {"celeriac_duplicate_calls_total"}
     for page in ("metrics.md", "alerts.yml", "grafana.json"):
         written = set(re.findall(r"celeriac_\w+", (ROOT / "docs" / page).read_text()))

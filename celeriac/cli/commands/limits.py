@@ -1,4 +1,4 @@
-"""``celery -A app limits``: what is in use and waits; set, pause, resume."""
+"""``celery -A app limits``: what is in use and waits; set, pause, resume, breaker."""
 
 from __future__ import annotations
 
@@ -88,3 +88,16 @@ def resume(ctx: click.Context, name: str, reason: str | None, as_json: bool) -> 
 
     if not limit_tables.resume(celeriac(ctx), name, reason=reason, as_json=as_json):
         ctx.exit(1)
+
+
+@limits.command(cls=Command)
+@click.argument("name")
+@click.argument("to", type=click.Choice(["open", "closed", "auto"]))
+@reason
+@as_json
+@click.pass_context
+def breaker(ctx: click.Context, name: str, to: str, reason: str | None, as_json: bool) -> None:
+    """Open or close the circuit breaker of the limit NAME, whatever fails; auto lets it judge again."""
+    from celeriac.cli.views import limit_tables
+
+    limit_tables.switch(celeriac(ctx), name, to, reason=reason, as_json=as_json)

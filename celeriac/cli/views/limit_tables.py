@@ -8,10 +8,14 @@ from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.rows import Rows
 from celeriac.display import safe
+from celeriac.limits.breaker import BreakerState
 from celeriac.operate import limits
 from celeriac.operate.actions import Actor
 from celeriac.operate.limits import LimitStatus
 from celeriac.operate.presentation.shapes import plain
+
+#: What lets a breaker judge again.
+AUTO = "auto"
 
 
 def show_limits(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
@@ -45,6 +49,8 @@ def show_limit(ctx: click.Context, app: Celeriac, name: str, *, as_json: bool) -
     if found.on_failure is not None:
         holds = f"one at a time of each key, as accepted; what failed: {found.on_failure}"
     click.echo(f"{safe(found.name)}: {holds}; {_state(found)}")
+    if found.breaker is BreakerState.CLOSED:
+        click.echo(safe(limits.breaker_words(found)))
     rows = Rows("key", "running", "on its way", "waiting", right=["running", "on its way", "waiting"])
     for key in found.keys:
         shown = safe(key.permit.partition(":")[2]) or "–"
@@ -85,6 +91,13 @@ def resume(app: Celeriac, name: str, *, reason: str | None, as_json: bool) -> bo
     return changed
 
 
+def switch(app: Celeriac, name: str, to: str, *, reason: str | None, as_json: bool) -> None:
+    wanted = None if to == AUTO else BreakerState(to)
+    limits.switch_breaker(name, wanted, actor=Actor.at_the_terminal(), reason=reason, app=app)
+    words = "its breaker judges again" if wanted is None else f"its breaker is {wanted}, whatever fails"
+    _tell("limit breaker", name, True, words, as_json=as_json)
+
+
 def _tell(action: str, name: str, changed: bool, words: str, *, as_json: bool) -> None:
     if as_json:
         output.emit(action, name=name, changed=changed)
@@ -96,6 +109,8 @@ def _state(found: LimitStatus) -> str:
     if found.paused is not None:
         why = f": {safe(found.pause_reason)}" if found.pause_reason else ""
         return f"paused by {safe(found.paused_by or '')}{why}"
+    if found.breaker not in (None, BreakerState.CLOSED):
+        return safe(limits.breaker_words(found))
     if found.by_code:
         return "as the code says"
     said = f"{_number(found.code_concurrency)} at once, rate {found.code_rate or '–'}"

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from celeriac.console.page_request import PageRequest
 from celeriac.errors import BadArgument
+from celeriac.limits.breaker import BreakerState
 from celeriac.operate import limits
 from celeriac.operate.actions import Actor, Via
 from celeriac.operate.presentation.shapes import plain
@@ -18,6 +19,7 @@ def show(ask: PageRequest) -> Response:
         command="limits",
         told={"limits": [plain(each) for each in found]},
         limits=found,
+        words=limits.breaker_words,
         most=limits.MOST,
     )
 
@@ -38,8 +40,12 @@ def act(ask: PageRequest) -> Response:
         limits.set_limit(name, actor=actor, concurrency=concurrency, rate=rate, reason=reason, app=app)
     elif action == "unset":
         limits.unset_limit(name, actor=actor, reason=reason, app=app)
+    elif action in ("breaker open", "breaker closed", "breaker auto"):
+        to = action.removeprefix("breaker ")
+        wanted = None if to == "auto" else BreakerState(to)
+        limits.switch_breaker(name, wanted, actor=actor, reason=reason, app=app)
     else:
-        raise BadArgument("action", f"wanted pause, resume, set or unset, found {action[:80]!r}")
+        raise BadArgument("action", f"wanted pause, resume, set, unset or breaker …, found {action[:80]!r}")
     return ask.go(ask.url("/limits"), saying=said)
 
 

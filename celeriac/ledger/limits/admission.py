@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +31,7 @@ from celeriac.ledger.schema.locking import in_order
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Message
 from celeriac.limits.admission import Candidate, Decision, Room, decide
+from celeriac.limits.breaker import Probes
 from celeriac.limits.fairness import Fairness, Windows, queue_of
 from celeriac.limits.permits import Permit, is_fair, limit_of
 from celeriac.limits.rate import AHEAD
@@ -39,6 +41,9 @@ MOST_LINES, MOST_JOBS = 50, 100
 
 #: Where no queue is fair.
 _NO_WINDOWS, _UNFAIR = Windows(), Fairness.parse((), ())
+
+#: Where no limit is half-open.
+_NO_PROBES: Mapping[str, Probes] = MappingProxyType({})
 
 #: Candidates of each line, at least.
 _OF_A_LINE = 4
@@ -64,6 +69,7 @@ def admit(
     fairness: Fairness = _UNFAIR,
     ahead: timedelta = AHEAD,
     crowded: set[str] | None = None,
+    probes: Mapping[str, Probes] = _NO_PROBES,
 ) -> list[Message]:
     """Admit up to ``most`` jobs from lines that are due; return their messages, the most important first.
 
@@ -75,6 +81,7 @@ def admit(
         windows: how many jobs of fair queues may be on their way; it learns from what it sees.
         fairness: the weights of tenants.
         ahead: how long before their start jobs with a rate are admitted.
+        probes: of half-open limits that the caller may try.
         crowded: takes the permits of rates that wait until workers begin what was sent.
     """
     due = connection.execute(_due_lines(), {"most": MOST_LINES}).all()
@@ -93,7 +100,7 @@ def admit(
         windows.note(queue_of(permit), used=used[permit], now=moment)
     paced = [name for name in permits if (limit := limits.get(limit_of(name))) and limit.pace]
     waits = in_use.on_way(connection, paced)
-    rooms = _rooms({**limits, **fair.known(turns.values(), windows)}, keys, used, waits, moment)
+    rooms = _rooms({**limits, **fair.known(turns.values(), windows)}, keys, used, waits, probes, moment)
     plain = [line for line in due if line.id not in orders.lines and line.id not in turns]
     found = _candidates(connection, plain)
     found |= fair.candidates(connection, turns, fairness=fairness, most=MOST_JOBS)
@@ -115,12 +122,13 @@ def _rooms(
     keys: Mapping[str, Any],
     used: Mapping[str, int],
     waits: Mapping[str, int],
+    probes: Mapping[str, Probes],
     moment: Any,
 ) -> dict[str, Room]:
     found: dict[str, Room] = {}
     for name, key in keys.items():
         limit = limits.get(limit_of(name))
-        if limit is None or limit.paused is not None:  # no worker knows it yet, or somebody stopped it
+        if limit is None or limit.paused is not None or limit.is_open:  # nobody knows it, or it is stopped
             found[name] = Room(is_shut=True)
             continue
         rests = key.rests_until is not None and key.rests_until > moment
@@ -131,7 +139,8 @@ def _rooms(
             next_start=key.next_start,
             on_way=waits.get(name, 0),
             shut=key.rests_until if rests else None,
-            is_shut=rests,
+            is_shut=rests or (limit.is_half_open and limit.name not in probes),
+            probes=probes.get(limit.name) if limit.is_half_open else None,
         )
     return found
 

@@ -14,6 +14,8 @@ from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.schema.columns import Instant, after, insert_of, now
 from celeriac.ledger.schema.limit_tables import LIMITS
 from celeriac.ledger.schema.models import WORKERS
+from celeriac.limits.breaker import Breaker, BreakerState
+from celeriac.limits.breaker import read as read_breaker
 from celeriac.limits.limit import FAIR, Limit
 from celeriac.limits.order import OrderLimit
 from celeriac.limits.rate import Rate
@@ -26,6 +28,9 @@ class KnownLimit:
     Attributes:
         concurrency, rate, burst: as the code says.
         on_failure: of an order: what becomes of a job that failed and is tried again; None: it is none.
+        breaker: as the code says; None: it has none.
+        breaker_set: what an operator lets it be, whatever fails; None: it judges.
+        breaker_state, breaker_since, breaker_why: what it is by its own judgement, since when, and why.
         set_concurrency, set_rate: as an operator says instead; None: as the code says.
         paused: since when nothing is admitted; None: it is not paused.
     """
@@ -41,6 +46,27 @@ class KnownLimit:
     paused: datetime | None = None
     paused_by: str | None = None
     pause_reason: str | None = None
+    breaker: Breaker | None = None
+    breaker_set: BreakerState | None = None
+    breaker_set_by: str | None = None
+    breaker_state: BreakerState = BreakerState.CLOSED
+    breaker_since: datetime | None = None
+    breaker_why: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its breaker lets nothing start."""
+        return self.breaker_is is BreakerState.OPEN
+
+    @property
+    def is_half_open(self) -> bool:
+        """Whether its breaker lets only probes start."""
+        return self.breaker_is is BreakerState.HALF_OPEN
+
+    @property
+    def breaker_is(self) -> BreakerState | None:
+        """What its breaker is; None: it has none."""
+        return None if self.breaker is None else self.breaker_set or self.breaker_state
 
     @property
     def holds(self) -> int | None:
@@ -61,15 +87,22 @@ _READ = tuple(LIMITS.c[name] for name in KnownLimit.__dataclass_fields__)
 def read(connection: Connection) -> dict[str, KnownLimit]:
     """All limits, by name."""
     rows = connection.execute(select(*_READ).where(LIMITS.c.name != FAIR).order_by(LIMITS.c.name))
-    return {row.name: KnownLimit(**row._mapping) for row in rows}
+    return {row.name: _known(row) for row in rows}
 
 
 def read_with_clock(connection: Connection) -> tuple[dict[str, KnownLimit], datetime]:
     """All limits, by name, and the database's clock; there is one limit at least."""
     rows = connection.execute(select(*_READ, cast(now(), Instant).label("clock"))).all()
-    names = KnownLimit.__dataclass_fields__
-    found = {row.name: KnownLimit(**{name: row._mapping[name] for name in names}) for row in rows}
-    return found, rows[-1].clock if rows else clock(connection)
+    return {row.name: _known(row) for row in rows}, rows[-1].clock if rows else clock(connection)
+
+
+def _known(row: Any) -> KnownLimit:
+    values = {name: row._mapping[name] for name in KnownLimit.__dataclass_fields__}
+    said = values["breaker_set"]
+    values["breaker"] = read_breaker(values["breaker"])
+    values["breaker_set"] = None if said is None else BreakerState(said)
+    values["breaker_state"] = BreakerState(values["breaker_state"] or BreakerState.CLOSED)
+    return KnownLimit(**values)
 
 
 def declare(connection: Connection, limits: Iterable[Limit], *, version: str | None = None) -> None:
@@ -82,8 +115,10 @@ def declare(connection: Connection, limits: Iterable[Limit], *, version: str | N
     for limit in sorted(limits, key=lambda each: each.name):
         if version is not None and _newer_lives(connection, limit.name, version):
             continue
-        said = {"concurrency": limit.concurrency, "rate": limit.rate, "burst": limit.burst, "declared": now()}
+        said: dict[str, Any] = {"concurrency": limit.concurrency, "rate": limit.rate, "burst": limit.burst}
+        said["declared"] = now()
         said["declared_by"] = version
+        said["breaker"] = limit.breaker._written() if limit.breaker else None
         said["on_failure"] = limit.on_failure if isinstance(limit, OrderLimit) else None
         row = insert(LIMITS).values(name=limit.name, **said)
         connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=said))

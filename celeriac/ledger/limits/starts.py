@@ -130,7 +130,7 @@ class _Keys:
 
 
 def _is_shut(limit: KnownLimit | None, key: Any, moment: datetime) -> bool:
-    if limit is None or limit.paused is not None:
+    if limit is None or limit.paused is not None or limit.is_open:
         return True
     return key.rests_until is not None and bool(key.rests_until > moment)
 

@@ -6,9 +6,9 @@ is counted in the jobs' rows, through an index. Nobody but keepers writes permit
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, Text, Uuid
+from sqlalchemy import JSON, BigInteger, Column, Integer, String, Table, Text, Uuid
 
-from celeriac.ledger.schema.columns import Instant
+from celeriac.ledger.schema.columns import Instant, Word
 from celeriac.ledger.schema.models import METADATA
 from celeriac.names import NAME_LENGTH
 
@@ -31,6 +31,14 @@ LIMITS = Table(
     Column("paused", Instant),  # since when no job is admitted; null: it is not paused
     Column("paused_by", String(NAME_LENGTH)),
     Column("pause_reason", Text),
+    # the circuit breaker as the code says, and what an operator lets it be instead; null: none, nothing
+    Column("breaker", JSON(none_as_null=True)),
+    Column("breaker_set", Word(16)),
+    Column("breaker_set_by", String(NAME_LENGTH)),
+    # moved by the worker that leads: what it is, since when, and why it opened; null: closed, always
+    Column("breaker_state", Word(16)),
+    Column("breaker_since", Instant),
+    Column("breaker_why", Text),
     # moved by the worker that looks for new jobs of limits, in the first row
     Column("looker", Uuid),
     Column("looks_until", Instant),  # another may take over then
@@ -70,4 +78,14 @@ UNIQUE_KEYS = Table(
     Column("key", String(NAME_LENGTH), primary_key=True),
     Column("job", Uuid, nullable=False),  # whose it is
     Column("until", Instant, nullable=False),
+)
+
+#: Attempts that ended within a second, of a limit that has a circuit breaker.
+ENDED = Table(
+    "background_ended_attempts",
+    METADATA,
+    Column("name", String(NAME_LENGTH), primary_key=True),  # of the limit
+    Column("second", Instant, primary_key=True),
+    Column("ended", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
 )

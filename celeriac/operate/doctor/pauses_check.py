@@ -36,17 +36,20 @@ class Facts:
     paused: Sequence[PauseRow]
     clock: datetime
     limits: Sequence[KnownLimit] = ()  # those that are paused
+    open: Sequence[KnownLimit] = ()  # those whose breaker is not closed
     held_up: Sequence[HeldUp] = ()  # keys of orders
     undrawn: Sequence[Undrawn] = ()  # permits that do not arrive
 
 
 def read(app: Celeriac) -> Facts:
     with app.database.reading() as connection:
-        stopped = [limit for limit in limit_rows.read(connection).values() if limit.paused is not None]
+        known = limit_rows.read(connection).values()
+        stopped = [limit for limit in known if limit.paused is not None]
         return Facts(
             paused=pause_rows.rows(connection),
             clock=clock(connection),
             limits=stopped,
+            open=[limit for limit in known if limit.is_open or limit.is_half_open],
             held_up=ordering.held_up(connection, beyond=_SOON, keys=_KEYS, most=_COUNTED),
             undrawn=taken_back.undrawn(connection, drawn=_drawn(app, connection), older=_SOON, most=_KEYS),
         )
@@ -59,6 +62,7 @@ def _drawn(app: Celeriac, connection: Connection) -> set[str]:
 def judge(facts: Facts) -> list[Finding]:
     found = [_of(row, facts.clock - row.since) for row in facts.paused]
     found += [_of_limit(limit, facts.clock) for limit in facts.limits]
+    found += [_of_breaker(limit) for limit in facts.open]
     found += [_of_order(key) for key in facts.held_up]
     found += [_of_permits(each) for each in facts.undrawn]
     return found or [ok(Area.LEDGER, "pauses", "no queue, no task and no limit is paused")]
@@ -73,6 +77,16 @@ def _of_limit(limit: KnownLimit, now: datetime) -> Finding:
     why = f": {limit.pause_reason}" if limit.pause_reason else ""
     sentence = f"the limit {limit.name!r} is paused by {limit.paused_by} since {stamp(since)}{why}"
     return _found(sentence, now - since, f"celery -A app limits resume {shlex.quote(limit.name)}")
+
+
+def _of_breaker(limit: KnownLimit) -> Finding:
+    since = f" since {stamp(limit.breaker_since)}" if limit.breaker_since else ""
+    who = (
+        f"by {limit.breaker_set_by}" if limit.breaker_set is not None else limit.breaker_why or "it is tried"
+    )
+    sentence = f"the breaker of the limit {limit.name!r} is {limit.breaker_is}{since}: {who}"
+    remedy = f"celery -A app limits breaker {shlex.quote(limit.name)} closed"
+    return warn(Area.LEDGER, "breakers", sentence, remedy=remedy)
 
 
 def _of_order(key: HeldUp) -> Finding:

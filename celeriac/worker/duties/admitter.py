@@ -18,6 +18,8 @@ from celeriac.limits.fairness import Windows, queue_of
 from celeriac.limits.limit import Limit
 from celeriac.limits.order import OrderLimit
 from celeriac.limits.permits import is_fair, is_order, limit_of
+from celeriac.worker.attempt_report import Freed
+from celeriac.worker.breakers import Breakers
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -59,18 +61,17 @@ class Admitter:
         self._fair_at = self._declares_at = 0.0
         self._read_at = self._searched_at = -OTHERS
         self._crowded: set[str] = set()
+        self.breakers = Breakers()
         self._line: UUID | None = None
         self._permit = ""
 
-    def ended(self, permits: Iterable[str], rests: Mapping[str, float]) -> None:
-        """Note that jobs have given these permits back; called by the ledger thread.
-
-        Args:
-            rests: permits of which nothing is to start for so many seconds.
-        """
+    def ended(self, freed: Freed) -> None:
+        """Note what jobs have given back; called by the ledger thread."""
+        self.breakers.ended(freed.succeeded, failed=False)
+        self.breakers.ended(freed.failed, failed=True)
         with self._lock:
-            self._freed.update(permits)
-            for permit, seconds in rests.items():
+            self._freed.update(freed.permits)
+            for permit, seconds in freed.rests.items():
                 self._rests[permit] = max(seconds, self._rests.get(permit, 0.0))
 
     def run(self) -> float:
@@ -117,6 +118,8 @@ class Admitter:
                 silence = self._app.settings.worker_timeout
                 self._windows.children = fair.children(connection, within=silence)
             before, self._leads = self._leads, self._lead(connection)
+            self.breakers.write(connection, self._limits)
+            self._limits = self.breakers.judge(connection, self._limits, leads=self._leads)
             if self._leads:
                 lines.arrived(connection, lately=_LATELY)
         self._read_at = time.monotonic()
@@ -148,8 +151,14 @@ class Admitter:
         """Whether the ledger says the same of a limit as this worker's code."""
         found = self._limits.get(limit.name)
         on_failure = limit.on_failure if isinstance(limit, OrderLimit) else None
-        wanted = limit.concurrency, limit.rate, limit.burst, on_failure
-        return found is not None and wanted == (found.concurrency, found.rate, found.burst, found.on_failure)
+        wanted = limit.concurrency, limit.rate, limit.burst, on_failure, limit.breaker
+        return found is not None and wanted == (
+            found.concurrency,
+            found.rate,
+            found.burst,
+            found.on_failure,
+            found.breaker,
+        )
 
     def _rest(self, rests: Mapping[str, float]) -> None:
         if rests:
@@ -195,7 +204,7 @@ class Admitter:
         if is_fair(permit):
             return used.get(permit, 0) < self._windows.size(queue_of(permit))
         limit = self._limits.get(limit_of(permit))
-        if limit is None or limit.paused is not None:
+        if limit is None or limit.paused is not None or limit.is_open or limit.is_half_open:
             return False
         return limit.holds is None or used.get(permit, 0) < limit.holds
 
@@ -208,6 +217,7 @@ class Admitter:
                     windows=self._windows,
                     fairness=self._fairness,
                     crowded=self._crowded,
+                    probes=self.breakers.probes,
                 )
             if messages:
                 sending.send(self._app, messages, database=self._database)

@@ -24,7 +24,7 @@ from celeriac.ledger.writes import claims, outcomes, quarantine
 from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.quarantine import Unreadable
-from celeriac.worker.attempt_report import AttemptReport, freed, with_results
+from celeriac.worker.attempt_report import AttemptReport, Freed, with_results
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.adoption import adopt
@@ -88,7 +88,7 @@ class Turn:
             database,
             worker=worker,
             checks=self._checks,
-            on_freed=lambda freed: callbacks.on_freed(freed, {}),
+            on_freed=lambda freed: callbacks.on_freed(Freed(freed)),
         )
         self._rested: dict[UUID, float] = {}  # seconds for which the outcomes of this turn were deferred last
 
@@ -333,7 +333,7 @@ class Turn:
             self._book.leave(item.outcome.id)
             self._checks.ended(item.outcome.id)
         if any(item.permits for item in reports):  # so that others are admitted at once
-            self._callbacks.on_freed(*freed(reports))
+            self._callbacks.on_freed(Freed.by(reports))
         if followed := [item.outcome.id for item in reports if item.unique]:
             self._callbacks.on_followed(followed)
         if changed:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from celeriac.worker.attempt_report import Freed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnCallbacks:
@@ -18,7 +20,7 @@ class TurnCallbacks:
         fetch_results: reads results from the result store, as JSON, by their task ids; lost ones are missing.
             None: no return value is kept.
         on_change: called when a turn made rows that the dispatcher must send.
-        on_freed: called with the permits that jobs gave back, and those of limits that are to rest so long.
+        on_freed: called with what jobs that have ended, or do not start, mean for limits.
         on_followed: called with jobs whose attempts ended, and which others may follow.
         fetch_states: reads Celery's states of jobs from the result store; what it does not know is missing.
     """
@@ -27,6 +29,6 @@ class TurnCallbacks:
     drop: Callable[[list[Any]], None]
     fetch_results: Callable[[Mapping[UUID, str]], dict[UUID, str]] | None
     on_change: Callable[[], None]
-    on_freed: Callable[[Sequence[str], Mapping[str, float]], None] = lambda permits, rests: None
+    on_freed: Callable[[Freed], None] = lambda freed: None
     on_followed: Callable[[Sequence[UUID]], None] = lambda jobs: None
     fetch_states: Callable[[Mapping[UUID, str]], Mapping[UUID, str]] = lambda _: {}
