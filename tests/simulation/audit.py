@@ -197,6 +197,9 @@ class Audit:
 
     def _claimed(self, job: UUID, old: Row, new: Row) -> None:
         now = self._now()
+        if new.permit_1 is not None:
+            broken = self.limits.start(new, now)
+            self._require(broken is None, job, broken or "")
         self._require(old.cancel is None, job, "a cancelled job was started again")
         self._require(old.queue not in self.paused, job, "claimed while its queue was paused")
         due = old.due <= now or (old.dispatched is not None and old.due <= old.dispatched)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from celeriac.ledger.limits import admission, in_use, limit_rows, lines
+from celeriac.ledger.limits import admission, in_use, limit_rows, lines, starts
 from celeriac.ledger.upkeep import dispatch, held, lost_messages, rescue, worker_rows
 from celeriac.ledger.upkeep import prune as retention
 from celeriac.ledger.writes import cancel as cancels
@@ -62,4 +62,5 @@ class Ledger:
     wake_all: Callable[..., Any] = lines.wake_all
     in_use: Callable[..., Any] = in_use.count
     admit: Callable[..., Any] = admission.admit
+    start: Callable[..., Any] = starts.claim
     detector: Callable[[float], DeadWorkerDetector] = DeadWorkerDetector  # the one rule that is not SQL

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 FEW, TENANT = Limit("few", concurrency=2), Limit("tenant", concurrency=1, key="id")
 HOLDING = OrderLimit("ordered/accounts", concurrency=1, key="id")
 PASSING = OrderLimit("ordered/mails", concurrency=1, key="id", on_failure=STEP_ASIDE)
-DECLARED = (FEW, TENANT, HOLDING, PASSING)
+PACED = Limit("paced", rate="30/m", burst=1)
+DECLARED = (FEW, TENANT, HOLDING, PASSING, PACED)
 
 #: What jobs take, one of these each; most take nothing.
 TAKEN: tuple[tuple[Permit, ...], ...] = (
@@ -33,6 +34,12 @@ TAKEN: tuple[tuple[Permit, ...], ...] = (
     (Permit("ordered/accounts:8", 1), Permit("few:", 1)),
     (Permit("ordered/mails:7", 1),),
 )
+
+#: And where rates are simulated, too.
+TAKEN_PACED = (*TAKEN, *[(Permit("paced:", 1),)] * 8)
+
+#: Of these, starts in any window of so many seconds: the rate, and its burst.
+WINDOW, MOST_STARTS = 10.0, 6
 
 NAMES = frozenset(permit.name for each in TAKEN for permit in each)
 
@@ -48,6 +55,16 @@ class Rules:
     def __init__(self) -> None:
         self.holds = {limit.name: limit.concurrency or 0 for limit in DECLARED}
         self.paused: set[str] = set()
+        self._starts: list[int] = []  # of what has a rate, in microseconds
+
+    def start(self, row: Row, now: int) -> str | None:
+        """Why ``row`` may not start now, though it did; None: it may."""
+        if not is_paced(row):
+            return None
+        self._starts = [start for start in self._starts if start > now - WINDOW * 1e6] + [now]
+        if len(self._starts) > MOST_STARTS:
+            return f"{len(self._starts)} starts in {WINDOW:g} s"
+        return None
 
     def judge(self, rows: Mapping[UUID, Row], job: UUID, row: Row, doing: str) -> str | None:
         """Why ``row`` may not be sent now, though it was; None: it may.
@@ -63,6 +80,8 @@ class Rules:
             if id != job and other.dispatched is not None and other.state not in TERMINAL
         ]
         for name, weight in row.takes().items():
+            if limit_of(name) == PACED.name:
+                continue  # any number may be on their way
             if limit_of(name) in self.paused:
                 return f"admitted while {name} was paused"
             used = sum(other.takes().get(name, 0) for other in sent)
@@ -84,6 +103,11 @@ class Rules:
             if (other.queued, id.hex) < (row.queued, job.hex) and not (passes and waits):
                 return f"job {id.hex[:6]} was accepted before it and has not ended"
         return None
+
+
+def is_paced(row: Row) -> bool:
+    """Whether it has a rate."""
+    return any(limit_of(name) == PACED.name for name in row.takes())
 
 
 class Admission:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import Connection, func, literal, null, or_, select, update
 
 from celeriac.ledger.limits.in_use import IN_LINE
+from celeriac.ledger.limits.starts import Started
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
@@ -27,7 +28,7 @@ from celeriac.ledger.writes.outcomes import Outcome
 from tests.broken import VARIABLE
 from tests.processes import run
 from tests.simulation.ledger import Ledger
-from tests.simulation.world import BAD_LINE, LIMITS, PAUSES, STORM, Rates, SimulationFailed, World
+from tests.simulation.world import BAD_LINE, LIMITS, PACES, PAUSES, STORM, Rates, SimulationFailed, World
 from tests.workers import PYTEST, ROOT
 
 _c = JOBS.c
@@ -168,6 +169,13 @@ def see_no_blocked_permits(connection: Connection, **options: Any) -> list[str]:
     return []
 
 
+def start_whatever_piled_up(
+    connection: Connection, jobs: Mapping[UUID, int | None], *, worker: UUID
+) -> Started:
+    """Starts all that admission has sent, as a worker that was frozen finds it."""
+    return Started(won=claims.claim(connection, list(jobs), worker=worker))
+
+
 REAL = Ledger()
 
 #: What is broken, what is said of it, in which weather, and the seed that is known to find it.
@@ -223,6 +231,12 @@ BROKEN: dict[str, tuple[Ledger, str, Rates, int]] = {
         Ledger(find_forgotten=find_nothing_forgotten, blocked_permits=see_no_blocked_permits),
         "never ended",
         LIMITS,
+        1,
+    ),
+    "starts whatever piled up": (
+        Ledger(start=start_whatever_piled_up),
+        "starts in 10 s",
+        PACES,
         1,
     ),
     "no rescue": (Ledger(held_by=bury_without_rescue), "never ended", STORM, 1),

@@ -11,7 +11,7 @@ import os
 import pytest
 
 from tests.simulation.seeds import FORMER_FAILURES
-from tests.simulation.world import BAD_LINE, FROST, LIMITS, PAUSES, STORM, Rates, World
+from tests.simulation.world import BAD_LINE, FROST, LIMITS, PACES, PAUSES, STORM, Rates, World
 from tests.simulation.world import STEPS as CLOCK_STEPS
 
 STEPS = int(os.environ.get("SIMULATION_STEPS", "4000"))
@@ -27,10 +27,11 @@ WEATHER = {
     "clock steps": CLOCK_STEPS,
     "pauses": PAUSES,
     "limits": LIMITS,
+    "paces": PACES,
 }
 
 #: Weather in which one seed is enough in `make test`.
-ONCE = frozenset({"clock steps", "limits"}) if STEPS < 10_000 else frozenset()
+ONCE = frozenset({"clock steps", "limits", "paces"}) if STEPS < 10_000 else frozenset()
 
 
 @pytest.mark.parametrize(

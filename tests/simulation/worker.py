@@ -18,6 +18,7 @@ from celeriac.worker.gate.claim_book import ClaimBook
 from tests.simulation.broker import Message
 from tests.simulation.driver import DriverFault
 from tests.simulation.keeper import Keeper
+from tests.simulation.limits import is_paced
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -48,6 +49,7 @@ class Execution:
 class Answer:
     accepted: dict[UUID, JobState] = field(default_factory=dict)
     won: dict[UUID, Claimed] = field(default_factory=dict)
+    waits: dict[UUID, float] = field(default_factory=dict)
 
 
 class Worker:
@@ -69,6 +71,7 @@ class Worker:
         self.frozen_until = 0.0  # simulated seconds
         self.stopping = False
         self.arrived: list[Message] = []
+        self.timed: list[tuple[float, Message]] = []  # that wait for a start, in simulated seconds
         self.told: list[tuple[Outcome, Execution]] = []
         self.executions: dict[UUID, Execution] = {}
         self._rests_until = 0.0  # simulated seconds, after a turn that failed
@@ -87,6 +90,8 @@ class Worker:
         if self.frozen_until > now:
             return []
         moves: Moves = []
+        self.arrived[:0] = [message for due, message in self.timed if due <= now]
+        self.timed = [each for each in self.timed if each[0] > now]
         work = self.told or self._uncertain or self.stopping or (self.arrived and self._room() > 0)
         if (self._turning or work) and self._rests_until <= now:
             moves.append(self._advance)
@@ -104,7 +109,8 @@ class Worker:
     def next_moment(self) -> float:
         """When it can do something again, in simulated seconds."""
         ends = [e.ends for e in self.executions.values() if e.ends is not None]
-        return max(self.frozen_until, min([self.keeper.next_moment(), *ends, *self._rest()]))
+        starts = [due for due, _ in self.timed]
+        return max(self.frozen_until, min([self.keeper.next_moment(), *ends, *starts, *self._rest()]))
 
     def _rest(self) -> list[float]:
         return [self._rests_until] if self._rests_until > self.world.clock.seconds else []
@@ -223,6 +229,8 @@ class Worker:
         self.world.note(self, "turn committed, won", *answer.won)
         yield
         del self.told[: len(told)], self.arrived[: len(taken)]
+        now, waits = self.world.clock.seconds, answer.waits
+        self.timed += [(now + waits[each.job], each) for each in mine if each.job in waits]
         self._settle([outcome for outcome, _ in told], answer)
         self._deliver(known, answer, won)
         for job in unknown:
@@ -240,15 +248,21 @@ class Worker:
             ledger.postpone(connection, unknown, delay=UNKNOWN_DELAY, limit=UNKNOWN_LIMIT)
         put_away = ledger.hold(connection, known) if known and self.world.pauses else set()
         if due := [job for job in known if job not in put_away]:
-            answer.won = self._claim(connection, due)
+            answer.won = self._claim(connection, due, answer)
             if len(answer.won) < len(due):
                 ledger.expire(connection, [job for job in due if job not in answer.won])
         return answer
 
-    def _claim(self, connection: Any, ids: Sequence[UUID]) -> dict[UUID, Claimed]:
+    def _claim(self, connection: Any, ids: Sequence[UUID], answer: Answer) -> dict[UUID, Claimed]:
         """Claim, but hold at most one job with a lost attempt behind it."""
-        ledger = self.world.ledger
-        won: dict[UUID, Claimed] = ledger.claim(connection, ids, worker=self.id)
+        ledger, rows = self.world.ledger, self.world.audit.rows
+        paced = {job: None for job in ids if job in rows and is_paced(rows[job])}
+        plain = [job for job in ids if job not in paced]
+        won: dict[UUID, Claimed] = ledger.claim(connection, plain, worker=self.id) if plain else {}
+        if paced:
+            started = ledger.start(connection, paced, worker=self.id)
+            won |= started.won
+            answer.waits = started.waits
         failed = [job for job, claimed in won.items() if claimed.failed_before]
         suspects = sorted(ledger.lost_repeatedly(connection, failed)) if failed else []
         surplus = suspects if self._suspect else suspects[1:]
@@ -287,7 +301,7 @@ class Worker:
         """End by itself: children have been stopped, what is open is released uncounted."""
         self.keeper.stop()
         self.die()
-        waiting = [message.job for message in self.arrived]
+        waiting = [message.job for message in (*self.arrived, *(each for _, each in self.timed))]
         yield
         ledger = self.world.ledger
         try:

@@ -20,6 +20,7 @@ from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes.cancel import Answer, Mode
 from celeriac.ledger.writes.new_jobs import NewJob
+from celeriac.limits.permits import Permit
 from tests.simulation import limits
 from tests.simulation.audit import Audit, Violation
 from tests.simulation.broker import QUEUES, Broker, BrokerFault, Message
@@ -55,6 +56,7 @@ class Rates:
     step: float = 0.0  # of the database's clock
     restore: float = 0.0  # of rows of workers, gone as after a failover to older data
     pause: float = 0.0  # of a queue, or its end
+    paced: bool = False  # whether jobs take a rate, too
     limits: float = 0.0  # of a change of a limit; where there are any, jobs take permits of them
 
 
@@ -76,6 +78,9 @@ PAUSES = Rates(crash=0.002, freeze=0.003, flush=0.001, driver=0.06, pause=0.004)
 
 #: Jobs that wait for limits of the fleet, which an operator changes, beside all that may befall the workers.
 LIMITS = Rates(crash=0.002, freeze=0.004, stop=0.001, flush=0.001, outage=0.0005, driver=0.08, limits=0.01)
+
+#: The same with a rate, which many jobs take, and workers that freeze with what they were sent.
+PACES = Rates(crash=0.001, freeze=0.01, stop=0.001, flush=0.0005, driver=0.05, limits=0.002, paced=True)
 
 
 class SimulationFailed(AssertionError):
@@ -320,6 +325,9 @@ class World:
         """Whether anything is ever paused here."""
         return self.rates.pause > 0
 
+    def _taken(self) -> tuple[tuple[Permit, ...], ...]:
+        return limits.TAKEN_PACED if self.rates.paced else limits.TAKEN
+
     @property
     def limits(self) -> bool:
         """Whether jobs take permits here."""
@@ -491,7 +499,9 @@ class World:
             delay=random.choice((0.0, 0.0, 0.0, 0.5, 10.0)),
             expires_in=random.choice((None, None, None, None, 4.0)),
             send=random.random() < 0.9,
-            permits=random.choice(limits.TAKEN) if self.limits and random.random() < 0.6 else (),
+            permits=random.choice(limits.TAKEN_PACED if self.rates.paced else limits.TAKEN)
+            if self.limits and random.random() < 0.6
+            else (),
         )
 
 
