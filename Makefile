@@ -1,4 +1,4 @@
-.PHONY: run test test-all test-oldest lint wheel bench chaos screenshots clean
+.PHONY: run test test-thorough test-all test-oldest lint wheel bench chaos screenshots clean
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -17,6 +17,9 @@ run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=
 
 test: $(READY)  ## nearly every test, with real servers (tests/tiers.py)
 	@$(TESTED) SIMULATION_STEPS=1500 $(BIN)/python -m pytest $(BESIDE) -m "not chaos and not thorough" $(ARGS)
+
+test-thorough: $(READY)  ## what `make test` leaves out
+	@$(TESTED) $(BIN)/python -m pytest $(BESIDE) -m "thorough and not chaos" $(ARGS)
 
 test-all: $(READY)  ## every test, with real servers
 	@$(TESTED) $(BIN)/python -m pytest $(BESIDE) $(ARGS)
