@@ -1,7 +1,7 @@
 """What a test may not leave behind: threads, connections, processes, transactions, keys without an end.
 
 A pytest plugin for the first three: the test that leaves one fails, and not a later one that suffers from it.
-Connections to Redis are closed here when a module ends: Celery and redis-py leave some to the garbage
+Connections without an owner are closed here when a module ends: Celery and redis-py leave some to the garbage
 collector, which comes in the middle of a later test.
 """
 
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from kombu import pools
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
@@ -142,9 +141,7 @@ sys.addaudithook(_hold)
 
 
 def close_sockets() -> None:
-    """Close the connections in kombu's pools, which are the whole process's, and those without an owner."""
-    for pool in (*pools.producers.values(), *pools.connections.values()):
-        pool.force_close_all(close_pool=False)
+    """Close the connections that nobody owns any more."""
     _SOCKETS[:] = [each for each in _SOCKETS if each.fileno() != -1]
     for place in reversed(range(len(_SOCKETS))):
         if sys.getrefcount(_SOCKETS[place]) == _HELD_BY_US:
