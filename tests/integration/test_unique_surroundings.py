@@ -62,7 +62,7 @@ def test_a_transaction_that_keeps_a_key_busy_is_found_with_who_waits_for_it(
 
 def test_a_task_whose_key_is_null_in_every_call_is_found(desk: Desk) -> None:
     facts = unique_check.read(desk.app)
-    assert facts.tasks == 5
+    assert facts.tasks >= 5  # those of the desk; a process of tests may have shared tasks beside them
     assert facts.null_keys == []
     for _ in range(3):
         desk.claim(desk.waiting.delay(None).id)

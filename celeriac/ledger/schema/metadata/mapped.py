@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS, METADATA
+from celeriac.ledger.schema.state_conditions import is_in
 
 
 class Base(DeclarativeBase):
@@ -38,7 +39,7 @@ class BackgroundJob(Base):
     @ready_for_retry.inplace.expression
     @classmethod
     def _ready_for_retry(cls) -> ColumnElement[bool]:
-        return and_(JOBS.c.state == JobState.ERROR, JOBS.c.next_attempt_after <= now())
+        return and_(is_in(JobState.ERROR), JOBS.c.next_attempt_after <= now())
 
 
 class FailedAttempt(Base):
