@@ -135,9 +135,9 @@ def test_a_rate_is_kept_by_two_workers_together(team: Team, start: Callable[[], 
 def test_a_worker_that_was_frozen_starts_no_pile(
     team: Team, start: Callable[[], Worker], redis_url: str
 ) -> None:
-    one, _ = start(), start()
     task = team.app.tasks["tests.hundred_a_second"]
     enqueue_many(task, [()] * 1200)
+    one, _ = start(), start()
     begun = partial(starts, team.app.database, task.name)
     wait_until(lambda: len(begun()) > 200, within=60, saying="they run")
     one.freeze()
