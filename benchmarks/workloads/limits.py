@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 
 from benchmarks import held_jobs
 from benchmarks.drain_time import drained
 from benchmarks.errors import NotMeasured
 from benchmarks.figures import Figures, Measure, quantile
 from benchmarks.limited_tasks import PACE, TEN, VARIABLE
+from benchmarks.looks import looks_at
 from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
 from benchmarks.trial_servers import Scale
@@ -24,7 +24,6 @@ _ROUNDS = {Scale.QUICK: 10, Scale.USUAL: 100}  # of admissions
 _MINUTE = {Scale.QUICK: 6.0, Scale.USUAL: 60.0}  # seconds for which the rate is watched
 _WORKERS = 4  # that share the rate; one is frozen for a twentieth of the time
 _START = 20.0  # seconds that the start of each may take, at most
-_SAMPLE = 0.02  # seconds between two looks at what is in use
 
 _IN_USE = """
     SELECT count(*) FROM background_jobs
@@ -72,7 +71,7 @@ def _binding(trial: Trial, jobs: int, suffix: str) -> Figures:
     """A limit of ten on twenty children: how much of it is in use, how late a permit is given on."""
     known, began = trial.witness.done(), trial.database.execute("SELECT clock_timestamp()").fetchone()
     trial.ask("limited", "ten", jobs)
-    with trial.worker(pool="threads", concurrency=2 * TEN) as worker, _in_use(trial) as used:
+    with trial.worker(pool="threads", concurrency=2 * TEN) as worker, looks_at(trial.stage, _IN_USE) as used:
         rate = drained(trial, jobs, worker=worker, before=known).rate
     ended = [row[0] for row in trial.database.execute(_ENDS.format("finished").encode(), began).fetchall()]
     sent = [row[0] for row in trial.database.execute(_ENDS.format("dispatched").encode(), began).fetchall()]
@@ -84,27 +83,6 @@ def _binding(trial: Trial, jobs: int, suffix: str) -> Figures:
         f"ten_most{suffix}": float(max(in_use, default=0)),
         f"ten_late{suffix}": quantile(late, 0.99),
     }
-
-
-@contextmanager
-def _in_use(trial: Trial) -> Iterator[list[int]]:
-    """How many permits of the limit of ten are in use, look by look."""
-    found: list[int] = []
-    ended = threading.Event()
-
-    def look() -> None:
-        with trial.stage.connect() as database:
-            while not ended.wait(_SAMPLE):
-                row = database.execute(_IN_USE).fetchone()
-                found.append(int(row[0]) if row else 0)
-
-    thread = threading.Thread(target=look, name="in use")
-    thread.start()
-    try:
-        yield found
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _rate(trial: Trial) -> Figures:
