@@ -37,13 +37,14 @@ def count(connection: Connection, tallies: Mapping[str, Tally]) -> None:
 def judge(connection: Connection, limits: Mapping[str, KnownLimit]) -> dict[str, tuple[BreakerState, str]]:
     """Open, try and close breakers; return what has changed, and why. One worker at a time does so."""
     changed: dict[str, tuple[BreakerState, str]] = {}
-    for name, limit in limits.items():
-        breaker = limit.breaker
-        if breaker is None or limit.breaker_set is not None:
-            continue
-        tally = tally_of(connection, limit, breaker)
+    judged = [each for each in limits.items() if each[1].breaker and each[1].breaker_set is None]
+    moment = clock(connection) if judged else None
+    for name, limit in judged:
+        assert limit.breaker is not None
+        assert moment is not None
+        tally = tally_of(connection, limit, limit.breaker)
         state = limit.breaker_state
-        wanted = next_state(breaker, state, tally, since=limit.breaker_since, now=clock(connection))
+        wanted = next_state(limit.breaker, state, tally, since=limit.breaker_since, now=moment)
         if wanted is not state and _move(connection, name, state, wanted, tally):
             changed[name] = wanted, tally.words
     return changed
