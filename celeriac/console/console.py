@@ -20,7 +20,7 @@ from celeriac.console.access.options import Options
 from celeriac.console.head import Head
 from celeriac.console.in_time import InTime
 from celeriac.console.reading import for_reading
-from celeriac.console.shared import SHARE, Shared
+from celeriac.console.shared import SHARE, Shared, SharedValues
 from celeriac.console.sparkline import sparkline
 from celeriac.operate import overview
 from celeriac.operate.acting.runner import Runner
@@ -54,7 +54,7 @@ class Console:
         )
         self.head = Head(self.reader, self.backlog)
         self.runner = Runner(app)
-        self._shared: dict[str, Shared[Any]] = {}
+        self._shared = SharedValues(most=_MOST_SHARED)
         self.pages = _environment()
         self.version = sha256(b"".join(each.read_bytes() for each in sorted(STATIC.iterdir()))).hexdigest()[
             :10
@@ -77,11 +77,7 @@ class Console:
         Raises:
             TimeoutError: it takes too long.
         """
-        found = self._shared.get(key)
-        if found is None:
-            if len(self._shared) >= _MOST_SHARED:
-                self._shared.clear()
-            found = self._shared[key] = Shared(read, every=every, share=share)
+        found = self._shared.of(key, lambda: Shared(read, every=every, share=share))
         return found.get(wait=wait)
 
     def backlog(self) -> Backlog:
@@ -96,8 +92,7 @@ class Console:
         self.runner.close()
         self._backlog.close()  # the others may be waiting for it
         self.head.close()
-        for each in list(self._shared.values()):
-            each.close()
+        self._shared.close()
         self.reader.database.close()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -50,13 +51,23 @@ class Shared(Generic[T]):
             self._thread = threading.Thread(target=self._refresh, name="console-read", daemon=True)
             self._thread.start()
 
-    def close(self) -> None:
-        """Read no more; a read that is under way may end, and nobody waits for it."""
+    def drop(self) -> None:
+        """Begin no more reads; one that is under way goes on."""
         with self._lock:
-            self._closed, thread = True, self._thread
+            self._closed = True
             self._lock.notify_all()
-        if thread is not None:
-            thread.join(_FAREWELL)
+
+    def close(self) -> None:
+        """Read no more: a read that is under way ends first, unless it takes too long."""
+        self.drop()
+        if self._thread is not None:
+            self._thread.join(_FAREWELL)
+
+    @property
+    def reading(self) -> bool:
+        """Whether a read is under way."""
+        with self._lock:
+            return self._reading
 
     def peek(self, *, wait: float) -> tuple[T | None, float]:
         """The newest value and its age in seconds; None when there is none after ``wait`` seconds.
@@ -97,3 +108,43 @@ class Shared(Generic[T]):
             took = self._made - began
             self._pause = max(self._every, min(took / self._share, _OLDEST))
             self._lock.notify_all()
+
+
+class SharedValues:
+    """Shared values by their keys, the ones that were asked for last.
+
+    A key may hold what a visitor types, as a filter: there is no end of them. So the value that nobody has
+    asked for the longest makes room.
+
+    Args:
+        most: values that are kept.
+    """
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Shared[Any]] = OrderedDict()
+        self._dropped: list[Shared[Any]] = []  # whose last read is still under way
+
+    def of(self, key: str, make: Callable[[], Shared[Any]]) -> Shared[Any]:
+        """The value of that key; ``make`` makes it when it is not there."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                found = self._kept[key] = make()
+            self._kept.move_to_end(key)
+            self._dropped = [each for each in self._dropped if each.reading]
+            while len(self._kept) > self._most:
+                _, oldest = self._kept.popitem(last=False)
+                oldest.drop()
+                self._dropped.append(oldest)
+            return found
+
+    def close(self) -> None:
+        """Read no more; reads that are under way end first, those of dropped values too."""
+        with self._lock:
+            every = [*self._kept.values(), *self._dropped]
+        for each in every:
+            each.drop()
+        for each in every:
+            each.close()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from celeriac.console.in_time import InTime
-from celeriac.console.shared import Shared
+from celeriac.console.shared import Shared, SharedValues
 from tests.support import wait_until
 
 
@@ -25,6 +28,44 @@ def test_what_takes_long_is_read_less_often() -> None:
     wait_until(lambda: shared.get(wait=5) == 2, within=60, saying="it is read again")
     shared.close()
     assert reads[1] - reads[0] >= 0.05 / 0.1
+
+
+def _of(values: SharedValues, key: str, read: Any) -> Shared[Any]:
+    return values.of(key, partial(Shared, read, every=60.0))
+
+
+def test_the_value_that_nobody_has_asked_for_the_longest_makes_room() -> None:
+    values = SharedValues(most=2)
+    first, second = (_of(values, key, int) for key in ("first", "second"))
+    assert first.get(wait=5) == 0
+    assert _of(values, "first", str) is first, "it is asked for again"
+    _of(values, "third", int)
+    assert _of(values, "first", str) is first
+    assert _of(values, "second", int) is not second
+    values.close()
+
+
+def test_a_value_that_made_room_reads_no_more_and_its_last_read_ends_before_the_rest() -> None:
+    values, goes_on, reads = SharedValues(most=1), threading.Event(), []
+
+    def read() -> int:
+        goes_on.wait(60)
+        reads.append(time.monotonic())
+        return 1
+
+    old = _of(values, "old", read)
+    old.start()
+    _of(values, "new", int)
+    with pytest.raises(TimeoutError):  # and not after 60 s
+        old.get(wait=60)
+    closing = threading.Thread(target=values.close)
+    closing.start()
+    assert reads == []
+    goes_on.set()
+    closing.join(60)
+    assert len(reads) == 1, "the close has waited for the read that was under way"
+    old.start()
+    assert not old.reading
 
 
 class _Cancelled(Exception):
