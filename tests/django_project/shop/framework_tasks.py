@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from django_tasks import task
-
 from shop.models import Order
+from shop.tasks_framework import task
 
 
 @task

@@ -7,15 +7,21 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.utils import timezone
-from django_tasks import TaskResultStatus, task_backends
-from django_tasks.exceptions import TaskResultDoesNotExist, TaskResultMismatch
-from django_tasks.signals import task_enqueued, task_finished, task_started
 
 from celeriac import cancel, job
 from celeriac.testing import Kit
 from shop.framework_tasks import attempt, confirm, double
 from shop.models import Order
 from shop.tasks import confirm as plain
+from shop.tasks_framework import (
+    TaskResultDoesNotExist,
+    TaskResultMismatch,
+    TaskResultStatus,
+    task_backends,
+    task_enqueued,
+    task_finished,
+    task_started,
+)
 
 
 def test_a_task_is_enqueued_run_and_its_result_found(celeriac: Kit) -> None:
