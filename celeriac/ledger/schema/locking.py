@@ -1,10 +1,10 @@
-"""Lock many rows in the order of their ids. Two statements that do so can never deadlock."""
+"""Lock many rows so that two statements can never deadlock: in the order of their ids, or without waiting."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, FromClause, Select, select, true
 
 from celeriac.ledger.schema.models import JOBS
 
@@ -17,3 +17,21 @@ def in_order(*conditions: Any, skip: bool = False) -> Select[Any]:
     """
     chosen = select(JOBS.c.id).where(*conditions).order_by(JOBS.c.id)
     return chosen.with_for_update(skip_locked=skip, key_share=True)
+
+
+def found_for(dialect: str, given: FromClause, condition: ColumnElement[bool], *, name: str) -> FromClause:
+    """The rows of a batch for which there is a job that fulfils ``condition``; the jobs are locked.
+
+    A job that another transaction has locked is left out. PostgreSQL searches by the key, once for each row
+    of the batch: a lateral subquery that locks cannot be planned otherwise. In a plain join it compared each
+    row of the batch with each job, which was most of the work from a hundred rows on.
+
+    Args:
+        given: what ``batch.as_table`` returns, with a column ``id``.
+        condition: of a job and a row of ``given``. It names the job by ``given.c.id``.
+    """
+    if dialect != "postgresql":
+        return select(*given.c).where(condition).subquery(name)
+    row = select(JOBS.c.id).where(condition).with_for_update(skip_locked=True, key_share=True)
+    each = row.correlate(given).lateral(f"{name}_row")
+    return select(*given.c).select_from(given.join(each, true())).subquery(name)

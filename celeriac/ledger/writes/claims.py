@@ -29,7 +29,7 @@ from sqlalchemy import (
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Seconds, after, now, unindexed
 from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
-from celeriac.ledger.schema.locking import in_order
+from celeriac.ledger.schema.locking import found_for, in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.schema.state_conditions import may_enter
 
@@ -139,7 +139,6 @@ def release(
     dialect = connection.dialect.name
     rows = [{"id": job, "attempt": attempt} for job, attempt in held]
     parameters = batch.table_parameters(dialect, _HELD, rows) | {"worker": worker, "delay": delay}
-    parameters |= batch.id_parameters(dialect, [job for job, _ in held])
     return {row.id for row in connection.execute(_release(dialect), parameters)}
 
 
@@ -223,19 +222,13 @@ def _last_failure() -> Any:
 def _release(dialect: str) -> Update:
     given = batch.as_table(dialect, _HELD)
     cancelled = JOBS.c.cancel_requested.is_not(None)
-    held = (
-        select(JOBS.c.id)
-        .where(
-            batch.id_in(dialect, JOBS.c.id),  # or PostgreSQL might not search by the key
-            JOBS.c.id == given.c.id,
-            JOBS.c.try_count == given.c.attempt,
-            may_enter(JobState.PENDING, JobState.CANCELLED, by_id=True),
-            unindexed(JOBS.c.worker_id) == bindparam("worker", type_=JOBS.c.worker_id.type),
-        )
-        .order_by(JOBS.c.id)
-        .with_for_update(of=JOBS, skip_locked=True, key_share=True)
-        .subquery("held")
+    mine = and_(
+        JOBS.c.id == given.c.id,
+        JOBS.c.try_count == given.c.attempt,
+        may_enter(JobState.PENDING, JobState.CANCELLED, by_id=True),
+        unindexed(JOBS.c.worker_id) == bindparam("worker", type_=JOBS.c.worker_id.type),
     )
+    held = found_for(dialect, given, mine, name="held")
     return (
         update(JOBS)
         .where(JOBS.c.id == held.c.id)

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
-    ColumnElement,
     Connection,
     FromClause,
     Insert,
@@ -35,7 +34,7 @@ from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import PARKED, Instant, Seconds, after, now, unindexed
 from celeriac.ledger.schema.delays import bounded
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
-from celeriac.ledger.schema.locking import in_order
+from celeriac.ledger.schema.locking import found_for, in_order
 from celeriac.ledger.schema.models import FAILURES, JOBS, LOST
 from celeriac.ledger.schema.state_conditions import is_in, may_enter
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue, unpark
@@ -158,11 +157,7 @@ def _record_completed(
 def complete_parameters(dialect: str, outcomes: Sequence[Outcome], worker: UUID) -> dict[str, Any]:
     """The parameters of ``complete_statement``."""
     rows = [{"id": o.id, "attempt": o.attempt, "result": o.result} for o in outcomes]
-    return (
-        batch.table_parameters(dialect, _COMPLETED, rows)
-        | batch.id_parameters(dialect, [o.id for o in outcomes], name="given")
-        | {"worker": worker}
-    )
+    return batch.table_parameters(dialect, _COMPLETED, rows) | {"worker": worker}
 
 
 def completed_states(rows: Iterable[Sequence[Any]]) -> dict[UUID, JobState]:
@@ -187,7 +182,6 @@ def _record_unsuccessful(
         for o in outcomes
     ]
     parameters = batch.table_parameters(dialect, _OTHERS, rows) | {"worker": worker}
-    parameters |= batch.id_parameters(dialect, [o.id for o in outcomes], name="given")
     found = connection.execute(_unsuccessful(dialect), parameters).all()
     accepted: dict[UUID, tuple[JobState, Any]] = {row.id: (JobState(row.state), row.started) for row in found}
     attempts = {(row.id, row.try_count) for row in found}
@@ -254,29 +248,17 @@ def _held(worker: Any, job: Any, attempt: Any, state: Any) -> Any:
     )
 
 
-def _named(dialect: str) -> ColumnElement[bool]:
-    """A condition on the ids besides the join: PostgreSQL would read all rows, if it thinks they are few."""
-    return batch.id_in(dialect, JOBS.c.id, name="given")
-
-
 def _worker() -> Any:
     return bindparam("worker", type_=JOBS.c.worker_id.type)
 
 
 def _mine(dialect: str, given: FromClause, *targets: JobState) -> FromClause:
-    """The outcomes of attempts that are this worker's; their rows are locked in the order of ids.
+    """The outcomes of attempts that are this worker's; their rows are locked.
 
     A row that another transaction has locked is left out, so that it does not hold up the others.
     """
-    return (
-        select(*given.c)
-        .where(
-            _named(dialect), _held(_worker(), given.c.id, given.c.attempt, may_enter(*targets, by_id=True))
-        )
-        .order_by(JOBS.c.id)
-        .with_for_update(of=JOBS, skip_locked=True, key_share=True)
-        .subquery("mine")
-    )
+    held = _held(_worker(), given.c.id, given.c.attempt, may_enter(*targets, by_id=True))
+    return found_for(dialect, given, held, name="mine")
 
 
 @lru_cache
@@ -339,7 +321,7 @@ def _unsuccessful(dialect: str) -> Update:
 @lru_cache
 def _still_held(dialect: str) -> Select[Any]:
     mine = and_(is_in(JobState.RUNNING, by_id=True), unindexed(JOBS.c.worker_id) == _worker())
-    return select(JOBS.c.id, JOBS.c.try_count).where(_named(dialect), mine)
+    return select(JOBS.c.id, JOBS.c.try_count).where(batch.id_in(dialect, JOBS.c.id, name="given"), mine)
 
 
 @lru_cache
