@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from celeriac.application import current_app
 from celeriac.ledger.limits import lines
+from celeriac.ledger.operators import schedule_skips
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import prune as ledger
 from celeriac.ledger.writes.unique import periods
@@ -34,7 +35,7 @@ class Retention:
     """How long terminal rows are kept.
 
     Attributes:
-        done: completed and cancelled jobs.
+        done: completed and cancelled jobs; also the due times that schedules passed over.
         dead: dead letters.
         results: copies of return values; None: as long as their row.
         tasks: completed and cancelled jobs of single tasks.
@@ -105,6 +106,7 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     if keep.results is not None:
         gone["results"] = _all(platform, ledger.forget_results, age=keep.results.total_seconds())
     gone["actions"] = _all(platform, ledger.prune_actions, age=keep.actions.total_seconds())
+    gone["skips"] = _all(platform, schedule_skips.prune, age=keep.done.total_seconds())
     gone["unique_keys"] = _all(platform, periods.forget)
     gone["lines"] = _all(platform, lines.forget, age=_IDLE.total_seconds())
     age = keep.longest.total_seconds()

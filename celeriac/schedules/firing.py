@@ -21,6 +21,8 @@ from celeriac.enqueue.unique.key_rules import write_at_once
 from celeriac.errors import CeleriacError
 from celeriac.events import Event
 from celeriac.ids import fire_id
+from celeriac.ledger.operators import schedule_skips
+from celeriac.ledger.operators.schedule_skips import Skip
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.schedule_rows import Advance
@@ -59,6 +61,7 @@ class FiringResult:
 class _Fire:
     advance: Advance
     jobs: Sequence[NewJob]
+    skip: Skip | None
 
 
 def fire_due(
@@ -88,6 +91,7 @@ def fire_due(
         made = [job for fire in fires for job in fire.jobs]
         sent = write_at_once(connection, made)
         ledger.advance(connection, [fire.advance for fire in fires])
+        schedule_skips.note(connection, [fire.skip for fire in fires if fire.skip])
     if sent:
         sending.send(app, sent)
     return FiringResult(len(rows), tuple(job.id for job in made), tuple(damaged))
@@ -105,10 +109,10 @@ def _fire(app: Celeriac, row: Any, now: datetime, busy: set[UUID]) -> _Fire:
         ValueError,
     ) as exc:  # it would be refused again: on to the next due time
         logger.error(Event.SCHEDULE_REFUSED, {"schedule": schedule.name, "error": exc})
-        refused = decision.fires[-1]
-        decision = Decision((), decision.next_run, refused, f"{REFUSED}: {exc}"[:500])
+        first, last = decision.fires[0], decision.fires[-1]
+        decision = Decision((), decision.next_run, last, f"{REFUSED}: {exc}"[:500], first)
         made = []
-    return _Fire(_advance(row, decision, made), made)
+    return _Fire(_advance(row, decision, made), made, _skip(row, decision))
 
 
 def _job(app: Celeriac, schedule: Schedule, due: datetime) -> NewJob:
@@ -135,6 +139,21 @@ def _advance(row: Any, decision: Decision, made: Sequence[NewJob]) -> Advance:
         last_job_id=made[-1].id if made else None,
         skipped=decision.skipped,
         reason=decision.reason,
+    )
+
+
+def _skip(row: Any, decision: Decision) -> Skip | None:
+    """What is passed over now; it belongs to what was passed over before, if nothing was fired since."""
+    if decision.skipped is None or decision.reason is None:
+        return None
+    goes_on = row.skip_reason == decision.reason and not decision.fires
+    goes_on = goes_on and (row.last_run is None or row.last_skipped > row.last_run)
+    return Skip(
+        schedule=row.name,
+        first=decision.first_skipped or decision.skipped,
+        last=decision.skipped,
+        reason=decision.reason,
+        before=row.last_skipped if goes_on else None,
     )
 
 

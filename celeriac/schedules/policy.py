@@ -23,12 +23,14 @@ class Decision:
         next_run: the due time after them; None when none is to come.
         skipped: the newest due time that was skipped; None when none was.
         reason: why it was skipped.
+        first_skipped: the oldest due time that was skipped with it, for the same reason.
     """
 
     fires: Sequence[datetime]
     next_run: datetime | None
     skipped: datetime | None = None
     reason: str | None = None
+    first_skipped: datetime | None = None
 
 
 def decide(schedule: Schedule, now: datetime, *, grace: timedelta, busy: bool = False) -> Decision:
@@ -63,7 +65,7 @@ def _catch_up(schedule: Schedule, first: datetime, now: datetime, grace: timedel
     reason = f"missed while nothing fired schedules for {late}; catch-up policy {policy}"
     if policy is CatchUp.ALL:
         reason += f" with a limit of {limit}"
-    return Decision(some.fires, some.next_run, passed_over[-1] if passed_over else first, reason)
+    return Decision(some.fires, some.next_run, passed_over[-1] if passed_over else first, reason, first)
 
 
 def _fire_some(schedule: Schedule, found: Sequence[datetime], now: datetime) -> Decision:
@@ -78,7 +80,8 @@ def _one_at_a_time(decision: Decision, busy: bool) -> Decision:
     if not left:
         return decision
     reason = "the job before it had not ended; overlap policy skip"
-    return Decision(fires, decision.next_run, left[-1], reason)
+    first = None if fires else decision.first_skipped  # what a catch-up left out before is left out as well
+    return Decision(fires, decision.next_run, left[-1], reason, first or left[0])
 
 
 _TICK = timedelta(microseconds=1)

@@ -16,6 +16,7 @@ from celeriac.broker import sending
 from celeriac.enqueue.unique.key_rules import write_at_once
 from celeriac.errors import BadArgument, ScheduleNotFound, StaticSchedule
 from celeriac.ids import new_id
+from celeriac.ledger.operators import schedule_skips
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.schedules.definition import Schedule, of_row
 from celeriac.schedules.fire_job import prepare_fire
@@ -160,6 +161,7 @@ def unregister(name: str, *, also: Also | None = None, app: Celeriac | None = No
         if _found(connection, name).static:
             raise StaticSchedule(name, [_STATIC])
         ledger.remove(connection, name)
+        schedule_skips.forget(connection, name)
         _write_also(connection, also)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import Any
@@ -21,8 +22,12 @@ from celeriac.application import Celeriac
 from celeriac.errors import BadArgument, InvalidSchedule, ScheduleNotFound
 from celeriac.ids import fire_id
 from celeriac.ledger.schema.models import JOBS, SCHEDULES
+from celeriac.ledger.schema.operator_tables import SCHEDULE_SKIPS
 from celeriac.ledger.writes import schedule_rows as ledger
+from celeriac.operate.history import sparklines
+from celeriac.operate.history.skips import skipped
 from celeriac.operate.job import Job, jobs
+from celeriac.retention import prune
 from celeriac.schedules import Schedule, static_schedules
 from celeriac.schedules.firing import FiringResult, fire_due
 from celeriac.schedules.validation import ScheduleRequest
@@ -56,6 +61,9 @@ class Clockwork:
             while self.fire(since).found:
                 pass
             since += step
+
+    def skips(self, name: str = "tick") -> list[tuple[datetime, datetime, str]]:
+        return [(one.first, one.last, one.reason) for one in skipped(name, app=self.app)]
 
     def jobs(self) -> list[Job]:
         """Oldest first."""
@@ -314,6 +322,44 @@ def test_no_fire_while_the_job_before_runs(clock: Clockwork) -> None:
     assert len(clock.fire(first + 2 * MINUTE).jobs) == 1
 
 
+def test_every_due_time_that_was_passed_over_is_on_record_with_its_reason(clock: Clockwork) -> None:
+    first = clock.register(overlap="skip").next_run
+    assert first is not None
+    job = str(clock.fire(first).jobs[0])
+    for number in (1, 2, 3):
+        clock.fire(first + number * MINUTE)
+    clock.end(job)
+    again = str(clock.fire(first + 4 * MINUTE).jobs[0])
+    clock.fire(first + 5 * MINUTE)
+    clock.end(again)
+    clock.fire(first + 3 * HOUR)  # nobody was there meanwhile; the newest is fired
+    lost, one, run = clock.skips()
+    assert (one[:2], run[:2]) == ((first + 5 * MINUTE,) * 2, (first + MINUTE, first + 3 * MINUTE))
+    assert "had not ended" in run[2]
+    assert one[2] == run[2]
+    assert lost[:2] == (first + 6 * MINUTE, first + 3 * HOUR - MINUTE)
+    assert "missed while nothing fired" in lost[2]
+    told = skipped("tick", app=clock.app)
+    day = sparklines.of_schedule("tick", [replace(told[-1], last=told[-1].first)], app=clock.app)
+    assert day.skipped.count(True) == 1, "the hour of that due time alone"
+    schedules.unregister("tick", app=clock.app)
+    assert clock.skips() == []
+
+
+def test_what_was_passed_over_is_kept_as_long_as_jobs_are(clock: Clockwork) -> None:
+    first = clock.register(overlap="skip").next_run
+    assert first is not None
+    clock.fire(first)
+    clock.fire(first + MINUTE)
+    clock.fire(first + 2 * MINUTE)
+    assert prune(app=clock.app)["skips"] == 0
+    assert clock.skips()[0][:2] == (first + MINUTE, first + 2 * MINUTE)
+    with clock.app.database.transaction() as connection:
+        connection.execute(update(SCHEDULE_SKIPS).values(last=first - 8 * DAY))
+    assert prune(app=clock.app)["skips"] == 1
+    assert clock.skips() == []
+
+
 def test_overlap_is_allowed_unless_it_is_said(clock: Clockwork) -> None:
     first = clock.register().next_run
     assert first is not None
@@ -337,6 +383,8 @@ def test_a_schedule_that_cannot_be_fired_does_not_stop_others(clock: Clockwork) 
     assert refused.next_run is not None
     assert refused.next_run > due + SECOND
     assert "refused: " in str(refused.skip_reason)
+    assert clock.skips("refused") == [(refused.last_skipped, refused.last_skipped, refused.skip_reason)]
+    assert clock.skips("damaged") == [], "it stays due, and is not passed over"
     clock.set("damaged", expression="60")
     assert "cannot be fired" in str(clock.get("damaged").skip_reason)
     assert len(clock.fire(due + 2 * SECOND).jobs) == 1  # nothing of it was lost

@@ -36,8 +36,11 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     """All that is known of one schedule."""
     from celeriac import schedules as registry
     from celeriac.cli.views import schedule_list
+    from celeriac.operate.history.skips import skipped
 
-    schedule_list.show_one(ctx, registry.get(name, app=celeriac(ctx)), as_json=as_json)
+    app = celeriac(ctx)
+    found = registry.get(name, app=app)
+    schedule_list.show_one(ctx, found, as_json=as_json, skips=skipped(found.name, app=app))
 
 
 @schedules.command(cls=Command)

@@ -13,6 +13,7 @@ from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.rows import Rows
 from celeriac.display import safe, stamp
+from celeriac.operate.history.skips import Skipped
 from celeriac.operate.presentation.shapes import schedule_shape, schedule_state
 from celeriac.schedules import Schedule
 
@@ -35,10 +36,17 @@ def show_all(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
         ctx.exit(1)
 
 
-def show_one(ctx: click.Context, found: Schedule, *, as_json: bool) -> None:
+def show_one(
+    ctx: click.Context, found: Schedule, *, as_json: bool, skips: Sequence[Skipped] | None = None
+) -> None:
+    """
+    Args:
+        skips: the due times that it passed over; None: nobody asks for them.
+    """
     values = schedule_shape(found)
     if as_json:
-        output.emit("schedules show", schedule=values)
+        more = {} if skips is None else {"skips": skips}
+        output.emit("schedules show", schedule=values, **more)
         return
     first = {name: values.pop(name) for name in ("name", "state", "description")}
     for name, value in (first | values).items():
@@ -46,6 +54,9 @@ def show_one(ctx: click.Context, found: Schedule, *, as_json: bool) -> None:
         if isinstance(value, dict | list):
             text = json.dumps(output.plain(value))
         click.echo(f"{name:<16}  {'–' if text is None else safe(text)}")
+    for each in skips or ():
+        until = f" to {stamp(each.last)}" if each.last != each.first else ""
+        click.echo(f"{'passed over':<16}  {stamp(each.first)}{until}: {safe(each.reason)}")
 
 
 def show_next(name: str, runs: Sequence[datetime], *, as_json: bool) -> None:

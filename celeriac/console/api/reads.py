@@ -21,6 +21,7 @@ from celeriac.operate.dead_letters import Cause
 from celeriac.operate.explain import explain
 from celeriac.operate.history.origins import origins
 from celeriac.operate.history.series import series, spread
+from celeriac.operate.history.skips import skipped
 from celeriac.operate.job import LARGEST_PAGE, PAGE, job
 from celeriac.operate.listing import Sort
 from celeriac.operate.presentation.action_shapes import action_shape, operation_shape
@@ -220,10 +221,11 @@ def list_schedules(request: Request) -> dict[str, Any]:
 
 @router.get("/schedules/{name:path}")
 def show_schedule(request: Request, name: str) -> dict[str, Any]:
-    """A schedule and its next runs."""
+    """A schedule, its next runs, and the due times that it passed over lately."""
     app = console_of(request).reader
     found = schedules.get(name, app=app)
     return {
         "schedule": plain(schedule_shape(found)),
         "next": plain(schedules.next_runs(name, _NEXT_RUNS, app=app)),
+        "skips": plain(skipped(name, app=app)),
     }

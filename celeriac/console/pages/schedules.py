@@ -13,11 +13,13 @@ from celeriac.console.page_request import PageRequest
 from celeriac.errors import BadArgument
 from celeriac.operate import listing
 from celeriac.operate.history import sparklines
+from celeriac.operate.history.skips import skipped
 from celeriac.operate.listing import Filter
 from celeriac.operate.presentation.shapes import plain, schedule_shape, schedule_state
 
 _RUNS = 5  # that are shown
 _JOBS = 10
+_SKIPS = 30
 
 
 def show(ask: PageRequest) -> Response:
@@ -35,15 +37,18 @@ def show_one(ask: PageRequest) -> Response:
     found = registry.get(ask.path("name"), app=ask.app)
     runs = registry.next_runs(found.name, _RUNS, app=ask.app)
     made = listing.page(Filter(schedule=found.name), limit=_JOBS, app=ask.app)
-    day = sparklines.of_schedule(found.name, app=ask.app)
+    skips, named = skipped(found.name, app=ask.app), f"schedules show {shlex.quote(found.name)}"
+    day = sparklines.of_schedule(found.name, skips, app=ask.app)
     return ask.show(
         "schedule.html",
-        command=f"schedules show {shlex.quote(found.name)}",
+        command=named,
+        named=named,
         told={
             "schedule": plain(schedule_shape(found)),
             "next": plain(runs),
             "jobs": plain(made.jobs),
             "day": plain(day),
+            "skips": plain(skips),
         },
         one=found,
         values=schedule_shape(found),
@@ -51,6 +56,8 @@ def show_one(ask: PageRequest) -> Response:
         runs=runs,
         made=made,
         day=day,
+        skips=skips[:_SKIPS],
+        more_skips=len(skips) > _SKIPS,
         now=datetime.now(UTC),
     )
 

@@ -1,4 +1,4 @@
-"""The tables of what operators do and see: actions, pauses, mutes, counts, tokens and alerts.
+"""The tables of what operators do and see: actions, pauses, mutes, skips, counts, tokens and alerts.
 
 Each field says who sets it and what null means. A worker's success path reads and writes none of them.
 """
@@ -77,6 +77,17 @@ MUTES = Table(
     Column("who", String(NAME_LENGTH), nullable=False),
     Column("reason", Text),  # null: none was given
     Column("size", BigInteger, nullable=False),  # dead letters of the group then: it ends when it has grown
+)
+
+
+#: Due times of a schedule that made no job, one after the other for the same reason.
+SCHEDULE_SKIPS = Table(
+    "background_schedule_skips",
+    METADATA,
+    Column("schedule", String(NAME_LENGTH), primary_key=True),
+    Column("last", Instant, primary_key=True),  # the newest of them; moved while they go on
+    Column("first", Instant, nullable=False),  # the oldest of them: no due time between the two made a job
+    Column("reason", Text, nullable=False),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from celeriac.ledger.reads.schedule_fires import fires
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.dead_letters import Cause
 from celeriac.operate.history.series import RANGES, first_step, steps
+from celeriac.operate.history.skips import Skipped
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -35,12 +37,14 @@ class Day:
     Attributes:
         since: when the first of them began.
         whole: False: there were more than are looked at, and the earlier hours lack some.
+        skipped: whether a due time was passed over.
     """
 
     since: datetime
     made: list[int]
     failed: list[int]
     whole: bool
+    skipped: list[bool]
 
 
 def by_queue(*, app: Celeriac | None = None) -> dict[str, tuple[list[int], list[int]]]:
@@ -77,12 +81,18 @@ def by_cause(*, app: Celeriac | None = None) -> dict[str, list[int]]:
     return causes
 
 
-def of_schedule(name: str, *, app: Celeriac | None = None) -> Day:
-    """How many jobs a schedule made, and how many of these failed."""
+def of_schedule(name: str, skips: Sequence[Skipped] = (), *, app: Celeriac | None = None) -> Day:
+    """How many jobs a schedule made, and how many of these failed.
+
+    Args:
+        skips: the due times that it passed over.
+    """
     with current_app(app).database.reading() as connection:
         since = _first_hour(clock(connection))
         found = fires(connection, name, since=since, most=_MOST_FIRES)
-    day = Day(since, [0] * _HOURS, [0] * _HOURS, whole=len(found) < _MOST_FIRES)
+    hours = [since + place * _AN_HOUR for place in range(_HOURS)]
+    missed = [any(one.first < hour + _AN_HOUR and one.last >= hour for one in skips) for hour in hours]
+    day = Day(since, [0] * _HOURS, [0] * _HOURS, whole=len(found) < _MOST_FIRES, skipped=missed)
     for each in found:
         place = min((each.queued - since) // _AN_HOUR, _HOURS - 1)
         day.made[place] += 1
