@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -54,6 +55,21 @@ def waiting(trial: Trial, count: int) -> None:
 def finished(trial: Trial, count: int, *, age: float = 1) -> None:
     """``count`` completed jobs more, accepted 20 a second until ``age`` days ago."""
     _insert(trial.database, count, queue="normal", priority=10, state="completed", age=age)
+
+
+def in_halves(trial: Trial, statement: str, values: Mapping[str, object], *, count: int) -> None:
+    """Run a statement that makes the rows ``%(first)s`` to ``%(last)s``, by two of the server's processes.
+
+    Args:
+        count: of all rows.
+    """
+
+    def half(first: int, last: int) -> None:
+        with trial.connect() as database:
+            database.execute(statement.encode(), {**values, "first": first, "last": last})
+
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(half, (1, count // 2 + 1), (count // 2, count)))
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import psycopg
+
 from benchmarks import environments, witness
 from benchmarks.errors import NotMeasured
 from benchmarks.side_list import Entry
@@ -99,6 +101,10 @@ class Trial:
                 process.wait(20 + 2 * number)
             except AssertionError as exc:
                 raise NotMeasured(f"{self.entry.title}: its worker does not stop\n{_end(str(exc))}") from None
+
+    def connect(self) -> psycopg.Connection:
+        """A connection of one's own to the trial's database; a context manager."""
+        return self.stage.connect(second=self._second)
 
     # ---- what can be seen of it
 

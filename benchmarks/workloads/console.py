@@ -19,9 +19,9 @@ from benchmarks.workloads.listing import fill
 from celeriac.operate.dead_letters import Cause
 
 _CALLS = 20  # of each page; the first is not counted
-_OPEN = 30.0  # seconds that a page is open
-_DRAINS = 3  # beside readers and without, in turn
-_DRAINED = 6_000  # jobs of one drain
+_OPEN = 20.0  # seconds that a page is open
+_DRAINS = 4  # beside readers and without, in turn
+_DRAINED = 10_000  # jobs of one drain
 _WAITING = 0.1  # share of waiting jobs
 _REFRESHES = 1_800  # reads of an open page in an hour
 
@@ -44,26 +44,38 @@ PAGES: Mapping[str, str] = {
     "jobs-version": "/jobs?version=v2",
     "jobs-version-rare": "/jobs?version=rare",
     "jobs-since": "/jobs?since=1h",
+    "jobs-until": "/jobs?until=6d",
+    "jobs-id": "/jobs?id-prefix=019",
+    "jobs-none": "/jobs?error=nothing+says+so",
+    "jobs-user-queue": "/jobs?user=user-20&queue=critical",
     "jobs-oldest": "/jobs?sort=oldest",
     "jobs-due": "/jobs?sort=due",
     "jobs-longest": "/jobs?sort=longest",
+    "jobs-failed-oldest": "/jobs?state=failed&sort=oldest",
     "jobs-finished": "/jobs?sort=finished&finished-since=2h&finished-until=1h",
     "dead": "/dead",
     "queues": "/queues",
     "queue": "/queues/normal",
+    "limits": "/limits",
     "schedules": "/schedules",
+    "schedule": "/schedules/nightly",
     "workers": "/workers",
     "tasks": "/tasks",
     "task": "/tasks/task.3",
     "doctor": "/doctor",
     "audit": "/audit",
     "audit-who": "/audit?who=operator+7",
+    "audit-action": "/audit?action=replay",
+    "audit-since": "/audit?since=1h",
     "series-1h": "/stats/series?range=1h",
     "series-24h": "/stats/series?range=24h&task=task.3",
     "series-90d": "/stats/series?range=90d",
     "spread-1h": "/stats/spread?of=wait&range=1h&queue=normal",
     "spread-90d": "/stats/spread?of=run&range=90d&task=task.3",
 }
+
+#: Pages of something that is known when the ledger is filled.
+_OF_ONE = ("job", "job-waiting", "group")
 
 #: What ten people have open.
 _LOOKING = (
@@ -108,7 +120,16 @@ _ACTIONS = """
     SELECT gen_random_uuid(), at, at, at, 'operator ' || n % 40, 'console', 'replay', 'group ' || n, 7
     FROM (SELECT n, now() - n * interval '1 min' AS at FROM generate_series(1, 100000) AS n) AS made
 """
+#: The schedule whose jobs the ledger has.
+_SCHEDULE = """
+    INSERT INTO background_schedules (name, task, args, kwargs, options, kind, expression, timezone, catch_up,
+        catch_up_limit, overlap, jitter, static, created, changed, enabled, anchor, next_run)
+    VALUES ('nightly', 'task.0', '[]', '{}', '{}', 'interval', '600', 'UTC', 'once',
+        100, 'allow', 0, false, now(), now(), true, now(), now() + interval '1 day')
+"""
+_ANALYZE = "VACUUM ANALYZE background_ended_counts, background_actions"
 _ONE = "SELECT id FROM background_jobs WHERE state = 'failed' ORDER BY queued DESC LIMIT 1"
+_WAITS = "SELECT id FROM background_jobs WHERE state = 'pending' ORDER BY queued DESC LIMIT 1"
 
 
 def measure(trial: Trial, jobs: int) -> Figures:
@@ -118,18 +139,24 @@ def measure(trial: Trial, jobs: int) -> Figures:
         fill(trial, jobs)
         trial.database.execute(_ASIDE)  # no worker of this trial knows their tasks
         filled_ledger.waiting(trial, int(jobs * _WAITING))
-    for statement in (_COUNTED, _ACTIONS):
+    for statement in (_COUNTED, _ACTIONS, _SCHEDULE, _ANALYZE):
         trial.database.execute(statement.encode())
-    row = trial.database.execute(_ONE).fetchone()
     key = Cause(task="task.0", exception_type="OSError", frame="net.py:f10").key
+    ones = (_job(trial, _ONE), _job(trial, _WAITS), f"/dead/{key}")
     with console(trial) as served:
-        figures = _pages(
-            served, {**PAGES, "job": f"/jobs/{row[0]}" if row else "/jobs", "group": f"/dead/{key}"}
-        )
+        figures = _pages(served, {**PAGES, **dict(zip(_OF_ONE, ones, strict=True))})
         figures |= _open_page(trial, served)
         figures |= _looked_at(trial, served)
         figures |= _memory(served)
     return figures
+
+
+def _job(trial: Trial, query: str) -> str:
+    """The address of the page of the job that ``query`` finds."""
+    row = trial.database.execute(query.encode()).fetchone()
+    if row is None:
+        raise NotMeasured("the ledger has no job of that kind: it is too small")
+    return f"/jobs/{row[0]}"
 
 
 def _pages(served: Console, pages: Mapping[str, str]) -> Figures:
@@ -167,12 +194,13 @@ def _active(trial: Trial) -> float:
 def _looked_at(trial: Trial, served: Console) -> Figures:
     """The rate of a drain that ten people look at, as a share of one that nobody looks at."""
     kept, failed = [], 0
-    for _ in range(_DRAINS):
-        alone = _drained(trial, _DRAINED)
-        with readers(served, _LOOKING) as counted:
-            beside = _drained(trial, _DRAINED)
-        kept.append(beside / alone)
-        failed += counted.failed
+    for number in range(_DRAINS):
+        rates = {}
+        for looked_at in (number % 2 == 0, number % 2 == 1):  # each is first as often as the other
+            with readers(served, _LOOKING if looked_at else ()) as counted:
+                rates[looked_at] = _drained(trial, _DRAINED)
+            failed += counted.failed
+        kept.append(rates[True] / rates[False])
     return {"kept": median(kept), "least": min(kept), "unread": failed}
 
 
@@ -212,10 +240,10 @@ CONSOLE = Workload(
         _plain("heaviest", "kB, the heaviest page"),
         *(_plain(f"open-{name}", f"ms of the database a second, {name} open") for name in _OPENED),
         _plain("kept", "rate ÷ of a drain that nobody looks at, ten people look", digits=3),
-        _plain("least", "the least of three", digits=3),
+        _plain("least", "the least of four", digits=3),
         _plain("unread", "pages that could not be read meanwhile"),
         _plain("grown", "MiB that the process has grown by in an hour's reads"),
-        *(_plain(name, f"ms to the first byte, p95, {name}") for name in (*PAGES, "job", "group")),
+        *(_plain(name, f"ms to the first byte, p95, {name}") for name in (*PAGES, *_OF_ONE)),
     ),
     measure=measure,
     applies=lambda entry: entry == CELERIAC,  # whose table is filled

@@ -46,7 +46,7 @@ _FILL = """
             CASE
             WHEN n <= 8 THEN 'running' WHEN n %% 100 = 0 THEN 'failed' WHEN n %% 150 = 1 THEN 'pending'
             WHEN n %% 400 = 2 THEN 'error' WHEN n %% 700 = 3 THEN 'cancelled' ELSE 'completed' END AS state
-        FROM generate_series(%(count)s::bigint, 1, -1) AS n
+        FROM generate_series(%(last)s::bigint, %(first)s::bigint, -1) AS n
     ) AS made
 """
 #: Eight machines with five deploys, newest first; and one worker of a version of its own, hardly ever busy.
@@ -113,7 +113,7 @@ def listing(trial: Trial, jobs: int) -> Figures:
 def fill(trial: Trial, jobs: int) -> None:
     """``jobs`` rows more, of seven days and twelve tasks, as a platform in use has them."""
     with filled_ledger.without_indexes(trial.database):
-        trial.database.execute(_FILL.encode(), {"count": jobs})
+        filled_ledger.in_halves(trial, _FILL, {"count": jobs}, count=jobs)
     trial.database.execute(_WORK.encode())
     trial.database.execute(_FAIL.encode())
     for statement in ("VACUUM ANALYZE background_jobs", "VACUUM ANALYZE background_attempts", "CHECKPOINT"):
