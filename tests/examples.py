@@ -36,12 +36,15 @@ def main(folder: Path) -> None:
     for number, (name, example) in enumerate(found.items()):
         own = folder / str(number)
         own.mkdir()
+        known = set(app.tasks)
         with Kit(app, Path(shutil.copy(template, own / "ledger.db"))) as kit:
             example.globs = stage(kit, own)
             report: list[str] = []
             runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
             if runner.run(example, out=report.append).failed:
                 wrong[name] = "".join(report)
+        for declared in set(app.tasks) - known:  # a name may be another task's in another example
+            app.tasks.unregister(declared)
     print(json.dumps({"ran": [*found], "wrong": wrong}))
 
 
