@@ -4,10 +4,12 @@ Most of the time of all tests goes into starting processes and servers. Those of
 every fault in a part of it. Thorough is, by these rules alone,
 
 1. the second database of a test whose subject is not SQL (``ONE_DATABASE``): PostgreSQL, since SQLite starts
-   nothing. What is about SQL is asked on both, always.
-2. the same question to another pool (``OTHER_PLACES``).
+   nothing. What is about SQL is asked on both, always. With workers and with Django's processes, whose start
+   takes longer than a database's, the second one is SQLite (``WITH_PROCESSES``).
+2. the same question to another pool (``OTHER_PLACES``, ``OTHER_POOLS``).
 3. what takes seconds of a processor for a test (``FILES``, ``TESTS``). It has a neighbour in ``make test``
    that looks at the same subject with one worker or none.
+4. what tests the tests' own servers, processes and bounds: a fault of these is seen all over.
 
 ``pytest FILE`` runs all of a file, and CI runs all of all.
 """
@@ -34,6 +36,12 @@ ONE_DATABASE = frozenset(
 
 #: Where test_outcomes.py asks again what prefork on PostgreSQL has answered.
 OTHER_PLACES = ("prefork-sqlite", "threads-postgresql", "solo-sqlite", "gevent-postgresql")
+
+#: Where each test starts workers or a Django project.
+WITH_PROCESSES = ("acceptance", "contrib")
+
+#: Where test_batches.py asks again what prefork and burst have answered.
+OTHER_POOLS = ("threads", "solo")
 
 #: Files by their place under tests/, and why they are slow. All of a folder where the name ends with a slash.
 FILES: Mapping[str, tuple[str, ...]] = {
@@ -83,6 +91,12 @@ FILES: Mapping[str, tuple[str, ...]] = {
         "integration/test_beside_alembic.py",
     ),
     "a browser": ("browser/",),
+    "the tests' own servers, processes and bounds": (
+        "integration/test_fork_server.py",
+        "integration/test_servers.py",
+        "test_forked.py",
+        "test_timeouts.py",
+    ),
     "inputs by chance": (
         "integration/test_api_fuzzing.py",
         "integration/test_ledger_machine.py",
@@ -104,12 +118,26 @@ FILES: Mapping[str, tuple[str, ...]] = {
 TESTS = frozenset(
     {
         "test_a_beat_that_takes_over_has_missed_nothing",
+        "test_a_hard_limit_ends_the_run_for_each_of_its_jobs",
         "test_a_job_that_expires_behind_a_busy_worker_never_starts",
+        "test_a_job_that_is_cancelled_while_it_is_gathered_is_kept_from_the_run",
+        "test_a_job_that_waits_for_a_rate_limit_is_cancelled",
+        "test_a_job_whose_worker_is_killed_has_its_key_until_another_one_has_ended_it",
+        "test_a_message_that_is_sent_again_has_the_text",
+        "test_a_pooler_in_transaction_mode_mixes_nothing",
+        "test_a_warm_shutdown_keeps_what_a_plain_producer_sent",
         "test_a_warm_shutdown_finishes_what_runs_and_gives_back_the_rest",
+        "test_a_worker_that_stops_gives_back_what_it_has_gathered",
+        "test_a_worker_without_its_ledger_is_live_and_not_ready",
         "test_an_hour_of_a_sub_minute_interval_does_not_drift",
         "test_broker_connections_that_are_cut_cost_nothing",
         "test_bulks_of_the_same_keys_in_other_orders_do_not_wait_in_a_circle",
         "test_catch_up_of_all_has_a_bound",
+        "test_it_is_where_django_reads_no_time_zones",
+        "test_migrate_to_zero_takes_the_tables_away_and_nothing_else",
+        "test_the_tables_of_django_are_copied_and_taken_back",
+        "test_they_run_in_parallel",
+        "test_upgrades_and_downgrades_concern_one_ledger",
     }
 )
 
@@ -134,8 +162,13 @@ def is_thorough(place: str, name: str) -> bool:
         return True
     if place == "acceptance/test_outcomes.py":
         return any(other in parameters for other in OTHER_PLACES)
+    given = parameters.split("-")
+    if folder in WITH_PROCESSES and "sqlite" in given:
+        return True
+    if place == "acceptance/test_batches.py" and not set(OTHER_POOLS).isdisjoint(given):
+        return True
     subject = file.removeprefix("test_").removesuffix(".py")
-    return folder == "integration" and subject in ONE_DATABASE and "postgresql" in parameters.split("-")
+    return folder == "integration" and subject in ONE_DATABASE and "postgresql" in given
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -101,7 +101,7 @@ def test_many_jobs_must_be_expected(app: Celeriac, api: Client) -> None:
 
 
 def test_an_action_has_a_rate_and_is_stopped(app: Celeriac, api: Client) -> None:
-    waiting(app, 200, queue="low")
+    waiting(app, 200, queue="low", next_attempt_after=stock.before(-600))  # one that is due is not met
     id = begin(api, action="run-now", filter={"queue": "low"}, rate=1).json()["id"]
     assert api("POST", f"/operations/{id}/stop", role=Role.OPERATOR).status_code == 200
     found = ended(api, id)

@@ -382,25 +382,29 @@ def test_a_group_says_where_its_jobs_came_from(app: Celeriac, browser: Browser) 
     assert "user=u9" in unescape(shown)
 
 
-def test_a_late_schedule_is_on_the_overview(app: Celeriac, browser: Browser) -> None:
+def test_a_late_schedule_is_on_the_overview(app: Celeriac, full: Stock) -> None:
     with app.database.transaction() as connection:
         connection.execute(update(SCHEDULES).values(next_run=before(100)))
     late = "schedule nightly is late by"
+    browser = Browser(app)  # which knows nothing of before
     wait_until(lambda: late in browser.page("/"), within=60, saying="it is shown")
     assert late in browser.json("/")["schedules"][0]
+    browser.close()
 
 
 # The platform
 
 
-def test_a_queue_that_nobody_draws_from_says_which_worker_it_wants(app: Celeriac, browser: Browser) -> None:
+def test_a_queue_that_nobody_draws_from_says_which_worker_it_wants(app: Celeriac, full: Stock) -> None:
     with app.database.transaction() as connection:
         connection.execute(insert(JOBS), [stock.pending(queue="reports")])
+    browser = Browser(app)
     wait_until(
         lambda: "celery -A app worker -Q reports" in browser.page("/queues"),
         within=30,
         saying="the queue is shown",
     )
+    browser.close()
 
 
 @pytest.mark.parametrize(
