@@ -30,11 +30,7 @@ class Skipped:
 
 
 def skipped(schedule: str, *, app: Celeriac | None = None) -> list[Skipped]:
-    """What ``schedule`` passed over, the newest first: as long as its jobs are kept.
-
-    >>> skipped("nightly")
-    []
-    """
+    """What ``schedule`` passed over, the newest first: as long as its jobs are kept."""
     with current_app(app).database.reading() as connection:
         found = ledger.newest(connection, schedule, limit=MOST_SKIPS)
     return [Skipped(row.first, row.last, row.reason) for row in found]
