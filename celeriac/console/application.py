@@ -175,6 +175,7 @@ async def _answer(console: Console, place: Place, request: Request) -> Response:
 def _answer_now(
     console: Console, place: Place, request: Request, form: dict[str, list[str]] | None
 ) -> Response:
+    console.ages.begin()
     console.head.start()
     console.runner.start()  # a mounted app may have no lifespan
     nobody = PageRequest(console, request, login.NOBODY, form or {})

@@ -20,7 +20,7 @@ from celeriac.console.access.options import Options
 from celeriac.console.head import Head
 from celeriac.console.in_time import InTime
 from celeriac.console.reading import for_reading
-from celeriac.console.shared import SHARE, Shared, SharedValues
+from celeriac.console.shared import SHARE, Ages, Shared, SharedValues
 from celeriac.console.sparkline import sparkline
 from celeriac.operate import overview
 from celeriac.operate.acting.runner import Runner
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).with_name("static")
 _LONGEST_TEXT = 100_000  # characters of one value on a page
 _MOST_SHARED = 200
+_MAIN = 5.0  # seconds: what is to be read as often is what a page is about
 
 #: Waiting jobs of each queue that are looked at where all of them take too long.
 MOST_WAITING = 10_000
@@ -55,6 +56,7 @@ class Console:
         self.head = Head(self.reader, self.backlog)
         self.runner = Runner(app)
         self._shared = SharedValues(most=_MOST_SHARED)
+        self.ages = Ages()
         self.pages = _environment()
         self.version = sha256(b"".join(each.read_bytes() for each in sorted(STATIC.iterdir()))).hexdigest()[
             :10
@@ -78,7 +80,12 @@ class Console:
             TimeoutError: it takes too long.
         """
         found = self._shared.of(key, lambda: Shared(read, every=every, share=share))
-        return found.get(wait=wait)
+        value, age = found.peek(wait=wait)
+        if value is None:
+            raise TimeoutError
+        if every <= _MAIN:
+            self.ages.note(age)
+        return value
 
     def backlog(self) -> Backlog:
         """What waits and runs, read once for all that tells something of it.

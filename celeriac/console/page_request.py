@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -117,7 +117,7 @@ class PageRequest:
             nonce=self.request.scope["state"]["nonce"],
             form_token=console.identity.form_token(self.visitor),
             asset=lambda name: f"{self.url('/static/' + name)}?{console.version}",
-            read=datetime.now(UTC),
+            read=datetime.now(UTC) - timedelta(seconds=console.ages.oldest),
             version=__version__,
             **values,
         )

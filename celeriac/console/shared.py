@@ -18,6 +18,10 @@ SHARE = 0.006
 
 _OLDEST = 60.0  # seconds after which a value is read anew, whatever that costs
 
+#: A value that is older than so many seconds, as nobody has asked for it, is read before it is shown, where
+#: the last read took no longer than that.
+_STALE, _QUICK = 5.0, 0.1
+
 
 class Shared(Generic[T]):
     """The value of ``read``, at most ``every`` seconds old when it is asked for regularly.
@@ -38,6 +42,7 @@ class Shared(Generic[T]):
         self._error: Exception | None = None
         self._made = 0.0  # on the monotonic clock; 0: never
         self._pause = every
+        self._took = 0.0  # seconds of the last read
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -78,6 +83,8 @@ class Shared(Generic[T]):
         self.start()
         with self._lock:
             self._lock.wait_for(lambda: bool(self._made) or self._closed, timeout=wait)
+            if self._reading and self._took < _QUICK and time.monotonic() - self._made > _STALE:
+                self._lock.wait_for(lambda: not self._reading or self._closed, timeout=min(wait, 2 * _QUICK))
             if self._error is not None:
                 raise self._error
             return self._value, (time.monotonic() - self._made if self._made else 0.0)
@@ -105,8 +112,8 @@ class Shared(Generic[T]):
             if error is None:
                 self._value = value
             self._error, self._made, self._reading = error, time.monotonic(), False
-            took = self._made - began
-            self._pause = max(self._every, min(took / self._share, _OLDEST))
+            self._took = self._made - began
+            self._pause = max(self._every, min(self._took / self._share, _OLDEST))
             self._lock.notify_all()
 
 
@@ -148,3 +155,15 @@ class SharedValues:
             each.drop()
         for each in every:
             each.close()
+
+
+class Ages(threading.local):
+    """How old the figures are that the answer of this thread tells."""
+
+    oldest = 0.0  # seconds
+
+    def begin(self) -> None:
+        self.oldest = 0.0
+
+    def note(self, age: float) -> None:
+        self.oldest = max(self.oldest, age)

@@ -1,19 +1,29 @@
-"""What the console is for, as somebody sees it who was woken up: one test for each promise."""
+"""What the console is for, as somebody sees it who was woken up: one test for each promise.
+
+Two need no browser: two operators replay one group at once, and each job goes once
+(``tests/integration/test_console_actions``); a console is killed in the midst of an action
+(``tests/acceptance/test_console_killed``). That all of it holds with ten million rows is what
+``make bench ARGS="--only console --large"`` shows.
+"""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
+from celeriac.application import Celeriac
 from celeriac.ledger.schema.columns import PARKED
-from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.operate.dead_letters import Cause, groups
 from celeriac.operate.job import job
+from celeriac.operate.listing import Filter, JobState, count
 from tests import stock as rows
 from tests.browser.conftest import visiting
 from tests.browser.visit import Visit
@@ -32,6 +42,74 @@ def test_two_clicks_lead_from_an_alert_to_the_failing_line(visit: Visit) -> None
     visit.page.click(f"a[href*='{visit.stock.failed['id']}'] >> nth=0")
     visit.page.wait_for_url(re.compile(str(visit.stock.failed["id"])))
     assert visit.page.locator("text=in send").first.is_visible(), "the task's own frame needs no click"
+
+
+CAUSES = {"TimeoutError": 30_000, "OSError": 9_000, "ValueError": 1_000}
+
+
+def forty_thousand(app: Celeriac) -> None:
+    """Dead letters of three causes."""
+    for kind, number in CAUSES.items():
+        dead = [rows.failed(failure_info=f"{kind}: acquirer") for _ in range(number)]
+        attempts = [rows.failure(row, exception_type=kind, exception="acquirer") for row in dead]
+        with app.database.transaction() as connection:
+            connection.execute(insert(JOBS), dead)
+            connection.execute(insert(FAILURES), attempts)
+
+
+def end(app: Celeriac, *, well: bool) -> None:
+    """What was replayed and waits now has its first attempt."""
+    waits = (JOBS.c.state == "pending") & (JOBS.c.tries_before > 0)
+    with app.database.transaction() as connection:
+        ids = list(connection.execute(select(JOBS.c.id).where(waits)).scalars())
+        done = {"state": "completed", "finished": before(0), "dispatched": before(0)}
+        again = {"state": "error", "try_count": JOBS.c.tries_before + 1}
+        connection.execute(update(JOBS).where(JOBS.c.id.in_(ids)).values(done if well else again))
+        if not well:
+            attempts = [rows.failure(rows.failed(id=id), attempt=2) for id in ids]
+            connection.execute(insert(FAILURES), attempts)
+
+
+def test_forty_thousand_dead_letters_are_found_tried_with_five_and_replayed_until_it_is_stopped(
+    visit: Visit,
+) -> None:
+    """Nothing is replayed faster than it was asked for, and nothing but five while they fail."""
+    forty_thousand(visit.app)
+    dead = partial(count, Filter(state=JobState.FAILED), most=100_000, app=visit.app)
+    before_it = dead()
+    visit.go("/dead")
+    visit.until("40,001")  # and the one that is always there
+    for kind, number in CAUSES.items():
+        assert f"{number:,}" in visit.page.inner_text(f"tbody tr:has-text('{kind}')")
+
+    def canary() -> None:
+        visit.go("/dead")
+        visit.page.check("tbody tr:has-text('TimeoutError') input[type=checkbox]")
+        visit.page.fill("input[name=rate]", "200")
+        visit.page.click("text=canary replay")
+        number = visit.page.input_value("input[name=counted]")
+        visit.page.fill("input[name=typed]", number)
+        visit.page.click("main button.danger")
+        visit.until("the first 5 jobs are on their way")
+
+    canary()
+    end(visit.app, well=False)
+    visit.until("5 of the first 5 jobs failed again: the rest stays as it was")
+    assert before_it - dead() == 5, "there is no second outage"
+    canary()
+    began = time.monotonic()
+
+    def many() -> bool:
+        end(visit.app, well=True)
+        return before_it - dead() > 400
+
+    wait_until(many, within=120, saying="the rest follows")
+    visit.page.click("button:has-text('stop')")
+    visit.until("replay: stopped")
+    replayed = before_it - dead()
+    at_most = 10 + 200 * (time.monotonic() - began) + 200
+    assert 400 < replayed <= at_most, "at most 200 a second, in batches"
+    assert visit.complaints == []
 
 
 REASONS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {

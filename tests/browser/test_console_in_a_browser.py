@@ -38,11 +38,11 @@ def test_no_page_violates_a_rule_of_accessibility(visit: Visit, scheme: str) -> 
 
 
 def test_every_page_fits_a_telephone(visit: Visit) -> None:
-    visit.page.set_viewport_size({"width": 390, "height": 844})
+    visit.page.set_viewport_size({"width": 360, "height": 740})
     for path in visit.paths():
         visit.go(path)
         wide = visit.page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= 390, path
+        assert wide <= 360, path
 
 
 def test_every_page_weighs_little(visit: Visit) -> None:
@@ -74,6 +74,44 @@ def test_a_page_stays_as_it_is_while_a_row_is_ticked(visit: Visit) -> None:
     visit.page.mouse.move(5, 5)
     visit.page.evaluate("document.activeElement.blur()")
     wait_until(lambda: visit.read_at() != ticked, within=60, saying="the page is read anew")
+
+
+def test_a_page_is_stopped_and_goes_on_by_a_key(visit: Visit) -> None:
+    visit.go("/jobs")
+    visit.page.keyboard.press("p")
+    stopped = visit.read_at()
+    visit.until("stopped, 6 s")
+    assert visit.read_at() == stopped
+    visit.page.keyboard.press("p")
+    wait_until(lambda: visit.read_at() != stopped, within=60, saying="the page is read anew")
+    assert visit.violations() == []
+
+
+def test_a_console_that_does_not_answer_is_told_of(visit: Visit) -> None:
+    """What is seen is old then: nobody must act on it unaware."""
+    visit.go("/jobs")
+    visit.page.context.set_offline(True)
+    visit.until("The console does not answer. What you see was read")
+    visit.page.context.set_offline(False)
+    wait_until(lambda: "does not answer" not in visit.text(), within=60, saying="it is gone by itself")
+    offline = ("ERR_INTERNET_DISCONNECTED", "Failed to fetch")
+    assert [each for each in visit.complaints if not any(words in each for words in offline)] == []
+    visit.complaints.clear()
+
+
+def test_a_job_is_found_by_its_id_or_the_beginning_of_it(visit: Visit) -> None:
+    id = str(visit.stock.failed["id"])
+    visit.go("/queues")
+    for typed in (id, f" {id[:-2]}"):
+        visit.page.keyboard.press("g")
+        visit.page.keyboard.type(typed)
+        visit.page.keyboard.press("Enter")
+        visit.page.wait_for_url(re.compile(f"/jobs/{id}$"))
+        visit.go("/queues")
+    visit.page.fill("#go", id[:4])
+    visit.page.press("#go", "Enter")
+    visit.page.wait_for_url(re.compile("id-prefix"))
+    assert visit.page.locator("tbody tr[data-href]").count() == 7, "several begin so: they are listed"
 
 
 def test_all_rows_of_a_page_are_ticked_at_once_and_the_buttons_stay_in_sight(visit: Visit) -> None:

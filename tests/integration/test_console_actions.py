@@ -16,6 +16,7 @@ from celeriac.application import Celeriac
 from celeriac.errors import ScheduleNotFound
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.operate import listing
+from celeriac.operate.actions import list_actions
 from celeriac.operate.dead_letters import Cause, groups
 from celeriac.operate.job import job
 from celeriac.operate.listing import Filter, JobState
@@ -223,6 +224,8 @@ def test_two_operators_replay_one_group_and_each_job_goes_once(app: Celeriac, br
     others[1].close()
     assert sum(results) == 300
     assert many(app, state=JobState.PENDING) == 300
+    on_record = list_actions(app=app).actions
+    assert sorted(each.done for each in on_record) == sorted(results), "both are on record"
 
 
 def test_ticked_jobs_of_a_group_are_met_and_not_the_group(app: Celeriac, browser: Browser) -> None:

@@ -99,6 +99,7 @@ def test_every_page_answers_and_shows_what_stands_at_its_head(
         assert "workers alive" in at_the_head, path
         assert "production" in found, path
         assert 'class="env-red"' in found, path
+        assert "<Macro" not in text(found), f"{path} shows a name of the template's, not a value"
 
 
 def test_every_page_tells_the_same_as_json(app: Celeriac, full: Stock, browser: Browser) -> None:

@@ -30,6 +30,22 @@ def test_what_takes_long_is_read_less_often() -> None:
     assert reads[1] - reads[0] >= 0.05 / 0.1
 
 
+def test_a_value_that_nobody_has_asked_for_lately_is_read_before_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads: list[int] = []
+
+    def read() -> int:
+        reads.append(len(reads))
+        return len(reads)
+
+    monkeypatch.setattr("celeriac.console.shared._STALE", 0.0)
+    monkeypatch.setattr("celeriac.console.shared._QUICK", 60.0)
+    shared = Shared(read, every=0.0, share=1e9)
+    assert [shared.get(wait=60) for _ in range(5)] == [1, 2, 3, 4, 5]
+    shared.close()
+
+
 def _of(values: SharedValues, key: str, read: Any) -> Shared[Any]:
     return values.of(key, partial(Shared, read, every=60.0))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import acting
 from celeriac.console.pages.acting import Question
-from celeriac.errors import BadArgument
+from celeriac.errors import AmbiguousId, BadArgument, JobNotFound
 from celeriac.ledger.connection.error_kinds import took_too_long
 from celeriac.ledger.schema.lifecycle import WAITING, JobState
 from celeriac.operate import job as jobs
@@ -32,6 +32,8 @@ _COUNTS_EVERY, _KNOWN_EVERY = 5.0, 20.0  # seconds
 def show(ask: PageRequest) -> Response:
     query = ask.query
     words = words_in(query)
+    if (one := _named(ask, words)) is not None:
+        return RedirectResponse(ask.url(f"/jobs/{one}"), 303)
     sort, limit, after = sort_of(query.get("sort")), _limit(query.get("limit")), query.get("after")
     found = listing.page(filter_of(words), sort=sort, limit=limit, after=after, app=ask.app)
     rest = {"sort": None if sort is Sort.NEWEST else sort, "limit": query.get("limit"), "after": after}
@@ -50,6 +52,16 @@ def show(ask: PageRequest) -> Response:
         most=MOST_COUNTED,
         waiting=WAITING,
     )
+
+
+def _named(ask: PageRequest, words: dict[str, str]) -> str | None:
+    """The only job that is meant by an id, or by its beginning; None: there is a list to show."""
+    if set(words) != {"id-prefix"} or ask.query.get("after") or ask.wants_json:
+        return None
+    try:
+        return listing.resolve(words["id-prefix"].strip(), app=ask.app)
+    except (BadArgument, JobNotFound, AmbiguousId):  # the list says so
+        return None
 
 
 def _known(ask: PageRequest) -> dict[str, list[str]]:

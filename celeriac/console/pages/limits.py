@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from celeriac.console.changes import log_change
 from celeriac.console.page_request import PageRequest
 from celeriac.errors import BadArgument
 from celeriac.limits.breaker import BreakerState
 from celeriac.operate import limits
-from celeriac.operate.actions import Actor, Via
 from celeriac.operate.presentation.shapes import plain
 
 
@@ -27,8 +27,8 @@ def show(ask: PageRequest) -> Response:
 def act(ask: PageRequest) -> Response:
     """Do what the form says to the limit that it names."""
     name, action = ask.given("name"), ask.given("action")
-    actor, app, reason = Actor(ask.visitor.name, Via.CONSOLE), ask.console.app, ask.given("reason") or None
-    said = f"the limit {name} was changed"
+    actor, app, reason = ask.actor, ask.console.app, ask.given("reason") or None
+    said = f"the limit {name} is changed"
     if action == "pause":
         limits.pause_limit(name, actor=actor, reason=reason, app=app)
         said = f"the limit {name} is paused"
@@ -44,8 +44,10 @@ def act(ask: PageRequest) -> Response:
         to = action.removeprefix("breaker ")
         wanted = None if to == "auto" else BreakerState(to)
         limits.switch_breaker(name, wanted, actor=actor, reason=reason, app=app)
+        said = f"the breaker of {name} {'judges again' if wanted is None else f'is {to}, whatever fails'}"
     else:
         raise BadArgument("action", f"wanted pause, resume, set, unset or breaker …, found {action[:80]!r}")
+    log_change(ask.visitor.name, f"{action} limit", name)
     return ask.go(ask.url("/limits"), saying=said)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from celeriac.operate.alerts import rounds, trial
 from celeriac.operate.alerts.troubles import Trouble, troubled_schedules
 from celeriac.operate.dead_letters import Cause, Group
 from celeriac.operate.doctor import schedules_check
+from celeriac.operate.history.sparklines import is_growing
 from celeriac.operate.overview import LATELY, JobCounts, Line
 from celeriac.operate.pauses import PauseKind
 from celeriac.operate.presentation.filter_words import filter_of, options_of
@@ -36,13 +38,15 @@ _WITHIN = timedelta(hours=1)  # workers heard of
 _STATS_SINCE = "1h"
 _SHORTER = ("5m", "1m")  # where the jobs of an hour take too long to count
 _SLOW = 10.0  # seconds between two reads of what costs more
+_NONE = (0, 0, 0)  # hours
 _NEW = timedelta(hours=1)  # a group of dead letters whose first is younger is new
 
 
 def show_overview(ask: PageRequest) -> Response:
     counts: JobCounts = ask.console.shared("counts-now", partial(_counts, ask))
     queues, workers = _queues(ask), _workers(ask)
-    groups, silent = _top(ask)
+    sparks = charts.cause_sparks(ask)
+    groups, silent = _top(ask, sparks)
     late, root = _late_schedules(ask), ask.url("/").rstrip("/")
     return ask.show(
         "overview.html",
@@ -57,22 +61,31 @@ def show_overview(ask: PageRequest) -> Response:
         chart=charts.chart_of(ask),
         counts=counts,
         queues=[(queue, clears_in(queue)) for queue in queues],
-        groups=[(Cause.of(group), group) for group in groups],
+        groups=groups,
+        sparks=sparks,
         muted=silent,
         late=[(each, root + each.path) for each in late],
         silent=[each for each in workers if each.state == "silent"],
         living=[each for each in workers if each.state == "alive"],
         minutes=LATELY.total_seconds() / 60,
         now=datetime.now(UTC),
-        new_since=datetime.now(UTC) - _NEW,
     )
 
 
-def _top(ask: PageRequest) -> tuple[list[Group], int]:
-    """The largest groups of dead letters that are not muted, and how many are."""
+def _top(ask: PageRequest, sparks: Mapping[str, list[int]]) -> tuple[list[tuple[Cause, Group, str]], int]:
+    """Groups of dead letters that are not muted, and how many are.
+
+    Each has a word if it is new or growing: these come first, then the largest.
+    """
     found = all_groups(ask)
-    silent = muted_groups(ask, found)
-    return [each for each in found if Cause.of(each).key not in silent][:_TOP], len(silent)
+    silent, new_since = muted_groups(ask, found), datetime.now(UTC) - _NEW
+    told = []
+    for group in found:
+        cause = Cause.of(group)
+        if cause.key not in silent:
+            growing = "growing" if is_growing(sparks.get(cause.key, _NONE)) else ""
+            told.append((cause, group, "new" if group.first >= new_since else growing))
+    return sorted(told, key=lambda each: not each[2])[:_TOP], len(silent)
 
 
 def _counts(ask: PageRequest) -> JobCounts:
@@ -146,6 +159,7 @@ def show_workers(ask: PageRequest) -> Response:
         workers=workers,
         elsewhere=plain_links(ask.app.settings.console_links),
         timeout=timeout,
+        now=datetime.now(UTC),
     )
 
 
@@ -195,6 +209,8 @@ def show_task(ask: PageRequest) -> Response:
         stats=found,
         options=options_of_task(task),
         known=task is not None,
+        groups=[(Cause.of(each), each) for each in all_groups(ask) if each.task == name][:_TOP],
+        now=datetime.now(UTC),
         paused=stopped,
         since=since,
     )

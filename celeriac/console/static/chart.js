@@ -80,7 +80,7 @@
         { ...axis, scale: "%", side: 1, size: 48, grid: { show: false }, values: (plot, splits) => splits.map((value) => `${value} %`) },
       ];
       return {
-        width: this.width(), height: HEIGHT, tzDate, padding: [10, 8, 0, 0], legend: { show: false },
+        width: this.width(), height: HEIGHT, tzDate, padding: [10, 18, 0, 0], legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
         scales: {
           x: { range: () => [this.x[0], this.x[this.x.length - 1] + this.series.step] },

@@ -7,6 +7,8 @@ const live = () => document.getElementById("live");
 let busy = false;
 let row = -1;
 let unfolded = false; // somebody opened or closed something: it must stay so
+let stopped = false; // somebody wants the page to stay as it is
+let unanswered = 0; // refreshes in vain, one after the other
 
 function stored(name, fallback) {
   try { return localStorage.getItem(name) || fallback; } catch { return fallback; }
@@ -20,7 +22,7 @@ function store(name, value) {
 
 function held() {
   const page = live();
-  return document.hidden || busy || !page.hasAttribute("hx-get")
+  return document.hidden || busy || stopped || !page.hasAttribute("hx-get")
     || unfolded || page.querySelector("[data-open], input[type=checkbox]:checked, tbody:hover, form :focus")
     || document.querySelector("dialog[open]");
 }
@@ -34,7 +36,8 @@ document.addEventListener("htmx:before:request", (event) => { if (event.target =
 for (const name of ["htmx:finally:request", "htmx:after:request", "htmx:error"]) {
   document.addEventListener(name, () => { busy = false; });
 }
-document.addEventListener("htmx:after:swap", () => { showTimes(); select(row, false); });
+document.addEventListener("htmx:error", () => { unanswered += 1; });
+document.addEventListener("htmx:after:swap", () => { unanswered = 0; showTimes(); showAge(); select(row, false); });
 
 // ---- moments
 
@@ -67,10 +70,24 @@ function showTimes() {
   }
 }
 
+// What is seen may be old: because it must not move now, because somebody stopped it, or because nobody answers.
 function showAge() {
-  const page = live();
+  const [age, stale, page] = [document.getElementById("age"), document.getElementById("stale"), live()];
   const seconds = Math.max(0, Math.round((Date.now() - new Date(page.dataset.read)) / 1000));
-  document.getElementById("age").textContent = seconds > 3 ? `read ${seconds} s ago` : "live";
+  const span = seconds < 120 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`;
+  const old = stopped || seconds > 5;
+  if (age) {
+    age.textContent = stopped ? `stopped, ${span}` : old ? `read ${span} ago` : "live";
+    age.classList.toggle("old", old);
+    age.setAttribute("aria-pressed", String(stopped));
+  }
+  stale.hidden = unanswered < 2;
+  if (!stale.hidden) stale.textContent = `The console does not answer. What you see was read ${span} ago.`;
+}
+
+function stop() {
+  stopped = !stopped;
+  showAge();
 }
 
 // ---- rows
@@ -124,9 +141,13 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "k") select(Math.max(0, row - 1));
   else if (event.key === "x") { const box = rows()[row]?.querySelector("input[type=checkbox]"); if (box) box.click(); }
   else if (event.key === "Enter" && !onControl && rows()[row]) location.href = rows()[row].dataset.href;
+  else if (event.key === "g") { event.preventDefault(); document.getElementById("go")?.focus(); }
+  else if (event.key === "p") stop();
   else if (event.key === "?") document.getElementById("help").showModal();
 });
 
+document.getElementById("age")?.addEventListener("click", stop);
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 document.getElementById("keys").addEventListener("click", () => document.getElementById("help").showModal());
 document.getElementById("times").addEventListener("click", () => {
   const now = stored("celeriac-times", "UTC");

@@ -27,6 +27,8 @@ _MOST_LINES = 20_000
 #: Jobs of a schedule, the newest: more than one every twenty seconds makes in a day.
 _MOST_FIRES = 5_000
 
+_A_FEW = 5  # failures within an hour; fewer are no growth
+
 _HOURS, _AN_HOUR = 24, timedelta(hours=1)
 
 
@@ -98,6 +100,19 @@ def of_schedule(name: str, skips: Sequence[Skipped] = (), *, app: Celeriac | Non
         day.made[place] += 1
         day.failed[place] += each.state == JobState.FAILED
     return day
+
+
+def is_growing(hours: Sequence[int]) -> bool:
+    """Whether there was clearly more of it lately than in the hours before.
+
+    Args:
+        hours: how many there were in each hour, the present one, which is not over, at the end.
+
+    >>> is_growing([2] * 22 + [9, 1]), is_growing([2] * 24), is_growing([0] * 23 + [3])
+    (True, False, False)
+    """
+    *before, last, present = hours
+    return max(last, present) >= _A_FEW and max(last, present) * len(before) > 2 * sum(before)
 
 
 def _first_hour(now: datetime) -> datetime:
