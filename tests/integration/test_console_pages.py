@@ -283,6 +283,38 @@ def test_a_job_shows_its_unique_key_and_who_follows_whom(app: Celeriac, browser:
     assert "Followed by" not in page
 
 
+def test_the_jobs_of_a_chord_are_on_the_page_of_its_body_and_of_each_other(
+    app: Celeriac, browser: Browser
+) -> None:
+    """Those of a group that no job enqueued have nothing in common but the group."""
+    group = UUID(int=7)
+    parts = [stock.job(job_type="part", group_id=group) for _ in range(3)]
+    for each in parts:
+        each["root_id"] = each["id"]
+    body = stock.pending(job_type="join", group_id=group, root_id=parts[0]["id"], parent_id=parts[0]["id"])
+    with app.database.transaction() as connection:
+        connection.execute(insert(JOBS), parts)
+        connection.execute(insert(JOBS), [body])
+    for one in (body, *parts):
+        shown = browser.json(f"/jobs/{one['id']}")["job"]["workflow"]
+        root = one["root_id"]
+        assert shown["root"] == str(root)
+        others = {str(each["id"]) for each in (body, *parts) if each["id"] != root}
+        assert {each["id"] for each in shown["members"]} == others
+        assert shown["states"] == {"completed": 2, "pending": 1}
+    page = browser.page(f"/jobs/{body['id']}")
+    assert all(f'href="/jobs/{each["id"]}"' in page for each in parts)
+
+
+def test_a_job_that_has_ended_well_has_nothing_to_be_opened_and_no_empty_form(
+    full: Stock, browser: Browser
+) -> None:
+    page = browser.page(f"/jobs/{full.completed['id']}")
+    assert 'class="attempt"' not in page
+    assert 'name="reason"' not in page
+    assert "clone" in page
+
+
 def test_a_secret_is_shown_only_when_it_is_revealed(
     app: Celeriac, full: Stock, browser: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -47,10 +47,10 @@ class Workflow:
 
 def workflow(found: Job, *, app: Celeriac | None = None) -> Workflow | None:
     """What belongs together with this job; None: nothing does."""
-    root = UUID(found.root_id or found.id)
+    root, group = UUID(found.root_id or found.id), UUID(found.group_id) if found.group_id else None
     with current_app(app).database.reading() as connection:
-        rows = ledger.of_root(connection, root, limit=_SHOWN)
-        states = ledger.counts(connection, root, most=MOST) if rows else {}
+        rows = ledger.others(connection, root, group, limit=_SHOWN)
+        states = ledger.counts(connection, root, group, most=MOST) if rows else {}
     if not rows:
         return None
     members = [
