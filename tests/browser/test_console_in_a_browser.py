@@ -271,8 +271,12 @@ def test_the_next_runs_are_shown_while_the_form_stays(visit: Visit) -> None:
     visit.go("/new-schedule")
     visit.page.fill("input[name=when]", "30 2 * * *")
     visit.page.fill("input[name=name]", "mine")
-    visit.page.click("text=when would it run?")
+    visit.page.wait_for_selector("#runs li:has-text('02:30')")  # nobody has pressed anything
+    visit.page.select_option("select[name=kind]", "every")
+    visit.page.wait_for_selector("#runs:has-text('wanted a number')")
+    visit.page.fill("input[name=when]", "90")
     visit.page.wait_for_selector("#runs li")
+    visit.page.click("text=when would it run?")
     assert visit.page.locator("#runs li").count() == 5
     assert visit.page.input_value("input[name=name]") == "mine"
 

@@ -228,7 +228,7 @@ def show_doctor(ask: PageRequest) -> Response:
             "findings": findings,
             "settings": plain(settings),
         },
-        findings=findings,
+        findings=sorted(findings, key=lambda each: levels.index(each.level), reverse=True),
         channels=ask.app.settings.alert_channels,
         alerts=[(each, root + each.path) for each in rounds.list_alerts(app=ask.app)],
         worst=levels[doctor.status(findings)],
