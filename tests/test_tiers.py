@@ -50,5 +50,5 @@ def test_a_test_is_thorough_by_the_rules(place: str, name: str, thorough: bool) 
 
 def test_ci_runs_all() -> None:
     run = (ROOT / ".ci/run").read_text()
-    assert " make test-thorough " in run
-    assert run.endswith("\ntested test\n")
+    assert "\ntested 12 1800 test-thorough\n" in run
+    assert run.endswith("\ntested 3 0 test\n")
