@@ -36,6 +36,7 @@ from celeriac.worker.duties.workflows import Workflows
 from celeriac.worker.followers import EVERY as FOLLOWERS_EVERY
 from celeriac.worker.followers import Followers
 from celeriac.worker.gate.claim_book import ClaimBook
+from celeriac.worker.gate.lean_exchange import LeanExchange
 from celeriac.worker.gate.ledger_thread import LedgerThread
 from celeriac.worker.gate.turn import Turn
 from celeriac.worker.gate.turn_callbacks import TurnCallbacks
@@ -93,6 +94,7 @@ class Parts:
     worker: UUID
     meter: Meter
     ledger: LedgerThread
+    exchange: LeanExchange | None  # None: the ledger thread has all jobs
     liveness: LivenessReporter
     keeper: Keeper
     heartbeat: Heartbeat
@@ -128,23 +130,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     )
     reconcile = _reconcile(app, view, worker, book, ledger)
 
-    def on_beat() -> None:
-        rescuer.beat_written()
-        liveness.ledger_answered()
-
-    def on_declared_dead() -> None:
-        reconcile.due = 0.0  # done by the keeper's thread, so that the heartbeat's is not held up
-        on_change()
-
-    heartbeat = Heartbeat(
-        app.database,
-        worker=worker,
-        describe=partial(view.describe, worker),
-        queues=view.queues,
-        trouble=ledger.trouble,
-        on_beat=on_beat,
-        on_declared_dead=on_declared_dead,
-    )
+    heartbeat = _heartbeat(app, view, worker, ledger, rescuer, liveness, reconcile, on_change)
     duties = _duties(app, view, worker, ledger, meter, watermarks, pauses, on_change)
     duties += [Duty("rescue", rescuer.rescue_dead, 1.0), Duty("neighbours", neighbours.look, EVERY)]
     duties += [reconcile, Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
@@ -156,7 +142,13 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     meter.watch("held", "jobs that it has claimed", book.unfinished)
     meter.watch("prefetch", "messages that it holds at most", view.prefetched)
     return Parts(
-        worker=worker, meter=meter, ledger=ledger, liveness=liveness, keeper=keeper, heartbeat=heartbeat
+        worker=worker,
+        meter=meter,
+        ledger=ledger,
+        exchange=_exchange(app, view, worker, book, ledger, pauses, meter, watermarks),
+        liveness=liveness,
+        keeper=keeper,
+        heartbeat=heartbeat,
     )
 
 
@@ -236,6 +228,61 @@ def _ledger_thread(
         concurrency=view.concurrency,
         pool_queues=lambda: not view.pool().is_green,
         bundles=lambda: hasattr(view.pool(), "line_up_lean"),
+    )
+
+
+def _heartbeat(
+    app: Celeriac,
+    view: ConsumerView,
+    worker: UUID,
+    ledger: LedgerThread,
+    rescuer: Rescuer,
+    liveness: LivenessReporter,
+    reconcile: Duty,
+    on_change: Callable[[], None],
+) -> Heartbeat:
+    def on_beat() -> None:
+        rescuer.beat_written()
+        liveness.ledger_answered()
+
+    def on_declared_dead() -> None:
+        reconcile.due = 0.0  # done by the keeper's thread, so that the heartbeat's is not held up
+        on_change()
+
+    return Heartbeat(
+        app.database,
+        worker=worker,
+        describe=partial(view.describe, worker),
+        queues=view.queues,
+        trouble=ledger.trouble,
+        on_beat=on_beat,
+        on_declared_dead=on_declared_dead,
+    )
+
+
+def _exchange(
+    app: Celeriac,
+    view: ConsumerView,
+    worker: UUID,
+    book: ClaimBook,
+    ledger: LedgerThread,
+    pauses: Pauses,
+    meter: Meter,
+    watermarks: Watermarks,
+) -> LeanExchange | None:
+    """What claims and completes short jobs in the event loop, where pool and database are fit for it."""
+    if app.database.dialect != "postgresql" or not hasattr(view.pool(), "line_up_lean"):
+        return None
+    return LeanExchange(
+        app.database.with_generic_plans(),
+        worker=worker,
+        book=book,
+        ledger=ledger,
+        pauses=pauses,
+        meter=meter,
+        watermarks=watermarks,
+        drop=view.drop,
+        in_event_loop=view.in_event_loop,
     )
 
 

@@ -86,7 +86,9 @@ class Consumer(CeleryConsumer):
             self,
             slots=slots,
             ledger=self.ledger,
+            exchange=self.parts.exchange,
             hand_over=self._into_celery,
+            winners=self._into_the_pool,
             worker=self.parts.worker,
             count=self.parts.meter.lean.inc,
         )
@@ -136,6 +138,7 @@ class Consumer(CeleryConsumer):
     def shutdown(self) -> None:
         """The pool has ended: write every outcome, release what is left, sign off."""
         self.parts.keeper.stop(within=_PATIENCE)
+        self.lean.stop(within=_PATIENCE / 5)
         if not self.ledger.close(within=_PATIENCE, ended_by=self._ended_by):
             logger.error(Event.LEFT_BEHIND)
         if self._probes is not None:
@@ -300,6 +303,7 @@ class Consumer(CeleryConsumer):
             return
         self._stopping = True
         self.ledger.stop_claiming()
+        self.lean.stop(within=_PATIENCE / 5)
         if self.controller and self.controller.semaphore:
             self.controller.semaphore.clear()
         for bucket in self.task_buckets.values():

@@ -62,8 +62,21 @@ class Meter:
         self._batches.observe(jobs)
 
     def claimed(self, jobs: Iterable[Claimed]) -> None:
+        queues: dict[str, Histogram] = {}  # to find one by its label takes longer than to observe
         for job in jobs:
-            self._waited.labels(job.queue).observe(max(0.0, job.waited.total_seconds()))
+            if (queue := queues.get(job.queue)) is None:
+                queue = queues[job.queue] = self._waited.labels(job.queue)
+            queue.observe(max(0.0, job.waited.total_seconds()))
+
+    def completed(self, ended: Sequence[tuple[str, float]]) -> None:
+        """Count attempts that were completed, by task, with the seconds that each took."""
+        tasks: dict[str, Histogram] = {}
+        for task, seconds in ended:
+            if (ran := tasks.get(task)) is None:
+                ran = tasks[task] = self._ran.labels(self._task_label(task))
+            ran.observe(seconds)
+        for task, number in Tally(task for task, _ in ended).items():
+            self._ended.labels(self._task_label(task), JobState.COMPLETED.value).inc(number)
 
     def ended(self, reports: Sequence[AttemptReport], accepted: Mapping[UUID, JobState]) -> None:
         """Count attempts by task and by what the ledger made of them."""

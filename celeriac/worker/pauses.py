@@ -23,6 +23,11 @@ class Pauses:
         return self._known
 
     @property
+    def is_known(self) -> bool:
+        """Whether it was read; if not, a question reads it."""
+        return self._known is not None
+
+    @property
     def any(self) -> bool:
         """Whether something is paused."""
         known = self._known or self.look()

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import chain, chord
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 import tests.burst_jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
@@ -164,6 +164,32 @@ def test_children_that_are_killed_cost_one_attempt_each(
         lost = len(attempts.get(id, []))
         assert row.try_count == lost + 1
         assert 1 <= ends[id] <= starts[id] <= lost + 1, "nobody runs a job again whose attempt is not lost"
+
+
+def test_connections_to_the_ledger_that_are_cut_cost_nothing(
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    """Also the one through which the event loop claims and records: what it had sent may have been done."""
+    path, count, cut = str(tmp_path / "witness"), 4_000, 0
+    worker(start_worker, redis_url, postgres_url)
+    enqueue(producer, [[path, "", 0.0005]] * count)
+    witness = Witness(path)
+    for done in range(count // 10, count, count // 10):
+        wait_until(partial(_ran, witness, done), within=LONG, saying=f"{done} jobs have run")
+        with producer.database.statement() as connection:
+            cut += len(connection.execute(_CUT).all())
+    all_ended(producer, count)
+    assert cut >= 5
+    assert kinds(producer) == {}
+    assert {(row.state, row.try_count) for row in rows(producer).values()} == {(JobState.COMPLETED, 1)}
+    assert set(witness.ends().values()) == {1}
+
+
+#: Ends the connection through which a worker claims in its event loop, by what it has prepared there.
+_CUT = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'WITH done AS%'"
+    " AND datname = current_database() AND pid <> pg_backend_pid()"
+)
 
 
 def _ran(witness: Witness, count: int) -> bool:

@@ -18,9 +18,9 @@ from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import dispatch
 from celeriac.ledger.writes import cancel, claims, outcomes, quarantine, replay
 from celeriac.ledger.writes.cancel import cancel_fitting
-from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
 from celeriac.ledger.writes.outcomes import Failure, Outcome
+from celeriac.ledger.writes.turn.complete_and_claim import complete_and_claim
 from tests.new_jobs import new_job
 from tests.proxy import Proxy
 from tests.support import wait_until

@@ -16,9 +16,9 @@ from celeriac.ledger.reads import job_rows
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes import claims
-from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.new_jobs import NewJob, enqueue
 from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.ledger.writes.turn.complete_and_claim import complete_and_claim
 from tests.new_jobs import new_job
 from tests.support import wait_until
 

@@ -16,8 +16,8 @@ from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.upkeep import dispatch
 from celeriac.ledger.writes import cancel, claims, dead_letters, outcomes, quarantine, replay
-from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.outcomes import Failure, Outcome
+from celeriac.ledger.writes.turn.complete_and_claim import complete_and_claim
 from tests.servers import create_database, drop_database
 
 WORKER = UUID(int=7)

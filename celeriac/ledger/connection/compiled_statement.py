@@ -31,15 +31,18 @@ class CompiledStatement:
         """
         from psycopg import RawCursor  # it takes $1 as the server does, and parses nothing
 
-        if (compiled := self._compiled.get(schema)) is None:
-            compiled = self._compiled[schema] = self._compile(schema)
-        text, names, fixed = compiled
+        text, names, fixed = self.compiled(schema)
         return RawCursor(driver).execute(
             text, [values[name] if name in values else fixed[name] for name in names]
         )
 
-    def _compile(self, schema: str | None) -> tuple[bytes, tuple[str, ...], dict[str, Any]]:
+    def compiled(self, schema: str | None = None) -> tuple[bytes, tuple[str, ...], dict[str, Any]]:
         """The text, the names of its parameters in their order, and the values that never change."""
+        if (compiled := self._compiled.get(schema)) is None:
+            compiled = self._compiled[schema] = self._compile(schema)
+        return compiled
+
+    def _compile(self, schema: str | None) -> tuple[bytes, tuple[str, ...], dict[str, Any]]:
         dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects are not typed
         compiled: Any = self._statement.compile(dialect=dialect, **compile_options(schema))
         fixed = {

@@ -203,6 +203,18 @@ class Database:
             if engine.pool is not pool:
                 pool.dispose()
 
+    def lend(self) -> PoolProxiedConnection | None:
+        """A live connection of the pool, for as long as the caller likes; its ``close`` gives it back.
+
+        PostgreSQL only. Nobody watches it. None: a pooler shares its session with others, or statements may
+        not be prepared on it.
+        """
+        pooled = self.engine.raw_connection()
+        if self._prepared and not pooled.info["pooled"]:
+            return pooled
+        pooled.close()
+        return None
+
     @contextmanager
     def _watched(self, pooled: PoolProxiedConnection, within: float | None) -> Iterator[None]:
         """Cut the connection when the block takes too long, and then drop the idle ones as well."""

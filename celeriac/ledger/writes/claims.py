@@ -93,6 +93,11 @@ def claimed_by_id(rows: Iterable[Sequence[Any]]) -> dict[UUID, Claimed]:
     return {row[0]: _claimed(*row) for row in rows}
 
 
+def claimed_of(row: Sequence[Any]) -> Claimed:
+    """A row that ``claim_statement`` returned."""
+    return _claimed(*row)
+
+
 def _claimed(
     job: UUID,
     attempt: int,

@@ -19,6 +19,12 @@ class LeanOwner(Protocol):
     hostname: str
     worker: str
 
+    def watch(self, hub: Any) -> None:
+        """Have the event loop watch what answers to the lane."""
+
+    def look(self) -> None:
+        """Called twenty times a second, and when a bundle has ended: there may be room for jobs."""
+
     def request_for(self, job: LeanJob) -> Any:
         """Celery's request of a job, made now if there is none; None: Celery refused the job."""
 

@@ -51,6 +51,7 @@ class TaskPool(prefork.TaskPool):
         super().__init__(*args, app=app, **kwargs)
         if not isinstance(app, Celeriac):
             raise BadArgument("pool", "the burst pool is for apps that were made with celeriac.Celeriac")
+        self._tasks = app.tasks  # each look at the app's takes a lock
         self._waiting: deque[Waiting | LeanJob] = deque()
         self._bundles: dict[int, Bundle] = {}
         self._numbers = count(1)
@@ -87,6 +88,8 @@ class TaskPool(prefork.TaskPool):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_repeatedly(EVERY, self._tick)
+        if self.lean is not None:
+            self.lean.watch(loop)
 
     def stop_line(self) -> None:
         """Begin no job any more: nothing is sent to children, and they leave what they have not begun."""
@@ -112,6 +115,8 @@ class TaskPool(prefork.TaskPool):
             self._watch.look()
             self._pass_on()
             self.feed()
+        if self.lean is not None:
+            self.lean.look()
 
     # ---- jobs in
 
@@ -205,7 +210,7 @@ class TaskPool(prefork.TaskPool):
     # ---- the lean lane
 
     def _lean_entry(self, job: LeanJob) -> BundledJob:
-        task, (hard, soft) = self.app.tasks[job.task], job.limits
+        task, (hard, soft) = self._tasks[job.task], job.limits
         limits = hard or task.time_limit or self._hard, soft or task.soft_time_limit or self._soft
         made = LeanEntry.of(job, limits, stop=self._stop, tell=self._tell_celery, complete=self._complete)
         job.entry = made
@@ -301,6 +306,8 @@ class TaskPool(prefork.TaskPool):
         self._pass_on()
         self._give_back(bundle.take_back())
         self.feed()
+        if self.lean is not None:
+            self.lean.look()
 
     def _note_death(self, *, at_a_job: bool, error: Any) -> None:
         """A child that dies between two jobs does so because of one that has ended; nobody knows of which."""

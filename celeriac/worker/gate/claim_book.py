@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -51,11 +52,28 @@ class ClaimBook:
             self._book[job] = Holding()
             return True
 
+    def enter_all(self, jobs: Sequence[UUID]) -> list[bool]:
+        """As ``enter``, for each of ``jobs``."""
+        with self._lock:
+            book, fresh = self._book, []
+            for job in jobs:
+                fresh.append(job not in book)
+                book.setdefault(job, Holding())
+            return fresh
+
     def won(self, job: UUID, attempt: int) -> None:
         with self._lock:
             self._take_out(job)
             self._book[job] = Holding(attempt)
             self._unfinished += 1
+
+    def won_all(self, won: Iterable[tuple[UUID, int]]) -> None:
+        """As ``won``, for jobs with the numbers of their attempts."""
+        with self._lock:
+            for job, attempt in won:
+                self._take_out(job)
+                self._book[job] = Holding(attempt)
+                self._unfinished += 1
 
     def started(self, job: UUID) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ Both are made as soon as anything but a plain success happens to it, or somebody
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode
 from datetime import UTC, datetime
 from typing import Any
@@ -24,9 +25,10 @@ class LeanJob:
     """A delivery, and then the attempt for which it was won. It stands where a ``Delivery`` does.
 
     Attributes:
-        payload: the message, decoded once.
+        item: the message as it was drawn.
+        payload: the same, decoded once.
         queue: the list that it was drawn from.
-        id: its Celery task id.
+        id: its Celery task id, which is the row's id as text.
         limits: what its message says of time limits.
         channel: of the broker, from which it was drawn.
         claimed, row: what the claim has won, and the row where the message is an old copy; None before.
@@ -41,6 +43,7 @@ class LeanJob:
         "dispatch",
         "entry",
         "id",
+        "item",
         "job",
         "limits",
         "payload",
@@ -57,6 +60,7 @@ class LeanJob:
 
     def __init__(
         self,
+        item: bytes,
         payload: dict[str, Any],
         queue: str,
         channel: Any,
@@ -67,6 +71,7 @@ class LeanJob:
         tag: Any,
         limits: Limits,
     ) -> None:
+        self.item = item
         self.payload = payload
         self.queue = queue
         self.channel = channel
@@ -112,6 +117,17 @@ class LeanJob:
     # ---- an attempt
 
     @property
+    def attempt(self) -> int:
+        """The number of the attempt that was won."""
+        assert self.claimed is not None
+        return self.claimed.attempt
+
+    @property
+    def shown_task(self) -> str:
+        """The task's name, as a caller may have it shown."""
+        return str(self.headers.get("shadow") or self.task)
+
+    @property
     def is_plain(self) -> bool:
         """Whether nothing is known of the row by now for which Celery would be needed."""
         claimed = self.claimed
@@ -132,27 +148,24 @@ class LeanJob:
 
     def call(self) -> Call:
         """What a child needs of it; ``arguments`` reads it there."""
-        payload, claimed = self.payload, self.claimed
+        claimed = self.claimed
         assert claimed is not None
-        attempt = (claimed.attempt, claimed.max_tries, claimed.tries_before, claimed.dispatch_count)
-        return (
-            payload["headers"],
-            payload["properties"],
-            payload["body"],
-            payload["content-type"],
-            payload["content-encoding"],
-            self.queue,
-            attempt,
-        )
+        attempt = claimed.attempt, claimed.max_tries, claimed.tries_before, claimed.dispatch_count
+        return self.item, self.queue, attempt
 
 
-#: Headers, properties, body in base64, its type and encoding, the list, and the numbers of the attempt.
-Call = tuple[dict[str, Any], dict[str, Any], str, str, str, str, tuple[int, int, int, int]]
+#: The message, the list, and the numbers of the attempt. To pickle what the message says would take the main
+#: process longer than it takes a child to decode it again.
+Call = tuple[bytes, str, tuple[int, int, int, int]]
+
+_decode = json.JSONDecoder().decode
 
 
 def arguments(call: Call, *, hostname: str, worker: str) -> tuple[Any, ...]:
     """The arguments for Celery's tracer: the same that the request of such a job would give it."""
-    headers, properties, body, content_type, encoding, queue, numbers = call
+    item, queue, numbers = call
+    payload = _decode(item.decode())
+    headers, properties = payload["headers"], payload["properties"]
     attempt, max_tries, before, dispatch = numbers
     count = attempt - before
     found = {"exchange": "", "routing_key": queue}
@@ -171,4 +184,5 @@ def arguments(call: Call, *, hostname: str, worker: str) -> tuple[Any, ...]:
     headers["correlation_id"] = properties.get("correlation_id")
     headers["hostname"] = hostname
     headers["delivery_info"] = {**found, "priority": properties.get("priority"), "redelivered": False}
-    return headers["task"], headers["id"], headers, b64decode(body), content_type, encoding
+    body, kind, encoding = b64decode(payload["body"]), payload["content-type"], payload["content-encoding"]
+    return headers["task"], headers["id"], headers, body, kind, encoding

@@ -26,14 +26,14 @@ _STAMP = frozenset({"dispatch", "tag"})
 #: What kombu would make other objects of, which is done in Celery's way only.
 _TYPED = b'"__type__"'
 
+#: So many lists and objects, which may be nested, are decoded wherever in the program that is done.
+_DEEP = 500
+
 #: The request class of a task that has none of its own.
 _REQUEST = "celeriac.worker.pool.request:JobRequest"
 
 _LIMITS = time_limits.read(None)
 _UNLIMITED = [None, None]
-
-#: What JSON has beside lists and objects.
-_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _decode = json.JSONDecoder().decode
 
@@ -98,7 +98,7 @@ class LeanLane:
     def _read(self, item: bytes, queue: str, channel: Any) -> LeanJob | None:
         """The job of a message that is just as this platform writes it; None of any other."""
         try:
-            if _TYPED in item:
+            if _TYPED in item or item.count(b"{") + item.count(b"[") > _DEEP:
                 return None
             payload = _decode(item.decode())
             headers, properties = payload["headers"], payload["properties"]
@@ -110,11 +110,15 @@ class LeanLane:
             limits = _LIMITS if limit == _UNLIMITED else time_limits.read(limit)
             if type(stamp["dispatch"]) is not int or not _is_as_written(payload, headers, properties):
                 return None
+            job = UUID(headers["id"])
+            if str(job) != headers["id"]:
+                return None
             return LeanJob(
+                item,
                 payload,
                 queue,
                 channel,
-                job=UUID(headers["id"]),
+                job=job,
                 task=task,
                 dispatch=stamp["dispatch"],
                 tag=stamp.get("tag"),
@@ -148,17 +152,4 @@ def _is_as_written(payload: Any, headers: Any, properties: Any) -> bool:
         and properties["body_encoding"] == "base64"
         and type(properties["delivery_tag"]) is str
         and len(headers["task"]) <= NAME_LENGTH
-        and _is_flat(headers)
-        and _is_flat(properties)
     )
-
-
-def _is_flat(found: dict[str, Any]) -> bool:
-    """Whether values are nested once at most. A bundle is pickled, by recursion, with all that is in it."""
-    for value in found.values():
-        if type(value) in _PLAIN:
-            continue
-        inner = value.values() if isinstance(value, dict) else value
-        if not all(type(each) in _PLAIN for each in inner):
-            return False
-    return True

@@ -24,7 +24,7 @@ from celeriac.worker.gate.claim_ahead import ClaimAhead
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.lean_job import LeanJob
 from celeriac.worker.gate.turn import Turn
-from celeriac.worker.gate.turn_input import TurnInput
+from celeriac.worker.gate.turn_input import TurnInput, Unchecked
 
 logger = logging.getLogger(__name__)
 
@@ -95,12 +95,18 @@ class LedgerThread:
         if idle:
             time.sleep(_YIELD)
 
+    def completed(self, ended: Sequence[tuple[LeanJob, float]]) -> None:
+        """Note attempts that were completed, with the seconds that each took."""
+        self._book.ended(*(job.job for job, _ in ended))
+        self._claim_ahead.record_duration(sum(seconds for _, seconds in ended) / len(ended), jobs=len(ended))
+
     def report_completed(self, reports: list[AttemptReport]) -> None:
-        """Take reports of attempts that were completed and have run; all at once."""
-        self._book.ended(*(report.outcome.id for report in reports))
-        seconds = sum(report.run_seconds or 0.0 for report in reports)
-        self._claim_ahead.record_duration(seconds / len(reports), jobs=len(reports))
+        """Take reports of attempts that were noted as completed; all at once."""
         self._inbox.put(reports)
+
+    def check_claims(self, jobs: Sequence[LeanJob]) -> None:
+        """Take jobs that the event loop was to claim: check what it has won, and hand over or drop each."""
+        self._inbox.put(Unchecked(tuple(jobs)))
 
     def report(self, outcome: Outcome, request: Reporting | None = None) -> None:
         """Take the outcome of an attempt."""
@@ -159,6 +165,34 @@ class LedgerThread:
             return f"the ledger has not answered its turn for {now - began:.0f} s"
         return None
 
+    @property
+    def fails(self) -> bool:
+        """Whether its last turn failed."""
+        return self._failing is not None
+
+    @property
+    def is_closing(self) -> bool:
+        return self._closing.is_set() or not self._claiming
+
+    # ---- for the event loop's own claims
+
+    def room(self, more: int) -> int:
+        """How many jobs the event loop may claim. What waits in this thread comes first.
+
+        Args:
+            more: jobs that it has won, and that are not in the book as such.
+        """
+        return max(0, self._claimable(more + len(self._work.arrived)))
+
+    def pause(self) -> float:
+        """See ``ClaimAhead.pause``."""
+        return self._claim_ahead.pause(self._book.unfinished(), children=self._concurrency())
+
+    def wake_if_waiting(self) -> None:
+        """Let the thread claim what waits in it, as there may be room now."""
+        if self._idle and self._work.arrived:
+            self.wake()
+
     def stop_claiming(self) -> None:
         self._claiming = False
 
@@ -184,7 +218,7 @@ class LedgerThread:
         while True:
             self._gather()
             try:
-                if self._closing.is_set() and not self._work.reports and not self._waits():
+                if self._closing.is_set() and not self._work.is_pressing and not self._waits():
                     self._work.give_up_timed()
                     self._turn.finish(self._work, ended_by=self._ended_by)
                     return
@@ -242,7 +276,7 @@ class LedgerThread:
     def _due(self) -> bool:
         work = self._work
         work.take_up_timed()
-        if work.reports or work.uncertain or (work.arrived and self._claimable()):
+        if work.is_pressing or work.uncertain or (work.arrived and self._claimable()):
             return True
         return bool(work.deferred) and min(one.due for one in work.deferred) <= time.monotonic()
 
@@ -250,12 +284,16 @@ class LedgerThread:
         """Whether the thread, which is to end, still waits for locked rows."""
         return bool(self._work.deferred) and time.monotonic() - self._closed_at < _LOCKED
 
-    def _claimable(self) -> int:
-        """How many more jobs may be claimed."""
+    def _claimable(self, more: int = 0) -> int:
+        """How many more jobs may be claimed.
+
+        Args:
+            more: jobs that count as unfinished and are not in the book as such.
+        """
         if not self._claiming:
             return 0
         return self._claim_ahead.claimable(
-            self._book.unfinished(), children=self._concurrency(), queues=self._pool_queues()
+            self._book.unfinished() + more, children=self._concurrency(), queues=self._pool_queues()
         )
 
     def _drain(self) -> None:
@@ -273,6 +311,8 @@ class LedgerThread:
                 self._take(each)
         elif isinstance(item, frozenset):
             self._work.uncertain.update(item)
+        elif isinstance(item, Unchecked):
+            self._work.unchecked += item.jobs
         elif isinstance(item, LeanJob):
             self._work.arrived.append(item)
         elif item is not None:

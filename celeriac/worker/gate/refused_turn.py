@@ -13,10 +13,13 @@ from typing import Any
 from uuid import UUID
 
 from celeriac.events import Event
-from celeriac.ledger.connection.error_kinds import kind, said
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.error_kinds import ascii_of, kind, said
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.writes import quarantine as dead_letters
 from celeriac.ledger.writes.outcomes import Failure, Outcome
 from celeriac.worker.attempt_report import AttemptReport
+from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.turn_input import DeferredOutcome, TurnInput
 
 logger = logging.getLogger(__name__)
@@ -102,3 +105,17 @@ def dead_letter(outcome: Outcome, error: BaseException) -> Outcome:
     reason = f"the database refused its outcome ({outcome.state}): {said(error)}"
     failure = Failure(AttemptKind.INVALID, kind(error), reason)
     return Outcome(id=outcome.id, attempt=outcome.attempt, state=JobState.FAILED, failure=failure)
+
+
+def write_dead_letter(database: Database, message: Any, reason: str) -> None:
+    """Make a dead letter of a delivery that the database refuses, all in ASCII."""
+    letter = deliveries.unreadable(message, reason)
+    plain = replace(
+        letter,
+        queue=ascii_of(letter.queue),
+        task=ascii_of(letter.task),
+        content_type=ascii_of(letter.content_type),
+    )
+    logger.error(Event.DELIVERY_REFUSED, {"job": letter.id, "error": reason})
+    with database.transaction() as connection:
+        dead_letters.write_dead_letters(connection, [plain])

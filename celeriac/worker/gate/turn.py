@@ -17,13 +17,13 @@ from sqlalchemy import Connection
 
 from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.connection.error_kinds import ascii_of, is_of_values, kind, said
+from celeriac.ledger.connection.error_kinds import is_of_values, kind, said
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import dispatch, held, worker_rows
 from celeriac.ledger.writes import claims, outcomes, quarantine
 from celeriac.ledger.writes.claims import Claimed, Message
-from celeriac.ledger.writes.complete_and_claim import complete_and_claim
 from celeriac.ledger.writes.quarantine import Unreadable
+from celeriac.ledger.writes.turn.complete_and_claim import complete_and_claim
 from celeriac.worker.attempt_report import AttemptReport, Freed, with_results
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
@@ -33,7 +33,7 @@ from celeriac.worker.gate.claim_checks import UNKNOWN_DELAY, Answer, ClaimChecks
 from celeriac.worker.gate.deliveries import AnyDelivery, Delivery
 from celeriac.worker.gate.lean_job import LeanJob
 from celeriac.worker.gate.paced_claims import PacedAnswer, PacedClaims
-from celeriac.worker.gate.refused_turn import Refused, lost, one_by_one
+from celeriac.worker.gate.refused_turn import Refused, lost, one_by_one, write_dead_letter
 from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.gate.turn_input import DeferredOutcome, TurnInput, only_completes_and_claims
 from celeriac.worker.pauses import Pauses
@@ -99,6 +99,8 @@ class Turn:
             Exception: ``work`` is still to be done. As far as is known, nothing of it was committed.
         """
         self._take_up_deferred(work)
+        if work.unchecked:
+            self._check_unchecked(work)
         try:
             return self._in_one_transaction(work, claim_limit)
         except Refused as exc:
@@ -149,25 +151,13 @@ class Turn:
         self._meter.observe_turn(time.monotonic() - began, jobs=len(reports) + len(taken))
         dropped = self._deliver([one for one in known if one not in paced.waits], unknown, answer)
         dropped += [delivery.message for delivery in copies]
-        dropped += [
-            message for message, found in zip(taken, read, strict=True) if isinstance(found, Unreadable)
-        ]
+        dropped += [one for one, found in zip(taken, read, strict=True) if isinstance(found, Unreadable)]
         if dropped:
             self._callbacks.drop(dropped)
         return TurnInput(arrived=later, deferred=work.deferred, timed=[*work.timed, *paced.waits.values()])
 
     def _quarantine(self, message: Any, reason: str) -> None:
-        """Make a dead letter of a delivery that the database refuses, all in ASCII."""
-        letter = deliveries.unreadable(message, reason)
-        plain = replace(
-            letter,
-            queue=ascii_of(letter.queue),
-            task=ascii_of(letter.task),
-            content_type=ascii_of(letter.content_type),
-        )
-        logger.error(Event.DELIVERY_REFUSED, {"job": letter.id, "error": reason})
-        with self._database.transaction() as connection:
-            quarantine.write_dead_letters(connection, [plain])
+        write_dead_letter(self._database, message, reason)
         self._callbacks.drop([message])
 
     def finish(self, work: TurnInput, *, ended_by: str | None = None) -> None:
@@ -242,7 +232,7 @@ class Turn:
     def _complete_and_claim(self, reports: Sequence[AttemptReport], known: Sequence[AnyDelivery]) -> Answer:
         """The most frequent turn in one statement, without BEGIN and COMMIT: only completions and claims."""
         completed = [item.outcome for item in reports]
-        ids = [delivery.job for delivery in known]
+        ids = [one.job for one in known]
         accepted, won = complete_and_claim(self._database, completed, ids, worker=self._worker)
         answer = Answer(accepted=accepted, won=won)
         if len(accepted) < len(reports):
@@ -272,6 +262,20 @@ class Turn:
         if needs_check(known, answer.won):
             with self._database.statement() as connection:
                 self._checks.check(connection, known, answer)
+
+    def _check_unchecked(self, work: TurnInput) -> None:
+        """Check what the event loop has claimed; hand over what remains of it."""
+        jobs, work.unchecked = work.unchecked, []
+        answer = Answer(won={one.job: one.claimed for one in jobs if one.claimed})
+        try:
+            with self._database.statement() as connection:
+                self._checks.check(connection, jobs, answer)
+        except BaseException:  # whatever it is, they are released and claimed again
+            self._note_uncertain(work, jobs)
+            work.arrived[:0] = jobs
+            raise
+        if dropped := self._deliver(jobs, (), answer):
+            self._callbacks.drop(dropped)
 
     def _enter(self, found: Sequence[AnyDelivery]) -> tuple[list[AnyDelivery], list[AnyDelivery]]:
         """Enter each job once; a second copy of a message must not run, whatever the claim answers."""
@@ -359,8 +363,7 @@ class Turn:
                 self._book.won(delivery.job, claimed.attempt)
                 row = answer.rows.get(delivery.job)
                 winners.append(self._won(delivery, claimed, row))
-        for delivery in unknown:
-            self._book.leave(delivery.job)
+        self._book.leave(*(delivery.job for delivery in unknown))
         if winners:
             self._callbacks.hand_over(winners)
         return dropped

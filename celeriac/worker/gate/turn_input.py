@@ -10,6 +10,7 @@ from uuid import UUID
 
 from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.gate.deliveries import AnyDelivery
+from celeriac.worker.gate.lean_job import LeanJob
 from celeriac.worker.gate.paced_claims import TimedDelivery
 
 _FIRST_REST, _LONGEST_REST = 0.05, 1.0  # seconds until an outcome of a locked row is tried again
@@ -41,6 +42,13 @@ class DeferredOutcome:
         return cls(report=report, due=time.monotonic() + _REFUSED_REST, rest=_REFUSED_REST, reason=reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """Jobs that the event loop was to claim; ``claimed`` says what it has won."""
+
+    jobs: tuple[LeanJob, ...]
+
+
 @dataclass(slots=True)
 class TurnInput:
     """The work of one turn.
@@ -49,6 +57,7 @@ class TurnInput:
         uncertain: jobs that this worker may have claimed without an answer; released, unless in its book.
         deferred: outcomes for a later turn.
         timed: deliveries that wait for the start time of their job.
+        unchecked: jobs that the event loop has claimed or not, to be checked.
     """
 
     reports: list[AttemptReport] = field(default_factory=list)
@@ -56,6 +65,12 @@ class TurnInput:
     uncertain: set[UUID] = field(default_factory=set)
     deferred: list[DeferredOutcome] = field(default_factory=list)
     timed: list[TimedDelivery] = field(default_factory=list)
+    unchecked: list[LeanJob] = field(default_factory=list)
+
+    @property
+    def is_pressing(self) -> bool:
+        """Whether there is work that a worker which ends still does."""
+        return bool(self.reports or self.unchecked)
 
     def next_due(self) -> float | None:
         """When a deferred outcome or a timed delivery is due, on the monotonic clock; None: there is none."""

@@ -26,6 +26,7 @@ from celeriac.worker.pool.pool_slots import PoolSlots
 from celeriac.worker.pool.request_of_job import request_of
 
 if TYPE_CHECKING:
+    from celeriac.worker.gate.lean_exchange import LeanExchange
     from celeriac.worker.gate.ledger_thread import LedgerThread
 
 #: Celery's loggers of what is received, and of what it says of an attempt at DEBUG.
@@ -37,7 +38,9 @@ class LeanRequests:
 
     Args:
         consumer: Celery's consumer, with its pool, its buckets and its events.
+        exchange: claims and completes jobs in the event loop; None: the ledger thread does.
         hand_over: gives a message to Celery; whatever Celery refuses has an outcome by then.
+        winners: gives deliveries that were won to the pool, or to Celery.
         worker: the id of this start of the worker.
         count: takes how many jobs were completed in the lane.
     """
@@ -48,32 +51,54 @@ class LeanRequests:
         *,
         slots: PoolSlots,
         ledger: LedgerThread,
+        exchange: LeanExchange | None,
         hand_over: Callable[[Any], None],
+        winners: Callable[[Sequence[Any]], None],
         worker: UUID,
         count: Callable[[int], None],
     ) -> None:
         self._count = count
         self._consumer = consumer
+        self._tasks = consumer.app.tasks
         self._slots = slots
         self._ledger = ledger
+        self._exchange = exchange
         self._hand_over = hand_over
+        self._winners = winners
         self._worker = worker
         self.worker = str(worker)
         self.hostname: str = consumer.hostname
         self.execute = slots.execute
         self.lane = LeanLane(
             consumer.strategies,
-            consumer.app.tasks,
+            self._tasks,
             buckets=consumer.task_buckets,
             is_open=self._is_open,
-            receive=ledger.receive_all,
+            receive=ledger.receive_all if exchange is None else exchange.receive,
         )
+        if exchange is not None:
+            exchange.serve(self)
 
     def serve(self, channel: Any) -> None:
         """Have what is drawn on this channel of the broker take the lane, where the pool has one."""
         if hasattr(self._consumer.pool, "line_up_lean"):
             self._consumer.pool.lean = self
             channel.lean_lane = self.lane
+
+    def watch(self, hub: Any) -> None:
+        """Have the event loop watch what answers to the lane."""
+        if self._exchange is not None:
+            self._exchange.watch(hub)
+
+    def look(self) -> None:
+        """Called again and again."""
+        if self._exchange is not None:
+            self._exchange.look()
+
+    def stop(self, *, within: float) -> None:
+        """Have the ledger thread claim and record everything from now on."""
+        if self._exchange is not None:
+            self._exchange.stop(within=within)
 
     def _is_open(self) -> bool:
         """Whether nobody wants to see each job on its way: events, receivers of signals, the autoscaler."""
@@ -140,24 +165,43 @@ class LeanRequests:
 
     def completed(self, ended: Sequence[tuple[LeanJob, float]]) -> None:
         """Report attempts that were completed, with the seconds that each took."""
-        tally = Counter(job.headers.get("shadow") or job.task for job, _ in ended)
+        tally = Counter(job.shown_task for job, _ in ended)
         state.total_count.update(tally)
         state.all_total_count[0] += len(ended)
         self._count(len(ended))
         for job, _ in ended:
             self.lane.leave(job)
+        self._ledger.completed(ended)
+        exchange = self._exchange
+        if exchange is None or not exchange.is_open:
+            self.report(ended)
+            return
+        kept = [one for one in ended if not self._ignores_result(one[0])]
+        if kept:
+            self.report(kept)
+            ended = [one for one in ended if self._ignores_result(one[0])]
+        if ended:
+            exchange.complete(ended)
+
+    def report(self, ended: Sequence[tuple[LeanJob, float]]) -> None:
+        """Have the ledger thread record attempts that were completed."""
         self._ledger.report_completed([self._report(job, seconds) for job, seconds in ended])
 
-    def _report(self, job: LeanJob, seconds: float) -> AttemptReport:
-        assert job.claimed is not None
+    def winners(self, jobs: Sequence[LeanJob]) -> None:
+        """Give jobs that were won to the pool."""
+        self._winners(jobs)
+
+    def _ignores_result(self, job: LeanJob) -> bool:
         ignored = job.headers.get("ignore_result")
-        if ignored is None:
-            ignored = self._consumer.app.tasks[job.task].ignore_result
+        return bool(self._tasks[job.task].ignore_result if ignored is None else ignored)
+
+    def _report(self, job: LeanJob, seconds: float) -> AttemptReport:
+        ignored = self._ignores_result(job)
         return AttemptReport(
-            outcome=Outcome(id=job.job, attempt=job.claimed.attempt, state=JobState.COMPLETED),
+            outcome=Outcome(id=job.job, attempt=job.attempt, state=JobState.COMPLETED),
             wants_result=not ignored,
             returned=not ignored,
             task_id=job.id,
-            task=job.headers.get("shadow") or job.task,
+            task=job.shown_task,
             run_seconds=seconds,
         )

@@ -51,8 +51,8 @@ def complete_and_claim(
         values |= batch.id_parameters(_DIALECT, ids)
     try:
         with database.driver() as pooled:
-            statement = _statement(bool(completed), bool(ids))
-            rows = statement.run(pooled.driver_connection, values, schema=database.schema).fetchall()
+            made = statement(bool(completed), bool(ids))
+            rows = made.run(pooled.driver_connection, values, schema=database.schema).fetchall()
     except database.errors.Error as exc:
         if is_of_values(exc):
             raise
@@ -65,8 +65,8 @@ def complete_and_claim(
 
 
 @lru_cache
-def _statement(completes: bool, claims: bool) -> CompiledStatement:
-    """Both updates of the statement see the rows as they were before it, so that no job is in both."""
+def statement(completes: bool, claims: bool) -> CompiledStatement:
+    """Its two updates see the rows as they were before it, so that no job is in both."""
     if not completes:
         return CompiledStatement(claim_statement(_DIALECT))
     if not claims:

@@ -1,0 +1,179 @@
+"""Record completed attempts and claim jobs without waiting for the database: for an event loop.
+
+The statement is that of ``complete_and_claim.py``, prepared once, on a connection of its own.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.pool import PoolProxiedConnection
+
+from celeriac.ledger.connection.watchdog import WATCHDOG, Watch
+from celeriac.ledger.writes.claims import Claimed, claimed_of
+from celeriac.ledger.writes.turn.complete_and_claim import statement
+
+#: PGRES_TUPLES_OK (postgresql.org/docs/current/libpq-exec.html).
+_ROWS = 2
+
+_TIMESTAMPTZ = 1184  # its number among PostgreSQL's types
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What came of one exchange: the attempts that are on record, and the jobs that were won, by id."""
+
+    completed: frozenset[str]
+    claimed: dict[str, Claimed]
+
+
+class Exchange:
+    """One statement at a time is sent and answered.
+
+    Args:
+        pooled: a connection that was lent (``Database.lend``); it is given back by ``close``.
+        within: seconds after which it is cut, if the database has not answered.
+    """
+
+    def __init__(
+        self, pooled: PoolProxiedConnection, *, worker: UUID, schema: str | None, within: float | None
+    ) -> None:
+        self._pooled = pooled
+        driver: Any = pooled.driver_connection
+        self._connection: Any = driver.pgconn
+        self._descriptor = int(driver.pgconn.socket)  # which cannot be asked for when the connection is lost
+        self._worker = str(worker).encode()
+        self._within = within
+        self._watching: AbstractContextManager[Watch] | None = None
+        self._results: list[Any] = []
+        self._claims = self._completes = False  # what the last statement does
+        self._statements: dict[tuple[bool, bool], tuple[bytes, list[bytes | str]]] = {}
+        moment = driver.adapters.get_loader(_TIMESTAMPTZ, 0)(_TIMESTAMPTZ, driver).load
+        self._loaders: tuple[Callable[[bytes], Any], ...] = (
+            *(int, int, int, int),
+            *(_text, moment, _text, moment, moment, int),
+        )
+        for kind in (True, True), (True, False), (False, True):
+            self._prepare(kind, schema)
+
+    def _prepare(self, kind: tuple[bool, bool], schema: str | None) -> None:
+        text, names, fixed = statement(*kind).compiled(schema)
+        name = b"celeriac_exchange_%d%d" % kind
+        _require(self._connection.prepare(name, text))
+        # A parameter that changes is given by its name; all others are written once.
+        given = [_written(fixed[each]) if each in fixed and each not in _CHANGE else each for each in names]
+        self._statements[kind] = name, given
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def send(self, completed: Sequence[tuple[str, int]], ids: Sequence[str]) -> bool:
+        """Send the attempts ``(id, number)`` that were completed, and the jobs that are to be claimed.
+
+        Ids are texts, as ``str`` makes them of a UUID.
+
+        Returns:
+            Whether all of it was sent; ``flush`` sends the rest.
+
+        Raises:
+            psycopg.Error: the connection is lost.
+        """
+        self._completes, self._claims = bool(completed), bool(ids)
+        values = {
+            "worker": self._worker,
+            "batch": f"[{','.join([_COMPLETED % each for each in completed])}]".encode(),
+            "ids": f"{{{','.join(ids)}}}".encode(),
+        }
+        name, given = self._statements[self._completes, self._claims]
+        if self._within is not None:
+            self._watching = WATCHDOG.watching(self.fileno(), within=self._within)
+            self._watching.__enter__()
+        self._connection.send_query_prepared(
+            name, [values[each] if isinstance(each, str) else each for each in given]
+        )
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Send what was not sent yet; return whether that is all."""
+        return not self._connection.flush()
+
+    def read(self) -> Exchanged | None:
+        """What came of it; None: the answer is not complete yet.
+
+        Raises:
+            psycopg.Error: the connection is lost. What was sent may have been done.
+            RuntimeError: the database refuses it.
+        """
+        connection = self._connection
+        connection.consume_input()
+        while not connection.is_busy():
+            result = connection.get_result()
+            if result is None:
+                self._stop_watching()
+                results, self._results = self._results, []
+                return self._exchanged(results)
+            self._results.append(result)
+        return None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until there is something to read; False: there was nothing so long."""
+        poller = select.poll()
+        poller.register(self.fileno(), select.POLLIN | select.POLLHUP)
+        self.flush()
+        return bool(poller.poll(seconds * 1000))
+
+    def close(self) -> None:
+        """Give the connection back; it is closed, if an answer is still to come."""
+        self._stop_watching()
+        if self._connection.transaction_status:  # anything but idle
+            self._pooled.invalidate()
+        self._pooled.close()
+
+    def _stop_watching(self) -> None:
+        if (watching := self._watching) is not None:
+            self._watching = None
+            watching.__exit__(None, None, None)
+
+    def _exchanged(self, results: Sequence[Any]) -> Exchanged:
+        (result,) = results
+        _require(result)
+        value, claims, only_claims = result.get_value, self._claims, not self._completes
+        completed: list[str] = []
+        claimed: dict[str, Claimed] = {}
+        for row in range(result.ntuples):
+            job = value(row, 0).decode()
+            if only_claims or (claims and value(row, 1) is not None):
+                found = (value(row, column) for column in range(1, len(self._loaders) + 1))
+                loaded = [
+                    None if each is None else load(each)
+                    for load, each in zip(self._loaders, found, strict=True)
+                ]
+                claimed[job] = claimed_of((UUID(job), *loaded))
+            else:
+                completed.append(job)
+        return Exchanged(frozenset(completed), claimed)
+
+
+#: An attempt in the parameter ``batch``. The names are those of the columns of ``complete_statement``.
+_COMPLETED = '{"id":"%s","attempt":%d,"result":null}'
+
+#: The parameters that differ from one exchange to the next, or from one worker to another.
+_CHANGE = frozenset({"worker", "batch", "ids"})
+
+
+def _written(value: Any) -> bytes:
+    return str(value).encode()
+
+
+def _text(value: bytes) -> str:
+    return value.decode()
+
+
+def _require(result: Any) -> None:
+    if result.status not in (1, _ROWS):  # PGRES_COMMAND_OK, of what is prepared
+        raise RuntimeError(result.error_message.decode("utf-8", "replace").strip())
