@@ -37,16 +37,17 @@ _STARTS = """
     SELECT extract(epoch FROM started)::float FROM background_jobs
     WHERE permit_1 = 'paced:' AND started IS NOT NULL ORDER BY 1
 """
+_ATTEMPTS = "SELECT sum(try_count)::int FROM background_jobs WHERE permit_1 = 'paced:'"
 
 
 def limits(trial: Trial, jobs: int) -> Figures:
-    """Drains without and with limits; a limit that binds; a rate; then held jobs, three times."""
+    """Drains without and with limits; a limit that binds; a fair queue; a rate; held jobs, three times."""
     figures = _drains(trial, jobs)
     figures |= _binding(trial, jobs, "")
     with held_jobs.open_transaction(trial):
         figures |= _binding(trial, jobs, "_open")
-    figures |= _rate(trial)
     figures |= _fair(trial, jobs, figures["plain"])
+    figures |= _rate(trial)  # it leaves jobs that no other part may run
     return figures | _held(trial)
 
 
@@ -87,7 +88,7 @@ def _binding(trial: Trial, jobs: int, suffix: str) -> Figures:
 
 def _rate(trial: Trial) -> Figures:
     """A rate over four workers, one of which is frozen for a while: most and least of its starts."""
-    span = trial.stage.scale.of(_MINUTE)
+    span, known = trial.stage.scale.of(_MINUTE), trial.witness.done()
     with ExitStack() as stack:
         words = [("-n", f"w{number}@%h") for number in range(_WORKERS)]
         workers = [
@@ -103,10 +104,21 @@ def _rate(trial: Trial) -> Figures:
         time.sleep(span / 20)
         workers[-1].send(signal.SIGCONT)
         time.sleep(span * 2 / 3)
+    _refuse_doubles(trial, trial.witness.done() - known)
     found = _starts(trial)
     most = max(bisect_left(found, first + span) - place for place, first in enumerate(found))
     least = bisect_left(found, found[0] + span)
     return {"rate_most": most / span * 60, "rate_first": least / span * 60}
+
+
+def _refuse_doubles(trial: Trial, runs: int) -> None:
+    """
+    Raises:
+        NotMeasured: an attempt ran twice, or one that is on record did not run.
+    """
+    row = trial.database.execute(_ATTEMPTS).fetchone()
+    if row is None or row[0] != runs:
+        raise NotMeasured(f"{runs} runs of {row and row[0]} attempts")
 
 
 def _up(trial: Trial) -> int:
