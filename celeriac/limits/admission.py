@@ -15,6 +15,10 @@ from celeriac.limits.rate import AHEAD, Rate
 _EARLY = timedelta(seconds=0.15)
 
 
+#: More than are admitted at once.
+_MANY = 1_000_000
+
+
 @dataclass(slots=True)
 class Room:
     """What is left of one permit.
@@ -38,6 +42,13 @@ class Room:
     is_shut: bool = False
     probes: Probes | None = None  # of a half-open limit: what may still be sent of all its keys
     reserved: bool = False  # a heavy job waits for what is free: lighter ones must not pass it for ever
+
+    @property
+    def slots(self) -> int:
+        """How many jobs may be sent at most, each of weight 1."""
+        if self.is_shut:
+            return 0
+        return _MANY if self.concurrency is None else max(0, self.concurrency - self.used)
 
     def takes(self, weight: int) -> bool:
         """Whether a job may be sent, whenever it starts."""

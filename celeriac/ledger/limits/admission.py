@@ -7,24 +7,36 @@ would be older than the lock that it waited for, and the limit would be exceeded
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, case, null, select, true, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    null,
+    select,
+    true,
+    update,
+)
 from sqlalchemy import cast as sql_cast
 
-from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.limits import fair, in_use, limit_rows, lines
 from celeriac.ledger.limits.in_use import IN_LINE, NUMBERS
 from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.ledger.limits.ordering import Orders
 from celeriac.ledger.schema import batch
-from celeriac.ledger.schema.columns import Instant, microseconds, now
+from celeriac.ledger.schema.columns import Instant, evaluated_once, from_microseconds, microseconds, now
 from celeriac.ledger.schema.holding import is_to_hold, word_of_row
 from celeriac.ledger.schema.limit_tables import LINES
 from celeriac.ledger.schema.locking import in_order
@@ -36,8 +48,9 @@ from celeriac.limits.fairness import Fairness, Windows, queue_of
 from celeriac.limits.permits import Permit, is_fair, limit_of
 from celeriac.limits.rate import AHEAD
 
-#: Lines that one transaction looks at, and jobs that it admits.
-MOST_LINES, MOST_JOBS = 50, 100
+#: Lines that one transaction looks at, and jobs that it admits. What a transaction costs beside its rows is
+#: shared by that many; its locks are held for some ten milliseconds.
+MOST_LINES, MOST_JOBS = 100, 250
 
 #: Where no queue is fair.
 _NO_WINDOWS, _UNFAIR = Windows(), Fairness.parse((), ())
@@ -45,8 +58,17 @@ _NO_WINDOWS, _UNFAIR = Windows(), Fairness.parse((), ())
 #: Where no limit is half-open.
 _NO_PROBES: Mapping[str, Probes] = MappingProxyType({})
 
-#: Candidates of each line, at least.
-_OF_A_LINE = 4
+#: Candidates of each line, at least: the first that may go, and the one that tells that its line is full.
+_OF_A_LINE = 2
+
+#: Candidates of all lines together, if each has that many: some do not get what they are to take.
+_SHARED_OUT = 2 * MOST_JOBS
+
+#: Lines that became due before the last look may be committed after it: for so long. Seconds between two
+#: looks from the very beginning, for what took longer.
+_LATE, _FROM_THE_START = timedelta(seconds=1), 5.0
+
+_EPOCH = from_microseconds(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +82,27 @@ class TimedMessage(Message):
     start: int = 0
 
 
+class Front:
+    """The moment from which on lines are due, as far as one who looks again and again knows.
+
+    While a transaction is open that began long ago, entries of lines that were due stay in the index. A look
+    from the beginning would read all of them each time.
+    """
+
+    def __init__(self) -> None:
+        self._since, self._began_at = _EPOCH, float("-inf")
+
+    def since(self) -> datetime:
+        """From where to look now."""
+        if time.monotonic() - self._began_at >= _FROM_THE_START:
+            self._since, self._began_at = _EPOCH, time.monotonic()
+        return self._since
+
+    def seen(self, first: datetime) -> None:
+        """Note when the line became due that was the first in the last look."""
+        self._since = max(self._since, first - _LATE)
+
+
 def admit(
     connection: Connection,
     limits: Mapping[str, KnownLimit],
@@ -70,6 +113,7 @@ def admit(
     ahead: timedelta = AHEAD,
     crowded: set[str] | None = None,
     probes: Mapping[str, Probes] = _NO_PROBES,
+    front: Front | None = None,
 ) -> list[Message]:
     """Admit up to ``most`` jobs from lines that are due; return their messages, the most important first.
 
@@ -83,8 +127,9 @@ def admit(
         ahead: how long before their start jobs with a rate are admitted.
         probes: of half-open limits that the caller may try.
         crowded: takes the permits of rates that wait until workers begin what was sent.
+        front: of whoever looks again and again.
     """
-    due = connection.execute(_due_lines(), {"most": MOST_LINES}).all()
+    due = _due_lines(connection, front)
     if not due:
         return []
     orders = Orders.among(due, limits)
@@ -92,8 +137,7 @@ def admit(
         {name for line in due for name in line[1:4] if name is not None} | orders.permits(connection)
     )
     keys = lines.lock_keys(connection, permits)
-    limits = limit_rows.read(connection)
-    moment = clock(connection)
+    limits, moment = limit_rows.read_with_clock(connection)
     used = in_use.count(connection, permits)
     turns = {line.id: str(line.permit_1) for line in due if is_fair(line.permit_1)}
     for permit in turns.values():
@@ -102,7 +146,7 @@ def admit(
     waits = in_use.on_way(connection, paced)
     rooms = _rooms({**limits, **fair.known(turns.values(), windows)}, keys, used, waits, probes, moment)
     plain = [line for line in due if line.id not in orders.lines and line.id not in turns]
-    found = _candidates(connection, plain)
+    found = _candidates(connection, plain, rooms)
     found |= fair.candidates(connection, turns, fairness=fairness, most=MOST_JOBS)
     found |= orders.candidates(connection, known=rooms, now=moment)
     decision = decide([found[line.id] for line in due], rooms, now=moment, most=most, ahead=ahead)
@@ -145,29 +189,39 @@ def _rooms(
     return found
 
 
-def _candidates(connection: Connection, due: Sequence[Any]) -> dict[UUID, list[Candidate]]:
-    """The first due jobs of each line, as they go."""
+def _due_lines(connection: Connection, front: Front | None) -> list[Any]:
+    """The lines that are due for the longest time, by turn."""
+    since = _EPOCH if front is None else front.since()
+    due = connection.execute(_due_for_longest(), {"most": MOST_LINES, "since": since}).all()
+    if due and front is not None:
+        front.seen(due[0].due)
+    return sorted(due, key=lambda line: int(line.turn))
+
+
+def _candidates(
+    connection: Connection, due: Sequence[Any], rooms: Mapping[str, Room]
+) -> dict[UUID, list[Candidate]]:
+    """The first due jobs of each line, as they go: as many as there is room for, and one more."""
     if not due:
         return {}
-    most = max(_OF_A_LINE, MOST_JOBS // len(due))
+    most = min(MOST_JOBS + 1, max(_OF_A_LINE, _SHARED_OUT // len(due)))
     found: dict[UUID, list[Candidate]] = {line.id: [] for line in due}
     names = {line.id: [name for name in line[1:4] if name is not None] for line in due}
-    for row in _first_of(connection, [line.id for line in due], most):
-        weights = [row.weight_1, row.weight_2, row.weight_3]
-        takes = tuple(
-            Permit(name, weight or 1) for name, weight in zip(names[row.line], weights, strict=False)
-        )
-        found[row.line].append(Candidate(row.id, row.line, row.priority, takes))
+    mosts = {line: min(most, 1 + min(rooms[name].slots for name in names[line])) for line in found}
+    for job, line, priority, *weights in _first_of(connection, mosts):
+        takes = tuple(Permit(name, weight or 1) for name, weight in zip(names[line], weights, strict=False))
+        found[line].append(Candidate(job, line, priority, takes))
     return found
 
 
-def _first_of(connection: Connection, ids: Sequence[UUID], most: int) -> list[Any]:
+def _first_of(connection: Connection, mosts: Mapping[UUID, int]) -> list[Any]:
     dialect = connection.dialect.name
     if dialect != "postgresql":
-        return [row for line in ids for row in connection.execute(_first(), {"of": line, "most": most})]
-    rows = [{"id": line} for line in ids]
-    parameters = batch.table_parameters(dialect, _IDS, rows) | {"most": most}
-    return list(connection.execute(_first_of_each(dialect), parameters))
+        each = ({"of": line, "most": most} for line, most in mosts.items())
+        return [row for one in each for row in connection.execute(_first(), one)]
+    rows = [{"id": line, "most": most} for line, most in mosts.items()]
+    found = connection.execute(_first_of_each(dialect), batch.table_parameters(dialect, _WANTED, rows))
+    return list(found.all())
 
 
 def _mark(connection: Connection, decision: Decision) -> list[Message]:
@@ -177,12 +231,12 @@ def _mark(connection: Connection, decision: Decision) -> list[Message]:
     dialect = connection.dialect.name
     rows = connection.execute(_mark_all(dialect), batch.id_parameters(dialect, ids)).all()
     sent: dict[UUID, Message] = {}
-    for row in rows:
-        values = dict(row._mapping)
-        if values.pop("held") is not None:
+    for held, *values in rows:
+        if held is not None:
             continue  # it is paused elsewhere
-        start = decision.starts.get(row.id)
-        sent[row.id] = TimedMessage(**values, start=microseconds(start)) if start else Message(**values)
+        job = values[0]
+        start = decision.starts.get(job)
+        sent[job] = TimedMessage(*[*values, microseconds(start)]) if start else Message(*values)
     return [sent[job] for job in ids if job in sent]
 
 
@@ -198,7 +252,9 @@ def _write_lines(
     for line in sorted(due, key=lambda line: str(line.id)):
         later = decision.later.get(line.id)
         if line.id not in decision.blocked and line.id not in decision.idle and later is None:
-            later = moment if candidates[line.id] else _head_is_due(connection, line.id)
+            later = moment if candidates[line.id] else _head_is_due(connection, line.id, moment)
+        elif later is not None and later <= moment and line.id not in got:
+            later = line.due  # there was no time for it: it keeps its place
         rows.append(
             {
                 "id": line.id,
@@ -211,44 +267,47 @@ def _write_lines(
     connection.execute(_write_all_lines(dialect), batch.table_parameters(dialect, _LOOKED_AT, rows))
 
 
-def _head_is_due(connection: Connection, line: UUID) -> Any:
-    """When the first job of a line is due; None: nothing waits in it."""
-    return connection.execute(_soonest(), {"of": line}).scalar()
+def _head_is_due(connection: Connection, line: UUID, moment: datetime) -> datetime | None:
+    """When the first job of a line is due, now at the earliest; None: nothing waits in it."""
+    due = connection.execute(_soonest(), {"of": line}).scalar()
+    return None if due is None else max(due, moment)
 
 
-_IDS: dict[str, Any] = {"id": LINES.c.id.type}
+_WANTED: dict[str, Any] = {"id": LINES.c.id.type, "most": Integer()}
 _LOOKED_AT: dict[str, Any] = {name: LINES.c[name].type for name in ("id", "due", "blocked_on", "turn")}
 
 
 @lru_cache
-def _due_lines() -> Select[Any]:
+def _due_for_longest() -> Select[Any]:
+    """One search of the index by ``due``, however many lines are due or will be."""
     c = LINES.c
+    since = bindparam("since", type_=c.due.type)
     return (
-        select(c.id, c.permit_1, c.permit_2, c.permit_3, c.turn)
-        .where(c.due <= now())
-        .order_by(c.turn)
+        select(c.id, c.permit_1, c.permit_2, c.permit_3, c.turn, c.due)
+        .where(c.due >= since, c.due <= evaluated_once(now()))
+        .order_by(c.due)
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
 
 
-def _waiting(line: Any) -> Select[Any]:
+def _waiting(line: Any, most: Any) -> Select[Any]:
     c = JOBS.c
     columns = (c.id, c.line, c.priority, *(c[f"weight_{number}"] for number in NUMBERS))
     due = and_(IN_LINE, c.line == line, c.next_attempt_after <= select(now()).scalar_subquery())
     order = (c.priority.desc(), c.next_attempt_after, c.id)
-    return select(*columns).where(due).order_by(*order).limit(bindparam("most"))
+    return select(*columns).where(due).order_by(*order).limit(most)
 
 
 @lru_cache
 def _first() -> Select[Any]:
-    return _waiting(bindparam("of", type_=JOBS.c.line.type))
+    return _waiting(bindparam("of", type_=JOBS.c.line.type), bindparam("most"))
 
 
 @lru_cache
 def _first_of_each(dialect: str) -> Select[Any]:
-    given = batch.as_table(dialect, _IDS)
-    each = _waiting(given.c.id).correlate(given).lateral("each")
+    given = batch.as_table(dialect, _WANTED)
+    each = _waiting(given.c.id, given.c.most).correlate(given).lateral("each")
     return select(*each.c).select_from(given.join(each, true()))
 
 
@@ -264,7 +323,7 @@ def _mark_all(dialect: str) -> Update:
             dispatch_count=JOBS.c.dispatch_count + case((hold, 0), else_=1),
             held=case((hold, word_of_row())),
         )
-        .returning(*MESSAGE_COLUMNS, JOBS.c.held)
+        .returning(JOBS.c.held, *MESSAGE_COLUMNS)
     )
 
 

@@ -26,7 +26,7 @@ def count(connection: Connection, permits: Iterable[str]) -> dict[str, int]:
         return {}
     dialect = connection.dialect.name
     rows = [{"name": name} for name in names]
-    found = connection.execute(_count(dialect), batch.table_parameters(dialect, _NAMES, rows))
+    found = connection.execute(_count(dialect), batch.table_parameters(dialect, _NAMES, rows)).all()
     return {row.name: int(row.used or 0) for row in found}
 
 

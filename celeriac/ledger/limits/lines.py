@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     delete,
     func,
     or_,
@@ -68,21 +69,18 @@ def lock_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
     names = sorted(set(permits))
     insert = insert_of(connection.dialect.name)
     rows = [{"name": name} for name in names]
-    c = PERMIT_KEYS.c
-    there = set(connection.execute(select(c.name).where(c.name.in_(names))).scalars())
+    dialect = connection.dialect.name
+    there = set(connection.execute(_there(dialect), batch.text_parameters(dialect, names)).scalars().all())
     if missing := [row for row in rows if row["name"] not in there]:
         made = insert(PERMIT_KEYS).values(name=bindparam("name"), touched=now()).on_conflict_do_nothing()
         connection.execute(made, missing)
-    locked = select(c.name, c.next_start, c.rests_until).where(c.name.in_(names)).order_by(c.name)
-    return {row.name: row for row in connection.execute(locked.with_for_update())}
+    return _locked(connection, names)
 
 
 def lock_known_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
     """As ``lock_keys``, of permits whose rows are there in all likelihood."""
     names = sorted(set(permits))
-    c = PERMIT_KEYS.c
-    locked = select(c.name, c.next_start, c.rests_until).where(c.name.in_(names)).order_by(c.name)
-    found = {row.name: row for row in connection.execute(locked.with_for_update())}
+    found = _locked(connection, names)
     return found if len(found) == len(names) else lock_keys(connection, names)
 
 
@@ -134,6 +132,12 @@ def forget(connection: Connection, *, age: float, limit: int) -> int:
     return gone + connection.execute(delete(PERMIT_KEYS).where(k.name.in_(keys)), {"age": -age}).rowcount
 
 
+def _locked(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
+    dialect = connection.dialect.name
+    found = connection.execute(_lock(dialect), batch.text_parameters(dialect, names)).all()
+    return {row.name: row for row in found}
+
+
 def _make_due(connection: Connection, found: Sequence[Any]) -> None:
     if not found:
         return
@@ -152,9 +156,25 @@ def _permits_of_line(row: Any) -> dict[str, Any]:
 
 
 @lru_cache
+def _there(dialect: str) -> Select[Any]:
+    return select(PERMIT_KEYS.c.name).where(batch.text_in(dialect, PERMIT_KEYS.c.name))
+
+
+@lru_cache
+def _lock(dialect: str) -> Select[Any]:
+    c = PERMIT_KEYS.c
+    mine = select(c.name, c.next_start, c.rests_until).where(batch.text_in(dialect, c.name))
+    return mine.order_by(c.name).with_for_update()
+
+
+@lru_cache
 def _upsert(dialect: str) -> Any:
     insert = insert_of(dialect)
-    given = {name: bindparam(name, type_=LINES.c[name].type) for name in ("id", *_PERMITS, "due")}
+    given: dict[str, Any] = {
+        name: bindparam(name, type_=LINES.c[name].type) for name in ("id", *_PERMITS, "due")
+    }
+    # Not before now: whoever looks again and again begins at what is due for the longest time.
+    given["due"] = case((given["due"] < now(), now()), else_=given["due"])
     row = insert(LINES).values(**given, turn=0, touched=now())
     sooner = and_(LINES.c.blocked_on.is_(None), or_(LINES.c.due.is_(None), LINES.c.due > row.excluded.due))
     return row.on_conflict_do_update(

@@ -62,6 +62,7 @@ class Admitter:
         self._read_at = self._searched_at = -OTHERS
         self._crowded: set[str] = set()
         self.breakers = Breakers()
+        self._front = admission.Front()
         self._line: UUID | None = None
         self._permit = ""
 
@@ -218,6 +219,7 @@ class Admitter:
                     fairness=self._fairness,
                     crowded=self._crowded,
                     probes=self.breakers.probes,
+                    front=self._front,
                 )
             if messages:
                 sending.send(self._app, messages, database=self._database)
