@@ -89,3 +89,29 @@ def test_a_list_is_what_ran(imported_to_list: set[str]) -> None:
 @pytest.mark.parametrize("module", SLOW_TO_READ)
 def test_a_list_does_not_wait_for_what_it_does_not_need(imported_to_list: set[str], module: str) -> None:
     assert module not in imported_to_list
+
+
+_ALL = """
+import sys
+import celeriac
+for name in celeriac.__all__:
+    getattr(celeriac, name)
+print(*sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def imported_with_all() -> set[str]:
+    """The modules of a process that has used every public name."""
+    argv = [sys.executable, "-c", _ALL]
+    asked = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
+    return set(asked.stdout.split())
+
+
+def test_every_public_name_is_what_was_used(imported_with_all: set[str]) -> None:
+    assert {"celeriac.enqueue.bulk", "celeriac.enqueue.transactions"} <= imported_with_all
+
+
+@pytest.mark.parametrize("module", ["alembic", "sqlalchemy.orm", "flower", "fastapi"])
+def test_no_public_name_makes_a_worker_large(imported_with_all: set[str], module: str) -> None:
+    assert module not in imported_with_all

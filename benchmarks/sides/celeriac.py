@@ -10,7 +10,6 @@ from benchmarks import limited_tasks
 from benchmarks.celery_peer import register, run
 from celeriac import retention
 from celeriac.enqueue.bulk import enqueue_many
-from celeriac.ledger.migrate import upgrade
 
 register(app, ignore_result=True)
 limited_tasks.register(app)
@@ -30,11 +29,19 @@ def many_working(n: str, seconds: str, user: str) -> None:
     enqueue_many(app.tasks["benchmarks.work"], calls, user_id=user)
 
 
+def prepare() -> None:
+    from celeriac.ledger.migrate import (
+        upgrade,
+    )  # which a worker does not import: it would cost it time and memory
+
+    upgrade(app.settings.database)
+
+
 #: What it has that other sides have not.
 SIDE: dict[str, Any] = {
     "many": many,
     "many_later": many_later,
-    "prepare": lambda: upgrade(app.settings.database),
+    "prepare": prepare,
     "own": {
         "prune": retention.prune,
         "many_working": many_working,

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session, SessionTransaction
 
 from celeriac.application import current_app
 from celeriac.broker import sending
@@ -28,7 +27,7 @@ from celeriac.enqueue.write import settling, to_be_sent
 from celeriac.errors import AttemptTaken, BadArgument
 from celeriac.headers import STAMP
 from celeriac.ids import parse_row_id
-from celeriac.ledger.connection.sessions import connection_of, plain, refuse_no_session
+from celeriac.ledger.connection.sessions import connection_of, is_session, plain, refuse_no_session
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.writes import outcomes
@@ -38,7 +37,7 @@ from celeriac.ledger.writes.outcomes import Outcome
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
-    from sqlalchemy.orm import scoped_session
+    from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
     from celeriac.application import Celeriac
 
@@ -94,7 +93,7 @@ class enqueue_in:
 
     async def __aenter__(self) -> Self:
         self._session = plain(self._session)
-        if isinstance(self._session, Session):
+        if is_session(self._session):
             raise BadArgument("session", "a Session wants `with enqueue_in(session):`")
         if not hasattr(self._session, "run_sync"):
             refuse_no_session(self._session)

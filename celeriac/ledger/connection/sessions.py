@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, Text, cast, extract, func, select, text
 from sqlalchemy.dialects.postgresql import OID
-from sqlalchemy.orm import Session
 
 from celeriac.errors import AnotherDatabase, BadArgument
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.schema_name import naming, qualified
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 #: By a caller's engine and the ledger's address.
 _same: WeakKeyDictionary[Engine, dict[tuple[URL, str | None], bool]] = WeakKeyDictionary()
@@ -24,13 +27,19 @@ def plain(session: Any) -> Any:
     return session() if callable(session) and hasattr(session, "registry") else session
 
 
+def is_session(value: Any) -> TypeGuard[Session]:
+    """Whether it is a ``Session``. Who has one has imported the ORM, which costs time and memory."""
+    orm = sys.modules.get("sqlalchemy.orm")
+    return orm is not None and isinstance(value, orm.Session)
+
+
 def refuse_no_session(session: Any) -> None:
     """Refuse what cannot be written with in a plain call.
 
     Raises:
         BadArgument: it is an ``AsyncSession``, or no session of SQLAlchemy.
     """
-    if isinstance(session, Session):
+    if is_session(session):
         return
     if hasattr(session, "run_sync"):
         raise BadArgument("session", "an AsyncSession wants `async with enqueue_in(session):`")
