@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from celeriac.console.shared import Shared
 from celeriac.operate import doctor, overview
 from celeriac.operate.doctor import Finding, Level
-from celeriac.operate.overview import Backlog
+from celeriac.operate.overview import Backlog, JobCounts
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -29,6 +29,7 @@ class Figures:
     failed: int  # within the last minute
     alive: int
     silent: int
+    counts: JobCounts  # of which the others are a part
     capped: bool = False  # more jobs wait than were looked at
 
 
@@ -60,6 +61,15 @@ class Head:
         self._figures.close()
         self.doctor.close()
 
+    def counts(self, *, wait: float) -> JobCounts:
+        """What the figures are a part of, so that a page and its head tell the same.
+
+        Raises:
+            TimeoutError: it takes too long.
+            Exception: what the last read raised.
+        """
+        return self._figures.get(wait=wait).counts
+
     def now(self) -> Seen:
         return Seen(figures=_of(self._figures, _WAIT), findings=_of(self.doctor, 0.0))
 
@@ -72,6 +82,7 @@ def read(app: Celeriac, known: Backlog) -> Figures:
         oldest=counts.oldest,
         running=counts.running,
         failed=counts.failed,
+        counts=counts,
         capped=counts.capped,
         alive=sum(worker.state == "alive" for worker in workers),
         silent=sum(worker.state == "silent" for worker in workers),

@@ -281,6 +281,15 @@ def test_the_next_runs_are_shown_while_the_form_stays(visit: Visit) -> None:
     assert visit.page.input_value("input[name=name]") == "mine"
 
 
+def test_an_open_page_says_that_the_session_has_ended(visit: Visit) -> None:
+    visit.go("/jobs")
+    visit.page.context.clear_cookies()
+    visit.until("your session has ended")
+    assert not visit.page.locator("tbody").count(), "nothing of a job is left to be seen"
+    assert not visit.page.is_visible("#age"), "it is not live any more"
+    assert visit.violations() == []
+
+
 def test_the_browser_is_let_in_no_further_after_the_log_out(visit: Visit) -> None:
     visit.go("/jobs")
     visit.page.click("text=log out")

@@ -24,6 +24,8 @@ def ask_for_login(ask: PageRequest, *, wrong: str = "", status: int = 401) -> Re
         sentence = "open the address that `celery -A app console` printed last: each one works once"
     else:
         sentence = "the console is reached through the proxy that knows who you are, not directly"
+    if "hx-request" in ask.request.headers:  # an open page is read anew
+        sentence = f"your session has ended: {sentence}"
     if ask.wants_json:
         problem = {
             "type": "about:blank",

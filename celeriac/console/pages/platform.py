@@ -25,7 +25,7 @@ from celeriac.operate.alerts.troubles import Trouble, troubled_schedules
 from celeriac.operate.dead_letters import Cause, Group
 from celeriac.operate.doctor import schedules_check
 from celeriac.operate.history.sparklines import is_growing
-from celeriac.operate.overview import LATELY, JobCounts, Line
+from celeriac.operate.overview import LATELY, Line
 from celeriac.operate.pauses import PauseKind
 from celeriac.operate.presentation.filter_words import filter_of, options_of
 from celeriac.operate.presentation.links import plain_links
@@ -37,13 +37,14 @@ _TOP = 8  # groups of dead letters on the overview
 _WITHIN = timedelta(hours=1)  # workers heard of
 _STATS_SINCE = "1h"
 _SHORTER = ("5m", "1m")  # where the jobs of an hour take too long to count
+_PATIENCE = 3.0  # seconds that the overview waits for its figures
 _SLOW = 10.0  # seconds between two reads of what costs more
 _NONE = (0, 0, 0)  # hours
 _NEW = timedelta(hours=1)  # a group of dead letters whose first is younger is new
 
 
 def show_overview(ask: PageRequest) -> Response:
-    counts: JobCounts = ask.console.shared("counts-now", partial(_counts, ask))
+    counts = ask.console.head.counts(wait=_PATIENCE)
     queues, workers = _queues(ask), _workers(ask)
     sparks = charts.cause_sparks(ask)
     groups, silent = _top(ask, sparks)
@@ -86,10 +87,6 @@ def _top(ask: PageRequest, sparks: Mapping[str, list[int]]) -> tuple[list[tuple[
             growing = "growing" if is_growing(sparks.get(cause.key, _NONE)) else ""
             told.append((cause, group, "new" if group.first >= new_since else growing))
     return sorted(told, key=lambda each: not each[2])[:_TOP], len(silent)
-
-
-def _counts(ask: PageRequest) -> JobCounts:
-    return overview.count_jobs(known=ask.console.backlog(), app=ask.app)
 
 
 def _late_schedules(ask: PageRequest) -> list[Trouble]:

@@ -77,6 +77,7 @@ function showAge() {
   const span = seconds < 120 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`;
   const old = stopped || seconds > 5;
   if (age) {
+    age.hidden = !page.hasAttribute("hx-get"); // a form, which is not read anew
     age.textContent = stopped ? `stopped, ${span}` : old ? `read ${span} ago` : "live";
     age.classList.toggle("old", old);
     age.setAttribute("aria-pressed", String(stopped));
