@@ -249,10 +249,10 @@ def test_a_hash_that_is_none_of_ours_matches_no_password(hash: str) -> None:
 
 def test_a_trusted_proxy_says_who_it_is(opens: Opens) -> None:
     browser = opens(role=None, client="10.1.2.3", console_proxies="10.1.0.0/16")
-    as_operator = browser.http.get("/jobs", headers={"x-forwarded-user": "operator"})
-    assert (as_operator.status_code, ">cancel</button>" in as_operator.text) == (200, True)
-    unknown = browser.http.get("/jobs", headers={"x-forwarded-user": "somebody"})
-    assert (unknown.status_code, ">cancel</button>" in unknown.text) == (200, False)
+    as_operator = browser.http.get("/queues", headers={"x-forwarded-user": "operator"})
+    assert (as_operator.status_code, ">pause</button>" in as_operator.text) == (200, True)
+    unknown = browser.http.get("/queues", headers={"x-forwarded-user": "somebody"})
+    assert (unknown.status_code, ">pause</button>" in unknown.text) == (200, False)
     assert browser.get("/jobs").status_code == 401
 
 
