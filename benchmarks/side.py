@@ -147,4 +147,6 @@ def main(side: Side) -> None:
         **side.own,
     }
     answer = commands[command](*words)
-    print(json.dumps(answer if command in ("versions", "delay", "round-trips", "bulk") else None))
+    print(
+        json.dumps(answer if command in ("versions", "delay", "round-trips", "bulk", "claimed-by") else None)
+    )

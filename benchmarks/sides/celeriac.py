@@ -37,6 +37,12 @@ def prepare() -> None:
     upgrade(app.settings.database)
 
 
+def claimed_by(connections: str) -> float:
+    from benchmarks.claimers import claimed_by as claimed  # which a worker does not import
+
+    return claimed(app, int(connections))
+
+
 #: What it has that other sides have not.
 SIDE: dict[str, Any] = {
     "many": many,
@@ -44,6 +50,7 @@ SIDE: dict[str, Any] = {
     "prepare": prepare,
     "own": {
         "prune": retention.prune,
+        "claimed-by": claimed_by,
         "many_working": many_working,
         "limited": partial(limited_tasks.limited, app),
     },

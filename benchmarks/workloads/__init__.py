@@ -13,6 +13,7 @@ from benchmarks.workloads.delay import DELAY
 from benchmarks.workloads.drain import DRAIN
 from benchmarks.workloads.events import EVENTS
 from benchmarks.workloads.fair import FAIR
+from benchmarks.workloads.fleet import FLEET
 from benchmarks.workloads.growth import GROWTH
 from benchmarks.workloads.latency import LATENCY
 from benchmarks.workloads.lateness import LATENESS
@@ -43,6 +44,7 @@ WORKLOADS: tuple[Workload, ...] = (
     START,
     GROWTH,
     CROWD,
+    FLEET,
     PRUNING,
     LISTING,
     CONSOLE,
