@@ -47,6 +47,7 @@ PAGES: Mapping[str, str] = {
     "jobs-until": "/jobs?until=6d",
     "jobs-id": "/jobs?id-prefix=019",
     "jobs-none": "/jobs?error=nothing+says+so",
+    "jobs-argument": "/jobs?argument=order-77&since=10m",
     "jobs-user-queue": "/jobs?user=user-20&queue=critical",
     "jobs-oldest": "/jobs?sort=oldest",
     "jobs-due": "/jobs?sort=due",

@@ -136,6 +136,9 @@ _FILTERS = (
     click.option("--until", type=Moment(), help="Accepted before."),
     click.option("--finished-since", type=Moment(), help="Ended at or after."),
     click.option("--finished-until", type=Moment(), help="Ended before."),
+    click.option(
+        "--argument", metavar="TEXT", help="Only jobs whose shown arguments contain it, in any case."
+    ),
     click.option("--id-prefix", metavar="ID", help="Only jobs whose id begins so."),
 )
 

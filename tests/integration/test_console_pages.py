@@ -234,6 +234,26 @@ def test_a_list_shows_arguments_without_what_is_sensitive(app: Celeriac, browser
     assert "hunter2" not in found
 
 
+def test_jobs_are_found_by_what_their_arguments_say_and_not_by_what_is_hidden(
+    app: Celeriac, browser: Browser
+) -> None:
+    send = app.tasks["mail.send"]
+    first = send.delay("Order-4711@example.org", password="hunter2")
+    second = send.delay(to="order-4712 100%_sure", password="hunter2")
+    for text_, ids in {
+        "order-471": {first.id, second.id},
+        "ORDER-4711": {first.id},
+        "100%_": {second.id},
+        "%": {second.id},
+        "hunter2": set(),
+    }.items():
+        page, api = browser.json("/jobs", argument=text_), browser.json("/api/v1/jobs", argument=text_)
+        listed = told(app, "jobs", "list", "--argument", text_)
+        assert {each["id"] for each in page["jobs"]} == ids, text_
+        assert page["jobs"] == api["jobs"] == listed["jobs"]
+    assert browser.get("/jobs", argument="x\x00").status_code == 400
+
+
 def test_pages_of_jobs_show_every_job_once(full: Stock, browser: Browser) -> None:
     seen, path = [], "/jobs?limit=3"
     while path:

@@ -103,6 +103,8 @@ FILTERS: dict[str, dict[str, Any]] = {
     "schedule": {"schedule": "nightly"},
     "error": {"error": "host 77700 is"},
     "no such error": {"error": "nothing says so"},
+    "argument": {"argument": "order-77"},
+    "task and argument": {"task": "task.3", "argument": "order-77"},
     "worker": {"worker": "celery@host-3"},
     "rare worker": {"worker": "host-rare"},
     "no such worker": {"worker": "nobody"},

@@ -73,6 +73,7 @@ class WhichJobs(Body):
     until: _Moment | None = None
     finished_since: _Moment | None = None
     finished_until: _Moment | None = None
+    argument: _Name | None = None
     id_prefix: _Moment | None = None
 
     def words(self) -> dict[str, Any]:

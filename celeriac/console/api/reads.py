@@ -76,6 +76,7 @@ def list_jobs(
     until: _Word = None,
     finished_since: Annotated[str | None, Query(alias="finished-since", max_length=40)] = None,
     finished_until: Annotated[str | None, Query(alias="finished-until", max_length=40)] = None,
+    argument: _Word = None,
     id_prefix: Annotated[str | None, Query(alias="id-prefix", max_length=40)] = None,
     sort: Sort = Sort.NEWEST,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
@@ -85,7 +86,7 @@ def list_jobs(
     words = {"state": state, "task": task, "queue": queue, "user": user, "schedule": schedule}
     words |= {"error": error, "worker": worker, "version": version}
     words |= {"since": since, "until": until, "id-prefix": id_prefix}
-    words |= {"finished-since": finished_since, "finished-until": finished_until}
+    words |= {"argument": argument, "finished-since": finished_since, "finished-until": finished_until}
     app = console_of(request).reader
     found = listing.page(filter_of(words), sort=sort, limit=limit, after=after, app=app)
     return {"jobs": plain(found.jobs), "next": found.next}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from celeriac.ids import optional_id
 from celeriac.ledger.connection.clock import clock
@@ -26,6 +26,7 @@ class Filter:
     user_id: str | None = None
     schedule: str | None = None
     error: str | None = None  # what the last failure says, in part and in any case
+    argument: str | None = None  # what its arguments say as a list shows them, in part and in any case
     worker: str | None = None  # who runs it or had it last: its node name, its machine, or the id of a start
     version: str | None = None  # of the code, or of Celeriac, that this worker runs
     since: datetime | timedelta | None = None  # queued at or after; a span: so long before now
@@ -73,6 +74,8 @@ class Filter:
                 JOBS.c.failure_info.is_not(None),
                 JOBS.c.failure_info.icontains(self.error, autoescape=True),
             ]
+        if self.argument is not None:
+            found.append(or_(*_say(self.argument)))
         if self.since is not None:
             found.append(JOBS.c.queued >= self.since)
         if self.until is not None:
@@ -84,6 +87,16 @@ class Filter:
         if self.ids is not None:
             found.append(JOBS.c.id.between(*self.ids))
         return found
+
+
+def _say(text: str) -> list[Any]:
+    """Conditions of which one holds where the arguments, as they are shown, contain the text.
+
+    PostgreSQL would expect that hardly a row is LIKE a text, and read all of them to sort these few. It
+    expects that nearly every text differs from another: so it goes from the newest until a page is full.
+    """
+    shown = (func.lower(JOBS.c.headers[name].as_string()) for name in ("argsrepr", "kwargsrepr"))
+    return [func.replace(each, text.lower(), "") != each for each in shown]
 
 
 def settled(connection: Connection, wanted: Filter) -> Filter:

@@ -21,10 +21,10 @@ from celeriac.operate.listing import parse_moment, prefix
 #: The words of a filter, in the order in which a command shows them.
 WORDS = (
     *("state", "task", "queue", "user", "schedule", "error", "worker", "version", "since", "until"),
-    *("finished-since", "finished-until", "id-prefix"),
+    *("finished-since", "finished-until", "argument", "id-prefix"),
 )
 
-_TEXTS = ("task", "queue", "user", "schedule", "error", "worker", "version")
+_TEXTS = ("task", "queue", "user", "schedule", "error", "worker", "version", "argument")
 
 
 def filter_of(given: Mapping[str, Any]) -> Filter:
@@ -44,6 +44,7 @@ def filter_of(given: Mapping[str, Any]) -> Filter:
         user_id=texts["user"],
         schedule=texts["schedule"],
         error=texts["error"],
+        argument=texts["argument"],
         worker=texts["worker"],
         version=texts["version"],
         since=moment_of("since", given.get("since")),
@@ -81,6 +82,7 @@ def words_of(wanted: Filter) -> dict[str, str]:
         "worker": wanted.worker,
         "version": wanted.version,
         **{word: each.isoformat() for word, each in moments.items() if isinstance(each, datetime)},
+        "argument": wanted.argument,
         "id-prefix": _begin_alike(*wanted.ids) if wanted.ids else None,
     }
     return {word: str(value) for word, value in found.items() if value is not None}
