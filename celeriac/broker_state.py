@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from kombu.exceptions import LimitExceeded, OperationalError
 
 _FIRST_REST, _LONGEST_REST = 1.0, 10.0  # seconds that a failing broker is left alone
+#: By the duties of a worker, for which nobody waits: what is due leaves so soon after the broker is back.
+_LONGEST_OF_DUTIES = 2.0
 
 
 class BrokerState:
-    """Remembers failed publishes. The pause grows with each and ends with a success."""
+    """Remembers failed publishes. The pause grows with each and ends with a success.
 
-    def __init__(self) -> None:
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._rest = 0.0
         self._until = 0.0
+        self._failed = 0.0
 
     @property
     def resting(self) -> bool:
-        return time.monotonic() < self._until
+        return self._clock() < self._until
+
+    @property
+    def rests_duties(self) -> bool:
+        """``resting``, for who can wait for a broker that does not answer."""
+        return self._clock() < min(self._until, self._failed + _LONGEST_OF_DUTIES)
 
     def failed(self) -> None:
         self._rest = min(max(self._rest * 2, _FIRST_REST), _LONGEST_REST)
-        self._until = time.monotonic() + self._rest
+        self._failed = self._clock()
+        self._until = self._failed + self._rest
 
     def worked(self) -> None:
         self._rest = self._until = 0.0

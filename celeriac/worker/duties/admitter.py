@@ -88,7 +88,7 @@ class Admitter:
             self._wake(freed)
         if self._leads:
             self._look(began)
-        if (self._leads or freed) and not self._app.broker_state.resting:
+        if (self._leads or freed) and not self._app.broker_state.rests_duties:
             self._admit(until=began + _LONGEST)
         return min(soon, EVERY if self._leads else OTHERS)
 
