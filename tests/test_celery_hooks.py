@@ -417,6 +417,9 @@ HOOKS = [
     Hook("celery.concurrency.base:BasePool._get_info", "", "`inspect stats` shows no time limits"),
     Hook("celery.concurrency.asynpool:AsynPool.Worker", None, "a child does not know what a bundle is"),
     Hook("celery.concurrency.asynpool:AsynPool.WorkerProcess", "worker", "no child has a page"),
+    Hook(
+        "celery.concurrency.asynpool:AsynPool.create_process_queues", "", "bundles are written piece by piece"
+    ),
     Hook("celery.concurrency.asynpool:AsynPool._busy_workers", None, "no bundle is sent ahead"),
     Hook(
         "celery.concurrency.asynpool:AsynPool.on_job_ready",

@@ -91,9 +91,9 @@ class Child:
         self.begun: list[int] = []
         self.runner = Runner(self.page, self.told.append, max_jobs=max_jobs, max_memory=0)
 
-    def run(self, *jobs: Callable[..., Any], bundle: int = 1, prompt: bool = False) -> list[Any]:
+    def run(self, *jobs: Callable[..., Any], bundle: int = 1, watched: bool = False) -> list[Any]:
         calls = [pickle.dumps((_call, (job.__name__, number))) for number, job in enumerate(jobs)]
-        return self.runner.run(bundle, calls, prompt)
+        return self.runner.run(bundle, calls, watched)
 
     def early(self) -> list[int]:
         """The positions of the jobs of which it told more than that they went well."""
@@ -170,11 +170,11 @@ def test_successes_are_told_together_and_failures_before_the_next_job() -> None:
     assert child.marks(5) == [DONE, TOLD, DONE, TOLD, DONE]
 
 
-def test_while_events_are_watched_each_job_is_told_at_once_with_its_text() -> None:
+def test_while_events_are_watched_each_job_is_told_with_its_text() -> None:
     child = Child()
-    assert child.run(good, good, prompt=True) == []
-    assert child.early() == [0, 1]
-    assert child.told[0][1][1][0].value == (0, "text", 0.25)
+    kept = child.run(good, bad, good, watched=True)
+    assert [(each.position, each.value) for each in kept] == [(0, (0, "text", 0.25)), (2, (0, "text", 0.25))]
+    assert child.early() == [1]
 
 
 def test_the_stop_line_holds_from_the_moment_it_is_drawn() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
@@ -445,7 +444,7 @@ def test_a_winner_whose_message_was_rejected_is_redelivered(old: bool) -> None:
     headers = {"id": str(JOB), "task": "a.b", PROPERTIES: {"reply_to": "me"}}
     row = Row(JOB, "a.b", "high", 20, b"[[], {}, {}]", "application/json", "utf-8", headers, 4)
     for redelivered in (False, True):
-        won = replace(claimed(), redelivered=redelivered)
+        won = claimed()._replace(redelivered=redelivered)
         made = stamped(arrived(letter(headers=DISPATCH)), won, row if old else None, worker=WORKER, now=NOW)
         assert made.delivery_info["redelivered"] is redelivered
         assert made.properties.get("reply_to") == ("me" if old else None)

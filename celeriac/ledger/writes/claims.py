@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -34,8 +34,7 @@ from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.schema.state_conditions import may_enter
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A job that was won, and the number of the attempt (1 for the first).
 
     Attempts are numbered through the job's whole life. A replay gives new tries, which count from

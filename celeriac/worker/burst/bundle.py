@@ -15,6 +15,10 @@ from celeriac.worker.gate.lean_job import Call, LeanJob
 logger = logging.getLogger(__name__)
 
 
+#: What stands for what Celery's tracer returned of a success, where the child was not asked for it.
+UNTOLD = (0, None, None)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
     """A job that waits to be put into a bundle.
@@ -74,11 +78,6 @@ class BundledJob:
     ended: bool = False
     soft_sent: bool = False
 
-    @property
-    def watched(self) -> bool:
-        """Whether somebody watches events."""
-        return tells_of_jobs(getattr(self.waiting and self.waiting.request, "eventer", None))
-
     def terminate(self, signum: int) -> None:
         """Called by Celery when the job is revoked. What was accepted is stopped through its process id."""
         if not (self.accepted or self.ended):
@@ -103,10 +102,14 @@ class BundledJob:
             self.waiting.request.ran = seconds
         _call(self.callback if returned else self.error_callback, value)
 
-    def succeed(self, pid: int, started: float, seconds: float) -> None:
-        """Tell Celery that it ended well; nobody asks for what it returned."""
+    def succeed(self, pid: int, started: float, seconds: float, value: Any = UNTOLD) -> None:
+        """Tell Celery that it ended well.
+
+        Args:
+            value: what Celery's tracer returned; ``UNTOLD`` where nobody asks for it.
+        """
         self.accept(pid, started)
-        self.end((0, None, None), returned=True, seconds=seconds)
+        self.end(value, returned=True, seconds=seconds)
 
     def time_out(self, *, soft: bool) -> None:
         _call(self.timeout_callback, soft=soft, timeout=self.soft if soft else self.hard)
@@ -153,7 +156,11 @@ class Bundle:
                 continue
             job = self.jobs[report.position]
             record(job.task, report.seconds)
-            if not job.ended:
+            if job.ended:
+                continue
+            if report.returned and not report.value[0]:
+                job.succeed(self.pid or 0, report.started, report.seconds, report.value)
+            else:
                 job.accept(self.pid or 0, report.started)
                 job.end(report.value, returned=report.returned, seconds=report.seconds)
 

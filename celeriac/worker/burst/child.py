@@ -62,11 +62,11 @@ class Lean(NamedTuple):
 
 
 def run(
-    bundle: int, calls: Sequence[bytes | Call], prompt: bool, lean: Lean | None = None
+    bundle: int, calls: Sequence[bytes | Call], watched: bool, lean: Lean | None = None
 ) -> list[Report | Success]:
     """The function of a bundle, as billiard calls it in the child; see ``Runner.run``."""
     runner: Runner = current_process().runner
-    return runner.run(bundle, calls, prompt, lean)
+    return runner.run(bundle, calls, watched, lean)
 
 
 class Runner:
@@ -97,7 +97,7 @@ class Runner:
         return self._left is not None and self._left <= 0
 
     def run(
-        self, bundle: int, calls: Sequence[bytes | Call], prompt: bool, lean: Lean | None = None
+        self, bundle: int, calls: Sequence[bytes | Call], watched: bool, lean: Lean | None = None
     ) -> list[Report | Success]:
         """Run the jobs of a bundle; return what was not told yet.
 
@@ -105,16 +105,16 @@ class Runner:
             bundle: its number.
             calls: the jobs, each pickled by itself: the function to call and its arguments. Or, for a job of
                 the lean lane, what these are made of.
-            prompt: tell of each job at once, because somebody watches events.
+            watched: tell what each job returned, because somebody watches events.
             lean: None where no job is of the lean lane.
         """
         self._in_bundle, self._lean = True, lean
         try:
-            return self._run(bundle, calls, prompt)
+            return self._run(bundle, calls, watched)
         finally:
             self._in_bundle = False
 
-    def _run(self, bundle: int, calls: Sequence[bytes | Call], prompt: bool) -> list[Report | Success]:
+    def _run(self, bundle: int, calls: Sequence[bytes | Call], watched: bool) -> list[Report | Success]:
         page, told = self._page, time.monotonic()
         kept: list[Report | Success] = []
         if not page.take_up(bundle, len(calls)):
@@ -127,9 +127,11 @@ class Runner:
             self._place = bundle, position
             returned, value = self._attempt(call)
             started, now = page.started, time.monotonic()
-            told_now = bool(not returned or value[0] or prompt)
+            told_now = bool(not returned or value[0])
             if told_now:  # before the next job, which may kill this process
                 self._tell(bundle, [Report(position, value, returned, started, now - started)])
+            elif watched:
+                kept.append(Report(position, value, returned, started, now - started))
             else:
                 kept.append((position, started, now - started))
             page.end(position, told=told_now)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from celery.concurrency import asynpool
 
 from celeriac.worker.burst.child import REPORT, Worker
 from celeriac.worker.burst.page import Page
+
+#: Bytes. The pipe to a child takes two bundles: what does not fit would be written piece by piece.
+_PIPE = 256 * 1024
+
+_SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # of Linux; others refuse the number
 
 #: Bundles that a child holds at most: one that it runs and one that it will run next.
 _EACH = 2
@@ -99,6 +106,12 @@ class Children(asynpool.AsynPool):
         process = super().WorkerProcess(worker)
         process.page = worker.page
         return process
+
+    def create_process_queues(self) -> Any:
+        queues = super().create_process_queues()
+        with suppress(OSError):  # the system allows no more to this user
+            fcntl.fcntl(queues[0]._writer.fileno(), _SET_SIZE, _PIPE)
+        return queues
 
     def create_result_handler(self) -> Any:
         handler = super().create_result_handler()

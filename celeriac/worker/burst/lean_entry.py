@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from celeriac.worker.burst.bundle import BundledJob
+from celeriac.worker.burst.bundle import UNTOLD, BundledJob
 from celeriac.worker.gate.lean_job import LeanJob
 
 
@@ -18,6 +18,10 @@ class LeanOwner(Protocol):
 
     hostname: str
     worker: str
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody watches events of jobs."""
 
     def watch(self, hub: Any) -> None:
         """Have the event loop watch what answers to the lane."""
@@ -86,12 +90,14 @@ class LeanEntry(BundledJob):
             self.tell_celery()
             super().end(value, returned=returned, seconds=seconds)
 
-    def succeed(self, pid: int, started: float, seconds: float) -> None:
+    def succeed(self, pid: int, started: float, seconds: float, value: Any = UNTOLD) -> None:
         if self.tell is None:
-            super().succeed(pid, started, seconds)
+            super().succeed(pid, started, seconds, value)
         elif not self.ended:
             self.ended = True
-            self.complete(self.waiting, seconds)  # type: ignore[arg-type]  # what it was made of
+            job: LeanJob = self.waiting  # type: ignore[assignment]  # what it was made of
+            job.began, job.returned = started, value
+            self.complete(job, seconds)
 
     def tell_celery(self) -> None:
         """Have the request made, if there is none."""

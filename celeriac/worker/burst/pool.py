@@ -263,6 +263,7 @@ class TaskPool(prefork.TaskPool):
     def _send(self, jobs: list[BundledJob]) -> None:
         bundle = Bundle(next(self._numbers), jobs)
         self._bundles[bundle.number] = bundle
+        watched = self.lean is not None and self.lean.is_watched
         is_long = any((self._paces.of(job.task) or 0.0) >= LONG for job in jobs)
 
         def accepted(pid: int, _: float) -> None:
@@ -279,7 +280,7 @@ class TaskPool(prefork.TaskPool):
 
         bundle.result = self._pool.apply_async(
             child.run,
-            (bundle.number, [job.call for job in jobs], any(job.watched for job in jobs), self._common(jobs)),
+            (bundle.number, [job.call for job in jobs], watched, self._common(jobs)),
             callback=ended,
             error_callback=failed,
             accept_callback=accepted,

@@ -34,10 +34,13 @@ class LeanJob:
         claimed, row: what the claim has won, and the row where the message is an old copy; None before.
         entry: its place in the last bundle that it was put into; the pool's.
         request: Celery's request, once it was made.
+        began: when it began, on the monotonic clock; None: it has not ended.
+        returned: what Celery's tracer returned then.
     """
 
     __slots__ = (
         "__weakref__",
+        "began",
         "channel",
         "claimed",
         "dispatch",
@@ -49,6 +52,7 @@ class LeanJob:
         "payload",
         "queue",
         "request",
+        "returned",
         "row",
         "tag",
         "task",
@@ -85,6 +89,8 @@ class LeanJob:
         self.row: claims.Message | None = None
         self.entry: Any = None
         self.request: Any = None
+        self.began: float | None = None
+        self.returned: Any = None
 
     # ---- a delivery
 

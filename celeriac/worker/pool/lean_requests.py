@@ -22,6 +22,8 @@ from celeriac.worker.attempt_report import AttemptReport
 from celeriac.worker.burst.bundle import tells_of_jobs
 from celeriac.worker.gate.lean_job import LeanJob
 from celeriac.worker.gate.lean_lane import LeanLane
+from celeriac.worker.pool import prefetch
+from celeriac.worker.pool.lean_events import LeanEvents
 from celeriac.worker.pool.pool_slots import PoolSlots
 from celeriac.worker.pool.request_of_job import request_of
 
@@ -60,6 +62,7 @@ class LeanRequests:
         self._count = count
         self._consumer = consumer
         self._tasks = consumer.app.tasks
+        self._events = LeanEvents(consumer)
         self._slots = slots
         self._ledger = ledger
         self._exchange = exchange
@@ -94,18 +97,25 @@ class LeanRequests:
         """Called again and again."""
         if self._exchange is not None:
             self._exchange.look()
+        qos = self._consumer.qos
+        if qos is not None and self._ledger.prefetch() > 2 * qos.value:
+            prefetch.adapt(self._consumer)  # jobs turn out to be short: the keeper looks in a moment
 
     def stop(self, *, within: float) -> None:
         """Have the ledger thread claim and record everything from now on."""
         if self._exchange is not None:
             self._exchange.stop(within=within)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody watches events of jobs, as Flower does."""
+        return tells_of_jobs(self._consumer.event_dispatcher)
+
     def _is_open(self) -> bool:
-        """Whether nobody wants to see each job on its way: events, receivers of signals, the autoscaler."""
+        """Whether nobody wants to see each job on its way: receivers of signals, the autoscaler."""
         consumer = self._consumer
         return not (
-            tells_of_jobs(consumer.event_dispatcher)
-            or signals.task_received.receivers
+            signals.task_received.receivers
             or getattr(consumer.controller, "autoscaler", None) is not None
             or consumer.app.settings.signs
             or _DEBUGGED.isEnabledFor(logging.DEBUG)
@@ -127,6 +137,8 @@ class LeanRequests:
                 "eta": None,
             }
             _RECEIVED.info(trace.LOG_RECEIVED, fields, extra={"data": fields})
+        if self.is_watched:
+            self._events.received(job)
         self._consumer.pool.line_up_lean(job)
         return None
 
@@ -140,7 +152,7 @@ class LeanRequests:
             bucket, buckets[job.task] = buckets.get(job.task), None  # a limit that was set since is not its
             _RECEIVED.disabled = True  # it has said so
             try:
-                with self._slots.catching() as caught:
+                with self._slots.catching() as caught, self._events.silenced():
                     self._hand_over(job.as_message(self._worker))
             finally:
                 _RECEIVED.disabled = silent
@@ -172,6 +184,9 @@ class LeanRequests:
         for job, _ in ended:
             self.lane.leave(job)
         self._ledger.completed(ended)
+        if self.is_watched:
+            for job, seconds in ended:
+                self._events.succeeded(job, seconds)
         exchange = self._exchange
         if exchange is None or not exchange.is_open:
             self.report(ended)
