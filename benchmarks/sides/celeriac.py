@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any
 
 from app.celery import app
-from benchmarks import limited_tasks
+from benchmarks import limited_tasks, witness
 from benchmarks.celery_peer import register, run
 from celeriac import retention
 from celeriac.enqueue.bulk import enqueue_many
 
 register(app, ignore_result=True)
 limited_tasks.register(app)
+
+
+@app.task(name="benchmarks.awaits", ignore_result=True)
+async def awaits(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    witness.done()
+
+
+def awaiting(n: str, seconds: str) -> None:
+    enqueue_many(awaits, ((float(seconds),) for _ in range(int(n))))
 
 
 def many(n: int) -> None:
@@ -49,6 +60,7 @@ SIDE: dict[str, Any] = {
     "many_later": many_later,
     "prepare": prepare,
     "own": {
+        "awaiting": awaiting,
         "prune": retention.prune,
         "claimed-by": claimed_by,
         "many_working": many_working,

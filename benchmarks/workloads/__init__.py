@@ -7,6 +7,7 @@ from benchmarks.workloads.bloat import BLOAT
 from benchmarks.workloads.bulk import BULK
 from benchmarks.workloads.connections import CONNECTIONS
 from benchmarks.workloads.console import CONSOLE
+from benchmarks.workloads.coroutines import COROUTINES
 from benchmarks.workloads.cost import COST
 from benchmarks.workloads.crowd import CROWD
 from benchmarks.workloads.delay import DELAY
@@ -30,6 +31,7 @@ from benchmarks.workloads.work import WORK
 WORKLOADS: tuple[Workload, ...] = (
     DRAIN,
     WORK,
+    COROUTINES,
     MIX,
     EVENTS,
     POOLS,
