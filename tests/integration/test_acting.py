@@ -218,8 +218,9 @@ def test_a_job_names_the_actions_on_many_jobs_that_met_it(app: Celeriac, runner:
         Selection(wanted=filter_of({"task": "mail.none"})),
     ):
         plan = Plan(action="cancel", selection=operations.settled(selection, app=app), subject="some")
+        id = operations.begin(plan, by=ANN, counted=1, app=app)
         runner.wake()
-        ended(app, operations.begin(plan, by=ANN, counted=1, app=app))
+        ended(app, id)
 
     def met(id: UUID) -> list[str]:
         return [each.action for each in operations.that_met(job(str(id), app=app), app=app)]

@@ -247,7 +247,7 @@ def test_an_operation_goes_on_in_another_console(app: Celeriac, browser: Browser
     write_dead(app, 60)
     key = Cause.of(groups(app=app)[0]).key
     other = Browser(app)
-    found = answered(other, "/dead/act", other.post("/dead/act", action="replay", key=key, rate="10"))
+    found = answered(other, "/dead/act", other.post("/dead/act", action="replay", key=key, rate="20"))
     path = str(found.url.path)
     wait_until(lambda: other.json(path)["operation"]["done"] > 0, within=60, saying="it has begun")
     other.close()
