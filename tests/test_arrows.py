@@ -56,7 +56,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"burst"}),
         frozenset({"ageing", "gate"}),
         frozenset({"counters", "pauses", "watermarks"}),
-        frozenset({"attempt_report", "breakers"}),
+        frozenset({"attempt_report", "breakers", "freed_permits"}),
     ),
     "console": (
         frozenset({"application"}),

@@ -125,7 +125,7 @@ def queue_of(permit: str) -> str:
 class Windows:
     """How many jobs of each fair queue may run or be on their way: what runs, and a little ahead.
 
-    Ahead are as many as there are children, and more while all of them are claimed between two looks.
+    Ahead are as many as there are children, and more while most of them are claimed between two looks.
 
     Attributes:
         children: of the live workers that draw from a queue.
@@ -146,10 +146,10 @@ class Windows:
         """Learn from a look: ``used`` jobs run or are on their way."""
         children = self.children.get(queue, self.otherwise)
         window = self._window(queue, children)
-        full = self._full.pop(queue, None) if used <= children else None
-        if full is not None and now - full < _SHORT:  # all that went ahead was claimed: it was too few
+        full = self._full.pop(queue, None) if used <= children + window // 4 else None
+        if full is not None and now - full < _SHORT:  # little is left of what went ahead: it was too few
             window = min(window * 2, _MOST_AHEAD)
-        elif used > children + window // 2:
+        elif used >= children + max(1, window * 3 // 4):
             window = window * 3 // 4
         self._ahead[queue] = max(window, children)
 

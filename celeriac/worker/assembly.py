@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 #: A worker waits for the database for at most this share of ``worker_timeout``, after which it is dead.
 _SHARE = 0.6
 
+#: Duties that the ledger thread pokes by their names.
+_ADMIT, _FOLLOWERS = "admit", "followers"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerView:
@@ -111,8 +114,8 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     pauses = Pauses(app.database)
     poke: list[Keeper] = []  # the keeper, which the other parts poke, is made last
 
-    def on_change() -> None:
-        poke[0].poke()
+    def on_change(duty: str | None = None) -> None:
+        poke[0].poke(duty)
 
     admitter, followers = _admitter(app, worker), Followers(app.database, on_change=on_change)
     told = _told(app, view, admitter, followers, on_change)
@@ -135,7 +138,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     duties += [Duty("rescue", rescuer.rescue_dead, 1.0), Duty("neighbours", neighbours.look, EVERY)]
     duties += [reconcile, Duty("trouble", heartbeat.write_trouble, app.settings.heartbeat)]
     beats = [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)]
-    admits = [Duty("admit", admitter.run, OTHERS, on_poke=True)]
+    admits = [Duty(_ADMIT, admitter.run, OTHERS, on_poke=True)]
     slow = _slow_rounds(app, pauses, followers, on_change)
     keeper = Keeper(beats, admits, *slow, duties, longest_rest=app.settings.worker_timeout / 4)
     poke.append(keeper)
@@ -168,17 +171,17 @@ def _told(
     view: ConsumerView,
     admitter: Admitter,
     followers: Followers,
-    on_change: Callable[[], None],
+    on_change: Callable[..., None],
 ) -> TurnCallbacks:
     """What hears of the turns of the ledger thread."""
 
     def on_freed(freed: Freed) -> None:
         admitter.ended(freed)
-        on_change()
+        on_change(_ADMIT)
 
     def on_followed(jobs: Sequence[UUID]) -> None:
         followers.ended(jobs)
-        on_change()
+        on_change(_FOLLOWERS)
 
     return TurnCallbacks(
         hand_over=view.hand_over,
@@ -308,7 +311,7 @@ def _slow_rounds(
     gives_back = holder.Holder(app.database, pauses, on_change=on_change)
     return [
         [Duty("pauses", gives_back.run, holder.EVERY)],
-        [Duty("followers", followers.run, FOLLOWERS_EVERY, on_poke=True)],
+        [Duty(_FOLLOWERS, followers.run, FOLLOWERS_EVERY, on_poke=True)],
         [
             Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0),
             Duty("roll-up", RollUp(app.database).run, ROLL_UP_EVERY),

@@ -40,3 +40,19 @@ def test_a_poke_reaches_every_round_that_wants_it() -> None:
     keeper.poke()
     wait_until(lambda: sorted(done) == ["one", "two"], within=30, saying="those that want it are done again")
     keeper.stop(within=30)
+
+
+def test_a_poke_by_name_reaches_one_round_alone() -> None:
+    done: list[str] = []
+    rounds = [
+        [Duty(name, lambda name=name: done.append(name), 60.0, on_poke=True)]  # type: ignore[misc]
+        for name in ("one", "two")
+    ]
+    keeper = Keeper(*rounds, longest_rest=1.0)
+    keeper.start()
+    wait_until(lambda: sorted(done) == ["one", "two"], within=30, saying="each is done once")
+    done.clear()
+    keeper.poke("two")
+    wait_until(lambda: "two" in done, within=30, saying="it is done again")
+    keeper.stop(within=30)
+    assert done == ["two"]

@@ -87,10 +87,14 @@ class Front:
 
     While a transaction is open that began long ago, entries of lines that were due stay in the index. A look
     from the beginning would read all of them each time.
+
+    Attributes:
+        is_more: whether the last look may have left something that may go now.
     """
 
     def __init__(self) -> None:
         self._since, self._began_at = _EPOCH, float("-inf")
+        self.is_more = False
 
     def since(self) -> datetime:
         """From where to look now."""
@@ -98,9 +102,11 @@ class Front:
             self._since, self._began_at = _EPOCH, time.monotonic()
         return self._since
 
-    def seen(self, first: datetime) -> None:
-        """Note when the line became due that was the first in the last look."""
-        self._since = max(self._since, first - _LATE)
+    def seen(self, lines: Sequence[Any]) -> None:
+        """Note the lines of the last look, in the order in which they became due."""
+        if lines:
+            self._since = max(self._since, lines[0].due - _LATE)
+        self.is_more = len(lines) >= MOST_LINES
 
 
 def admit(
@@ -136,7 +142,7 @@ def admit(
     permits = sorted(
         {name for line in due for name in line[1:4] if name is not None} | orders.permits(connection)
     )
-    keys = lines.lock_keys(connection, permits)
+    keys = lines.lock_known_keys(connection, permits)
     limits, moment = limit_rows.read_with_clock(connection)
     used = in_use.count(connection, permits)
     turns = {line.id: str(line.permit_1) for line in due if is_fair(line.permit_1)}
@@ -158,6 +164,8 @@ def admit(
     messages = _mark(connection, decision)
     orders.note(decision, [message.id for message in messages])
     _write_lines(connection, due, found, decision, moment)
+    if front is not None:
+        front.is_more |= len(decision.admitted) >= most
     return messages
 
 
@@ -193,8 +201,8 @@ def _due_lines(connection: Connection, front: Front | None) -> list[Any]:
     """The lines that are due for the longest time, by turn."""
     since = _EPOCH if front is None else front.since()
     due = connection.execute(_due_for_longest(), {"most": MOST_LINES, "since": since}).all()
-    if due and front is not None:
-        front.seen(due[0].due)
+    if front is not None:
+        front.seen(due)
     return sorted(due, key=lambda line: int(line.turn))
 
 

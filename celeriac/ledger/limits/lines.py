@@ -92,7 +92,7 @@ def look_at(connection: Connection, ids: Collection[UUID]) -> None:
 
 def wake(connection: Connection, rooms: Mapping[str, int]) -> None:
     """Make lines due that are blocked on these permits: as many as there may be room for, by turn."""
-    lock_keys(connection, list(rooms))
+    lock_known_keys(connection, list(rooms))
     dialect = connection.dialect.name
     if dialect != "postgresql":
         for permit, room in sorted(rooms.items()):

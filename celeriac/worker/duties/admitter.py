@@ -20,6 +20,7 @@ from celeriac.limits.order import OrderLimit
 from celeriac.limits.permits import is_fair, is_order, limit_of
 from celeriac.worker.attempt_report import Freed
 from celeriac.worker.breakers import Breakers
+from celeriac.worker.freed_permits import FreedPermits
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -34,7 +35,8 @@ _LEADS = 2.0  # seconds for which a worker is the one that looks
 _LATELY, _OVERLAP = 3.0, 0.5  # seconds: how far a look goes back once a second, and otherwise
 _LONGEST = 0.5  # seconds of one run
 _DECLARES = 10.0  # seconds between two tries to write what the code says of limits
-_FAIR_EVERY = 0.02  # seconds between two looks at fair queues for what has ended in them
+#: One of so many permits that a limit has is not to wait for others that are given back.
+_SHARE = 20
 
 
 class Admitter:
@@ -51,15 +53,15 @@ class Admitter:
         self._worker = worker
         self._to_declare = list(limits)
         self._lock = threading.Lock()
-        self._freed: set[str] = set()
+        self._freed = FreedPermits()
         self._rests: dict[str, float] = {}
         self._limits: Mapping[str, KnownLimit] = {}
         self._leads = False
         self._fairness = app.settings.fairness
         self._windows = Windows()
         self._fair = self._fairness.is_on
-        self._fair_at = self._declares_at = 0.0
-        self._read_at = self._searched_at = -OTHERS
+        self._declares_at = 0.0
+        self._read_at = self._searched_at = self._looked_at = -OTHERS
         self._crowded: set[str] = set()
         self.breakers = Breakers()
         self._front = admission.Front()
@@ -70,8 +72,8 @@ class Admitter:
         """Note what jobs have given back; called by the ledger thread."""
         self.breakers.ended(freed.succeeded, failed=False)
         self.breakers.ended(freed.failed, failed=True)
+        self._freed.add(freed.permits)
         with self._lock:
-            self._freed.update(freed.permits)
             for permit, seconds in freed.rests.items():
                 self._rests[permit] = max(seconds, self._rests.get(permit, 0.0))
 
@@ -82,32 +84,26 @@ class Admitter:
             self._read()
         if not self._limits and not self._fair:
             return OTHERS
-        freed, rests, soon = self._take(began)
-        self._rest(rests)
+        freed, soon = self._freed.take(began, enough=self._enough)
+        self._rest()
         if freed:
             self._wake(freed)
-        if self._leads:
+        if self._leads and began - self._looked_at >= EVERY:
             self._look(began)
         if (self._leads or freed) and not self._app.broker_state.rests_duties:
             self._admit(until=began + _LONGEST)
-        return min(soon, EVERY if self._leads else OTHERS)
+        every = EVERY if self._leads else OTHERS
+        return every if soon is None else min(soon, every)
 
-    def _take(self, now: float) -> tuple[set[str], dict[str, float], float]:
-        """What was freed, what is to rest, and the seconds until what was left for later.
+    def _enough(self, permit: str) -> int:
+        """How many of a permit, given back, are not to wait for others.
 
-        What ended in fair queues is left for a moment: jobs that are short would else be admitted by twos and
-        threes, each time in a transaction of its own.
+        A twentieth of the limit: of few permits each is given on at once, or it would not be used meanwhile.
         """
-        with self._lock:
-            freed, self._freed = self._freed, set()
-            rests, self._rests = self._rests, {}
-            fair_ones = {permit for permit in freed if is_fair(permit)}
-            soon = self._fair_at + _FAIR_EVERY - now if fair_ones else OTHERS
-            if fair_ones and soon > 0:
-                self._freed |= fair_ones
-                return freed - fair_ones, rests, soon
-        self._fair_at = now if fair_ones else self._fair_at
-        return freed, rests, OTHERS
+        limit = self._limits.get(limit_of(permit))
+        if limit is None or limit.holds is None:  # a fair queue, or a rate
+            return admission.MOST_JOBS
+        return max(1, limit.holds // _SHARE)
 
     def _read(self) -> None:
         """Read the limits, and be the one that looks if nobody else is."""
@@ -161,7 +157,9 @@ class Admitter:
             found.breaker,
         )
 
-    def _rest(self, rests: Mapping[str, float]) -> None:
+    def _rest(self) -> None:
+        with self._lock:
+            rests, self._rests = self._rests, {}
         if rests:
             with self._database.transaction() as connection:
                 for permit, seconds in sorted(rests.items()):
@@ -173,6 +171,7 @@ class Admitter:
 
     def _look(self, now: float) -> None:
         """Find the lines of new jobs; now and then those that nobody has woken."""
+        self._looked_at = now
         with self._database.transaction() as connection:
             lines.arrived(connection, lately=_OVERLAP)
         if now - self._searched_at >= _SEARCH or self._line is not None or self._permit:
@@ -223,5 +222,5 @@ class Admitter:
                 )
             if messages:
                 sending.send(self._app, messages, database=self._database)
-            if not messages or time.monotonic() >= until:
+            if not self._front.is_more or time.monotonic() >= until:
                 return

@@ -52,10 +52,13 @@ class Keeper:
         for each in self._rounds:
             each.thread.start()
 
-    def poke(self) -> None:
-        """Look for due duties at once."""
+    def poke(self, duty: str | None = None) -> None:
+        """Do a duty at once, or all of those that a poke makes due.
+
+        Short jobs poke several times for each turn: what has nothing to do then must not wake up.
+        """
         for each in self._rounds:
-            each.poked.set()
+            each.poke(duty)
 
     def stop(self, *, within: float) -> None:
         """End; wait for running duties, for so many seconds at most."""
@@ -75,6 +78,11 @@ class _Round:
         self.poked = threading.Event()
         self.stopping = False
         self.thread = threading.Thread(target=self._run, name=f"keeper-{duties[0].name}", daemon=True)
+        self._on_poke = {duty.name for duty in duties if duty.on_poke}
+
+    def poke(self, duty: str | None) -> None:
+        if self._on_poke if duty is None else duty in self._on_poke:
+            self.poked.set()
 
     def _run(self) -> None:
         while not self.stopping:
