@@ -18,6 +18,7 @@ from benchmarks.workload import Workload
 from benchmarks.workloads.listing import fill
 from celeriac.operate.dead_letters import Cause
 
+_TOO_MANY = 503  # the status of a page that says that it takes too long
 _CALLS = 20  # of each page; the first is not counted
 _OPEN = 20.0  # seconds that a page is open
 _DRAINS = 4  # beside readers and without, in turn
@@ -163,15 +164,16 @@ def _job(trial: Trial, query: str) -> str:
 def _pages(served: Console, pages: Mapping[str, str]) -> Figures:
     """The 95th percentile of each page's first byte, in milliseconds, and the heaviest page."""
     figures: Figures = {}
-    heaviest = 0
+    heaviest = told = 0
     for name, path in pages.items():
         answers = [served.get(path) for _ in range(1 + _CALLS)]
-        wrong = {answer.status for answer in answers} - {200}
+        told += any(answer.status == _TOO_MANY for answer in answers)
+        wrong = {answer.status for answer in answers} - {200, _TOO_MANY}
         if wrong:
             raise NotMeasured(f"{path} answers {sorted(wrong)}")
         figures[name] = quantile([answer.first_byte * 1e3 for answer in answers[1:]], 0.95)
         heaviest = max(heaviest, *(len(answer.body) for answer in answers))
-    return {**figures, "slowest": max(figures.values()), "heaviest": heaviest / 1e3}
+    return {**figures, "slowest": max(figures.values()), "heaviest": heaviest / 1e3, "told": told}
 
 
 def _open_page(trial: Trial, served: Console) -> Figures:
@@ -239,6 +241,7 @@ CONSOLE = Workload(
     measures=(
         _plain("slowest", "ms to the first byte, p95, the slowest page"),
         _plain("heaviest", "kB, the heaviest page"),
+        _plain("told", "pages that said that it takes too long, in place of what was asked", digits=0),
         *(_plain(f"open-{name}", f"ms of the database a second, {name} open") for name in _OPENED),
         _plain("kept", "rate ÷ of a drain that nobody looks at, ten people look", digits=3),
         _plain("least", "the least of four", digits=3),
