@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,20 @@ def signer(
     store = store or home / f"{name}-store"
     store.mkdir(parents=True, exist_ok=True)
     made = Signer(home / f"{name}.key", home / f"{name}.pem", store)
-    key: Any = (
-        rsa.generate_private_key(65_537, 2048) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
-    )
+    key = _key(name, kind)
     plain = serialization.NoEncryption()
     made.key.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, plain))
     made.certificate.write_bytes(_certificate(name, key, days).public_bytes(PEM))
     (store / f"{name}.pem").write_bytes(made.certificate.read_bytes())
     return made
+
+
+@cache
+def _key(name: str, kind: str) -> Any:
+    """One for each name: to make an RSA key takes longer than most tests."""
+    return (
+        rsa.generate_private_key(65_537, 2048) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
+    )
 
 
 def _certificate(name: str, key: Any, days: int) -> x509.Certificate:
