@@ -36,7 +36,8 @@ _PLAIN = frozenset({str, bool, type(None)})
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _ENCODED = (datetime, date, time, Decimal, UUID, bytes)  # kombu's JSON brings these back
 _SENSITIVE = re.compile(
-    r"(^|_)pass$|pass(word|wd|phrase)|pwd|secret|token|api[-_]?key|credential|authorization|private[-_]?key",
+    r"(^|_)pass$|pass(word|wd|phrase)|pwd|secret|token|credential|authorization|cookie(s|_?jar)?$"
+    r"|(api|access|private|encryption)[-_]?key|(?<!dis)card[-_]?(number|num|no)$|(^|[-_])(cvv2?|cvc|ssn|iban|otp)$",
     re.I,
 )
 

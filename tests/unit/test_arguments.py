@@ -267,6 +267,12 @@ def test_what_the_encoder_would_refuse_is_refused_first(value: Any) -> None:
         "api_key",
         "apikey",
         "X-Api-Key",
+        "aws_access_key",
+        "card_number",
+        "creditCardNo",
+        "customer_cvc",
+        "iban",
+        "session-cookie",
         "credentials",
         "Authorization",
         "private_key",
@@ -278,7 +284,8 @@ def test_a_sensitive_name_is_known(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["passenger", "passes", "compass_heading", "key", "author", "to", "", 7, None]
+    "name",
+    ["passenger", "passes", "compass_heading", "key", "author", "to", "discard_no", "cards", "", 7, None],
 )
 def test_an_ordinary_name_is_not_sensitive(name: object) -> None:
     assert not is_sensitive(name)
