@@ -87,7 +87,7 @@ def _binding(trial: Trial, jobs: int, suffix: str) -> Figures:
 
 
 def _rate(trial: Trial) -> Figures:
-    """A rate over four workers, one of which is frozen for a while: most and least of its starts."""
+    """A rate over four warm workers, one of which is frozen for a while: most and first of its starts."""
     span, known = trial.stage.scale.of(_MINUTE), trial.witness.done()
     with ExitStack() as stack:
         words = [("-n", f"w{number}@%h") for number in range(_WORKERS)]
@@ -96,8 +96,11 @@ def _rate(trial: Trial) -> Figures:
         ]
         for _ in trial.watch(lambda: _up(trial), _WORKERS, worker=workers[0], patience=_START * _WORKERS):
             pass
+        trial.ask("limited", "paced", warm := int(span / 20 * PACE))
+        for _ in trial.watch(lambda: len(_starts(trial)), warm, worker=workers[0]):
+            pass
         trial.ask("limited", "paced", int(span * 1.3 * PACE))
-        for _ in trial.watch(lambda: len(_starts(trial)), 1, worker=workers[0]):
+        for _ in trial.watch(lambda: len(_starts(trial)), warm + 1, worker=workers[0]):
             pass
         time.sleep(span / 3)
         workers[-1].send(signal.SIGSTOP)
@@ -105,7 +108,7 @@ def _rate(trial: Trial) -> Figures:
         workers[-1].send(signal.SIGCONT)
         time.sleep(span * 2 / 3)
     _refuse_doubles(trial, trial.witness.done() - known)
-    found = _starts(trial)
+    found = _starts(trial)[warm:]
     most = max(bisect_left(found, first + span) - place for place, first in enumerate(found))
     least = bisect_left(found, found[0] + span)
     return {"rate_most": most / span * 60, "rate_first": least / span * 60}

@@ -22,6 +22,13 @@ _BURST = 0.1
 #: A job is sent to a worker at most so long before its start.
 AHEAD = timedelta(seconds=0.2)
 
+#: And begins within such a time of its sending, unless its worker is busy, or frozen.
+ON_TIME = timedelta(seconds=0.4)
+
+#: What was sent before that, and has not begun, holds up no other while it is not more than the starts of so
+#: long: the claim decides who starts. Beyond that, all workers are busy.
+_LATE = timedelta(seconds=2)
+
 #: A job that may start within this time keeps its place in the worker that has it.
 HORIZON = timedelta(seconds=1)
 
@@ -74,6 +81,17 @@ class Rate:
     def after(self, next_start: datetime | None, now: datetime, starts: int) -> datetime:
         """What is to be kept after so many starts."""
         return now + self._ahead(next_start, now) + self.every * starts
+
+    def in_front(self, fresh: int, late: int) -> int:
+        """How many starts of what is on its way come before that of a job which is sent now.
+
+        Args:
+            fresh, late: what was sent within ``ON_TIME``, and before.
+
+        >>> Rate.parse("10/s").in_front(2, 20), Rate.parse("10/s").in_front(2, 25)
+        (2, 7)
+        """
+        return fresh + max(0, late - max(1, int(_LATE / self.every)))
 
     def opens(self, next_start: datetime | None, now: datetime, starts: int = 1) -> datetime:
         """When so many starts are allowed at once; in the past or now if they are."""

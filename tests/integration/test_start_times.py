@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import make_url, update
+from sqlalchemy import event, make_url, update
+from sqlalchemy.exc import OperationalError
 
 from celeriac import Limit
 from celeriac.application import Celeriac
@@ -23,6 +26,8 @@ from celeriac.ledger.schema.columns import after
 from celeriac.ledger.schema.models import JOBS
 from celeriac.settings.platform import Settings
 from celeriac.testing import Kit, new_ledger
+from celeriac.worker.duties.admitter import Admitter
+from celeriac.worker.gate.paced_claims import PacedClaims
 from tests.apps import build
 from tests.limits_by_hand import ME, ByHand
 from tests.support import wait_until
@@ -48,6 +53,13 @@ class Paced(ByHand):
         self.look()
         return self.admit()
 
+    def sent(self, seconds: float) -> None:
+        """What was sent so many seconds from now, and has not begun."""
+        mine = update(JOBS).where(JOBS.c.dispatched.is_not(None), JOBS.c.worker_id.is_(None))
+        with self.database.transaction() as connection:
+            connection.execute(mine.values(dispatched=after(seconds)))
+            connection.execute(update(lines.LINES).values(due=after(-1)))
+
     def pile(self, *ids: str) -> None:
         """These have arrived at a worker that was frozen, for longer than the rate asks for."""
         self.look()
@@ -72,6 +84,7 @@ def test_starts_are_planned_at_the_rate_and_told_to_the_worker(paced: Paced) -> 
     assert [str(message.id) for message in found] == given[:3], "those of the next 0.2 s"
     first, second, third = (message.start for message in found if isinstance(message, admission.TimedMessage))
     assert (second - first, third - second) == (100_000, 100_000), "microseconds"
+    paced.sent(60)
     assert paced.admit_all() == [], "no more while these have not begun"
 
 
@@ -155,3 +168,72 @@ def test_a_test_that_drains_keeps_a_rate(paced: Paced, tmp_path: Path) -> None:
     with Kit(paced.app, new_ledger(tmp_path / "ledger.db")) as kit:
         given = [paced.once.delay().id for _ in range(3)]
         assert [each.id for each in kit.drain()] == given[:1]
+
+
+def test_what_a_silent_worker_has_holds_up_no_other(paced: Paced) -> None:
+    """The starts of two seconds at most: beyond that, all workers are busy, and no more is sent."""
+    for _ in range(40):
+        paced.ping.delay()
+    assert len(paced.admitted()) == 3
+    paced.sent(-1)
+    assert len(paced.admit()) == 3, "others take the starts of these"
+    admitted = 6
+    for _ in range(20):
+        paced.sent(-1)
+        admitted += len(paced.admit())
+    assert 20 < admitted <= 24
+
+
+@pytest.mark.parametrize("doing", ["claims", "admits"])
+def test_a_worker_that_freezes_with_the_key_gives_it_back(
+    redis_url: str, postgres_url: str, doing: str
+) -> None:
+    settings = Settings(database_url=SecretStr(postgres_url), broker_url=SecretStr(redis_url))
+    with closing(build(settings, set_as_current=False)) as app, closing(build(settings)) as other:
+        paced = Paced(app)
+        paced.declare()
+        first, second = (paced.once.delay().id for _ in range(2))
+        paced.look()
+        freezes = _Freezes(other, "background_permit_keys")
+        if doing == "claims":
+            assert paced.admit() == [first]
+            message: Any = SimpleNamespace(job=UUID(first), dispatch=1, message=None)
+            checks: Any = None
+            claims = PacedClaims(other.database, worker=ME, checks=checks, on_freed=lambda _: None)
+            freezes.start(lambda: claims.claim([message]))
+            assert [str(job) for job in paced.start(first).won] == [first]
+        else:
+            admitter = Admitter(other, other.database, worker=new_uuid(), limits=())
+            freezes.start(admitter.run)
+            wait_until(lambda: paced.admit() == [first], within=30, saying="another worker admits it")
+        assert isinstance(freezes.thaw(), OperationalError)
+        assert paced.used("hourly:") == 1, f"{second} waits"
+
+
+class _Freezes:
+    """A thread that stops in the middle of its transaction, when it has locked a row of ``table``."""
+
+    def __init__(self, app: Celeriac, table: str) -> None:
+        self._locked, self._thawed = threading.Event(), threading.Event()
+        self._ended: Future[Any] = Future()
+
+        def freeze(*given: Any) -> None:
+            if table in given[2] and "FOR UPDATE" in given[2]:
+                self._locked.set()
+                self._thawed.wait(60)
+
+        event.listen(app.database.engine, "after_cursor_execute", freeze)
+
+    def start(self, work: Callable[[], object]) -> None:
+        def run() -> None:
+            try:
+                self._ended.set_result(work())
+            except BaseException as exc:  # it is what the test asks for
+                self._ended.set_exception(exc)
+
+        threading.Thread(target=run).start()
+        assert self._locked.wait(60)
+
+    def thaw(self) -> BaseException | None:
+        self._thawed.set()
+        return self._ended.exception(60)

@@ -42,10 +42,10 @@ class DjangoDatabase(Database):
         return self._framework.engine if self._framework.joins else super().engine
 
     @contextmanager
-    def transaction(self, *, within: float | None = None) -> Iterator[Connection]:
+    def transaction(self, *, within: float | None = None, idle: float | None = None) -> Iterator[Connection]:
         """As of ``Database``; in Django's transaction a savepoint, which no time limit cuts."""
         if not self._framework.joins:
-            with super().transaction(within=within) as connection:
+            with super().transaction(within=within, idle=idle) as connection:
                 yield connection
             return
         with transaction.atomic(self._framework.alias), self._framework.engine.connect() as connection:

@@ -125,17 +125,19 @@ class Database:
         return self.engine.dialect.loaded_dbapi
 
     @contextmanager
-    def transaction(self, *, within: float | None = None) -> Iterator[Connection]:
+    def transaction(self, *, within: float | None = None, idle: float | None = None) -> Iterator[Connection]:
         """A durable write transaction, committed when the block ends well.
 
         Args:
+            idle: seconds after which the server ends it, and gives its locks back, if this process sends
+                nothing more. For locks that others wait for: who holds them may be frozen. PostgreSQL only.
             within: seconds after which the connection is cut, if it has not ended; ``longest`` otherwise.
                 PostgreSQL only; SQLite is bounded by its own busy timeout.
         """
         with self._connected() as connection, self._watched(connection.connection, within):
             # BEGIN and COMMIT are sent here, because the connections are in autocommit: a single statement
             # then takes one round trip.
-            connection.exec_driver_sql(self._begin(connection))
+            connection.exec_driver_sql(self._begin(connection, idle))
             try:
                 if within is not None and within > (self.longest or within) and self.dialect != "sqlite":
                     connection.exec_driver_sql(postgresql_session.statement_limit(within))
@@ -233,12 +235,13 @@ class Database:
     #: A connection to read with; it takes no lock and holds no snapshot between statements.
     reading = statement
 
-    def _begin(self, connection: Connection) -> str:
+    def _begin(self, connection: Connection, idle: float | None) -> str:
         # On SQLite a deferred transaction that reads first and writes later fails at once when
         # another wrote in between, whatever the busy timeout (sqlite.org/isolation.html).
         if self.dialect == "sqlite":
             return "BEGIN IMMEDIATE"
-        return postgresql_session.begin_statement(self.longest) if connection.info.get("pooled") else "BEGIN"
+        begin = postgresql_session.begin_statement(self.longest) if connection.info.get("pooled") else "BEGIN"
+        return begin if idle is None else f"{begin}; {postgresql_session.idle_limit(idle)}"
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""
@@ -346,6 +349,7 @@ def _create(database: Database) -> Engine:
     event.listen(engine, "do_connect", connect)  # before SQLAlchemy sends queries of its own
     event.listen(engine, "checkout", _refuse_if_closed)
     event.listen(engine, "checkin", _drop_if_busy)
+    event.listen(engine, "handle_error", postgresql_session.idle_end_as_unreachable, retval=True)
     return engine
 
 

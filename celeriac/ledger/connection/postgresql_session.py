@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import OperationalError
+
 from celeriac.errors import LedgerUnfit
 
 _ENCODING = "UTF8"
@@ -22,6 +25,9 @@ LOCK_PATIENCE = 5.0
 
 #: Seconds after which the server ends a transaction whose client sends nothing more.
 _IDLE_LIMIT = 60.0
+
+#: The SQLSTATE that its client gets then.
+_ENDED_IDLE = "25P03"
 
 #: Settings of PostgreSQL. Planning a statement of a few rows anew takes as long as executing it.
 _PLANS = {
@@ -146,6 +152,22 @@ def begin_statement(longest: float | None) -> str:
 def statement_limit(seconds: float) -> str:
     """A statement that sets how many seconds each following one of the transaction may take."""
     return f"SET LOCAL statement_timeout = {_milliseconds(seconds)}"
+
+
+def idle_limit(seconds: float) -> str:
+    """A statement that has the server end a transaction whose client sends nothing for so many seconds."""
+    return f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(seconds)}"
+
+
+def idle_end_as_unreachable(context: ExceptionContext) -> BaseException | None:
+    """An ``OperationalError`` where the server has ended an idle transaction; psycopg raises an internal one.
+
+    A handler of SQLAlchemy's event ``handle_error``.
+    """
+    error = context.original_exception
+    if getattr(error, "sqlstate", None) != _ENDED_IDLE:
+        return None
+    return OperationalError(context.statement, None, error, hide_parameters=True, connection_invalidated=True)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -46,7 +46,7 @@ from celeriac.limits.admission import Candidate, Decision, Room, decide
 from celeriac.limits.breaker import Probes
 from celeriac.limits.fairness import Fairness, Windows, queue_of
 from celeriac.limits.permits import Permit, is_fair, limit_of
-from celeriac.limits.rate import AHEAD
+from celeriac.limits.rate import AHEAD, ON_TIME
 
 #: Lines that one transaction looks at, and jobs that it admits. What a transaction costs beside its rows is
 #: shared by that many; its locks are held for some ten milliseconds.
@@ -149,7 +149,7 @@ def admit(
     for permit in turns.values():
         windows.note(queue_of(permit), used=used[permit], now=moment)
     paced = [name for name in permits if (limit := limits.get(limit_of(name))) and limit.pace]
-    waits = in_use.on_way(connection, paced)
+    waits = in_use.on_way(connection, paced, lately=ON_TIME.total_seconds())
     rooms = _rooms({**limits, **fair.known(turns.values(), windows)}, keys, used, waits, probes, moment)
     plain = [line for line in due if line.id not in orders.lines and line.id not in turns]
     found = _candidates(connection, plain, rooms)
@@ -173,7 +173,7 @@ def _rooms(
     limits: Mapping[str, KnownLimit],
     keys: Mapping[str, Any],
     used: Mapping[str, int],
-    waits: Mapping[str, int],
+    waits: Mapping[str, tuple[int, int]],
     probes: Mapping[str, Probes],
     moment: Any,
 ) -> dict[str, Room]:
@@ -189,7 +189,7 @@ def _rooms(
             used=used.get(name, 0),
             rate=limit.pace,
             next_start=key.next_start,
-            on_way=waits.get(name, 0),
+            on_way=limit.pace.in_front(*waits[name]) if limit.pace else 0,
             shut=key.rests_until if rests else None,
             is_shut=rests or (limit.is_half_open and limit.name not in probes),
             probes=probes.get(limit.name) if limit.is_half_open else None,

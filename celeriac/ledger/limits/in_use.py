@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, union_all
 
 from celeriac.ledger.schema import batch
+from celeriac.ledger.schema.columns import Seconds, after
 from celeriac.ledger.schema.limit_tables import LINES
 from celeriac.ledger.schema.models import JOBS
 from celeriac.limits.limit import FAIR, MOST
@@ -30,15 +31,19 @@ def count(connection: Connection, permits: Iterable[str]) -> dict[str, int]:
     return {row.name: int(row.used or 0) for row in found}
 
 
-def on_way(connection: Connection, permits: Iterable[str]) -> dict[str, int]:
-    """The weight of what is on its way to a worker of each of these permits."""
+def on_way(connection: Connection, permits: Iterable[str], *, lately: float) -> dict[str, tuple[int, int]]:
+    """The weight of what is on its way to a worker of each of these permits: sent lately, and before.
+
+    Args:
+        lately: within so many seconds.
+    """
     names = sorted(set(permits))
     if not names:
         return {}
     dialect = connection.dialect.name
-    rows = [{"name": name} for name in names]
-    found = connection.execute(_count(dialect, waits=True), batch.table_parameters(dialect, _NAMES, rows))
-    return {row.name: int(row.used or 0) for row in found}
+    rows = batch.table_parameters(dialect, _NAMES, [{"name": name} for name in names])
+    found = connection.execute(_on_way(dialect), rows | {"lately": -lately}).all()
+    return {row.name: (int(row.fresh or 0), int(row.every or 0) - int(row.fresh or 0)) for row in found}
 
 
 def by_permit(connection: Connection) -> dict[str, tuple[int, int]]:
@@ -84,22 +89,30 @@ def in_use(number: int) -> ColumnElement[bool]:
 
 
 @lru_cache
-def _count(dialect: str, *, waits: bool = False) -> Select[Any]:
-    """One search of an index for each permit and each of the three columns that may name it.
-
-    Args:
-        waits: only what no worker has claimed; its rows are read, too.
-    """
+def _count(dialect: str) -> Select[Any]:
+    """One search of an index for each permit and each of the three columns that may name it."""
     names = batch.as_table(dialect, _NAMES)
-    unclaimed = [JOBS.c.worker_id.is_(None)] if waits else []
+    return select(names.c.name, _sum(names).label("used"))
+
+
+@lru_cache
+def _on_way(dialect: str) -> Select[Any]:
+    """Only what no worker has claimed; its rows are read, too."""
+    names, unclaimed = batch.as_table(dialect, _NAMES), JOBS.c.worker_id.is_(None)
+    since = select(after(bindparam("lately", type_=Seconds))).scalar_subquery()
+    fresh = _sum(names, unclaimed, JOBS.c.dispatched >= since)
+    return select(names.c.name, _sum(names, unclaimed).label("every"), fresh.label("fresh"))
+
+
+def _sum(names: Any, *conditions: ColumnElement[bool]) -> ColumnElement[int]:
     parts = [
         select(func.coalesce(func.sum(JOBS.c[f"weight_{number}"]), 0))
-        .where(in_use(number), JOBS.c[f"permit_{number}"] == names.c.name, *unclaimed)
+        .where(in_use(number), JOBS.c[f"permit_{number}"] == names.c.name, *conditions)
         .correlate(names)
         .scalar_subquery()
         for number in NUMBERS
     ]
-    return select(names.c.name, (parts[0] + parts[1] + parts[2]).label("used"))
+    return parts[0] + parts[1] + parts[2]
 
 
 @lru_cache

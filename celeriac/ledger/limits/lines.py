@@ -35,6 +35,10 @@ from celeriac.ledger.schema.limit_tables import LINES, PERMIT_KEYS
 from celeriac.ledger.schema.models import JOBS
 from celeriac.limits.permits import is_order
 
+#: Seconds after which the server takes back what a transaction has locked of limits, if its process says
+#: nothing more: a worker may be frozen in the middle of it, and all others wait.
+IDLE = 0.5
+
 _PERMITS = tuple(f"permit_{number}" for number in NUMBERS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks: of the worker that looks for all, and of the others for a change of limits.
 EVERY, OTHERS = 0.05, 1.0
+
+#: Who has run jobs of a rate admits others of it for so many seconds, as often as this: the worker that looks
+#: for all may be frozen, and a start that nobody has taken is lost.
+_PACED, _PACED_EVERY = 3.0, 0.1
 
 #: Seconds between two looks for what nobody has woken, and the jobs or permits of one such look.
 _SEARCH, _SEARCHED = 5.0, 200
@@ -60,7 +65,7 @@ class Admitter:
         self._fairness = app.settings.fairness
         self._windows = Windows()
         self._fair = self._fairness.is_on
-        self._declares_at = 0.0
+        self._declares_at = self._paced_until = 0.0
         self._read_at = self._searched_at = self._looked_at = -OTHERS
         self._crowded: set[str] = set()
         self.breakers = Breakers()
@@ -95,6 +100,13 @@ class Admitter:
         every = EVERY if self._leads else OTHERS
         return every if soon is None else min(soon, every)
 
+    def _is_paced(self, permit: str) -> bool:
+        limit = self._limits.get(limit_of(permit))
+        return limit is not None and limit.pace is not None
+
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return self._database.transaction(idle=lines.IDLE)
+
     def _enough(self, permit: str) -> int:
         """How many of a permit, given back, are not to wait for others.
 
@@ -107,7 +119,7 @@ class Admitter:
 
     def _read(self) -> None:
         """Read the limits, and be the one that looks if nobody else is."""
-        with self._database.transaction() as connection:
+        with self._transaction() as connection:
             self._declare(connection)
             self._limits = limit_rows.read(connection)
             self._fair = self._fairness.is_on or fair.anything_waits(connection)
@@ -161,25 +173,25 @@ class Admitter:
         with self._lock:
             rests, self._rests = self._rests, {}
         if rests:
-            with self._database.transaction() as connection:
+            with self._transaction() as connection:
                 for permit, seconds in sorted(rests.items()):
                     lines.rest(connection, [permit], seconds=seconds)
 
     def _wake(self, permits: Iterable[str]) -> None:
-        with self._database.transaction() as connection:
+        with self._transaction() as connection:
             lines.wake(connection, dict.fromkeys(permits, admission.MOST_LINES))
 
     def _look(self, now: float) -> None:
         """Find the lines of new jobs; now and then those that nobody has woken."""
         self._looked_at = now
-        with self._database.transaction() as connection:
+        with self._transaction() as connection:
             lines.arrived(connection, lately=_OVERLAP)
         if now - self._searched_at >= _SEARCH or self._line is not None or self._permit:
             self._find_forgotten()
             self._searched_at = now
 
     def _find_forgotten(self) -> None:
-        with self._database.transaction() as connection:
+        with self._transaction() as connection:
             self._line = lines.find_forgotten(connection, beyond=self._line, most=_SEARCHED)
             permits = lines.blocked_permits(connection, beyond=self._permit, most=_SEARCHED)
             used = in_use.count(connection, permits)
@@ -210,7 +222,7 @@ class Admitter:
 
     def _admit(self, *, until: float) -> None:
         while True:
-            with self._database.transaction() as connection:
+            with self._transaction() as connection:
                 messages = admission.admit(
                     connection,
                     self._limits,

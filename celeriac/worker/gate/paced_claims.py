@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.limits import starts
+from celeriac.ledger.limits import lines, starts
 from celeriac.worker.gate.claim_checks import Answer, ClaimChecks, needs_check
 from celeriac.worker.gate.deliveries import AnyDelivery, planned_start
 
@@ -70,7 +70,7 @@ class PacedClaims:
     def claim(self, paced: Sequence[AnyDelivery]) -> PacedAnswer:
         """Claim those that may start now."""
         answer = PacedAnswer()
-        with self._database.transaction() as connection:
+        with self._database.transaction(idle=lines.IDLE) as connection:
             started = starts.claim(connection, {one.job: one.dispatch for one in paced}, worker=self._worker)
             answer.won = started.won
             refused = [one for one in paced if one.job not in started.waits]
