@@ -36,6 +36,13 @@ BURST = replace(
     CELERIAC, name="celeriac-burst", title="Celeriac, -P burst", module="benchmarks.sides.celeriac_burst"
 )
 
+BURST_RESULTS = replace(
+    CELERIAC,
+    name="celeriac-burst-results",
+    title="Celeriac, -P burst, results",
+    module="benchmarks.sides.celeriac_burst_results",
+)
+
 #: Celery as in the project's environment, so that the versions are those of Celeriac.
 _CELERY = ("celery>=5.7,<5.8", "redis>=6.4,<9", "packaging")
 _POSTGRES = "psycopg[binary]>=3.3,<3.4"
@@ -143,6 +150,6 @@ PEERS = (
 )
 
 #: Ratios are to the first.
-SIDES = (PLAIN, CELERIAC, BURST, *PEERS)
+SIDES = (PLAIN, CELERIAC, BURST, BURST_RESULTS, *PEERS)
 BASELINE = SIDES[0]
 DEFAULT = (PLAIN, CELERIAC)  # who runs unless a run names others: all of them take long
