@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from kombu.serialization import pickle
 from celeriac.task import failures
 from celeriac.worker.burst.bundle import Bundle, BundledJob, Waiting, tells_of_jobs
 from celeriac.worker.burst.child import REPORT, Report, Runner
-from celeriac.worker.burst.children import BusyChildren
+from celeriac.worker.burst.children import BusyChildren, Children
 from celeriac.worker.burst.composition import MOST, Paces, size
 from celeriac.worker.burst.page import DONE, OPEN, SKIPPED, TOLD, Page
 
@@ -380,3 +381,15 @@ def test_an_outcome_is_told_once() -> None:
     told.bundle.tell([Report(0, (0, None, 0.1), True, 1.0, 0.1)], lambda *_: None)
     assert told.words == [(0, "begun"), (0, "success")]
     assert len(told.bundle.take_back()) == 1
+
+
+def test_a_bundle_was_begun_by_the_child_whose_page_says_so_dead_or_alive() -> None:
+    """And not by the one that has the pipe of its number by now."""
+    dead, alive = (SimpleNamespace(page=Page()) for _ in range(2))
+    dead.page.take_up(7, 1)
+    alive.page.take_up(8, 1)
+    children = Children.__new__(Children)
+    children._made = deque([dead, alive])
+    assert children.taker_of(7) is dead
+    assert children.taker_of(8) is alive
+    assert children.taker_of(9) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -16,6 +17,9 @@ from celeriac.worker.burst.page import Page
 _PIPE = 256 * 1024
 
 _SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # of Linux; others refuse the number
+
+#: So many children are remembered, the latest, for what they had taken up when they died.
+_REMEMBERED = 256
 
 #: Bundles that a child holds at most: one that it runs and one that it will run next.
 _EACH = 2
@@ -96,6 +100,7 @@ class Children(asynpool.AsynPool):
     on_bundle_back: Callable[[Any], bool]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._made: deque[Any] = deque(maxlen=_REMEMBERED)
         super().__init__(*args, **kwargs)
         self._busy_workers = self.busy = BusyChildren(lambda: self._all_inqueues)
 
@@ -105,6 +110,7 @@ class Children(asynpool.AsynPool):
         worker.max_memory, worker.max_memory_per_child = worker.max_memory_per_child or 0, None
         process = super().WorkerProcess(worker)
         process.page = worker.page
+        self._made.append(process)
         return process
 
     def create_process_queues(self) -> Any:
@@ -130,6 +136,14 @@ class Children(asynpool.AsynPool):
                 put_back(result)
 
         self._put_back = give_back
+
+    def taker_of(self, bundle: int) -> Any:
+        """The child that took this bundle up and has taken up no other since, alive or dead; None: none has.
+
+        Celery's own note of the child to which it was written cannot be relied on: it points to a new child
+        as soon as that has a pipe of the same number.
+        """
+        return next((process for process in self._made if process.page.place.bundle == bundle), None)
 
     def process_of(self, pid: int | None) -> Any:
         """The child with this process id, alive or not reaped yet; None: there is none."""

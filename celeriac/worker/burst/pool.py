@@ -325,10 +325,9 @@ class TaskPool(prefork.TaskPool):
         if bundle is None:
             return False
         result.discard()
-        process = result._write_to
-        page = process.page if process is not None else None
-        if page is not None and page.place.bundle == bundle.number:  # begun, and its word of it was lost
-            bundle.pid, bundle.page = process.pid, page
+        process = self._pool.taker_of(bundle.number)
+        if process is not None:  # begun, and its word of it was lost
+            bundle.pid, bundle.page = process.pid, process.page
             bundle.lost(_lost(process.exitcode))
         self._end(bundle)
         return True
