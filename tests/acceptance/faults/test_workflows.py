@@ -43,7 +43,7 @@ def test_chords_across_flushall_and_a_workers_death(drill: Drill) -> None:
     with drill.house.broker.client() as client:
         client.flushall()
     drill.over()
-    drill.ends()
+    drill.ends(recovery=25)  # two faults at once, one behind the other
 
 
 @pytest.mark.parametrize("flush", [False, True], ids=["", "and flushall"])
