@@ -34,6 +34,9 @@ FOLLOWS = "celeriac_follows"
 #: In the row of a job whose key is not decided yet: the seconds or the moment after which it may begin.
 DUE = "celeriac_due"
 
+#: In the row of a unique job that runs what a later call says: when that call was made.
+CALLED = "celeriac_called"
+
 #: In the row of a job whose message came from a producer that does not know the ledger.
 ADOPTED = "celeriac_adopted"
 

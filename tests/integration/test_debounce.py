@@ -15,7 +15,7 @@ from celery import chord, group
 from sqlalchemy import create_engine, select, update
 from sqlalchemy.orm import Session
 
-from celeriac import Debounce, Limit, Throttle, enqueue_in, enqueue_many, enqueue_together
+from celeriac import Debounce, Limit, Throttle, Unique, enqueue_in, enqueue_many, enqueue_together
 from celeriac.broker_state import BrokerState
 from celeriac.enqueue.capture import capture_jobs
 from celeriac.errors import BadArgument
@@ -56,6 +56,14 @@ class TimedDesk(Desk):
                 select(c.next_attempt_after, c.queued, after(0.0).label("clock")).where(c.id == UUID(id))
             ).one()
         return (row.next_attempt_after - row.clock).total_seconds(), (row.clock - row.queued).total_seconds()
+
+    def undecided(self, order: int, note: str, **options: Any) -> str:
+        """A call of a writer that must not wait for its key."""
+        with self.database.transaction() as connection:
+            with capture_jobs() as calls:
+                made = self.settling.apply_async((order, note), **options)
+            bulk_insert.enqueue_all(connection, calls)
+        return str(made.id)
 
     def set(self, id: str, **values: Any) -> None:
         """As if time had passed."""
@@ -251,15 +259,47 @@ def test_a_foreign_message_of_a_debounced_task_waits_as_well(desk: TimedDesk) ->
 
 
 def test_a_call_that_is_decided_late_does_not_undo_a_later_one(desk: TimedDesk) -> None:
-    with desk.database.transaction() as connection:  # as for a writer that must not wait
-        with capture_jobs() as calls:
-            late = desk.settling.delay(7, "first call")
-        bulk_insert.enqueue_all(connection, calls)
-    desk.set(late.id, queued=after(-3.0))
+    late = desk.undecided(7, "first call")
+    desk.set(late, queued=after(-3.0))
     holder = desk.settling.delay(7, "second call")
     assert Followers(desk.database).sweep() == 1
-    assert desk.follows(late.id) == holder.id
+    assert desk.follows(late) == holder.id
     assert desk.job(holder.id).args == [7, "second call"]
+
+
+def test_nor_one_that_is_due_earlier_because_the_first_was_long_ago(desk: TimedDesk) -> None:
+    holder = desk.settling.delay(7, "first call")
+    late = desk.undecided(7, "second call")
+    desk.set(late, queued=after(-1.0))  # it would be due after the holder, which is so at the latest
+    desk.set(holder.id, queued=after(1.0 - MOST))
+    assert desk.settling.delay(7, "third call").id == holder.id
+    assert desk.moments(holder.id)[0] <= 1
+    assert Followers(desk.database).sweep() == 1
+    assert desk.job(holder.id).args == [7, "third call"]
+
+
+def test_one_that_is_decided_late_and_was_the_last_is_run(desk: TimedDesk) -> None:
+    holder = desk.settling.delay(7, "first call")
+    desk.set(holder.id, queued=after(-9.0))
+    late = desk.undecided(7, "second call")
+    assert Followers(desk.database).sweep() == 1
+    assert desk.follows(late) == holder.id
+    assert desk.job(holder.id).args == [7, "second call"]
+    earlier = desk.undecided(7, "before the second")
+    desk.set(earlier, queued=after(-8.0))
+    assert Followers(desk.database).sweep() == 1
+    assert desk.job(holder.id).args == [7, "second call"]
+
+
+def test_a_call_without_a_wait_that_is_decided_late_does_not_undo_a_later_one(desk: TimedDesk) -> None:
+    rule: dict[str, Any] = {"debounce": False, "unique": Unique(args=("order",), on_conflict="replace")}
+    holder = desk.settling.apply_async((7, "first call"), countdown=60, **rule)
+    late = desk.undecided(7, "second call", **rule)
+    desk.set(late, queued=after(-1.0))
+    desk.set(holder.id, queued=after(-9.0))
+    desk.settling.apply_async((7, "third call"), countdown=60, **rule)
+    assert Followers(desk.database).sweep() == 1
+    assert desk.job(holder.id).args == [7, "third call"]
 
 
 # ---- races

@@ -20,6 +20,7 @@ from celeriac.enqueue.headers import foreign_properties
 from celeriac.errors import BadArgument, NotSigned
 from celeriac.headers import (
     ADOPTED,
+    CALLED,
     DUE,
     FOLLOWS,
     PERMITS,
@@ -252,7 +253,9 @@ def _adopted(message: Any, headers: dict[str, Any], job: UUID, task: str, max_tr
 
 
 #: Headers of a foreign message that its row does not keep: columns have them, or they are ours to write.
-_NOT_KEPT = frozenset({"eta", "expires", "compression", STAMP, RETRIED, PERMITS, UNIQUE, FOLLOWS, DUE})
+_NOT_KEPT = frozenset(
+    {"eta", "expires", "compression", STAMP, RETRIED, PERMITS, UNIQUE, FOLLOWS, DUE, CALLED}
+)
 
 
 def _retries(value: Any) -> int:

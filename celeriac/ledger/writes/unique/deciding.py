@@ -69,9 +69,9 @@ def _stand_back(
         connection.execute(_reject(), {"job": row.id, "why": _why(holder)})
         return "cancelled"
     own = _as_new_job(row, call)
-    if conflict is OnConflict.REPLACE and holder.waits and not _is_older(row, call, holder):
+    if conflict is OnConflict.REPLACE and holder.waits and not _is_older(row, holder):
         calls = {holder.id: own}
-        if holder.id not in replace_messages(connection, calls, compose):
+        if holder.id not in replace_messages(connection, calls, compose, called=row.queued):
             return None  # it began to run
     following = own.following(holder.id, holder.task_id)
     values = {"job": row.id, "to_follow": holder.id, "to_headers": _without(following.headers)}
@@ -79,9 +79,9 @@ def _stand_back(
     return "follows"
 
 
-def _is_older(row: Any, call: UniqueCall, holder: Holder) -> bool:
-    """Whether the holder says what a later call of a debounced job said: that one's wait ends later."""
-    return call.rule.wait is not None and holder.due is not None and _due(row) < holder.due
+def _is_older(row: Any, holder: Holder) -> bool:
+    """Whether the holder says what a later call said, of which nobody had to decide."""
+    return holder.called is not None and bool(row.queued < holder.called)
 
 
 def _why(holder: Holder) -> str:

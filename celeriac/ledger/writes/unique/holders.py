@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, String, bindparam, cast, func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from celeriac.errors import KeyBusy
-from celeriac.headers import task_id
+from celeriac.headers import CALLED, task_id
 from celeriac.ledger.connection.error_kinds import is_conflict, waited_too_long
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import FOLLOWING
@@ -30,13 +30,13 @@ class Holder:
     Attributes:
         task_id: its Celery task id.
         waits: whether it may be given another message: no attempt of it runs, and it waits for no other job.
-        due: when it may begin; None: it was written just now.
+        called: when the call was made whose arguments it has; None: it was written just now.
     """
 
     id: UUID
     task_id: str
     waits: bool
-    due: datetime | None = None
+    called: datetime | None = None
 
 
 def holders(connection: Connection, keys: Sequence[str]) -> dict[str, Holder]:
@@ -55,7 +55,9 @@ def jobs_of(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Holder]:
 
 def _holder(row: Any) -> Holder:
     waits = JobState(row.state) in WAITING and row.next_attempt_after < FOLLOWING
-    return Holder(row.id, task_id(row.headers, row.id), waits, row.next_attempt_after)
+    replaced = row.headers.get(CALLED)
+    called = row.queued if replaced is None else datetime.fromisoformat(replaced)
+    return Holder(row.id, task_id(row.headers, row.id), waits, called)
 
 
 @lru_cache
@@ -70,7 +72,7 @@ def _of_ids(dialect: str) -> Select[Any]:
 
 def _columns() -> Select[Any]:
     c = JOBS.c
-    return select(c.id, c.unique_key, c.headers, c.state, c.next_attempt_after)
+    return select(c.id, c.unique_key, c.headers, c.state, c.next_attempt_after, c.queued)
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection, Select, Update, and_, bindparam, case, func, null, update
 
+from celeriac.headers import CALLED
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import FOLLOWING, Seconds, later, now
 from celeriac.ledger.schema.locking import in_order
@@ -40,26 +42,36 @@ class Replaceable:
 Compose: TypeAlias = Callable[[Replaceable, NewJob], NewJob]
 
 
-def replace_messages(connection: Connection, calls: Mapping[UUID, NewJob], compose: Compose) -> set[UUID]:
+def replace_messages(
+    connection: Connection,
+    calls: Mapping[UUID, NewJob],
+    compose: Compose,
+    *,
+    called: datetime | None = None,
+) -> set[UUID]:
     """Let waiting jobs run what later calls say; return those that waited still.
 
     The message that may be in the broker is an old copy then: who draws it runs what the row says.
 
     Args:
         calls: by the job whose message each replaces.
+        called: when these were made; None: now.
     """
     if not calls:
         return set()
     dialect = connection.dialect.name
-    found = [
-        Replaceable(*row)
-        for row in connection.execute(_lock(dialect), batch.id_parameters(dialect, list(calls)))
-    ]
-    composed = [(row.id, compose(row, calls[row.id])) for row in found]
-    values = [_values(job) | {"job": id} for id, job in composed]
+    rows = connection.execute(_lock(dialect), batch.id_parameters(dialect, list(calls))).all()
+    found = [(Replaceable(*row), called or moment) for *row, moment in rows]
+    composed = [(row.id, compose(row, calls[row.id]), moment) for row, moment in found]
+    values = [_values(_made_at(moment, job)) | {"job": id} for id, job, moment in composed]
     if values:
         connection.execute(_replace(), values)
-    return {row.id for row in found}
+    return {row.id for row, _ in found}
+
+
+def _made_at(moment: datetime, job: NewJob) -> NewJob:
+    """For who decides later about an earlier call: that one's arguments do not come back."""
+    return replace(job, headers={**job.headers, CALLED: moment.isoformat()})
 
 
 def _values(job: NewJob) -> dict[str, Any]:
@@ -72,7 +84,8 @@ def _values(job: NewJob) -> dict[str, Any]:
 def _lock(dialect: str) -> Select[Any]:
     c = JOBS.c
     chosen = in_order(batch.id_in(dialect, c.id), is_waiting(by_id=True), c.next_attempt_after < FOLLOWING)
-    return chosen.add_columns(c.payload, c.content_type, c.content_encoding, c.headers)
+    message = c.payload, c.content_type, c.content_encoding, c.headers
+    return chosen.add_columns(*message, now().label("moment"))
 
 
 #: What the row keeps: who it is, whom it belongs to, when it was accepted.
