@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from celeriac import Debounce, Limit, Throttle, Unique, enqueue_in, enqueue_many, enqueue_together
 from celeriac.broker_state import BrokerState
+from celeriac.display import stamp
 from celeriac.enqueue.capture import capture_jobs
 from celeriac.errors import BadArgument
 from celeriac.ledger.schema.columns import after
@@ -25,6 +26,7 @@ from celeriac.ledger.schema.limit_tables import UNIQUE_KEYS
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.upkeep.dispatch import take_due
 from celeriac.ledger.writes import bulk_insert, claims
+from celeriac.operate.explain import Reason, explain
 from celeriac.worker.followers import Followers
 from tests.unique_desk import ME, Desk, app_of, disposing
 
@@ -181,6 +183,16 @@ def test_a_retry_waits_for_its_backoff_and_not_for_calls(desk: TimedDesk) -> Non
     desk.end(first.id, JobState.ERROR)
     assert desk.settling.delay(7, "two").id != first.id
     assert desk.job(first.id).args == [7, "one"]
+
+
+def test_explain_says_how_long_further_calls_let_it_wait(desk: TimedDesk) -> None:
+    first = desk.settling.delay(7)
+    found = explain(first.id, app=desk.app)
+    latest = stamp(desk.row(first.id).queued + timedelta(seconds=MOST))
+    assert found.reason is Reason.NOT_DUE
+    assert (found.answers or "").endswith(
+        f"until its first attempt begins, which then waits 5.0 s anew, until {latest} at the latest"
+    )
 
 
 # ---- every way to enqueue

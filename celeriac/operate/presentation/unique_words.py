@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from celeriac.display import stamp
+from celeriac.display import length, stamp
+from celeriac.headers import UNIQUE
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.unique import followers, periods
 from celeriac.limits.unique import While
+from celeriac.limits.unique_key import read
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -30,8 +32,18 @@ def answers_for(connection: Connection, row: Any) -> str | None:
         return None if until is None else _sentence(row, f"until {stamp(until)}")
     if row.finished is not None or (row.unique_while == While.WAITING and row.last_worker_id is not None):
         return None
-    ends = "until its first attempt begins" if row.unique_while == While.WAITING else "until it has ended"
-    return _sentence(row, ends)
+    if row.unique_while != While.WAITING:
+        return _sentence(row, "until it has ended")
+    return _sentence(row, "until its first attempt begins" + _waits_anew(row))
+
+
+def _waits_anew(row: Any) -> str:
+    """What such a call does to a debounced job; nothing to others."""
+    said = read(row.headers.get(UNIQUE))
+    if said is None or said.rule.wait is None or said.rule.at_most is None:
+        return ""
+    wait, latest = (timedelta(seconds=seconds) for seconds in (said.rule.wait, said.rule.at_most))
+    return f", which then waits {length(wait)} anew, until {stamp(row.queued + latest)} at the latest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
