@@ -68,6 +68,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
         "acceptance/test_demo.py",
         "acceptance/test_foreign_queue.py",
         "acceptance/test_foreign_tasks.py",
+        "acceptance/test_late_settings.py",
         "acceptance/test_limits.py",
         "acceptance/test_operator.py",
         "acceptance/test_prefetch.py",
@@ -85,6 +86,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
         "acceptance/test_examples_fastapi.py",
         "acceptance/test_examples_flask.py",
         "acceptance/test_wheel.py",
+        "contrib/test_django_testing.py",
         "contrib/test_django_versions.py",
         "pins/test_pins.py",
         "pins/test_pins_run.py",
@@ -118,6 +120,9 @@ FILES: Mapping[str, tuple[str, ...]] = {
 TESTS = frozenset(
     {
         "test_a_beat_that_takes_over_has_missed_nothing",
+        "test_a_child_that_dies_costs_each_of_its_jobs_one_try",
+        "test_a_commit_stands_while_the_broker_is_away",
+        "test_a_hard_cancel_of_one_that_runs_lets_the_others_be_tried_again",
         "test_a_hard_limit_ends_the_run_for_each_of_its_jobs",
         "test_a_job_that_expires_behind_a_busy_worker_never_starts",
         "test_a_job_that_is_cancelled_while_it_is_gathered_is_kept_from_the_run",
@@ -129,14 +134,15 @@ TESTS = frozenset(
         "test_a_warm_shutdown_finishes_what_runs_and_gives_back_the_rest",
         "test_a_worker_that_stops_gives_back_what_it_has_gathered",
         "test_a_worker_without_its_ledger_is_live_and_not_ready",
+        "test_an_enqueue_joins_a_ledger_in_another_of_djangos_databases",
         "test_an_hour_of_a_sub_minute_interval_does_not_drift",
         "test_broker_connections_that_are_cut_cost_nothing",
         "test_bulks_of_the_same_keys_in_other_orders_do_not_wait_in_a_circle",
         "test_catch_up_of_all_has_a_bound",
         "test_it_is_where_django_reads_no_time_zones",
         "test_migrate_to_zero_takes_the_tables_away_and_nothing_else",
+        "test_q_draws_whole_lanes_level_first_then_in_its_order",
         "test_the_tables_of_django_are_copied_and_taken_back",
-        "test_they_run_in_parallel",
         "test_upgrades_and_downgrades_concern_one_ledger",
     }
 )
