@@ -26,6 +26,7 @@ from celeriac.ledger.schema.columns import after
 from celeriac.ledger.schema.models import JOBS
 from celeriac.settings.platform import Settings
 from celeriac.testing import Kit, new_ledger
+from celeriac.worker.attempt_report import Freed
 from celeriac.worker.duties.admitter import Admitter
 from celeriac.worker.gate.paced_claims import PacedClaims
 from tests.apps import build
@@ -182,6 +183,22 @@ def test_what_a_silent_worker_has_holds_up_no_other(paced: Paced) -> None:
         paced.sent(-1)
         admitted += len(paced.admit())
     assert 20 < admitted <= 24
+
+
+def test_who_has_run_jobs_of_a_rate_admits_others_while_the_one_that_looks_is_silent(paced: Paced) -> None:
+    one, other = (Admitter(paced.app, paced.database, worker=new_uuid(), limits=()) for _ in range(2))
+    one.run()
+    id = paced.ping.delay().id
+    paced.look()
+    other.run()
+    assert paced.used("pings:") == 0, "it has nothing to do with them"
+    other.ended(Freed(["pings:"]))
+    other.run()
+    assert paced.start(id).won
+    second = paced.ping.delay().id
+    paced.look()
+    assert other.run() < 0.5, "it looks again soon, of itself"
+    wait_until(lambda: bool(other.run() and paced.start(second).won), within=30, saying="it is admitted")
 
 
 @pytest.mark.parametrize("doing", ["claims", "admits"])

@@ -95,9 +95,12 @@ class Admitter:
             self._wake(freed)
         if self._leads and began - self._looked_at >= EVERY:
             self._look(began)
-        if (self._leads or freed) and not self._app.broker_state.rests_duties:
+        if any(self._is_paced(permit) for permit in freed):
+            self._paced_until = began + _PACED
+        paced = began < self._paced_until
+        if (self._leads or freed or paced) and not self._app.broker_state.rests_duties:
             self._admit(until=began + _LONGEST)
-        every = EVERY if self._leads else OTHERS
+        every = EVERY if self._leads else _PACED_EVERY if paced else OTHERS
         return every if soon is None else min(soon, every)
 
     def _is_paced(self, permit: str) -> bool:
