@@ -5,7 +5,7 @@ READY := .venv/.ready
 # A test starts processes; one that may keep its bytecode starts in half the time.
 TESTED := PYTHONDONTWRITEBYTECODE=
 # Of two processors; tests/forked.py. A Mac forks no process that has threads of the system.
-BESIDE := $(if $(filter Darwin,$(shell uname)),-n 3 --dist loadfile --no-loadscope-reorder,--processes 4)
+BESIDE := $(if $(filter Darwin,$(shell uname)),-n 3 --dist loadfile --no-loadscope-reorder,--processes 5)
 OLDEST := .venv-oldest
 # The lowest versions meet every decision and every server, and a few real workers. What has no place beside
 # them is told at the end of the run, with the reason (tests/oldest.py).
