@@ -16,7 +16,9 @@ _FAREWELL = 15.0  # seconds that a read may still take
 #: database some 40 ms a second, however large the ledger is.
 SHARE = 0.006
 
-_OLDEST = 60.0  # seconds after which a value is read anew, whatever that costs
+#: Seconds after which a value is read anew, after the first read and later. As long as the share allows for
+#: reads that the database ends after 1.8 s; the first read may have been slow because nothing was in memory.
+_OLDEST_FIRST, _OLDEST = 60.0, 300.0
 
 #: A value that is older than so many seconds, as nobody has asked for it, is read before it is shown, where
 #: the last read took no longer than that.
@@ -112,8 +114,9 @@ class Shared(Generic[T]):
             if error is None:
                 self._value = value
             self._error, self._made, self._reading = error, time.monotonic(), False
-            self._took = self._made - began
-            self._pause = max(self._every, min(self._took / self._share, _OLDEST))
+            before, self._took = self._took, self._made - began
+            usual, oldest = (min(before, self._took), _OLDEST) if before else (self._took, _OLDEST_FIRST)
+            self._pause = max(self._every, min(usual / self._share, oldest))
             self._lock.notify_all()
 
 

@@ -30,6 +30,21 @@ def test_what_takes_long_is_read_less_often() -> None:
     assert reads[1] - reads[0] >= 0.05 / 0.1
 
 
+def test_one_read_that_took_long_among_others_delays_nothing() -> None:
+    reads: list[float] = []
+
+    def read() -> int:
+        reads.append(time.monotonic())
+        if len(reads) == 3:
+            wait_until(lambda: time.monotonic() - reads[-1] > 0.1, within=5, saying="it has taken its time")
+        return len(reads)
+
+    shared = Shared(read, every=0.0, share=0.001)  # by which it would be read anew after minutes
+    wait_until(lambda: shared.get(wait=5) >= 5, within=30, saying="it is read again and again")
+    shared.close()
+    assert reads[3] - reads[2] < 60
+
+
 def test_a_value_that_nobody_has_asked_for_lately_is_read_before_it_is_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
