@@ -35,7 +35,7 @@ def test_two_commands_do_everything() -> None:
     ("target", "does"),
     [
         ("run", "-m app.demo --exit"),  # tests/acceptance/test_demo.py
-        ("test", '-m pytest --processes 4 -m "not chaos and not thorough" --exit'),  # this run
+        ("test", '-m pytest --processes 5 -m "not chaos and not thorough" --exit'),  # this run
     ],
 )
 def test_a_command_does_what_is_tested(target: str, does: str) -> None:
