@@ -20,8 +20,8 @@ BATCH = 50
 _WAITING = "SELECT id FROM background_jobs WHERE state = 'pending' ORDER BY id"
 
 
-def claimed_by(app: Celeriac, connections: int) -> float:
-    """Claim and complete every job that waits; the seconds from the first statement to the last answer.
+def claim_all(app: Celeriac, connections: int) -> float:
+    """Claim and complete every job that waits; return the seconds from first to last statement.
 
     Each connection is a worker of its own: it completes what it has claimed, and claims the next, in one
     statement, without a pause.

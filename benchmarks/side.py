@@ -148,5 +148,5 @@ def main(side: Side) -> None:
     }
     answer = commands[command](*words)
     print(
-        json.dumps(answer if command in ("versions", "delay", "round-trips", "bulk", "claimed-by") else None)
+        json.dumps(answer if command in ("versions", "delay", "round-trips", "bulk", "claim-all") else None)
     )

@@ -10,7 +10,7 @@ from typing import Any
 from kombu.exceptions import LimitExceeded, OperationalError
 
 _FIRST_REST, _LONGEST_REST = 1.0, 10.0  # seconds that a failing broker is left alone
-#: By the duties of a worker, for which nobody waits: what is due leaves so soon after the broker is back.
+#: The same for a worker's duties, for which nobody waits: what is due leaves so soon after it is back.
 _LONGEST_OF_DUTIES = 2.0
 
 
@@ -32,8 +32,8 @@ class BrokerState:
         return self._clock() < self._until
 
     @property
-    def rests_duties(self) -> bool:
-        """``resting``, for who can wait for a broker that does not answer."""
+    def resting_for_duties(self) -> bool:
+        """Whether a worker's duties leave the broker alone. They try it sooner than callers do."""
         return self._clock() < min(self._until, self._failed + _LONGEST_OF_DUTIES)
 
     def failed(self) -> None:

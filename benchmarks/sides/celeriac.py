@@ -48,10 +48,10 @@ def prepare() -> None:
     upgrade(app.settings.database)
 
 
-def claimed_by(connections: str) -> float:
-    from benchmarks.claimers import claimed_by as claimed  # which a worker does not import
+def claim_all(connections: str) -> float:
+    from benchmarks.claimers import claim_all as claim  # which a worker does not import
 
-    return claimed(app, int(connections))
+    return claim(app, int(connections))
 
 
 #: What it has that other sides have not.
@@ -62,7 +62,7 @@ SIDE: dict[str, Any] = {
     "own": {
         "awaiting": awaiting,
         "prune": retention.prune,
-        "claimed-by": claimed_by,
+        "claim-all": claim_all,
         "many_working": many_working,
         "limited": partial(limited_tasks.limited, app),
     },

@@ -41,7 +41,7 @@ def fleet(trial: Trial, jobs: int) -> Figures:
                 name: stack.enter_context(looks_at(trial.stage, _COUNT.format(where)))
                 for name, where in _AT.items()
             }
-            seconds = trial.ask("claimed-by", number)
+            seconds = trial.ask("claim-all", number)
         row = trial.database.execute(_DONE).fetchone()
         if row is None or row[0] != round_ * jobs:
             raise NotMeasured(f"{row} of {round_ * jobs} jobs are completed")

@@ -35,7 +35,7 @@ _MOST = 1_000
 class NoBroker(BrokerState):
     """It is never to be bothered."""
 
-    resting = rests_duties = True
+    resting = resting_for_duties = True
 
 
 class Kit:

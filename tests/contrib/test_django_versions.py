@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -62,7 +61,6 @@ def _environment(home: Path, python: str, *packages: str) -> str:
     return found
 
 
-@cache
 def _new_enough() -> str | None:
     if sys.version_info >= _PYTHON_OF_DJANGO_6:
         return sys.executable

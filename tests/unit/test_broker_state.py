@@ -33,9 +33,9 @@ def test_duties_try_it_every_two_seconds(failures: int, seconds: float) -> None:
     for _ in range(failures):
         state.failed()
     clock.now += seconds - 0.1
-    assert state.rests_duties
+    assert state.resting_for_duties
     clock.now += 0.1
-    assert not state.rests_duties
+    assert not state.resting_for_duties
 
 
 def test_a_success_ends_the_rest() -> None:
@@ -44,7 +44,7 @@ def test_a_success_ends_the_rest() -> None:
         state.failed()
     state.worked()
     assert not state.resting
-    assert not state.rests_duties
+    assert not state.resting_for_duties
     state.failed()
     state.worked()
     state.failed()

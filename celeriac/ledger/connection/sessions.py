@@ -28,7 +28,10 @@ def plain(session: Any) -> Any:
 
 
 def is_session(value: Any) -> TypeGuard[Session]:
-    """Whether it is a ``Session``. Who has one has imported the ORM, which costs time and memory."""
+    """Whether it is a ``Session`` of SQLAlchemy.
+
+    The ORM is not imported for it: that costs a worker time and memory, and who has a Session has done so.
+    """
     orm = sys.modules.get("sqlalchemy.orm")
     return orm is not None and isinstance(value, orm.Session)
 

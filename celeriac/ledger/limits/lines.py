@@ -71,9 +71,9 @@ def blocked_permits(connection: Connection, *, beyond: str, most: int) -> list[s
 def lock_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
     """Lock the rows of these permits in the order of their names; return them. Missing ones are made."""
     names = sorted(set(permits))
-    insert = insert_of(connection.dialect.name)
-    rows = [{"name": name} for name in names]
     dialect = connection.dialect.name
+    insert = insert_of(dialect)
+    rows = [{"name": name} for name in names]
     there = set(connection.execute(_there(dialect), batch.text_parameters(dialect, names)).scalars().all())
     if missing := [row for row in rows if row["name"] not in there]:
         made = insert(PERMIT_KEYS).values(name=bindparam("name"), touched=now()).on_conflict_do_nothing()

@@ -98,7 +98,7 @@ class Admitter:
         if any(self._is_paced(permit) for permit in freed):
             self._paced_until = began + _PACED
         paced = began < self._paced_until
-        if (self._leads or freed or paced) and not self._app.broker_state.rests_duties:
+        if (self._leads or freed or paced) and not self._app.broker_state.resting_for_duties:
             self._admit(until=began + _LONGEST)
         every = EVERY if self._leads else _PACED_EVERY if paced else OTHERS
         return every if soon is None else min(soon, every)

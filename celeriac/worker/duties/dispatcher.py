@@ -44,7 +44,7 @@ class Dispatcher:
             due = [level.priority for level in levels if level.due_in <= 0]
             if not due:
                 return min((level.due_in for level in levels), default=None)
-            moved = None if self._app.broker_state.rests_duties else self._send_or_hold(due)
+            moved = None if self._app.broker_state.resting_for_duties else self._send_or_hold(due)
             if moved is None:
                 return 1.0
             self._meter.observe_lag(max(-level.due_in for level in levels))

@@ -56,7 +56,7 @@ class LostMessageFinder:
 
     def _empty(self, queues: list[str]) -> set[str]:
         """The queues in which the broker has nothing; none when it cannot be asked."""
-        if self._app.broker_state.rests_duties:
+        if self._app.broker_state.resting_for_duties:
             return set()
         try:
             with self._app.connection_or_acquire() as connection:
