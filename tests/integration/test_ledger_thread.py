@@ -9,13 +9,14 @@ from uuid import UUID
 
 import pytest
 from kombu.message import Message
-from sqlalchemy import make_url
+from sqlalchemy import make_url, select
 
 from celeriac.headers import STAMP
 from celeriac.ids import new_id
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.reads import job_rows
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
 from celeriac.ledger.writes import claims
@@ -28,6 +29,7 @@ from celeriac.worker.gate.turn import Turn
 from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.watermarks import Watermarks
 from tests.new_jobs import new_job
+from tests.support import wait_until
 
 WORKER = UUID(new_id())
 ME = WorkerStart(
@@ -42,13 +44,18 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def delivery(job: UUID) -> Any:
-    return Message(
-        body="[[], {}, {}]", headers={"id": str(job), "task": "tests.noop", STAMP: {"dispatch": 1}}
-    )
+    headers = {"id": str(job), "task": "tests.noop", STAMP: {"dispatch": 1}}
+    message = Message(body="[[], {}, {}]", headers=headers, delivery_info={"routing_key": "normal"})
+    message._raw = {}
+    return message
 
 
-def worker(database: Database) -> tuple[LedgerThread, ClaimBook]:
+def worker(
+    database: Database, *, dropped: list[Any] | None = None, handed: list[Any] | None = None
+) -> tuple[LedgerThread, ClaimBook]:
     book = ClaimBook()
+    drop = (lambda _: None) if dropped is None else dropped.extend
+    hand_over = (lambda _: None) if handed is None else handed.extend
     turn = Turn(
         database,
         worker=WORKER,
@@ -57,7 +64,7 @@ def worker(database: Database) -> tuple[LedgerThread, ClaimBook]:
         max_tries=1,
         watermarks=Watermarks(10.0),
         callbacks=TurnCallbacks(
-            hand_over=lambda _: None, drop=lambda _: None, fetch_results=lambda _: {}, on_change=lambda: None
+            hand_over=hand_over, drop=drop, fetch_results=lambda _: {}, on_change=lambda: None
         ),
         meter=Meter(),
     )
@@ -110,3 +117,43 @@ def test_every_outcome_is_written_at_the_end_however_many_messages_wait(database
     with database.reading() as connection:
         states = [job_rows.find(connection, job.id).state for job in ran]  # type: ignore[union-attr]
     assert states == [JobState.COMPLETED] * 3
+
+
+def test_a_job_whose_row_a_call_has_locked_is_claimed_when_it_is_free(postgres_url: str) -> None:
+    """A claim waits for no lock; its message is not dropped for that, and the others do not wait."""
+    locked, free = new_job(job_type="tests.noop"), new_job(job_type="tests.noop")
+    dropped: list[Any] = []
+    handed: list[Any] = []
+    with closing(Database(make_url(postgres_url), pool=3)) as database:
+        with database.transaction() as connection:
+            worker_rows.sign_on(connection, ME)
+            enqueue(connection, [locked, free])
+        thread, book = worker(database, dropped=dropped, handed=handed)
+        thread.start()
+        with database.transaction() as caller:
+            caller.execute(select(JOBS.c.id).where(JOBS.c.id == locked.id).with_for_update())
+            for job in (locked, free):
+                thread.receive(delivery(job.id))
+            wait_until(lambda: len(handed) == 1, within=30, saying="the other job is claimed")
+            assert book.attempt_of(locked.id) is None
+        wait_until(lambda: len(handed) == 2, within=5, saying="it is claimed, with the same message")
+        assert not dropped
+        assert [book.attempt_of(job.id) for job in (locked, free)] == [1, 1]
+        assert thread.close(within=30)
+
+
+def test_a_job_whose_row_stays_locked_does_not_keep_its_message_for_ever(postgres_url: str) -> None:
+    """It is found, and sent again, by the search for lost messages."""
+    job = new_job(job_type="tests.noop")
+    dropped: list[Any] = []
+    with closing(Database(make_url(postgres_url), pool=3)) as database:
+        with database.transaction() as connection:
+            worker_rows.sign_on(connection, ME)
+            enqueue(connection, [job])
+        thread, _ = worker(database, dropped=dropped)
+        thread.start()
+        with database.transaction() as caller:
+            caller.execute(select(JOBS.c.id).where(JOBS.c.id == job.id).with_for_update())
+            thread.receive(delivery(job.id))
+            wait_until(lambda: bool(dropped), within=60, saying="its message is dropped")
+            assert thread.close(within=30), "it ends, though the row is locked"

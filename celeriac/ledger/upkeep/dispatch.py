@@ -59,10 +59,14 @@ def take_or_hold(connection: Connection, priority: int, *, limit: int) -> tuple[
     return [Message(*row[:-2]) for row in sent], len(rows) - len(sent)
 
 
-def unmark(connection: Connection, ids: Sequence[UUID]) -> None:
-    """Mark rows that still wait as not sent."""
+def unmark(connection: Connection, ids: Sequence[UUID], *, skip: bool = False) -> None:
+    """Mark rows that still wait as not sent.
+
+    Args:
+        skip: leave out rows that another transaction has locked, instead of waiting for them.
+    """
     dialect = connection.dialect.name
-    connection.execute(_unmark(dialect), batch.id_parameters(dialect, ids))
+    connection.execute(_unmark(dialect, skip), batch.id_parameters(dialect, ids))
 
 
 def unsent_priorities() -> CTE:
@@ -134,6 +138,6 @@ def _due() -> Select[Any]:
 
 
 @lru_cache
-def _unmark(dialect: str) -> Update:
-    waiting = in_order(batch.id_in(dialect, JOBS.c.id), is_waiting(by_id=True))
+def _unmark(dialect: str, skip: bool) -> Update:
+    waiting = in_order(batch.id_in(dialect, JOBS.c.id), is_waiting(by_id=True), skip=skip)
     return update(JOBS).where(JOBS.c.id.in_(waiting)).values(dispatched=null())

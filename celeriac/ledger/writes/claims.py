@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     String,
@@ -126,6 +127,13 @@ def _claimed(
     )
 
 
+def locked(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of ``ids`` that could be claimed. If a claim did not win them, others had locked their rows."""
+    dialect = connection.dialect.name
+    found = connection.execute(_claimable(dialect), batch.id_parameters(dialect, ids))
+    return {row.id for row in found}
+
+
 def release(
     connection: Connection, held: Sequence[tuple[UUID, int]], *, worker: UUID, delay: float = 0.0
 ) -> set[UUID]:
@@ -174,17 +182,8 @@ _HELD: dict[str, Any] = {"id": JOBS.c.id.type, "attempt": JOBS.c.try_count.type}
 @lru_cache
 def claim_statement(dialect: str) -> Update:
     """The statement of ``claim``, with the parameters ``ids`` and ``worker``."""
-    due = and_(
-        batch.id_in(dialect, JOBS.c.id),
-        may_enter(JobState.RUNNING, by_id=True),
-        # A job that was due when its message was sent stays due, even if the database's clock was set back.
-        or_(JOBS.c.next_attempt_after <= now(), JOBS.c.next_attempt_after <= JOBS.c.dispatched),
-        or_(JOBS.c.expires.is_(None), JOBS.c.expires > now()),
-        JOBS.c.try_count < JOBS.c.max_tries,
-        # A job of a limit has its permits while it is dispatched: an old copy of a message has none.
-        or_(JOBS.c.line.is_(None), JOBS.c.dispatched.is_not(None)),
-    )
     # In id order, so that two workers with overlapping batches cannot deadlock.
+    due = and_(may_enter(JobState.RUNNING, by_id=True), *_is_due(dialect))
     chosen = select(JOBS.c.id).where(due).order_by(JOBS.c.id).with_for_update(skip_locked=True)
     return (
         update(JOBS)
@@ -212,6 +211,18 @@ def claim_statement(dialect: str) -> Update:
             JOBS.c.started,
             JOBS.c.message_tag,
         )
+    )
+
+
+def _is_due(dialect: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        batch.id_in(dialect, JOBS.c.id),
+        # A job that was due when its message was sent stays due, even if the database's clock was set back.
+        or_(JOBS.c.next_attempt_after <= now(), JOBS.c.next_attempt_after <= JOBS.c.dispatched),
+        or_(JOBS.c.expires.is_(None), JOBS.c.expires > now()),
+        JOBS.c.try_count < JOBS.c.max_tries,
+        # A job of a limit has its permits while it is dispatched: an old copy of a message has none.
+        or_(JOBS.c.line.is_(None), JOBS.c.dispatched.is_not(None)),
     )
 
 
@@ -252,6 +263,11 @@ def _release(dialect: str) -> Update:
 @lru_cache
 def _messages(dialect: str) -> Select[Any]:
     return select(*MESSAGE_COLUMNS).where(batch.id_in(dialect, JOBS.c.id))
+
+
+@lru_cache
+def _claimable(dialect: str) -> Select[Any]:
+    return select(JOBS.c.id).where(may_enter(JobState.RUNNING, by_id=True), *_is_due(dialect))
 
 
 @lru_cache

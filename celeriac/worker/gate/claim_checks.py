@@ -33,6 +33,7 @@ class Answer:
         won: the jobs that were claimed.
         rows: the rows of claimed jobs whose message was an old copy.
         put_away: jobs that are held, as their queue or task is paused.
+        busy: jobs that were not claimed, because another transaction has locked their rows.
     """
 
     accepted: dict[UUID, JobState] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Answer:
     won: dict[UUID, Claimed] = field(default_factory=dict)
     rows: dict[UUID, Message] = field(default_factory=dict)
     put_away: Collection[UUID] = ()
+    busy: set[UUID] = field(default_factory=set)
 
 
 class ClaimChecks:
@@ -77,6 +79,7 @@ class ClaimChecks:
             known: the deliveries that were to be claimed.
         """
         won = answer.won
+        before = set(won)
         if failed := [job for job, claimed in won.items() if claimed.failed_before]:
             self._hold_one_poison_candidate(
                 connection, sorted(claims.lost_repeatedly(connection, failed)), won
@@ -87,8 +90,9 @@ class ClaimChecks:
             answer.rows = claims.messages(connection, old)
             self._release_unknown_tasks(connection, answer)
             self._release_paused(connection, answer)
-        if len(won) < len(known):
-            claims.expire(connection, [d.job for d in known if d.job not in won])
+        if missing := [d.job for d in known if d.job not in before]:
+            claims.expire(connection, missing)
+            answer.busy |= claims.locked(connection, missing)
 
     def _release_unknown_tasks(self, connection: Connection, answer: Answer) -> None:
         """Give back jobs whose message named another task than the row does, if the row's is unknown here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -274,7 +274,23 @@ def _check_headers(headers: dict[str, Any]) -> None:
             raise BadArgument(name, f"wanted text, found {type(value).__name__}")
 
 
-def was_done(message: Any, state: str | None) -> bool:
+def done_elsewhere(
+    found: Sequence[AnyDelivery], fetch_states: Callable[[Mapping[UUID, str]], Mapping[UUID, str]]
+) -> set[UUID]:
+    """Foreign jobs that are delivered again although their attempt was done.
+
+    A plain worker that stops gives back what it had no time to acknowledge, also what has run.
+
+    Args:
+        fetch_states: the states in the result store, by the jobs of Celery task ids.
+    """
+    # kombu's Redis transport marks what it puts back in this header.
+    again = [one for one in found if one.adopted and one.message.headers.get("redelivered")]
+    found_states = fetch_states({one.job: one.message.headers["id"] for one in again}) if again else {}
+    return {one.job for one in again if _was_done(one.message, found_states.get(one.job))}
+
+
+def _was_done(message: Any, state: str | None) -> bool:
     """Whether the attempt of a foreign message was made, as its job's state in the result store says.
 
     RETRY is the state after any attempt that is to be followed by another one, whose message was sent before.

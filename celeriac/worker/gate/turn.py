@@ -28,6 +28,7 @@ from celeriac.worker.attempt_report import AttemptReport, Freed, with_results
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.adoption import adopt
+from celeriac.worker.gate.busy_rows import BusyRows
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.claim_checks import UNKNOWN_DELAY, Answer, ClaimChecks, needs_check
 from celeriac.worker.gate.deliveries import AnyDelivery, Delivery
@@ -90,6 +91,7 @@ class Turn:
             checks=self._checks,
             on_freed=lambda freed: callbacks.on_freed(Freed(freed)),
         )
+        self._busy = BusyRows(book)
         self._rested: dict[UUID, float] = {}  # seconds for which the outcomes of this turn were deferred last
 
     def take(self, work: TurnInput, *, claim_limit: int) -> TurnInput:
@@ -149,12 +151,13 @@ class Turn:
                 raise Refused from exc
             raise
         self._meter.observe_turn(time.monotonic() - began, jobs=len(reports) + len(taken))
-        dropped = self._deliver([one for one in known if one not in paced.waits], unknown, answer)
+        waits = paced.waits | self._busy.keep(known, answer)
+        dropped = self._deliver([one for one in known if one not in waits], unknown, answer)
         dropped += [delivery.message for delivery in copies]
         dropped += [one for one, found in zip(taken, read, strict=True) if isinstance(found, Unreadable)]
         if dropped:
             self._callbacks.drop(dropped)
-        return TurnInput(arrived=later, deferred=work.deferred, timed=[*work.timed, *paced.waits.values()])
+        return TurnInput(arrived=later, deferred=work.deferred, timed=[*work.timed, *waits.values()])
 
     def _quarantine(self, message: Any, reason: str) -> None:
         write_dead_letter(self._database, message, reason)
@@ -181,7 +184,7 @@ class Turn:
                 claims.release(connection, open_attempts, worker=self._worker)
             if waiting:
                 adopt(connection, [d.adopted for d in waiting if d.adopted])
-                dispatch.unmark(connection, [delivery.job for delivery in waiting])
+                dispatch.unmark(connection, [delivery.job for delivery in waiting], skip=True)
             quarantine.write_dead_letters(
                 connection, [found for found in read if isinstance(found, Unreadable)]
             )
@@ -246,6 +249,7 @@ class Turn:
         paced = self.paced.claim(due) if due else PacedAnswer()
         answer.won |= paced.won
         answer.rows |= paced.rows
+        answer.busy |= paced.busy
         for delivery in paced.waits:
             self._book.leave(delivery.job)
         return paced
@@ -274,7 +278,9 @@ class Turn:
             self._note_uncertain(work, jobs)
             work.arrived[:0] = jobs
             raise
-        if dropped := self._deliver(jobs, (), answer):
+        waits = self._busy.keep(jobs, answer)
+        work.timed += waits.values()
+        if dropped := self._deliver([one for one in jobs if one not in waits], (), answer):
             self._callbacks.drop(dropped)
 
     def _enter(self, found: Sequence[AnyDelivery]) -> tuple[list[AnyDelivery], list[AnyDelivery]]:
@@ -288,15 +294,7 @@ class Turn:
         return entered, copies
 
     def _done_elsewhere(self, found: Sequence[AnyDelivery]) -> set[UUID]:
-        """Foreign jobs that are delivered again although their attempt was done.
-
-        A plain worker that stops gives back what it had no time to acknowledge, also what has run.
-        """
-        # kombu's Redis transport marks what it puts back in this header.
-        again = [one for one in found if one.adopted and one.message.headers.get("redelivered")]
-        task_ids = {one.job: one.message.headers["id"] for one in again}
-        states = self._callbacks.fetch_states(task_ids) if again else {}
-        done = {one.job for one in again if deliveries.was_done(one.message, states.get(one.job))}
+        done = deliveries.done_elsewhere(found, self._callbacks.fetch_states)
         for job in done:
             logger.info(Event.DONE_ELSEWHERE, {"job": job})
         return done
