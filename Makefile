@@ -16,7 +16,7 @@ run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=
 	@$(BIN)/python -m app.demo $(ARGS)
 
 test: $(READY)  ## nearly every test, with real servers (tests/tiers.py)
-	@$(TESTED) SIMULATION_STEPS=1000 $(BIN)/python -m pytest $(BESIDE) -m "not chaos and not thorough" $(ARGS)
+	@$(TESTED) SIMULATION_STEPS=500 $(BIN)/python -m pytest $(BESIDE) -m "not chaos and not thorough" $(ARGS)
 
 test-thorough: $(READY)  ## what `make test` leaves out
 	@$(TESTED) $(BIN)/python -m pytest $(BESIDE) -m "thorough and not chaos" $(ARGS)

@@ -36,11 +36,9 @@ def test_what_has_one_database_in_the_first_run_is_parametrised_by_it() -> None:
         ("acceptance/test_outcomes.py", "test_everywhere[prefork-postgresql-a job]", False),
         ("acceptance/faults/test_effects.py", "test_it", True),
         ("acceptance/test_shutdown.py", "test_it", False),
-        ("acceptance/test_unique.py", "test_it[sqlite]", True),
-        ("acceptance/test_unique.py", "test_it[postgresql]", False),
+        ("acceptance/test_canvas.py", "test_it[sqlite]", True),
+        ("acceptance/test_canvas.py", "test_it[postgresql]", False),
         ("contrib/test_django.py", "test_it[sqlite]", True),
-        ("acceptance/test_batches.py", "test_it[postgresql-threads]", True),
-        ("acceptance/test_batches.py", "test_it[postgresql-burst]", False),
         ("test_forked.py", "test_it", True),
     ],
 )

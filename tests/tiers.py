@@ -6,7 +6,7 @@ every fault in a part of it. Thorough is, by these rules alone,
 1. the second database of a test whose subject is not SQL (``ONE_DATABASE``): PostgreSQL, since SQLite starts
    nothing. What is about SQL is asked on both, always. With workers and with Django's processes, whose start
    takes longer than a database's, the second one is SQLite (``WITH_PROCESSES``).
-2. the same question to another pool (``OTHER_PLACES``, ``OTHER_POOLS``).
+2. the same question to another pool (``OTHER_PLACES``).
 3. what takes seconds of a processor for a test (``FILES``, ``TESTS``). It has a neighbour in ``make test``
    that looks at the same subject with one worker or none.
 4. what tests the tests' own servers, processes and bounds: a fault of these is seen all over.
@@ -40,9 +40,6 @@ OTHER_PLACES = ("prefork-sqlite", "threads-postgresql", "solo-sqlite", "gevent-p
 #: Where each test starts workers or a Django project.
 WITH_PROCESSES = ("acceptance", "contrib")
 
-#: Where test_batches.py asks again what prefork and burst have answered.
-OTHER_POOLS = ("threads", "solo")
-
 #: Files by their place under tests/, and why they are slow. All of a folder where the name ends with a slash.
 FILES: Mapping[str, tuple[str, ...]] = {
     "servers or workers are killed, frozen or moved, under load": (
@@ -63,6 +60,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
         "integration/test_upgrades.py",
     ),
     "each test has workers, services or commands of its own": (
+        "acceptance/test_batches.py",
         "acceptance/test_burst.py",
         "acceptance/test_compose.py",
         "acceptance/test_demo.py",
@@ -70,16 +68,21 @@ FILES: Mapping[str, tuple[str, ...]] = {
         "acceptance/test_foreign_tasks.py",
         "acceptance/test_late_settings.py",
         "acceptance/test_limits.py",
+        "acceptance/test_no_results.py",
         "acceptance/test_operator.py",
         "acceptance/test_prefetch.py",
         "acceptance/test_prefix.py",
         "acceptance/test_signing.py",
+        "acceptance/test_task_ids.py",
         "acceptance/test_tracing.py",
+        "acceptance/test_unique.py",
         "acceptance/test_up.py",
         "integration/test_adoption.py",
         "integration/test_app_class.py",
         "integration/test_commands.py",
         "integration/test_examples.py",
+        "integration/test_testing_page.py",
+        "integration/test_two_schemas.py",
     ),
     "projects and packages as others make them": (
         "acceptance/test_examples_django.py",
@@ -120,30 +123,46 @@ FILES: Mapping[str, tuple[str, ...]] = {
 TESTS = frozenset(
     {
         "test_a_beat_that_takes_over_has_missed_nothing",
+        "test_a_call_that_waits_too_long_is_refused_by_the_name_of_its_key",
         "test_a_child_that_dies_costs_each_of_its_jobs_one_try",
+        "test_a_command_reads_the_settings_before_an_engine_with_models_can_be_imported",
         "test_a_commit_stands_while_the_broker_is_away",
+        "test_a_database_that_falls_silent_is_never_half_told",
         "test_a_hard_cancel_of_one_that_runs_lets_the_others_be_tried_again",
         "test_a_hard_limit_ends_the_run_for_each_of_its_jobs",
         "test_a_job_that_expires_behind_a_busy_worker_never_starts",
         "test_a_job_that_is_cancelled_while_it_is_gathered_is_kept_from_the_run",
         "test_a_job_that_waits_for_a_rate_limit_is_cancelled",
         "test_a_job_whose_worker_is_killed_has_its_key_until_another_one_has_ended_it",
+        "test_a_ledger_that_is_named_elsewhere_is_left_to_its_own_command",
         "test_a_message_that_is_sent_again_has_the_text",
         "test_a_pooler_in_transaction_mode_mixes_nothing",
-        "test_a_warm_shutdown_keeps_what_a_plain_producer_sent",
         "test_a_warm_shutdown_finishes_what_runs_and_gives_back_the_rest",
+        "test_a_warm_shutdown_keeps_what_a_plain_producer_sent",
+        "test_a_worker_is_live_until_it_is_killed",
         "test_a_worker_that_stops_gives_back_what_it_has_gathered",
         "test_a_worker_without_its_ledger_is_live_and_not_ready",
         "test_an_enqueue_joins_a_ledger_in_another_of_djangos_databases",
         "test_an_hour_of_a_sub_minute_interval_does_not_drift",
+        "test_an_operation_goes_on_in_another_console",
+        "test_beside_such_a_database_the_ledger_is_elsewhere_and_jobs_follow_the_commit",
         "test_broker_connections_that_are_cut_cost_nothing",
         "test_bulks_of_the_same_keys_in_other_orders_do_not_wait_in_a_circle",
         "test_catch_up_of_all_has_a_bound",
+        "test_every_block_of_python_and_sql_runs",
         "test_it_is_where_django_reads_no_time_zones",
+        "test_many_wait_without_a_thread_each",
+        "test_migrate_makes_the_ledgers_tables_as_the_models_have_them",
+        "test_migrate_takes_over_a_ledger_that_is_there",
         "test_migrate_to_zero_takes_the_tables_away_and_nothing_else",
+        "test_only_the_database_of_the_ledger_gets_its_tables",
         "test_q_draws_whole_lanes_level_first_then_in_its_order",
+        "test_silent_connections_keep_nobody_out_and_are_bounded",
+        "test_sixteen_who_admit_at_once_never_exceed_the_limit",
         "test_the_tables_of_django_are_copied_and_taken_back",
+        "test_time_for_which_this_process_stood_still_is_not_the_servers",
         "test_upgrades_and_downgrades_concern_one_ledger",
+        "test_what_could_harm_is_shown_as_text",
     }
 )
 
@@ -170,8 +189,6 @@ def is_thorough(place: str, name: str) -> bool:
         return any(other in parameters for other in OTHER_PLACES)
     given = parameters.split("-")
     if folder in WITH_PROCESSES and "sqlite" in given:
-        return True
-    if place == "acceptance/test_batches.py" and not set(OTHER_POOLS).isdisjoint(given):
         return True
     subject = file.removeprefix("test_").removesuffix(".py")
     return folder == "integration" and subject in ONE_DATABASE and "postgresql" in given
