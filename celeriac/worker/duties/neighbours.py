@@ -54,7 +54,7 @@ class Neighbours:
     def _present(self) -> dict[UUID, str]:
         """The workers that draw here; none while the broker is away, or where an ACL forbids the question."""
         prefix = self._app.settings.prefix
-        if self._app.broker_state.resting:
+        if self._app.broker_state.resting_for_duties:
             return {}
         try:
             with self._app.connection_or_acquire() as connection:
