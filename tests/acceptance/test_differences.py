@@ -11,7 +11,7 @@ import redis
 from celeriac.application import Celeriac
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.operate.job import job
-from tests.support import wait_until
+from tests.support import PATIENCE, wait_until
 from tests.workers import Worker
 
 LONG = 30.0  # seconds: more than anything here takes, on a busy machine
@@ -26,12 +26,12 @@ def test_a_call_subscribes_to_nothing_and_get_does(
         result = producer.tasks["tests.add"].delay(1, 2)
         channel = producer.backend.get_key_for_task(result.id)
         assert client.pubsub_numsub(channel) == [(channel, 0)]
-        value = threads.submit(result.get, timeout=LONG)
+        value = threads.submit(result.get, timeout=LONG * PATIENCE)
         wait_until(
             lambda: client.pubsub_numsub(channel) == [(channel, 1)], within=LONG, saying=".get() listens"
         )
         start_worker(redis_url, postgres_url, pool="solo").ready()
-        assert value.result(LONG) == 3
+        assert value.result(LONG * PATIENCE) == 3
 
 
 def test_reject_with_requeue_and_retry_each_use_up_a_try(

@@ -68,5 +68,5 @@ def test_a_beat_is_live_until_it_ends(redis_url: str, postgres_url: str, tmp_pat
         beat.logged("Acquired lock", within=30)
         wait_until(lambda: health(env, "--ready").returncode == 0, within=20, saying="it is ready")
         beat.term()
-        assert beat.wait(20) == 0
+        assert beat.wait(100) == 0
     assert list((tmp_path / "health").iterdir()) == []

@@ -95,7 +95,9 @@ for one in ours:
 assert not {"rich", "sqlalchemy", "alembic"} & {name.split(".")[0] for name in sys.modules}
 print(bool(ours), sorted({name for name in sys.modules if name.startswith("celeriac.cli.")}))
 """
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert ended.stdout == "True ['celeriac.cli.entry']\n", ended.stderr
 
 
@@ -111,7 +113,7 @@ main()
 """
     env = environment("redis://127.0.0.1:1/0", sqlite_url)
     argv = [sys.executable, "-c", code]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 1
     assert ended.stderr == "Error: Flower is not installed: run `pip install 'celeriac[flower]'`\n"
 
@@ -127,7 +129,7 @@ main()
 """
     env = environment("redis://127.0.0.1:1/0", sqlite_url)
     argv = [sys.executable, "-c", code]
-    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "TORNADO_ARGV" in ended.stdout
 

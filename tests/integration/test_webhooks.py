@@ -377,7 +377,7 @@ def test_what_the_receiver_never_saw_tells_why_and_no_secret(stand: Stand, tmp_p
 
 def _python(code: str) -> str:
     run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
     )
     return run.stdout.strip()
 
