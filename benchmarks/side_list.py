@@ -131,6 +131,13 @@ PEERS = (
         recorded="SELECT count(*) FROM saq_jobs WHERE status = 'complete'",
     ),
     Entry(
+        name="chancy",
+        title="Chancy",
+        module="benchmarks.sides.chancy",
+        packages=("chancy[cli]>=0.26,<0.27", _POSTGRES),
+        recorded="SELECT count(*) FROM chancy_jobs WHERE state = 'succeeded'",
+    ),
+    Entry(
         name="procrastinate",
         title="Procrastinate",
         module="benchmarks.sides.procrastinate",
