@@ -14,8 +14,8 @@ from celeriac.errors import AmbiguousId, BadArgument, JobNotFound
 from celeriac.headers import other_task_id
 from celeriac.ids import optional_id, parse_row_id
 from celeriac.ledger.reads import job_pages as ledger
-from celeriac.ledger.reads.job_filter import Filter
-from celeriac.ledger.reads.job_pages import Sort
+from celeriac.ledger.reads.job_filter import Filter, settled
+from celeriac.ledger.reads.job_pages import Key, Sort
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import worker_rows
 from celeriac.ledger.upkeep.worker_rows import NO_WORKER, WorkerName
@@ -31,11 +31,15 @@ __all__ = [
     "Page",
     "Sort",
     "count",
+    "count_failures",
     "page",
     "parse_moment",
     "prefix",
     "resolve",
 ]
+
+#: Failures that a page searches for a text, so that this costs the same in a large table.
+MOST_SEARCHED = 20_000
 
 _DIGITS = 32  # of a UUID
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)", re.I)
@@ -77,6 +81,7 @@ class Page:
     jobs: tuple[ListedJob, ...]
     next: str | None  # pass it as ``after`` for the next page; None: this is the last one
     clock: datetime | None  # the database's; None: there is no job
+    looked_at: int | None = None  # the search for an error ended after so many failures; None: it did not
 
 
 def page(
@@ -85,6 +90,7 @@ def page(
     sort: Sort = Sort.NEWEST,
     limit: int = PAGE,
     after: str | None = None,
+    look_at: int | None = None,
     app: Celeriac | None = None,
 ) -> Page:
     """A page of the jobs that match.
@@ -92,6 +98,8 @@ def page(
     Args:
         limit: at most so many, up to 1,000.
         after: ``next`` of the page before.
+        look_at: failures that are searched for ``wanted.error``, for lists by acceptance; None: all. A page
+            may have few jobs then, or none, and still a ``next``, which goes on with older failures.
 
     Raises:
         BadArgument: an argument has no meaning.
@@ -101,17 +109,42 @@ def page(
     key = None if after is None else _parse_key(after)
     platform = current_app(app)
     with platform.database.reading() as connection:
-        rows = ledger.page(connection, wanted, sort=sort, limit=limit + 1, after=key)
+        wanted = settled(connection, wanted)
+        last = _last_looked_at(connection, wanted, sort=sort, after=key, most=look_at)
+        rows = ledger.page(connection, wanted, sort=sort, limit=limit + 1, after=key, down_to=last)
         names = worker_rows.names(connection, _worker_ids(rows))
     more, rows = len(rows) > limit, rows[:limit]
-    following = f"{ledger.moment_of(rows[-1], sort).isoformat()}/{rows[-1].id}" if more else None
-    return Page(tuple(_listed_job(row, names) for row in rows), following, rows[0].clock if rows else None)
+    following = (ledger.moment_of(rows[-1], sort), rows[-1].id) if more else last
+    return Page(
+        jobs=tuple(_listed_job(row, names) for row in rows),
+        next=None if following is None else f"{following[0].isoformat()}/{following[1]}",
+        clock=rows[0].clock if rows else None,
+        looked_at=None if more or last is None else look_at,
+    )
+
+
+def _last_looked_at(connection: Any, wanted: Filter, *, most: int | None, **order: Any) -> Key | None:
+    return None if most is None else ledger.last_looked_at(connection, wanted, most=most, **order)
 
 
 def count(wanted: Filter, *, most: int, app: Celeriac | None = None) -> int:
     """How many jobs match; ``most`` when there are as many or more."""
     with current_app(app).database.reading() as connection:
         return ledger.count(connection, wanted, most=most)
+
+
+def count_failures(
+    wanted: Filter, *, look_at: int, app: Celeriac | None = None
+) -> tuple[dict[JobState, int], bool]:
+    """How many jobs match a filter by error, by state; and whether all failures were looked at.
+
+    Args:
+        look_at: as of ``page``, the newest.
+    """
+    with current_app(app).database.reading() as connection:
+        wanted = settled(connection, wanted)
+        last = ledger.last_looked_at(connection, wanted, sort=Sort.NEWEST, most=look_at)
+        return ledger.count_by_state(connection, wanted, down_to=last), last is None
 
 
 def resolve(text: str, *, app: Celeriac | None = None) -> str:

@@ -82,14 +82,20 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
     after: Annotated[str | None, Query(max_length=100, description="`next` of the page before")] = None,
 ) -> dict[str, Any]:
-    """A page of the jobs that match; the words are those of `celery -A app jobs list`."""
+    """A page of the jobs that match; the words are those of `celery -A app jobs list`.
+
+    A search for an `error` looks at 20,000 failures at once: `looked_at` says so where it ends there. Such a
+    page may have no jobs, and has a `next`.
+    """
     words = {"state": state, "task": task, "queue": queue, "user": user, "schedule": schedule}
     words |= {"error": error, "worker": worker, "version": version}
     words |= {"since": since, "until": until, "id-prefix": id_prefix}
     words |= {"argument": argument, "finished-since": finished_since, "finished-until": finished_until}
     app = console_of(request).reader
-    found = listing.page(filter_of(words), sort=sort, limit=limit, after=after, app=app)
-    return {"jobs": plain(found.jobs), "next": found.next}
+    found = listing.page(
+        filter_of(words), sort=sort, limit=limit, after=after, look_at=listing.MOST_SEARCHED, app=app
+    )
+    return {"jobs": plain(found.jobs), "next": found.next, "looked_at": found.looked_at}
 
 
 @router.get("/jobs/{id}")

@@ -35,13 +35,15 @@ def show(ask: PageRequest) -> Response:
     if (one := _named(ask, words)) is not None:
         return RedirectResponse(ask.url(f"/jobs/{one}"), 303)
     sort, limit, after = sort_of(query.get("sort")), _limit(query.get("limit")), query.get("after")
-    found = listing.page(filter_of(words), sort=sort, limit=limit, after=after, app=ask.app)
+    found = listing.page(
+        filter_of(words), sort=sort, limit=limit, after=after, look_at=listing.MOST_SEARCHED, app=ask.app
+    )
     rest = {"sort": None if sort is Sort.NEWEST else sort, "limit": query.get("limit"), "after": after}
     options = options_of(words | {name: str(value) for name, value in rest.items() if value})
     return ask.show(
         "jobs.html",
         command=f"jobs list{options}",
-        told={"jobs": found.jobs, "next": found.next},
+        told={"jobs": found.jobs, "next": found.next, "looked_at": found.looked_at},
         page=found,
         words=words,
         sort=sort,
@@ -49,7 +51,6 @@ def show(ask: PageRequest) -> Response:
         states=[None, *JobState],
         known=_known(ask),
         counts=_counts(ask, words),
-        most=MOST_COUNTED,
         waiting=WAITING,
     )
 
@@ -131,27 +132,42 @@ def options_of_move(ask: PageRequest) -> dict[str, str | int]:
     return moving.checked(ask.console.app, queue or None, priority or None)
 
 
-def _counts(ask: PageRequest, words: dict[str, str]) -> dict[str | None, int | None]:
-    """How many jobs of each state fit; None: too many to count in time. Empty: not counted yet."""
+def _counts(ask: PageRequest, words: dict[str, str]) -> dict[str | None, str]:
+    """How many jobs of each state fit, in words. Empty: not counted yet."""
     others = {word: value for word, value in words.items() if word != "state"}
-
-    def read() -> dict[str | None, int | None]:
-        found: dict[str | None, int | None] = {
-            state: _count(ask, others | {"state": state}) for state in JobState
-        }
-        known = [count for count in found.values() if count is not None]
-        found[None] = sum(known) if len(known) == len(found) else None
-        return found
-
-    key = f"counts{options_of(others)}"
+    key, count = f"counts{options_of(others)}", _count_failures if "error" in others else _count_each
     try:
-        counts: dict[str | None, int | None] = ask.console.shared(key, read, every=_COUNTS_EVERY, wait=0.05)
+        counts: dict[str | None, str] = ask.console.shared(
+            key, partial(count, ask, others), every=_COUNTS_EVERY, wait=0.05
+        )
     except TimeoutError:
         return {}
     return counts
 
 
+def _count_each(ask: PageRequest, words: dict[str, str]) -> dict[str | None, str]:
+    found = {state: _count(ask, words | {"state": state}) for state in JobState}
+    known = [count for count in found.values() if count is not None]
+    return {None: _told(sum(known) if len(known) == len(found) else None)} | {
+        state: _told(count) for state, count in found.items()
+    }
+
+
+def _count_failures(ask: PageRequest, words: dict[str, str]) -> dict[str | None, str]:
+    found, all_of_them = listing.count_failures(filter_of(words), look_at=listing.MOST_SEARCHED, app=ask.app)
+    more = "" if all_of_them else "+"
+    numbers = {None: sum(found.values())} | {state: found.get(state, 0) for state in JobState}
+    return {state: f"{count:,}{more}" for state, count in numbers.items()}
+
+
+def _told(count: int | None) -> str:
+    if count is None:
+        return "too many to count"
+    return f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
+
+
 def _count(ask: PageRequest, words: dict[str, str]) -> int | None:
+    """None: too many to count in time."""
     try:
         return listing.count(filter_of(words), most=MOST_COUNTED + 1, app=ask.app)
     except Exception as exc:  # only one that took too long is told apart; the page itself raises the others

@@ -49,6 +49,10 @@ class Filter:
             return [self._others()]
         return [[*self._others(), *each] for each in self._by_worker()]
 
+    def failures_within(self) -> list[Any]:
+        """Conditions: it has failed, and was accepted within the span. An index has these in their order."""
+        return [JOBS.c.failure_info.is_not(None), *self._accepted()]
+
     def without_workers(self) -> Filter:
         """The same, of any worker."""
         return replace(self, worker=None, version=None, worker_ids=None)
@@ -76,10 +80,7 @@ class Filter:
             ]
         if self.argument is not None:
             found.append(or_(*_say(self.argument)))
-        if self.since is not None:
-            found.append(JOBS.c.queued >= self.since)
-        if self.until is not None:
-            found.append(JOBS.c.queued < self.until)
+        found += self._accepted()
         if self.finished_since is not None:
             found.append(JOBS.c.finished >= self.finished_since)
         if self.finished_until is not None:  # what is queued later ends later
@@ -87,6 +88,10 @@ class Filter:
         if self.ids is not None:
             found.append(JOBS.c.id.between(*self.ids))
         return found
+
+    def _accepted(self) -> list[Any]:
+        since = [] if self.since is None else [JOBS.c.queued >= self.since]
+        return since if self.until is None else [*since, JOBS.c.queued < self.until]
 
 
 def _say(text: str) -> list[Any]:

@@ -28,6 +28,9 @@ from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, WORKERS
 from celeriac.ledger.schema.state_conditions import is_in, is_waiting
 
+#: The value by which jobs are ordered, and the id: a place in a list.
+Key = tuple[datetime, UUID]
+
 #: Characters of a failure that a list shows.
 _ERROR = 300
 
@@ -48,9 +51,25 @@ class _Order:
     newest_first: bool
     only: ColumnElement[bool] | None
 
+    @property
+    def key(self) -> tuple[Any, Any]:
+        return self.moment, JOBS.c.id
+
     def keys(self) -> list[Any]:
         """By what it orders."""
-        return [key.desc() if self.newest_first else key for key in (self.moment, JOBS.c.id)]
+        return [key.desc() if self.newest_first else key for key in self.key]
+
+    def between(self, after: Key | None, down_to: Key | None) -> list[Any]:
+        """Conditions: behind the one key, and not behind the other."""
+        here, found = tuple_(*self.key), []
+        if after is not None:
+            found.append(here < self._of(after) if self.newest_first else here > self._of(after))
+        if down_to is not None:
+            found.append(here >= self._of(down_to) if self.newest_first else here <= self._of(down_to))
+        return found
+
+    def _of(self, key: Key) -> Any:
+        return tuple_(*(literal(value, column.type) for value, column in zip(key, self.key, strict=True)))
 
 
 _ORDERS = {
@@ -97,19 +116,39 @@ def page(
     *,
     sort: Sort = Sort.NEWEST,
     limit: int,
-    after: tuple[datetime, UUID] | None = None,
+    after: Key | None = None,
+    down_to: Key | None = None,
     whole: bool = False,
 ) -> list[Row[Any]]:
     """Up to ``limit`` jobs.
 
     Args:
-        after: only jobs after this key: the value by which ``sort`` orders, and the id.
+        after: only jobs after this key.
+        down_to: only jobs up to this key.
         whole: return every column, instead of the columns of a list and the database's ``clock``.
     """
     wanted = settled(connection, wanted)
     dialect = connection.dialect.name
-    query = statement(wanted, sort=sort, limit=limit, after=after, whole=whole, dialect=dialect)
+    query = statement(
+        wanted, sort=sort, limit=limit, after=after, down_to=down_to, whole=whole, dialect=dialect
+    )
     return list(connection.execute(query))
+
+
+def last_looked_at(
+    connection: Connection, wanted: Filter, *, sort: Sort, after: Key | None = None, most: int
+) -> Key | None:
+    """Where a search for ``wanted.error`` ends that looks at ``most`` failures; None: there are fewer.
+
+    ``wanted`` is settled. No index finds a text inside of another: only a bound keeps such a search short.
+    """
+    if wanted.error is None or sort not in _BY_ACCEPTANCE:
+        return None
+    order = _ORDERS[sort]
+    looked_at = wanted.failures_within() + order.between(after, None)
+    query = select(*order.key).where(*looked_at).order_by(*order.keys()).offset(most - 1).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 def statement(
@@ -117,7 +156,8 @@ def statement(
     *,
     sort: Sort = Sort.NEWEST,
     limit: int,
-    after: tuple[datetime, UUID] | None = None,
+    after: Key | None = None,
+    down_to: Key | None = None,
     whole: bool = False,
     dialect: str = "postgresql",
 ) -> Select[Any]:
@@ -126,10 +166,7 @@ def statement(
     conditions = wanted.conditions()
     if order.only is not None:
         conditions.append(order.only)
-    if after is not None:
-        here = tuple_(order.moment, JOBS.c.id)
-        key = tuple_(literal(after[0], order.moment.type), literal(after[1], JOBS.c.id.type))
-        conditions.append(here < key if order.newest_first else here > key)
+    conditions += order.between(after, down_to)
     chosen = select(JOBS) if whole else select(*_SHOWN)
     if wanted.worker_ids and sort in _BY_ACCEPTANCE and dialect == "postgresql":
         chosen = chosen.where(JOBS.c.id.in_(_of_workers(wanted, conditions, order, limit)))
@@ -171,6 +208,13 @@ def count(
     parts = [select(JOBS.c.id).where(*part, *only) for part in settled(connection, wanted).parts()]
     found = (union_all(*parts) if len(parts) > 1 else parts[0]).limit(most).subquery()
     return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
+
+
+def count_by_state(connection: Connection, wanted: Filter, *, down_to: Key | None) -> dict[JobState, int]:
+    """How many jobs match, by state; of the newest, down to this key. ``wanted`` is settled."""
+    conditions = wanted.conditions() + _ORDERS[Sort.NEWEST].between(None, down_to)
+    counted = select(JOBS.c.state, func.count()).where(*conditions).group_by(JOBS.c.state)
+    return {JobState(state): count for state, count in connection.execute(counted)}
 
 
 def moment_of(row: Row[Any], sort: Sort) -> datetime:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from celeriac.display import safe
 from celeriac.operate.job import LARGEST_PAGE, as_of_now
-from celeriac.operate.listing import Filter, ListedJob, Sort, page
+from celeriac.operate.listing import MOST_SEARCHED, Filter, ListedJob, Sort, page
 from celeriac.operate.presentation.shapes import VERSION, plain
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class Export:
         after: str | None = None
         while self.written < self._most:
             limit = min(LARGEST_PAGE, self._most - self.written)
-            found = page(self._wanted, sort=self._sort, limit=limit, after=after, app=self._app)
+            found = page(
+                self._wanted, sort=self._sort, limit=limit, after=after, look_at=MOST_SEARCHED, app=self._app
+            )
             if found.jobs:
                 self.written += len(found.jobs)
                 yield found.jobs
