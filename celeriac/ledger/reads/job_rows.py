@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -165,8 +165,9 @@ def day_summary(
     share a snapshot.
     """
     wanted = Filter(since=since, until=until, user_id=user_id).conditions()
-    whole = connection.execute(_lines(wanted, ())).one()
-    lines = connection.execute(_lines(wanted, (JOBS.c.job_type, JOBS.c.state)))
+    dialect = connection.dialect.name
+    whole = connection.execute(_lines(dialect, wanted, ())).one()
+    lines = connection.execute(_lines(dialect, wanted, (JOBS.c.job_type, JOBS.c.state)))
     failures = connection.execute(_failure_lines(wanted))
     return DaySummary(
         whole=_line(whole, task=None, state=None),
@@ -182,7 +183,7 @@ LINES_BY: tuple[tuple[Any, ...], ...] = ((JOBS.c.job_type, JOBS.c.state), (JOBS.
 def lines(connection: Connection, wanted: Filter, *, by: tuple[Any, ...]) -> list[Line]:
     """The jobs that fit, in numbers, by some of ``LINES_BY``; ``wanted`` is settled."""
     found = []
-    for row in connection.execute(_lines(wanted.conditions(), by)):
+    for row in connection.execute(_lines(connection.dialect.name, wanted.conditions(), by)):
         task, state = getattr(row, "job_type", None), getattr(row, "state", None)
         found.append(_line(row, task=task, state=None if state is None else JobState(state)))
     return found
@@ -216,7 +217,10 @@ class _Span(TypeDecorator[timedelta]):
         return timedelta(microseconds=value) if isinstance(value, int) else value
 
 
-def _lines(wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
+_PERCENTS = (50, 95, 99)
+
+
+def _lines(dialect: str, wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
     """One row for each combination of ``keys``, with counts and percentiles by nearest rank."""
     spans = {
         "wait": type_coerce(JOBS.c.started - JOBS.c.queued, _Span()),
@@ -224,7 +228,23 @@ def _lines(wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
             case((JOBS.c.finished >= JOBS.c.started, JOBS.c.finished - JOBS.c.started)), _Span()
         ),
     }
-    ranked = select(*keys, (JOBS.c.try_count > 1).label("again")).where(*wanted)
+    again = JOBS.c.try_count > 1
+    if dialect != "postgresql":
+        return _ranked_lines(wanted, keys, spans, again)
+    percentiles = [
+        func.percentile_disc(percent / 100).within_group(span).label(f"{name}_p{percent}")
+        for name, span in spans.items()
+        for percent in _PERCENTS
+    ]
+    counts = func.count().label("jobs"), func.count(case((again, 1))).label("retried")
+    return select(*keys, *counts, *percentiles).where(*wanted).group_by(*keys).order_by(*keys)
+
+
+def _ranked_lines(
+    wanted: Sequence[Any], keys: tuple[Any, ...], spans: Mapping[str, Any], again: Any
+) -> Select[Any]:
+    """The same for SQLite, which has no percentiles."""
+    ranked = select(*keys, again.label("again")).where(*wanted)
     for name, span in spans.items():
         position = func.row_number().over(partition_by=keys or None, order_by=span.nulls_last())
         known = func.count(span).over(partition_by=keys or None)
@@ -238,7 +258,7 @@ def _lines(wanted: Sequence[Any], keys: tuple[Any, ...]) -> Select[Any]:
             *grouped,
             func.count().label("jobs"),
             func.count(case((jobs.c.again, 1))).label("retried"),
-            *(_percentile(jobs.c, name, percent) for name in spans for percent in (50, 95, 99)),
+            *(_percentile(jobs.c, name, percent) for name in spans for percent in _PERCENTS),
         )
         .select_from(jobs)
         .group_by(*grouped)
