@@ -67,6 +67,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"argument_form"}),
         frozenset({"head", "changes", "options", "reading", "sparkline", "tracebacks", "trees"}),
         frozenset({"shared", "in_time"}),
+        frozenset({"budget"}),
     ),
     "settings": (
         frozenset({"from_conf", "redis_options"}),

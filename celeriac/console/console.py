@@ -17,10 +17,11 @@ from celeriac import display
 from celeriac.console.access.bearer import Bearers
 from celeriac.console.access.identity import Identity
 from celeriac.console.access.options import Options
+from celeriac.console.budget import Budget
 from celeriac.console.head import Head
 from celeriac.console.in_time import InTime
-from celeriac.console.reading import for_reading
-from celeriac.console.shared import SHARE, Ages, Shared, SharedValues
+from celeriac.console.reading import IMPATIENT, for_reading
+from celeriac.console.shared import Ages, Shared, SharedValues
 from celeriac.console.sparkline import sparkline
 from celeriac.operate import overview
 from celeriac.operate.acting.runner import Runner
@@ -44,16 +45,19 @@ class Console:
     def __init__(self, app: Celeriac, options: Options) -> None:
         self.app = app
         self.reader = for_reading(app)
+        self.impatient = for_reading(app, within=IMPATIENT, pool=2)
         self.options = options
         self.identity = Identity(options, Bearers(app, self.reader, rate=options.api_rate))
+        self._budget = Budget()
         self._backlog: Shared[Backlog] = Shared(
             InTime(
-                partial(overview.backlog, app=self.reader),
+                partial(overview.backlog, app=self.impatient),
                 partial(overview.backlog, most=MOST_WAITING, app=self.reader),
             ),
             every=2.0,
+            budget=self._budget,
         )
-        self.head = Head(self.reader, self.backlog)
+        self.head = Head(self.reader, self.backlog, budget=self._budget)
         self.runner = Runner(app)
         self._shared = SharedValues(most=_MOST_SHARED)
         self.ages = Ages()
@@ -69,17 +73,13 @@ class Console:
         *,
         every: float = 2.0,
         wait: float = 3.0,
-        share: float = SHARE,
     ) -> Any:
         """What ``read`` returns, or returned a moment ago for another page.
-
-        Args:
-            share: at most this share of the time is spent on reading it.
 
         Raises:
             TimeoutError: it takes too long.
         """
-        found = self._shared.of(key, lambda: Shared(read, every=every, share=share))
+        found = self._shared.of(key, lambda: Shared(read, every=every, budget=self._budget))
         value, age = found.peek(wait=wait)
         if value is None:
             raise TimeoutError
@@ -101,6 +101,7 @@ class Console:
         self.head.close()
         self._shared.close()
         self.reader.database.close()
+        self.impatient.database.close()
 
 
 @cache  # it compiles each page once, for all consoles of this process

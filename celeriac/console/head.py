@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from celeriac.console.budget import Budget
 from celeriac.console.shared import Shared
 from celeriac.operate import doctor, overview
 from celeriac.operate.doctor import Finding, Level
@@ -49,9 +50,9 @@ class Seen:
 
 
 class Head:
-    def __init__(self, app: Celeriac, backlog: Callable[[], Backlog]) -> None:
-        self._figures = Shared(lambda: read(app, backlog()), every=_EVERY)
-        self.doctor = Shared(lambda: doctor.examine(app), every=_DOCTOR_EVERY)
+    def __init__(self, app: Celeriac, backlog: Callable[[], Backlog], *, budget: Budget) -> None:
+        self._figures = Shared(lambda: read(app, backlog()), every=_EVERY, budget=budget)
+        self.doctor = Shared(lambda: doctor.examine(app), every=_DOCTOR_EVERY, budget=budget)
 
     def start(self) -> None:
         self._figures.start()

@@ -14,22 +14,29 @@ if TYPE_CHECKING:
 #: Seconds that a statement of a page may take.
 LONGEST = 1.8
 
+#: The same of one that is tried before another, which costs less: it must not cost much in vain.
+IMPATIENT = 0.4
+
 #: Connections for all open pages.
 _POOL = 8
 
 
-def for_reading(app: Celeriac) -> Celeriac:
-    """``app``, whose ledger is read through connections of their own."""
-    return cast("Celeriac", _ReadingApp(app))
+def for_reading(app: Celeriac, *, within: float = LONGEST, pool: int = _POOL) -> Celeriac:
+    """``app``, whose ledger is read through connections of their own.
+
+    Args:
+        within: seconds that a statement may take.
+    """
+    return cast("Celeriac", _ReadingApp(app, within=within, pool=pool))
 
 
 class _ReadingApp:
     """All of the app, but for how it reaches its servers."""
 
-    def __init__(self, app: Celeriac) -> None:
+    def __init__(self, app: Celeriac, *, within: float, pool: int) -> None:
         self._app = app
         self._broker = BrokerState()
-        self.database = app.database.for_reading(within=LONGEST, pool=_POOL)
+        self.database = app.database.for_reading(within=within, pool=pool)
 
     @contextmanager
     def connection_or_acquire(self) -> Iterator[Any]:

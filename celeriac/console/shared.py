@@ -8,21 +8,22 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from celeriac.console.budget import Budget
+
 T = TypeVar("T")
 
 _FAREWELL = 15.0  # seconds that a read may still take
 
-#: At most this share of the time is spent on each read, so that an open page with six of them costs the
-#: database some 40 ms a second, however large the ledger is.
-SHARE = 0.006
-
-#: Seconds after which a value is read anew, after the first read and later. As long as the share allows for
-#: reads that the database ends after 1.8 s; the first read may have been slow because nothing was in memory.
+#: Seconds after which a value is read anew, after the first read and later, whatever that costs. The first
+#: read may have been slow because nothing was in memory.
 _OLDEST_FIRST, _OLDEST = 60.0, 300.0
 
 #: A value that is older than so many seconds, as nobody has asked for it, is read before it is shown, where
 #: the last read took no longer than that.
 _STALE, _QUICK = 5.0, 0.1
+
+#: Seconds for which a value counts as asked for.
+_IN_USE = 10.0
 
 
 class Shared(Generic[T]):
@@ -31,13 +32,16 @@ class Shared(Generic[T]):
     One thread at a time reads it. Whoever asks meanwhile is given the value before.
 
     Args:
-        share: at most this share of the time is spent on reading: a read that took long is made less often.
+        budget: of which it has a part: a read that takes long is made less often.
     """
 
-    def __init__(self, read: Callable[[], T], *, every: float, share: float = SHARE) -> None:
+    def __init__(self, read: Callable[[], T], *, every: float, budget: Budget | None = None) -> None:
         self._read = read
-        self._every = every
-        self._share = share
+        self.every = every
+        self.cost = 0.0  # seconds that a read takes, usually
+        self._budget = budget or Budget()
+        self._budget.join(self)
+        self._asked = 0.0  # on the monotonic clock
         self._lock = threading.Condition()
         self._reading = False
         self._value: T | None = None
@@ -51,6 +55,7 @@ class Shared(Generic[T]):
     def start(self) -> None:
         """Begin to read, unless the value is new enough."""
         with self._lock:
+            self._asked = time.monotonic()
             fresh = self._made and time.monotonic() - self._made < self._pause
             if self._reading or fresh or self._closed:
                 return
@@ -69,6 +74,11 @@ class Shared(Generic[T]):
         self.drop()
         if self._thread is not None:
             self._thread.join(_FAREWELL)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody has asked for it lately."""
+        return time.monotonic() - self._asked < _IN_USE
 
     @property
     def reading(self) -> bool:
@@ -115,8 +125,8 @@ class Shared(Generic[T]):
                 self._value = value
             self._error, self._made, self._reading = error, time.monotonic(), False
             before, self._took = self._took, self._made - began
-            usual, oldest = (min(before, self._took), _OLDEST) if before else (self._took, _OLDEST_FIRST)
-            self._pause = max(self._every, min(usual / self._share, oldest))
+            self.cost, oldest = (min(before, self._took), _OLDEST) if before else (self._took, _OLDEST_FIRST)
+            self._pause = max(self.every, min(self._budget.pause(self), oldest))
             self._lock.notify_all()
 
 

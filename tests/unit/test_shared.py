@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from celeriac.console.budget import Budget
 from celeriac.console.in_time import InTime
 from celeriac.console.shared import Shared, SharedValues
 from tests.support import wait_until
@@ -23,7 +24,7 @@ def test_what_takes_long_is_read_less_often() -> None:
         wait_until(lambda: time.monotonic() - reads[-1] > 0.05, within=5, saying="it has taken its time")
         return len(reads)
 
-    shared = Shared(read, every=0.0, share=0.1)
+    shared = Shared(read, every=0.0, budget=Budget(0.1))
     assert shared.get(wait=5) == 1
     wait_until(lambda: shared.get(wait=5) == 2, within=60, saying="it is read again")
     shared.close()
@@ -39,7 +40,7 @@ def test_one_read_that_took_long_among_others_delays_nothing() -> None:
             wait_until(lambda: time.monotonic() - reads[-1] > 0.1, within=5, saying="it has taken its time")
         return len(reads)
 
-    shared = Shared(read, every=0.0, share=0.001)  # by which it would be read anew after minutes
+    shared = Shared(read, every=0.0, budget=Budget(0.001))  # by which it would be read anew after minutes
     wait_until(lambda: shared.get(wait=5) >= 5, within=30, saying="it is read again and again")
     shared.close()
     assert reads[3] - reads[2] < 60
@@ -56,7 +57,7 @@ def test_a_value_that_nobody_has_asked_for_lately_is_read_before_it_is_shown(
 
     monkeypatch.setattr("celeriac.console.shared._STALE", 0.0)
     monkeypatch.setattr("celeriac.console.shared._QUICK", 60.0)
-    shared = Shared(read, every=0.0, share=1e9)
+    shared = Shared(read, every=0.0, budget=Budget(1e9))
     assert [shared.get(wait=60) for _ in range(5)] == [1, 2, 3, 4, 5]
     shared.close()
 

@@ -181,9 +181,11 @@ def all_groups(ask: PageRequest) -> list[Group]:
 
 
 def _read(ask: PageRequest) -> InTime[list[Group]]:
+    some, few = _NEWEST
     return InTime(
-        partial(dead_letters.groups, limit=_MOST, app=ask.app),
-        *(partial(dead_letters.groups, limit=_MOST, newest=most, app=ask.app) for most in _NEWEST),
+        partial(dead_letters.groups, limit=_MOST, app=ask.console.impatient),
+        partial(dead_letters.groups, limit=_MOST, newest=some, app=ask.console.impatient),
+        partial(dead_letters.groups, limit=_MOST, newest=few, app=ask.app),
     )
 
 

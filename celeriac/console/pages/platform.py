@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
@@ -32,6 +32,9 @@ from celeriac.operate.presentation.links import plain_links
 from celeriac.operate.presentation.settings_shown import settings_shown
 from celeriac.operate.presentation.shapes import plain, queue_shape, worker_shape
 from celeriac.operate.presentation.task_stats import TaskStats, by_task
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
 
 _TOP = 8  # groups of dead letters on the overview
 _WITHIN = timedelta(hours=1)  # workers heard of
@@ -264,9 +267,10 @@ def _workers(ask: PageRequest) -> list[overview.WorkerStatus]:
 def _stats(ask: PageRequest, since: str) -> tuple[str, list[TaskStats]]:
     """Of the jobs accepted since then; where that takes too long, of those of the last minutes."""
 
-    def of(span: str) -> tuple[str, list[Line]]:
-        return span, overview.stats(filter_of({"since": span}), app=ask.app)
+    def of(span: str, app: Celeriac) -> tuple[str, list[Line]]:
+        return span, overview.stats(filter_of({"since": span}), app=app)
 
-    read = InTime(*(partial(of, span) for span in dict.fromkeys((since, *_SHORTER))))
+    *first, last = _SHORTER[_SHORTER.index(since) :] if since in _SHORTER else (since, *_SHORTER)
+    read = InTime(*(partial(of, span, ask.console.impatient) for span in first), partial(of, last, ask.app))
     span, lines = ask.console.shared(f"stats {since}", read, every=_SLOW, wait=7.0)
     return span, by_task(lines)
