@@ -41,7 +41,7 @@ LIBRARIES = (
     "jinja2",
     "prometheus_client",
     "psycopg",
-    "pydantic_settings",
+    "pydantic",
     "redbeat",
     "rich.console",
     "sqlalchemy.dialects.postgresql.psycopg",

@@ -73,6 +73,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"from_conf", "redis_options"}),
         frozenset({"platform"}),
         frozenset({"alerts", "celery_settings", "conf", "console", "flow", "oidc"}),
+        frozenset({"environment"}),
     ),
     "cli": (
         frozenset({"program"}),

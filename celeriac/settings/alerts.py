@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode
+
+from celeriac.settings.environment import EnvironmentSettings
 
 _ADDRESS = re.compile(r"[^@\s,<>\"]{1,64}@[^@\s,<>\"]{1,255}")
 _LONGEST = 31_536_000  # seconds of a queue's limit
 
 
-class AlertSettings(BaseSettings):
+class AlertSettings(EnvironmentSettings):
     alert_webhook: SecretStr | None = None  # the URL that alerts are posted to
     alert_webhook_secret: SecretStr | None = None  # signs them; unset: they are not signed
     alert_slack: SecretStr | None = None  # the URL of an incoming webhook of Slack, or of what takes the same
-    alert_email: Annotated[tuple[str, ...], NoDecode] = ()  # to whom alerts are mailed
+    alert_email: tuple[str, ...] = ()  # to whom alerts are mailed
     alert_email_from: str = "celeriac@localhost"  # from whom
     smtp_url: SecretStr | None = None  # as smtp://user:password@host:587, or smtps://host
     # seconds that the oldest due job of a queue may wait: of every queue, then of single ones

@@ -10,19 +10,20 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode
+
+from celeriac.settings.environment import EnvironmentSettings
 
 _KEY = 32  # characters, at least
 
 
-class ConsoleSettings(BaseSettings):
+class ConsoleSettings(EnvironmentSettings):
     console_port: Annotated[int, Field(ge=0, le=65_535)] = 5556
     console_environment: str | None = None  # shown on every page, as production; None: the app's name
     console_users: Path | None = None  # the file with users, their roles and hashes of their passwords
     # addresses or networks of proxies that have checked who is asking
-    console_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    console_proxies: tuple[str, ...] = ()
     console_proxy_header: str = "X-Forwarded-User"  # in which such a proxy names the user
-    console_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # names under which it may be asked
+    console_hosts: tuple[str, ...] = ()  # names under which it may be asked
     console_session: Annotated[float, Field(ge=60, le=2_592_000)] = (
         43_200.0  # seconds until one logs in again
     )

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import field_validator
-from pydantic_settings import BaseSettings, NoDecode
 
 from celeriac.errors import BadArgument
 from celeriac.limits.ageing import Ageing
 from celeriac.limits.fairness import Fairness
+from celeriac.settings.environment import EnvironmentSettings
 
 
-class FlowSettings(BaseSettings):
+class FlowSettings(EnvironmentSettings):
     # whose jobs take turns in a queue, by commas: user_id, or an argument; imports=customer of one lane alone
-    fair_by: Annotated[tuple[str, ...], NoDecode] = ()
-    fair_weights: Annotated[tuple[str, ...], NoDecode] = ()  # turns of some of them, by commas: acme=3
+    fair_by: tuple[str, ...] = ()
+    fair_weights: tuple[str, ...] = ()  # turns of some of them, by commas: acme=3
 
     # seconds after which a waiting job moves up a level, by commas: of all lanes, or imports=600 of one
-    ageing: Annotated[tuple[str, ...], NoDecode] = ()
+    ageing: tuple[str, ...] = ()
 
     @field_validator("fair_by", "fair_weights", "ageing", mode="before")
     @classmethod

@@ -7,12 +7,13 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings
+
+from celeriac.settings.environment import EnvironmentSettings
 
 _ROLES = ("viewer", "operator", "admin")
 
 
-class OidcSettings(BaseSettings):
+class OidcSettings(EnvironmentSettings):
     oidc_issuer: str | None = None  # the service at which people log in: https://login.example.org
     oidc_client_id: str | None = None  # of the console there
     oidc_client_secret: SecretStr | None = None  # of the console there; unset: it is a public client

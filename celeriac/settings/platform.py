@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL
 
 from celeriac import addresses, certificates, names, private_files
 from celeriac.errors import SettingsError
 from celeriac.settings.alerts import AlertSettings
 from celeriac.settings.console import ConsoleSettings
+from celeriac.settings.environment import PREFIX
 from celeriac.settings.flow import FlowSettings
 from celeriac.settings.oidc import OidcSettings
 
-_PREFIX = "CELERIAC_"
 _PREFACE = "Value error, "  # of pydantic, before what a validator says
 _SIGNING = ("signing_key", "signing_certificate", "signing_cert_store")
 
@@ -45,10 +44,6 @@ class Settings(ConsoleSettings, AlertSettings, OidcSettings, FlowSettings):
 
     Durations are plain numbers of seconds in the environment.
     """
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True, env_prefix="celeriac_"
-    )
 
     broker_url: SecretStr | None = Field(None, validation_alias="CELERY_BROKER_URL")
     result_backend: SecretStr | None = Field(None, validation_alias="CELERY_RESULT_BACKEND")
@@ -73,8 +68,8 @@ class Settings(ConsoleSettings, AlertSettings, OidcSettings, FlowSettings):
     keep_results_days: Annotated[float, Field(gt=0)] | None = None  # return values; unset: as their row
 
     # worker
-    task_modules: Annotated[tuple[str, ...], NoDecode] = ()
-    foreign_tasks: Annotated[tuple[str, ...], NoDecode] = ()  # of other code, as patterns: billing.*
+    task_modules: tuple[str, ...] = ()
+    foreign_tasks: tuple[str, ...] = ()  # of other code, as patterns: billing.*
     low_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # share of draws that begin with the lowest queue
     adopt_foreign: bool = True  # whether lists to which plain Celery producers send are drawn, too
     prefetch: Annotated[int, Field(ge=1, le=1000)] | None = None  # messages per child; None: it adapts
@@ -104,7 +99,7 @@ class Settings(ConsoleSettings, AlertSettings, OidcSettings, FlowSettings):
     health_port: Annotated[int, Field(ge=1, le=65_535)] | None = None  # of /live and /ready; unset: none
     health_address: str = "127.0.0.1"  # on which they listen; 0.0.0.0 for an orchestrator's probes
     # names with a dot under which they may be asked, as in an orchestrator's DNS; an address may be always
-    health_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    health_hosts: tuple[str, ...] = ()
 
     # front ends
     flower_port: Annotated[int, Field(ge=0, le=65_535)] = 5555
@@ -317,8 +312,7 @@ def read_settings(given: Mapping[str, Any] | None = None) -> Settings:
     Raises:
         SettingsError: with every problem at once.
     """
-    # Older versions of pydantic-settings replace the variable only by a value under its alias.
-    given = {_alias(name): each for name, each in (given or {}).items()}
+    given = given or {}
     problems = _unknown(os.environ)
     try:
         settings = Settings(**given)
@@ -344,9 +338,8 @@ def _all_of(error: ValidationError, given: Mapping[str, Any]) -> list[str]:
 def _problems_beside(replaced: dict[str, Any], given: Mapping[str, Any]) -> list[str]:
     """What is wrong with the others, once the values of some fields are set aside."""
     aside = [variable(name) for name in replaced]
-    values = {**given, **{_alias(name): each for name, each in replaced.items()}}
     try:
-        settings = Settings(**values)
+        settings = Settings(**{**given, **replaced})
     except ValidationError as exc:
         lines = [line for each in exc.errors() for line in each["msg"].removeprefix(_PREFACE).split("\n")]
         return [line for line in lines if not any(each in line for each in aside)]
@@ -355,7 +348,7 @@ def _problems_beside(replaced: dict[str, Any], given: Mapping[str, Any]) -> list
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:
     known = [variable(name) for name in Settings.model_fields]
-    names = sorted(name for name in environment if name.upper().startswith(_PREFIX))
+    names = sorted(name for name in environment if name.upper().startswith(PREFIX))
     return [_unknown_name(name, known) for name in names if name.upper() not in known]
 
 
@@ -366,10 +359,7 @@ def _unknown_name(name: str, known: Sequence[str]) -> str:
 
 def variable(field: str) -> str:
     """The environment's variable for a field."""
-    alias = Settings.model_fields[field].validation_alias
-    if isinstance(alias, AliasChoices):
-        return str(alias.choices[0])
-    return str(alias or f"{_PREFIX}{field.upper()}")
+    return Settings.variables(field)[0]
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -392,9 +382,3 @@ def _of_the_application() -> bool:
     """Whether the ledger's database is looked for in the application's variable."""
     ours, applications = _LEDGER
     return bool(os.environ.get(applications)) and not os.environ.get(ours)
-
-
-def _alias(name: str) -> str:
-    """The name under which a value replaces the variable of a field."""
-    alias = Settings.model_fields[name].validation_alias
-    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else str(alias or name)
