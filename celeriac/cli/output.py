@@ -5,19 +5,43 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from celeriac.display import safe
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.operate.presentation.shapes import VERSION, document, plain
 
-__all__ = ["STYLES", "VERSION", "cell", "console", "emit", "note", "number", "plain", "state", "table"]
+if TYPE_CHECKING:  # rich is slow to import, and a program that reads what is printed has no use for it
+    from rich.console import Console
+    from rich.table import Table
+
+__all__ = [
+    "STYLES",
+    "VERSION",
+    "Cell",
+    "Styled",
+    "cell",
+    "console",
+    "emit",
+    "note",
+    "number",
+    "plain",
+    "state",
+    "table",
+]
+
+
+class Styled(NamedTuple):
+    """A text with a style of rich's, for terminals."""
+
+    text: str
+    style: str
+
+
+#: The content of a cell of a table.
+Cell: TypeAlias = str | Styled
 
 #: The colour of each state.
 STYLES = {
@@ -35,6 +59,8 @@ _REDIRECTED_WIDTH = 200
 
 def console(ctx: click.Context) -> Console:
     """The console for tables: as wide as the terminal, or 200 columns without one."""
+    from rich.console import Console
+
     found = Console(no_color=bool(ctx.obj.no_color) or None, highlight=False, emoji=False, markup=False)
     if not found.is_terminal and "COLUMNS" not in os.environ:
         found.width = _REDIRECTED_WIDTH
@@ -52,6 +78,9 @@ def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) ->
     >>> table("queue", "due", right=["due"]).columns[1].justify
     'right'
     """
+    from rich import box
+    from rich.table import Table
+
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for name in columns:
         justify: Any = "right" if name in right else "left"
@@ -60,17 +89,17 @@ def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) ->
     return made
 
 
-def cell(value: object, *, length: int | None = None) -> Text:
-    """The text of a table cell. Control characters are escaped, markup is not interpreted.
+def cell(value: object, *, length: int | None = None) -> str:
+    """The text of a table cell. Control characters are escaped.
 
-    >>> cell("[red]x\\n").plain
+    >>> cell("[red]x\\n")
     '[red]x\\\\n'
     """
-    return Text("–" if value is None else safe(value, length=length))
+    return "–" if value is None else safe(value, length=length)
 
 
-def state(value: JobState | str) -> Text:
-    return Text(str(value), STYLES[JobState(value)])
+def state(value: JobState | str) -> Styled:
+    return Styled(str(value), STYLES[JobState(value)])
 
 
 def number(value: int | None) -> str:

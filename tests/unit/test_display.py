@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from rich.console import Console
 
 from celeriac.cli import output
+from celeriac.cli.rows import Rows
 from celeriac.display import ago, length, safe, safe_lines, stamp
 from celeriac.errors import JobNotFound
 from celeriac.operate.presentation.refusals import refusal_of
@@ -52,13 +54,18 @@ def test_a_traceback_keeps_its_lines_and_nothing_else() -> None:
     assert safe_lines("a\n  b\x1b[0m\r\n\tc") == "a\n  b\\x1b[0m\\r\n    c"
 
 
-def test_a_cell_is_neither_markup_nor_two_lines() -> None:
-    console = Console(width=80, force_terminal=False)
-    made = output.table("name")
-    made.add_row(output.cell("[red]x[/red]\n:rocket:"))
-    with console.capture() as captured:
-        console.print(made)
-    assert captured.get().splitlines()[-1].strip() == "[red]x[/red]\\n:rocket:"
+@pytest.mark.parametrize("for_a_terminal", [True, False])
+def test_a_cell_is_neither_markup_nor_two_lines(
+    for_a_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if for_a_terminal:
+        monkeypatch.setenv("COLUMNS", "80")
+    made = Rows("name")
+    made.add(output.cell("[red]x[/red]\n:rocket:"))
+    context: Any = SimpleNamespace(obj=SimpleNamespace(no_color=False))
+    made.print(context)
+    assert capsys.readouterr().out.splitlines()[-1].strip() == "[red]x[/red]\\n:rocket:"
 
 
 def test_an_error_cannot_act_on_the_terminal_either() -> None:

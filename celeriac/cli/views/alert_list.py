@@ -24,7 +24,7 @@ def show_all(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
         rows = Rows("since", "kind", "what", note=True)
         for each in found:
             rows.add(ago(each.since, now), output.cell(each.kind), output.cell(each.sentence))
-        rows.print(output.console(ctx))
+        rows.print(ctx)
     else:
         output.note(ctx, "nothing is wrong that was told")
     if not as_json and not app.settings.alert_channels:

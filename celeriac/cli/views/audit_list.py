@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.text import Text
 
 from celeriac.application import Celeriac
 from celeriac.cli import output
+from celeriac.cli.output import Cell
 from celeriac.cli.rows import Rows
 from celeriac.display import stamp
 from celeriac.operate.actions import Action, list_actions
@@ -32,7 +32,7 @@ def show(
         rows = Rows(*_COLUMNS, right=["jobs"], head=4, note=True)
         for each in found.actions:
             rows.add(*_cells(each))
-        rows.print(output.console(ctx))
+        rows.print(ctx)
     else:
         output.note(ctx, "no action fits")
     if found.next and not as_json:
@@ -40,7 +40,7 @@ def show(
     ctx.exit(0 if found.actions else 1)
 
 
-def _cells(action: Action) -> list[Text | str]:
+def _cells(action: Action) -> list[Cell]:
     more = [f"because {action.reason}" if action.reason else "", action.error or ""]
     return [
         stamp(action.began),

@@ -87,7 +87,6 @@ _ENDLESS = 1e9  # seconds; the refusal names the longest span
 
 def _print(ctx: click.Context, groups: list[Group]) -> None:
     now = datetime.now(UTC)
-    console = output.console(ctx)
     columns = ["group", "jobs", "task", "exception", "frame", "first", "last", "example"]
     rows = Rows(*columns, right=["jobs"], fold=["task", "exception", "frame"], note=True)
     for group in groups:
@@ -95,4 +94,4 @@ def _print(ctx: click.Context, groups: list[Group]) -> None:
         what = map(output.cell, (group.task, group.exception_type, group.frame))
         first, last = ago(group.first, now, units=1), ago(group.last, now, units=1)
         rows.add(cause.key, output.number(group.count), *what, first, last, output.cell(group.example))
-    rows.print(console)
+    rows.print(ctx)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 import click
-from rich.text import Text
 
 from celeriac.application import Celeriac
 from celeriac.cli import output
+from celeriac.cli.output import Cell
 from celeriac.cli.rows import Rows
 from celeriac.display import ago
 from celeriac.operate.listing import Filter, ListedJob, Page, Sort, page
@@ -35,7 +35,7 @@ def show(
         rows = Rows(*_COLUMNS, right=["tries"], head=3, note=True)
         for job in found.jobs:
             rows.add(*_cells(job, found.clock))
-        rows.print(output.console(ctx))
+        rows.print(ctx)
     if not as_json:
         _note_the_rest(ctx, found)
     ctx.exit(0 if found.jobs else 1)
@@ -51,7 +51,7 @@ def show_csv(ctx: click.Context, app: Celeriac, wanted: Filter, *, sort: str) ->
     ctx.exit(0 if export.written else 1)
 
 
-def _cells(job: ListedJob, clock: datetime) -> list[Text | str]:
+def _cells(job: ListedJob, clock: datetime) -> list[Cell]:
     return [
         output.cell(job.task_id, length=_NAME) if job.task_id else job.id,
         output.state(job.state),

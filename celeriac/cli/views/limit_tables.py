@@ -35,7 +35,7 @@ def show_limits(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
             _waiting(each.waiting),
             _state(each),
         )
-    rows.print(output.console(ctx))
+    rows.print(ctx)
     if not found:
         output.note(ctx, "no worker has declared a limit")
 
@@ -56,7 +56,7 @@ def show_limit(ctx: click.Context, app: Celeriac, name: str, *, as_json: bool) -
         shown = safe(key.permit.partition(":")[2]) or "–"
         rows.add(shown, f"{key.running:,}", f"{key.on_their_way:,}", _waiting(key.waiting))
     if found.keys:
-        rows.print(output.console(ctx))
+        rows.print(ctx)
 
 
 def set_values(

@@ -7,12 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.text import Text
 
 from celeriac.application import Celeriac
 from celeriac.cli import output
 from celeriac.cli.command import text
+from celeriac.cli.output import Cell, Styled
 from celeriac.cli.rows import Rows
 from celeriac.display import ago, counted, duration_text, length, safe
 from celeriac.operate import pauses
@@ -59,7 +58,7 @@ def show_queues(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
     rows = Rows(*columns, right=columns[1:])
     for queue in found:
         rows.add(*_queue_cells(queue, holds=holds))
-    rows.print(output.console(ctx))
+    rows.print(ctx)
     if any(queue.in_broker is None for queue in found):
         output.note(ctx, "the broker cannot be asked: see CELERY_BROKER_URL")
     for queue in found:
@@ -77,7 +76,7 @@ def show_workers(ctx: click.Context, app: Celeriac, *, within: timedelta, as_jso
     if as_json:
         output.emit("workers", workers=[worker_shape(status) for status in found])
     elif found:
-        _print_workers(output.console(ctx), found)
+        _print_workers(ctx, found)
     living = sum(status.alive for status in found)
     if not living and not as_json:
         output.note(ctx, "no worker lives: celery -A app worker")
@@ -148,29 +147,29 @@ def _note_pause(ctx: click.Context, row: PauseRow) -> None:
     output.note(ctx, f"the {row.kind} {row.name} is {pauses.in_words(row)}; {pauses.remedy(row)}")
 
 
-def _queue_cells(queue: QueueStatus, *, holds: bool) -> list[str | Text]:
+def _queue_cells(queue: QueueStatus, *, holds: bool) -> list[Cell]:
     minutes = LATELY.total_seconds() / 60
     drift = "–" if queue.drift is None else f"{queue.drift:+,}" if queue.drift else "·"
     return [
         output.cell(queue.name),
         output.number(queue.due),
         output.number(queue.later + queue.parked),
-        *([Text(output.number(queue.held), "yellow" if queue.paused else "")] if holds else []),
+        *([Styled(output.number(queue.held), "yellow" if queue.paused else "")] if holds else []),
         output.number(queue.running),
         "·" if queue.oldest is None else length(queue.oldest, units=1),
         f"{queue.accepted / minutes:,.1f}",
         f"{(queue.completed + queue.failed) / minutes:,.1f}",
-        Text(output.number(queue.consumers), "red" if queue.due and not queue.consumers else ""),
+        Styled(output.number(queue.consumers), "red" if queue.due and not queue.consumers else ""),
         output.number(queue.in_broker),
         drift,
     ]
 
 
-def _worker_cells(status: WorkerStatus) -> list[str | Text]:
+def _worker_cells(status: WorkerStatus) -> list[Cell]:
     worker = status.worker
     return [
         output.cell(worker.hostname),
-        Text(status.state, _STATE_STYLES[status.state]),
+        Styled(status.state, _STATE_STYLES[status.state]),
         ago(worker.heartbeat, worker.heartbeat + worker.silent),
         str(worker.pid),
         output.cell(worker.pool),
@@ -181,21 +180,21 @@ def _worker_cells(status: WorkerStatus) -> list[str | Text]:
     ]
 
 
-def _print_workers(console: Console, found: Sequence[WorkerStatus]) -> None:
+def _print_workers(ctx: click.Context, found: Sequence[WorkerStatus]) -> None:
     columns = ["worker", "state", "heartbeat", "pid", "pool", "running", "queues", "version", "code"]
     rows = Rows(*columns, right=["pid", "running"], fold=["worker", "queues"], head=2)
     for status in found:
         rows.add(*_worker_cells(status))
-    rows.print(console)
+    rows.print(ctx)
     running = [(status.worker, one) for status in found for one in status.jobs]
     if not running:
         return
-    console.print()
+    ctx.obj.echo()
     rows = Rows("worker", "runs", "task", "attempt", "for", right=["attempt"], fold=["worker"], head=2)
     for worker, one in running:
         cells = (output.cell(one.task), str(one.attempt), length(one.since))
         rows.add(output.cell(worker.hostname), str(one.id), *cells)
-    rows.print(console)
+    rows.print(ctx)
 
 
 def _print_stats(ctx: click.Context, found: Sequence[TaskStats]) -> None:
@@ -214,4 +213,4 @@ def _print_stats(ctx: click.Context, found: Sequence[TaskStats]) -> None:
             output.number(each.retried),
             *map(duration_text, (each.wait_p50, each.wait_p95, each.run_p50, each.run_p95)),
         )
-    rows.print(output.console(ctx))
+    rows.print(ctx)

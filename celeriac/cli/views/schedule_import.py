@@ -48,7 +48,7 @@ def _print(ctx: click.Context, lines: Sequence[Line], *, done: bool) -> None:
         moments = (None, None) if ours is None else (stamp(ours.last_run), stamp(ours.next_run))
         now = None if ours is None else schedule_state(ours)
         rows.add(*map(output.cell, (line.name, line.verdict, now, *cells, *moments)))
-    rows.print(output.console(ctx))
+    rows.print(ctx)
     counts = {verdict: sum(line.verdict is verdict for line in lines) for verdict in Verdict}
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     output.note(ctx, f"{counted(len(lines), 'schedule')}: {told or 'nothing to do'}")

@@ -29,7 +29,7 @@ def show_all(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
             cells = (each.task, each.description, stamp(each.next_run), stamp(each.last_run))
             told = map(output.cell, cells)
             rows.add(output.cell(each.name), schedule_state(each), *told, output.number(each.run_count))
-        rows.print(output.console(ctx))
+        rows.print(ctx)
     else:
         output.note(ctx, "there are no schedules: see `celery -A app schedules add --help`")
     if not found:

@@ -38,7 +38,7 @@ def show_all(ctx: click.Context, app: Celeriac, *, as_json: bool) -> None:
             ends = f"{stamp(each.expires)}{' (expired)' if each.expired else ''}"
             told = (each.role, ends, stamp(each.last_used), stamp(each.created), each.created_by)
             rows.add(output.cell(each.name), *map(output.cell, told))
-        rows.print(output.console(ctx))
+        rows.print(ctx)
     else:
         output.note(ctx, "there are no tokens: see `celery -A app tokens create --help`")
     ctx.exit(0 if found else 1)
