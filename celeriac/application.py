@@ -22,7 +22,6 @@ from celeriac.coroutines import current_worker_task, refuse_async_generator
 from celeriac.errors import BadArgument, NoAppMade, SettingsError, UnknownTask
 from celeriac.ids import new_id
 from celeriac.ledger.connection.framework import Framework, make_database
-from celeriac.limits.answer import awaiting_answer
 from celeriac.named_calls import options_of, wanted_id
 from celeriac.no_app import module_of, place_of, stand_in, unpickled
 from celeriac.settings import conf
@@ -297,6 +296,8 @@ class Celeriac(Celery):
         >>> kit.assert_enqueued("mail.welcome", 7).queue
         'high'
         """
+        from celeriac.limits.answer import awaiting_answer  # with all about unique jobs
+
         _ = self.settings  # before anything of Celery's asks ``conf``: another thread may be reading it
         self._require(name)
         self._check(eta, options)

@@ -68,6 +68,8 @@ finally:
 SLOW_TO_READ = (
     *("alembic", "sqlalchemy.orm", "sqlalchemy.dialects.postgresql", "psycopg", "redis", "redbeat"),
     *("celery.bin", "click_repl", "flower", "tornado", "structlog", "cronsim", "prometheus_client"),
+    *("celery.canvas", "celery.app.task", "celeriac.limits.unique", "celeriac.task.event_loop"),
+    *("pydantic_settings", "dotenv", "rich.console", "rich.table", "rich.text", "pygments"),
     *("celeriac.worker", "celeriac.schedules", "celeriac.operate.dead_letters"),
 )
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, TypeVar
 
 from celery import VERSION
 from celery.app.defaults import SETTING_KEYS
-from celery.app.task import Task as CeleryTask
 from celery.app.utils import Settings as CelerySettings
 from kombu.utils.imports import symbol_by_name
 
@@ -36,33 +36,51 @@ def _matching(*patterns: str) -> frozenset[str]:
     return frozenset(name for name in SETTING_KEYS if any(fnmatchcase(name, each) for each in patterns))
 
 
-#: What is read when a task is bound to its app.
-_OF_TASKS = frozenset(name for _, name in CeleryTask.from_config) | {"task_annotations"}
+@cache
+def _of_tasks() -> frozenset[str]:
+    """What is read when a task is bound to its app."""
+    from celery.app.task import Task  # with all of Celery's canvas: a command that only reads has no task
 
-#: What is read when the queues are made.
-_OF_QUEUES = _matching(
-    *("task_queues", "task_routes", "task_default_queue", "task_default_exchange*"),
-    *("task_default_routing_key", "task_create_missing_queue*", "task_queue_max_priority"),
-)
+    return frozenset(name for _, name in Task.from_config) | {"task_annotations"}
 
-#: What is read when the first job is sent, or the first result is asked for.
-_OF_CONNECTIONS = _matching(
-    *("broker_*", "result_*", "redis_*", "control_*", "event_*", "security_*", "timezone", "enable_utc"),
-    *("accept_content", "task_compression", "task_publish_retry*", "task_default_delivery_mode"),
-    *("task_send_sent_event", "task_protocol", "task_inherit_parent_priority"),
-)
 
-#: What a worker reads before it sends ``worker_init``.
-_OF_OPTIONS = _matching(
-    *("worker_concurrency", "worker_send_task_events", "worker_pool*", "worker_consumer", "worker_timer*"),
-    *("worker_autoscaler", "worker_state_db", "worker_max_*", "worker_prefetch_multiplier"),
-    *("worker_disable_rate_limits", "worker_lost_wait", "worker_redirect_stdouts*", "task_time_limit"),
-    *("task_soft_time_limit", "beat_scheduler", "beat_schedule_filename", "worker_direct"),
-)
+@cache
+def _of_queues() -> frozenset[str]:
+    """What is read when the queues are made."""
+    return _matching(
+        *("task_queues", "task_routes", "task_default_queue", "task_default_exchange*"),
+        *("task_default_routing_key", "task_create_missing_queue*", "task_queue_max_priority"),
+    )
 
-_WATCHED = (
-    _OF_TASKS | _OF_QUEUES | _OF_CONNECTIONS | _OF_OPTIONS | _matching("worker_*", "beat_*")
-) & SETTING_KEYS
+
+@cache
+def _of_connections() -> frozenset[str]:
+    """What is read when the first job is sent, or the first result is asked for."""
+    return _matching(
+        *("broker_*", "result_*", "redis_*", "control_*", "event_*", "security_*", "timezone", "enable_utc"),
+        *("accept_content", "task_compression", "task_publish_retry*", "task_default_delivery_mode"),
+        *("task_send_sent_event", "task_protocol", "task_inherit_parent_priority"),
+    )
+
+
+@cache
+def _of_options() -> frozenset[str]:
+    """What a worker reads before it sends ``worker_init``."""
+    return _matching(
+        *("worker_concurrency", "worker_send_task_events", "worker_pool*", "worker_consumer"),
+        *("worker_timer*", "worker_autoscaler", "worker_state_db", "worker_max_*"),
+        *("worker_prefetch_multiplier", "worker_disable_rate_limits", "worker_lost_wait"),
+        *("worker_redirect_stdouts*", "task_time_limit", "task_soft_time_limit", "beat_scheduler"),
+        *("beat_schedule_filename", "worker_direct"),
+    )
+
+
+@cache
+def _watched() -> frozenset[str]:
+    parts = (_of_tasks(), _of_queues(), _of_connections(), _of_options(), _matching("worker_*", "beat_*"))
+    found: frozenset[str] = frozenset().union(*parts) & SETTING_KEYS
+    return found
+
 
 _TOO_LATE = {
     Stage.CHOSEN: "the worker has read it; set it where the app is made, or in a receiver of celeryd_init",
@@ -202,7 +220,7 @@ def of_the_team(conf: Any) -> CelerySettings:
 def in_force(app: Any) -> dict[str, Any]:
     """What the team says of all settings that are read only once, and the platform's own."""
     theirs, own = of_the_team(app.conf), app.settings.model_dump(exclude={"broker_url", "result_backend"})
-    said = {name: theirs.get(name) for name in _WATCHED}
+    said = {name: theirs.get(name) for name in _watched()}
     return said | {f"celeriac_{name}": value for name, value in own.items()}
 
 
@@ -217,8 +235,8 @@ def obey(app: Any, before: Mapping[str, Any]) -> None:
     if problems := [f"{name}: {_TOO_LATE[app.stage]}" for name in sorted(_fixed(app, changed))]:
         raise SettingsError(problems)
     if changed:
-        _forget(app, queues=bool(changed & _OF_QUEUES))
-    if changed & _OF_TASKS:
+        _forget(app, queues=bool(changed & _of_queues()))
+    if changed & _of_tasks():
         for task in app._tasks.values():
             task._bind_again()
 
@@ -226,7 +244,7 @@ def obey(app: Any, before: Mapping[str, Any]) -> None:
 def _fixed(app: Any, changed: Collection[str]) -> Collection[str]:
     if app.stage is Stage.RUNS:
         return changed
-    return {*changed} & (_OF_OPTIONS | _OF_QUEUES) if app.stage is Stage.CHOSEN else ()
+    return {*changed} & (_of_options() | _of_queues()) if app.stage is Stage.CHOSEN else ()
 
 
 def _forget(app: Any, *, queues: bool) -> None:

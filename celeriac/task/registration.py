@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 from celery.app.registry import TaskRegistry
-from celery.app.task import Task as CeleryTask
 from kombu.utils.imports import symbol_by_name
 
 from celeriac.errors import BadArgument
-from celeriac.task.event_loop import complete_coroutines
 
 
 class Registry(TaskRegistry):
     """Celery's registry, through which every task comes, however it is declared."""
 
     def __setitem__(self, name: str, task: Any) -> None:
-        from celeriac.task.task import Task  # which knows the ORM, slow to import: not for a probe
+        # Slow to import: a probe, and a command that only reads, have no task.
+        from celeriac.task.event_loop import complete_coroutines
+        from celeriac.task.task import Task
 
         if not isinstance(task, Task):
             _join(task, Task)
@@ -30,6 +30,8 @@ class Registry(TaskRegistry):
 
 def base_of_tasks(own: Any) -> type:
     """The class that all tasks of an app are made of: ours, or the team's ``task_cls`` joined with it."""
+    from celery.app.task import Task as CeleryTask
+
     from celeriac.task.task import Task
 
     kind: Any = symbol_by_name(own)
