@@ -177,6 +177,12 @@ HOOKS = [
     ),
     Hook("celery._state:default_app", None, "a job of a process without the app has no row"),
     Hook("celery.app.base:Celery.set_default", "", "a job of a process without the app has no row"),
+    Hook("celery.app.amqp:AMQP.producer_pool", None, "a call revives a producer and a connection"),
+    Hook(
+        "celery.backends.asynchronous:AsyncBackendMixin.remove_pending_result",
+        "result",
+        "each AsyncResult that nobody asks costs a look when it is collected",
+    ),
     Hook("celery.app.base:Celery._tasks", None, "the door does not find a task's own options"),
     Hook("celery.app.base:Celery.current_worker_task", None, "a retry cannot be told from a new job"),
     Hook(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kombu import Producer
 
     from celeriac.application import Celeriac
+    from celeriac.broker.kept_producers import KeptProducers
     from celeriac.ledger.connection.database import Database
     from celeriac.ledger.writes.copy_in import SimilarJobs
 
@@ -68,6 +69,25 @@ def send(
     return False
 
 
+def send_one(app: Celeriac, job: Sendable) -> None:
+    """As ``send``, for one of many calls: the broker's answer is read when the next call follows at once.
+
+    Each answer is waited for otherwise, while the processor has nothing else to do.
+    """
+
+    def refused(error: Exception) -> None:
+        _note_refused(app, 1, job.id, error)
+        _unmark(app.database, [job.id])
+
+    def push(producer: Producer) -> None:
+        put = producer.channel.put
+        for text in _texts([job]):
+            put(job.queue, [text], refused=refused)
+
+    if not _sent(app, push, None, 1, job.id):
+        _unmark(app.database, [job.id])
+
+
 def send_similar(app: Celeriac, jobs: SimilarJobs, texts: Sequence[str]) -> None:
     """Like ``send``, for jobs made from one template, whose messages are already written."""
 
@@ -82,10 +102,9 @@ def send_similar(app: Celeriac, jobs: SimilarJobs, texts: Sequence[str]) -> None
 def _sent(
     app: Celeriac, push: Callable[[Any], None], producer: Producer | None, count: int, first: object
 ) -> bool:
-    broker = app.broker_state
     began = time.monotonic()
     try:
-        with nullcontext(producer) if producer else app.producer_or_acquire() as producer:
+        with nullcontext(producer) if producer else _kept_producer(app) as producer:
             try:
                 push(producer)
             except Exception:  # any error of the broker: once more, with a new connection
@@ -93,12 +112,29 @@ def _sent(
                     raise
                 producer.revive(producer.connection)  # possibly to the next broker of a list
                 push(producer)
-        broker.worked()
+        app.broker_state.worked()
         return True
     except Exception as exc:  # any error of the broker: the jobs are accepted all the same
-        broker.failed()
-        logger.warning(Event.NOT_SENT, {"jobs": count, "error": type(exc).__name__, "job": first})
+        _note_refused(app, count, first, exc)
         return False
+
+
+@contextmanager
+def _kept_producer(app: Celeriac) -> Iterator[Producer]:
+    """A producer of the app's own, which is kept for the next who sends if it works."""
+    kept: KeptProducers = app.amqp.kept_producers
+    producer = kept.take()
+    try:
+        yield producer
+    except BaseException:  # whatever it was: the pool makes it anew
+        producer.release()
+        raise
+    kept.keep(producer)
+
+
+def _note_refused(app: Celeriac, count: int, first: object, error: Exception) -> None:
+    app.broker_state.failed()
+    logger.warning(Event.NOT_SENT, {"jobs": count, "error": type(error).__name__, "job": first})
 
 
 def _texts(jobs: Iterable[Sendable]) -> Iterator[str]:

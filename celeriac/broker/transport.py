@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty
@@ -25,6 +24,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from celeriac import addresses
 from celeriac.broker.message import UNPACK_LIMIT, Message, parse
+from celeriac.broker.push_connection import PushConnection, Refused
 from celeriac.broker.qos import LeanLane, QoS
 from celeriac.errors import VersionsDoNotFit
 from celeriac.events import Event
@@ -79,12 +79,11 @@ class Channel(redis.Channel):
     unpack_limit = UNPACK_LIMIT
     lean_lane: LeanLane | None = None
     _publisher: Any = None
-    _put_client: Any = None  # keeps one connection: it is not checked out of a pool for each message
+    _pushing: PushConnection | None = None
     _in_bulk = False  # whether the pending command is BLMPOP
     # kombu's own from 5.7 on, which sets both; before, a draw waits a second
     brpop_timeout: float = 1
     _brpop_sent_at: float | None = None
-    _put_client_pid = 0  # the process that made it: a fork must not write into its parent's connection
 
     from_transport_options = (*redis.Channel.from_transport_options, "low_share", "foreign", "unpack_limit")
 
@@ -108,20 +107,17 @@ class Channel(redis.Channel):
                 raise
             logger.warning(Event.NOT_BOUND, {"queue": queue, "error": exc})
 
-    def put(self, queue: str, texts: Sequence[str]) -> None:
-        """Push messages that ``wire.py`` has written. The first one is consumed first."""
-        if self._put_client is None or self._put_client_pid != os.getpid():
-            self._put_client = self.Client(connection_pool=self.pool, single_connection_client=True)
-            self._put_client_pid = os.getpid()
-        client = self._put_client
+    def put(self, queue: str, texts: Sequence[str], *, refused: Refused | None = None) -> None:
+        """Push messages that ``wire.py`` has written; see ``PushConnection.push``."""
+        if self._pushing is None or self._pushing.is_inherited:
+            client = self.Client(connection_pool=self.pool, single_connection_client=True)
+            self._pushing = PushConnection(client)
+        pushing = self._pushing
         try:
-            client.lpush(queue, *texts)
-        except (
-            BaseException
-        ) as exc:  # whatever it was: an answer that was not read would be taken for the next one's
-            self._put_client = None
-            client.connection.disconnect()
-            client.close()
+            pushing.push(self.key(queue), texts, refused)
+        except BaseException as exc:  # whatever it was: the connection may have an answer to come
+            self._pushing = None
+            pushing.close()
             if isinstance(exc, self.connection_errors) and self.connection:
                 self.connection.client.maybe_switch_next()  # closes this channel when there is a next address
             raise
@@ -161,7 +157,7 @@ class Channel(redis.Channel):
         return self._publisher
 
     def _disconnect_pools(self) -> None:
-        self._publisher = self._put_client = None
+        self._publisher = self._pushing = None
         super()._disconnect_pools()
 
     def _brpop_start(self, timeout: float | None = None) -> None:

@@ -20,6 +20,7 @@ from kombu import Queue
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
+from celeriac.broker.kept_producers import KeptProducers
 from celeriac.broker.queues import Queues as LaneQueues
 from celeriac.broker.queues import named_in_routes
 from celeriac.enqueue import arguments, capture, successors
@@ -138,6 +139,10 @@ class AMQP(CeleryAMQP):
     @cached_property
     def duplicates(self) -> Duplicates:
         return Duplicates()
+
+    @cached_property
+    def kept_producers(self) -> KeptProducers:
+        return KeptProducers(self.app)
 
     @contextmanager
     def group_producer(self, producer: Any) -> Iterator[GroupProducer]:

@@ -56,7 +56,7 @@ def write_or_keep(app: Celeriac, jobs: Sequence[NewJob], *, producer: Any) -> Wr
 
     The attempt has done its work: it must neither fail nor run again because its successor is refused.
     """
-    kept = kept_successors() if _has_returned(app) else None
+    kept = kept_successors() if has_returned(app) else None
     if kept:  # the next one would wait as long
         kept.extend(jobs)
         return Written(len(jobs))
@@ -70,7 +70,8 @@ def write_or_keep(app: Celeriac, jobs: Sequence[NewJob], *, producer: Any) -> Wr
         return Written(len(jobs))
 
 
-def _has_returned(app: Celeriac) -> bool:
+def has_returned(app: Celeriac) -> bool:
+    """Whether the task of the attempt that enqueues has returned: Celery sends what follows it."""
     task = app.current_worker_task
     return task is not None and not task.request.is_eager and task.request.__dict__.get(RUNS) is False
 
@@ -83,7 +84,9 @@ def _write_one(app: Celeriac, job: NewJob, producer: Any, caller: Caller | None)
     unsent = [job] if job.dispatch_count else []
     if not new:
         unsent = accept_known(app.database, job, within=within, settle=settling(app, caller))
-    if unsent:
+    if unsent and producer is None:
+        sending.send_one(app, unsent[0])
+    elif unsent:
         sending.send(app, unsent, producer=producer)
     return new
 

@@ -80,7 +80,7 @@ def test_an_interrupted_push_leaves_no_answer_for_the_next_one(
     with platform.connection_for_write() as connection:
         channel = connection.default_channel
         channel.put(job.queue, ["first"])
-        line = channel._put_client.connection
+        line = channel._pushing._client.connection
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(type(line), "read_response", interrupted)
             channel.put(job.queue, ["second"])
@@ -100,14 +100,14 @@ def test_a_forked_process_has_a_connection_of_its_own(platform: Celeriac) -> Non
     with platform.connection_for_write() as connection:
         channel = connection.default_channel
         channel.put(job.queue, ["parent"])
-        mine = channel._put_client
+        mine = channel._pushing
         child = os.fork()
         if not child:
             channel.put(job.queue, ["child"])
-            os._exit(channel._put_client is mine)
+            os._exit(channel._pushing is mine)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         channel.put(job.queue, ["parent again"])
-        assert channel._put_client is mine
+        assert channel._pushing is mine
         assert channel.client.lrange(job.queue, 0, -1) == [b"parent again", b"child", b"parent"]
         channel.client.delete(job.queue)
 

@@ -163,6 +163,12 @@ class ResultBackend(RedisBackend):
         self.connparams["retry"] = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
         self._rest = Rest()
 
+    def remove_pending_result(self, result: Any) -> Any:
+        """As Celery's, which is called when any AsyncResult is collected; nobody asks for most of them."""
+        if any(result.id in waiting for waiting in self._pending_results):
+            return super().remove_pending_result(result)
+        return result
+
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Do nothing: before the row is written, nothing may need Redis. ``.get()`` subscribes."""
 

@@ -1,0 +1,117 @@
+"""The broker's answer to a call is read when the next one follows at once; what it refused is sent later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from celeriac import Celeriac
+from celeriac.broker import push_connection
+from celeriac.ids import parse_row_id
+from celeriac.ledger.schema.models import JOBS
+from tests.servers import ValkeyServer
+from tests.support import wait_until
+
+FOR_EVER = 3600.0
+
+
+@pytest.fixture
+def app(private_valkey: ValkeyServer, sqlite_url: str) -> Iterator[Celeriac]:
+    made = Celeriac("late", broker=private_valkey.url(), ledger=sqlite_url, set_as_current=False)
+    with closing(made):
+        made.task(name="late.noop")(noop)
+        yield made
+
+
+def noop() -> None: ...
+
+
+def was_sent(app: Celeriac, id: str) -> bool:
+    """Whether its row says so."""
+    with app.database.reading() as connection:
+        found = connection.execute(select(JOBS.c.dispatched).where(JOBS.c.id == parse_row_id(id)))
+        return found.scalar_one() is not None
+
+
+def pushing(app: Celeriac) -> Any:
+    """The connection of the last call."""
+    return app.amqp.kept_producers._kept[-1][1].channel._pushing
+
+
+def test_a_call_by_itself_waits_for_the_answer(app: Celeriac, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_connection, "_CLOSELY", -1.0)
+    task = app.tasks["late.noop"]
+    task.delay()
+    task.delay()
+    assert pushing(app)._unread is None
+
+
+def test_calls_in_a_row_all_arrive(
+    app: Celeriac, private_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push_connection, "_CLOSELY", FOR_EVER)
+    task = app.tasks["late.noop"]
+    results = [task.delay() for _ in range(20)]
+    assert pushing(app)._unread is not None
+    with private_valkey.client() as client:
+        assert client.llen("normal") == 20
+    assert all(was_sent(app, result.id) for result in results)
+
+
+def test_what_was_refused_is_left_to_the_dispatcher(
+    app: Celeriac, private_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push_connection, "_CLOSELY", FOR_EVER)
+    task = app.tasks["late.noop"]
+    taken = [task.delay() for _ in range(2)]
+    private_valkey.configure(maxmemory=1)
+    refused = task.delay()
+    assert was_sent(app, refused.id)  # as far as is known
+    private_valkey.configure(maxmemory=0)
+    following = task.delay()  # reads the answer, and is sent with another connection
+    assert not was_sent(app, refused.id)
+    assert [was_sent(app, each.id) for each in (*taken, following)] == [True] * 3
+    with private_valkey.client() as client:
+        assert client.llen("normal") == 3
+    assert app.broker_state.resting is False  # the one that followed was taken
+
+
+def test_a_broker_that_goes_away_between_two_calls_is_noticed_by_the_next(
+    app: Celeriac, private_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push_connection, "_CLOSELY", FOR_EVER)
+    task = app.tasks["late.noop"]
+    taken = [task.delay() for _ in range(2)]
+    with private_valkey.client() as client:  # it has answered both by then
+        wait_until(lambda: client.llen("normal") == 2, within=5, saying="both have arrived")
+    private_valkey.kill()
+    lost, late = task.delay(), task.delay()
+    assert [was_sent(app, each.id) for each in (*taken, lost, late)] == [True, True, False, False]
+    assert app.broker_state.resting
+
+
+def test_a_producer_is_kept_until_the_settings_change(app: Celeriac) -> None:
+    task = app.tasks["late.noop"]
+    task.delay()
+    ((_, first),) = app.amqp.kept_producers._kept
+    task.delay()
+    ((_, again),) = app.amqp.kept_producers._kept
+    assert again is first
+    app.conf.broker_transport_options = {"socket_timeout": 7}
+    task.delay()
+    ((_, other),) = app.amqp.kept_producers._kept
+    assert other is not first
+
+
+def test_no_producer_is_kept_where_a_pool_has_one(private_valkey: ValkeyServer, sqlite_url: str) -> None:
+    options: dict[str, Any] = {"ledger": sqlite_url, "set_as_current": False, "broker_pool_limit": 1}
+    with closing(Celeriac("one", broker=private_valkey.url(), **options)) as app:
+        task = app.task(name="late.noop")(noop)
+        task.delay()
+        assert app.amqp.kept_producers._kept == []
+        with app.producer_or_acquire() as producer:
+            assert producer.channel
