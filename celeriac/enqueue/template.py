@@ -188,6 +188,7 @@ class JobTemplate:
         self._maker = maker
         self._fits = maker.task.__header__ if maker.task.typing else None
         self._root = is_root(model)
+        self._common = f"{_encode(SimilarJobs(model, ()).headers())[:-1]}, "
         rest = json.loads(model.payload)[2]  # of the body, the same for all
         self._rest = f", {_encode(rest)}]"
         self._same = {field.name: getattr(model, field.name) for field in fields(model)}
@@ -252,6 +253,9 @@ class JobTemplate:
         if self._keys:
             own["unique"] = self._unique_call(self._keys, args, kwargs, key)
             headers[UNIQUE] = own["unique"].written()
+        else:
+            text = own_headers(id, argsrepr, kwargsrepr, root=self._root)
+            own["headers_encoded"] = headers, f"{self._common}{text}}}"
         return NewJob(**{**self._same, **own, "idempotency_key": key})
 
     def _unique_call(

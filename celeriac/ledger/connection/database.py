@@ -185,16 +185,19 @@ class Database:
                 pool.dispose()
 
     @contextmanager
-    def driver(self) -> Iterator[PoolProxiedConnection]:
+    def driver(self, *, until: float | None = None) -> Iterator[PoolProxiedConnection]:
         """A live connection of the pool, with the driver's own in it, for ``compiled_statement.py``.
 
         PostgreSQL only. Errors are the driver's. A connection that is lost in the block is dropped.
+
+        Args:
+            until: a moment of the monotonic clock at which the connection is cut; None: after ``longest``.
         """
         engine = self.engine
         pool, pooled = engine.pool, engine.raw_connection()
         driver: Any = pooled.driver_connection
         try:
-            with self._watched(pooled, None):
+            with self._watched(pooled, None if until is None else until - time.monotonic()):
                 yield pooled
         except BaseException as exc:  # whatever ended the block, a closed connection must leave the pool
             if driver.closed:

@@ -15,9 +15,9 @@ from celeriac.errors import EnqueueUncertain, LedgerUnavailable, LedgerUnfit
 from celeriac.headers import task_id
 from celeriac.ledger.connection.database import UNREACHABLE, Database, server_clock
 from celeriac.ledger.connection.error_kinds import as_unfit, is_conflict, is_of_values
-from celeriac.ledger.connection.watchdog import WATCHDOG
 from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.writes import new_jobs as rows
+from celeriac.ledger.writes import single_insert
 from celeriac.ledger.writes.bulk_insert import enqueue_all, first_of_each
 from celeriac.ledger.writes.new_jobs import NewJob
 from celeriac.ledger.writes.unique.holders import Holder
@@ -197,18 +197,16 @@ def _accept_here(database: Database, job: NewJob) -> bool:
 
 def _insert(database: Database, job: NewJob, end: float) -> bool:
     schema = database.schema
-    with database.driver() as pooled:
+    with database.driver(until=end) as pooled:
         driver: Any = pooled.driver_connection
-        left = end - time.monotonic()
-        deadline = datetime.fromtimestamp(server_clock(pooled) + left, UTC)
+        deadline = datetime.fromtimestamp(server_clock(pooled) + end - time.monotonic(), UTC)
         try:
-            with WATCHDOG.watching(driver.fileno(), within=left):
-                if rows.enqueue_one(driver, job, deadline=deadline, schema=schema):
-                    return True
-                if rows.exists(driver, job.id, schema=schema):
-                    return False
-                # There is time left, but the deadline refused it: the database's clock was set since connect.
-                return rows.enqueue_one(driver, job, deadline=PARKED, schema=schema)
+            if single_insert.enqueue_one(driver, job, deadline=deadline, schema=schema):
+                return True
+            if single_insert.exists(driver, job.id, schema=schema):
+                return False
+            # There is time left, but the deadline refused it: the database's clock was set since connect.
+            return single_insert.enqueue_one(driver, job, deadline=PARKED, schema=schema)
         except BaseException as exc:  # also the errors of a connection that the watchdog has cut
             if driver.closed and isinstance(exc, database.errors.Error):
                 raise _Lost from exc

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,14 +21,12 @@ from sqlalchemy import (
     cast,
     func,
     literal,
-    literal_column,
     null,
     select,
     update,
 )
 
 from celeriac.headers import DUE, FOLLOWS, PERMITS, new_tag
-from celeriac.ledger.connection.compiled_statement import CompiledStatement
 from celeriac.ledger.schema.columns import FOLLOWING, PARKED, Instant, Seconds, after, insert_of, now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
@@ -54,6 +51,7 @@ class NewJob:
         permits: what it takes of limits; its message is sent when it is admitted, by nobody else.
         fair: whose turn it is in a fair queue; None: its queue goes by arrival.
         unique: what its call says of its key; None: it has none.
+        headers_encoded: the mapping that ``headers`` is, and its JSON; None: it is encoded when it is needed.
     """
 
     id: UUID
@@ -81,6 +79,13 @@ class NewJob:
     permits: tuple[Permit, ...] = ()
     fair: FairTurn | None = None
     unique: UniqueCall | None = None
+    headers_encoded: tuple[Mapping[str, Any], str] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def headers_text(self) -> str | None:
+        """``headers`` as JSON, where who made it knew; not those of another job that it was made from."""
+        known = self.headers_encoded
+        return known[1] if known is not None and known[0] is self.headers else None
 
     @property
     def due_at_once(self) -> bool:
@@ -216,8 +221,6 @@ FRESH = (literal(JobState.PENDING.value), literal(0))  # state and try_count of 
 _copied = attrgetter(*COPIED)
 _NEW = tuple(f"new_{name}" for name in COPIED)
 
-_encode = json.JSONEncoder(check_circular=False).encode
-
 
 def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetime | None = None) -> int:
     """Write the rows of ``jobs``; return how many are new. A row that exists is left as it is.
@@ -233,50 +236,23 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob], *, deadline: datetim
         return 0
     jobs = [job.undecided() if job.unique else job for job in jobs]
     more, fair = more_columns(jobs), any(job.fair for job in jobs)
-    statement = _insert(connection.dialect.name, deadline is not None, more, fair)
-    rows = [parameters(job, deadline) | _more(job, more, fair) for job in jobs]
+    statement = insert(connection.dialect.name, deadline is not None, more, fair)
+    rows = [parameters(job, deadline) | more_parameters(job, more, fair) for job in jobs]
     # SQLAlchemy keeps the row count of an INSERT only with this option.
     connection = connection.execution_options(preserve_rowcount=True)
     result = connection.execute(statement, rows[0] if len(rows) == 1 else rows)
     return max(result.rowcount, 0)
 
 
-def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime, schema: str | None) -> bool:
-    """As ``enqueue``, for the one job of a ``.delay()`` on PostgreSQL; return whether it is new.
-
-    It uses a compiled statement, which is quicker. Not for a unique job.
-    """
-    fair, more = job.fair is not None, IN_LINE if job.permits else ()
-    values = parameters(job, deadline) | _more(job, more, fair)
-    values["new_headers"] = _encode(values["new_headers"])
-    return bool(_enqueue_one(more, fair).run(driver, values, schema=schema).rowcount)
-
-
-def exists(driver: Any, job: UUID, *, schema: str | None) -> bool:
-    """Whether there is a row of that id; with a compiled statement, as ``enqueue_one``."""
-    return _exists().run(driver, {"job": job}, schema=schema).fetchone() is not None
-
-
-@lru_cache
-def _enqueue_one(more: tuple[str, ...], fair: bool) -> CompiledStatement:
-    return CompiledStatement(_insert("postgresql", True, more, fair))
-
-
-@lru_cache
-def _exists() -> CompiledStatement:
-    return CompiledStatement(
-        select(literal_column("1")).where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type))
-    )
-
-
 def unpark(connection: Connection, job: NewJob) -> bool:
     """Give a parked row the message that it was waiting for; return whether it was parked."""
-    result = connection.execute(_unpark(), parameters(job) | _more(job, IN_LINE) | {"job": job.id})
+    result = connection.execute(_unpark(), parameters(job) | more_parameters(job, IN_LINE) | {"job": job.id})
     return bool(result.rowcount)
 
 
 @lru_cache
-def _insert(dialect: str, bounded: bool, more: tuple[str, ...], fair: bool) -> Insert:
+def insert(dialect: str, bounded: bool, more: tuple[str, ...], fair: bool) -> Insert:
+    """The statement of ``enqueue``; ``parameters`` and ``more_parameters`` have its values."""
     given = [*_given(), *columns(more).values()]
     turns = [_turn(dialect)] if fair else []
     if dialect == "postgresql":  # a SELECT has no column from which the server could infer the type
@@ -287,8 +263,7 @@ def _insert(dialect: str, bounded: bool, more: tuple[str, ...], fair: bool) -> I
         chosen = chosen.where(now() <= bindparam("deadline", type_=Instant))
     else:
         chosen = chosen.where(literal(True))  # SQLite cannot parse INSERT … SELECT … ON CONFLICT without it
-    insert = insert_of(dialect)
-    made = insert(JOBS).from_select((*WRITTEN, *more, *(("turn",) if fair else ())), chosen)
+    made = insert_of(dialect)(JOBS).from_select((*WRITTEN, *more, *(("turn",) if fair else ())), chosen)
     return made.on_conflict_do_nothing(index_elements=conflicts(more))
 
 
@@ -339,7 +314,7 @@ def columns(names: tuple[str, ...]) -> dict[str, Any]:
     return {name: bindparam(f"new_{name}", type_=JOBS.c[name].type) for name in names}
 
 
-def _more(job: NewJob, names: tuple[str, ...], fair: bool = False) -> dict[str, Any]:
+def more_parameters(job: NewJob, names: tuple[str, ...], fair: bool = False) -> dict[str, Any]:
     values = more_values(job) if names else {}
     found = {f"new_{name}": values[name] for name in names}
     return found | {"new_step": job.step} if fair else found
