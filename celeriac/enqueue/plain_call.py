@@ -47,16 +47,21 @@ def enqueue(task: Any, args: Any, kwargs: Any) -> AsyncResult[Any] | None:
     Raises:
         LedgerUnavailable, EnqueueUncertain: as ``Task.apply_async``.
     """
-    app: Celeriac = task._get_app()
-    if not (_is_plain(args, kwargs) and _is_outside(app) and _is_unwatched(app)):
-        return None
-    job = _job(app, task, args or (), kwargs)
+    job = job_of(task, args, kwargs)
     if job is None:
         return None
-    write_or_keep(app, [job], producer=None)
+    write_or_keep(task._get_app(), [job], producer=None)
     result: AsyncResult[Any] = task.AsyncResult(str(job.id))
     result.ignored = task.ignore_result
     return result
+
+
+def job_of(task: Any, args: Any, kwargs: Any) -> NewJob | None:
+    """The job of a plain call, which the caller writes; None: the call must go through Celery."""
+    app: Celeriac = task._get_app()
+    if not (_is_plain(args, kwargs) and _is_outside(app) and is_unwatched(app)):
+        return None
+    return _job(app, task, args or (), kwargs)
 
 
 def _is_plain(args: Any, kwargs: Any) -> bool:
@@ -68,7 +73,7 @@ def _is_outside(app: Celeriac) -> bool:
     return app.current_worker_task is None and capture.captured_jobs() is None and capture.writer(app) is None
 
 
-def _is_unwatched(app: Celeriac) -> bool:
+def is_unwatched(app: Celeriac) -> bool:
     """Whether nobody expects to see or to change the message: no receiver, tracer, router, or eager mode.
 
     Tools that trace programs put functions of their own in the place of Celery's.
@@ -113,6 +118,12 @@ def _same(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
     return True
 
 
+def has_plain_routes(app: Celeriac) -> bool:
+    """Whether routes depend on the name of the task alone."""
+    own_routes = app.amqp.router.routes[:-1]  # the last one is the platform's
+    return all(type(route) is MapRoute for route in own_routes)
+
+
 def _template(
     app: Celeriac, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None
 ) -> JobTemplate | None:
@@ -124,8 +135,7 @@ def _template(
         template = ChunkMaker(task, {}).template_of(args, kwargs)
     except REFUSALS:
         return None
-    own_routes = app.amqp.router.routes[:-1]  # the last one is the platform's
-    if template is None or not all(type(route) is MapRoute for route in own_routes):
+    if template is None or not has_plain_routes(app):
         return None
     job = template.model
     # A unique job may be the answer to the call in place of its own.

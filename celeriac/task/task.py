@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from celery.app.task import Task as CeleryTask
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
 
-from celeriac.coroutines import in_thread
 from celeriac.enqueue import plain_call
+from celeriac.enqueue.awaited import call as awaited_call
 from celeriac.enqueue.capture import capture_jobs, keep_retry, take_retry
 from celeriac.enqueue.prepare import PreparingProducer, without_sending
 from celeriac.enqueue.reused_id import RUNS
@@ -210,7 +210,7 @@ class Task(CeleryTask):
         >>> asyncio.run(welcome.adelay(7)).id == kit.assert_enqueued(welcome, 7).id
         True
         """
-        return await in_thread(self._get_app(), lambda: self.apply_async(args, kwargs))
+        return await awaited_call.enqueue(self, args, kwargs)
 
     @property
     def attempt(self) -> int:

@@ -1,0 +1,1 @@
+"""Calls that are awaited in an event loop: ``adelay``."""
