@@ -58,7 +58,14 @@ def suits(argv: Sequence[str], env: Mapping[str, str]) -> bool:
         and argv[0] == sys.executable
         and (argv[1] in ("-m", "-c") or argv[1].endswith(".py"))
         and _for_the_interpreter(env) == _for_the_interpreter(os.environ)
+        and not _is_customized(env)
     )
+
+
+def _is_customized(env: Mapping[str, str]) -> bool:
+    """Whether a Python that starts would run somebody's ``sitecustomize``, as a fork does not."""
+    entries = env.get("PYTHONPATH", "").split(os.pathsep)
+    return any(entry and Path(entry, "sitecustomize.py").is_file() for entry in entries)
 
 
 class Forked:

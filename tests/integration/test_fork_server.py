@@ -210,3 +210,11 @@ def test_what_would_notice_is_started(
     assert fork_server.suits(argv, os.environ | env) is suits
     monkeypatch.setenv("TEST_EXEC", "1")
     assert not fork_server.suits(argv, os.environ | env)
+
+
+def test_what_customizes_the_interpreter_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEST_EXEC", raising=False)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(["/beside", str(tmp_path)])}
+    assert fork_server.suits(WORKER, env)
+    (tmp_path / "sitecustomize.py").write_text("")
+    assert not fork_server.suits(WORKER, env)
