@@ -215,6 +215,21 @@ def test_threads_share_the_pool_of_their_process() -> None:
     assert database_check.needed(facts) == 5 + 2 + 3
 
 
+def test_the_burst_pool_claims_through_a_connection_of_its_own() -> None:
+    fixed: dict[str, Any] = {
+        "server": server(),
+        "revision": None,
+        "wanted": "",
+        "skew": timedelta(0),
+        "pool": 5,
+    }
+    needed = [
+        database_check.needed(database_check.Facts(**fixed, workers=[worker(pool=pool)]))
+        for pool in ("prefork", "burst")
+    ]
+    assert needed[1] == needed[0] + 1
+
+
 # Workers
 
 

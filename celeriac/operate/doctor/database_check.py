@@ -79,6 +79,8 @@ def needed(facts: Facts) -> int:
 def _of_the_pool(worker: WorkerSeen, pool: int) -> int:
     if worker.pool == "prefork":
         return worker.concurrency
+    if worker.pool == "burst":
+        return worker.concurrency + 1  # its event loop claims through one of its own
     return min(worker.concurrency, max(pool - _MAIN, 0))  # threads share the pool of their process
 
 
