@@ -94,6 +94,8 @@ class Event(StrEnum):
     FAILURE_NOT_STORED = "failure of job %(job)s not stored: %(error)s"
     CHORD_PART_LOST = "job %(job)s was not counted as a finished member of its chord: %(error)s"
     BODY_NOT_FAILED = "the body %(job)s of a failed chord has not been failed yet: %(error)s"
+    RESULTS_NOT_STORED = "results of %(jobs)d jobs not stored, their rows have them: %(error)s"
+    RESULTS_FAILED = "results could not be stored, their rows have them"
     RESULTS_NOT_COPIED = "results of %(jobs)d jobs not copied: %(error)s"
     LEDGER_NOT_ASKED = "the ledger cannot be asked for results: %(error)s"
 

@@ -9,11 +9,14 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
+from celeriac.enqueue.transactions import complete_in
 from tests.witness import END, START, mark
 
 
@@ -46,3 +49,33 @@ def request_of(self: Task[Any, Any], *_: Any) -> dict[str, Any]:
     """Everything that ``self.request`` holds, as text."""
     held = {key: value for key, value in vars(self.request).items() if not key.startswith("_")}
     return {key: f"{type(value).__name__}: {value!r}" for key, value in held.items()}
+
+
+@shared_task(name="tests.value_of", bind=True, ignore_result=False, max_tries=50, retry_base=0.05)
+def value_of(self: Task[Any, Any], value: Any, seconds: float = 0.0) -> Any:
+    """Return the value; as often as ``x`` is said, that."""
+    if seconds:
+        time.sleep(seconds)
+    return "x" * value["times"] if isinstance(value, dict) and "times" in value else value
+
+
+class Heard(Task[Any, Any] if TYPE_CHECKING else Task):
+    """Looks into the result store when it has ended well."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        mark(args[0], task_id, 0, f"{self.AsyncResult(task_id).state}")
+
+
+@shared_task(name="tests.heard", base=Heard, ignore_result=False)
+def heard(path: str) -> str:
+    return path
+
+
+@shared_task(name="tests.books", bind=True, ignore_result=False)
+def books(self: Task[Any, Any], number: int) -> str:
+    """Complete the job in a transaction of its own, and return something."""
+    engine = create_engine(self.app.settings.database)
+    with Session(engine) as session, session.begin():
+        complete_in(session, number, app=self.app)
+    engine.dispose()
+    return f"booked {number}"

@@ -56,7 +56,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"burst"}),
         frozenset({"ageing", "gate"}),
         frozenset({"counters", "pauses", "watermarks"}),
-        frozenset({"attempt_report", "breakers", "freed_permits"}),
+        frozenset({"attempt_report", "breakers", "freed_permits", "result_writer"}),
     ),
     "console": (
         frozenset({"application"}),

@@ -631,6 +631,31 @@ HOOKS = [
         "a job that did its work fails when Redis is away",
     ),
     Hook(
+        "celery.backends.redis:RedisBackend.mark_as_done",
+        "task_id, result, request, store_result, state",
+        "each short job costs a child two round trips to Redis",
+    ),
+    Hook(
+        "celery.backends.redis:RedisBackend._get_result_meta",
+        "result, state, traceback, request",
+        "what a burst pool stores of a job is not what Celery stores",
+    ),
+    Hook(
+        "celery.backends.redis:RedisBackend.encode_result",
+        "result, state",
+        "what a burst pool stores of a job is not what Celery stores",
+    ),
+    Hook(
+        "celery.backends.redis:RedisBackend.encode",
+        "data",
+        "what a burst pool stores of a job is not what Celery stores",
+    ),
+    Hook(
+        "celery.app.trace:task_has_custom",
+        "task, attr",
+        "a method that is called when a job has ended finds no result of it",
+    ),
+    Hook(
         "celery.backends.redis:RedisBackend.on_chord_part_return",
         "request, state, result, propagate",
         "a job that did its work fails when Redis is away",

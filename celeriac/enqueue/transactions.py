@@ -161,6 +161,7 @@ def complete_in(
     )
     if not outcomes.record(connection, [done], worker=UUID(stamp["worker"])):
         raise AttemptTaken(request.id, stamp["attempt"])
+    request.completed_in = True  # its outcome comes too late by then to carry what it returns
 
 
 def _transaction_of(app: Celeriac, session: AnySession | None) -> Connection:

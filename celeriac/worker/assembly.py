@@ -42,6 +42,7 @@ from celeriac.worker.gate.turn import Turn
 from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.pauses import Pauses
 from celeriac.worker.pool import prefetch
+from celeriac.worker.result_writer import ResultWriter
 from celeriac.worker.watermarks import Watermarks
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class Parts:
     meter: Meter
     ledger: LedgerThread
     exchange: LeanExchange | None  # None: the ledger thread has all jobs
+    results: ResultWriter
     liveness: LivenessReporter
     keeper: Keeper
     heartbeat: Heartbeat
@@ -118,7 +120,8 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
         poke[0].poke(duty)
 
     admitter, followers = _admitter(app, worker), Followers(app.database, on_change=on_change)
-    told = _told(app, view, admitter, followers, on_change)
+    results = ResultWriter(app.backend.store_carried)
+    told = _told(app, view, admitter, followers, results, on_change)
     ledger = _ledger_thread(app, view, worker, book, meter, watermarks, pauses, told)
     liveness = LivenessReporter(
         "worker", app.settings, connected=view.is_connected, busy=solo, trouble=ledger.trouble
@@ -148,7 +151,8 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
         worker=worker,
         meter=meter,
         ledger=ledger,
-        exchange=_exchange(app, view, worker, book, ledger, pauses, meter, watermarks),
+        exchange=_exchange(app, view, worker, book, ledger, pauses, meter, watermarks, results),
+        results=results,
         liveness=liveness,
         keeper=keeper,
         heartbeat=heartbeat,
@@ -171,6 +175,7 @@ def _told(
     view: ConsumerView,
     admitter: Admitter,
     followers: Followers,
+    results: ResultWriter,
     on_change: Callable[..., None],
 ) -> TurnCallbacks:
     """What hears of the turns of the ledger thread."""
@@ -190,6 +195,7 @@ def _told(
         on_change=on_change,
         on_freed=on_freed,
         on_followed=on_followed,
+        store_results=results.put,
         fetch_states=app.backend.stored_states,
     )
 
@@ -272,6 +278,7 @@ def _exchange(
     pauses: Pauses,
     meter: Meter,
     watermarks: Watermarks,
+    results: ResultWriter,
 ) -> LeanExchange | None:
     """What claims and completes short jobs in the event loop, where pool and database are fit for it."""
     if app.database.dialect != "postgresql" or not hasattr(view.pool(), "line_up_lean"):
@@ -285,6 +292,7 @@ def _exchange(
         meter=meter,
         watermarks=watermarks,
         drop=view.drop,
+        store=results.put,
         in_event_loop=view.in_event_loop,
     )
 

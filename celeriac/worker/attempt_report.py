@@ -11,6 +11,7 @@ from uuid import UUID
 from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.task.results.carried import CarriedResult
 
 
 class Reporting(Protocol):
@@ -25,6 +26,7 @@ class Reporting(Protocol):
     permits: tuple[str, ...]
     rests: float | None
     unique: bool
+    carried: CarriedResult | None
 
 
 class ReportTaker(Protocol):
@@ -47,6 +49,7 @@ class AttemptReport:
         permits: what it gives back of limits, by name.
         rests: seconds for which nothing of these limits is to start; None: the task asked for no rest.
         unique: whether other jobs may follow it.
+        carried: its result, which is stored when its outcome is on record.
     """
 
     outcome: Outcome
@@ -58,6 +61,7 @@ class AttemptReport:
     permits: tuple[str, ...] = ()
     rests: float | None = None
     unique: bool = False
+    carried: CarriedResult | None = None
 
     @property
     def missing(self) -> str | None:
@@ -68,9 +72,13 @@ class AttemptReport:
     def of(cls, request: Reporting | None, outcome: Outcome) -> AttemptReport:
         if request is None:
             return cls(outcome=outcome)
-        wants = outcome.state is JobState.COMPLETED and not request.ignore_result
+        carried = request.carried if outcome.state is JobState.COMPLETED else None
+        if carried is not None:
+            outcome = replace(outcome, result=carried.value)
+        wants = carried is None and outcome.state is JobState.COMPLETED and not request.ignore_result
         return cls(
             outcome=outcome,
+            carried=carried,
             wants_result=wants,
             returned=wants and request.returned,
             task_id=request.id,
@@ -101,6 +109,17 @@ def with_results(
         if item.wants_result
         else item
         for item in reports
+    ]
+
+
+def carried_results(
+    reports: Sequence[AttemptReport], accepted: Mapping[UUID, JobState]
+) -> list[tuple[str, CarriedResult]]:
+    """The results that were carried with accepted outcomes, by their task ids."""
+    return [
+        (item.task_id or "", item.carried)
+        for item in reports
+        if item.carried is not None and accepted.get(item.outcome.id) is JobState.COMPLETED
     ]
 
 

@@ -115,6 +115,7 @@ class Consumer(CeleryConsumer):
         self._settle_queues()
         self.parts.heartbeat.sign_on()
         self.ledger.start()
+        self.parts.results.start()
         self.parts.keeper.start()
         if self.hub:
             self.hub.timer.call_repeatedly(timers.EVERY, timers.forget_cancelled, (self.hub.timer,))
@@ -141,6 +142,7 @@ class Consumer(CeleryConsumer):
         self.lean.stop(within=_PATIENCE / 5)
         if not self.ledger.close(within=_PATIENCE, ended_by=self._ended_by):
             logger.error(Event.LEFT_BEHIND)
+        self.parts.results.stop(within=_PATIENCE / 5)
         if self._probes is not None:
             self._probes.stop()
         self.parts.liveness.stop()

@@ -62,7 +62,7 @@ def answered(exchange: Exchange) -> Exchanged:
 
 
 def exchanged(exchange: Exchange, completed: Sequence[str], ids: Sequence[str]) -> Exchanged:
-    exchange.send([(job, 1) for job in completed], ids)
+    exchange.send([(job, 1, None) for job in completed], ids)
     return answered(exchange)
 
 
@@ -148,7 +148,7 @@ def test_a_database_that_does_not_answer_is_given_up(other: Database, database: 
     impatient = Exchange(pooled, worker=WORKER, schema=None, within=0.2)
     with closing(impatient) as exchange, other.transaction() as connection:
         connection.execute(text("LOCK TABLE background_jobs IN ACCESS EXCLUSIVE MODE"))
-        exchange.send([(job, 1)], [])
+        exchange.send([(job, 1, None)], [])
         with pytest.raises(Error):
             answered(exchange)
     assert states(other, [job]) <= {JobState.RUNNING, JobState.COMPLETED}
@@ -159,8 +159,19 @@ def test_an_answer_that_is_not_waited_for_closes_the_connection(other: Database,
     exchange = opened(database)
     with other.transaction() as connection:
         connection.execute(text("LOCK TABLE background_jobs IN ACCESS EXCLUSIVE MODE"))
-        exchange.send([(job, 1)], [])
+        exchange.send([(job, 1, None)], [])
         exchange.close()
     with closing(opened(database)) as second:  # nobody reads the answer to another one's statement
         (next_one,) = waiting(other, 1)
         assert exchanged(second, [], [next_one]).claimed.keys() == {next_one}
+
+
+def test_it_records_results(other: Database, database: Database) -> None:
+    results = ['[1, "\\u0000", null]', None, '"\\" ü \U0001f600"', "null"]
+    ended = running(other, len(results))
+    with closing(opened(database)) as exchange:
+        exchange.send([(job, 1, result) for job, result in zip(ended, results, strict=True)], [])
+        assert answered(exchange).completed == set(ended)
+    with other.reading() as connection:
+        rows = [job_rows.find(connection, UUID(job)) for job in ended]
+    assert [row and row.result for row in rows] == results

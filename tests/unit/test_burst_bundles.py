@@ -15,11 +15,12 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from kombu.serialization import pickle
 
 from celeriac.task import failures
+from celeriac.task.results.carried import CarriedResult
 from celeriac.worker.burst.bundle import Bundle, BundledJob, Waiting, tells_of_jobs
 from celeriac.worker.burst.child import REPORT, Report, Runner
 from celeriac.worker.burst.children import BusyChildren, Children
 from celeriac.worker.burst.composition import MOST, Paces, size
-from celeriac.worker.burst.page import DONE, OPEN, SKIPPED, TOLD, Page
+from celeriac.worker.burst.page import DONE, OPEN, ROOM, SKIPPED, TOLD, Page
 
 # ---- composition
 
@@ -166,7 +167,7 @@ def test_successes_are_told_together_and_failures_before_the_next_job() -> None:
     child = Child()
     kept = child.run(good, bad, good, raises, good)
     assert child.early() == [1, 3]
-    assert [position for position, _, _ in kept] == [0, 2, 4]
+    assert [position for position, *_ in kept] == [0, 2, 4]
     assert [one.returned for _, (_, (one,)) in child.told] == [True, False]
     assert child.marks(5) == [DONE, TOLD, DONE, TOLD, DONE]
 
@@ -182,7 +183,7 @@ def test_the_stop_line_holds_from_the_moment_it_is_drawn() -> None:
     child = Child()
     kept = child.run(good, cuts, good, good)
     assert child.begun == [0, 1]
-    assert [position for position, _, _ in kept] == [0, 1]
+    assert [position for position, *_ in kept] == [0, 1]
     assert child.marks(4) == [DONE, DONE, OPEN, OPEN]
 
 
@@ -237,7 +238,7 @@ def soft_limits() -> Any:
 def test_the_signal_of_a_soft_limit_hits_its_own_job_only(soft_limits: None) -> None:
     child = Child()
     kept = child.run(good, signalled_for_another, signalled, good)
-    assert [position for position, _, _ in kept] == [0, 1, 3]
+    assert [position for position, *_ in kept] == [0, 1, 3]
     (report,) = child.told[0][1][1]
     assert report.position == 2
     assert isinstance(failures.unwrapped(report.value.exception), SoftTimeLimitExceeded)
@@ -393,3 +394,39 @@ def test_a_bundle_was_begun_by_the_child_whose_page_says_so_dead_or_alive() -> N
     assert children.taker_of(7) is dead
     assert children.taker_of(8) is alive
     assert children.taker_of(9) is None
+
+
+# ---- results
+
+
+def test_a_page_keeps_results_until_the_next_bundle() -> None:
+    page = Page()
+    assert page.take_up(1, 3)
+    kept = [CarriedResult.of(value, '{"status": "SUCCESS"}') for value in ("1", '"ü"', "[2, 3]")]
+    assert all(page.keep(position, each) for position, each in enumerate(kept))
+    assert [page.result(position) for position in range(4)] == [*kept, None]
+    assert [each.value for each in kept] == ["1", '"ü"', "[2, 3]"]
+    assert page.take_up(2, 3)
+    assert [page.result(position) for position in range(3)] == [None] * 3
+
+
+def test_a_page_keeps_no_more_than_there_is_room_for() -> None:
+    page, large = Page(), CarriedResult.of('"' + "x" * (ROOM // 2) + '"', "{}")
+    assert page.take_up(1, 3)
+    assert page.keep(0, large)
+    assert not page.keep(1, large)
+    assert page.keep(2, small := CarriedResult.of("1", "{}"))
+    assert [page.result(position) for position in range(3)] == [large, None, small]
+
+
+def test_what_a_child_has_done_is_told_with_its_results_when_it_has_died() -> None:
+    told, result = Told(2), CarriedResult.of("7", "{}")
+    assert told.page.take_up(1, 2)
+    assert told.page.begin(0)
+    assert told.page.keep(0, result)
+    told.page.end(0)
+    told.bundle.tell_done()
+    assert (told.of(0), told.of(1)) == (["begun", "success"], [])
+    waiting = told.bundle.jobs[0].waiting
+    assert waiting is not None
+    assert waiting.request.carried == result

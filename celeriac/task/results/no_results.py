@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 from celery.backends.base import BaseBackend, DisabledBackend
 
+from celeriac.task.results.carried import CarriedResult
 from celeriac.task.results.ledger_answers import UNKNOWN, answers
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class NoResults(DisabledBackend):
     def stored_states(self, jobs: Mapping[UUID, str]) -> dict[UUID, str]:
         """None: nothing is stored."""
         return {}
+
+    def store_carried(self, results: Sequence[tuple[str, CarriedResult]]) -> None:
+        """Do nothing: no result is kept."""
 
     def close(self) -> None:
         """Do nothing: nothing is open."""

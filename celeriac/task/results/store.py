@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery import states
 from celery.backends.redis import RedisBackend
-from celery.backends.redis import ResultConsumer as RedisResultConsumer
 from kombu.utils.json import dumps
 from kombu.utils.objects import cached_property
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, ResponseError
 from redis.retry import Retry
 
 from celeriac import texts
@@ -34,7 +29,9 @@ from celeriac.ids import row_id
 from celeriac.ledger.upkeep.parked import fail_parked
 from celeriac.ledger.writes.outcomes import keep_result
 from celeriac.task import failures
+from celeriac.task.results.carried import CarriedResult, Carrier
 from celeriac.task.results.ledger_answers import UNKNOWN, answers, final
+from celeriac.task.results.result_consumer import AWAY, ResultConsumer
 from celeriac.task.results.store_rest import Rest
 from celeriac.task.results.uncommitted import refuse_uncommitted
 
@@ -43,119 +40,36 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOOK = 2.0  # seconds between two queries to the ledger by a waiting .get()
 _PATIENCE = 0.5  # seconds that the ledger thread waits for data from the result store
-_AWAY = (RedisError, OSError, RuntimeError)  # Celery raises RuntimeError in place of many others
 
 
-class ResultConsumer(RedisResultConsumer):
-    """Waits for Redis to publish a result, and asks the ledger as well: a flushed Redis never publishes."""
-
-    _looked = 0.0
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._wanted: set[str] = set()
-        #: By id: the results that somebody waits for.
-        self._waited: defaultdict[str, list[Any]] = defaultdict(list)
-        self._subscribing = threading.Lock()
-
-    def on_after_fork(self) -> None:
-        self._subscribing = threading.Lock()  # the thread that may hold the old lock is not in the child
-        super().on_after_fork()
-
-    def stop(self) -> None:
-        super().stop()
-        self._pubsub = None
-        self.subscribed_to.clear()
-
-    def drain_events(self, timeout: float | None = None) -> None:
-        try:
-            super().drain_events(timeout=min(timeout or 1.0, 1.0))
-        except _AWAY:
-            time.sleep(min(timeout or 0.1, 0.1))
-        if time.monotonic() - self._looked >= _LOOK:
-            self._looked = time.monotonic()
-            self._ask_ledger()
-
-    def on_wait_for_pending(self, result: Any, **kwargs: Any) -> None:
-        try:
-            self._subscribe()
-            super().on_wait_for_pending(result, **kwargs)
-        except _AWAY:
-            logger.warning(Event.RESULTS_AWAY)
-
-    def _subscribe(self) -> None:
-        """Subscribe to all noted ids. A thread waits for another that does so: its id may be among them."""
-        with self._subscribing:
-            while True:
-                try:
-                    task_id = self._wanted.pop()
-                except KeyError:
-                    return
-                try:
-                    super().consume_from(task_id)
-                except BaseException:  # also an interrupt: the id must be subscribed to later
-                    self._wanted.add(task_id)
-                    raise
-
-    def consume_from(self, task_id: str) -> None:
-        """Note the id; the subscription is made by ``.get()``, so that enqueuing a group needs no Redis."""
-        self._wanted.add(task_id)
-
-    def cancel_for(self, task_id: str) -> None:
-        """Called when an AsyncResult is collected, where nobody can handle an error."""
-        self._wanted.discard(task_id)
-        try:
-            super().cancel_for(task_id)
-        except Exception:  # the store is away, or the interpreter is ending
-            self._pubsub = None
-
-    @contextmanager
-    def waiting(self, result: Any) -> Iterator[None]:
-        """Tell ``result`` and its members themselves what becomes of them.
-
-        Celery before 5.7 tells one result of an id; another one of it would wait for ever.
-        """
-        members = _members(result)
-        for member in members:
-            self._waited[member.id].append(member)
-        try:
-            yield
-        finally:
-            for member in members:
-                self._waited[member.id].remove(member)
-                if not self._waited[member.id]:
-                    del self._waited[member.id]
-
-    def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
-        super().on_state_change(meta, message)
-        if meta["status"] not in states.READY_STATES:
-            return
-        for result in tuple(self._waited.get(meta["task_id"], ())):
-            if not result._cache:
-                result._maybe_set_cache(meta)
-                if (bucket := self.buckets.pop(result, None)) is not None:
-                    bucket.append(result)
-
-    def _ask_ledger(self) -> None:
-        waiting = list({task_id for each in (*self._pending_results, self._waited) for task_id in list(each)})
-        ended = [meta for meta in answers(self.backend.app, waiting) if final(meta)]
-        for meta in self.backend.preferably_stored(ended):
-            self.on_state_change(meta, None)
-
-
-def _members(result: Any) -> list[Any]:
-    """The results of single jobs in ``result``, which may be a set of sets."""
-    if not hasattr(result, "results"):
-        return [result]
-    return [member for each in result.results for member in _members(each)]
+#: Stores what is not there as a success, for as many seconds as is said, and publishes it.
+_STORE = """
+local lifetime = tonumber(ARGV[1])
+for i, key in ipairs(KEYS) do
+  local there, meta, done = redis.call('GET', key), ARGV[i + 1], false
+  if there then
+    local read, found = pcall(cjson.decode, there)
+    done = read and type(found) == 'table' and found['status'] == 'SUCCESS'
+  end
+  if not done then
+    if lifetime > 0 then
+      redis.call('SET', key, meta, 'EX', lifetime)
+    else
+      redis.call('SET', key, meta)
+    end
+    redis.call('PUBLISH', key, meta)
+  end
+end
+"""
 
 
 class ResultBackend(RedisBackend):
     ResultConsumer = ResultConsumer
 
     app: Celeriac
+    #: In a child whose main process stores results: takes those that are carried there.
+    carrier: Carrier | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -174,6 +88,55 @@ class ResultBackend(RedisBackend):
 
     # ---- in a worker
 
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
+    ) -> None:
+        """As Celery's, or have the result travel with the outcome; see ``carried.py``."""
+        if not (store_result and self._carries(task_id, result, request)):
+            super().mark_as_done(task_id, result, request, store_result, state)
+
+    def _carries(self, task_id: str, result: Any, request: Any) -> bool:
+        carrier = self.carrier
+        if carrier is None or isinstance(result, BaseException) or not carrier.wants(task_id, request):
+            return False
+        meta = self._get_result_meta(None, states.SUCCESS, None, request) | {"task_id": task_id}
+        del meta["result"]
+        value = self.encode(self.encode_result(result, states.SUCCESS))
+        return carrier.take(CarriedResult.of(value, self.encode(meta)))
+
+    def store_carried(self, results: Sequence[tuple[str, CarriedResult]]) -> None:
+        """Store results by their task ids, with one request; they are in their rows by now.
+
+        As Celery does it, a result of a success is not overwritten.
+        """
+        try:
+            self._rest.check()
+            try:
+                keys = [self.get_key_for_task(task_id) for task_id, _ in results]
+                self._script(keys, [int(self.expires or 0), *(carried.meta for _, carried in results)])
+            except ResponseError:  # this user may be allowed no script
+                self._store_each(results)
+            self._rest.answered()
+        except AWAY as exc:
+            self._rest.failed()
+            logger.warning(Event.RESULTS_NOT_STORED, {"jobs": len(results), "error": type(exc).__name__})
+
+    @cached_property
+    def _script(self) -> Any:
+        return self._reader.register_script(_STORE)
+
+    def _store_each(self, results: Sequence[tuple[str, CarriedResult]]) -> None:
+        for task_id, carried in results:
+            key = self.get_key_for_task(task_id)
+            meta = _stored_meta(self.client.get(key))
+            if meta is None or not _succeeded(meta):
+                self._set(key, carried.meta)
+
     def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
         """Store a result if that is possible. The outcome in the ledger does not depend on it."""
         if not self._in_worker:
@@ -181,7 +144,7 @@ class ResultBackend(RedisBackend):
         try:
             self._rest.check()
             return super().store_result(task_id, result, state, *args, **kwargs)
-        except _AWAY as exc:
+        except AWAY as exc:
             self._rest.failed()
             logger.warning(Event.RESULT_NOT_STORED, {"job": task_id, "error": type(exc).__name__})
             if state == states.SUCCESS:
@@ -217,7 +180,7 @@ class ResultBackend(RedisBackend):
         try:
             self._rest.check()
             return super().on_chord_part_return(request, state, result, *args, **kwargs)
-        except _AWAY as exc:
+        except AWAY as exc:
             self._rest.failed()
             logger.warning(Event.CHORD_PART_LOST, {"job": request.id, "error": type(exc).__name__})
 
@@ -270,7 +233,7 @@ class ResultBackend(RedisBackend):
         try:
             found = self._reader.mget([self.get_key_for_task(text) for text in jobs.values()])
             self._rest.answered()
-        except _AWAY as exc:
+        except AWAY as exc:
             self._rest.failed()
             logger.warning(Event.RESULTS_NOT_COPIED, {"jobs": len(jobs), "error": type(exc).__name__})
             return []
@@ -320,7 +283,7 @@ class ResultBackend(RedisBackend):
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         try:
             meta: dict[str, Any] = super()._get_task_meta_for(task_id)
-        except _AWAY:
+        except AWAY:
             meta = {"status": states.PENDING, "result": None}
         if meta["status"] in states.READY_STATES or self._in_worker:
             return meta
@@ -336,7 +299,7 @@ class ResultBackend(RedisBackend):
         try:
             found = self.mget([self.get_key_for_task(text) for text in task_ids])
             stored = [self.decode_result(raw) for raw in found if raw]
-        except _AWAY:
+        except AWAY:
             stored, ledger = [], True
         if not ledger:
             return stored
@@ -354,7 +317,7 @@ class ResultBackend(RedisBackend):
         try:
             found = self.mget([self.get_key_for_task(meta["task_id"]) for meta in metas])
             stored = [self.decode_result(raw) if raw else None for raw in found]
-        except _AWAY:
+        except AWAY:
             return list(metas)
         return [
             theirs if theirs and final(theirs) else ours for ours, theirs in zip(metas, stored, strict=True)

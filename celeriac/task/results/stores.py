@@ -44,6 +44,10 @@ class SentinelResultBackend(ResultBackend, SentinelBackend):
         self.connparams.setdefault("connection_class", _Managed)
 
 
+#: The stores whose results may travel with the outcome; a class of somebody else's may store in its own way.
+CARRYING = ResultBackend, SentinelResultBackend
+
+
 def store_at(app: Celeriac, url: str) -> Any:
     """The result store at ``url``, or what stands in for one where there is to be none."""
     if url == addresses.DISABLED:

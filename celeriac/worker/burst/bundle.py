@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celeriac.events import Event
+from celeriac.task.results.carried import CarriedResult
 from celeriac.worker.burst.child import Report, Success
 from celeriac.worker.burst.page import DONE, OPEN, TOLD, Page, Place
 from celeriac.worker.gate.lean_job import Call, LeanJob
@@ -102,13 +103,24 @@ class BundledJob:
             self.waiting.request.ran = seconds
         _call(self.callback if returned else self.error_callback, value)
 
-    def succeed(self, pid: int, started: float, seconds: float, value: Any = UNTOLD) -> None:
+    def succeed(
+        self,
+        pid: int,
+        started: float,
+        seconds: float,
+        value: Any = UNTOLD,
+        *,
+        result: CarriedResult | None = None,
+    ) -> None:
         """Tell Celery that it ended well.
 
         Args:
             value: what Celery's tracer returned; ``UNTOLD`` where nobody asks for it.
+            result: what is to be stored of it; None: it is stored, or nobody wants it.
         """
         self.accept(pid, started)
+        if result is not None and self.waiting is not None:
+            self.waiting.request.carried = result
         self.end(value, returned=True, seconds=seconds)
 
     def time_out(self, *, soft: bool) -> None:
@@ -148,18 +160,18 @@ class Bundle:
         """
         for report in reports:
             if not isinstance(report, Report):
-                position, started, seconds = report
+                position, started, seconds, result = report
                 job = self.jobs[position]
                 record(job.task, seconds)
                 if not job.ended:
-                    job.succeed(self.pid or 0, started, seconds)
+                    job.succeed(self.pid or 0, started, seconds, result=result)
                 continue
             job = self.jobs[report.position]
             record(job.task, report.seconds)
             if job.ended:
                 continue
             if report.returned and not report.value[0]:
-                job.succeed(self.pid or 0, report.started, report.seconds, report.value)
+                job.succeed(self.pid or 0, report.started, report.seconds, report.value, result=report.result)
             else:
                 job.accept(self.pid or 0, report.started)
                 job.end(report.value, returned=report.returned, seconds=report.seconds)
@@ -174,7 +186,7 @@ class Bundle:
             return
         for position, job in enumerate(self.jobs[: place.position + 1]):
             if not job.ended and page.mark(position) == DONE:
-                job.succeed(self.pid or 0, place.started, 0.0)
+                job.succeed(self.pid or 0, place.started, 0.0, result=page.result(position))
 
     def lost(self, error: Any) -> bool:
         """Its child has died, or has left it: tell Celery of the job that it was at.

@@ -13,9 +13,12 @@ from billiard.compat import mem_rss
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.pool import EX_RECYCLE, MaybeEncodingError
+from celery import current_app
 from celery.concurrency import asynpool
 from kombu.serialization import pickle
 
+from celeriac.task.results.carried import CarriedResult, Carrier
+from celeriac.task.results.stores import CARRYING
 from celeriac.worker.burst.page import Page
 from celeriac.worker.gate.lean_job import Call, arguments
 
@@ -24,6 +27,9 @@ REPORT = 16
 
 #: Seconds for which an outcome may wait for that of the next job.
 _WAIT = 0.05
+
+#: Bytes. A result that is longer is stored by the child: it would hold up the others on its way.
+_LONGEST = 4096
 
 
 class Report(NamedTuple):
@@ -35,6 +41,7 @@ class Report(NamedTuple):
         returned: whether it is what the tracer returned.
         started: on the monotonic clock.
         seconds: how long it took.
+        result: of a success, where it is to be stored by the main process.
     """
 
     position: int
@@ -42,10 +49,11 @@ class Report(NamedTuple):
     returned: bool
     started: float
     seconds: float
+    result: CarriedResult | None = None
 
 
-#: A success of which nobody wants to know more: position, start and seconds, as in ``Report``.
-Success = tuple[int, float, float]
+#: A success of which nobody wants to know more: position, start, seconds and result, as in ``Report``.
+Success = tuple[int, float, float, CarriedResult | None]
 
 
 class Lean(NamedTuple):
@@ -89,6 +97,7 @@ class Runner:
         self._at_work = False  # whether an exception may be raised in the job at this moment
         self._place = (0, 0)
         self._lean: Lean | None = None  # of the bundle
+        self._carrier: Carrier | None = None
         self._exit: BaseException | None = None  # with which a job asked for the end of its process
 
     @property
@@ -109,10 +118,21 @@ class Runner:
             lean: None where no job is of the lean lane.
         """
         self._in_bundle, self._lean = True, lean
+        if lean is not None and self._carrier is None:
+            self._carry()
         try:
             return self._run(bundle, calls, watched)
         finally:
             self._in_bundle = False
+
+    def _carry(self) -> None:
+        """Take the results of jobs of the lean lane, which the main process stores."""
+        app = current_app._get_current_object()
+        if type(app.backend) in CARRYING and app.conf.result_serializer == "json":
+            self._carrier = app.backend.carrier = Carrier(app, self._keep)
+
+    def _keep(self, result: CarriedResult) -> bool:
+        return len(result.meta) <= _LONGEST and self._page.keep(self._place[1], result)
 
     def _run(self, bundle: int, calls: Sequence[bytes | Call], watched: bool) -> list[Report | Success]:
         page, told = self._page, time.monotonic()
@@ -126,14 +146,15 @@ class Runner:
                 continue
             self._place = bundle, position
             returned, value = self._attempt(call)
+            result = self._carrier.taken() if self._carrier is not None else None
             started, now = page.started, time.monotonic()
             told_now = bool(not returned or value[0])
             if told_now:  # before the next job, which may kill this process
                 self._tell(bundle, [Report(position, value, returned, started, now - started)])
             elif watched:
-                kept.append(Report(position, value, returned, started, now - started))
+                kept.append(Report(position, value, returned, started, now - started, result))
             else:
-                kept.append((position, started, now - started))
+                kept.append((position, started, now - started, result))
             page.end(position, told=told_now)
             if self._exit is not None:
                 raise self._exit
@@ -159,12 +180,7 @@ class Runner:
     def _call(self, call: bytes | Call) -> tuple[bool, Any]:
         self._at_work = True
         try:
-            if isinstance(call, bytes):
-                target, args = pickle.loads(call)
-            else:
-                assert self._lean is not None
-                target, hostname, worker = self._lean
-                args = arguments(call, hostname=hostname, worker=worker)
+            target, args = self._read(call)
             return True, target(*args)
         except BaseException as exc:  # whatever it is, it is the outcome of this job
             self._at_work = False
@@ -175,6 +191,21 @@ class Runner:
             return False, ExceptionInfo()
         finally:
             self._at_work = False
+
+    def _read(self, call: bytes | Call) -> tuple[Callable[..., Any], Sequence[Any]]:
+        """The function to call and its arguments."""
+        carrier = self._carrier
+        if isinstance(call, bytes):
+            if carrier is not None:
+                carrier.expect(None)
+            target, args = pickle.loads(call)
+            return target, args
+        assert self._lean is not None
+        target, hostname, worker = self._lean
+        args = arguments(call, hostname=hostname, worker=worker)
+        if carrier is not None:
+            carrier.expect(args[1])
+        return target, args
 
     def _tell(self, bundle: int, reports: Sequence[Report | Success]) -> None:
         try:

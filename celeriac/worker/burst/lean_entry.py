@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from celeriac.task.results.carried import CarriedResult
 from celeriac.worker.burst.bundle import UNTOLD, BundledJob
 from celeriac.worker.gate.lean_job import LeanJob
 
@@ -90,13 +91,21 @@ class LeanEntry(BundledJob):
             self.tell_celery()
             super().end(value, returned=returned, seconds=seconds)
 
-    def succeed(self, pid: int, started: float, seconds: float, value: Any = UNTOLD) -> None:
+    def succeed(
+        self,
+        pid: int,
+        started: float,
+        seconds: float,
+        value: Any = UNTOLD,
+        *,
+        result: CarriedResult | None = None,
+    ) -> None:
         if self.tell is None:
-            super().succeed(pid, started, seconds, value)
+            super().succeed(pid, started, seconds, value, result=result)
         elif not self.ended:
             self.ended = True
             job: LeanJob = self.waiting  # type: ignore[assignment]  # what it was made of
-            job.began, job.returned = started, value
+            job.began, job.returned, job.carried = started, value, result
             self.complete(job, seconds)
 
     def tell_celery(self) -> None:

@@ -21,6 +21,7 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import kind, said
 from celeriac.ledger.connection.framework import is_joined
 from celeriac.ledger.writes.turn.exchange import Exchange, Exchanged
+from celeriac.task.results.carried import CarriedResult
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.lean_job import LeanJob
@@ -67,6 +68,7 @@ class LeanExchange:
         database: of PostgreSQL, for one connection.
         worker: the id of this start of the worker.
         drop: takes copies of deliveries.
+        store: takes results of attempts that are on record, by their task ids.
         in_event_loop: runs something in the event loop.
     """
 
@@ -81,6 +83,7 @@ class LeanExchange:
         meter: Meter,
         watermarks: Watermarks,
         drop: Callable[[Sequence[Any]], None],
+        store: Callable[[Sequence[tuple[str, CarriedResult]]], None],
         in_event_loop: Callable[[Callable[[], Any]], None],
     ) -> None:
         self._database = database
@@ -91,6 +94,7 @@ class LeanExchange:
         self._meter = meter
         self._watermarks = watermarks
         self._drop = drop
+        self._store = store
         self._in_event_loop = in_event_loop
         self._arrived: deque[LeanJob] = deque()
         self._ended: list[Ended] = []  # and not sent
@@ -180,7 +184,7 @@ class LeanExchange:
         self._send_soon()
 
     def complete(self, ended: Sequence[Ended]) -> None:
-        """Take attempts that were completed, and whose results nobody keeps."""
+        """Take attempts that were completed, and whose results nobody keeps or are carried."""
         self._ended.extend(ended)
         self._send_soon()
 
@@ -212,7 +216,7 @@ class LeanExchange:
         if not (ended or jobs):
             return
         self._sent = _Sent(ended, jobs, time.monotonic())
-        completed = [(job.id, job.attempt) for job, _ in ended]
+        completed = [(job.id, job.attempt, job.carried and job.carried.value) for job, _ in ended]
         try:
             if not exchange.send(completed, [job.id for job in jobs]):
                 self._hub.add_writer(exchange.fileno(), self._flush)
@@ -268,6 +272,8 @@ class LeanExchange:
             self._owner.report([one for one in ended if one[0].id not in done])
             ended = [one for one in ended if one[0].id in done]
         self._book.leave(*(job.job for job, _ in ended))
+        if carried := [(job.id, job.carried) for job, _ in ended if job.carried is not None]:
+            self._store(carried)
         self._meter.completed([(job.shown_task, seconds) for job, seconds in ended])
 
     def _take_claimed(self, jobs: list[LeanJob], answer: Exchanged) -> None:

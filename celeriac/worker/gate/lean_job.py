@@ -18,6 +18,7 @@ from celeriac.headers import STAMP
 from celeriac.ledger.writes import claims
 from celeriac.ledger.writes.claims import Claimed
 from celeriac.ledger.writes.replay import ENDLESS
+from celeriac.task.results.carried import CarriedResult
 from celeriac.worker.gate import deliveries
 
 
@@ -36,11 +37,13 @@ class LeanJob:
         request: Celery's request, once it was made.
         began: when it began, on the monotonic clock; None: it has not ended.
         returned: what Celery's tracer returned then.
+        carried: its result, where the child has not stored it.
     """
 
     __slots__ = (
         "__weakref__",
         "began",
+        "carried",
         "channel",
         "claimed",
         "dispatch",
@@ -91,6 +94,7 @@ class LeanJob:
         self.request: Any = None
         self.began: float | None = None
         self.returned: Any = None
+        self.carried: CarriedResult | None = None
 
     # ---- a delivery
 

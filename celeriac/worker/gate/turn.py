@@ -24,7 +24,7 @@ from celeriac.ledger.writes import claims, outcomes, quarantine
 from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.quarantine import Unreadable
 from celeriac.ledger.writes.turn.complete_and_claim import complete_and_claim
-from celeriac.worker.attempt_report import AttemptReport, Freed, with_results
+from celeriac.worker.attempt_report import AttemptReport, Freed, carried_results, with_results
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
 from celeriac.worker.gate.adoption import adopt
@@ -338,6 +338,7 @@ class Turn:
             self._callbacks.on_freed(Freed.by(reports))
         if followed := [item.outcome.id for item in reports if item.unique]:
             self._callbacks.on_followed(followed)
+        self._callbacks.store_results(carried_results(reports, answer.accepted))
         if changed:
             self._callbacks.on_change()
         return deferred
@@ -359,8 +360,7 @@ class Turn:
                 dropped.append(delivery.message)
             else:
                 self._book.won(delivery.job, claimed.attempt)
-                row = answer.rows.get(delivery.job)
-                winners.append(self._won(delivery, claimed, row))
+                winners.append(self._won(delivery, claimed, answer.rows.get(delivery.job)))
         self._book.leave(*(delivery.job for delivery in unknown))
         if winners:
             self._callbacks.hand_over(winners)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from celeriac.task.results.carried import CarriedResult
 from celeriac.worker.attempt_report import Freed
 
 
@@ -22,6 +23,7 @@ class TurnCallbacks:
         on_change: called when a turn made rows that the dispatcher must send.
         on_freed: called with what jobs that have ended, or do not start, mean for limits.
         on_followed: called with jobs whose attempts ended, and which others may follow.
+        store_results: takes results that were carried, by their task ids, when they are in their rows.
         fetch_states: reads Celery's states of jobs from the result store; what it does not know is missing.
     """
 
@@ -31,4 +33,5 @@ class TurnCallbacks:
     on_change: Callable[[], None]
     on_freed: Callable[[Freed], None] = lambda freed: None
     on_followed: Callable[[Sequence[UUID]], None] = lambda jobs: None
+    store_results: Callable[[Sequence[tuple[str, CarriedResult]]], None] = lambda results: None
     fetch_states: Callable[[Mapping[UUID, str]], Mapping[UUID, str]] = lambda _: {}

@@ -191,12 +191,14 @@ class LeanRequests:
         if exchange is None or not exchange.is_open:
             self.report(ended)
             return
-        kept = [one for one in ended if not self._ignores_result(one[0])]
-        if kept:
-            self.report(kept)
-            ended = [one for one in ended if self._ignores_result(one[0])]
-        if ended:
-            exchange.complete(ended)
+        stored: list[tuple[LeanJob, float]] = []  # by the child: the ledger thread asks the store
+        others: list[tuple[LeanJob, float]] = []
+        for one in ended:
+            (stored if self._wants_result(one[0]) else others).append(one)
+        if stored:
+            self.report(stored)
+        if others:
+            exchange.complete(others)
 
     def report(self, ended: Sequence[tuple[LeanJob, float]]) -> None:
         """Have the ledger thread record attempts that were completed."""
@@ -206,16 +208,21 @@ class LeanRequests:
         """Give jobs that were won to the pool."""
         self._winners(jobs)
 
-    def _ignores_result(self, job: LeanJob) -> bool:
+    def _wants_result(self, job: LeanJob) -> bool:
+        """Whether its result is kept, and in the result store by now."""
+        if job.carried is not None:
+            return False
         ignored = job.headers.get("ignore_result")
-        return bool(self._tasks[job.task].ignore_result if ignored is None else ignored)
+        return not (self._tasks[job.task].ignore_result if ignored is None else ignored)
 
     def _report(self, job: LeanJob, seconds: float) -> AttemptReport:
-        ignored = self._ignores_result(job)
+        carried, wants = job.carried, self._wants_result(job)
+        result = None if carried is None else carried.value
         return AttemptReport(
-            outcome=Outcome(id=job.job, attempt=job.attempt, state=JobState.COMPLETED),
-            wants_result=not ignored,
-            returned=not ignored,
+            outcome=Outcome(id=job.job, attempt=job.attempt, state=JobState.COMPLETED, result=result),
+            carried=carried,
+            wants_result=wants,
+            returned=wants,
             task_id=job.id,
             task=job.shown_task,
             run_seconds=seconds,

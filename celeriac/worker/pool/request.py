@@ -41,6 +41,7 @@ from celeriac.ledger.writes.replay import ENDLESS
 from celeriac.limits import permits
 from celeriac.task import failures
 from celeriac.task.batch.declared import STRATEGY
+from celeriac.task.results.carried import CarriedResult
 from celeriac.task.retry_and_replace import JobRetry, Replaced
 from celeriac.task.successors_kept import Followed, successors_of
 from celeriac.worker.attempt_report import ReportTaker
@@ -63,6 +64,8 @@ class JobRequest(Request):
     ran: float | None = None
     #: Seconds for which its limits are to rest; None: the task asked for none.
     rests: float | None = None
+    #: Its result, where the child has not stored it.
+    carried: CarriedResult | None = None
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)

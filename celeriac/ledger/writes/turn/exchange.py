@@ -5,6 +5,7 @@ The statement is that of ``complete_and_claim.py``, prepared once, on a connecti
 
 from __future__ import annotations
 
+import json
 import select
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -72,10 +73,10 @@ class Exchange:
     def fileno(self) -> int:
         return self._descriptor
 
-    def send(self, completed: Sequence[tuple[str, int]], ids: Sequence[str]) -> bool:
-        """Send the attempts ``(id, number)`` that were completed, and the jobs that are to be claimed.
+    def send(self, completed: Sequence[tuple[str, int, str | None]], ids: Sequence[str]) -> bool:
+        """Send the attempts ``(id, number, result)`` that were completed, and the jobs to be claimed.
 
-        Ids are texts, as ``str`` makes them of a UUID.
+        Ids are texts, as ``str`` makes them of a UUID. A result is JSON of the return value; None: not kept.
 
         Returns:
             Whether all of it was sent; ``flush`` sends the rest.
@@ -86,7 +87,7 @@ class Exchange:
         self._completes, self._claims = bool(completed), bool(ids)
         values = {
             "worker": self._worker,
-            "batch": f"[{','.join([_COMPLETED % each for each in completed])}]".encode(),
+            "batch": f"[{','.join([_completed(*each) for each in completed])}]".encode(),
             "ids": f"{{{','.join(ids)}}}".encode(),
         }
         name, given = self._statements[self._completes, self._claims]
@@ -159,11 +160,14 @@ class Exchange:
         return Exchanged(frozenset(completed), claimed)
 
 
-#: An attempt in the parameter ``batch``. The names are those of the columns of ``complete_statement``.
-_COMPLETED = '{"id":"%s","attempt":%d,"result":null}'
-
 #: The parameters that differ from one exchange to the next, or from one worker to another.
 _CHANGE = frozenset({"worker", "batch", "ids"})
+
+
+def _completed(job: str, attempt: int, result: str | None) -> str:
+    """An attempt in the parameter ``batch``. The names are those of the columns of ``complete_statement``."""
+    text = "null" if result is None else json.dumps(result)
+    return f'{{"id":"{job}","attempt":{attempt},"result":{text}}}'
 
 
 def _written(value: Any) -> bytes:
