@@ -29,6 +29,13 @@ def register(app: Celery, *, ignore_result: bool) -> None:
         time.sleep(seconds)
         witness.done()
 
+    @app.task(name="benchmarks.compute", ignore_result=ignore_result)
+    def compute(seconds: float) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+        witness.done()
+
     @app.task(name="benchmarks.marked", ignore_result=ignore_result)
     def marked(mark: str) -> None:
         witness.done(mark.encode())
@@ -76,6 +83,7 @@ def run(
             timed=tasks["benchmarks.timed"].delay,
             delayed=delayed,
             work=tasks["benchmarks.work"].delay,
+            compute=tasks["benchmarks.compute"].delay,
             into=into,
             answered=answered,
             worker=command,

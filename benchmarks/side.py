@@ -39,6 +39,7 @@ class Side:
     distributions: tuple[str, ...]  # packages whose versions matter
     delayed: Callable[[float, float], object] | None = None  # as timed, to be run that many seconds later
     work: Callable[[float], object] | None = None  # a job that sleeps so long, then calls done()
+    compute: Callable[[float], object] | None = None  # a job that computes so long, then calls done()
     into: Callable[[str], object] | None = None  # into that queue, a job that marks its first letter
     answered: Callable[[], object] | None = None  # enqueues a job that returns a value, and waits for that
     many: Callable[[int], object] | None = None  # so many no-op jobs at a time; None: it has no such way
@@ -55,11 +56,11 @@ class Side:
         """Enqueue ``n`` no-op jobs by the best way that the side has."""
         (self.many or self.enqueue)(n)
 
-    def working(self, n: int, seconds: float) -> None:
-        """Enqueue ``n`` jobs that sleep."""
-        assert self.work is not None
+    def working(self, n: int, seconds: float, kind: str) -> None:
+        """Enqueue ``n`` jobs that sleep, or that compute: the field of that name."""
+        job: Callable[[float], object] = getattr(self, kind)
         for _ in range(n):
-            self.work(seconds)
+            job(seconds)
 
     def spread(self, n: int, *queues: str) -> None:
         """Enqueue ``n`` jobs, into ``queues`` in turn."""
@@ -136,7 +137,7 @@ def main(side: Side) -> None:
         "versions": side.versions,
         "enqueue": lambda n: side.enqueue(int(n)),
         "many": lambda n: side.enqueue_many(int(n)),
-        "working": lambda n, seconds: side.working(int(n), float(seconds)),
+        "working": lambda n, seconds, kind: side.working(int(n), float(seconds), kind),
         "spread": lambda n, *queues: side.spread(int(n), *queues),
         "round-trips": lambda n, warm: side.round_trips(int(n), int(warm)),
         "delay": lambda n, warm: side.delay(int(n), int(warm)),

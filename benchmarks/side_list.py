@@ -135,6 +135,7 @@ PEERS = (
         title="Chancy",
         module="benchmarks.sides.chancy",
         packages=("chancy[cli]>=0.26,<0.27", _POSTGRES),
+        feeds_children=False,
         recorded="SELECT count(*) FROM chancy_jobs WHERE state = 'succeeded'",
     ),
     Entry(

@@ -1,4 +1,4 @@
-"""How fast a worker runs jobs that wait a few milliseconds without computing."""
+"""How fast a worker runs jobs that take some milliseconds, asleep or computing."""
 
 from __future__ import annotations
 
@@ -7,22 +7,37 @@ from benchmarks.figures import Figures, Measure
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
 
-_SECONDS = 0.005  # of time.sleep: children do not take the processor from each other
+#: Milliseconds of a job, and which share of the jobs take so long: each size has about as many seconds.
+_SIZES = {1: 1.0, 5: 0.5, 20: 0.125, 50: 0.05}
+
+#: The field of ``Side`` that enqueues such a job, and its word in the table. Children that are asleep do not
+#: take the processor from the main process; those that compute do.
+_KINDS = {"work": "asleep", "compute": "computing"}
 
 
 def work(trial: Trial, jobs: int) -> Figures:
-    """As ``drain``; two children can do 400 jobs/s at most."""
-    trial.ask("working", jobs, _SECONDS)
-    with trial.worker() as worker:
-        return {"rate": drained(trial, jobs, worker=worker).rate}
+    """As ``drain``, one size after the other, each with a worker of its own."""
+    figures, before = {}, 0
+    for kind in _KINDS:
+        for size, share in _SIZES.items():
+            count = max(20, int(jobs * share))
+            trial.ask("working", count, size / 1e3, kind)
+            with trial.worker() as worker:
+                figures[f"{kind}_{size}"] = drained(trial, count, worker=worker, before=before).rate
+            before += count
+    return figures
 
 
 WORK = Workload(
     name="work",
-    title=f"jobs that sleep {_SECONDS * 1e3:g} ms, already waiting, one prefork worker with two children",
+    title="jobs that take so many ms, already waiting, one prefork worker with two children",
     jobs=4_000,
     quick_jobs=200,
-    measures=(Measure(key="rate", label="jobs/s"),),
+    measures=tuple(
+        Measure(key=f"{kind}_{size}", label=f"jobs/s, {size} ms {word}")
+        for kind, word in _KINDS.items()
+        for size in _SIZES
+    ),
     measure=work,
     applies=lambda entry: entry.feeds_children,
 )
