@@ -26,6 +26,19 @@ def test_nothing_is_claimed_ahead_before_it_is_known_how_long_jobs_take() -> Non
     assert after(0.001, times=20).claimable(0, children=2) > 2
 
 
+def test_a_few_short_jobs_are_enough_to_know() -> None:
+    assert after(0.001, times=8).claimable(0, children=2) > 20
+    together = ClaimAhead()
+    together.record_duration(0.001, jobs=8)
+    assert together.claimable(0, children=2) == after(0.001, times=8).claimable(0, children=2)
+
+
+def test_one_short_job_after_the_first_does_not_hide_that_jobs_are_long() -> None:
+    ahead = after(30.0)
+    ahead.record_duration(0.001)
+    assert ahead.claimable(0, children=2) == 2
+
+
 def test_short_jobs_are_claimed_ahead_by_the_time_of_a_turn() -> None:
     assert after(0.005).claimable(0, children=2) == 22
 

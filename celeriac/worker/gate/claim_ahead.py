@@ -22,6 +22,8 @@ _UNKNOWN = 1.0  # assumed seconds of a job before any has ended
 #: Seconds; shorter measurements are noise. In bundles they are not, because the child measures.
 _SHORTEST, _SHORTEST_IN_BUNDLES = 0.0005, 0.0001
 _WEIGHT = 0.1  # of the latest job in the moving average
+#: The same of the first jobs: a worker that has just started is soon at its full rate.
+_FIRST, _FIRST_WEIGHT = 8, 0.5
 
 
 class ClaimAhead:
@@ -36,12 +38,15 @@ class ClaimAhead:
 
     def __init__(self, bundles: Callable[[], bool] = lambda: False) -> None:
         self._pace = _UNKNOWN  # moving average of the seconds that a job takes
+        self._first = _FIRST  # jobs that still count as the first
         self._bundles = bundles
 
     def record_duration(self, seconds: float, *, jobs: int = 1) -> None:
         """So many jobs have ended, after ``seconds`` each."""
-        weight = _WEIGHT if jobs == 1 else 1 - (1 - _WEIGHT) ** jobs
-        self._pace += weight * (max(0.0, seconds) - self._pace)
+        first = min(jobs, self._first)
+        self._first -= first
+        kept = (1 - _FIRST_WEIGHT) ** first * (1 - _WEIGHT) ** (jobs - first)  # of what was known before
+        self._pace += (1 - kept) * (max(0.0, seconds) - self._pace)
 
     def claimable(self, unfinished: int, *, children: int, queues: bool = True) -> int:
         """How many more jobs may be claimed now.
