@@ -106,7 +106,7 @@ def groups(*, limit: int = 50, newest: int | None = None, app: Celeriac | None =
     """The largest groups of dead letters: same task, same exception, same failing frame.
 
     Args:
-        newest: look at so many dead letters, those that were accepted last; None: at all.
+        newest: look at so many dead letters, those that failed last; None: at all.
 
     >>> dead_letters.groups()
     []

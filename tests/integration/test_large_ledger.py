@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.dialects import postgresql
 
 from celeriac.application import Celeriac
@@ -17,8 +19,10 @@ from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.reads import job_pages
 from celeriac.ledger.reads.job_filter import Filter, settled
 from celeriac.ledger.reads.job_pages import Sort
-from celeriac.operate import dead_letters, overview
-from celeriac.operate.listing import prefix
+from celeriac.operate import dead_letters, doctor, overview
+from celeriac.operate.doctor import retention_check, workers_check
+from celeriac.operate.history import sparklines
+from celeriac.operate.listing import count_failures, page, prefix
 from celeriac.operate.presentation.filter_words import filter_of
 from celeriac.settings.platform import Settings
 from tests.apps import build
@@ -208,6 +212,66 @@ def test_many_are_cancelled_and_replayed_in_batches(large: Celeriac) -> None:
     assert told(large, "dead-letters", "replay", "--all", "--yes")["count"] == count
     assert told(large, "jobs", "cancel", "--error", "away", "--yes")["count"] >= count
     assert told(large, "jobs", "list", "--state", "failed")["jobs"] == []
+
+
+ASKED: dict[str, Callable[[Celeriac], object]] = {
+    "doctor": lambda app: doctor.examine(app),
+    "groups": lambda app: dead_letters.groups(app=app),
+    "newest groups": lambda app: dead_letters.groups(newest=100, app=app),
+    "causes": lambda app: sparklines.by_cause(app=app),
+    "stats": lambda app: overview.stats(filter_of({"since": "1h"}), app=app),
+    "some that wait": lambda app: overview.backlog(most=50, app=app),
+    "no such error": lambda app: page(Filter(error="nothing says so"), look_at=500, app=app),
+    "tabs of an error": lambda app: count_failures(Filter(error="nothing says so"), look_at=500, app=app),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_nothing_that_an_open_page_asks_reads_every_row(large: Celeriac, name: str) -> None:
+    for plan in plans(large, ASKED[name]):
+        assert "Seq Scan on background_jobs" not in plan, plan
+
+
+def test_dead_letters_are_counted_in_an_index_alone(large: Celeriac) -> None:
+    (plan,) = plans(large, ASKED["groups"])
+    assert "Index Only Scan using background_jobs_dead" in plan, plan
+
+
+def test_what_outlives_its_retention_is_looked_for_by_its_age(large: Celeriac) -> None:
+    """With a moment that is computed inside of the statement, a larger table would be read for the first."""
+    (plan,) = [plan for plan in plans(large, retention_check.read) if "background_jobs" in plan]
+    expected = [int(number) for number in re.findall(r"Scan using \w+ on background_jobs .*rows=(\d+)", plan)]
+    assert expected
+    assert max(expected) < JOBS // 100, plan
+
+
+def test_the_doctor_looks_at_some_of_what_waits(large: Celeriac, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_check, "_MOST", 50)
+    facts = workers_check.read(large)
+    assert {queue.due for queue in facts.queues if queue.capped} == {50}
+    (worker, *_) = overview.list_workers(within=timedelta(days=1), app=large)
+    sentences = [each.sentence for each in workers_check.judge(replace(facts, workers=[worker.worker]))]
+    expected = r"no live worker draws from default: at least (50|100) jobs due"
+    assert any(re.fullmatch(expected, each) for each in sentences), sentences
+
+
+def plans(app: Celeriac, ask: Callable[[Celeriac], object]) -> list[str]:
+    """The plan of each query that ``ask`` makes, as the server makes it for these values."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if statement.lstrip().startswith(("SELECT", "WITH")):
+            asked.append((statement, parameters))
+
+    event.listen(app.database.engine, "before_cursor_execute", note)
+    ask(app)
+    event.remove(app.database.engine, "before_cursor_execute", note)
+    assert asked
+    with app.database.reading() as connection:
+        return [
+            "\n".join([text, *connection.exec_driver_sql(f"EXPLAIN {text}", values).scalars()])
+            for text, values in asked
+        ]
 
 
 def test_a_plan_that_reads_every_row_would_be_seen(large: Celeriac) -> None:

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Select, and_, func, or_, select, text
 
+from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.schema.columns import after, now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS, WORKERS
-from celeriac.ledger.schema.state_conditions import is_in, is_waiting
+from celeriac.ledger.schema.state_conditions import is_dead_as_indexed, is_in, is_waiting
 
 _waits = is_waiting()
 _unsent = and_(JOBS.c.dispatched.is_(None), JOBS.c.held.is_(None), JOBS.c.line.is_(None))
@@ -97,7 +98,7 @@ def running(connection: Connection) -> int:
 
 def failed(connection: Connection, *, within: timedelta) -> int:
     """How many jobs failed within that span."""
-    lately = and_(is_in(JobState.FAILED), JOBS.c.finished >= _ago(within))
+    lately = and_(is_dead_as_indexed(), JOBS.c.finished >= clock(connection) - within)
     return _count(connection, select(JOBS.c.id).where(lately))
 
 

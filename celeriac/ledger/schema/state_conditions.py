@@ -65,6 +65,12 @@ def is_waiting_as_indexed(c: Any = JOBS.c) -> ColumnElement[bool]:
     return listed
 
 
+def is_dead_as_indexed(c: Any = JOBS.c) -> ColumnElement[bool]:
+    """Whether a row is a dead letter, spelled as the partial index of dead letters spells it."""
+    found: ColumnElement[bool] = c.state == literal_column(f"'{JobState.FAILED}'")
+    return found
+
+
 def is_unfinished() -> ColumnElement[bool]:
     """Whether a row is in no terminal state."""
     return JOBS.c.state.not_in(sorted(TERMINAL))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.schema.columns import Seconds, after, evaluated_once
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS, LOST, WORKER_TASKS, WORKERS
@@ -67,15 +69,16 @@ def is_late(connection: Connection, *, age: float, but: Sequence[str] = ()) -> b
     Args:
         but: leave out jobs of these tasks, which have an age of their own.
     """
-    cutoff = evaluated_once(after(bindparam("age", type_=Seconds)))
+    # PostgreSQL would expect a third of all rows before a moment that is computed inside the statement, and
+    # read the table for the first of them.
+    cutoff = clock(connection) - timedelta(seconds=age)
     query = select(JOBS.c.id).where(
         is_in(JobState.COMPLETED, JobState.CANCELLED),
         JOBS.c.queued < cutoff,
         JOBS.c.finished < cutoff,
-        JOBS.c.job_type.not_in(bindparam("but", expanding=True)),
+        JOBS.c.job_type.not_in(list(but)),
     )
-    found = connection.execute(query.limit(1), {"age": -age, "but": list(but)})
-    return found.first() is not None
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def prune_workers(connection: Connection, *, age: float) -> int:

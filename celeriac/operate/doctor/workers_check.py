@@ -20,6 +20,9 @@ from celeriac.operate.overview import QueueStatus
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
 
+#: Waiting jobs of each queue that are looked at.
+_MOST = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -34,7 +37,7 @@ class Facts:
 def read(app: Celeriac) -> Facts:
     return Facts(
         workers=overview.live_workers(app=app),
-        queues=overview.queues(app=app),
+        queues=overview.queues(known=overview.backlog(most=_MOST, app=app), app=app),
         version=__version__,
         shared=app.database.dialect != "sqlite",
         foreign=(patterns := app.settings.foreign_tasks),
@@ -58,23 +61,25 @@ def judge(facts: Facts) -> list[Finding]:
 
 
 def _unread(facts: Facts) -> Iterator[Finding]:
-    for name, due in _undrawn(facts.queues):
+    for name, due, capped in _undrawn(facts.queues):
         sentence = f"no live worker draws from {name}"
         remedy = f"celery -A app worker -Q {name}"
         if due:
-            yield fail(Area.WORKERS, "queues", f"{sentence}: {counted(due, 'job')} due", remedy=remedy)
+            least = "at least " if capped else ""
+            text = f"{sentence}: {least}{counted(due, 'job')} due"
+            yield fail(Area.WORKERS, "queues", text, remedy=remedy)
         else:
             yield warn(Area.WORKERS, "queues", sentence, remedy=remedy)
 
 
-def _undrawn(queues: Sequence[QueueStatus]) -> Iterator[tuple[str, int]]:
-    """Whole lanes, or else levels, from which nobody draws, and how many of their jobs are due."""
+def _undrawn(queues: Sequence[QueueStatus]) -> Iterator[tuple[str, int, bool]]:
+    """Whole lanes, or else levels, from which nobody draws; how many jobs are due; whether at least."""
     for lane, group in groupby(queues, key=attrgetter("lane")):
         levels = list(group)
         if any(queue.consumers for queue in levels):
-            yield from ((queue.name, queue.due) for queue in levels if not queue.consumers)
+            yield from ((queue.name, queue.due, queue.capped) for queue in levels if not queue.consumers)
         else:
-            yield lane, sum(queue.due for queue in levels)
+            yield lane, sum(queue.due for queue in levels), any(queue.capped for queue in levels)
 
 
 def _versions(facts: Facts) -> Finding:

@@ -1,4 +1,4 @@
-"""The tables of the ledger, up to its revision 0027: what operators do, flow control, workers of jobs."""
+"""The tables of the ledger, up to its revision 0028: what operators do, flow control, workers of jobs."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 from celeriac.contrib.django import tables
 
-REVISION = "0027"
+REVISION = "0028"
 BEFORE = "0011"
 _KINDS = ("error", "timeout", "lost", "rejected", "invalid", "cancelled", "snoozed")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Index, Table, text
 
-from celeriac.ledger.schema.lifecycle import WAITING
+from celeriac.ledger.schema.lifecycle import WAITING, JobState
 from celeriac.ledger.schema.limit_tables import LINES, UNIQUE_KEYS
 from celeriac.ledger.schema.models import FAILURES, JOBS, SCHEDULES, WORKERS, listed
 from celeriac.ledger.schema.operator_tables import ACTIONS, API_TOKENS
@@ -93,6 +93,8 @@ _index(JOBS, "background_jobs_by_queue", "queue", "queued", "id")
 _index(JOBS, "background_jobs_by_user", "user_id", "queued", "id", rows="user_id IS NOT NULL")
 _index(JOBS, "background_jobs_by_schedule", "schedule", "queued", "id", rows="schedule IS NOT NULL")
 _index(JOBS, "background_jobs_failing", "queued", "id", rows="failure_info IS NOT NULL")
+# Dead letters, for counts of them by cause and of those that came lately: these read no row of the table.
+_index(JOBS, "background_jobs_dead", "finished", "job_type", "id", rows=f"state = '{JobState.FAILED}'")
 _index(JOBS, "background_jobs_due", "next_attempt_after", "id", rows=f"state IN ({listed(WAITING)})")
 
 # Jobs that workers put back because they do not know the task; hardly ever any.
