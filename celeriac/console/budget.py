@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from weakref import WeakSet
 
@@ -33,10 +34,12 @@ class Budget:
 
     Args:
         together: seconds in each second.
+        clock: by which a read is timed, in the thread that makes it.
     """
 
-    def __init__(self, together: float = TOGETHER) -> None:
+    def __init__(self, together: float = TOGETHER, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._together = together
+        self.clock = clock
         self._lock = threading.Lock()
         self._values: WeakSet[Metered] = WeakSet()
 

@@ -38,7 +38,8 @@ class Shared(Generic[T]):
     def __init__(self, read: Callable[[], T], *, every: float, budget: Budget | None = None) -> None:
         self._read = read
         self.every = every
-        self.cost = 0.0  # seconds that a read takes, usually
+        self.cost = 0.0  # seconds that a read takes, usually, by the budget's clock
+        self._last: float | None = None  # of the last read
         self._budget = budget or Budget()
         self._budget.join(self)
         self._asked = 0.0  # on the monotonic clock
@@ -114,7 +115,8 @@ class Shared(Generic[T]):
         return value
 
     def _refresh(self) -> None:
-        began = time.monotonic()
+        began, clock = time.monotonic(), self._budget.clock
+        before = clock()
         value, error = None, None
         try:
             value = self._read()
@@ -124,8 +126,10 @@ class Shared(Generic[T]):
             if error is None:
                 self._value = value
             self._error, self._made, self._reading = error, time.monotonic(), False
-            before, self._took = self._took, self._made - began
-            self.cost, oldest = (min(before, self._took), _OLDEST) if before else (self._took, _OLDEST_FIRST)
+            self._took = self._made - began
+            last, self._last = self._last, clock() - before
+            self.cost = self._last if last is None else min(last, self._last)
+            oldest = _OLDEST_FIRST if last is None else _OLDEST
             self._pause = max(self.every, min(self._budget.pause(self), oldest))
             self._lock.notify_all()
 
