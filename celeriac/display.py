@@ -28,6 +28,8 @@ def safe(value: object, *, length: int | None = None) -> str:
     text = str(value)
     if length is not None and len(text) > length:
         text = f"{text[: length - 1]}…"
+    if text.isascii() and text.isprintable():  # as nearly every value is; it takes a tenth of the time
+        return text
     return _UNSAFE.sub(_escaped, text)
 
 

@@ -20,7 +20,7 @@ from celeriac.operate.dead_letters import Cause
 
 _TOO_MANY = 503  # the status of a page that says that it takes too long
 _CALLS = 20  # of each page; the first is not counted
-_OPEN = 60.0  # seconds that a page is open
+_OPEN = 40.0  # seconds that a page is open
 _DRAINS = 4  # beside readers and without, in turn
 _DRAINED = 10_000  # jobs of one drain
 _WAITING = 0.1  # share of waiting jobs

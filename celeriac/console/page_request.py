@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -66,8 +67,11 @@ class PageRequest:
     def url(self, path: str, **query: object) -> str:
         """The address of a page of this console, wherever it is mounted."""
         words = {name.replace("_", "-"): value for name, value in query.items() if value not in (None, "")}
-        root = str(self.request.scope.get("root_path", "")).rstrip("/")
-        return f"{root}{quote(path)}{'?' + urlencode(words) if words else ''}"
+        return f"{self._root}{quote(path)}{'?' + urlencode(words) if words else ''}"
+
+    @cached_property
+    def _root(self) -> str:
+        return str(self.request.scope.get("root_path", "")).rstrip("/")
 
     def links(self, **known: object) -> list[tuple[str, str]]:
         """Name and address of what other tools have about this."""

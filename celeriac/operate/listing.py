@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 #: Failures that a page searches for a text, so that this costs the same in a large table.
-MOST_SEARCHED = 20_000
+MOST_SEARCHED = 10_000
 
 _DIGITS = 32  # of a UUID
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)", re.I)

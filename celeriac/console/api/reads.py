@@ -84,7 +84,7 @@ def list_jobs(
 ) -> dict[str, Any]:
     """A page of the jobs that match; the words are those of `celery -A app jobs list`.
 
-    A search for an `error` looks at 20,000 failures at once: `looked_at` says so where it ends there. Such a
+    A search for an `error` looks at 10,000 failures at once: `looked_at` says so where it ends there. Such a
     page may have no jobs, and has a `next`.
     """
     words = {"state": state, "task": task, "queue": queue, "user": user, "schedule": schedule}
