@@ -20,7 +20,9 @@ class EnvironmentSettings(BaseModel):
     A list is one text here; the field's own validator splits it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, validate_default=True, defer_build=True
+    )
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**dict(self._found(os.environ, besides=given.keys())), **given)
