@@ -72,6 +72,18 @@ class Side:
         """Microseconds of each of ``n`` calls, after ``warm`` others that connect and prepare."""
         return _timed(self.noop, n, warm)
 
+    def delay_in_threads(self, n: int, threads: int) -> float:
+        """Seconds that ``n`` calls take that so many threads make at once, after others that connect."""
+        from concurrent.futures import ThreadPoolExecutor  # which most commands do without
+
+        with ThreadPoolExecutor(threads) as pool:
+            calls = [partial(self.enqueue, 20), partial(self.enqueue, n // threads)]
+            for call in calls:
+                begin = time.perf_counter()
+                for each in [pool.submit(call) for _ in range(threads)]:
+                    each.result()
+            return time.perf_counter() - begin
+
     def round_trips(self, n: int, warm: int) -> list[float]:
         """Microseconds from each of ``n`` calls to its job's value, after ``warm`` others."""
         assert self.answered is not None
@@ -129,6 +141,12 @@ def _timed(call: Callable[[], object], n: int, warm: int) -> list[float]:
     return times
 
 
+#: Commands whose answer the harness reads.
+_ANSWERED = frozenset(
+    {"versions", "delay", "delay-in-threads", "round-trips", "bulk", "claim-all", "awaited-calls"}
+)
+
+
 def main(side: Side) -> None:
     """Do what the command line asks."""
     command, *words = sys.argv[1:]
@@ -141,6 +159,7 @@ def main(side: Side) -> None:
         "spread": lambda n, *queues: side.spread(int(n), *queues),
         "round-trips": lambda n, warm: side.round_trips(int(n), int(warm)),
         "delay": lambda n, warm: side.delay(int(n), int(warm)),
+        "delay-in-threads": lambda n, threads: side.delay_in_threads(int(n), int(threads)),
         "bulk": lambda n, delay: side.bulk(int(n), float(delay)),
         "pace": lambda n, rate: side.pace(int(n), int(rate)),
         "delayed": lambda n, rate, *bounds: side.delay_by(int(n), int(rate), *map(float, bounds)),
@@ -148,6 +167,4 @@ def main(side: Side) -> None:
         **side.own,
     }
     answer = commands[command](*words)
-    print(
-        json.dumps(answer if command in ("versions", "delay", "round-trips", "bulk", "claim-all") else None)
-    )
+    print(json.dumps(answer if command in _ANSWERED else None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,26 @@ async def awaits(seconds: float) -> None:
 
 def awaiting(n: str, seconds: str) -> None:
     enqueue_many(awaits, ((float(seconds),) for _ in range(int(n))))
+
+
+def awaited_calls(n: str, at_once: str) -> float:
+    """Seconds that ``n`` awaited calls take in one event loop, so many at once."""
+    task = app.tasks["benchmarks.noop"]
+
+    async def call(count: int) -> None:
+        for _ in range(count):
+            await task.adelay()
+
+    async def call_all(count: int) -> None:
+        await asyncio.gather(*(call(count) for _ in range(int(at_once))))
+
+    async def measured() -> float:
+        await call_all(2)  # which connects and prepares
+        begin = time.perf_counter()
+        await call_all(int(n) // int(at_once))
+        return time.perf_counter() - begin
+
+    return asyncio.run(measured())
 
 
 def many(n: int) -> None:
@@ -61,6 +82,7 @@ SIDE: dict[str, Any] = {
     "prepare": prepare,
     "own": {
         "awaiting": awaiting,
+        "awaited-calls": awaited_calls,
         "prune": retention.prune,
         "claim-all": claim_all,
         "many_working": many_working,
