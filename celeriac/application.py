@@ -162,7 +162,9 @@ class Celeriac(Celery):
         }
 
     def close(self) -> None:
-        """As Celery's, and close the connections to the ledger and the result store, until their next use."""
+        """As Celery's, and close the connections to broker, ledger and result store, until their next use."""
+        if (amqp := self.__dict__.get("amqp")) is not None:
+            amqp.kept_producers.close()
         super().close()
         for store in filter(None, (self._database, self._backend)):
             store.close()

@@ -5,6 +5,7 @@ kombu revives a producer and its connection when they are taken from its pool: i
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,31 +17,48 @@ _MOST = 8  # that are kept; there is one for each thread that sends at the same 
 
 
 class KeptProducers:
-    """Producers of the app's own pool, which counts them as taken."""
+    """Each has a connection of its own: while one of kombu's pool is in use, no app may lower its limit."""
 
     def __init__(self, app: Celeriac) -> None:
         self._app = app
-        self._kept: list[tuple[Any, Producer]] = []  # with the pool from which each was taken
+        self._pid = os.getpid()
+        self._own: dict[Producer, Any] = {}  # and the app's pool when it was made
+        self._kept: list[Producer] = []  # those of them that nobody uses
 
     def take(self) -> Producer:
-        """One that nobody else has; give it back with ``keep``, or ``release`` it.
+        """One that nobody else has; give it back with ``keep``, or ``drop`` it.
 
         Raises:
             kombu.exceptions.LimitExceeded: all of the pool are in use.
         """
         pool = self._app.amqp.producer_pool  # another one after a fork, and after a change of settings
         while self._kept:
-            of, kept = self._kept.pop()
-            if of is pool:
+            kept = self._kept.pop()
+            if self._own.get(kept) is pool:
                 return kept
-        timeout = self._app.conf.broker_pool_acquire_timeout
-        taken: Producer = pool.acquire(block=True, timeout=timeout)
+            self.drop(kept)
+        if len(self._own) < min(_MOST, (pool.limit or 0) // 2):
+            made: Producer = self._app.amqp.Producer(self._app.connection_for_write(), auto_declare=False)
+            self._own[made] = pool
+            return made
+        taken: Producer = pool.acquire(block=True, timeout=self._app.conf.broker_pool_acquire_timeout)
         return taken
 
     def keep(self, producer: Producer) -> None:
         """Give back one that works."""
-        pool = self._app.amqp.producer_pool
-        if len(self._kept) < min(_MOST, (pool.limit or 0) // 2):
-            self._kept.append((pool, producer))
+        if self._own.get(producer) is self._app.amqp.producer_pool:
+            self._kept.append(producer)
         else:
+            self.drop(producer)
+
+    def drop(self, producer: Producer) -> None:
+        """Give back one that may not work."""
+        if self._own.pop(producer, None) is None:
             producer.release()
+        elif self._pid == os.getpid():  # the parent's connection is not a child's to close
+            producer.connection.release()
+
+    def close(self) -> None:
+        """Close those that nobody uses."""
+        while self._kept:
+            self.drop(self._kept.pop())

@@ -126,8 +126,8 @@ def _kept_producer(app: Celeriac) -> Iterator[Producer]:
     producer = kept.take()
     try:
         yield producer
-    except BaseException:  # whatever it was: the pool makes it anew
-        producer.release()
+    except BaseException:  # whatever it was: another one is made
+        kept.drop(producer)
         raise
     kept.keep(producer)
 

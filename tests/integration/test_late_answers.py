@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from celery import Celery
 from sqlalchemy import select
 
 from celeriac import Celeriac
@@ -39,7 +40,7 @@ def was_sent(app: Celeriac, id: str) -> bool:
 
 def pushing(app: Celeriac) -> Any:
     """The connection of the last call."""
-    return app.amqp.kept_producers._kept[-1][1].channel._pushing
+    return app.amqp.kept_producers._kept[-1].channel._pushing
 
 
 def test_a_call_by_itself_waits_for_the_answer(app: Celeriac, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,13 +98,13 @@ def test_a_broker_that_goes_away_between_two_calls_is_noticed_by_the_next(
 def test_a_producer_is_kept_until_the_settings_change(app: Celeriac) -> None:
     task = app.tasks["late.noop"]
     task.delay()
-    ((_, first),) = app.amqp.kept_producers._kept
+    (first,) = app.amqp.kept_producers._kept
     task.delay()
-    ((_, again),) = app.amqp.kept_producers._kept
+    (again,) = app.amqp.kept_producers._kept
     assert again is first
     app.conf.broker_transport_options = {"socket_timeout": 7}
     task.delay()
-    ((_, other),) = app.amqp.kept_producers._kept
+    (other,) = app.amqp.kept_producers._kept
     assert other is not first
 
 
@@ -115,3 +116,21 @@ def test_no_producer_is_kept_where_a_pool_has_one(private_valkey: ValkeyServer, 
         assert app.amqp.kept_producers._kept == []
         with app.producer_or_acquire() as producer:
             assert producer.channel
+
+
+def test_another_app_may_lower_the_limit_of_kombus_pools_meanwhile(app: Celeriac) -> None:
+    """kombu has one limit for all apps of a process, and refuses to lower it while a connection is in use."""
+    app.tasks["late.noop"].delay()
+    assert app.amqp.kept_producers._kept
+    plain = Celery("plain", broker=app.conf.broker_url, broker_pool_limit=2, set_as_current=False)
+    with closing(plain):
+        plain.send_task("late.noop")
+    app.tasks["late.noop"].delay()
+
+
+def test_a_closed_app_keeps_no_connection(app: Celeriac, private_valkey: ValkeyServer) -> None:
+    app.tasks["late.noop"].delay()
+    (kept,) = app.amqp.kept_producers._kept
+    app.close()
+    assert app.amqp.kept_producers._kept == []
+    assert not kept.connection.connected
