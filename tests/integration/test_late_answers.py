@@ -24,7 +24,7 @@ FOR_EVER = 3600.0
 def app(private_valkey: ValkeyServer, sqlite_url: str) -> Iterator[Celeriac]:
     made = Celeriac("late", broker=private_valkey.url(), ledger=sqlite_url, set_as_current=False)
     with closing(made):
-        made.task(name="late.noop")(noop)
+        made.task(name="late.noop", shared=False)(noop)
         yield made
 
 
@@ -111,8 +111,8 @@ def test_a_producer_is_kept_until_the_settings_change(app: Celeriac) -> None:
 def test_no_producer_is_kept_where_a_pool_has_one(private_valkey: ValkeyServer, sqlite_url: str) -> None:
     options: dict[str, Any] = {"ledger": sqlite_url, "set_as_current": False, "broker_pool_limit": 1}
     with closing(Celeriac("one", broker=private_valkey.url(), **options)) as app:
-        task = app.task(name="late.noop")(noop)
-        task.delay()
+        task = app.task(name="late.noop", shared=False)(noop)
+        assert was_sent(app, task.delay().id)
         assert app.amqp.kept_producers._kept == []
         with app.producer_or_acquire() as producer:
             assert producer.channel
@@ -134,3 +134,13 @@ def test_a_closed_app_keeps_no_connection(app: Celeriac, private_valkey: ValkeyS
     app.close()
     assert app.amqp.kept_producers._kept == []
     assert not kept.connection.connected
+
+
+def test_threads_beyond_those_with_a_producer_of_their_own_use_the_pool(app: Celeriac) -> None:
+    kept = app.amqp.kept_producers
+    taken = [kept.take() for _ in range(9)]
+    assert len({id(each) for each in taken}) == 9
+    assert len(kept._own) == 8
+    for each in taken:
+        kept.keep(each)
+    assert len(kept._kept) == 8

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from celery.signals import after_task_publish, before_task_publish
 from sqlalchemy import select
 
 from celeriac import Celeriac, Limit
+from celeriac.enqueue.prepare import prepare
 from celeriac.errors import BadArgument, PayloadTooLarge
 from celeriac.headers import STAMP
 from celeriac.ids import parse_row_id
 from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.writes.single_insert import enqueue_one, exists
 from celeriac.priorities import QUEUES
 
 #: What is of each job alone.
@@ -243,3 +246,28 @@ def test_threads_share_a_template(app: Celeriac) -> None:
     assert len({id for _, id in found}) == 200
     for number, id in found:
         assert json.loads(row_of(app, id)["payload"])[0] == [number]
+
+
+@pytest.mark.parametrize("call", [{}, {"countdown": 60}, {"expires": 60}, {"priority": "high"}])
+def test_no_row_is_written_behind_its_deadline(app: Celeriac, call: dict[str, Any]) -> None:
+    """Whatever its statement: a frozen database may execute it when the call has long been refused."""
+    task = app.task(name="plain.two")(takes_two)
+    job = prepare(app, task, (1,), options=call)
+    with app.database.driver() as pooled:
+        driver: Any = pooled.driver_connection
+        past, later = (datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 9000))
+        assert not enqueue_one(driver, job, deadline=past, schema=None)
+        assert not exists(driver, job.id, schema=None)
+        assert enqueue_one(driver, job, deadline=later, schema=None)
+        assert not enqueue_one(driver, job, deadline=later, schema=None)  # it is there
+
+
+def test_times_are_those_of_the_call(app: Celeriac) -> None:
+    task = app.task(name="plain.two")(takes_two)
+    row = row_of(app, task.apply_async((1,), countdown=60, expires=600).id)
+    assert 59 < (row["next_attempt_after"] - row["queued"]).total_seconds() < 61
+    assert 599 < (row["expires"] - row["queued"]).total_seconds() < 601
+    assert (row["dispatched"], row["dispatch_count"]) == (None, 0)
+    row = row_of(app, task.apply_async((1,), expires=600).id)
+    assert 599 < (row["expires"] - row["queued"]).total_seconds() < 601
+    assert row["dispatch_count"] == 1

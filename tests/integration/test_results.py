@@ -299,3 +299,13 @@ def test_a_running_job_is_started_for_those_who_asked_to_see_it(
     with app.database.transaction() as connection:
         connection.execute(insert(JOBS), [running])
     assert app.AsyncResult(str(running["id"])).state == state
+
+
+def test_a_result_that_somebody_waited_for_is_forgotten_when_it_is_collected(small_app: Celeriac) -> None:
+    """Nobody's is not looked for: most results are never asked."""
+    store, result = small_app.backend, small_app.AsyncResult("waited for")
+    store.add_pending_result(result)
+    assert any(result.id in waiting for waiting in store._pending_results)
+    assert store.remove_pending_result(result) is result
+    assert not any(result.id in waiting for waiting in store._pending_results)
+    assert store.remove_pending_result(result) is result

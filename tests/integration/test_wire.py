@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -51,6 +52,15 @@ def test_it_is_the_message_that_kombu_would_have_sent(platform: Celeriac) -> Non
     theirs, ours = drawn(platform, job.queue)
     assert without_tag(ours) == without_tag(theirs)
     assert ours["headers"][STAMP] == {"dispatch": 1, "tag": job.message_tag}
+
+
+def test_headers_that_were_encoded_before_are_the_same_message() -> None:
+    headers = {"task": "a.b", "id": new_id(), "argsrepr": "('ü',)", "retries": 0}
+    job = new_job(headers=headers)
+    known = replace(job, headers_encoded=(headers, json.dumps(headers)))
+    assert without_tag(json.loads(wire.write(known))) == without_tag(json.loads(wire.write(job)))
+    other = replace(known, headers={**headers, "task": "c.d"})
+    assert json.loads(wire.write(other))["headers"]["task"] == "c.d"
 
 
 def test_many_are_drawn_in_the_order_in_which_they_were_sent(
