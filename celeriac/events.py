@@ -40,6 +40,7 @@ class Event(StrEnum):
     CANNOT_STOP = "this pool cannot stop a job; the outcome of %(job)s will be refused"
     CANNOT_TERMINATE = "this pool cannot terminate job %(job)s; the job was asked to stop"
     CALLBACK_FAILED = "the outcome of a job could not be told to Celery"
+    LANE_CLOSED = "each job is made a request of Celery, which is slower, because of %(reasons)s"
     NO_BUNDLES = "%(deaths)d children in a row died between two jobs; jobs are given to them one by one now"
     WORKFLOW_MENDED = "job %(job)s, which Redis forgot, is %(became)s"
 

@@ -300,3 +300,16 @@ def test_a_short_job_does_not_wait_behind_one_that_was_thought_to_be_short(
     producer.control.revoke(long, terminate=True)
     wait_until(lambda: job(UUID(long), app=producer).is_terminal, within=LONG, saying="it is terminated")
     assert job(UUID(long), app=producer).state is JobState.CANCELLED
+
+
+def test_what_makes_all_jobs_slower_is_said_at_the_start(
+    redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], producer: Celeriac, tmp_path: Path
+) -> None:
+    """And then they run all the same."""
+    options = ["--autoscale", "2,1", "-l", "DEBUG"]
+    running = worker(start_worker, redis_url, postgres_url, options=options)
+    assert "because of the autoscaler, logs at DEBUG" in running.log
+    enqueue(producer, [[str(tmp_path / "witness")]] * 50)
+    all_ended(producer, 50)
+    plain = worker(start_worker, redis_url, postgres_url)
+    assert "because of" not in plain.log

@@ -16,6 +16,7 @@ from celery import signals
 from celery.app import trace
 from celery.worker import state
 
+from celeriac.events import Event
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.worker.attempt_report import AttemptReport
@@ -30,6 +31,8 @@ from celeriac.worker.pool.request_of_job import request_of
 if TYPE_CHECKING:
     from celeriac.worker.gate.lean_exchange import LeanExchange
     from celeriac.worker.gate.ledger_thread import LedgerThread
+
+logger = logging.getLogger(__name__)
 
 #: Celery's loggers of what is received, and of what it says of an attempt at DEBUG.
 _RECEIVED, _DEBUGGED = logging.getLogger("celery.worker.strategy"), logging.getLogger("celery.worker.request")
@@ -60,6 +63,7 @@ class LeanRequests:
         count: Callable[[int], None],
     ) -> None:
         self._count = count
+        self._told = False  # whether it has said why the lane is closed
         self._consumer = consumer
         self._tasks = consumer.app.tasks
         self._events = LeanEvents(consumer)
@@ -87,6 +91,9 @@ class LeanRequests:
         if hasattr(self._consumer.pool, "line_up_lean"):
             self._consumer.pool.lean = self
             channel.lean_lane = self.lane
+            if not self._told and (reasons := self._closed_by()):
+                logger.info(Event.LANE_CLOSED, {"reasons": ", ".join(reasons)})
+            self._told = True
 
     def watch(self, hub: Any) -> None:
         """Have the event loop watch what answers to the lane."""
@@ -112,14 +119,18 @@ class LeanRequests:
         return tells_of_jobs(self._consumer.event_dispatcher)
 
     def _is_open(self) -> bool:
-        """Whether nobody wants to see each job on its way: receivers of signals, the autoscaler."""
+        return not self._closed_by()
+
+    def _closed_by(self) -> list[str]:
+        """Who wants to see each job on its way, so that none takes the lane."""
         consumer = self._consumer
-        return not (
-            signals.task_received.receivers
-            or getattr(consumer.controller, "autoscaler", None) is not None
-            or consumer.app.settings.signs
-            or _DEBUGGED.isEnabledFor(logging.DEBUG)
-        )
+        found = {
+            "a receiver of task_received": bool(signals.task_received.receivers),
+            "the autoscaler": getattr(consumer.controller, "autoscaler", None) is not None,
+            "signed messages": consumer.app.settings.signs,
+            "logs at DEBUG": _DEBUGGED.isEnabledFor(logging.DEBUG),
+        }
+        return [reason for reason, wants in found.items() if wants]
 
     def won(self, job: LeanJob) -> Any:
         """Line up a job that was won, or return its message, for Celery's way."""
