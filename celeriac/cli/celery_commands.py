@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from celery import concurrency
+from click.core import ParameterSource
 
 from celeriac.errors import CeleriacError, SettingsError
 
@@ -28,17 +29,49 @@ def show_refusals(app: Any) -> None:
         flower_api.install()
 
 
+if TYPE_CHECKING:
+    Choice = click.Choice[Any]
+else:
+    Choice = click.Choice  # not generic before click 8.2
+
+_BURST = "burst"
+
+
 def _offer_burst() -> None:
     """Let ``worker_pool = "burst"`` and ``-P burst`` name the burst pool.
 
     Celery's command line has read the names of pools by now, and takes no other for ``-P``.
     """
-    concurrency.ALIASES.setdefault("burst", "celeriac.worker.burst.pool:TaskPool")
+    concurrency.ALIASES.setdefault(_BURST, "celeriac.worker.burst.pool:TaskPool")
     command = getattr(sys.modules.get("celery.bin.worker"), "worker", None)
     for option in getattr(command, "params", ()):
-        if "--pool" in option.opts and isinstance(option.type, click.Choice):
-            known = tuple(option.type.choices)
-            option.type.choices = known if "burst" in known else (*known, "burst")
+        if "--pool" in option.opts and not isinstance(option.type, _Pools):
+            option.type = _Pools(option.type)
+
+
+class _Pools(Choice):
+    """The type of ``-P``: Celery's, with the burst pool.
+
+    Celery takes ``-P prefork`` for its default, in whose place it puts ``worker_pool``.
+    """
+
+    name = "pool"
+
+    def __init__(self, theirs: Any) -> None:
+        super().__init__((*theirs.choices, _BURST))
+        self._theirs = theirs
+        theirs.choices = self.choices
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "prefork" and ctx.obj.app.conf.worker_pool == _BURST and _is_said(param, ctx):
+            return concurrency.get_implementation(value)
+        return self._theirs.convert(value, param, ctx)
+
+
+def _is_said(option: click.Parameter, context: click.Context) -> bool:
+    """Whether the command line or the environment names the option."""
+    source = context.get_parameter_source(str(option.name))
+    return source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
 def end(error: SettingsError) -> None:

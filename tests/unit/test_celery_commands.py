@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import click
 import pytest
+from celery import Celery, concurrency
+from celery.bin.base import CLIContext
 from celery.bin.celery import celery
+from celery.bin.worker import worker
 from click.globals import pop_context
 
 from celeriac.cli.celery_commands import RefusedCommand, show_refusals
 from celeriac.errors import BadArgument, LedgerUnavailable
+from celeriac.settings.platform import Settings
+from tests.apps import build
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +47,40 @@ def test_another_programs_command_line_is_left_alone() -> None:
     with pytest.raises(BadArgument), click.Context(click.Command("mine")):
         show_refusals(None)
         raise BadArgument("queue", "wanted one")
+
+
+@pytest.mark.parametrize(
+    ("words", "conf", "environment", "chosen"),
+    [
+        ([], {}, {}, "prefork"),
+        (["-P", "burst"], {}, {}, "burst"),
+        (["--pool=solo"], {}, {}, "solo"),
+        ([], {"worker_pool": "burst"}, {}, "burst"),
+        (["-P", "prefork"], {"worker_pool": "burst"}, {}, "prefork"),
+        (["-P", "burst"], {"worker_pool": "solo"}, {}, "burst"),
+        ([], {"worker_pool": "burst"}, {"CELERY_WORKER_POOL": "prefork"}, "prefork"),
+    ],
+)
+def test_a_worker_has_the_pool_that_is_named(
+    words: list[str],
+    conf: dict[str, Any],
+    environment: dict[str, str],
+    chosen: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Celery's own ``-P prefork`` is whatever ``worker_pool`` says."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    app = build(Settings(task_modules=()), set_as_current=False)
+    app.conf.update(conf)
+    given = CLIContext(app=app, no_color=True, workdir=None)
+    with worker.make_context("worker", [*words], obj=given, auto_envvar_prefix="CELERY_WORKER") as context:
+        pool = context.params["pool"]
+    assert pool is concurrency.get_implementation(chosen)
+
+
+def test_a_plain_app_beside_it_has_celerys_default() -> None:
+    build(Settings(task_modules=()), set_as_current=False)
+    given = CLIContext(app=Celery("plain", set_as_current=False), no_color=True, workdir=None)
+    with worker.make_context("worker", [], obj=given) as context:
+        assert context.params["pool"] is concurrency.get_implementation("prefork")
