@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Set
+from functools import cache
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict
@@ -28,6 +29,7 @@ class EnvironmentSettings(BaseModel):
         super().__init__(**dict(self._found(os.environ, besides=given.keys())), **given)
 
     @classmethod
+    @cache  # it is asked of each field several times
     def variables(cls, field: str) -> tuple[str, ...]:
         """The variables that a field is read from; the first that is set wins."""
         alias = cls.model_fields[field].validation_alias
