@@ -63,10 +63,16 @@ class ByHand:
         self, id: str, state: JobState = JobState.COMPLETED, *, attempt: int = 1, delay: float = 0
     ) -> None:
         """An outcome, and the wake that follows it."""
+        self.end_quietly(id, state, attempt=attempt, delay=delay)
+        self.wake(id)
+
+    def end_quietly(
+        self, id: str, state: JobState = JobState.COMPLETED, *, attempt: int = 1, delay: float = 0
+    ) -> None:
+        """An outcome that nobody hears of."""
         with self.database.transaction() as connection:
             done = Outcome(id=UUID(id), attempt=attempt, state=state, delay=delay)
             assert outcomes.record(connection, [done], worker=ME)
-        self.wake(id)
 
     def wake(self, id: str) -> None:
         with self.database.transaction() as connection:

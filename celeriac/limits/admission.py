@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from celeriac.limits.breaker import Probes
@@ -81,8 +82,7 @@ class Room:
         return weight if self.rate is None else min(weight, self.rate.burst)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A job that waits in its line and is due."""
 
     id: UUID
@@ -134,16 +134,18 @@ def decide(
         if len(decision.admitted) >= most:
             decision.later[job.line] = now
             continue
-        refusing = next((p for p in job.permits if not rooms[p.name].takes(p.weight)), None)
-        if refusing is None:
-            _plan_start(job, rooms, decision, now=now, ahead=ahead)
-            continue
-        room = rooms[refusing.name]
-        if room.shut is None:
-            decision.blocked[job.line] = refusing.name
-            room.reserved = True
+        for permit in job.permits:
+            room = rooms[permit.name]
+            if room.takes(permit.weight):
+                continue
+            if room.shut is None:
+                decision.blocked[job.line] = permit.name
+                room.reserved = True
+            else:
+                decision.later[job.line] = room.shut
+            break
         else:
-            decision.later[job.line] = room.shut
+            _plan_start(job, rooms, decision, now=now, ahead=ahead)
     return decision
 
 
@@ -151,6 +153,11 @@ def _plan_start(
     job: Candidate, rooms: Mapping[str, Room], decision: Decision, *, now: datetime, ahead: timedelta
 ) -> None:
     """Admit a job whose permits are free, if all its rates let it start soon."""
+    if not any(rooms[permit.name].rate for permit in job.permits):
+        for permit in job.permits:
+            rooms[permit.name].take(permit.weight)
+        decision.admitted.append(job)
+        return
     planned = {permit.name: rooms[permit.name].start(permit.weight, now) for permit in job.permits}
     start = max(planned.values())
     if start > now + ahead:
@@ -160,8 +167,7 @@ def _plan_start(
     for permit in job.permits:
         rooms[permit.name].take(permit.weight)
     decision.admitted.append(job)
-    if any(rooms[name].rate for name in planned):
-        decision.starts[job.id] = start
+    decision.starts[job.id] = start
 
 
 def _in_order(lines: Iterable[Sequence[Candidate]]) -> list[Candidate]:
@@ -172,4 +178,4 @@ def _in_order(lines: Iterable[Sequence[Candidate]]) -> list[Candidate]:
         for job in jobs:
             place = places[job.priority] = places.get(job.priority, -1) + 1
             ranked.append((-job.priority, place, turn, job))
-    return [job for *_, job in sorted(ranked, key=lambda each: each[:3])]
+    return [each[3] for each in sorted(ranked)]  # no two have the same first three

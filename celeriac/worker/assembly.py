@@ -181,8 +181,8 @@ def _told(
     """What hears of the turns of the ledger thread."""
 
     def on_freed(freed: Freed) -> None:
-        admitter.ended(freed)
-        on_change(_ADMIT)
+        if admitter.ended(freed):
+            on_change(_ADMIT)
 
     def on_followed(jobs: Sequence[UUID]) -> None:
         followers.ended(jobs)

@@ -19,9 +19,16 @@ class FreedPermits:
         self._freed: Counter[str] = Counter()
         self._taken_at = 0.0
 
-    def add(self, permits: Iterable[str]) -> None:
+    def add(self, permits: Iterable[str], *, enough: Callable[[str], int]) -> bool:
+        """Note them; return whether it is time to look: otherwise a look is to come that takes them.
+
+        Args:
+            enough: as of ``take``.
+        """
         with self._lock:
+            waits = any(self._freed.values())
             self._freed.update(permits)
+            return not waits or any(self._freed[name] >= enough(name) for name in set(permits))
 
     def take(self, now: float, *, enough: Callable[[str], int]) -> tuple[set[str], float | None]:
         """What to wake others for now, and the seconds until the rest; None: nothing is left.

@@ -16,7 +16,7 @@ from celeriac import Limit, enqueue_many
 from celeriac.application import Celeriac
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.limits import admission, limit_rows
+from celeriac.ledger.limits import admission, due_lines, limit_rows
 from celeriac.ledger.migrate import upgrade
 from celeriac.ledger.schema.columns import after
 from celeriac.ledger.schema.limit_tables import LINES
@@ -128,7 +128,7 @@ def _most_rows(database: Database) -> int:
         }
         for setting, value in logged.items():
             connection.execute(text(f"SET {setting} = '{value}'"))
-        due = admission._due_lines(connection, None)
+        due = due_lines.take(connection, None)
         assert len(due) == admission.MOST_LINES
     plan = next(json.loads(one[one.index("{") :])["Plan"] for one in told if "LockRows" in one)
     return max(int(step["Actual Rows"]) for step in _steps(plan))

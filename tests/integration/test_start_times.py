@@ -21,6 +21,7 @@ from celeriac.application import Celeriac
 from celeriac.ids import new_uuid
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.limits import admission, limit_rows, lines, starts
+from celeriac.ledger.limits.marking import TimedMessage
 from celeriac.ledger.limits.starts import Started
 from celeriac.ledger.schema.columns import after
 from celeriac.ledger.schema.models import JOBS
@@ -83,7 +84,7 @@ def test_starts_are_planned_at_the_rate_and_told_to_the_worker(paced: Paced) -> 
     with paced.database.transaction() as connection:
         found = admission.admit(connection, limit_rows.read(connection))
     assert [str(message.id) for message in found] == given[:3], "those of the next 0.2 s"
-    first, second, third = (message.start for message in found if isinstance(message, admission.TimedMessage))
+    first, second, third = (message.start for message in found if isinstance(message, TimedMessage))
     assert (second - first, third - second) == (100_000, 100_000), "microseconds"
     paced.sent(60)
     assert paced.admit_all() == [], "no more while these have not begun"

@@ -127,10 +127,6 @@ class Admission:
             limits = ledger.read_limits(connection)
             leads = ledger.lead(connection, worker.id, within=2.0)
         freed, self.freed = self.freed, set()
-        if freed:
-            yield
-            with driver.transaction(worker.id, "wake") as connection:
-                ledger.wake(connection, dict.fromkeys(freed, MOST))
         if leads:
             yield
             with driver.transaction(worker.id, "look") as connection:
@@ -140,7 +136,7 @@ class Admission:
                 self._search(limits)
         if leads or freed:
             yield
-            yield from self._admit(limits)
+            yield from self._admit(limits, freed)
 
     def _search(self, limits: Mapping[str, KnownLimit]) -> None:
         ledger, driver, worker = self._world.ledger, self._world.driver, self._keeper.worker
@@ -153,10 +149,10 @@ class Admission:
         self._permit = permits[-1] if len(permits) >= MOST else ""
         self._searched_at = self._world.clock.seconds
 
-    def _admit(self, limits: Mapping[str, KnownLimit]) -> Iterator[None]:
+    def _admit(self, limits: Mapping[str, KnownLimit], freed: set[str]) -> Iterator[None]:
         ledger, world, worker = self._world.ledger, self._world, self._keeper.worker
         with world.driver.transaction(worker.id, "admit") as connection:
-            messages = ledger.admit(connection, limits, most=5)
+            messages = ledger.admit(connection, limits, most=5, freed=freed)
         yield
         try:
             for message in messages:

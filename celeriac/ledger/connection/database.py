@@ -79,7 +79,7 @@ class Database:
         self._generic_plans = generic_plans
         self.dialect = url.get_backend_name()
         self._pool = pool
-        self._prepared = prepared
+        self.prepares = prepared
         self._patience = patience
         self._closings = 0  # how often ``close`` was called
         self._interrupted = False  # whether SQLite, too, ends a statement that takes longer than ``longest``
@@ -93,7 +93,7 @@ class Database:
             self.url,
             self.schema,
             pool=1,
-            prepared=self._prepared,
+            prepared=self.prepares,
             patience=self._patience,
             generic_plans=True,
             longest=self.longest,
@@ -107,7 +107,7 @@ class Database:
             pool: connections, at most.
         """
         made = Database(
-            self.url, self.schema, pool=pool, prepared=self._prepared, patience=self._patience, longest=within
+            self.url, self.schema, pool=pool, prepared=self.prepares, patience=self._patience, longest=within
         )
         made._interrupted = True
         return made
@@ -137,14 +137,14 @@ class Database:
         with self._connected() as connection, self._watched(connection.connection, within):
             # BEGIN and COMMIT are sent here, because the connections are in autocommit: a single statement
             # then takes one round trip.
-            connection.exec_driver_sql(self._begin(connection, idle))
+            connection.exec_driver_sql("; ".join(self.begin_texts(connection, idle)))
             try:
                 if within is not None and within > (self.longest or within) and self.dialect != "sqlite":
                     connection.exec_driver_sql(postgresql_session.statement_limit(within))
                 yield connection
                 connection.exec_driver_sql("COMMIT")
             except BaseException:  # whatever ends the block, the next user must not get its transaction
-                _roll_back(connection)
+                roll_back(connection)
                 raise
 
     def again(self, work: Callable[[Connection], T]) -> T:
@@ -215,7 +215,7 @@ class Database:
         not be prepared on it.
         """
         pooled = self.engine.raw_connection()
-        if self._prepared and not pooled.info["pooled"]:
+        if self.prepares and not pooled.info["pooled"]:
             return pooled
         pooled.close()
         return None
@@ -238,13 +238,15 @@ class Database:
     #: A connection to read with; it takes no lock and holds no snapshot between statements.
     reading = statement
 
-    def _begin(self, connection: Connection, idle: float | None) -> str:
+    def begin_texts(self, connection: Connection, idle: float | None) -> list[str]:
+        """The statements that begin a transaction; ``idle`` as of ``transaction``."""
         # On SQLite a deferred transaction that reads first and writes later fails at once when
         # another wrote in between, whatever the busy timeout (sqlite.org/isolation.html).
         if self.dialect == "sqlite":
-            return "BEGIN IMMEDIATE"
-        begin = postgresql_session.begin_statement(self.longest) if connection.info.get("pooled") else "BEGIN"
-        return begin if idle is None else f"{begin}; {postgresql_session.idle_limit(idle)}"
+            return ["BEGIN IMMEDIATE"]
+        pooled = connection.info.get("pooled")
+        begin = postgresql_session.begin_texts(self.longest) if pooled else ["BEGIN"]
+        return begin if idle is None else [*begin, postgresql_session.idle_limit(idle)]
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""
@@ -297,13 +299,14 @@ def _drop_if_busy(connection: DBAPIConnection | None, entry: ConnectionPoolEntry
         entry.invalidate()
 
 
-def _roll_back(connection: Connection) -> None:
+def roll_back(connection: Connection) -> None:
+    """Roll back, or give up the connection: the pool must not reuse a transaction that is open."""
     if connection.invalidated or connection.closed:
         return
     try:
         connection.exec_driver_sql("ROLLBACK")
     except DBAPIError:
-        connection.invalidate()  # its transaction may still be open: the pool must not reuse it
+        connection.invalidate()
 
 
 def _create(database: Database) -> Engine:
@@ -334,7 +337,7 @@ def _create(database: Database) -> Engine:
         if database._interrupted and database.longest is not None:
             event.listen(engine, "checkout", sqlite_session.interrupting(database.longest))
         return engine
-    generic_plans = database._generic_plans and database._prepared
+    generic_plans = database._generic_plans and database.prepares
     limit = database.longest
     if limit is not None and database._interrupted:
         limit *= _SERVERS_SHARE
@@ -389,7 +392,7 @@ def _postgresql_arguments(database: Database) -> dict[str, Any]:
     return {
         "application_name": "celeriac",
         "client_encoding": "utf8",  # wins over role and environment; PgBouncer keeps it, too
-        "prepare_threshold": 5 if database._prepared else None,
+        "prepare_threshold": 5 if database.prepares else None,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,

@@ -27,7 +27,7 @@ LOCK_PATIENCE = 5.0
 _IDLE_LIMIT = 60.0
 
 #: The SQLSTATE that its client gets then.
-_ENDED_IDLE = "25P03"
+ENDED_IDLE = "25P03"
 
 #: Settings of PostgreSQL. Planning a statement of a few rows anew takes as long as executing it.
 _PLANS = {
@@ -143,10 +143,10 @@ def time_limits(longest: float | None) -> dict[str, str]:
     }
 
 
-def begin_statement(longest: float | None) -> str:
+def begin_texts(longest: float | None) -> list[str]:
     """A BEGIN that sets what the ledger relies on, for a session that others share."""
-    local = "".join(f"; SET LOCAL {name} = {value}" for name, value in time_limits(longest).items())
-    return f"BEGIN ISOLATION LEVEL {_ISOLATION.upper()}{local}"
+    local = [f"SET LOCAL {name} = {value}" for name, value in time_limits(longest).items()]
+    return [f"BEGIN ISOLATION LEVEL {_ISOLATION.upper()}", *local]
 
 
 def statement_limit(seconds: float) -> str:
@@ -165,7 +165,7 @@ def idle_end_as_unreachable(context: ExceptionContext) -> BaseException | None:
     A handler of SQLAlchemy's event ``handle_error``.
     """
     error = context.original_exception
-    if getattr(error, "sqlstate", None) != _ENDED_IDLE:
+    if getattr(error, "sqlstate", None) != ENDED_IDLE:
         return None
     return OperationalError(context.statement, None, error, hide_parameters=True, connection_invalidated=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, union_all
 
+from celeriac.ledger.connection.one_trip import Step, in_one_trip
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Seconds, after
 from celeriac.ledger.schema.limit_tables import LINES
@@ -25,10 +26,17 @@ def count(connection: Connection, permits: Iterable[str]) -> dict[str, int]:
     names = sorted(set(permits))
     if not names:
         return {}
-    dialect = connection.dialect.name
-    rows = [{"name": name} for name in names]
-    found = connection.execute(_count(dialect), batch.table_parameters(dialect, _NAMES, rows)).all()
-    return {row.name: int(row.used or 0) for row in found}
+    (found,) = in_one_trip(connection, count_step(connection.dialect.name, names))
+    return counted(found)
+
+
+def count_step(dialect: str, permits: Sequence[str]) -> Step:
+    """The statement of ``count``; ``counted`` reads its rows."""
+    return _count(dialect), batch.table_parameters(dialect, _NAMES, [{"name": name} for name in permits])
+
+
+def counted(rows: Iterable[Sequence[Any]]) -> dict[str, int]:
+    return {name: int(used or 0) for name, used in rows}
 
 
 def on_way(connection: Connection, permits: Iterable[str], *, lately: float) -> dict[str, tuple[int, int]]:

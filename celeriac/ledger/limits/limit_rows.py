@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, cast, func, or_, select, update
+from sqlalchemy import Connection, Select, cast, func, or_, select, update
 
 from celeriac.ledger.connection.clock import clock
+from celeriac.ledger.connection.one_trip import Step, in_one_trip
 from celeriac.ledger.schema.columns import Instant, after, insert_of, now
 from celeriac.ledger.schema.limit_tables import LIMITS
 from celeriac.ledger.schema.models import WORKERS
@@ -92,12 +94,28 @@ def read(connection: Connection) -> dict[str, KnownLimit]:
 
 def read_with_clock(connection: Connection) -> tuple[dict[str, KnownLimit], datetime]:
     """All limits, by name, and the database's clock; there is one limit at least."""
-    rows = connection.execute(select(*_READ, cast(now(), Instant).label("clock"))).all()
-    return {row.name: _known(row) for row in rows}, rows[-1].clock if rows else clock(connection)
+    (rows,) = in_one_trip(connection, with_clock_step())
+    return known_with_clock(rows) if rows else ({}, clock(connection))
 
 
-def _known(row: Any) -> KnownLimit:
-    values = {name: row._mapping[name] for name in KnownLimit.__dataclass_fields__}
+def with_clock_step() -> Step:
+    """The statement of ``read_with_clock``; ``known_with_clock`` reads its rows."""
+    return _with_clock(), {}
+
+
+def known_with_clock(rows: Sequence[Sequence[Any]]) -> tuple[dict[str, KnownLimit], datetime]:
+    """What ``read_with_clock`` returns, of one row at least."""
+    limits = (_known(row[:-1]) for row in rows)
+    return {limit.name: limit for limit in limits}, rows[-1][-1].astimezone(UTC)
+
+
+@lru_cache
+def _with_clock() -> Select[Any]:
+    return select(*_READ, cast(now(), Instant).label("clock"))
+
+
+def _known(row: Sequence[Any]) -> KnownLimit:
+    values = dict(zip(KnownLimit.__dataclass_fields__, row, strict=True))
     said = values["breaker_set"]
     values["breaker"] = read_breaker(values["breaker"])
     values["breaker_set"] = None if said is None else BreakerState(said)

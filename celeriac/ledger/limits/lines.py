@@ -7,9 +7,10 @@ between a count and the note that the line is blocked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -27,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 
+from celeriac.ledger.connection.one_trip import Step, in_one_trip
 from celeriac.ledger.limits.in_use import IN_LINE, NUMBERS
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Instant, Seconds, after, insert_of, now
@@ -68,7 +70,20 @@ def blocked_permits(connection: Connection, *, beyond: str, most: int) -> list[s
     return [permit for permit in found.scalars() if permit is not None]
 
 
-def lock_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
+class PermitKey(NamedTuple):
+    """The locked row of a permit.
+
+    Attributes:
+        next_start: of a rate; None: none was yet.
+        rests_until: nothing starts before; None: nobody asked for a rest.
+    """
+
+    name: str
+    next_start: datetime | None
+    rests_until: datetime | None
+
+
+def lock_keys(connection: Connection, permits: Sequence[str]) -> dict[str, PermitKey]:
     """Lock the rows of these permits in the order of their names; return them. Missing ones are made."""
     names = sorted(set(permits))
     dialect = connection.dialect.name
@@ -81,11 +96,25 @@ def lock_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
     return _locked(connection, names)
 
 
-def lock_known_keys(connection: Connection, permits: Sequence[str]) -> dict[str, Any]:
+def lock_known_keys(connection: Connection, permits: Sequence[str]) -> dict[str, PermitKey]:
     """As ``lock_keys``, of permits whose rows are there in all likelihood."""
     names = sorted(set(permits))
     found = _locked(connection, names)
     return found if len(found) == len(names) else lock_keys(connection, names)
+
+
+def lock_step(dialect: str, permits: Sequence[str], *, skip: bool = False) -> Step:
+    """The statement that locks the keys of ``permits`` which are there; ``keys_of`` reads its rows.
+
+    Args:
+        skip: leave out those that another transaction has locked.
+    """
+    return _lock(dialect, skip), batch.text_parameters(dialect, sorted(set(permits)))
+
+
+def keys_of(rows: Iterable[Sequence[Any]]) -> dict[str, PermitKey]:
+    """The locked keys, by their names."""
+    return {row[0]: PermitKey(*row) for row in rows}
 
 
 def look_at(connection: Connection, ids: Collection[UUID]) -> None:
@@ -102,8 +131,13 @@ def wake(connection: Connection, rooms: Mapping[str, int]) -> None:
         for permit, room in sorted(rooms.items()):
             connection.execute(_wake(), {"permit": permit, "most": room})
         return
+    in_one_trip(connection, wake_step(dialect, rooms))
+
+
+def wake_step(dialect: str, rooms: Mapping[str, int]) -> Step:
+    """The statement of ``wake`` on PostgreSQL, for permits whose keys are locked."""
     rows = [{"permit": permit, "most": room} for permit, room in sorted(rooms.items())]
-    connection.execute(_wake_each(dialect), batch.table_parameters(dialect, _ROOMS, rows))
+    return _wake_each(dialect), batch.table_parameters(dialect, _ROOMS, rows)
 
 
 def wake_all(connection: Connection, limit: str) -> None:
@@ -136,10 +170,9 @@ def forget(connection: Connection, *, age: float, limit: int) -> int:
     return gone + connection.execute(delete(PERMIT_KEYS).where(k.name.in_(keys)), {"age": -age}).rowcount
 
 
-def _locked(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
-    dialect = connection.dialect.name
-    found = connection.execute(_lock(dialect), batch.text_parameters(dialect, names)).all()
-    return {row.name: row for row in found}
+def _locked(connection: Connection, names: Sequence[str]) -> dict[str, PermitKey]:
+    (found,) = in_one_trip(connection, lock_step(connection.dialect.name, names))
+    return keys_of(found)
 
 
 def _make_due(connection: Connection, found: Sequence[Any]) -> None:
@@ -165,10 +198,10 @@ def _there(dialect: str) -> Select[Any]:
 
 
 @lru_cache
-def _lock(dialect: str) -> Select[Any]:
+def _lock(dialect: str, skip: bool) -> Select[Any]:
     c = PERMIT_KEYS.c
     mine = select(c.name, c.next_start, c.rests_until).where(batch.text_in(dialect, c.name))
-    return mine.order_by(c.name).with_for_update()
+    return mine.order_by(c.name).with_for_update(skip_locked=skip)
 
 
 @lru_cache
@@ -205,6 +238,15 @@ def _head() -> Select[Any]:
 def soonest(of: ColumnElement[bool]) -> Select[Any]:
     """When the first job of a line is due."""
     return select(func.min(JOBS.c.next_attempt_after, type_=Instant)).where(IN_LINE, of)
+
+
+def first_of(line: Any, most: Any) -> Select[Any]:
+    """The first due jobs of a line, as they go."""
+    c = JOBS.c
+    columns = (c.id, c.priority, *(c[f"weight_{number}"] for number in NUMBERS))
+    due = and_(IN_LINE, c.line == line, c.next_attempt_after <= select(now()).scalar_subquery())
+    order = (c.priority.desc(), c.next_attempt_after, c.id)
+    return select(*columns).where(due).order_by(*order).limit(most)
 
 
 @lru_cache

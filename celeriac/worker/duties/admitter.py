@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from celeriac.broker import sending
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.one_trip import transaction_of_trips
 from celeriac.ledger.limits import admission, fair, in_use, limit_rows, lines, taken_back
 from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.limits.fairness import Windows, queue_of
@@ -40,8 +41,9 @@ _LEADS = 2.0  # seconds for which a worker is the one that looks
 _LATELY, _OVERLAP = 3.0, 0.5  # seconds: how far a look goes back once a second, and otherwise
 _LONGEST = 0.5  # seconds of one run
 _DECLARES = 10.0  # seconds between two tries to write what the code says of limits
-#: One of so many permits that a limit has is not to wait for others that are given back.
-_SHARE = 20
+#: One of so many permits that a limit has is not to wait for others that are given back; and of a limit that
+#: has as many as this, or more.
+_SHARE, _LARGE, _SHARE_OF_LARGE = 20, 200, 8
 
 
 class Admitter:
@@ -73,14 +75,14 @@ class Admitter:
         self._line: UUID | None = None
         self._permit = ""
 
-    def ended(self, freed: Freed) -> None:
-        """Note what jobs have given back; called by the ledger thread."""
+    def ended(self, freed: Freed) -> bool:
+        """Note what jobs have given back; return whether to look at once. Called by the ledger thread."""
         self.breakers.ended(freed.succeeded, failed=False)
         self.breakers.ended(freed.failed, failed=True)
-        self._freed.add(freed.permits)
         with self._lock:
             for permit, seconds in freed.rests.items():
                 self._rests[permit] = max(seconds, self._rests.get(permit, 0.0))
+        return self._freed.add(freed.permits, enough=self._enough) or bool(freed.rests)
 
     def run(self) -> float:
         """Look and admit; return the seconds until the next look."""
@@ -91,15 +93,19 @@ class Admitter:
             return OTHERS
         freed, soon = self._freed.take(began, enough=self._enough)
         self._rest()
-        if freed:
+        rests = self._app.broker_state.resting_for_duties
+        if freed and rests:
             self._wake(freed)
-        if self._leads and began - self._looked_at >= EVERY:
-            self._look(began)
+        elif freed:  # first of all: what was given back is not in use meanwhile
+            self._admit_woken(freed, until=began + _LONGEST)
         if any(self._is_paced(permit) for permit in freed):
             self._paced_until = began + _PACED
         paced = began < self._paced_until
-        if (self._leads or freed or paced) and not self._app.broker_state.resting_for_duties:
-            self._admit(until=began + _LONGEST)
+        looks = self._leads and began - self._looked_at >= EVERY
+        if looks:
+            self._look(began)
+        if (looks or paced) and not rests:
+            self._admit((), until=began + _LONGEST)
         every = EVERY if self._leads else _PACED_EVERY if paced else OTHERS
         return every if soon is None else min(soon, every)
 
@@ -114,11 +120,12 @@ class Admitter:
         """How many of a permit, given back, are not to wait for others.
 
         A twentieth of the limit: of few permits each is given on at once, or it would not be used meanwhile.
+        An eighth of a large one, of which most is on its way to workers or waits in them.
         """
         limit = self._limits.get(limit_of(permit))
         if limit is None or limit.holds is None:  # a fair queue, or a rate
             return admission.MOST_JOBS
-        return max(1, limit.holds // _SHARE)
+        return max(1, limit.holds // (_SHARE if limit.holds < _LARGE else _SHARE_OF_LARGE))
 
     def _read(self) -> None:
         """Read the limits, and be the one that looks if nobody else is."""
@@ -223,9 +230,16 @@ class Admitter:
             return False
         return limit.holds is None or used.get(permit, 0) < limit.holds
 
-    def _admit(self, *, until: float) -> None:
+    def _admit_woken(self, freed: Collection[str], *, until: float) -> None:
+        try:
+            self._admit(freed, until=until)
+        except Exception:  # whoever waits for these permits is woken by the next run
+            self._freed.add(freed, enough=self._enough)
+            raise
+
+    def _admit(self, freed: Collection[str], *, until: float) -> None:
         while True:
-            with self._transaction() as connection:
+            with transaction_of_trips(self._database, idle=lines.IDLE) as connection:
                 messages = admission.admit(
                     connection,
                     self._limits,
@@ -234,7 +248,9 @@ class Admitter:
                     crowded=self._crowded,
                     probes=self.breakers.probes,
                     front=self._front,
+                    freed=freed,
                 )
+            freed = ()
             if messages:
                 sending.send(self._app, messages, database=self._database)
             if not self._front.is_more or time.monotonic() >= until:

@@ -1,0 +1,153 @@
+"""libpq's pipeline mode: several statements and one Sync, in one round trip.
+
+psycopg's own pipeline sends a Flush behind its last Sync. The server then no longer counts a transaction that
+is left open as idle, and would never end that of a frozen process.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from celeriac.ledger.connection.compiled_statement import CompiledStatement
+
+#: PGRES_COMMAND_OK, PGRES_TUPLES_OK, PGRES_PIPELINE_SYNC, PGRES_PIPELINE_ABORTED
+#: (postgresql.org/docs/current/libpq-exec.html).
+_OK, _TUPLES, _SYNC, _ABORTED = 1, 2, 10, 11
+
+#: A text without parameters, or a statement with them.
+Command = str | tuple[CompiledStatement, Mapping[str, Any]]
+
+_Loaders = list[Callable[[bytes], Any]]
+
+
+class Pipeline:
+    """Of one connection of psycopg, for as long as that lives.
+
+    Args:
+        driver: psycopg's connection.
+        errors: psycopg's module.
+        prepares: whether statements may be prepared on the server.
+    """
+
+    def __init__(self, driver: Any, errors: Any, *, schema: str | None, prepares: bool) -> None:
+        self._driver = driver
+        self._errors = errors
+        self._schema = schema
+        self._prepares = prepares
+        self._names: dict[CompiledStatement, bytes] = {}
+        self._loaders: dict[CompiledStatement, _Loaders] = {}
+        self._count = 0
+
+    def run(self, commands: Sequence[Command]) -> list[list[tuple[Any, ...]]]:
+        """Execute them in their order; return the rows of each.
+
+        Raises:
+            psycopg.Error: the first error. What follows it was not executed.
+        """
+        connection = self._driver.pgconn
+        connection.enter_pipeline_mode()
+        named: dict[CompiledStatement, bytes] = {}
+        asked = [self._send(connection, each, named) for each in commands]
+        connection.pipeline_sync()
+        results = self._results(connection)
+        connection.exit_pipeline_mode()
+        for result in results:
+            if result.status not in (_OK, _TUPLES):
+                raise self._error(result)
+        self._names |= named
+        answers = iter(results)
+        return [self._rows(each, [next(answers) for _ in range(sent)][-1]) for each, sent in asked]
+
+    def _send(
+        self, connection: Any, command: Command, named: dict[CompiledStatement, bytes]
+    ) -> tuple[CompiledStatement | None, int]:
+        """Send it; return how many results there will be."""
+        if isinstance(command, str):
+            connection.send_query_params(command.encode(), None)
+            return None, 1
+        statement, values = command
+        text, names, fixed = statement.compiled(self._schema)
+        given = [_written(values[name] if name in values else fixed[name]) for name in names]
+        if not self._prepares:
+            connection.send_query_params(text, given)
+            return statement, 1
+        sent = 1
+        name = self._names.get(statement) or named.get(statement)
+        if name is None:
+            self._count += 1
+            name = named[statement] = b"celeriac_trip_%d" % self._count
+            connection.send_prepare(name, text)
+            sent = 2
+        connection.send_query_prepared(name, given)
+        return statement, sent
+
+    def _results(self, connection: Any) -> list[Any]:
+        """All results up to the Sync."""
+        poller = select.poll()
+        poller.register(connection.socket, select.POLLIN | select.POLLOUT)
+        while connection.flush():
+            poller.poll()
+            connection.consume_input()
+        poller.modify(connection.socket, select.POLLIN)
+        results: list[Any] = []
+        while True:
+            while connection.is_busy():
+                poller.poll()
+                connection.consume_input()
+            result = connection.get_result()
+            if result is None:
+                if self._driver.closed:
+                    raise self._lost(results, connection)
+            elif result.status == _SYNC:
+                return results
+            else:
+                results.append(result)
+
+    def _lost(self, results: Sequence[Any], connection: Any) -> Exception:
+        wrong = [each for each in results if each.status not in (_OK, _TUPLES, _ABORTED)]
+        if wrong:
+            return self._error(wrong[0])
+        error: Exception = self._errors.OperationalError(connection.error_message.decode(errors="replace"))
+        return error
+
+    def _error(self, result: Any) -> Exception:
+        state = (result.error_field(ord("C")) or b"").decode()
+        try:
+            kind = self._errors.errors.lookup(state)
+        except KeyError:
+            kind = self._errors.DatabaseError
+        error: Exception = kind(result.error_message.decode(errors="replace").strip())
+        return error
+
+    def _rows(self, statement: CompiledStatement | None, result: Any) -> list[tuple[Any, ...]]:
+        if statement is None or not result.nfields:
+            return []
+        loaders = self._loaders.get(statement)
+        if loaders is None:
+            loaders = self._loaders[statement] = [
+                self._loader(result.ftype(n)) for n in range(result.nfields)
+            ]
+        value, columns = result.get_value, list(enumerate(loaders))
+        return [
+            tuple(None if (found := value(row, column)) is None else load(found) for column, load in columns)
+            for row in range(result.ntuples)
+        ]
+
+    def _loader(self, oid: int) -> Callable[[bytes], Any]:
+        kind = self._driver.adapters.get_loader(oid, 0) or self._driver.adapters.get_loader(0, 0)
+        load: Callable[[bytes], Any] = kind(oid, self._driver).load
+        return load
+
+
+def _written(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, list):
+        texts = (str(each).replace("\\", "\\\\").replace('"', '\\"') for each in value)
+        return ("{" + ",".join(f'"{text}"' for text in texts) + "}").encode()
+    if isinstance(value, datetime):
+        return value.isoformat().encode()
+    return str(value).encode()
