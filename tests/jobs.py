@@ -576,6 +576,19 @@ def batched_late(given: list[BatchedJob]) -> None:
     mark(given[0].args[0], given[0].id, len(given), START)
 
 
+@shared_task(
+    name="tests.batched_by_key",
+    unique=Unique(args=("order",), while_="waiting"),
+    limit=Limit("batched", concurrency=2, key="tenant"),
+    batch=Batch(size=10, wait=0.5),
+)
+def batched_by_key(given: list[BatchedJob]) -> None:
+    """Marks each job with the number of its run, a tenant's in turn."""
+    for one in given:
+        mark(one.kwargs["path"], one.kwargs["tenant"], int(given[0].id[-8:], 16), START)
+        one.complete(one.kwargs["note"])
+
+
 @shared_task(name="tests.two_at_once", bind=True, limit=Limit("tests", concurrency=2))
 def two_at_once(self: Task[Any, Any], path: str, seconds: float = 0.05) -> None:
     """Marks its start and end; of all workers together two run at once."""

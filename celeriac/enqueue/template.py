@@ -194,7 +194,7 @@ class JobTemplate:
         self._same = {field.name: getattr(model, field.name) for field in fields(model)}
         self._followed = any(rest.values())
         unique = model.unique
-        self._keys = unique and KeyMaker(model.job_type, maker.task.run, unique.rule)
+        self._keys = unique and KeyMaker(model.job_type, maker.task._called, unique.rule)
 
     def original(self) -> Row:
         """The model's own row."""

@@ -156,6 +156,9 @@ def _from_arguments(
     if callable(limit.key):
         return limit.key(*args, **kwargs)
     found = argument(task, str(limit.key), args, kwargs)
+    if found is MISSING and task._called is None:
+        text = f"its key is the argument {limit.key!r}, which a call of a batch task passes by its name"
+        raise BadArgument(f"limit {limit.name!r}", text)
     if found is MISSING:
         raise BadArgument(f"limit {limit.name!r}", f"the task has no argument {limit.key!r} for its key")
     return found
@@ -168,11 +171,15 @@ MISSING = object()
 def argument(task: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
     """The value of an argument of a call, by its name; or else MISSING.
 
+    Of a batch task only what is passed by its name is known.
+
     Raises:
         BadArgument: the arguments do not fit the task.
     """
+    if (called := task._called) is None:
+        return kwargs.get(name, MISSING)
     try:
-        bound = inspect.signature(task.run).bind_partial(*args, **kwargs)
+        bound = inspect.signature(called).bind_partial(*args, **kwargs)
     except TypeError as exc:
         raise BadArgument("arguments", str(exc)) from None
     bound.apply_defaults()

@@ -70,7 +70,8 @@ class KeyMaker:
 
     Args:
         task: its name.
-        run: its function; None: its code is elsewhere, and only arguments that are passed by name are known.
+        run: the function whose parameters its calls have; None: they are not known (its code is elsewhere,
+            or it is a batch), and only arguments that are passed by name are.
     """
 
     def __init__(self, task: str, run: Callable[..., Any] | None, rule: Rule) -> None:

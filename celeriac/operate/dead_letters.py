@@ -361,7 +361,7 @@ def _edited(
     dropped = ("compression", CHORD, FOLLOWS)
     headers = {key: value for key, value in row.headers.items() if key not in dropped}
     rule = None if task is None or row.unique_key is None else task._uniqueness
-    key = KeyMaker(found.task, task.run, rule).key(new_args, new_kwargs) if task and rule else None
+    key = KeyMaker(found.task, task._called, rule).key(new_args, new_kwargs) if task and rule else None
     return {"payload": payload, "headers": headers | shown, "key": key}
 
 

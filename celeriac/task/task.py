@@ -236,6 +236,7 @@ class Task(CeleryTask):
         self._declared_retries = value
 
     _limits = property(task_classes.limits_of)
+    _called = property(task_classes.called)
     request = property(event_loop.request_of)
     _uniqueness = property(task_classes.uniqueness_of)
 

@@ -17,6 +17,7 @@ from celeriac.limits.order import declared_order
 from celeriac.limits.unique import Rule
 from celeriac.limits.unique_rules import declared as declared_rule
 from celeriac.priorities import parse as parse_priority
+from celeriac.task.batch.declared import batch_of
 from celeriac.task.batch.declared import settle as settle_batch
 
 #: What ``declared`` says of a name that nobody declares.
@@ -110,6 +111,15 @@ def uniqueness_of(task: Any) -> Rule | None:
         BadArgument: it can mean nothing.
     """
     return declared_rule(unique=task.unique, debounce=task.debounce, throttle=task.throttle)
+
+
+def called(task: Any) -> Callable[..., Any] | None:
+    """The function whose parameters its calls have; None: they are not known.
+
+    The function of a batch has a list of jobs, and its calls have the arguments of one.
+    """
+    run: Callable[..., Any] = task.run
+    return None if batch_of(task) is not None else run
 
 
 def default_tries(task: Any) -> int:

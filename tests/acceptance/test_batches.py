@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from celery import chain, chord, group
 
-from celeriac import enqueue_many
+from celeriac import Debounce, enqueue_many
 from celeriac.application import Celeriac
 from celeriac.errors import JobNotFound
 from celeriac.ledger.schema.lifecycle import JobState
@@ -186,3 +187,35 @@ def test_a_worker_that_stops_gives_back_what_it_has_gathered(
     assert states in ({JobState.PENDING}, {DONE}), "released, or they had run"
     start()
     assert {each.try_count for each in team.ends(ids)} == {1}
+
+
+def test_a_limit_with_a_key_holds_in_batches_and_of_calls_with_one_key_one_job_is_made(
+    team: Team, start: Callable[..., Worker]
+) -> None:
+    keyed = team.app.tasks["tests.batched_by_key"]
+    first = [keyed.delay(path=team.path, order=n, tenant="ab"[n % 2], note="first") for n in range(12)]
+    again = [keyed.delay(path=team.path, order=n, tenant="ab"[n % 2], note="again") for n in range(12)]
+    assert [each.id for each in again] == [each.id for each in first]
+    start()
+    found = team.ends([each.id for each in first])
+    assert {each.result for each in found} == {"first"}
+    runs = Counter((mark.attempt, mark.job_id) for mark in team.witness.marks())
+    assert sum(runs.values()) == 12, "each ran once"
+    assert max(runs.values()) == 2, "of one tenant two run together"
+
+
+def test_a_debounced_call_runs_in_a_batch_as_its_last_call_says(
+    team: Team, start: Callable[..., Worker]
+) -> None:
+    keyed = team.app.tasks["tests.batched_by_key"]
+    start()
+    calls = [
+        keyed.apply_async(
+            kwargs={"path": team.path, "order": 1, "tenant": "a", "note": note},
+            debounce=Debounce(1, args=("order",)),
+        )
+        for note in ("first", "last")
+    ]
+    assert calls[0].id == calls[1].id
+    (found,) = team.ends([calls[0].id])
+    assert found.result == "last"

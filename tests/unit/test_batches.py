@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from celeriac import Batch, BatchedJob, Debounce, Limit, OrderedBy, Unique
+from celeriac import Batch, BatchedJob, Limit, OrderedBy
 from celeriac.application import Celeriac
 from celeriac.errors import BadArgument
 from celeriac.settings.platform import Settings
@@ -47,12 +47,8 @@ def test_a_batch_that_can_mean_nothing_is_refused(values: dict[str, Any]) -> Non
         ({"autoretry_for": (ValueError,)}, "autoretry_for"),
         ({"rate_limit": "1/s"}, "rate_limit holds jobs back"),
         ({"Strategy": "some:strategy"}, "a Strategy of its own"),
-        ({"ordered_by": "account"}, "ordered_by"),
+        ({"ordered_by": "account"}, "ordered_by: jobs of one key run one after the other"),
         ({"ordered_by": OrderedBy("account")}, "ordered_by"),
-        ({"limit": Limit("a", concurrency=1, key="tenant")}, "limit: its key is an argument"),
-        ({"unique": Unique()}, "unique, debounce, throttle"),
-        ({"debounce": Debounce(5)}, "unique, debounce, throttle"),
-        ({"throttle": 5}, "unique, debounce, throttle"),
     ],
 )
 def test_what_a_batch_cannot_obey_is_refused_by_its_name(

@@ -29,6 +29,8 @@ class A:
 
     def run(self, tenant: int, size: int = 1, **more: Any) -> None: ...
 
+    _called = property(lambda self: self.run)
+
 
 @pytest.mark.parametrize(
     ("values", "words"),

@@ -64,7 +64,7 @@ class UniqueReader:
                 f"another job: enqueue it from a body of its own, or say .set({rule.option}=False)",
             )
         self._check_period(rule, task)
-        key = KeyMaker(name, None if task is None else task.run, rule).key(body[0] or (), body[1] or {})
+        key = KeyMaker(name, None if task is None else task._called, rule).key(body[0] or (), body[1] or {})
         found = UniqueCall(key, rule, promised=ANSWER not in options or any((body[2] or {}).values()))
         headers[UNIQUE] = found.written()
         return found

@@ -11,8 +11,6 @@ from typing import Any
 from celery.app.task import Task as CeleryTask
 
 from celeriac.errors import BadArgument
-from celeriac.limits.limit import Limit
-from celeriac.limits.unique_rules import KINDS
 
 #: Of batch tasks: gathers their jobs in the worker's main process.
 STRATEGY = "celeriac.worker.pool.batch_strategy:strategy"
@@ -98,9 +96,4 @@ def _refusals(kind: Any) -> Iterator[str]:
     if kind.Strategy != CeleryTask.Strategy:
         yield "a Strategy of its own gathers jobs in another way"
     if kind.ordered_by is not None:
-        yield "ordered_by: jobs of one order run one at a time"
-    limits = kind.limit if isinstance(kind.limit, list | tuple) else [kind.limit]
-    if any(isinstance(one, Limit) and isinstance(one.key, str) for one in limits):
-        yield "limit: its key is an argument, and the function's arguments are not those of a call; key=True"
-    if any(getattr(kind, name) is not None for name in KINDS):
-        yield f"{', '.join(KINDS)} know calls by the function's arguments, which are not those of a call"
+        yield "ordered_by: jobs of one key run one after the other, so that a batch never has two of them"

@@ -205,7 +205,7 @@ def _unique(adopted: NewJob, task: Any, body: Any) -> NewJob:
     rule = getattr(task, "_uniqueness", None)
     if rule is None or _retries(adopted.headers.get(RETRIED)):  # a retry has begun elsewhere
         return adopted
-    call = UniqueCall(KeyMaker(adopted.job_type, task.run, rule).key(body[0], body[1]), rule)
+    call = UniqueCall(KeyMaker(adopted.job_type, task._called, rule).key(body[0], body[1]), rule)
     adopted = replace(adopted, unique=call, headers={**adopted.headers, UNIQUE: call.written()})
     # A debounced one waits, unless its producer says itself when it is due.
     return replace(adopted, delay=rule.wait) if rule.wait and adopted.due_at_once else adopted
