@@ -19,22 +19,40 @@ def interpreter(entry: Entry) -> Path:
     return _HOME / entry.name / "bin" / "python" if entry.packages else Path(sys.executable)
 
 
+def home_of(entry: Entry) -> Path:
+    """The folder of its own."""
+    return _HOME / entry.name
+
+
 def ready(entry: Entry) -> None:
     """Make the environment of ``entry`` unless it is there with the packages that it names now.
 
     Raises:
         NotMeasured: the packages cannot be installed.
     """
-    if not entry.packages:
+    named = entry.packages or entry.npm
+    if not named:
         return
-    home = _HOME / entry.name
-    wanted, stamp = "\n".join(entry.packages), home / "packages.txt"
+    home = home_of(entry)
+    wanted, stamp = "\n".join(named), home / "packages.txt"
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    venv.create(home, with_pip=True, clear=True)
+    if entry.packages:
+        venv.create(home, with_pip=True, clear=True)
+    home.mkdir(parents=True, exist_ok=True)
     (_HOME / ".gitignore").write_text("*\n")
-    argv = [str(interpreter(entry)), "-m", "pip", "install", "--quiet", *entry.packages]
-    made = subprocess.run(argv, capture_output=True, text=True)
+    _install(entry, home)
+    stamp.write_text(wanted)  # last, so that a half-made environment is made again
+
+
+def _install(entry: Entry, home: Path) -> None:
+    if entry.packages:
+        argv = [str(interpreter(entry)), "-m", "pip", "install", "--quiet", *entry.packages]
+    else:
+        argv = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(home), *entry.npm]
+    try:
+        made = subprocess.run(argv, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise NotMeasured(f"{entry.title}: there is no {argv[0]} on this machine") from None
     if made.returncode:
         raise NotMeasured(f"{entry.title}: its packages cannot be installed\n{made.stderr.strip()}")
-    stamp.write_text(wanted)  # last, so that a half-made environment is made again

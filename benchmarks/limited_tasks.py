@@ -6,17 +6,9 @@ import os
 import time
 
 from benchmarks import witness
+from benchmarks.limit_sizes import LOOSE, PACE, SECONDS, TEN, VARIABLE
 from celeriac import Celeriac, Limit
 from celeriac.enqueue.bulk import enqueue_many
-
-#: The variable that asks for them.
-VARIABLE = "BENCHMARK_LIMITS"
-
-#: Seconds that a job of the limit of ten sleeps, and how many may be in use.
-SECONDS, TEN = 0.005, 10
-
-#: Starts a second.
-PACE = 100
 
 
 def register(app: Celeriac) -> None:
@@ -24,7 +16,7 @@ def register(app: Celeriac) -> None:
     if VARIABLE not in os.environ:
         return
 
-    @app.task(name="benchmarks.loose", ignore_result=True, limit=Limit("loose", concurrency=1000))
+    @app.task(name="benchmarks.loose", ignore_result=True, limit=Limit("loose", concurrency=LOOSE))
     def loose() -> None:
         witness.done()
 

@@ -19,6 +19,9 @@ class Entry:
     keeps_results: bool = False  # whether a producer can wait for what a job returns
     feeds_children: bool = True  # its worker's main process takes the jobs, as Celery's does
     application_name: str | None = None  # of its connections to PostgreSQL; None: they are not counted
+    npm: tuple[str, ...] = ()  # for npm; it runs in the project's environment, and Node beside it
+    limits: frozenset[str] = frozenset()  # what it has of limits: loose, ten, paced
+    only_limits: bool = False  # whether it runs nothing else
 
 
 PLAIN = Entry(name="plain-celery", title="plain Celery", module="benchmarks.sides.plain_celery")
@@ -54,6 +57,27 @@ REDIS_RESULTS = Entry(
     title="Celery, Redis results",
     module="benchmarks.sides.celery_redis",
     keeps_results=True,
+)
+
+PGQUEUER = Entry(
+    name="pgqueuer",
+    title="PgQueuer",
+    module="benchmarks.sides.pgqueuer",
+    # `pgq run` of 1.6 ends at once with a newer typer: 'str' object has no attribute 'name'
+    packages=("pgqueuer[asyncpg,psycopg]>=1.6,<2", "typer<0.20", _POSTGRES),
+    feeds_children=False,
+    recorded="SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'",
+    limits=frozenset({"loose", "ten"}),
+)
+
+BULLMQ = Entry(
+    name="bullmq",
+    title="BullMQ",
+    module="benchmarks.sides.bullmq",
+    npm=("bullmq@5",),
+    feeds_children=False,
+    limits=frozenset({"loose", "ten", "paced"}),
+    only_limits=True,
 )
 
 PEERS = (
@@ -146,18 +170,10 @@ PEERS = (
         feeds_children=False,
         recorded="SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
     ),
-    Entry(
-        name="pgqueuer",
-        title="PgQueuer",
-        module="benchmarks.sides.pgqueuer",
-        # `pgq run` of 1.6 ends at once with a newer typer: 'str' object has no attribute 'name'
-        packages=("pgqueuer[asyncpg,psycopg]>=1.6,<2", "typer<0.20", _POSTGRES),
-        feeds_children=False,
-        recorded="SELECT count(*) FROM pgqueuer_log WHERE status = 'successful'",
-    ),
+    PGQUEUER,
 )
 
 #: Ratios are to the first.
-SIDES = (PLAIN, CELERIAC, BURST, BURST_RESULTS, *PEERS)
+SIDES = (PLAIN, CELERIAC, BURST, BURST_RESULTS, *PEERS, BULLMQ)
 BASELINE = SIDES[0]
 DEFAULT = (PLAIN, CELERIAC)  # who runs unless a run names others: all of them take long

@@ -27,6 +27,7 @@ class Workload:
     usual: bool = True  # whether it runs without being named
     large_jobs: int | None = None  # with --large; None: as many as without
     applies: Callable[[Entry], bool] = lambda entry: True
+    of_limits: bool = False  # whether it measures limits
     baseline: Entry = BASELINE  # ratios are to this side, which runs whoever was asked for
 
     def size(self, scale: Scale) -> int:
@@ -37,9 +38,8 @@ class Workload:
 
     def among(self, sides: Sequence[Entry]) -> list[Entry]:
         """Those of ``sides`` that it applies to, and its baseline, in the catalogue's order."""
-        return [
-            entry for entry in SIDES if (entry in sides or entry == self.baseline) and self.applies(entry)
-        ]
+        mine = [entry for entry in SIDES if entry in sides or entry == self.baseline]
+        return [entry for entry in mine if self.applies(entry) and (self.of_limits or not entry.only_limits)]
 
 
 @dataclass

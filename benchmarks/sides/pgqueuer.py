@@ -18,6 +18,7 @@ from pgqueuer.models import Job
 from pgqueuer.queries import SyncQueries
 
 from benchmarks import witness
+from benchmarks.limit_sizes import LOOSE, SECONDS, TEN, VARIABLE
 from benchmarks.side import Side, libpq, main
 
 _URL = libpq(os.environ["DATABASE_URL"])
@@ -38,6 +39,17 @@ async def made() -> AsyncIterator[PgQueuer]:
         async def timed(job: Job) -> None:
             witness.started(float(job.payload or b""))
 
+        if VARIABLE in os.environ:  # what has a limit is taken by another statement, and so is all beside it
+
+            @queue.entrypoint("loose", concurrency_limit=LOOSE)
+            async def loose(job: Job) -> None:
+                witness.done()
+
+            @queue.entrypoint("ten", concurrency_limit=TEN)
+            async def ten(job: Job) -> None:
+                await asyncio.sleep(SECONDS)
+                witness.done()
+
         yield queue
     finally:
         await connection.close()
@@ -56,11 +68,11 @@ def delayed(due: float, seconds: float) -> None:
     queries().enqueue("timed", repr(due).encode(), execute_after=timedelta(seconds=seconds))
 
 
-def many_later(n: int, delay: float) -> None:
+def many_later(n: int, delay: float, name: str = "noop") -> None:
     for begin in range(0, n, 1000):
         size = min(1000, n - begin)
         due = [timedelta(seconds=delay)] * size
-        queries().enqueue(["noop"] * size, [None] * size, [0] * size, due)
+        queries().enqueue([name] * size, [None] * size, [0] * size, due)
 
 
 def worker(pool: str, concurrency: int) -> list[str]:
@@ -87,6 +99,7 @@ if __name__ == "__main__":
             many=lambda n: many_later(n, 0),
             many_later=many_later,
             prepare=prepare,
+            own={"limited": lambda name, n: many_later(int(n), 0, name)},
             distributions=("pgqueuer", "asyncpg", "psycopg"),
         )
     )

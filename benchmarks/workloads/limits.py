@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 
@@ -12,17 +11,17 @@ from benchmarks import held_jobs
 from benchmarks.drain_time import drained
 from benchmarks.errors import NotMeasured
 from benchmarks.figures import Figures, Measure, quantile
-from benchmarks.limited_tasks import PACE, TEN, VARIABLE
+from benchmarks.limit_sizes import PACE, SECONDS, TEN, VARIABLE
 from benchmarks.looks import looks_at
 from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
 from benchmarks.trial_servers import Scale
 from benchmarks.workload import Workload
+from benchmarks.workloads import limits_of_others
+from benchmarks.workloads.limits_of_others import FROZEN, MINUTE, WORKERS, most_and_first
 
 _HELD = {Scale.QUICK: (10_000, 100), Scale.USUAL: (1_000_000, 10_000)}  # jobs that wait, and their keys
 _ROUNDS = {Scale.QUICK: 10, Scale.USUAL: 100}  # of admissions
-_MINUTE = {Scale.QUICK: 6.0, Scale.USUAL: 60.0}  # seconds for which the rate is watched
-_WORKERS = 4  # that share the rate; one is frozen for a twentieth of the time
 _START = 20.0  # seconds that the start of each may take, at most
 
 _IN_USE = """
@@ -42,6 +41,8 @@ _ATTEMPTS = "SELECT sum(try_count)::int FROM background_jobs WHERE permit_1 = 'p
 
 def limits(trial: Trial, jobs: int) -> Figures:
     """Drains without and with limits; a limit that binds; a fair queue; a rate; held jobs, three times."""
+    if trial.entry != CELERIAC:
+        return limits_of_others.measured(trial, jobs)
     figures = _drains(trial, jobs)
     figures |= _binding(trial, jobs, "")
     with held_jobs.open_transaction(trial):
@@ -80,6 +81,7 @@ def _binding(trial: Trial, jobs: int, suffix: str) -> Figures:
     in_use = [count for count in used if count]
     return {
         f"ten_rate{suffix}": rate,
+        f"ten_done{suffix}": 100 * rate * SECONDS / TEN,
         f"ten_used{suffix}": 100 * sum(in_use) / max(1, len(in_use)) / TEN,
         f"ten_most{suffix}": float(max(in_use, default=0)),
         f"ten_late{suffix}": quantile(late, 0.99),
@@ -88,13 +90,13 @@ def _binding(trial: Trial, jobs: int, suffix: str) -> Figures:
 
 def _rate(trial: Trial) -> Figures:
     """A rate over four warm workers, one of which is frozen for a while: most and first of its starts."""
-    span, known = trial.stage.scale.of(_MINUTE), trial.witness.done()
+    span, known = trial.stage.scale.of(MINUTE), trial.witness.done()
     with ExitStack() as stack:
-        words = [("-n", f"w{number}@%h") for number in range(_WORKERS)]
+        words = [("-n", f"w{number}@%h") for number in range(WORKERS)]
         workers = [
             stack.enter_context(trial.worker(pool="solo", concurrency=1, words=each)) for each in words
         ]
-        for _ in trial.watch(lambda: _up(trial), _WORKERS, worker=workers[0], patience=_START * _WORKERS):
+        for _ in trial.watch(lambda: _up(trial), WORKERS, worker=workers[0], patience=_START * WORKERS):
             pass
         trial.ask("limited", "paced", warm := int(span / 20 * PACE))
         for _ in trial.watch(lambda: len(_starts(trial)), warm, worker=workers[0]):
@@ -104,14 +106,11 @@ def _rate(trial: Trial) -> Figures:
             pass
         time.sleep(span / 3)
         workers[-1].send(signal.SIGSTOP)
-        time.sleep(span / 20)
+        time.sleep(span * FROZEN)
         workers[-1].send(signal.SIGCONT)
         time.sleep(span * 2 / 3)
     _refuse_doubles(trial, trial.witness.done() - known)
-    found = _starts(trial)[warm:]
-    most = max(bisect_left(found, first + span) - place for place, first in enumerate(found))
-    least = bisect_left(found, found[0] + span)
-    return {"rate_most": most / span * 60, "rate_first": least / span * 60}
+    return most_and_first(_starts(trial)[warm:], span)
 
 
 def _refuse_doubles(trial: Trial, runs: int) -> None:
@@ -167,6 +166,7 @@ def _measures() -> Iterator[Measure]:
     yield Measure(key="loose_share", label="÷ no limit anywhere, limit of 1,000", digits=2)
     for suffix, beside in (("", ""), ("_open", ", a transaction open")):
         yield Measure(key=f"ten_rate{suffix}", label=f"jobs/s, limit of ten{beside}")
+        yield Measure(key=f"ten_done{suffix}", label=f"% of what ten can run{beside}")
         yield Measure(key=f"ten_used{suffix}", label=f"% of ten in use{beside}")
         yield Measure(key=f"ten_most{suffix}", label=f"most in use{beside}")
         yield Measure(key=f"ten_late{suffix}", label=f"ms from end to next sent, p99{beside}", digits=1)
@@ -188,5 +188,6 @@ LIMITS = Workload(
     usual=False,
     measures=tuple(_measures()),
     measure=limits,
-    applies=lambda entry: entry == CELERIAC,
+    of_limits=True,
+    applies=lambda entry: entry == CELERIAC or bool(entry.limits),
 )
