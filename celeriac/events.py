@@ -50,6 +50,7 @@ class Event(StrEnum):
     LEDGER_IS_NEWER = "this version wants revision %(wanted)s and works with the newer %(revision)s"
     LEDGER_AWAY = "the ledger cannot be reached, outcomes are kept: %(error)s"
     NO_EXCHANGE = "short jobs are claimed and recorded by the ledger thread for a while: %(error)s"
+    NOT_HANDED_ON = "permits are given on by the keeper alone for a while: %(error)s"
     LEDGER_NOT_READ = "the ledger cannot be read for the metrics: %(error)s"
     TURN_FAILED = "a turn of the ledger thread failed; it is tried again"
     TURN_NARROWED = "the database refused a turn, its parts are written one by one: %(error)s"

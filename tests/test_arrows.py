@@ -56,6 +56,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"burst"}),
         frozenset({"ageing", "gate"}),
         frozenset({"counters", "pauses", "watermarks"}),
+        frozenset({"short_turn"}),
         frozenset({"attempt_report", "breakers", "freed_permits", "result_writer"}),
     ),
     "console": (

@@ -65,8 +65,13 @@ def line_of(permits: Sequence[Permit]) -> UUID:
     >>> line_of([Permit("a:", 1)]) == line_of([Permit("a:", 2)]) != line_of([Permit("b:", 1)])
     True
     """
-    told = permits[:1] if is_order(permits[0].name) else permits
-    return uuid5(_LINES, "\n".join(permit.name for permit in told))
+    return line_of_names([permit.name for permit in permits])
+
+
+def line_of_names(names: Sequence[str]) -> UUID:
+    """The same, of the permits' names."""
+    told = names[:1] if is_order(names[0]) else names
+    return uuid5(_LINES, "\n".join(told))
 
 
 def permits_of(

@@ -11,6 +11,7 @@ from uuid import UUID
 from celeriac.errors import SettingsError
 from celeriac.ids import new_uuid
 from celeriac.ledger.upkeep.worker_rows import WorkerStart
+from celeriac.ledger.writes.claims import Message
 from celeriac.limits.ageing import Ageing
 from celeriac.limits.limit import of_tasks
 from celeriac.observe.call_metrics import CallMetrics
@@ -143,7 +144,8 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     beats = [Duty("heartbeat", heartbeat.beat, app.settings.heartbeat)]
     admits = [Duty(_ADMIT, admitter.run, OTHERS, on_poke=True)]
     slow = _slow_rounds(app, pauses, followers, on_change)
-    keeper = Keeper(beats, admits, *slow, duties, longest_rest=app.settings.worker_timeout / 4)
+    rest = app.settings.worker_timeout / 4
+    keeper = Keeper(beats, admits, *slow, duties, longest_rest=rest, on_stop=admitter.close)
     poke.append(keeper)
     meter.watch("held", "jobs that it has claimed", book.unfinished)
     meter.watch("prefetch", "messages that it holds at most", view.prefetched)
@@ -184,6 +186,10 @@ def _told(
         if admitter.ended(freed):
             on_change(_ADMIT)
 
+    def on_admitted(messages: Sequence[Message]) -> None:
+        admitter.admitted(messages)
+        on_change(_ADMIT)
+
     def on_followed(jobs: Sequence[UUID]) -> None:
         followers.ended(jobs)
         on_change(_FOLLOWERS)
@@ -194,6 +200,8 @@ def _told(
         fetch_results=app.backend.stored_results if app.settings.keeps_results else None,
         on_change=on_change,
         on_freed=on_freed,
+        on_admitted=on_admitted,
+        known_limits=admitter.known_limits,
         on_followed=on_followed,
         store_results=results.put,
         fetch_states=app.backend.stored_states,

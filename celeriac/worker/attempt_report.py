@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
@@ -143,12 +143,16 @@ class Freed:
     failed: Sequence[str] = ()
 
     @classmethod
-    def by(cls, reports: Sequence[AttemptReport]) -> Freed:
+    def by(cls, reports: Sequence[AttemptReport], *, but: Collection[str] = ()) -> Freed:
+        """
+        Args:
+            but: permits that others have got already.
+        """
         asked = [item for item in reports if item.rests is not None]
         done = [item for item in reports if item.outcome.state is JobState.COMPLETED]
         wrong = [item for item in reports if (why := item.outcome.failure) and why.kind in _FAILURES]
         return cls(
-            [permit for item in reports for permit in item.permits],
+            [permit for item in reports for permit in item.permits if permit not in but],
             {permit: item.rests or 0.0 for item in asked for permit in item.permits},
             [permit for item in done for permit in item.permits],
             [permit for item in wrong for permit in item.permits],

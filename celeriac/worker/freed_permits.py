@@ -25,10 +25,12 @@ class FreedPermits:
         Args:
             enough: as of ``take``.
         """
+        permits = list(permits)
         with self._lock:
             waits = any(self._freed.values())
             self._freed.update(permits)
-            return not waits or any(self._freed[name] >= enough(name) for name in set(permits))
+            mine = set(permits)
+            return bool(mine) and (not waits or any(self._freed[name] >= enough(name) for name in mine))
 
     def take(self, now: float, *, enough: Callable[[str], int]) -> tuple[set[str], float | None]:
         """What to wake others for now, and the seconds until the rest; None: nothing is left.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from celeriac import Batch, BatchedJob, Debounce, Limit, Throttle, Unique, enqueue_many
+from celeriac import Batch, BatchedJob, Call, Debounce, Limit, Throttle, Unique, enqueue_many
 from celeriac.errors import BadArgument
 from celeriac.ledger.schema.models import JOBS
 from celeriac.operate.job import jobs
@@ -47,7 +47,7 @@ def test_calls_with_the_same_key_are_answered_with_one_job(desk: Desk, rule: dic
     first = task.delay(order=7, note="a")
     assert task.delay(order=7, note="b").id == first.id != task.delay(order=8).id
     calls = ({"order": number, "note": "bulk"} for number in (7, 7, 9))
-    assert enqueue_many(task, (((), each) for each in calls)) == 3
+    assert enqueue_many(task, (Call((), each) for each in calls)) == 1
     assert len(jobs(task="sync", app=desk.app)) == 3
     with pytest.raises(BadArgument, match="has no argument 'order' for its key"):
         task.delay(7)

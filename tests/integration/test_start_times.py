@@ -20,6 +20,7 @@ from celeriac import Limit
 from celeriac.application import Celeriac
 from celeriac.ids import new_uuid
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.pipeline import Pipeline
 from celeriac.ledger.limits import admission, limit_rows, lines, starts
 from celeriac.ledger.limits.marking import TimedMessage
 from celeriac.ledger.limits.starts import Started
@@ -204,7 +205,7 @@ def test_who_has_run_jobs_of_a_rate_admits_others_while_the_one_that_looks_is_si
 
 @pytest.mark.parametrize("doing", ["claims", "admits"])
 def test_a_worker_that_freezes_with_the_key_gives_it_back(
-    redis_url: str, postgres_url: str, doing: str
+    redis_url: str, postgres_url: str, doing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(database_url=SecretStr(postgres_url), broker_url=SecretStr(redis_url))
     with closing(build(settings, set_as_current=False)) as app, closing(build(settings)) as other:
@@ -212,7 +213,7 @@ def test_a_worker_that_freezes_with_the_key_gives_it_back(
         paced.declare()
         first, second = (paced.once.delay().id for _ in range(2))
         paced.look()
-        freezes = _Freezes(other, "background_permit_keys")
+        freezes = _Freezes(other, "background_permit_keys", monkeypatch)
         if doing == "claims":
             assert paced.admit() == [first]
             message: Any = SimpleNamespace(job=UUID(first), dispatch=1, message=None)
@@ -231,16 +232,24 @@ def test_a_worker_that_freezes_with_the_key_gives_it_back(
 class _Freezes:
     """A thread that stops in the middle of its transaction, when it has locked a row of ``table``."""
 
-    def __init__(self, app: Celeriac, table: str) -> None:
+    def __init__(self, app: Celeriac, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self._locked, self._thawed = threading.Event(), threading.Event()
         self._ended: Future[Any] = Future()
+        run = Pipeline.run
 
-        def freeze(*given: Any) -> None:
-            if table in given[2] and "FOR UPDATE" in given[2]:
+        def freeze(text: str) -> None:
+            if table in text and "FOR UPDATE" in text:
                 self._locked.set()
                 self._thawed.wait(60)
 
-        event.listen(app.database.engine, "after_cursor_execute", freeze)
+        def run_and_freeze(pipeline: Pipeline, commands: Any) -> Any:
+            rows = run(pipeline, commands)
+            for each in commands:
+                freeze(each if isinstance(each, str) else each[0].compiled()[0].decode())
+            return rows
+
+        event.listen(app.database.engine, "after_cursor_execute", lambda *given: freeze(given[2]))
+        monkeypatch.setattr(Pipeline, "run", run_and_freeze)
 
     def start(self, work: Callable[[], object]) -> None:
         def run() -> None:

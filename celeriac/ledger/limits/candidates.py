@@ -26,7 +26,7 @@ _OF_A_LINE = 2
 _FEW = 32
 
 #: And so many, before it is known which lines there are.
-_FEW_OF_EACH = 12
+_FEW_OF_EACH = 21
 
 
 def whatever_is_in_use(due: Sequence[DueLine], limits: Mapping[str, KnownLimit]) -> dict[UUID, int] | None:

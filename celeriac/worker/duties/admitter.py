@@ -16,6 +16,7 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.one_trip import transaction_of_trips
 from celeriac.ledger.limits import admission, fair, in_use, limit_rows, lines, taken_back
 from celeriac.ledger.limits.limit_rows import KnownLimit
+from celeriac.ledger.writes.claims import Message
 from celeriac.limits.fairness import Windows, queue_of
 from celeriac.limits.limit import Limit
 from celeriac.limits.order import OrderLimit
@@ -62,8 +63,9 @@ class Admitter:
         self._lock = threading.Lock()
         self._freed = FreedPermits()
         self._rests: dict[str, float] = {}
+        self._to_send: list[Message] = []
         self._limits: Mapping[str, KnownLimit] = {}
-        self._leads = False
+        self._leads = self._closed = False
         self._fairness = app.settings.fairness
         self._windows = Windows()
         self._fair = self._fairness.is_on
@@ -84,10 +86,27 @@ class Admitter:
                 self._rests[permit] = max(seconds, self._rests.get(permit, 0.0))
         return self._freed.add(freed.permits, enough=self._enough) or bool(freed.rests)
 
+    def known_limits(self) -> Mapping[str, KnownLimit]:
+        """The limits as they were read last."""
+        return self._limits
+
+    def admitted(self, messages: Sequence[Message]) -> None:
+        """Send what the ledger thread has admitted, at the next run."""
+        with self._lock:
+            self._to_send += messages
+        if self._closed:
+            self._send_admitted()
+
+    def close(self) -> None:
+        """No run is to come: send what is left, and have nothing admitted any more."""
+        self._closed, self._limits = True, {}
+        self._send_admitted()
+
     def run(self) -> float:
         """Look and admit; return the seconds until the next look."""
         began = time.monotonic()
-        if began - self._read_at >= OTHERS:
+        self._send_admitted()
+        if reads := began - self._read_at >= OTHERS:
             self._read()
         if not self._limits and not self._fair:
             return OTHERS
@@ -104,7 +123,7 @@ class Admitter:
         looks = self._leads and began - self._looked_at >= EVERY
         if looks:
             self._look(began)
-        if (looks or paced) and not rests:
+        if (looks or paced or (reads and self._leads)) and not rests:
             self._admit((), until=began + _LONGEST)
         every = EVERY if self._leads else _PACED_EVERY if paced else OTHERS
         return every if soon is None else min(soon, every)
@@ -178,6 +197,12 @@ class Admitter:
             found.on_failure,
             found.breaker,
         )
+
+    def _send_admitted(self) -> None:
+        with self._lock:
+            messages, self._to_send = self._to_send, []
+        if messages:
+            sending.send(self._app, messages, database=self._database)
 
     def _rest(self) -> None:
         with self._lock:

@@ -41,11 +41,15 @@ class Keeper:
     Args:
         rounds: lists of duties that are done one after the other. Each list has a thread of its own, so that
             a long duty in one does not hold up another.
+        on_stop: called when all of them have ended.
         longest_rest: the longest back-off of a failing duty, in seconds. It must stay below a third of the
             silence after which a worker is dead, or the end of an outage would be noticed too late.
     """
 
-    def __init__(self, *rounds: list[Duty], longest_rest: float) -> None:
+    def __init__(
+        self, *rounds: list[Duty], longest_rest: float, on_stop: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_stop = on_stop
         self._rounds = [_Round(duties, longest_rest) for duties in rounds]
 
     def start(self) -> None:
@@ -69,6 +73,7 @@ class Keeper:
         for each in self._rounds:
             if each.thread.is_alive():
                 each.thread.join(max(0.0, end - time.monotonic()))
+        self._on_stop()
 
 
 class _Round:

@@ -34,6 +34,7 @@ class Answer:
         rows: the rows of claimed jobs whose message was an old copy.
         put_away: jobs that are held, as their queue or task is paused.
         busy: jobs that were not claimed, because another transaction has locked their rows.
+        handed_on: permits that the next jobs of their lines have got.
     """
 
     accepted: dict[UUID, JobState] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Answer:
     rows: dict[UUID, Message] = field(default_factory=dict)
     put_away: Collection[UUID] = ()
     busy: set[UUID] = field(default_factory=set)
+    handed_on: frozenset[str] = frozenset()
 
 
 class ClaimChecks:

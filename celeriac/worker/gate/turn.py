@@ -23,7 +23,6 @@ from celeriac.ledger.upkeep import dispatch, held, worker_rows
 from celeriac.ledger.writes import claims, outcomes, quarantine
 from celeriac.ledger.writes.claims import Claimed, Message
 from celeriac.ledger.writes.quarantine import Unreadable
-from celeriac.ledger.writes.turn.complete_and_claim import complete_and_claim
 from celeriac.worker.attempt_report import AttemptReport, Freed, carried_results, with_results
 from celeriac.worker.counters import Meter
 from celeriac.worker.gate import deliveries
@@ -38,6 +37,7 @@ from celeriac.worker.gate.refused_turn import Refused, lost, one_by_one, write_d
 from celeriac.worker.gate.turn_callbacks import TurnCallbacks
 from celeriac.worker.gate.turn_input import DeferredOutcome, TurnInput, only_completes_and_claims
 from celeriac.worker.pauses import Pauses
+from celeriac.worker.short_turn import ShortTurn
 from celeriac.worker.watermarks import Watermarks
 
 logger = logging.getLogger(__name__)
@@ -84,6 +84,9 @@ class Turn:
         self._meter = meter
         self._signs = signs
         self._pauses = pauses
+        self._short = ShortTurn(
+            database, worker=worker, known_limits=callbacks.known_limits, on_admitted=callbacks.on_admitted
+        )
         self._checks = ClaimChecks(worker=worker, tasks=tasks, on_change=callbacks.on_change, pauses=pauses)
         self.paced = PacedClaims(
             database,
@@ -234,13 +237,11 @@ class Turn:
 
     def _complete_and_claim(self, reports: Sequence[AttemptReport], known: Sequence[AnyDelivery]) -> Answer:
         """The most frequent turn in one statement, without BEGIN and COMMIT: only completions and claims."""
-        completed = [item.outcome for item in reports]
-        ids = [one.job for one in known]
-        accepted, won = complete_and_claim(self._database, completed, ids, worker=self._worker)
-        answer = Answer(accepted=accepted, won=won)
-        if len(accepted) < len(reports):
+        done = self._short.take(reports, [one.job for one in known])
+        answer = Answer(accepted=done.accepted, won=done.won, handed_on=done.handed_on)
+        if len(answer.accepted) < len(reports):
             with self._database.statement() as connection:
-                answer.locked = self._locked(connection, reports, accepted)
+                answer.locked = self._locked(connection, reports, answer.accepted)
         return answer
 
     def _claim_paced(self, known: Sequence[AnyDelivery], answer: Answer) -> PacedAnswer:
@@ -335,7 +336,7 @@ class Turn:
             self._book.leave(item.outcome.id)
             self._checks.ended(item.outcome.id)
         if any(item.permits for item in reports):  # so that others are admitted at once
-            self._callbacks.on_freed(Freed.by(reports))
+            self._callbacks.on_freed(Freed.by(reports, but=answer.handed_on))
         if followed := [item.outcome.id for item in reports if item.unique]:
             self._callbacks.on_followed(followed)
         self._callbacks.store_results(carried_results(reports, answer.accepted))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from celeriac.ledger.limits.limit_rows import KnownLimit
+from celeriac.ledger.writes.claims import Message
 from celeriac.task.results.carried import CarriedResult
 from celeriac.worker.attempt_report import Freed
 
@@ -24,6 +26,8 @@ class TurnCallbacks:
         on_freed: called with what jobs that have ended, or do not start, mean for limits.
         on_followed: called with jobs whose attempts ended, and which others may follow.
         store_results: takes results that were carried, by their task ids, when they are in their rows.
+        known_limits: the limits as they were read last, by name.
+        on_admitted: called with the messages of jobs that have got permits; they are to be sent.
         fetch_states: reads Celery's states of jobs from the result store; what it does not know is missing.
     """
 
@@ -34,4 +38,6 @@ class TurnCallbacks:
     on_freed: Callable[[Freed], None] = lambda freed: None
     on_followed: Callable[[Sequence[UUID]], None] = lambda jobs: None
     store_results: Callable[[Sequence[tuple[str, CarriedResult]]], None] = lambda results: None
+    known_limits: Callable[[], Mapping[str, KnownLimit]] = dict
+    on_admitted: Callable[[Sequence[Message]], None] = lambda messages: None
     fetch_states: Callable[[Mapping[UUID, str]], Mapping[UUID, str]] = lambda _: {}

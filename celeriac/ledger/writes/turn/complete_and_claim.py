@@ -44,19 +44,31 @@ def complete_and_claim(
             return accepted, claim(connection, ids, worker=worker) if ids else {}
     if not (completed or ids):
         return {}, {}
-    values: dict[str, Any] = {"worker": worker}
-    if completed:
-        values |= complete_parameters(_DIALECT, completed, worker)
-    if ids:
-        values |= batch.id_parameters(_DIALECT, ids)
+    made, values = step(completed, ids, worker=worker)
     try:
         with database.driver() as pooled:
-            made = statement(bool(completed), bool(ids))
             rows = made.run(pooled.driver_connection, values, schema=database.schema).fetchall()
     except database.errors.Error as exc:
         if is_of_values(exc):
             raise
         raise ConnectionError(str(exc)) from exc
+    return read(rows, bool(completed), bool(ids))
+
+
+def step(
+    completed: Sequence[Outcome], ids: Sequence[UUID], *, worker: UUID
+) -> tuple[CompiledStatement, dict[str, Any]]:
+    """The statement, with its parameters; ``read`` reads its rows."""
+    values: dict[str, Any] = {"worker": worker}
+    if completed:
+        values |= complete_parameters(_DIALECT, completed, worker)
+    if ids:
+        values |= batch.id_parameters(_DIALECT, ids)
+    return statement(bool(completed), bool(ids)), values
+
+
+def read(rows: Sequence[Any], completed: bool, ids: bool) -> tuple[dict[UUID, JobState], dict[UUID, Claimed]]:
+    """What ``complete_and_claim`` returns."""
     if not (completed and ids):
         return completed_states(rows if completed else ()), claimed_by_id(rows if ids else ())
     return completed_states(row for row in rows if row[1] is None), claimed_by_id(

@@ -1,0 +1,214 @@
+"""The job that ends and the next of its line in one transaction; on PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import make_url
+
+from celeriac import Breaker, Limit
+from celeriac.application import Celeriac
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.one_trip import transaction_of_trips
+from celeriac.ledger.limits import limit_rows, lines
+from celeriac.ledger.limits.handing_on import HandedOn, hand_on, may_hand_on
+from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.writes.outcomes import Outcome
+from celeriac.ledger.writes.turn import complete_and_claim
+from celeriac.operate.job import job
+from celeriac.settings.platform import Settings
+from celeriac.worker.duties.admitter import Admitter
+from tests.apps import build
+from tests.limits_by_hand import ME, ByHand
+
+ONE = ("one:",)
+
+
+class Desk(ByHand):
+    def __init__(self, app: Celeriac) -> None:
+        super().__init__(app)
+        other, tenant = Limit("other", concurrency=2), Limit("tenant", concurrency=1, key="tenant")
+
+        @app.task(name="plain", limit=Limit("one", concurrency=2), shared=False)
+        def plain() -> None: ...
+
+        @app.task(name="both", limit=[other, tenant], shared=False)
+        def both(tenant: str) -> None: ...
+
+        self.plain, self.both = plain, both
+        self.names = ("plain", "both")
+        self.declare()
+
+    def running(self, count: int, call: Any) -> list[str]:
+        """So many jobs that wait behind those which run; these come first."""
+        given = [call() for _ in range(count)]
+        self.look()
+        admitted = self.admit_all()
+        assert len(self.claim(*admitted)) == len(admitted)
+        return admitted + [id for id in given if id not in admitted]
+
+    def hand_on(self, ended: Sequence[str], permits: Sequence[str] = ONE, **options: Any) -> HandedOn:
+        database = options.get("database", self.database)
+        done = [Outcome(id=UUID(id), attempt=1, state=JobState.COMPLETED) for id in ended]
+        step = complete_and_claim.step(done, [], worker=ME)
+        with self.database.reading() as connection:
+            limits = limit_rows.read(connection)
+        with transaction_of_trips(database, idle=30) as connection:
+            return hand_on(connection, step, [permits] * len(ended), limits)
+
+    def state(self, id: str) -> JobState:
+        return job(id, app=self.app).state
+
+
+@pytest.fixture
+def desk(redis_url: str, postgres_url: str) -> Iterator[Desk]:
+    settings = Settings(database_url=postgres_url, broker_url=redis_url)
+    with closing(build(settings, set_as_current=False)) as app:
+        yield Desk(app)
+
+
+def ids(handed: HandedOn) -> list[str]:
+    return [str(message.id) for message in handed.messages]
+
+
+def test_the_next_of_the_line_gets_the_permit_of_the_job_that_ends(desk: Desk) -> None:
+    first, second, third, fourth, fifth = desk.running(5, lambda: desk.plain.delay().id)
+    handed = desk.hand_on([first, second])
+    assert (ids(handed), handed.done) == ([third, fourth], {"one:"})
+    assert desk.state(first) is desk.state(second) is JobState.COMPLETED
+    assert desk.used("one:") == 2, "no more than there is room for"
+    assert desk.admit() == [], "the line is blocked again"
+    assert set(desk.claim(third, fourth, fifth)) == {third, fourth}
+    assert ids(desk.hand_on([third])) == [fifth]
+
+
+def test_where_nothing_waits_the_job_has_ended_all_the_same(desk: Desk) -> None:
+    (only,) = desk.running(1, lambda: desk.plain.delay().id)
+    handed = desk.hand_on([only])
+    assert (handed.messages, handed.done) == ([], frozenset())
+    assert desk.state(only) is JobState.COMPLETED
+
+
+def test_a_line_that_runs_out_is_left_to_be_looked_at(desk: Desk) -> None:
+    first, second, third = desk.running(3, lambda: desk.plain.delay().id)
+    handed = desk.hand_on([first, second])
+    assert (ids(handed), handed.done) == ([third], frozenset()), "there is room for more"
+    late = desk.plain.delay().id
+    desk.look()
+    assert desk.admit() == [late]
+
+
+def test_a_key_that_another_has_locked_is_not_waited_for(desk: Desk, postgres_url: str) -> None:
+    first, second, third = desk.running(3, lambda: desk.plain.delay().id)
+    with closing(Database(make_url(postgres_url))) as other, other.transaction() as connection:
+        lines.lock_keys(connection, ONE)
+        handed = desk.hand_on([first])
+        assert (handed.messages, handed.done) == ([], frozenset())
+        assert desk.state(first) is JobState.COMPLETED
+    desk.wake(first)
+    assert desk.admit() == [third]
+    assert second
+
+
+def test_where_other_lines_wait_the_turn_decides(desk: Desk) -> None:
+    a1, b1, *_ = desk.running(2, iter([desk.both.delay("a").id, desk.both.delay("b").id]).__next__)
+    waits = [desk.both.delay(tenant).id for tenant in "ac"]
+    desk.look()
+    assert desk.admit() == [], "a has one, and the two of all are in use"
+    handed = desk.hand_on([a1], ("other:", "tenant:a"))
+    assert (handed.messages, handed.done) == ([], frozenset()), "c waits for the limit of all"
+    desk.wake(a1)
+    assert len(desk.admit()) == 1
+    assert waits
+    assert b1
+
+
+def test_a_limit_that_was_paused_since_gives_nothing_on(desk: Desk) -> None:
+    first, *_ = desk.running(3, lambda: desk.plain.delay().id)
+    with desk.database.transaction() as connection:
+        limit_rows.pause(connection, "one", who="ann", reason=None)
+    assert desk.hand_on([first]).messages == []
+    with desk.database.transaction() as connection:
+        limit_rows.resume(connection, "one")
+        limit_rows.change(connection, "one", set_concurrency=1)
+        lines.wake_all(connection, "one")
+    assert desk.admit() == [], "one is in use, of one"
+
+
+def test_what_fails_is_undone_as_a_whole(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from celeriac.ledger.limits import handing_on
+
+    first, _, third = desk.running(3, lambda: desk.plain.delay().id)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(handing_on, "decide", fail)
+        desk.hand_on([first])
+    assert desk.state(first) is JobState.RUNNING
+    assert ids(desk.hand_on([first])) == [third]
+
+
+def test_many_that_end_at_once_never_exceed_the_limit(desk: Desk, postgres_url: str) -> None:
+    running = desk.running(60, lambda: desk.plain.delay().id)[:2]
+    barrier, most, ended = threading.Barrier(2), [], []
+
+    def end_one_after_the_other(id: str) -> None:
+        with closing(Database(make_url(postgres_url))) as database:
+            barrier.wait()
+            current: list[str] = [id]
+            while current:
+                found = ids(desk.hand_on(current, database=database))
+                ended.extend(current)
+                most.append(desk.used("one:"))
+                found += desk.admit()  # what the other left
+                current = list(desk.claim(*found)) if found else []
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(end_one_after_the_other, running))
+    while rest := desk.admit():
+        ended += desk.claim(*rest)
+        for id in rest:
+            desk.end(id)
+    assert max(most) <= 2
+    assert len(ended) == len(set(ended)), "none was given twice"
+
+
+@pytest.mark.parametrize(
+    ("limit", "permits", "may"),
+    [
+        (Limit("one", concurrency=10), ["one:"], True),
+        (Limit("one", concurrency=2, key="x"), ["one:7"], True),
+        (Limit("one", concurrency=1000), ["one:"], False),
+        (Limit("one", concurrency=2, rate="9/s"), ["one:"], False),
+        (Limit("one", rate="9/s"), ["one:"], False),
+        (Limit("one", concurrency=2, breaker=Breaker()), ["one:"], False),
+        (Limit("one", concurrency=2), ["two:"], False),
+        (Limit("one", concurrency=2), ["one:", "ordered/x:1"], False),
+        (Limit("one", concurrency=2), [], False),
+    ],
+)
+def test_which_permits_may_be_handed_on(desk: Desk, limit: Limit, permits: list[str], may: bool) -> None:
+    with desk.database.transaction() as connection:
+        limit_rows.declare(connection, [limit])
+        assert may_hand_on(permits, limit_rows.read(connection)) is may
+
+
+def test_what_was_admitted_while_a_worker_stops_is_sent(desk: Desk) -> None:
+    first, _, third = desk.running(3, lambda: desk.plain.delay().id)
+    admitter = Admitter(desk.app, desk.database, worker=ME, limits=())
+    admitter.run()
+    assert set(admitter.known_limits()) == {"one", "other", "tenant"}
+    admitter.close()
+    assert admitter.known_limits() == {}, "nothing more is handed on"
+    admitter.admitted(desk.hand_on([first]).messages)
+    with desk.app.connection_for_read() as connection:
+        assert connection.default_channel.client.llen("normal") == 1
+    assert third
