@@ -87,29 +87,29 @@ def as_code_of_the_reader(path: str) -> dict[str, Callable[..., Any]]:
 
 def enqueue(recipes: Any) -> dict[str, list[str]]:
     """What waits when a worker starts; the jobs' ids by the names of the tasks, one for each call."""
-    calls: list[Any] = []
-    calls += [recipes.call_service.delay(order) for order in range(3)]
-    calls += [recipes.export.delay(customer, part) for part in range(3) for customer in "ab"]
+    calls: list[tuple[Any, tuple[Any, ...]]] = []
+    calls += [(recipes.call_service, (order,)) for order in range(3)]
+    calls += [(recipes.export, (customer, part)) for part in range(3) for customer in "ab"]
     calls += [
-        task.delay(str(number)) for number in (1, 2) for task in (recipes.add_column, recipes.fill_column)
+        (task, (str(number),)) for number in (1, 2) for task in (recipes.add_column, recipes.fill_column)
     ]
-    calls += [recipes.thumbnail.delay(number) for number in range(8)]
-    calls += [recipes.video.delay(number) for number in range(3)]
-    calls += [recipes.book.delay("x", number) for number in range(5)]
-    calls += [recipes.order.delay(7), recipes.order.delay(7)]
-    calls += [recipes.rebuild.delay("k")]
-    calls += [recipes.send_state.delay("x", state) for state in ("old", "new")]
-    calls += [recipes.remind.delay(7), recipes.remind.delay(7)]
-    calls += [recipes.reindex.delay(7, word) for word in ("old", "new")]
-    calls += [recipes.save_draft.delay(7, word) for word in ("old", "new")]
-    calls += [recipes.pull.delay("x"), recipes.pull.delay("x")]
-    calls += [recipes.apply.delay("x", word) for word in ("old", "new")]
-    calls += [recipes.read_file.delay("large", number) for number in range(20)]
-    calls += [recipes.read_file.delay("small", 0)]
-    calls += [recipes.insert.delay(number) for number in range(30)]
+    calls += [(recipes.thumbnail, (number,)) for number in range(8)]
+    calls += [(recipes.video, (number,)) for number in range(3)]
+    calls += [(recipes.book, ("x", number)) for number in range(5)]
+    calls += [(recipes.order, (7,)), (recipes.order, (7,))]
+    calls += [(recipes.rebuild, ("k",))]
+    calls += [(recipes.send_state, ("x", state)) for state in ("old", "new")]
+    calls += [(recipes.remind, (7,)), (recipes.remind, (7,))]
+    calls += [(recipes.reindex, (7, word)) for word in ("old", "new")]
+    calls += [(recipes.save_draft, (7, word)) for word in ("old", "new")]
+    calls += [(recipes.pull, ("x",)), (recipes.pull, ("x",))]
+    calls += [(recipes.apply, ("x", word)) for word in ("old", "new")]
+    calls += [(recipes.read_file, ("large", number)) for number in range(20)]
+    calls += [(recipes.read_file, ("small", 0))]
+    calls += [(recipes.insert, (number,)) for number in range(30)]
     found: dict[str, list[str]] = {}
-    for call in calls:
-        found.setdefault(call.name, []).append(call.id)
+    for task, args in calls:
+        found.setdefault(task.name, []).append(task.delay(*args).id)
     return found
 
 
@@ -120,7 +120,7 @@ def _job(found: Any) -> dict[str, Any]:
 def _during_the_run(recipes: Any) -> dict[str, list[str]]:
     """Calls while the first rebuild runs, and when a reminder was sent: the same answer, or another job."""
     rebuilt, reminded = recipes.rebuild.delay("k"), recipes.remind.delay(7)
-    return {rebuilt.name: [rebuilt.id], reminded.name: [reminded.id]}
+    return {recipes.rebuild.name: [rebuilt.id], recipes.remind.name: [reminded.id]}
 
 
 def _drained(recipes: Any, path: str) -> dict[str, Any]:
