@@ -131,7 +131,7 @@ REASONS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "expired": (lambda: rows.pending(expires=before(60)), "it expired at"),
     "unknown task": (
         lambda: rows.pending(job_type="nobody.knows", unknown_since=before(60)),
-        "knows the task",
+        "no worker that saw it in the last",
     ),
     "nobody draws": (lambda: rows.pending(queue="gpu.normal"), "no live worker draws from its queue"),
 }
