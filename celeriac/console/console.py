@@ -46,7 +46,7 @@ class Console:
         self.app = app
         clock = DatabaseTime()
         self.reader = for_reading(app, clock=clock)
-        self.impatient = for_reading(app, within=IMPATIENT, pool=2, clock=clock)
+        self.impatient = for_reading(app, each=IMPATIENT, pool=4, clock=clock)
         self.options = options
         self.identity = Identity(options, Bearers(app, self.reader, rate=options.api_rate))
         self._budget = Budget(clock=clock)

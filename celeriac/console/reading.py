@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LONGEST = 1.8
 
 #: The same of one that is tried before another, which costs less: it must not cost much in vain.
-IMPATIENT = 0.8
+IMPATIENT = 0.6
 
 #: Connections for all open pages.
 _POOL = 8
@@ -46,24 +46,25 @@ class DatabaseTime(threading.local):
 
 
 def for_reading(
-    app: Celeriac, *, within: float = LONGEST, pool: int = _POOL, clock: DatabaseTime | None = None
+    app: Celeriac, *, each: float | None = None, pool: int = _POOL, clock: DatabaseTime | None = None
 ) -> Celeriac:
     """``app``, whose ledger is read through connections of their own.
 
     Args:
-        within: seconds that a statement may take.
+        each: seconds that a statement may take.
         clock: goes while it is read.
     """
-    return cast("Celeriac", _ReadingApp(app, within=within, pool=pool, clock=clock or DatabaseTime()))
+    return cast("Celeriac", _ReadingApp(app, each=each, pool=pool, clock=clock or DatabaseTime()))
 
 
 class _ReadingApp:
     """All of the app, but for how it reaches its servers."""
 
-    def __init__(self, app: Celeriac, *, within: float, pool: int, clock: DatabaseTime) -> None:
+    def __init__(self, app: Celeriac, *, each: float | None, pool: int, clock: DatabaseTime) -> None:
         self._app = app
         self._broker = BrokerState()
-        self.database = _ReadingDatabase(app.database.for_reading(within=within, pool=pool), clock)
+        database = app.database.for_reading(within=LONGEST, pool=pool, each=each)
+        self.database = _ReadingDatabase(database, clock)
 
     @contextmanager
     def connection_or_acquire(self) -> Iterator[Any]:

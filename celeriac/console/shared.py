@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from celeriac.console.budget import Budget
+from celeriac.ledger.connection.error_kinds import took_too_long
 
 T = TypeVar("T")
 
@@ -47,7 +48,8 @@ class Shared(Generic[T]):
         self._reading = False
         self._value: T | None = None
         self._error: Exception | None = None
-        self._made = 0.0  # on the monotonic clock; 0: never
+        self._made = 0.0  # when it was read, on the monotonic clock; 0: never
+        self._tried = 0.0  # when the last read ended
         self._pause = every
         self._took = 0.0  # seconds of the last read
         self._thread: threading.Thread | None = None
@@ -57,7 +59,7 @@ class Shared(Generic[T]):
         """Begin to read, unless the value is new enough."""
         with self._lock:
             self._asked = time.monotonic()
-            fresh = self._made and time.monotonic() - self._made < self._pause
+            fresh = self._tried and time.monotonic() - self._tried < self._pause
             if self._reading or fresh or self._closed:
                 return
             self._reading = True
@@ -123,10 +125,12 @@ class Shared(Generic[T]):
         except Exception as exc:  # whoever asks is told; the next read may work
             error = exc
         with self._lock:
-            if error is None:
-                self._value = value
-            self._error, self._made, self._reading = error, time.monotonic(), False
-            self._took = self._made - began
+            self._tried, self._reading = time.monotonic(), False
+            late = error is not None and took_too_long(error) and self._value is not None
+            if not late:  # else the value before is worth more than to say so
+                self._value = value if error is None else self._value
+                self._error, self._made = error, self._tried
+            self._took = self._tried - began
             last, self._last = self._last, clock() - before
             self.cost = self._last if last is None else min(last, self._last)
             oldest = _OLDEST_FIRST if last is None else _OLDEST

@@ -123,6 +123,41 @@ def test_what_takes_too_long_is_asked_for_less() -> None:
     assert asked[3:] == ["whole", "some"] * 2
 
 
+def test_a_value_outlives_a_read_that_takes_too_long_and_no_other_failure() -> None:
+    ends: list[Exception | None] = [
+        None,
+        OperationalError("SELECT", {}, _Cancelled()),
+        ConnectionError("away"),
+    ]
+    goes_on = [threading.Event() for _ in ends]
+    reads: list[int] = []
+
+    def read() -> int:
+        number = len(reads)
+        reads.append(number)
+        goes_on[min(number, 2)].wait(60)
+        if (error := ends[min(number, 2)]) is not None:
+            raise error
+        return 7
+
+    shared = Shared(read, every=0.0, budget=Budget(1e9))
+    goes_on[0].set()
+    assert shared.get(wait=60) == 7
+    goes_on[1].set()
+    wait_until(lambda: shared.get(wait=60) == 7 and len(reads) == 3, within=60, saying="it was ended")
+    assert shared.peek(wait=60)[1] > 0, "and the value is as old as it is"
+    goes_on[2].set()
+
+    def says_so() -> bool:
+        try:
+            return shared.get(wait=60) is None
+        except ConnectionError:
+            return True
+
+    wait_until(says_so, within=60, saying="a database that is away is told of")
+    shared.close()
+
+
 def test_what_fails_for_another_reason_is_not_asked_for_less() -> None:
     def away() -> str:
         raise ConnectionError("the database is away")

@@ -27,6 +27,7 @@ from celeriac.operate.presentation.shapes import plain
 MOST_COUNTED = 10_000
 
 _COUNTS_EVERY, _KNOWN_EVERY = 5.0, 20.0  # seconds
+_COUNTS_WAIT = 0.02  # seconds that a page waits for each: it is read again in two seconds
 
 
 def show(ask: PageRequest) -> Response:
@@ -69,7 +70,7 @@ def _known(ask: PageRequest) -> dict[str, list[str]]:
     """What may be typed; a page does not wait for it for long."""
     try:
         found: dict[str, list[str]] = ask.console.shared(
-            "known-values", partial(known_values, app=ask.app), every=_KNOWN_EVERY, wait=0.05
+            "known-values", partial(known_values, app=ask.app), every=_KNOWN_EVERY, wait=_COUNTS_WAIT
         )
     except TimeoutError:
         return {}
@@ -138,7 +139,7 @@ def _counts(ask: PageRequest, words: dict[str, str]) -> dict[str | None, str]:
     key, count = f"counts{options_of(others)}", _count_failures if "error" in others else _count_each
     try:
         counts: dict[str | None, str] = ask.console.shared(
-            key, partial(count, ask, others), every=_COUNTS_EVERY, wait=0.05
+            key, partial(count, ask, others), every=_COUNTS_EVERY, wait=_COUNTS_WAIT
         )
     except TimeoutError:
         return {}

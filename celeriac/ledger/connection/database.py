@@ -83,6 +83,7 @@ class Database:
         self._patience = patience
         self._closings = 0  # how often ``close`` was called
         self._interrupted = False  # whether SQLite, too, ends a statement that takes longer than ``longest``
+        self._each: float | None = None  # seconds of a statement, where that is not most of ``longest``
         self._engine: Engine | None = None
         self._pid = 0
         self._locks: dict[int, threading.Lock] = {}
@@ -99,17 +100,16 @@ class Database:
             longest=self.longest,
         )
 
-    def for_reading(self, *, within: float, pool: int) -> Database:
+    def for_reading(self, *, within: float, pool: int, each: float | None = None) -> Database:
         """The same database through connections of its own, on which no statement takes longer.
 
         Args:
-            within: seconds that a statement may take. On SQLite, all of a ``reading``'s together.
-            pool: connections, at most.
+            within: seconds that a ``reading`` may take, before its connection is cut.
+            each: seconds of a statement; None: most of ``within``. On SQLite, of all in a ``reading``.
         """
-        made = Database(
-            self.url, self.schema, pool=pool, prepared=self.prepares, patience=self._patience, longest=within
-        )
-        made._interrupted = True
+        given: Any = {"prepared": self.prepares, "patience": self._patience}
+        made = Database(self.url, self.schema, pool=pool, longest=within, **given)
+        made._interrupted, made._each = True, each
         return made
 
     @property
@@ -334,13 +334,13 @@ def _create(database: Database) -> Engine:
             Path(str(database.url.database))
         )  # SQLite gives its other files the same mode
         event.listen(engine, "connect", sqlite_session.prepare)
-        if database._interrupted and database.longest is not None:
-            event.listen(engine, "checkout", sqlite_session.interrupting(database.longest))
+        if database._interrupted and (longest := database._each or database.longest) is not None:
+            event.listen(engine, "checkout", sqlite_session.interrupting(longest))
         return engine
     generic_plans = database._generic_plans and database.prepares
     limit = database.longest
     if limit is not None and database._interrupted:
-        limit *= _SERVERS_SHARE
+        limit = database._each or limit * _SERVERS_SHARE
 
     def connect(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> DBAPIConnection:
         def made() -> Any:
