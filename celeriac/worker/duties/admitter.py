@@ -42,9 +42,8 @@ _LEADS = 2.0  # seconds for which a worker is the one that looks
 _LATELY, _OVERLAP = 3.0, 0.5  # seconds: how far a look goes back once a second, and otherwise
 _LONGEST = 0.5  # seconds of one run
 _DECLARES = 10.0  # seconds between two tries to write what the code says of limits
-#: One of so many permits that a limit has is not to wait for others that are given back; and of a limit that
-#: has as many as this, or more.
-_SHARE, _LARGE, _SHARE_OF_LARGE = 20, 200, 8
+#: One of so many permits that a limit has is not to wait for others that are given back.
+_SHARE = 20
 
 
 class Admitter:
@@ -139,12 +138,11 @@ class Admitter:
         """How many of a permit, given back, are not to wait for others.
 
         A twentieth of the limit: of few permits each is given on at once, or it would not be used meanwhile.
-        An eighth of a large one, of which most is on its way to workers or waits in them.
         """
         limit = self._limits.get(limit_of(permit))
         if limit is None or limit.holds is None:  # a fair queue, or a rate
             return admission.MOST_JOBS
-        return max(1, limit.holds // (_SHARE if limit.holds < _LARGE else _SHARE_OF_LARGE))
+        return max(1, limit.holds // _SHARE)
 
     def _read(self) -> None:
         """Read the limits, and be the one that looks if nobody else is."""
