@@ -712,7 +712,7 @@ def test_a_job_that_is_not_unique_pays_nothing_for_those_that_are() -> None:
     """Its statements are what they were: no column, no condition, no other conflict."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects are not typed
     for statement in (
-        new_jobs._insert("postgresql", True, (), False),
+        new_jobs.insert("postgresql", True, (), False),
         bulk_insert._insert_all((), False),
         claims.claim_statement("postgresql"),
         outcomes.complete_statement("postgresql"),
@@ -721,7 +721,7 @@ def test_a_job_that_is_not_unique_pays_nothing_for_those_that_are() -> None:
         assert "unique_" not in text
         assert "follows" not in text
     assert "ON CONFLICT (id) DO NOTHING" in str(
-        new_jobs._insert("postgresql", True, (), False).compile(dialect=dialect)
+        new_jobs.insert("postgresql", True, (), False).compile(dialect=dialect)
     )
 
 
