@@ -177,10 +177,11 @@ def test_tables_that_are_not_there_are_named(bare_database_url: str) -> None:
 
 
 def test_bounds_are_what_postgresql_reads() -> None:
-    assert postgresql_session.begin_statement(7.2) == (
-        "BEGIN ISOLATION LEVEL READ COMMITTED; "
-        "SET LOCAL statement_timeout = 7200; SET LOCAL lock_timeout = 5000"
-    )
+    assert postgresql_session.begin_texts(7.2) == [
+        "BEGIN ISOLATION LEVEL READ COMMITTED",
+        "SET LOCAL statement_timeout = 7200",
+        "SET LOCAL lock_timeout = 5000",
+    ]
     assert postgresql_session.time_limits(None) == {"statement_timeout": "0", "lock_timeout": "0"}
 
 
