@@ -34,7 +34,17 @@ def printed(made: Rows, to: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return to.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("made", [rows(), Rows("id", "state")])
+def few() -> Rows:
+    made = Rows("id", "state")
+    made.add("a", "running")
+    return made
+
+
+def test_a_table_without_rows_has_its_headings() -> None:
+    assert list(Rows("id", "state").lines()) == ["id  state", "─────────"]
+
+
+@pytest.mark.parametrize("made", [rows(), few()])
 def test_a_program_reads_the_lines_that_rich_prints(
     made: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
