@@ -34,20 +34,12 @@ def printed(made: Rows, to: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return to.read_text(encoding="utf-8")
 
 
-def few() -> Rows:
-    made = Rows("id", "state")
-    made.add("a", "running")
-    return made
-
-
 def test_a_table_without_rows_has_its_headings() -> None:
     assert list(Rows("id", "state").lines()) == ["id  state", "─────────"]
 
 
-@pytest.mark.parametrize("made", [rows(), few()])
-def test_a_program_reads_the_lines_that_rich_prints(
-    made: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_reads_the_lines_that_rich_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rows()
     plain = printed(made, tmp_path / "plain", monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr("celeriac.cli.rows._is_read_by_a_program", lambda: False)
