@@ -21,8 +21,7 @@ class KeptProducers:
 
     def __init__(self, app: Celeriac) -> None:
         self._app = app
-        self._pid = os.getpid()
-        self._own: dict[Producer, Any] = {}  # and the app's pool when it was made
+        self._own: dict[Producer, tuple[Any, int]] = {}  # and the app's pool and the process when it was made
         self._kept: list[Producer] = []  # those of them that nobody uses
 
     def take(self) -> Producer:
@@ -32,33 +31,44 @@ class KeptProducers:
             kombu.exceptions.LimitExceeded: all of the pool are in use.
         """
         pool = self._app.amqp.producer_pool  # another one after a fork, and after a change of settings
-        while self._kept:
-            kept = self._kept.pop()
-            if self._own.get(kept) is pool:
+        while (kept := self._pop()) is not None:
+            if self._is_of(kept, pool):
                 return kept
             self.drop(kept)
         if len(self._own) < min(_MOST, (pool.limit or 0) // 2):
             made: Producer = self._app.amqp.Producer(self._app.connection_for_write(), auto_declare=False)
-            self._own[made] = pool
+            self._own[made] = pool, os.getpid()
             return made
         taken: Producer = pool.acquire(block=True, timeout=self._app.conf.broker_pool_acquire_timeout)
         return taken
 
     def keep(self, producer: Producer) -> None:
         """Give back one that works."""
-        if self._own.get(producer) is self._app.amqp.producer_pool:
+        if self._is_of(producer, self._app.amqp.producer_pool):
             self._kept.append(producer)
         else:
             self.drop(producer)
 
     def drop(self, producer: Producer) -> None:
         """Give back one that may not work."""
-        if self._own.pop(producer, None) is None:
+        made = self._own.pop(producer, None)
+        if made is None:
             producer.release()
-        elif self._pid == os.getpid():  # the parent's connection is not a child's to close
+        elif made[1] == os.getpid():  # the parent's connection is not a child's to close
             producer.connection.release()
 
     def close(self) -> None:
         """Close those that nobody uses."""
-        while self._kept:
-            self.drop(self._kept.pop())
+        while (kept := self._pop()) is not None:
+            self.drop(kept)
+
+    def _pop(self) -> Producer | None:
+        """In one step: another thread may take the last one at any moment."""
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return None
+
+    def _is_of(self, producer: Producer, pool: Any) -> bool:
+        made = self._own.get(producer)
+        return made is not None and made[0] is pool

@@ -70,4 +70,4 @@ class PushConnection:
 
 
 def _nobody(error: Exception) -> None:
-    """For who is raised the error."""
+    """Tells nobody: the caller of ``push`` has the error raised."""

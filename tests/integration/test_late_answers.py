@@ -144,3 +144,20 @@ def test_threads_beyond_those_with_a_producer_of_their_own_use_the_pool(app: Cel
     for each in taken:
         kept.keep(each)
     assert len(kept._kept) == 8
+
+
+class TakenMeanwhile(list[Any]):
+    """Has something when it is asked, and nothing when that is taken: another thread was quicker."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def test_a_producer_that_another_thread_takes_meanwhile_is_not_missed(app: Celeriac) -> None:
+    app.tasks["late.noop"].delay()
+    kept = app.amqp.kept_producers
+    before, kept._kept = kept._kept, TakenMeanwhile()
+    taken = kept.take()
+    assert taken not in before
+    kept.drop(taken)
+    kept._kept = before
