@@ -19,6 +19,7 @@ from celeriac.ledger.limits import handing_on, lines
 from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.claims import Claimed, Message
+from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.ledger.writes.turn import complete_and_claim
 from celeriac.worker.attempt_report import AttemptReport
 
@@ -69,7 +70,7 @@ class ShortTurn:
         """Record attempts that were completed, and claim the jobs ``ids``."""
         completed = [item.outcome for item in reports]
         if ended := self._ended(reports):
-            return self._hand_on(reports, ids, ended)
+            return self._hand_on(completed, ids, ended)
         accepted, won = complete_and_claim.complete_and_claim(
             self._database, completed, ids, worker=self._worker
         )
@@ -84,9 +85,8 @@ class ShortTurn:
         return found if found and one_trip.are_possible(self._database) else []
 
     def _hand_on(
-        self, reports: Sequence[AttemptReport], ids: Sequence[UUID], ended: Sequence[Sequence[str]]
+        self, completed: Sequence[Outcome], ids: Sequence[UUID], ended: Sequence[Sequence[str]]
     ) -> Short:
-        completed = [item.outcome for item in reports]
         step = complete_and_claim.step(completed, ids, worker=self._worker)
         try:
             with one_trip.transaction_of_trips(self._database, idle=lines.IDLE) as connection:

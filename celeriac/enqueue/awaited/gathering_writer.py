@@ -104,7 +104,7 @@ class GatheringWriter:
             self._write(calls)
 
     def _next(self) -> list[_Call]:
-        """The calls that are written together: who waits, and is the same caller. None: the thread ends."""
+        """The calls that are written together: those of one caller that wait. Empty: the thread ends."""
         with self._arrived:
             if not self._waiting:
                 self._arrived.wait(_LINGER)
