@@ -88,6 +88,12 @@ def test_the_next_of_the_line_gets_the_permit_of_the_job_that_ends(desk: Desk) -
     assert ids(desk.hand_on([third])) == [fifth]
 
 
+def test_one_that_ends_beside_another_that_runs_hands_one_permit_on(desk: Desk) -> None:
+    first, _, third, _ = desk.running(4, lambda: desk.plain.delay().id)
+    assert ids(desk.hand_on([first])) == [third]
+    assert desk.used("one:") == 2, "as many as the limit holds"
+
+
 def test_where_nothing_waits_the_job_has_ended_all_the_same(desk: Desk) -> None:
     (only,) = desk.running(1, lambda: desk.plain.delay().id)
     handed = desk.hand_on([only])
