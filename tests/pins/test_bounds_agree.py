@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.version import Version
@@ -52,6 +54,16 @@ def test_the_environment_of_the_oldest_has_what_the_tests_need() -> None:
     missing_of_files = {each.package for each in LEFT_OUT.values()}
     assert missing == missing_of_files | {"check-jsonschema"}  # of a contract, which does not run there
     assert all((ROOT / path).is_file() for path in LEFT_OUT)
+
+
+@pytest.mark.parametrize(
+    "example", sorted((ROOT / "examples").glob("*/pyproject.toml")), ids=lambda path: path.parent.name
+)
+def test_what_an_example_needs_is_named_for_the_tests_as_well(example: Path) -> None:
+    # An environment of long ago still has what nothing asks for today; a fresh one has not.
+    named = {each.name for each in requirements(_setup()["options.extras_require"]["frameworks"])}
+    needed = requirements("\n".join(tomllib.loads(example.read_text())["project"]["dependencies"]))
+    assert {each.name for each in needed} <= named | {"celeriac"}
 
 
 def test_other_versions_are_not_taken_for_the_lowest() -> None:
