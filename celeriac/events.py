@@ -41,6 +41,7 @@ class Event(StrEnum):
     CANNOT_TERMINATE = "this pool cannot terminate job %(job)s; the job was asked to stop"
     CALLBACK_FAILED = "the outcome of a job could not be told to Celery"
     LANE_CLOSED = "each job is made a request of Celery, which is slower, because of %(reasons)s"
+    NO_EVENT_LOOP = "Celery runs without its event loop here, which the burst pool needs; the pool is prefork"
     NO_BUNDLES = "%(deaths)d children in a row died between two jobs; jobs are given to them one by one now"
     WORKFLOW_MENDED = "job %(job)s, which Redis forgot, is %(became)s"
 

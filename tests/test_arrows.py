@@ -52,7 +52,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"consumer", "program"}),
         frozenset({"assembly"}),
         frozenset({"duties", "followers"}),
-        frozenset({"pool"}),
+        frozenset({"pool", "prefork"}),
         frozenset({"burst"}),
         frozenset({"ageing", "gate"}),
         frozenset({"counters", "pauses", "watermarks"}),

@@ -42,7 +42,7 @@ def _offer_burst() -> None:
 
     Celery's command line has read the names of pools by now, and takes no other for ``-P``.
     """
-    concurrency.ALIASES.setdefault(_BURST, "celeriac.worker.burst.pool:TaskPool")
+    concurrency.ALIASES.setdefault(_BURST, "celeriac.worker.prefork.burst:TaskPool")
     command = getattr(sys.modules.get("celery.bin.worker"), "worker", None)
     for option in getattr(command, "params", ()):
         if "--pool" in option.opts and not isinstance(option.type, _Pools):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -11,6 +12,8 @@ from celery import Celery, concurrency
 from celery.bin.base import CLIContext
 from celery.bin.celery import celery
 from celery.bin.worker import worker
+from celery.concurrency import prefork
+from celery.fixups.django import DjangoWorkerFixup
 from click.globals import pop_context
 
 from celeriac.cli.celery_commands import RefusedCommand, show_refusals
@@ -84,3 +87,22 @@ def test_a_plain_app_beside_it_has_celerys_default() -> None:
     given = CLIContext(app=Celery("plain", set_as_current=False), no_color=True, workdir=None)
     with worker.make_context("worker", [], obj=given) as context:
         assert context.params["pool"] is concurrency.get_implementation("prefork")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "burst"])
+def test_django_has_its_pools_of_connections_closed_in_a_new_child(pool: str) -> None:
+    """Celery's fixup asks for the name of the pool's module."""
+    build(Settings(task_modules=()), set_as_current=False)
+    fixup = DjangoWorkerFixup.__new__(DjangoWorkerFixup)
+    fixup.worker = SimpleNamespace(pool_cls=concurrency.get_implementation(pool))
+    if hasattr(fixup, "_is_prefork"):  # older versions of Celery close none
+        assert fixup._is_prefork()
+
+
+def test_without_an_event_loop_the_burst_pool_is_prefork(caplog: pytest.LogCaptureFixture) -> None:
+    app = build(Settings(task_modules=()), set_as_current=False)
+    burst = concurrency.get_implementation("burst")
+    assert type(burst(2, app=app, threads=False)) is burst
+    assert not caplog.messages
+    assert type(burst(2, app=app, threads=True)) is prefork.TaskPool
+    assert "the pool is prefork" in caplog.text

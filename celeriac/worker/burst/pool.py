@@ -70,8 +70,6 @@ class TaskPool(prefork.TaskPool):
     # ---- life
 
     def on_start(self) -> None:
-        if self.options.get("threads", True):
-            raise BadArgument("pool", "the burst pool needs Celery's event loop; use threads or solo")
         # Limits are kept job by job; billiard's own would hit whatever job of the bundle runs by then.
         self._soft, self._hard = self.options.pop("soft_timeout", None), self.options.pop("timeout", None)
         super().on_start()

@@ -1,0 +1,1 @@
+"""Pools that are Celery's prefork underneath."""
