@@ -101,7 +101,7 @@ def a_chain(stand: Stand, held: Any) -> Any:
     return chain(held, stand.sig("add", 1)).apply_async()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["burst", "prefork", "threads"])
 @pytest.mark.parametrize("warm", [False, True], ids=["refused", "uncertain"])
 @pytest.mark.parametrize("send", [a_link, a_chain])
 def test_a_silent_ledger_harms_neither_a_task_nor_what_follows_it(

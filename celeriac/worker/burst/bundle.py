@@ -119,9 +119,13 @@ class BundledJob:
             result: what is to be stored of it; None: it is stored, or nobody wants it.
         """
         self.accept(pid, started)
-        if result is not None and self.waiting is not None:
-            self.waiting.request.carried = result
+        self.carry(result)
         self.end(value, returned=True, seconds=seconds)
+
+    def carry(self, result: CarriedResult | None) -> None:
+        """Have ``result`` stored with its outcome. After ``accept``: Celery has its request by then."""
+        if result is not None and self.waiting is not None and self.waiting.request is not None:
+            self.waiting.request.carried = result
 
     def time_out(self, *, soft: bool) -> None:
         _call(self.timeout_callback, soft=soft, timeout=self.soft if soft else self.hard)
@@ -174,6 +178,7 @@ class Bundle:
                 job.succeed(self.pid or 0, report.started, report.seconds, report.value, result=report.result)
             else:
                 job.accept(self.pid or 0, report.started)
+                job.carry(report.result)
                 job.end(report.value, returned=report.returned, seconds=report.seconds)
 
     def tell_done(self) -> None:

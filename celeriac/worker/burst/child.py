@@ -41,7 +41,8 @@ class Report(NamedTuple):
         returned: whether it is what the tracer returned.
         started: on the monotonic clock.
         seconds: how long it took.
-        result: of a success, where it is to be stored by the main process.
+        result: of a success, where it is to be stored by the main process. A success that carries what
+            follows it, because the ledger did not take that, has the value of a failure.
     """
 
     position: int
@@ -150,7 +151,7 @@ class Runner:
             started, now = page.started, time.monotonic()
             told_now = bool(not returned or value[0])
             if told_now:  # before the next job, which may kill this process
-                self._tell(bundle, [Report(position, value, returned, started, now - started)])
+                self._tell(bundle, [Report(position, value, returned, started, now - started, result)])
             elif watched:
                 kept.append(Report(position, value, returned, started, now - started, result))
             else:
