@@ -103,8 +103,10 @@ def visiting(driver: Any, *, broker: str, ledger: str, data: Path, filled: bool 
     serving = Serving(create(app, token=token))
     context = driver.new_context(viewport={"width": 1280, "height": 900}, timezone_id="Asia/Tokyo")
     made = Visit(context.new_page(), serving.url, app=app, stock=stock)
-    made.enter(token.value)
-    yield made
-    context.close()
-    serving.stop()
-    app.close()
+    try:
+        made.enter(token.value)
+        yield made
+    finally:  # a console that still listens keeps a run that failed from its end
+        context.close()
+        serving.stop()
+        app.close()
