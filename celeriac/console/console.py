@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).with_name("static")
 _LONGEST_TEXT = 100_000  # characters of one value on a page
 _MOST_SHARED = 200
+_SHORT_NAME = 20  # characters that any column has room for
+_JOINT = re.compile(r"([._:/-]|\w{24})(?=\w)")
 _MAIN = 5.0  # seconds: what is to be read as often is what a page is about
 
 #: Waiting jobs of each queue that are looked at where all of them take too long.
@@ -123,6 +126,8 @@ def _environment() -> Environment:
         seconds=lambda value: "–" if value is None else display.length(value),
         duration=display.duration_text,
         short=lambda text, length: "" if text is None else display.safe(text, length=length),
+        breakable=_breakable,
+        counted=display.counted,
         spark=sparkline,
         json=lambda value: json.dumps(value, ensure_ascii=False, indent=2, default=str),
     )
@@ -136,6 +141,13 @@ def _shown(value: Any) -> Any:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return display.safe(value, length=_LONGEST_TEXT)
+
+
+def _breakable(name: str) -> Markup | str:
+    """A name that may go on in the next line behind a dot, as a long one must in a table."""
+    if len(name) <= _SHORT_NAME:
+        return name
+    return Markup(_JOINT.sub(r"\1<wbr>", str(escape(name))))  # noqa: S704  # it is escaped
 
 
 def _lines(value: str) -> Markup:
