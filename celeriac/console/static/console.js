@@ -111,6 +111,13 @@ document.addEventListener("click", (event) => {
   location.href = found.dataset.href;
 });
 
+// ---- what cannot be undone is asked for once more
+
+document.addEventListener("submit", (event) => {
+  const question = event.submitter?.dataset.sure;
+  if (question && !confirm(question)) event.preventDefault();
+});
+
 // ---- ticked rows: all at once, and how many
 
 function boxes(form) {
