@@ -75,6 +75,19 @@ def length(span: timedelta, *, units: int = 2) -> str:
     return " ".join(parts[:units])
 
 
+def exact_length(span: timedelta) -> str:
+    """A span as it was written, in every unit that it has.
+
+    >>> exact_length(timedelta(hours=24, minutes=5)), exact_length(timedelta(seconds=2.5))
+    ('1 d 5 min', '2.5 s')
+    """
+    left, parts = span.total_seconds(), []
+    for size, unit in _UNITS[:-1]:
+        count, left = divmod(left, size)
+        parts += [f"{count:g} {unit}"] if count else []
+    return " ".join([*parts, f"{left:g} s"] if left or not parts else parts)
+
+
 def counted(count: int, noun: str) -> str:
     """A number of things.
 

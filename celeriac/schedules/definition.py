@@ -11,7 +11,7 @@ from typing import Any
 
 from kombu.utils.json import dumps, loads
 
-from celeriac.display import duration_text
+from celeriac.display import exact_length
 from celeriac.schedules import cron
 from celeriac.schedules.times import Kind, Timing
 
@@ -106,7 +106,7 @@ class Schedule:
         'Every 1 min 30 s'
         """
         if self.kind is Kind.INTERVAL:
-            return f"Every {duration_text(timedelta(seconds=float(self.expression)))}"
+            return f"Every {exact_length(timedelta(seconds=float(self.expression)))}"
         if self.kind is Kind.ONCE:
             return f"Once at {self.expression}"
         return f"{cron.words(self.expression)} ({self.timezone})"

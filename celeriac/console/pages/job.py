@@ -18,6 +18,7 @@ from celeriac.console.tracebacks import parts
 from celeriac.console.trees import at, one_line, tree
 from celeriac.display import safe
 from celeriac.errors import BadArgument
+from celeriac.ledger.schema.columns import PARKED
 from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 from celeriac.operate.acting import one_job, operations
 from celeriac.operate.acting.acts import act_of
@@ -76,6 +77,7 @@ def show(ask: PageRequest) -> Response:
         trees={name: tree(each, (name,)) for name, each in {**values, "headers": headers}.items()},
         attempts=[(attempt, parts(attempt.traceback or "")) for attempt in every_attempt(found)],
         waiting=found.state in WAITING,
+        parked=found.next_attempt_after == PARKED,
         over=found.state in TERMINAL,
         dead=found.state is JobState.FAILED,
         running=found.state is JobState.RUNNING,

@@ -27,6 +27,7 @@ from celeriac.operate.doctor import schedules_check
 from celeriac.operate.history.sparklines import is_growing
 from celeriac.operate.overview import LATELY, Line
 from celeriac.operate.pauses import PauseKind
+from celeriac.operate.presentation import queue_words
 from celeriac.operate.presentation.filter_words import filter_of, options_of
 from celeriac.operate.presentation.links import plain_links
 from celeriac.operate.presentation.settings_shown import settings_shown
@@ -121,6 +122,7 @@ def show_queues(ask: PageRequest) -> Response:
             "paused": plain(paused(ask)),
         },
         queues=[(queue, clears_in(queue)) for queue in queues],
+        words=queue_words.in_words,
         sparks=charts.queue_sparks(ask),
         lists=lists,
         minutes=LATELY.total_seconds() / 60,

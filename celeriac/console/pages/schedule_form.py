@@ -66,6 +66,7 @@ def _form(ask: PageRequest, fields: Mapping[str, str], *, runs: Any = None, wron
         told={"runs": plain(runs or []), "wrong": wrong or None},
         status=400 if wrong else 200,
         fields=fields,
+        zone=ask.app.timezone,
         tasks=sorted(name for name in ask.app.tasks if not name.startswith("celery.")),
         more=[name for name in _READ if name not in _SHOWN_FIRST],
         runs=runs,

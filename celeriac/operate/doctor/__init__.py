@@ -81,4 +81,4 @@ def _run_check(app: Celeriac, area: Area, check: _Check) -> list[Finding]:
 
 def reason(error: Exception) -> str:
     """The first line of an error. Drivers name the host in it, never the password."""
-    return safe(str(getattr(error, "orig", None) or error).partition("\n")[0], length=200)
+    return safe(str(getattr(error, "orig", None) or error).partition("\n")[0].rstrip(". "), length=200)

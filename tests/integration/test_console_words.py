@@ -1,0 +1,90 @@
+"""What a page offers and says is true of what it shows: no button without effect, no wrong plural."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import insert
+
+from celeriac.application import Celeriac
+from celeriac.ids import new_id
+from celeriac.ledger.schema.models import JOBS
+from celeriac.settings.platform import Settings
+from tests import stock
+from tests.apps import mail_app
+from tests.console import Browser
+from tests.stock import Stock, before
+from tests.support import wait_until
+
+REFRESHED = 'hx-trigger="refresh"'
+
+
+@pytest.fixture
+def app(redis_url: str, sqlite_url: str) -> Iterator[Celeriac]:
+    made = mail_app(Settings(database_url=sqlite_url, broker_url=redis_url), name="words")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def full(app: Celeriac) -> Stock:
+    return stock.filled(app)
+
+
+@pytest.fixture
+def browser(app: Celeriac, full: Stock) -> Iterator[Browser]:
+    made = Browser(app)
+    yield made
+    made.close()
+
+
+def test_a_job_that_waits_for_others_has_no_button_that_would_not_change_it(
+    browser: Browser, full: Stock
+) -> None:
+    button = 'value="run-now"'
+    assert button in browser.page(f"/jobs/{full.later['id']}")
+    assert button not in browser.page(f"/jobs/{full.parked['id']}")
+
+
+def test_what_is_not_there_is_not_asked_for_again(browser: Browser) -> None:
+    assert REFRESHED in browser.page("/jobs")
+    gone = browser.get(f"/jobs/{new_id()}")
+    assert gone.status_code == 404
+    assert REFRESHED not in gone.text
+
+
+def test_arguments_without_a_position_are_not_called_none(app: Celeriac, browser: Browser) -> None:
+    row = stock.pending(payload=b'[[], {"to": "you"}, {}]')
+    nothing = stock.pending(payload=b"[[], {}, {}]")
+    with app.database.transaction() as connection:
+        connection.execute(insert(JOBS), [row, nothing])
+
+    def arguments(id: object) -> str:
+        return browser.page(f"/jobs/{id}").split("<h2>Arguments</h2>")[1].split("<details>")[0]
+
+    assert "none" not in arguments(row["id"])
+    assert "none" in arguments(nothing["id"])
+
+
+def test_a_remedy_is_set_like_a_command_only_if_it_is_one(app: Celeriac, browser: Browser) -> None:
+    unknown = stock.pending(job_type="nobody.knows")
+    undrawn = stock.pending(queue="gpu.normal")
+    with app.database.transaction() as connection:
+        connection.execute(insert(JOBS), [unknown, undrawn])
+    assert "→ start a worker of the code that has it" in browser.page(f"/jobs/{unknown['id']}")
+    assert "→ <code>celery -A app worker -Q gpu.normal</code>" in browser.page(f"/jobs/{undrawn['id']}")
+
+
+def test_the_overview_counts_what_is_held(app: Celeriac, browser: Browser) -> None:
+    held = [stock.pending(dispatched=None, held=before(5)) for _ in range(3)]
+    with app.database.transaction() as connection:
+        connection.execute(insert(JOBS), held)
+    figure, words = "<dt>held</dt><dd>3</dd>", "3 jobs held by a limit"
+    wait_until(lambda: figure in browser.page("/"), within=60, saying="the overview counts them")
+    wait_until(lambda: words in browser.page("/queues"), within=60, saying="their queue says so")
+
+
+def test_an_audit_without_a_row_says_whether_a_filter_hides_them(browser: Browser) -> None:
+    assert "nobody has done anything yet" in browser.page("/audit")
+    assert "no action fits" in browser.page("/audit", who="ann")
