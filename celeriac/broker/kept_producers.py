@@ -42,6 +42,14 @@ class KeptProducers:
         taken: Producer = pool.acquire(block=True, timeout=self._app.conf.broker_pool_acquire_timeout)
         return taken
 
+    def look(self) -> None:
+        """See what the broker has answered to the one that is taken next. It neither raises nor waits."""
+        kept = self._pop()
+        if kept is not None:
+            if self._is_of(kept, self._app.amqp.producer_pool):
+                kept.channel.look()
+            self._kept.append(kept)
+
     def keep(self, producer: Producer) -> None:
         """Give back one that works."""
         if self._is_of(producer, self._app.amqp.producer_pool):

@@ -23,6 +23,7 @@ class PushConnection:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._unread: Refused | None = None  # what the answer to the last push is for, if it was not read
+        self._error: Exception | None = None  # which that answer is, or was on the way to it
         self._answered = 0.0  # when an answer was read last
         self._pid = os.getpid()
 
@@ -52,20 +53,40 @@ class PushConnection:
         if waits:
             self._read()  # the error is raised
 
+    def look(self) -> None:
+        """Read the answer to the last push if it is there. If it is an error, the next push tells of it.
+
+        For who has nothing else to do, and must not wait. Never raises.
+        """
+        if self._unread is None or self._error is not None:
+            return
+        try:
+            if self._client.connection.can_read(0):
+                self._take()
+        except Exception as exc:  # whatever Redis or the connection says
+            self._error = exc
+
     def close(self) -> None:
         self._client.connection.disconnect()
         self._client.close()
 
     def _read(self) -> None:
         """Read the answer to the last push, unless that was done."""
-        refused, self._unread = self._unread, None
+        refused, error = self._unread, self._error
+        self._unread = self._error = None
         if refused is None:
             return
         try:
-            self._client.parse_response(self._client.connection, "LPUSH")
+            if error is not None:
+                raise error
+            self._take()
         except Exception as exc:  # whatever Redis or the connection says: it is raised again
             refused(exc)
             raise
+
+    def _take(self) -> None:
+        self._client.parse_response(self._client.connection, "LPUSH")
+        self._unread = None
         self._answered = time.monotonic()
 
 

@@ -69,23 +69,36 @@ def send(
     return False
 
 
-def send_one(app: Celeriac, job: Sendable) -> None:
-    """As ``send``, for one of many calls: the broker's answer is read when the next call follows at once.
+class SingleMessage:
+    """The message of one of many calls. It can be made while the database writes the row of ``job``."""
 
-    Each answer is waited for otherwise, while the processor has nothing else to do.
-    """
+    def __init__(self, app: Celeriac, job: Sendable) -> None:
+        self._app = app
+        self._job = job
+        self._texts: list[str] | None = None
 
-    def refused(error: Exception) -> None:
-        _note_refused(app, 1, job.id, error)
-        _unmark(app.database, [job.id])
+    def make(self) -> None:
+        """Make it, and read the broker's answer to the message before. It neither raises nor waits."""
+        self._texts = list(_texts([self._job]))
+        self._app.amqp.kept_producers.look()
 
-    def push(producer: Producer) -> None:
-        put = producer.channel.put
-        for text in _texts([job]):
-            put(job.queue, [text], refused=refused)
+    def send(self) -> None:
+        """As ``send``; the broker's answer is read when the next call follows at once.
 
-    if not _sent(app, push, None, 1, job.id):
-        _unmark(app.database, [job.id])
+        Each answer is waited for otherwise, while the processor has nothing else to do.
+        """
+        if self._texts is None:
+            self.make()
+        if not _sent(self._app, self._push, None, 1, self._job.id):
+            _unmark(self._app.database, [self._job.id])
+
+    def _push(self, producer: Producer) -> None:
+        for text in self._texts or ():
+            producer.channel.put(self._job.queue, [text], refused=self._refused)
+
+    def _refused(self, error: Exception) -> None:
+        _note_refused(self._app, 1, self._job.id, error)
+        _unmark(self._app.database, [self._job.id])
 
 
 def send_similar(app: Celeriac, jobs: SimilarJobs, texts: Sequence[str]) -> None:

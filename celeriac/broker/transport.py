@@ -122,6 +122,11 @@ class Channel(redis.Channel):
                 self.connection.client.maybe_switch_next()  # closes this channel when there is a next address
             raise
 
+    def look(self) -> None:
+        """See what the broker has answered to the last ``put``; see ``PushConnection.look``."""
+        if self._pushing is not None and not self._pushing.is_inherited:
+            self._pushing.look()
+
     def key(self, name: str) -> str:
         """The whole key of ``name``, with the prefix."""
         return f"{self.global_keyprefix}{name}"

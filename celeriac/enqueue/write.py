@@ -80,15 +80,19 @@ def _write_one(app: Celeriac, job: NewJob, producer: Any, caller: Caller | None)
     """The same, for one: a single statement."""
     (job,) = to_be_sent(app, [job])
     within = app.settings.enqueue_timeout
-    new = accept(app.database, job, within=within)
-    unsent = [job] if job.dispatch_count else []
-    if not new:
-        unsent = accept_known(app.database, job, within=within, settle=settling(app, caller))
-    if unsent and producer is None:
-        sending.send_one(app, unsent[0])
-    elif unsent:
+    if producer is None and job.dispatch_count:
+        message = sending.SingleMessage(app, job)
+        if accept(app.database, job, within=within, meanwhile=message.make):
+            message.send()
+            return True
+    elif accept(app.database, job, within=within):
+        if job.dispatch_count:
+            sending.send(app, [job], producer=producer)
+        return True
+    unsent = accept_known(app.database, job, within=within, settle=settling(app, caller))
+    if unsent:
         sending.send(app, unsent, producer=producer)
-    return new
+    return False
 
 
 def to_be_sent(app: Celeriac, jobs: Sequence[NewJob]) -> Sequence[NewJob]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -21,8 +22,8 @@ FOR_EVER = 3600.0
 
 
 @pytest.fixture
-def app(private_valkey: ValkeyServer, sqlite_url: str) -> Iterator[Celeriac]:
-    made = Celeriac("late", broker=private_valkey.url(), ledger=sqlite_url, set_as_current=False)
+def app(private_valkey: ValkeyServer, database_url: str) -> Iterator[Celeriac]:
+    made = Celeriac("late", broker=private_valkey.url(), ledger=database_url, set_as_current=False)
     with closing(made):
         made.task(name="late.noop", shared=False)(noop)
         yield made
@@ -93,6 +94,55 @@ def test_a_broker_that_goes_away_between_two_calls_is_noticed_by_the_next(
     lost, late = task.delay(), task.delay()
     assert [was_sent(app, each.id) for each in (*taken, lost, late)] == [True, True, False, False]
     assert app.broker_state.resting
+
+
+@contextmanager
+def no_row_is_written(app: Celeriac) -> Iterator[None]:
+    """Have those who write a row wait until the block ends."""
+    with app.database.transaction() as connection:
+        connection.exec_driver_sql("LOCK TABLE background_jobs IN SHARE MODE")
+        yield
+
+
+def test_the_answer_before_is_read_while_the_row_is_written(
+    private_valkey: ValkeyServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push_connection, "_CLOSELY", FOR_EVER)
+    options: dict[str, Any] = {"celeriac_enqueue_timeout": 60, "set_as_current": False}
+    with closing(Celeriac("late", broker=private_valkey.url(), ledger=postgres_url, **options)) as app:
+        task = app.task(name="late.noop", shared=False)(noop)._get_current_object()
+        for _ in range(2):
+            task.delay()
+        unread = pushing(app)
+        assert unread._unread is not None
+        with private_valkey.client() as client:  # it has answered by then
+            wait_until(lambda: client.llen("normal") == 2, within=30, saying="both have arrived")
+        call = threading.Thread(target=task.delay)
+        with no_row_is_written(app):
+            call.start()
+            wait_until(lambda: unread._unread is None, within=30, saying="the answer was read")
+            assert call.is_alive()
+        call.join(30)
+        with private_valkey.client() as client:
+            wait_until(lambda: client.llen("normal") == 3, within=30, saying="the call has sent its message")
+
+
+def test_an_answer_that_is_not_there_yet_is_not_waited_for(
+    app: Celeriac, private_valkey: ValkeyServer
+) -> None:
+    task = app.tasks["late.noop"]
+    task.delay()
+    push = pushing(app)
+    with private_valkey.client() as client:
+        client.client_pause(60_000)
+    push._unread = print  # as behind a push whose answer is late
+    push._client.connection.send_command("PING")
+    push.look()
+    assert (push._unread, push._error) == (print, None)
+    private_valkey.kill()
+    push.look()
+    push.look()
+    assert (push._unread, push._error is None) == (print, False)
 
 
 def test_a_producer_is_kept_until_the_settings_change(app: Celeriac) -> None:

@@ -6,15 +6,18 @@ import select as polling
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
+from psycopg.errors import UniqueViolation
 from sqlalchemy import bindparam, insert, literal, make_url, select
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from celeriac.ledger.connection import one_trip
+from celeriac.ledger.connection.compiled_statement import CompiledStatement
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.connection.one_trip import in_one_trip, transaction_of_trips
+from celeriac.ledger.connection.one_trip import change, in_one_trip, transaction_of_trips
 from celeriac.ledger.limits import lines
 from celeriac.ledger.schema.columns import now
 from celeriac.ledger.schema.limit_tables import PERMIT_KEYS
@@ -69,6 +72,50 @@ def test_what_fails_is_rolled_back_and_the_connection_is_fit_for_the_next(databa
     with transaction_of_trips(database, idle=5) as connection:
         in_one_trip(connection, step("d"))
     assert names(database) == ["d"]
+
+
+def test_no_text_is_cut_short_in_silence(database: Database) -> None:
+    """libpq would send it up to its first zero byte."""
+    if database.dialect == "postgresql":
+        with pytest.raises(DataError), transaction_of_trips(database, idle=5) as connection:
+            in_one_trip(connection, step("a\0b"))
+        with transaction_of_trips(database, idle=5) as connection:
+            in_one_trip(connection, step("c"), commit=True)
+        assert names(database) == ["c"]
+
+
+@pytest.mark.parametrize("trips", [True, False], ids=["in a trip", "where the driver cannot"])
+def test_something_else_is_done_while_the_server_works(
+    postgres_url: str, trips: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_trip, "are_possible", lambda database: trips)
+    statement, done = CompiledStatement(_INSERT), []
+    with closing(Database(make_url(postgres_url))) as database, database.driver() as pooled:
+        for name in ("a", "b"):  # the second time it is prepared
+            changed = change(
+                pooled, database, statement, {"name": name}, meanwhile=partial(done.append, name)
+            )
+            assert changed == 1
+        assert (done, names(database)) == (["a", "b"], ["a", "b"])
+        with pytest.raises(UniqueViolation) as caught:
+            change(pooled, database, statement, {"name": "a"}, meanwhile=lambda: done.append("a"))
+        assert caught.value.sqlstate == "23505"
+
+
+def test_a_connection_that_was_interrupted_in_a_trip_is_dropped(postgres_url: str) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    statement = CompiledStatement(_INSERT)
+    with closing(Database(make_url(postgres_url), pool=1)) as database:
+        with pytest.raises(KeyboardInterrupt), database.driver() as pooled:
+            change(pooled, database, statement, {"name": "a"}, meanwhile=interrupt)
+        with database.driver() as pooled:
+            assert change(pooled, database, statement, {"name": "b"}, meanwhile=lambda: None) == 1
+            pooled.driver_connection.pgconn.enter_pipeline_mode()  # type: ignore[union-attr]  # of psycopg
+        with database.driver() as pooled:
+            driver: Any = pooled.driver_connection
+            assert driver.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_in_another_transaction_nothing_is_committed(database: Database) -> None:

@@ -256,10 +256,11 @@ def test_no_row_is_written_behind_its_deadline(app: Celeriac, call: dict[str, An
     with app.database.driver() as pooled:
         driver: Any = pooled.driver_connection
         past, later = (datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 9000))
-        assert not enqueue_one(driver, job, deadline=past, schema=None)
+        more: Any = {"meanwhile": lambda: None}
+        assert not enqueue_one(pooled, app.database, job, deadline=past, **more)
         assert not exists(driver, job.id, schema=None)
-        assert enqueue_one(driver, job, deadline=later, schema=None)
-        assert not enqueue_one(driver, job, deadline=later, schema=None)  # it is there
+        assert enqueue_one(pooled, app.database, job, deadline=later, **more)
+        assert not enqueue_one(pooled, app.database, job, deadline=later, **more)  # it is there
 
 
 def test_times_are_those_of_the_call(app: Celeriac) -> None:

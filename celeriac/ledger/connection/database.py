@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +16,12 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from celeriac import private_files
 from celeriac.errors import LedgerUnfit
-from celeriac.ledger.connection import postgresql_session, schema_name, sqlite_session
+from celeriac.ledger.connection import pool_rules, postgresql_session, schema_name, sqlite_session
 from celeriac.ledger.connection.error_kinds import is_conflict
 from celeriac.ledger.connection.postgresql_session import connect_within
 from celeriac.ledger.connection.watchdog import WATCHDOG
@@ -41,9 +40,6 @@ _TRIES, _PAUSE = 5, 0.05
 #: Of the time that a page's statement may take, what the server is given: it ends the statement, before the
 #: connection is cut here and takes the reason along.
 _SERVERS_SHARE = 0.8
-
-#: PQTRANS_IDLE (postgresql.org/docs/current/libpq-status.html).
-_IDLE = 0
 
 
 class Database:
@@ -276,29 +272,6 @@ def server_clock(pooled: PoolProxiedConnection) -> float:
     return float(pooled.info["clock"]) + time.monotonic()
 
 
-def _refuse_if_closed(
-    connection: DBAPIConnection, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection
-) -> None:
-    """Have the pool choose another connection, if the server has closed this idle one.
-
-    Only a closed one has something to read, so that no round trip is needed.
-    """
-    driver: Any = connection
-    if driver.closed:  # by a watchdog, or by whoever was lent it
-        raise DisconnectionError
-    poller = select.poll()
-    poller.register(driver.fileno(), select.POLLIN | select.POLLHUP)
-    if poller.poll(0):
-        raise DisconnectionError
-
-
-def _drop_if_busy(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
-    """Drop a connection that a time limit interrupted in a transaction, or before its answer was read."""
-    driver: Any = connection
-    if driver is not None and driver.pgconn.transaction_status != _IDLE:
-        entry.invalidate()
-
-
 def roll_back(connection: Connection) -> None:
     """Roll back, or give up the connection: the pool must not reuse a transaction that is open."""
     if connection.invalidated or connection.closed:
@@ -327,8 +300,8 @@ def _create(database: Database) -> Engine:
         else _postgresql_arguments(database),
         execution_options=schema_name.options(database.schema),
     )
-    _keep_rollbacks_out_of_autocommit(engine)
-    _close_what_comes_back_late(engine, database)
+    pool_rules.keep_rollbacks_out_of_autocommit(engine)
+    pool_rules.close_what_comes_back_late(engine, lambda: database._closings)
     if sqlite:
         private_files.make_file(
             Path(str(database.url.database))
@@ -353,39 +326,10 @@ def _create(database: Database) -> Engine:
         return cast(DBAPIConnection, connect_within(patience, made, dialect.loaded_dbapi.OperationalError))
 
     event.listen(engine, "do_connect", connect)  # before SQLAlchemy sends queries of its own
-    event.listen(engine, "checkout", _refuse_if_closed)
-    event.listen(engine, "checkin", _drop_if_busy)
+    event.listen(engine, "checkout", pool_rules.refuse_if_closed)
+    event.listen(engine, "checkin", pool_rules.drop_if_busy)
     event.listen(engine, "handle_error", postgresql_session.idle_end_as_unreachable, retval=True)
     return engine
-
-
-def _keep_rollbacks_out_of_autocommit(engine: Engine) -> None:
-    """Let SQLAlchemy roll back only where it began a transaction: what we begin by hand, we end by hand.
-
-    ``create_engine(skip_autocommit_rollback=True)`` does the same, from SQLAlchemy 2.0.43 on.
-    """
-    plain = engine.dialect.do_rollback
-    sqlite = engine.dialect.name == "sqlite"
-
-    def do_rollback(dbapi_connection: Any) -> None:
-        if not (dbapi_connection.isolation_level is None if sqlite else dbapi_connection.autocommit):
-            plain(dbapi_connection)
-
-    engine.dialect.do_rollback = do_rollback  # type: ignore[method-assign]  # of this engine alone
-
-
-def _close_what_comes_back_late(engine: Engine, database: Database) -> None:
-    """Close a connection that was in use, or made, while ``close`` was called: its pool is given up."""
-
-    def begin(dialect: Any, entry: ConnectionPoolEntry, args: Any, params: Any) -> None:
-        entry.info["closings"] = database._closings
-
-    def checkin(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
-        if connection is not None and entry.info.get("closings") != database._closings:
-            entry.invalidate()
-
-    event.listen(engine, "do_connect", begin)
-    event.listen(engine, "checkin", checkin)
 
 
 def _postgresql_arguments(database: Database) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.base import Executable
 
 from celeriac.ledger.connection.compiled_statement import CompiledStatement
@@ -51,7 +52,7 @@ def transaction_of_trips(database: Database, *, idle: float) -> Iterator[Connect
             yield connection
         return
     with database.statement() as connection:
-        trips = _Trips(_pipeline_of(connection, database), database.begin_texts(connection, idle))
+        trips = _Trips(_pipeline_of(connection.connection, database), database.begin_texts(connection, idle))
         connection.info[_TRIPS] = trips
         try:
             yield connection
@@ -95,6 +96,29 @@ def in_one_trip(connection: Connection, *steps: Step, commit: bool = False) -> l
     return rows[before : before + len(steps)]  # type: ignore[return-value]  # lists of sequences
 
 
+def change(
+    pooled: PoolProxiedConnection,
+    database: Database,
+    statement: CompiledStatement,
+    values: Mapping[str, Any],
+    *,
+    meanwhile: Callable[[], object],
+) -> int:
+    """Execute one statement on a connection of ``database.driver``; return how many rows it changed.
+
+    Args:
+        meanwhile: called while the server works on it, if the driver can; it must neither raise nor wait.
+
+    Raises:
+        psycopg.Error: as the driver raises it.
+    """
+    if _PIPELINE in pooled.info or are_possible(database):
+        return _pipeline_of(pooled, database).change(statement, values, meanwhile)
+    changed = int(statement.run(pooled.driver_connection, values, schema=database.schema).rowcount)
+    meanwhile()
+    return changed
+
+
 def are_possible(database: Database) -> bool:
     """Whether the driver can send several statements to this database at a time."""
     if database.dialect != "postgresql" or is_joined(database):
@@ -102,12 +126,12 @@ def are_possible(database: Database) -> bool:
     return bool(database.errors.Pipeline.is_supported())
 
 
-def _pipeline_of(connection: Connection, database: Database) -> Pipeline:
-    info = connection.info
+def _pipeline_of(pooled: PoolProxiedConnection, database: Database) -> Pipeline:
+    info = pooled.info
     found: Pipeline | None = info.get(_PIPELINE)
     if found is None:
         prepares = database.prepares and not info.get("pooled")
-        driver, errors = connection.connection.driver_connection, connection.dialect.loaded_dbapi
+        driver, errors = pooled.driver_connection, database.errors
         found = info[_PIPELINE] = Pipeline(driver, errors, schema=database.schema, prepares=prepares)
     return found
 

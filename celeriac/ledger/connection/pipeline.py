@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from celeriac.ledger.connection.compiled_statement import CompiledStatement
 
@@ -21,6 +21,19 @@ _OK, _TUPLES, _SYNC, _ABORTED = 1, 2, 10, 11
 Command = str | tuple[CompiledStatement, Mapping[str, Any]]
 
 _Loaders = list[Callable[[bytes], Any]]
+
+
+class _Ready(NamedTuple):
+    """A command as it is sent.
+
+    Attributes:
+        binary: of each value, whether it is in the server's binary format.
+    """
+
+    statement: CompiledStatement | None
+    text: bytes
+    written: list[bytes | None] | None = None
+    binary: list[bool] | None = None
 
 
 class Pipeline:
@@ -47,33 +60,59 @@ class Pipeline:
         Raises:
             psycopg.Error: the first error. What follows it was not executed.
         """
+        asked, results = self._executed(commands, None)
+        answers = iter(results)
+        return [self._rows(each, [next(answers) for _ in range(sent)][-1]) for each, sent in asked]
+
+    def change(
+        self, statement: CompiledStatement, values: Mapping[str, Any], meanwhile: Callable[[], object]
+    ) -> int:
+        """Execute one statement; return how many rows it changed.
+
+        Args:
+            meanwhile: called when it was sent, while the server works on it. It must neither raise nor wait.
+
+        Raises:
+            psycopg.Error: as of ``run``.
+        """
+        _, results = self._executed([(statement, values)], meanwhile)
+        return results[-1].command_tuples or 0
+
+    def _executed(
+        self, commands: Sequence[Command], meanwhile: Callable[[], object] | None
+    ) -> tuple[list[tuple[CompiledStatement | None, int]], list[Any]]:
+        """What was sent, with the number of results of each, and all results."""
+        ready = [self._ready(each) for each in commands]  # before anything is sent: a value may be refused
         connection = self._driver.pgconn
         connection.enter_pipeline_mode()
         named: dict[CompiledStatement, bytes] = {}
-        asked = [self._send(connection, each, named) for each in commands]
+        asked = [(each.statement, self._send(connection, each, named)) for each in ready]
         connection.pipeline_sync()
+        if meanwhile is not None:
+            meanwhile()
         results = self._results(connection)
         connection.exit_pipeline_mode()
         for result in results:
             if result.status not in (_OK, _TUPLES):
                 raise self._error(result)
         self._names |= named
-        answers = iter(results)
-        return [self._rows(each, [next(answers) for _ in range(sent)][-1]) for each, sent in asked]
+        return asked, results
 
-    def _send(
-        self, connection: Any, command: Command, named: dict[CompiledStatement, bytes]
-    ) -> tuple[CompiledStatement | None, int]:
-        """Send it; return how many results there will be."""
+    def _ready(self, command: Command) -> _Ready:
         if isinstance(command, str):
-            connection.send_query_params(command.encode(), None)
-            return None, 1
+            return _Ready(None, command.encode())
         statement, values = command
         text, names, fixed = statement.compiled(self._schema)
-        given = [_written(values[name] if name in values else fixed[name]) for name in names]
-        if not self._prepares:
-            connection.send_query_params(text, given)
-            return statement, 1
+        given = [values[name] if name in values else fixed[name] for name in names]
+        written = [self._written(each) for each in given]
+        return _Ready(statement, text, written, [type(each) is bytes for each in given])
+
+    def _send(self, connection: Any, ready: _Ready, named: dict[CompiledStatement, bytes]) -> int:
+        """Send it; return how many results there will be."""
+        statement, text, written, binary = ready
+        if statement is None or not self._prepares:
+            connection.send_query_params(text, written, param_formats=binary)
+            return 1
         sent = 1
         name = self._names.get(statement) or named.get(statement)
         if name is None:
@@ -81,8 +120,8 @@ class Pipeline:
             name = named[statement] = b"celeriac_trip_%d" % self._count
             connection.send_prepare(name, text)
             sent = 2
-        connection.send_query_prepared(name, given)
-        return statement, sent
+        connection.send_query_prepared(name, written, param_formats=binary)
+        return sent
 
     def _results(self, connection: Any) -> list[Any]:
         """All results up to the Sync."""
@@ -141,13 +180,15 @@ class Pipeline:
         load: Callable[[bytes], Any] = kind(oid, self._driver).load
         return load
 
-
-def _written(value: Any) -> bytes | None:
-    if value is None:
-        return None
-    if isinstance(value, list):
-        texts = (str(each).replace("\\", "\\\\").replace('"', '\\"') for each in value)
-        return ("{" + ",".join(f'"{text}"' for text in texts) + "}").encode()
-    if isinstance(value, datetime):
-        return value.isoformat().encode()
-    return str(value).encode()
+    def _written(self, value: Any) -> bytes | None:
+        """As the server reads it: bytes as they are, which is its binary format, all others as text."""
+        if value is None or type(value) is bytes:
+            return value
+        if isinstance(value, list):
+            texts = (str(each).replace("\\", "\\\\").replace('"', '\\"') for each in value)
+            text = "{" + ",".join(f'"{text}"' for text in texts) + "}"
+        else:
+            text = value.isoformat() if isinstance(value, datetime) else str(value)
+        if "\0" in text:  # where libpq would end it
+            raise self._errors.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+        return text.encode()

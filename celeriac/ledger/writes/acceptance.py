@@ -33,11 +33,15 @@ _TRIES = 5
 _A_ROW, _BYTES = 0.01, 1_000_000
 
 
-def accept(database: Database, job: NewJob, *, within: float) -> bool:
+def accept(
+    database: Database, job: NewJob, *, within: float, meanwhile: Callable[[], object] = lambda: None
+) -> bool:
     """Write the row of ``job``; return whether it is new (False: a row of that id exists).
 
     Args:
         within: seconds.
+        meanwhile: what the caller can do while PostgreSQL writes it. It is called each time that the row is
+            tried, and must neither raise nor wait.
 
     Raises:
         LedgerUnavailable: the database cannot be reached; the job was refused.
@@ -49,7 +53,7 @@ def accept(database: Database, job: NewJob, *, within: float) -> bool:
     end = time.monotonic() + within * _SHARE
     while True:
         try:
-            return _insert(database, job, end)
+            return _insert(database, job, end, meanwhile)
         except _Lost as lost:
             if time.monotonic() >= end - 0.1:
                 raise EnqueueUncertain(task_id(job.headers, job.id)) from lost.__cause__
@@ -195,18 +199,17 @@ def _accept_here(database: Database, job: NewJob) -> bool:
         _refuse(exc)
 
 
-def _insert(database: Database, job: NewJob, end: float) -> bool:
-    schema = database.schema
+def _insert(database: Database, job: NewJob, end: float, meanwhile: Callable[[], object]) -> bool:
     with database.driver(until=end) as pooled:
         driver: Any = pooled.driver_connection
         deadline = datetime.fromtimestamp(server_clock(pooled) + end - time.monotonic(), UTC)
         try:
-            if single_insert.enqueue_one(driver, job, deadline=deadline, schema=schema):
+            if single_insert.enqueue_one(pooled, database, job, deadline=deadline, meanwhile=meanwhile):
                 return True
-            if single_insert.exists(driver, job.id, schema=schema):
+            if single_insert.exists(driver, job.id, schema=database.schema):
                 return False
             # There is time left, but the deadline refused it: the database's clock was set since connect.
-            return single_insert.enqueue_one(driver, job, deadline=PARKED, schema=schema)
+            return single_insert.enqueue_one(pooled, database, job, deadline=PARKED, meanwhile=meanwhile)
         except BaseException as exc:  # also the errors of a connection that the watchdog has cut
             if driver.closed and isinstance(exc, database.errors.Error):
                 raise _Lost from exc

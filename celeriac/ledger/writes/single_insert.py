@@ -7,14 +7,18 @@ sent, and the server computes less.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import bindparam, cast, literal_column, select
+from sqlalchemy.pool import PoolProxiedConnection
 
 from celeriac.ledger.connection.compiled_statement import CompiledStatement
+from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.one_trip import change
 from celeriac.ledger.schema.columns import Instant, insert_of, now
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
@@ -28,12 +32,23 @@ _NEEDED = tuple(name for name in COPIED if name not in _OPTIONAL)
 _encode = json.JSONEncoder(check_circular=False).encode
 
 
-def enqueue_one(driver: Any, job: NewJob, *, deadline: datetime, schema: str | None) -> bool:
-    """As ``new_jobs.enqueue``, for one job; return whether it is new. Not for a unique job."""
+def enqueue_one(
+    pooled: PoolProxiedConnection,
+    database: Database,
+    job: NewJob,
+    *,
+    deadline: datetime,
+    meanwhile: Callable[[], object],
+) -> bool:
+    """As ``new_jobs.enqueue``, for one job; return whether it is new. Not for a unique job.
+
+    Args:
+        meanwhile: what is to be done while the server works: see ``one_trip.change``.
+    """
     statement, values = _short(job) if _is_short(job) else _whole(job)
     values["new_headers"] = job.headers_text or _encode(dict(job.headers))
     values["deadline"] = deadline
-    return bool(statement.run(driver, values, schema=schema).rowcount)
+    return bool(change(pooled, database, statement, values, meanwhile=meanwhile))
 
 
 def exists(driver: Any, job: UUID, *, schema: str | None) -> bool:
@@ -56,12 +71,12 @@ def _whole(job: NewJob) -> tuple[CompiledStatement, dict[str, Any]]:
     return _any_job(more, fair), new_jobs.parameters(job) | new_jobs.more_parameters(job, more, fair)
 
 
-@lru_cache
+@cache
 def _any_job(more: tuple[str, ...], fair: bool) -> CompiledStatement:
     return CompiledStatement(new_jobs.insert("postgresql", True, more, fair))
 
 
-@lru_cache
+@cache
 def _due_now(given: tuple[str, ...], dispatch_count: int) -> CompiledStatement:
     """For a job that is due now, with a message that leaves now if ``dispatch_count`` is 1."""
     names = (*_NEEDED, *given)
@@ -81,7 +96,7 @@ def _due_now(given: tuple[str, ...], dispatch_count: int) -> CompiledStatement:
     return CompiledStatement(insert.on_conflict_do_nothing(index_elements=["id"]))
 
 
-@lru_cache
+@cache
 def _exists() -> CompiledStatement:
     return CompiledStatement(
         select(literal_column("1")).where(JOBS.c.id == bindparam("job", type_=JOBS.c.id.type))
