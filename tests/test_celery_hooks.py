@@ -337,6 +337,7 @@ HOOKS = [
         "celery.worker.worker:WorkController.pool_putlocks", None, "more jobs begin than there are children"
     ),
     Hook("celery.worker.worker:WorkController.semaphore", None, "more jobs begin than there are children"),
+    Hook("celery.worker.worker:WorkController.wait_for_soft_shutdown", "", "a cold shutdown waits for jobs"),
     Hook("celery.concurrency.base:BasePool.uses_semaphore", None, "more jobs begin than there are children"),
     Hook(
         "kombu.asynchronous.semaphore:LaxBoundedSemaphore.acquire",

@@ -63,6 +63,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
         "acceptance/test_async_tasks.py",
         "acceptance/test_batches.py",
         "acceptance/test_burst.py",
+        "acceptance/test_children.py",
         "acceptance/test_compose.py",
         "acceptance/test_demo.py",
         "acceptance/test_foreign_queue.py",

@@ -29,3 +29,9 @@ class Worker(CeleryWorker):
     ) -> None:
         super().on_after_init(purge, no_color, *rest, **options)
         self.app.stage = Stage.CHOSEN
+
+    def wait_for_soft_shutdown(self) -> None:
+        """At a cold shutdown: wait if a job runs. What Celery knows to run afterwards is cancelled."""
+        if hold := getattr(self.pool, "hold", None):  # burst
+            hold()
+        super().wait_for_soft_shutdown()

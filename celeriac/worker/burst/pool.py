@@ -92,10 +92,18 @@ class TaskPool(prefork.TaskPool):
     def stop_line(self) -> None:
         """Begin no job any more: nothing is sent to children, and they leave what they have not begun."""
         self._stopping = True
-        self._waiting.clear()
         if self._watch is not None and self._pool is not None:
             self._watch.recall_all()
             self._pass_on()
+
+    def hold(self) -> None:
+        """Draw the stop line, and have Celery know of every job that is at work, however short it has run.
+
+        Called by the handler of a signal: whatever the event loop does at this moment goes on afterwards.
+        """
+        self.stop_line()
+        if self._watch is not None:
+            self._watch.show_running()
 
     def on_terminate(self) -> None:
         self.stop_line()  # what is done counts, although its children had no time to tell
@@ -183,7 +191,7 @@ class TaskPool(prefork.TaskPool):
     def feed(self) -> None:
         """Give the children what they have room for."""
         self._feed_is_due = False
-        while self._waiting and self._pool is not None and self._has_room():
+        while self._waiting and self._pool is not None and not self._stopping and self._has_room():
             entering = self._entering = []
             try:
                 for _ in range(self._size()):

@@ -74,6 +74,15 @@ class Watch:
                 self._known(bundle, process)
                 bundle.tell_done()
 
+    def show_running(self) -> None:
+        """Tell Celery of the job that each child is at."""
+        for process in list(self._children._pool):
+            place = process.page.place
+            bundle = self._bundles.get(place.bundle) if place.at_work else None
+            if bundle is not None:
+                self._known(bundle, process)
+                bundle.jobs[place.position].accept(process.pid, place.started)
+
     def terminate(self, job: BundledJob, pid: int, signum: Any) -> None:
         """Send ``signum`` to the child ``pid`` if it is at ``job``."""
         process = self._children.process_of(pid)
