@@ -90,15 +90,10 @@ def claim(connection: Connection, ids: Sequence[UUID], *, worker: UUID) -> dict[
 
 def claimed_by_id(rows: Iterable[Sequence[Any]]) -> dict[UUID, Claimed]:
     """The rows that ``claim_statement`` returned, by the jobs' ids."""
-    return {row[0]: _claimed(*row) for row in rows}
+    return {row[0]: claimed_of(*row) for row in rows}
 
 
-def claimed_of(row: Sequence[Any]) -> Claimed:
-    """A row that ``claim_statement`` returned."""
-    return _claimed(*row)
-
-
-def _claimed(
+def claimed_of(
     job: UUID,
     attempt: int,
     max_tries: int,
@@ -111,6 +106,7 @@ def _claimed(
     started: datetime,
     message_tag: int | None,
 ) -> Claimed:
+    """The job that a row of ``claim_statement`` tells of, column by column."""
     return Claimed(
         job,
         attempt,

@@ -150,11 +150,11 @@ class Exchange:
             job = value(row, 0).decode()
             if only_claims or (claims and value(row, 1) is not None):
                 found = (value(row, column) for column in range(1, len(self._loaders) + 1))
-                loaded = [
+                loaded: list[Any] = [
                     None if each is None else load(each)
                     for load, each in zip(self._loaders, found, strict=True)
                 ]
-                claimed[job] = claimed_of((UUID(job), *loaded))
+                claimed[job] = claimed_of(UUID(job), *loaded)
             else:
                 completed.append(job)
         return Exchanged(frozenset(completed), claimed)
