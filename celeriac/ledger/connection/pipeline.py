@@ -20,8 +20,6 @@ _OK, _TUPLES, _SYNC, _ABORTED = 1, 2, 10, 11
 #: A text without parameters, or a statement with them.
 Command = str | tuple[CompiledStatement, Mapping[str, Any]]
 
-_Loaders = list[Callable[[bytes], Any]]
-
 
 class _Ready(NamedTuple):
     """A command as it is sent.
@@ -51,7 +49,7 @@ class Pipeline:
         self._schema = schema
         self._prepares = prepares
         self._names: dict[CompiledStatement, bytes] = {}
-        self._loaders: dict[CompiledStatement, _Loaders] = {}
+        self._transformer = errors.adapt.Transformer(driver)  # in C, where psycopg has it so
         self._count = 0
 
     def run(self, commands: Sequence[Command]) -> list[list[tuple[Any, ...]]]:
@@ -62,7 +60,7 @@ class Pipeline:
         """
         asked, results = self._executed(commands, None)
         answers = iter(results)
-        return [self._rows(each, [next(answers) for _ in range(sent)][-1]) for each, sent in asked]
+        return [self._rows([next(answers) for _ in range(sent)][-1]) for sent in asked]
 
     def change(
         self, statement: CompiledStatement, values: Mapping[str, Any], meanwhile: Callable[[], object]
@@ -80,13 +78,13 @@ class Pipeline:
 
     def _executed(
         self, commands: Sequence[Command], meanwhile: Callable[[], object] | None
-    ) -> tuple[list[tuple[CompiledStatement | None, int]], list[Any]]:
-        """What was sent, with the number of results of each, and all results."""
+    ) -> tuple[list[int], list[Any]]:
+        """The number of results of each command, and all results."""
         ready = [self._ready(each) for each in commands]  # before anything is sent: a value may be refused
         connection = self._driver.pgconn
         connection.enter_pipeline_mode()
         named: dict[CompiledStatement, bytes] = {}
-        asked = [(each.statement, self._send(connection, each, named)) for each in ready]
+        asked = [self._send(connection, each, named) for each in ready]
         connection.pipeline_sync()
         if meanwhile is not None:
             meanwhile()
@@ -161,24 +159,12 @@ class Pipeline:
         error: Exception = kind(result.error_message.decode(errors="replace").strip())
         return error
 
-    def _rows(self, statement: CompiledStatement | None, result: Any) -> list[tuple[Any, ...]]:
-        if statement is None or not result.nfields:
+    def _rows(self, result: Any) -> list[tuple[Any, ...]]:
+        if not result.nfields:
             return []
-        loaders = self._loaders.get(statement)
-        if loaders is None:
-            loaders = self._loaders[statement] = [
-                self._loader(result.ftype(n)) for n in range(result.nfields)
-            ]
-        value, columns = result.get_value, list(enumerate(loaders))
-        return [
-            tuple(None if (found := value(row, column)) is None else load(found) for column, load in columns)
-            for row in range(result.ntuples)
-        ]
-
-    def _loader(self, oid: int) -> Callable[[bytes], Any]:
-        kind = self._driver.adapters.get_loader(oid, 0) or self._driver.adapters.get_loader(0, 0)
-        load: Callable[[bytes], Any] = kind(oid, self._driver).load
-        return load
+        self._transformer.set_pgresult(result)
+        rows: list[tuple[Any, ...]] = self._transformer.load_rows(0, result.ntuples, tuple)
+        return rows
 
     def _written(self, value: Any) -> bytes | None:
         """As the server reads it: bytes as they are, which is its binary format, all others as text."""
