@@ -52,7 +52,7 @@ def id_in(dialect: str, expression: ColumnElement[UUID], *, name: str = "ids") -
 def id_parameters(dialect: str, wanted: Sequence[UUID], *, name: str = "ids") -> dict[str, Any]:
     """The parameters of ``id_in``."""
     if dialect == "postgresql":
-        return {name: "{" + ",".join(map(str, wanted)) + "}"}
+        return {name: "{" + ",".join([job.hex for job in wanted]) + "}"}
     return {name: json.dumps([job.hex for job in wanted])}
 
 
@@ -84,4 +84,4 @@ def _written(dialect: str, value: Any) -> Any:
         return value.isoformat() if dialect == "postgresql" else microseconds(value)
     if not isinstance(value, UUID):
         return value
-    return str(value) if dialect == "postgresql" else value.hex
+    return value.hex  # PostgreSQL reads it as well; with hyphens it takes Python twice as long
