@@ -17,7 +17,7 @@ from celeriac.ledger.limits.in_use import IN_LINE
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.columns import Instant, microseconds, now
 from celeriac.ledger.schema.holding import is_to_hold, word_of_row
-from celeriac.ledger.schema.locking import in_order
+from celeriac.ledger.schema.locking import in_order, is_locked_by
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.writes.claims import MESSAGE_COLUMNS, Message
 
@@ -62,7 +62,7 @@ def _mark_all(dialect: str) -> Update:
     hold = is_to_hold()
     return (
         update(JOBS)
-        .where(JOBS.c.id.in_(waiting))
+        .where(is_locked_by(dialect, waiting))
         .values(
             dispatched=case((hold, sql_cast(null(), Instant)), else_=now()),
             dispatch_count=JOBS.c.dispatch_count + case((hold, 0), else_=1),

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, select, true
+from sqlalchemy import ColumnClause, ColumnElement, FromClause, Select, column, select, true
 
 from celeriac.ledger.schema.models import JOBS
+
+#: Where PostgreSQL keeps a row's present version (postgresql.org/docs/current/ddl-system-columns.html).
+_PLACE: ColumnClause[Any] = column("ctid")
+_PLACE.table = JOBS
 
 
 def in_order(*conditions: Any, skip: bool = False) -> Select[Any]:
@@ -17,6 +21,18 @@ def in_order(*conditions: Any, skip: bool = False) -> Select[Any]:
     """
     chosen = select(JOBS.c.id).where(*conditions).order_by(JOBS.c.id)
     return chosen.with_for_update(skip_locked=skip, key_share=True)
+
+
+def is_locked_by(dialect: str, waiting: Select[Any]) -> ColumnElement[bool]:
+    """Whether a job is one of those that ``in_order`` has locked in the same statement.
+
+    PostgreSQL goes to the row's place, and does not search for its key a second time. A row that somebody has
+    written since the statement began is at another place: it is left out, as if it were locked.
+    """
+    if dialect != "postgresql":
+        return JOBS.c.id.in_(waiting)
+    placed = waiting.add_columns(_PLACE.label("place")).subquery("locked")
+    return placed.c.place == _PLACE
 
 
 def found_for(dialect: str, given: FromClause, condition: ColumnElement[bool], *, name: str) -> FromClause:
