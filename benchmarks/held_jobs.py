@@ -12,6 +12,7 @@ from benchmarks import operator_app
 from benchmarks.figures import quantile
 from benchmarks.trial import Trial
 from celeriac.ledger.connection.database import Database
+from celeriac.ledger.connection.one_trip import transaction_of_trips
 from celeriac.ledger.limits import admission, limit_rows, lines
 from celeriac.limits.limit import Limit
 from celeriac.limits.permits import Permit, line_of
@@ -67,7 +68,7 @@ def admit(trial: Trial, rounds: int) -> tuple[float, float]:
             limits = limit_rows.read(connection)
         for _ in range(rounds):
             began = time.perf_counter()
-            with database.transaction() as connection:
+            with transaction_of_trips(database, idle=lines.IDLE) as connection:  # as keepers do
                 found = admission.admit(connection, limits, front=front)
             times.append((time.perf_counter() - began) * 1e3 / len(found) * 100)
             _end(trial, database, [message.id for message in found])

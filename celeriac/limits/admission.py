@@ -53,15 +53,21 @@ class Room:
 
     def takes(self, weight: int) -> bool:
         """Whether a job may be sent, whenever it starts."""
-        if self.probes is not None and self.probes.left < 1:
+        if self.is_shut or (self.probes is not None and self.probes.left < 1):
             return False
-        return not self.is_shut and self._has_slots(weight)
+        if self.concurrency is None:
+            return True
+        if self.reserved:
+            return False
+        # One that is heavier than all of it, since an operator made it smaller, runs alone.
+        return self.used + min(weight, self.concurrency) <= self.concurrency
 
     def take(self, weight: int) -> None:
         self.used += weight
         if self.probes is not None:
             self.probes.left -= 1
-        self.on_way += self._starts(weight)
+        if self.rate is not None:
+            self.on_way += self._starts(weight)
 
     def start(self, weight: int, now: datetime) -> datetime:
         """When a job may start, if all that was sent before starts in time."""
@@ -69,14 +75,6 @@ class Room:
             return now
         first = self.rate.opens(self.next_start, now, self._starts(weight))
         return max(now, first + self.rate.every * self.on_way)
-
-    def _has_slots(self, weight: int) -> bool:
-        if self.concurrency is None:
-            return True
-        if self.reserved:
-            return False
-        # One that is heavier than all of it, since an operator made it smaller, runs alone.
-        return self.used + min(weight, self.concurrency) <= self.concurrency
 
     def _starts(self, weight: int) -> int:
         return weight if self.rate is None else min(weight, self.rate.burst)
@@ -127,55 +125,63 @@ def decide(
         most: jobs that are admitted at once.
         ahead: how long before their start jobs are admitted.
     """
-    decision = Decision()
-    for job in _in_order(lines):
-        if job.line in decision.blocked or job.line in decision.later:
+    decision, passed = Decision(), set[int]()  # the lines of which nothing more goes, by their turns
+    for turn, job in _in_order(lines):
+        if turn in passed:
             continue  # nothing of a line passes its head
         if len(decision.admitted) >= most:
             decision.later[job.line] = now
+        elif _admit(job, rooms, decision, now=now, ahead=ahead):
             continue
-        for permit in job.permits:
-            room = rooms[permit.name]
-            if room.takes(permit.weight):
-                continue
+        passed.add(turn)
+    return decision
+
+
+def _admit(
+    job: Candidate, rooms: Mapping[str, Room], decision: Decision, *, now: datetime, ahead: timedelta
+) -> bool:
+    """Admit a job if its permits are free, and all its rates let it start soon; return whether they do."""
+    paced = False
+    for name, weight in job.permits:
+        room = rooms[name]
+        if not room.takes(weight):
             if room.shut is None:
-                decision.blocked[job.line] = permit.name
+                decision.blocked[job.line] = name
                 room.reserved = True
             else:
                 decision.later[job.line] = room.shut
-            break
-        else:
-            _plan_start(job, rooms, decision, now=now, ahead=ahead)
-    return decision
+            return False
+        paced |= room.rate is not None
+    if paced and not _plan_start(job, rooms, decision, now=now, ahead=ahead):
+        return False
+    for name, weight in job.permits:
+        rooms[name].take(weight)
+    decision.admitted.append(job)
+    return True
 
 
 def _plan_start(
     job: Candidate, rooms: Mapping[str, Room], decision: Decision, *, now: datetime, ahead: timedelta
-) -> None:
-    """Admit a job whose permits are free, if all its rates let it start soon."""
-    if not any(rooms[permit.name].rate for permit in job.permits):
-        for permit in job.permits:
-            rooms[permit.name].take(permit.weight)
-        decision.admitted.append(job)
-        return
-    planned = {permit.name: rooms[permit.name].start(permit.weight, now) for permit in job.permits}
+) -> bool:
+    """Note when a job starts, or when to look again if that is not soon; return whether it is."""
+    planned = {name: rooms[name].start(weight, now) for name, weight in job.permits}
     start = max(planned.values())
     if start > now + ahead:
         decision.later[job.line] = start - min(_EARLY, ahead)
         decision.crowded |= {name for name in planned if rooms[name].on_way and rooms[name].rate}
-        return
-    for permit in job.permits:
-        rooms[permit.name].take(permit.weight)
-    decision.admitted.append(job)
+        return False
     decision.starts[job.id] = start
+    return True
 
 
-def _in_order(lines: Iterable[Sequence[Candidate]]) -> list[Candidate]:
-    """All candidates: by importance, then the first of each line, the second of each, and so on."""
+def _in_order(lines: Iterable[Sequence[Candidate]]) -> list[tuple[int, Candidate]]:
+    """All candidates with their lines' turns: by importance, then the first of each line, and so on."""
     ranked: list[tuple[int, int, int, Candidate]] = []
     for turn, jobs in enumerate(lines):
         places: dict[int, int] = {}
         for job in jobs:
-            place = places[job.priority] = places.get(job.priority, -1) + 1
-            ranked.append((-job.priority, place, turn, job))
-    return [each[3] for each in sorted(ranked)]  # no two have the same first three
+            priority = job.priority
+            place = places[priority] = places.get(priority, -1) + 1
+            ranked.append((-priority, place, turn, job))
+    ranked.sort()  # no two have the same first three
+    return [each[2:] for each in ranked]

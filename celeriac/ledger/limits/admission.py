@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from celeriac.ledger.connection.one_trip import in_one_trip
 from celeriac.ledger.limits import candidates, due_lines, fair, in_use, locked
-from celeriac.ledger.limits.due_lines import MOST_LINES, DueLine, Front, Woken
+from celeriac.ledger.limits.due_lines import MOST_LINES, MOST_WOKEN, DueLine, Front, Woken
 from celeriac.ledger.limits.limit_rows import KnownLimit
 from celeriac.ledger.limits.locked import Locked
 from celeriac.ledger.limits.marking import mark_step, messages_of
@@ -28,11 +28,11 @@ from celeriac.limits.fairness import Fairness, Windows, queue_of
 from celeriac.limits.permits import is_fair, limit_of
 from celeriac.limits.rate import AHEAD, ON_TIME
 
-__all__ = ["MOST_JOBS", "MOST_LINES", "Front", "admit"]
+__all__ = ["MOST_JOBS", "MOST_LINES", "MOST_WOKEN", "Front", "admit"]
 
 #: Jobs that one transaction admits. What it costs beside its rows is shared by that many; its locks are held
-#: for some ten milliseconds.
-MOST_JOBS = 250
+#: for some twenty-five milliseconds.
+MOST_JOBS = 500
 
 #: Where no queue is fair.
 _NO_WINDOWS, _UNFAIR = Windows(), Fairness.parse((), ())
@@ -167,23 +167,26 @@ def _rooms(
     probes: Mapping[str, Probes],
 ) -> dict[str, Room]:
     limits, moment = {**known.limits, **windows}, known.moment
-    paced = [name for name in known.keys if (limit := limits.get(limit_of(name))) and limit.pace]
+    paces = {name: pace for name, limit in limits.items() if (pace := limit.pace)}
+    stopped = {name for name, limit in limits.items() if limit.paused is not None or limit.is_open}
+    half_open = {name for name, limit in limits.items() if limit.is_half_open}
+    paced = [name for name in known.keys if limit_of(name) in paces] if paces else []
     waits = in_use.on_way(connection, paced, lately=ON_TIME.total_seconds())
     found: dict[str, Room] = {}
     for name, key in known.keys.items():
-        limit = limits.get(limit_of(name))
-        if limit is None or limit.paused is not None or limit.is_open:  # nobody knows it, or it is stopped
+        of = limit_of(name)
+        if of not in limits or of in stopped:  # nobody knows it, or it is stopped
             found[name] = Room(is_shut=True)
             continue
-        rests = key.rests_until is not None and key.rests_until > moment
+        rests, pace = key.rests_until is not None and key.rests_until > moment, paces.get(of)
         found[name] = Room(
-            concurrency=limit.holds,
+            concurrency=limits[of].holds,
             used=known.used.get(name, 0),
-            rate=limit.pace,
+            rate=pace,
             next_start=key.next_start,
-            on_way=limit.pace.in_front(*waits[name]) if limit.pace else 0,
+            on_way=pace.in_front(*waits[name]) if pace else 0,
             shut=key.rests_until if rests else None,
-            is_shut=rests or (limit.is_half_open and limit.name not in probes),
-            probes=probes.get(limit.name) if limit.is_half_open else None,
+            is_shut=rests or (of in half_open and of not in probes),
+            probes=probes.get(of) if of in half_open else None,
         )
     return found

@@ -25,14 +25,18 @@ _OF_A_LINE = 2
 #: So many of a line are read before it is known how many permits are free: another trip costs more.
 _FEW = 32
 
+#: So many of all lines together: others are as many as what one transaction admits, at most.
+_FEW_OF_ALL = 2_000
+
 #: And so many, before it is known which lines there are.
 _FEW_OF_EACH = 21
 
 
 def whatever_is_in_use(due: Sequence[DueLine], limits: Mapping[str, KnownLimit]) -> dict[UUID, int] | None:
     """How many candidates of each line are enough, if nothing were in use; None: that may be many."""
-    mosts = {line.id: 1 + min(_holds(limits.get(limit_of(name))) for name in line.permits) for line in due}
-    return mosts if mosts and max(mosts.values()) <= _FEW else None
+    mosts = {line.id: 1 + min([_holds(limits.get(limit_of(name))) for name in line.permits]) for line in due}
+    is_few = mosts and max(mosts.values()) <= _FEW and sum(mosts.values()) <= _FEW_OF_ALL
+    return mosts if is_few else None
 
 
 def of_each_line(permits: Iterable[str], limits: Mapping[str, KnownLimit]) -> int | None:
@@ -74,12 +78,12 @@ def by_line(rows: Sequence[Any], due: Sequence[DueLine]) -> dict[UUID, list[Cand
     """The candidates of these lines, which were asked for in this order."""
     found: list[list[Candidate]] = [[] for _ in due]
     names = [line.permits for line in due]
-    light = [tuple(Permit(name, 1) for name in each) for each in names]
+    light = [tuple([Permit(name, 1) for name in each]) for each in names]
     for place, job, priority, *weights in rows:
         permits = light[place]
         if weights != _LIGHT:
             takes = zip(names[place], weights, strict=False)
-            permits = tuple(Permit(name, weight or 1) for name, weight in takes)
+            permits = tuple([Permit(name, weight or 1) for name, weight in takes])
         found[place].append(Candidate(job, due[place].id, priority, permits))
     return {line.id: jobs for line, jobs in zip(due, found, strict=True)}
 

@@ -22,7 +22,10 @@ from celeriac.ledger.schema.models import JOBS
 from celeriac.limits.admission import Candidate, Decision
 
 #: Lines that one transaction looks at.
-MOST_LINES = 100
+MOST_LINES = 250
+
+#: Lines that one permit wakes which was given back, at most.
+MOST_WOKEN = 100
 
 #: Lines that became due before the last look may be committed after it: for so long. Seconds between two
 #: looks from the very beginning, for what took longer.
@@ -43,6 +46,8 @@ class DueLine(NamedTuple):
 
     @property
     def permits(self) -> list[str]:
+        if self.permit_2 is None:  # as a rule
+            return [self.permit_1]
         return [name for name in self[1:4] if name is not None]
 
 
@@ -108,7 +113,7 @@ def wake_and_take(
     """
     names, dialect = sorted(set(freed)), connection.dialect.name
     look, behind = _look(front, along=most), locked.behind(dialect, names)
-    rooms = dict.fromkeys(names, MOST_LINES)
+    rooms = dict.fromkeys(names, MOST_WOKEN)
     if dialect == "postgresql":
         mine = lines.lock_step(dialect, names)
         rows, _, *found = in_one_trip(connection, mine, lines.wake_step(dialect, rooms), look, *behind)

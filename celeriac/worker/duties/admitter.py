@@ -212,7 +212,7 @@ class Admitter:
 
     def _wake(self, permits: Iterable[str]) -> None:
         with self._transaction() as connection:
-            lines.wake(connection, dict.fromkeys(permits, admission.MOST_LINES))
+            lines.wake(connection, dict.fromkeys(permits, admission.MOST_WOKEN))
 
     def _look(self, now: float) -> None:
         """Find the lines of new jobs; now and then those that nobody has woken."""
