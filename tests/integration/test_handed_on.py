@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import Connection, make_url, select
 
 from celeriac import Breaker, Limit
 from celeriac.application import Celeriac
@@ -18,10 +18,13 @@ from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.one_trip import transaction_of_trips
 from celeriac.ledger.limits import limit_rows, lines
 from celeriac.ledger.limits.handing_on import HandedOn, hand_on, may_hand_on
+from celeriac.ledger.schema.holding import PauseKind
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.limit_tables import LINES
+from celeriac.ledger.upkeep import pause_rows
 from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.ledger.writes.turn import complete_and_claim
-from celeriac.operate.job import job
+from celeriac.operate.job import Answer, cancel, job
 from celeriac.settings.platform import Settings
 from celeriac.worker.duties.admitter import Admitter
 from tests.apps import build
@@ -38,11 +41,17 @@ class Desk(ByHand):
         @app.task(name="plain", limit=Limit("one", concurrency=2), shared=False)
         def plain() -> None: ...
 
+        @app.task(name="heavy", limit=Limit("one", concurrency=2, weight=2), shared=False)
+        def heavy() -> None: ...
+
         @app.task(name="both", limit=[other, tenant], shared=False)
         def both(tenant: str) -> None: ...
 
-        self.plain, self.both = plain, both
-        self.names = ("plain", "both")
+        @app.task(name="keyed", limit=tenant, shared=False)
+        def keyed(tenant: str) -> None: ...
+
+        self.plain, self.heavy, self.both, self.keyed = plain, heavy, both, keyed
+        self.names = ("plain", "heavy", "both", "keyed")
         self.declare()
 
     def running(self, count: int, call: Any) -> list[str]:
@@ -54,13 +63,18 @@ class Desk(ByHand):
         return admitted + [id for id in given if id not in admitted]
 
     def hand_on(self, ended: Sequence[str], permits: Sequence[str] = ONE, **options: Any) -> HandedOn:
-        database = options.get("database", self.database)
-        done = [Outcome(id=UUID(id), attempt=1, state=JobState.COMPLETED) for id in ended]
+        database, attempt = options.get("database", self.database), options.get("attempt", 1)
+        done = [Outcome(id=UUID(id), attempt=attempt, state=JobState.COMPLETED) for id in ended]
         step = complete_and_claim.step(done, [], worker=ME)
         with self.database.reading() as connection:
             limits = limit_rows.read(connection)
         with transaction_of_trips(database, idle=30) as connection:
             return hand_on(connection, step, [permits] * len(ended), limits)
+
+    def turn(self) -> int:
+        """Of the only line."""
+        with self.database.reading() as connection:
+            return int(connection.execute(select(LINES.c.turn)).scalar_one())
 
     def state(self, id: str) -> JobState:
         return job(id, app=self.app).state
@@ -145,6 +159,155 @@ def test_a_limit_that_was_paused_since_gives_nothing_on(desk: Desk) -> None:
         limit_rows.change(connection, "one", set_concurrency=1)
         lines.wake_all(connection, "one")
     assert desk.admit() == [], "one is in use, of one"
+
+
+def test_a_heavy_job_gets_nothing_until_all_that_it_takes_is_free(desk: Desk) -> None:
+    first, second = desk.running(2, lambda: desk.plain.delay().id)
+    heavy, light, last = desk.heavy.delay().id, desk.plain.delay().id, desk.plain.delay().id
+    desk.look()
+    assert desk.admit() == []
+    handed = desk.hand_on([first])
+    assert (ids(handed), handed.done) == ([], {"one:"}), "no lighter job passes it"
+    assert ids(desk.hand_on([second])) == [heavy]
+    assert desk.used("one:") == 2
+    assert list(desk.claim(heavy)) == [heavy]
+    assert ids(desk.hand_on([heavy])) == [light, last]
+
+
+def test_the_more_important_of_a_line_is_next(desk: Desk) -> None:
+    first, _ = desk.running(2, lambda: desk.plain.delay().id)
+    low, high = (desk.plain.apply_async(priority=level).id for level in (10, 60))
+    desk.look()
+    assert desk.admit() == []
+    assert ids(desk.hand_on([first])) == [high]
+    assert list(desk.claim(high)) == [high]
+    assert ids(desk.hand_on([high])) == [low]
+
+
+def test_a_permit_is_of_its_key(desk: Desk) -> None:
+    tenants = ("a", "b", "a", "b")
+    jobs = [desk.keyed.delay(tenant).id for tenant in tenants]
+    desk.look()
+    assert sorted(desk.admit_all()) == sorted(jobs[:2])
+    assert len(desk.claim(*jobs[:2])) == 2
+    handed = desk.hand_on([jobs[1]], ("tenant:b",))
+    assert ids(handed) == [jobs[3]], "a waits for its own"
+    assert (desk.used("tenant:a"), desk.used("tenant:b")) == (1, 1)
+
+
+def test_all_the_limits_of_a_job_are_handed_on_together(desk: Desk) -> None:
+    first, second = desk.running(2, lambda: desk.both.delay("a").id)
+    handed = desk.hand_on([first], ("other:", "tenant:a"))
+    assert ids(handed) == [second]
+    assert (desk.used("other:"), desk.used("tenant:a")) == (1, 1)
+
+
+def test_a_job_of_several_limits_needs_all_of_them(desk: Desk) -> None:
+    a, b, *_ = desk.running(3, iter([desk.both.delay(tenant).id for tenant in "aba"]).__next__)
+    with desk.database.transaction() as connection:
+        limit_rows.change(connection, "other", set_concurrency=1)
+    assert desk.hand_on([a], ("other:", "tenant:a")).messages == [], "b has the only one of all"
+    assert desk.used("other:") == 1
+    assert b
+
+
+@pytest.mark.parametrize("busy", ["other:", "tenant:a"])
+def test_where_one_of_its_keys_is_locked_a_job_gets_none(desk: Desk, postgres_url: str, busy: str) -> None:
+    first, second = desk.running(2, lambda: desk.both.delay("a").id)
+    with closing(Database(make_url(postgres_url))) as other, other.transaction() as connection:
+        lines.lock_keys(connection, [busy])
+        handed = desk.hand_on([first], ("other:", "tenant:a"))
+    assert (handed.messages, handed.done) == ([], frozenset())
+    assert second
+
+
+def test_where_one_of_its_limits_was_paused_a_job_gets_none(desk: Desk) -> None:
+    first, second = desk.running(2, lambda: desk.both.delay("a").id)
+    with desk.database.transaction() as connection:
+        limit_rows.pause(connection, "other", who="ann", reason=None)
+    handed = desk.hand_on([first], ("other:", "tenant:a"))
+    assert (handed.messages, handed.done) == ([], frozenset())
+    assert second
+
+
+def _lower(connection: Connection) -> None:
+    limit_rows.change(connection, "one", set_concurrency=1)
+
+
+def _pace(connection: Connection) -> None:
+    limit_rows.change(connection, "one", set_rate="1/h")
+
+
+def _rest(connection: Connection) -> None:
+    lines.rest(connection, ONE, seconds=3600)
+
+
+def _break(connection: Connection) -> None:
+    limit_rows.declare(connection, [Limit("one", concurrency=2, breaker=Breaker())])
+
+
+def _pause_queue(connection: Connection) -> None:
+    pause_rows.pause(connection, PauseKind.QUEUE, ["normal"], who="ann", reason=None)
+
+
+def _pause_task(connection: Connection) -> None:
+    pause_rows.pause(connection, PauseKind.TASK, ["plain"], who="ann", reason=None)
+
+
+@pytest.mark.parametrize("change", [_lower, _pace, _rest, _break, _pause_queue, _pause_task])
+def test_what_was_said_since_the_job_began_holds(desk: Desk, change: Callable[[Connection], None]) -> None:
+    first, _, third = desk.running(3, lambda: desk.plain.delay().id)
+    with desk.database.transaction() as connection:
+        change(connection)
+    assert desk.hand_on([first]).messages == []
+    assert desk.state(first) is JobState.COMPLETED
+    assert desk.used("one:") == 1, "of the second job alone"
+    assert list(desk.claim(third)) == []
+
+
+def test_a_job_that_was_cancelled_gets_nothing(desk: Desk) -> None:
+    first, _, third, fourth = desk.running(4, lambda: desk.plain.delay().id)
+    assert cancel(third, app=desk.app) is Answer.CANCELLED
+    assert ids(desk.hand_on([first])) == [fourth]
+    assert desk.used("one:") == 2
+
+
+def test_a_job_that_is_not_due_gets_nothing(desk: Desk) -> None:
+    first, _ = desk.running(2, lambda: desk.plain.delay().id)
+    delayed = desk.plain.apply_async(countdown=3600).id
+    due = desk.plain.delay().id
+    desk.look()
+    assert desk.admit() == []
+    assert ids(desk.hand_on([first])) == [due]
+    assert list(desk.claim(due)) == [due]
+    assert ids(desk.hand_on([due])) == []
+    assert desk.state(delayed) is JobState.PENDING
+
+
+def test_an_outcome_that_is_refused_hands_nothing_on(desk: Desk) -> None:
+    """The attempt is not the worker's any more: another has it, and its permit."""
+    first, *_ = desk.running(3, lambda: desk.plain.delay().id)
+    assert desk.hand_on([first], attempt=2).messages == []
+    assert desk.state(first) is JobState.RUNNING
+    assert desk.used("one:") == 2
+
+
+def test_a_line_that_another_looks_at_is_left_to_it(desk: Desk, postgres_url: str) -> None:
+    first, _, third = desk.running(3, lambda: desk.plain.delay().id)
+    with closing(Database(make_url(postgres_url))) as other, other.transaction() as connection:
+        connection.execute(select(LINES).with_for_update())
+        handed = desk.hand_on([first])
+        assert (handed.messages, handed.done) == ([], frozenset())
+    desk.wake(first)
+    assert desk.admit() == [third]
+
+
+def test_the_line_goes_behind_others_of_its_permit(desk: Desk) -> None:
+    """What was handed on counts as its turn."""
+    first, _, _ = desk.running(3, lambda: desk.plain.delay().id)
+    before = desk.turn()
+    assert len(desk.hand_on([first]).messages) == 1
+    assert desk.turn() > before
 
 
 def test_what_fails_is_undone_as_a_whole(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
