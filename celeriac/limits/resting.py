@@ -51,7 +51,9 @@ class Snooze(CeleriacError):
         return str(self.args[1])
 
     def __str__(self) -> str:
-        return self.reason or f"it waits for {self.args[0]}"
+        wait = self.args[0]
+        seconds = wait.total_seconds() if isinstance(wait, timedelta) else wait
+        return self.reason or f"it waits for {seconds} s"
 
 
 class RateLimited(Snooze):
@@ -61,7 +63,7 @@ class RateLimited(Snooze):
         retry_after: a time, or seconds, as the service says.
 
     >>> str(RateLimited(30))
-    'it waits for 30'
+    'it waits for 30 s'
     """
 
     def __init__(self, retry_after: timedelta | float, reason: str = "") -> None:

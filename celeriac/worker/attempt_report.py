@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
-from celeriac.ledger.schema.lifecycle import AttemptKind, JobState
+from celeriac.ledger.schema.lifecycle import WAITING, AttemptKind, JobState
 from celeriac.ledger.schema.models import LOST
 from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.task.results.carried import CarriedResult
@@ -135,12 +135,14 @@ class Freed:
         permits: what they give back.
         rests: permits of limits that are to rest, with the seconds.
         succeeded, failed: permits of attempts, once for each.
+        returned: the permits of each job that goes back into its line, to be tried again.
     """
 
     permits: Sequence[str]
     rests: Mapping[str, float] = field(default_factory=dict)
     succeeded: Sequence[str] = ()
     failed: Sequence[str] = ()
+    returned: Sequence[tuple[str, ...]] = ()
 
     @classmethod
     def by(cls, reports: Sequence[AttemptReport], *, but: Collection[str] = ()) -> Freed:
@@ -156,4 +158,5 @@ class Freed:
             {permit: item.rests or 0.0 for item in asked for permit in item.permits},
             [permit for item in done for permit in item.permits],
             [permit for item in wrong for permit in item.permits],
+            [item.permits for item in reports if item.permits and item.outcome.state in WAITING],
         )

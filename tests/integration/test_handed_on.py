@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, make_url, select
 
-from celeriac import Breaker, Limit
+from celeriac import Breaker, Limit, OrderedBy
 from celeriac.application import Celeriac
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.one_trip import transaction_of_trips
@@ -176,7 +176,7 @@ def test_a_heavy_job_gets_nothing_until_all_that_it_takes_is_free(desk: Desk) ->
 
 def test_the_more_important_of_a_line_is_next(desk: Desk) -> None:
     first, _ = desk.running(2, lambda: desk.plain.delay().id)
-    low, high = (desk.plain.apply_async(priority=level).id for level in (10, 60))
+    low, *_, high = (desk.plain.apply_async(priority=level).id for level in (10, 10, 10, 10, 60))
     desk.look()
     assert desk.admit() == []
     assert ids(desk.hand_on([first])) == [high]
@@ -368,6 +368,17 @@ def test_which_permits_may_be_handed_on(desk: Desk, limit: Limit, permits: list[
     with desk.database.transaction() as connection:
         limit_rows.declare(connection, [limit])
         assert may_hand_on(permits, limit_rows.read(connection)) is may
+
+
+def test_an_order_is_not_handed_on(desk: Desk) -> None:
+    """What is next of a key the order says, and not the line."""
+    limits = [Limit("one", concurrency=2), OrderedBy("x", within="books")._limit("book")]
+    with desk.database.transaction() as connection:
+        limit_rows.declare(connection, limits)
+        known = limit_rows.read(connection)
+    assert may_hand_on(["one:"], known)
+    assert not may_hand_on(["ordered/books:1"], known)
+    assert not may_hand_on(["ordered/books:1", "one:"], known)
 
 
 def test_what_was_admitted_while_a_worker_stops_is_sent(desk: Desk) -> None:

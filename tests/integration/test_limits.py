@@ -23,6 +23,7 @@ from celeriac.ledger.limits import admission, limit_rows, lines
 from celeriac.ledger.schema.columns import after
 from celeriac.ledger.schema.holding import PauseKind
 from celeriac.ledger.schema.lifecycle import JobState
+from celeriac.ledger.schema.limit_tables import LINES
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.upkeep import dispatch, held, lost_messages, pause_rows
 from celeriac.ledger.writes import cancel, claims, outcomes, replay
@@ -31,8 +32,10 @@ from celeriac.operate.actions import list_actions
 from celeriac.operate.doctor import Level, pauses_check
 from celeriac.operate.job import job
 from celeriac.operate.ledger_metrics import LedgerCollector
+from celeriac.operate.presentation.timeline import timeline
 from celeriac.settings.platform import Settings
 from celeriac.testing import Kit, new_ledger
+from celeriac.worker.attempt_report import AttemptReport, Freed
 from celeriac.worker.duties.admitter import Admitter
 from tests.apps import build
 from tests.commands import call, told
@@ -226,6 +229,7 @@ def test_the_commands_show_and_change_a_limit(shop: Shop) -> None:
     shop.look()
     shop.admit_all()
     assert "stripe" in call(shop.app, "limits").stdout
+    assert told(shop.app, "limits", "list") == told(shop.app, "limits")
     (key,) = told(shop.app, "limits", "show", "stripe")["limit"]["keys"]
     assert (key["on_their_way"], key["waiting"]) == (2, 1)
     changed = told(shop.app, "limits", "set", "stripe", "--concurrency", 5, "--reason", "they said so")[
@@ -425,6 +429,7 @@ def test_a_rate_limited_attempt_costs_no_try(app: Celeriac, tmp_path: Path) -> N
         found = job(id, app=app)
     assert (found.state, found.max_tries, found.try_count) == (JobState.ERROR, 2, 1)
     assert found.attempts[-1].kind == "snoozed"
+    assert timeline(found)[-1].what == "attempt 1 ended, snoozed: 429"
 
 
 def test_one_worker_looks_and_another_takes_over(shop: Shop, app: Celeriac) -> None:
@@ -437,6 +442,31 @@ def test_one_worker_looks_and_another_takes_over(shop: Shop, app: Celeriac) -> N
         connection.execute(update(limit_rows.LIMITS).values(looks_until=after(-1)))
     second = ids(1, shop.pay.delay)
     wait_until(lambda: bool(other.run() < 0.5 and shop.claim(*second)), within=30, saying="it took over")
+
+
+def test_a_line_is_looked_at_when_a_job_is_due_that_went_back_into_it(shop: Shop) -> None:
+    """Not seconds later, when somebody searches for what was forgotten."""
+    keeper = Admitter(shop.app, shop.database, worker=new_uuid(), limits=())
+    with shop.database.transaction() as connection:
+        assert limit_rows.lead(connection, new_uuid(), within=3600), "another looks for all"
+    keeper.run()
+    jobs = ids(2, lambda: shop.export.delay("a")) + ids(1, lambda: shop.export.delay("b"))
+    shop.look()
+    assert sorted(shop.admit_all()) == sorted([jobs[0], jobs[2]])
+    assert len(shop.claim(jobs[0], jobs[2])) == 2
+    reports = []
+    for id, permit in ((jobs[0], "tenant:a"), (jobs[2], "tenant:b")):
+        outcome = Outcome(id=UUID(id), attempt=1, state=JobState.ERROR, delay=600)
+        with shop.database.transaction() as connection:
+            assert outcomes.record(connection, [outcome], worker=ME)
+        reports.append(AttemptReport(outcome=outcome, permits=(permit,)))
+    keeper.ended(Freed.by(reports))
+    keeper.run()
+    with shop.database.reading() as connection:
+        due = dict(tuple(row) for row in connection.execute(select(LINES.c.permit_1, LINES.c.due)))
+        times = dict(tuple(row) for row in connection.execute(select(JOBS.c.id, JOBS.c.next_attempt_after)))
+    assert due["tenant:b"] == times[UUID(jobs[2])]
+    assert shop.claim(jobs[1]) == {jobs[1]: 1}, "the next of the key went"
 
 
 def test_sixteen_who_admit_at_once_never_exceed_the_limit(redis_url: str, postgres_url: str) -> None:

@@ -22,6 +22,16 @@ def limits(ctx: click.Context, as_json: bool) -> None:
     limit_tables.show_limits(ctx, celeriac(ctx), as_json=as_json)
 
 
+@limits.command("list", cls=Command)
+@as_json
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """Show every limit, as ``limits`` alone does."""
+    from celeriac.cli.views import limit_tables
+
+    limit_tables.show_limits(ctx, celeriac(ctx), as_json=as_json)
+
+
 @limits.command(cls=Command)
 @click.argument("name")
 @as_json

@@ -42,6 +42,7 @@ from celeriac.limits.permits import is_order
 IDLE = 0.5
 
 _PERMITS = tuple(f"permit_{number}" for number in NUMBERS)
+_HEAD = (JOBS.c.line, *(JOBS.c[name] for name in _PERMITS))
 
 
 def arrived(connection: Connection, *, lately: float) -> None:
@@ -118,9 +119,16 @@ def keys_of(rows: Iterable[Sequence[Any]]) -> dict[str, PermitKey]:
 
 
 def look_at(connection: Connection, ids: Collection[UUID]) -> None:
-    """Make these lines due: jobs came back to them."""
-    heads = [connection.execute(_head(), {"of": line}).one_or_none() for line in sorted(ids, key=str)]
-    _make_due(connection, [head for head in heads if head is not None])
+    """Make these lines due when the first of their jobs is: some came back to them."""
+    dialect, known = connection.dialect.name, sorted(ids, key=str)
+    if not known:
+        return
+    if dialect == "postgresql":
+        rows = batch.table_parameters(dialect, _IDS, [{"id": line} for line in known])
+        heads = list(connection.execute(_head_of_each(dialect), rows))
+    else:
+        heads = [row for line in known for row in connection.execute(_head(), {"of": line})]
+    _make_due(connection, heads)
 
 
 def wake(connection: Connection, rooms: Mapping[str, int]) -> None:
@@ -227,12 +235,23 @@ def _arrived() -> Select[Any]:
     return select(*columns, soonest).where(IN_LINE, JOBS.c.queued >= since).group_by(*columns)
 
 
+_IDS: dict[str, Any] = {"id": LINES.c.id.type}
+
+
 @lru_cache
 def _head() -> Select[Any]:
     """The permits of a line, and when the first of its jobs is due."""
     of = JOBS.c.line == bindparam("of", type_=JOBS.c.line.type)
-    columns = (JOBS.c.line, *(JOBS.c[name] for name in _PERMITS))
-    return select(*columns, soonest(of).scalar_subquery().label("due")).where(IN_LINE, of).limit(1)
+    return select(*_HEAD, soonest(of).scalar_subquery().label("due")).where(IN_LINE, of).limit(1)
+
+
+@lru_cache
+def _head_of_each(dialect: str) -> Select[Any]:
+    given = batch.as_table(dialect, _IDS)
+    of = JOBS.c.line == given.c.id
+    due = soonest(of).correlate(given).scalar_subquery().label("due")
+    each = select(*_HEAD, due).where(IN_LINE, of).limit(1).correlate(given).lateral("each")
+    return select(*each.c).select_from(given.join(each, true()))
 
 
 def soonest(of: ColumnElement[bool]) -> Select[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celeriac.enqueue import arguments
 from celeriac.ledger.schema.columns import FOLLOWING
-from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
+from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, AttemptKind, JobState
 from celeriac.operate.job import Attempt, Job
 from celeriac.operate.presentation.shapes import plain
 
@@ -81,5 +81,6 @@ def _began(attempt: int, worker: str | None) -> str:
 def _of_attempt(attempt: Attempt) -> Iterator[Event]:
     if attempt.started is not None:
         yield Event(attempt.started, _began(attempt.attempt, attempt.worker or attempt.worker_id))
-    error = f": {attempt.exception_type}" if attempt.exception_type else ""
+    why = attempt.exception if attempt.kind == AttemptKind.SNOOZED else attempt.exception_type
+    error = f": {why}" if why else ""
     yield Event(attempt.finished, f"attempt {attempt.attempt} ended, {attempt.kind}{error}")

@@ -20,7 +20,7 @@ from celeriac.ledger.writes.claims import Message
 from celeriac.limits.fairness import Windows, queue_of
 from celeriac.limits.limit import Limit
 from celeriac.limits.order import OrderLimit
-from celeriac.limits.permits import is_fair, is_order, limit_of
+from celeriac.limits.permits import is_fair, is_order, limit_of, line_of_names
 from celeriac.worker.attempt_report import Freed
 from celeriac.worker.breakers import Breakers
 from celeriac.worker.freed_permits import FreedPermits
@@ -62,6 +62,7 @@ class Admitter:
         self._lock = threading.Lock()
         self._freed = FreedPermits()
         self._rests: dict[str, float] = {}
+        self._returned: set[UUID] = set()  # lines into which jobs went back
         self._to_send: list[Message] = []
         self._limits: Mapping[str, KnownLimit] = {}
         self._leads = self._closed = False
@@ -83,6 +84,7 @@ class Admitter:
         with self._lock:
             for permit, seconds in freed.rests.items():
                 self._rests[permit] = max(seconds, self._rests.get(permit, 0.0))
+            self._returned.update(map(line_of_names, freed.returned))
         return self._freed.add(freed.permits, enough=self._enough) or bool(freed.rests)
 
     def known_limits(self) -> Mapping[str, KnownLimit]:
@@ -111,6 +113,7 @@ class Admitter:
             return OTHERS
         freed, soon = self._freed.take(began, enough=self._enough)
         self._rest()
+        self._look_at_returned()
         rests = self._app.broker_state.resting_for_duties
         if freed and rests:
             self._wake(freed)
@@ -209,6 +212,14 @@ class Admitter:
             with self._transaction() as connection:
                 for permit, seconds in sorted(rests.items()):
                     lines.rest(connection, [permit], seconds=seconds)
+
+    def _look_at_returned(self) -> None:
+        """Have lines looked at when the jobs are due that went back into them: nobody else knows of these."""
+        with self._lock:
+            returned, self._returned = self._returned, set()
+        if returned:
+            with self._transaction() as connection:
+                lines.look_at(connection, returned)
 
     def _wake(self, permits: Iterable[str]) -> None:
         with self._transaction() as connection:
