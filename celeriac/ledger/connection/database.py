@@ -17,12 +17,13 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection, QueuePool
 
 from celeriac import private_files
 from celeriac.errors import LedgerUnfit
 from celeriac.ledger.connection import pool_rules, postgresql_session, schema_name, sqlite_session
 from celeriac.ledger.connection.error_kinds import is_conflict
+from celeriac.ledger.connection.keeping_pool import KeepingPool
 from celeriac.ledger.connection.postgresql_session import connect_within
 from celeriac.ledger.connection.watchdog import WATCHDOG
 
@@ -83,6 +84,7 @@ class Database:
         self._engine: Engine | None = None
         self._pid = 0
         self._locks: dict[int, threading.Lock] = {}
+        self._inherited: list[Pool] = []
 
     def with_generic_plans(self) -> Database:
         """The same database through a connection with generic plans, for statements that name rows by key."""
@@ -190,7 +192,8 @@ class Database:
             until: a moment of the monotonic clock at which the connection is cut; None: after ``longest``.
         """
         engine = self.engine
-        pool, pooled = engine.pool, engine.raw_connection()
+        pool = cast(KeepingPool, engine.pool)
+        pooled = pool.borrow()
         driver: Any = pooled.driver_connection
         try:
             with self._watched(pooled, None if until is None else until - time.monotonic()):
@@ -198,9 +201,11 @@ class Database:
         except BaseException as exc:  # whatever ended the block, a closed connection must leave the pool
             if driver.closed:
                 pooled.invalidate(exc)
-            raise
-        finally:
             pooled.close()
+            raise
+        else:
+            pool.keep(pooled)
+        finally:
             if engine.pool is not pool:
                 pool.dispose()
 
@@ -259,7 +264,10 @@ class Database:
             if self._pid == pid:
                 return
             if self._engine is not None:
-                self._engine.dispose(close=False)  # its sockets belong to the parent
+                # Its sockets belong to the parent. What is kept there must not come back into that pool:
+                # another thread of the parent may have held its locks.
+                self._inherited.append(self._engine.pool)
+                self._engine.dispose(close=False)
             self._engine = _create(self)
             self._pid = pid
 
@@ -295,6 +303,7 @@ def _create(database: Database) -> Engine:
         pool_timeout=patience,
         pool_recycle=-1 if sqlite else _RECYCLE,
         pool_use_lifo=True,
+        poolclass=QueuePool if sqlite else KeepingPool,
         connect_args=sqlite_session.arguments(database._patience)
         if sqlite
         else _postgresql_arguments(database),

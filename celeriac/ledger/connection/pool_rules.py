@@ -18,26 +18,31 @@ _IDLE = 0
 def refuse_if_closed(
     connection: DBAPIConnection, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection
 ) -> None:
-    """Have the pool choose another connection, if the server has closed this idle one.
+    """Have the pool choose another connection, if the server has closed this idle one."""
+    if is_closed(connection):
+        raise DisconnectionError
+
+
+def is_closed(driver: Any) -> bool:
+    """Whether psycopg's idle connection ``driver`` is closed, by whoever was lent it or by the server.
 
     Only a closed one has something to read, so that no round trip is needed.
     """
-    driver: Any = connection
-    if driver.closed:  # by a watchdog, or by whoever was lent it
-        raise DisconnectionError
+    if driver.closed:
+        return True
     poller = select.poll()
     poller.register(driver.fileno(), select.POLLIN | select.POLLHUP)
-    if poller.poll(0):
-        raise DisconnectionError
+    return bool(poller.poll(0))
 
 
 def drop_if_busy(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
     """Drop a connection that a time limit interrupted in a transaction, or before its answer was read."""
-    if connection is not None and _is_busy(connection):
+    if connection is not None and is_busy(connection):
         entry.invalidate()
 
 
-def _is_busy(driver: Any) -> bool:
+def is_busy(driver: Any) -> bool:
+    """Whether psycopg's connection ``driver`` is lost, or in a transaction, or has an answer to come."""
     return bool(driver.pgconn.transaction_status != _IDLE or driver.pgconn.pipeline_status)
 
 
