@@ -63,14 +63,18 @@ class Producer:
     longest: float = 0.0  # seconds that a call took
     errors: list[BaseException] = field(default_factory=list)
 
-    def call(self, enqueue: Callable[[], Any]) -> None:
+    def call(self, enqueue: Callable[[], Any]) -> list[str]:
+        """Enqueue a job; its id, if it was accepted. In any thread."""
         began, waited = time.monotonic(), waited_for_a_cpu()
+        ids: list[str] = []
         try:
-            self.accepted.append(str(enqueue().id))
+            ids.append(str(enqueue().id))
+            self.accepted += ids
         except Exception as exc:
             self._note(exc)
         took = time.monotonic() - began - (waited_for_a_cpu() - waited)
         self.longest = max(self.longest, took)
+        return ids
 
     def _note(self, error: BaseException) -> None:
         if isinstance(error, LedgerUnavailable):
@@ -114,10 +118,8 @@ class Drill:
 
     def enqueue(self, count: int, *, seconds: float = 0.02, **options: Any) -> list[str]:
         """Enqueue that many; the ids of those that were accepted."""
-        known = len(self.producer.accepted)
-        for _ in range(count):
-            self.producer.call(lambda: self._send(seconds, options))
-        return self.producer.accepted[known:]
+        calls = (self.producer.call(lambda: self._send(seconds, options)) for _ in range(count))
+        return [id for ids in calls for id in ids]
 
     @contextmanager
     def load(self, *, rate: float = 40.0, seconds: float = 0.02, lasting: float = 0.5) -> Iterator[None]:

@@ -59,7 +59,7 @@ def test_a_deploy_under_load(drill: Drill) -> None:
     old = drill.house.man(2)
     with drill.load(rate=30):
         drill.flows()
-        long = set(drill.enqueue(2, seconds=20, priority="high"))  # one worker has room for both
+        long = set(drill.enqueue(2, seconds=40, priority="high"))  # one worker has room for both
         pids = [pid for worker in old for pid in worker.children()]
         wait_until(
             lambda: long <= {m.job_id for m in drill.running(pids)}, within=30, saying="the long ones run"
@@ -73,7 +73,7 @@ def test_a_deploy_under_load(drill: Drill) -> None:
         for worker in old:
             worker.kill()
         drill.over()
-    drill.ends(recovery=60)  # the long ones take their time
+    drill.ends(recovery=90)  # the long ones take their time
     assert hit, "the old ones were done before the new ones were there"
     again = [drill.since_over(m) for m in drill.witness.marks() if m.job_id in hit and m.event == "start"]
     assert max(again) <= 20, sorted(again)
