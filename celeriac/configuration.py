@@ -135,6 +135,7 @@ def defaults(settings: Settings, theirs: Mapping[str, Any] | None = None) -> dic
         "redis_socket_connect_timeout": 1.0,
         "redis_backend_health_check_interval": 25,
         "task_time_limit": settings.hard_limit,  # or jobs that hang would hold every child for ever
+        "worker_pool": "burst",
         "worker_prefetch_multiplier": settings.prefetch or 1,
         "worker_lost_wait": 2.0,  # seconds; a dead child's result may still be on its way
         "worker_hijack_root_logger": True,

@@ -6,7 +6,7 @@ every fault in a part of it. Thorough is, by these rules alone,
 1. the second database of a test whose subject is not SQL (``ONE_DATABASE``): PostgreSQL, since SQLite starts
    nothing. What is about SQL is asked on both, always. With workers and with Django's processes, whose start
    takes longer than a database's, the second one is SQLite (``WITH_PROCESSES``).
-2. the same question to another pool (``OTHER_PLACES``).
+2. the same question to another pool (``OTHER_PLACES``), and to prefork wherever burst is asked.
 3. what takes seconds of a processor for a test (``FILES``, ``TESTS``). It has a neighbour in ``make test``
    that looks at the same subject with one worker or none.
 4. what tests the tests' own servers, processes and bounds: a fault of these is seen all over.
@@ -34,8 +34,8 @@ ONE_DATABASE = frozenset(
     }
 )
 
-#: Where test_outcomes.py asks again what prefork on PostgreSQL has answered.
-OTHER_PLACES = ("prefork-sqlite", "threads-postgresql", "solo-sqlite", "gevent-postgresql")
+#: Where test_outcomes.py asks again what burst on PostgreSQL has answered.
+OTHER_PLACES = ("burst-sqlite", "threads-postgresql", "solo-sqlite", "gevent-postgresql")
 
 #: Where each test starts workers or a Django project.
 WITH_PROCESSES = ("acceptance", "contrib")
@@ -197,11 +197,11 @@ def is_thorough(place: str, name: str) -> bool:
     test, _, parameters = name.rstrip("]").partition("[")
     if place.startswith(_SLOW) or test in TESTS:
         return True
+    given = parameters.split("-")
+    if folder in WITH_PROCESSES and not {"sqlite", "prefork"}.isdisjoint(given):
+        return True
     if place == "acceptance/test_outcomes.py":
         return any(other in parameters for other in OTHER_PLACES)
-    given = parameters.split("-")
-    if folder in WITH_PROCESSES and "sqlite" in given:
-        return True
     subject = file.removeprefix("test_").removesuffix(".py")
     return folder == "integration" and subject in ONE_DATABASE and "postgresql" in given
 

@@ -163,7 +163,7 @@ class DemoProcess(CeleryProcess):
         return (f"app.{command}",)
 
 
-#: The environment's word for the pool that a test's prefork workers have instead.
+#: The environment's word for the pool that a test's workers have in place of the default one.
 POOL = "TEST_WORKER_POOL"
 
 
@@ -173,7 +173,7 @@ class Worker(CeleryProcess):
     Args:
         broker: what CELERY_BROKER_URL is set to; see the fixture ``redis_url``.
         database: what DATABASE_URL is set to; see the fixture ``database_url``.
-        pool: prefork, burst, threads, solo or gevent; in place of prefork, what TEST_WORKER_POOL says.
+        pool: burst, prefork, threads, solo or gevent; in place of burst, what TEST_WORKER_POOL says.
         concurrency: jobs at a time.
         settings: see ``environment``.
         options: further arguments of ``celery worker``.
@@ -186,7 +186,7 @@ class Worker(CeleryProcess):
         broker: str,
         database: str,
         *,
-        pool: str = "prefork",
+        pool: str = "burst",
         concurrency: int = 2,
         settings: Mapping[str, object] | None = None,
         options: Sequence[str] = (),
@@ -195,7 +195,7 @@ class Worker(CeleryProcess):
     ) -> None:
         super().__init__("worker", (), env=environment(broker, database, settings), app=app)
         self.node = f"{self.name}@test"
-        if pool == "prefork":
+        if pool == "burst":
             pool = os.environ.get(POOL, pool)
         self._argv += ["-P", pool, "-c", str(concurrency), "-n", self.node]
         # At its start a worker waits a second for what others know of revoked jobs; here nobody does.

@@ -12,22 +12,26 @@ from pathlib import Path
 from benchmarks import process_usage
 from benchmarks.environments import ROOT
 from benchmarks.figures import Figures, Measure
-from benchmarks.side_list import CELERIAC, PLAIN, Entry
+from benchmarks.side_list import BURST, CELERIAC, PLAIN, Entry
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
 from tests.processes import Process, scratch
 
+_OURS = ("-A", "app", "worker", "-I", CELERIAC.module)
 _WORDS = {
-    PLAIN.name: ("-A", PLAIN.module, "worker"),
-    CELERIAC.name: ("-A", "app", "worker", "-I", CELERIAC.module),
+    PLAIN.name: ("-A", PLAIN.module, "worker", "-P", "prefork"),
+    CELERIAC.name: (*_OURS, "-P", "prefork"),
+    BURST.name: _OURS,
+}
+_OUR_COMMANDS = {
+    "version": ("celery", "--version"),
+    "celery": ("celery", "-A", "app", "jobs", "list"),
+    "celeriac": ("celeriac", "-A", "app", "jobs", "list"),
 }
 _COMMANDS = {
     PLAIN.name: {"version": ("celery", "--version")},
-    CELERIAC.name: {
-        "version": ("celery", "--version"),
-        "celery": ("celery", "-A", "app", "jobs", "list"),
-        "celeriac": ("celeriac", "-A", "app", "jobs", "list"),
-    },
+    CELERIAC.name: _OUR_COMMANDS,
+    BURST.name: _OUR_COMMANDS,
 }
 _TIMES = 3  # that a command is run; the cheapest counts, since the others waited for files or for a processor
 
@@ -35,7 +39,7 @@ _TIMES = 3  # that a command is run; the cheapest counts, since the others waite
 def start(trial: Trial, jobs: int) -> Figures:
     trial.enqueue(jobs)
     # By exec: a fork of a Python that has imported Celery would start at once.
-    argv = [_script("celery"), *_WORDS[trial.entry.name], "-P", "prefork", "-c", "2"]
+    argv = [_script("celery"), *_WORDS[trial.entry.name], "-c", "2"]
     begin = time.monotonic()
     with Process(argv, log=scratch("worker") / "log", cwd=ROOT, env=trial.environment) as worker:
         ready = trial.ran(jobs, worker=worker)

@@ -234,7 +234,7 @@ def cancel(id: str, *, hard: bool = False, app: Celeriac | None = None) -> Answe
     """Cancel a job for ever; return what was done.
 
     A waiting job is cancelled at once. A running one is asked to stop: it reads
-    ``self.cancel_requested``; with ``hard`` its child is terminated (prefork only).
+    ``self.cancel_requested``; with ``hard`` its child is terminated (burst and prefork).
 
     Raises:
         BadArgument: ``id`` can be no job's.

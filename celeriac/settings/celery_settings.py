@@ -242,13 +242,14 @@ _DELIVERY = (
 _WORKER = (
     _obeyed(
         *("worker_agent", "worker_autoscaler", "worker_concurrency", "worker_enable_remote_control"),
-        *("worker_max_memory_per_child", "worker_max_tasks_per_child", "worker_pool", "worker_pool_putlocks"),
+        *("worker_max_memory_per_child", "worker_max_tasks_per_child", "worker_pool_putlocks"),
         *("worker_pool_restarts", "worker_proc_alive_timeout", "worker_timer", "worker_timer_precision"),
         *("worker_state_db", "worker_soft_shutdown_timeout", "worker_enable_soft_shutdown_on_idle"),
         *("worker_hijack_root_logger", "worker_log_color", "worker_log_format", "worker_log_datefmt"),
         *("worker_task_log_format", "worker_task_log_datefmt", "worker_redirect_stdouts"),
         *("worker_redirect_stdouts_level", "worker_send_task_events", "worker_disable_prefetch"),
     )
+    | _obeyed("worker_pool", reason="unset, it is burst; Celery's default is prefork")
     | _obeyed("worker_prefetch_multiplier", reason="set, it is fixed; unset, it follows how long jobs take")
     | _own("threads and connections are made after the fork", _one_of("fork"), "worker_pool_start_method")
     | _own(

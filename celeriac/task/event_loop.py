@@ -135,7 +135,7 @@ _loops = _Loops()
 def _loop() -> asyncio.AbstractEventLoop:
     if (modules := sys.modules.get("gevent.monkey")) and modules.is_module_patched("threading"):
         raise BadArgument(
-            "pool", "tasks that are an `async def` need -P prefork, threads or solo, found gevent"
+            "pool", "tasks that are an `async def` need -P burst, prefork, threads or solo, found gevent"
         )
     with _loops.lock:
         if _loops.loop is None:

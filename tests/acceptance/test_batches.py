@@ -63,7 +63,7 @@ def start(start_worker: Callable[..., Worker], redis_url: str, database_url: str
     return lambda **options: start_worker(redis_url, database_url, **options).ready()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "burst", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["burst", "prefork", "threads", "solo"])
 def test_jobs_run_together_and_each_has_its_result(
     team: Team, start: Callable[..., Worker], pool: str
 ) -> None:

@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {"retry_base": 0.05}
 
 @dataclass
 class Stand:
-    """A prefork worker on PostgreSQL, and a producer."""
+    """A worker on PostgreSQL, and a producer."""
 
     app: Celeriac
     worker: Worker

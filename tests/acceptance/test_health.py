@@ -30,7 +30,7 @@ def ready(port: int) -> bool:
             return False
 
 
-@pytest.mark.parametrize("pool", ["prefork", "gevent"])
+@pytest.mark.parametrize("pool", ["burst", "prefork", "gevent"])
 def test_a_worker_is_live_until_it_is_killed(
     start_worker: Callable[..., Worker], redis_url: str, postgres_url: str, tmp_path: Path, pool: str
 ) -> None:

@@ -17,7 +17,7 @@ NAME = "tests.echo"  # which returns its arguments
 SECRET = "hunter2-is-secret"
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["burst", "prefork", "threads"])
 def test_every_line_of_a_job_names_it_and_shows_no_payload(
     start_worker: Callable[..., Worker], redis_url: str, postgres_url: str, pool: str
 ) -> None:

@@ -62,9 +62,9 @@ class Place:
         return f"{self.pool}-{self.database}"
 
 
-FULL = Place("prefork", "postgresql")
+FULL = [Place("burst", "postgresql"), Place("prefork", "postgresql")]
 PART = [
-    Place("prefork", "sqlite"),
+    Place("burst", "sqlite"),
     Place("threads", "postgresql"),
     Place("solo", "sqlite"),
     Place("gevent", "postgresql"),
@@ -130,7 +130,7 @@ class Stand:
         return self.ended(found[0])
 
 
-@pytest.fixture(scope="module", params=[FULL, *PART], ids=str)
+@pytest.fixture(scope="module", params=[*FULL, *PART], ids=str)
 def stand(
     request: pytest.FixtureRequest,
     valkey: str,
@@ -165,7 +165,7 @@ def stand(
         yield Stand(place, app, stack.enter_context(worker).ready(), broker, directory)
 
 
-fully = pytest.mark.parametrize("stand", [FULL], indirect=True, ids=str)
+fully = pytest.mark.parametrize("stand", FULL, indirect=True, ids=str)
 
 
 # ---- the table
@@ -414,7 +414,7 @@ CASES = {
 def enqueued(stand: Stand) -> dict[str, str]:
     """The jobs of the table by name; all of them are enqueued when the first is asked for."""
     if not stand.enqueued:
-        wanted = {name: case for name, case in CASES.items() if case.everywhere or stand.place == FULL}
+        wanted = {name: case for name, case in CASES.items() if case.everywhere or stand.place in FULL}
         sent = {name: stand.send(case.task, *case.args, **case.options) for name, case in wanted.items()}
         stand.enqueued.update(sent)
     return stand.enqueued
@@ -450,7 +450,7 @@ def test_everywhere(stand: Stand, enqueued: dict[str, str], name: str) -> None:
 
 @fully
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.everywhere])
-def test_on_prefork(stand: Stand, enqueued: dict[str, str], name: str) -> None:
+def test_in_processes(stand: Stand, enqueued: dict[str, str], name: str) -> None:
     check(stand, CASES[name], enqueued[name])
 
 
@@ -563,7 +563,7 @@ def test_a_running_job_is_terminated(stand: Stand) -> None:
     assert stand.stored(id)["status"] == "REVOKED"
 
 
-@pytest.mark.parametrize("stand", [FULL, PART[2]], indirect=True, ids=str)
+@pytest.mark.parametrize("stand", [*FULL, PART[2]], indirect=True, ids=str)
 def test_a_job_that_expires_behind_a_busy_worker_never_starts(stand: Stand) -> None:
     """Also when it was claimed in time, as a worker does that has seen short jobs: it waits for a child."""
     path = stand.directory / "expired"
@@ -822,7 +822,7 @@ def _exists(stand: Stand, id: str) -> bool:
 def test_the_result_is_in_the_store_and_in_the_row(stand: Stand) -> None:
     id = stand.send("add", 20, 22)
     assert stand.ended(id).result == 42
-    meta = stand.stored(id)
+    meta = wait_until(lambda: stand.stored(id), within=LONG, saying="its result is stored")
     assert (meta["status"], meta["result"]) == ("SUCCESS", 42)
 
 

@@ -64,7 +64,7 @@ def test_a_number_that_is_set_is_kept(
         wait_until(lambda: client.llen("normal") == 2, within=LONG, saying="two are held for each child")
 
 
-@pytest.mark.parametrize("pool", ["prefork", "gevent"])
+@pytest.mark.parametrize("pool", ["burst", "prefork", "gevent"])
 def test_a_lone_job_runs_at_once(
     producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], pool: str
 ) -> None:

@@ -98,7 +98,8 @@ def test_everything_works_with_a_sentinel_behind_tls_and_a_password(
         register("tick", "tests.add", args=(1, 1), every=1, app=app)
         result = app.tasks["tests.add"].delay(2, 3)
         assert result.get(timeout=LONG) == 5
-        assert app.backend.client.exists(f"celery-task-meta-{result.id}")
+        meta = f"celery-task-meta-{result.id}"
+        wait_until(lambda: app.backend.client.exists(meta), within=LONG, saying="its result is stored")
         lock = "celeriac:redbeat::lock"
         wait_until(lambda: app.backend.client.exists(lock), within=LONG, saying="a beat leads")
         assert app.control.ping(timeout=LONG, limit=1) == [{worker.node: {"ok": "pong"}}]

@@ -62,7 +62,7 @@ def exactly_once(witness: Witness, ids: set[str]) -> None:
     assert dict(witness.ends()) == dict.fromkeys(ids, 1)
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+@pytest.mark.parametrize("pool", ["burst", "prefork", "threads", "solo", "gevent"])
 def test_a_warm_shutdown_finishes_what_runs_and_gives_back_the_rest(
     pool: str, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker], tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ LONG = 30.0  # seconds: more than anything here takes, on a busy machine
 
 @dataclass
 class Stand:
-    """A prefork worker on PostgreSQL with a signer, producers, and a broker that anybody writes to."""
+    """A worker on PostgreSQL with a signer, producers, and a broker that anybody writes to."""
 
     ours: Signer
     outside: Signer  # whose signatures are taken, too

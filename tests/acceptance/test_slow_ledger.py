@@ -70,7 +70,7 @@ class Stand:
 
 @pytest.fixture
 def pool() -> str:
-    return "prefork"
+    return "burst"
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def empty(
 
 @pytest.fixture(scope="module")
 def house(empty: House) -> House:
-    """With a prefork worker."""
+    """With a worker."""
     empty.worker("worker")
     return empty
 

@@ -55,7 +55,10 @@ def test_another_programs_command_line_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("words", "conf", "environment", "chosen"),
     [
-        ([], {}, {}, "prefork"),
+        ([], {}, {}, "burst"),
+        (["-P", "prefork"], {}, {}, "prefork"),
+        ([], {"worker_pool": "prefork"}, {}, "prefork"),
+        ([], {"worker_pool": "threads"}, {}, "threads"),
         (["-P", "burst"], {}, {}, "burst"),
         (["--pool=solo"], {}, {}, "solo"),
         ([], {"worker_pool": "burst"}, {}, "burst"),

@@ -81,7 +81,7 @@ def explain(ctx: click.Context, id: str, as_json: bool) -> None:
 @click.argument("ids", nargs=-1)
 @filters
 @click.option(
-    "--hard", is_flag=True, help="Terminate what runs (prefork); else a running task is only asked."
+    "--hard", is_flag=True, help="Terminate what runs (burst, prefork); else a running task is only asked."
 )
 @reason
 @dry_run

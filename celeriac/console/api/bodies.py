@@ -49,7 +49,7 @@ class Move(Reason):
 
 
 class Cancel(Reason):
-    hard: bool = False  # terminate what runs (prefork); else it is asked to stop
+    hard: bool = False  # terminate what runs (burst, prefork); else it is asked to stop
 
 
 class Mute(Reason):

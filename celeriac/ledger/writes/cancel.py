@@ -35,7 +35,7 @@ class Mode(StrEnum):
     """How a running job is asked to stop."""
 
     SOFT = "soft"  # a flag that the task reads
-    HARD = "hard"  # its child is terminated; prefork only
+    HARD = "hard"  # its child is terminated; burst and prefork
 
 
 class Answer(StrEnum):

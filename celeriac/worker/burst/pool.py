@@ -1,4 +1,4 @@
-"""``-P burst``: prefork's children, which are given short jobs in bundles."""
+"""``-P burst``, the default pool: prefork's children, which are given short jobs in bundles."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class House:
         directory: Path,
         *,
         settings: Mapping[str, object] | None = None,
-        pool: str = "prefork",
+        pool: str = "burst",
         concurrency: int = 2,
         bouncer: PgBouncerServer | None = None,
     ) -> None:

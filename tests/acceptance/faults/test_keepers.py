@@ -100,7 +100,7 @@ def test_a_ledger_that_was_restored_to_before_its_workers_signed_on(drill: Drill
     assert len(names) == 1
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["burst", "prefork", "threads", "solo"])
 def test_an_old_worker_beside_a_new_one(pool: str, drill: Drill) -> None:
     drill.house.man(1, include="json")  # it knows none of the tests' tasks
     new = drill.house.hire(pool=pool)
