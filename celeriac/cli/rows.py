@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.cells import cell_len  # this module of rich alone is quick to import
 
 from celeriac.cli import output
 from celeriac.cli.output import Cell, Styled
@@ -28,6 +27,15 @@ _NOTHING = frozenset({"", "–", "·"})  # values that a paragraph leaves out
 
 #: With one of these in the environment, rich may find a terminal, or a width, where Python finds none.
 _ASKS_FOR_RICH = ("COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE")
+
+
+def cell_len(text: str) -> int:
+    """How many places of a terminal's line ``text`` takes, as rich has it."""
+    if (text.isascii() and text.isprintable()) or text in _NOTHING:
+        return len(text)
+    from rich.cells import cell_len as measured  # with a table of all characters
+
+    return measured(text)
 
 
 class Rows:
