@@ -30,7 +30,7 @@ _HOLDERS = """
     SELECT DISTINCT a.pid, a.application_name, a.state, extract(epoch FROM now() - a.xact_start)::int AS age
     FROM pg_locks l JOIN pg_stat_activity a USING (pid)
     WHERE l.relation = ANY(ARRAY(
-            SELECT oid FROM pg_class WHERE relkind = 'r'
+            SELECT oid FROM pg_class WHERE relkind IN ('r', 'p')
                 AND relnamespace = CAST(coalesce(:schema, current_schema()) AS regnamespace)))
         AND a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL
     ORDER BY age DESC LIMIT 3
@@ -66,6 +66,9 @@ def create_index(
     if not _may_be_online():
         op.create_index(name, table, columns, sqlite_where=rows, **made)
         return
+    if parts := _partitions(op.get_bind(), table):
+        _create_on_each(name, table, parts, columns, unique=unique, where=where)
+        return
     with _outside_of_a_transaction():
         if _invalid(op.get_bind(), name):  # what an interrupted one left behind
             op.drop_index(name, table_name=table, postgresql_concurrently=True)
@@ -74,11 +77,49 @@ def create_index(
 
 def drop_index(name: str, table: str) -> None:
     """Remove an index while others write."""
-    if not _may_be_online():
-        op.drop_index(name, table_name=table)
+    if not _may_be_online() or _partitions(op.get_bind(), table):  # which takes a lock, for a moment
+        op.drop_index(name, table_name=table, if_exists=_may_be_online())
         return
     with _outside_of_a_transaction():
         op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)
+
+
+def _partitions(connection: Connection, table: str) -> list[str]:
+    """The partitions of ``table``; none of one that has none."""
+    found = text("""
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = to_regclass(:name) ORDER BY c.relname
+    """)
+    return list(connection.execute(found, {"name": qualified(table, schema_of(connection))}).scalars())
+
+
+def _create_on_each(
+    name: str,
+    table: str,
+    partitions: Sequence[str],
+    columns: Sequence[str | sa.TextClause],
+    *,
+    unique: bool,
+    where: str | None,
+) -> None:
+    """Make an index of a table of partitions: of each while others write, then of all."""
+    if unique:
+        raise ValueError(f"{name}: no unique index over partitions; keys have a table of their own")
+    listed = ", ".join(str(column) for column in columns)
+    rows = f" WHERE {where}" if where else ""
+    with _outside_of_a_transaction():
+        connection = op.get_bind()
+        schema = schema_of(connection)
+        whole = qualified(name, schema)
+        op.execute(f"CREATE INDEX IF NOT EXISTS {name} ON ONLY {qualified(table, schema)} ({listed}){rows}")
+        for part in partitions:
+            # cut to the length of a name by a number, which is the same at each try
+            own = f"{name}_{part.removeprefix(table).strip('_')}"
+            if _invalid(connection, own):
+                op.execute(f"DROP INDEX CONCURRENTLY {qualified(own, schema)}")
+            of_part = qualified(part, schema)
+            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {own} ON {of_part} ({listed}){rows}")
+            op.execute(f"ALTER INDEX {whole} ATTACH PARTITION {qualified(own, schema)}")
 
 
 def _may_be_online() -> bool:
