@@ -1,4 +1,4 @@
-.PHONY: run test test-thorough test-all test-oldest lint wheel bench chaos screenshots clean
+.PHONY: run test test-thorough test-by-day test-all test-oldest lint wheel bench chaos screenshots clean
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -10,6 +10,7 @@ OLDEST := .venv-oldest
 # The lowest versions meet every decision and every server, and a few real workers. What has no place beside
 # them is told at the end of the run, with the reason (tests/oldest.py).
 OLDEST_TESTS := tests/unit tests/integration $(patsubst %,tests/acceptance/test_%.py,no_results prefetch secured_sentinel task_ids)
+BY_DAY := $(patsubst %,tests/integration/test_%.py,bulk complete_and_claim dispatcher due_lines exchange fairness ledger lifecycle limits maintenance operator_commands order parked rescue roll_up transactions unique unique_surroundings)
 CHAOS := tests/acceptance/faults tests/simulation tests/integration/test_ledger_machine.py tests/integration/test_api_fuzzing.py
 
 run: $(READY)  ## the whole platform on this machine, with a visible load (ARGS=--exit: stop when it is done)
@@ -20,9 +21,14 @@ test: $(READY)  ## nearly every test, with real servers (tests/tiers.py)
 
 test-thorough: $(READY)  ## what `make test` leaves out
 	@$(TESTED) $(BIN)/python -m pytest $(BESIDE) -m "thorough and not chaos" $(ARGS)
+	@$(MAKE) --no-print-directory test-by-day ARGS=
+
+test-by-day: $(READY)  ## what writes and reads jobs, over a ledger that is divided by days
+	@$(TESTED) TEST_BY_DAY=1 $(BIN)/python -m pytest $(BESIDE) -k "not sqlite" $(or $(ARGS),$(BY_DAY))
 
 test-all: $(READY)  ## every test, with real servers
 	@$(TESTED) $(BIN)/python -m pytest $(BESIDE) $(ARGS)
+	@$(MAKE) --no-print-directory test-by-day ARGS=
 
 test-oldest: $(OLDEST)/.ready  ## with the lowest versions that setup.cfg allows (ARGS="FILE …": these tests only)
 	@$(TESTED) $(OLDEST)/bin/python -m pytest -p tests.oldest $(BESIDE) $(or $(ARGS),$(OLDEST_TESTS))

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from celeriac.application import current_app
+from celeriac.ledger.days.ahead import make_missing
+from celeriac.ledger.days.prune import drop_old_days
+from celeriac.ledger.days.retire import Ages
 from celeriac.ledger.limits import lines
 from celeriac.ledger.operators import schedule_skips
 from celeriac.ledger.schema.lifecycle import JobState
@@ -60,6 +63,11 @@ class Retention:
         """
         return max(self.done, self.dead, *self.tasks.values())
 
+    @property
+    def ages(self) -> Ages:
+        """Those of jobs."""
+        return Ages(done=self.done, dead=self.dead, tasks=self.tasks)
+
     @classmethod
     def of(cls, app: Celeriac) -> Retention:
         """The retention of an app, from its settings and its tasks' ``keep_days``.
@@ -85,7 +93,8 @@ class Retention:
 def prune(*, app: Celeriac | None = None, retention: Retention | None = None) -> dict[str, int]:
     """Delete what is older than its retention; return how many rows went, by what they were.
 
-    It deletes in batches of 1,000, one transaction each, with a pause after each: jobs have priority.
+    It deletes in batches of 1,000, one transaction each, with a pause after each: jobs have priority. Of a
+    ledger that is divided by days it drops whole days first.
 
     Args:
         retention: what the settings and the tasks say, unless it is given.
@@ -96,13 +105,17 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     platform = current_app(app)
     keep = retention or Retention.of(platform)
     own = sorted(keep.tasks)
-    gone: dict[str, int] = {}
+    gone: dict[str, int] = dict(drop_old_days(platform.database, keep.ages))
     for state in (JobState.COMPLETED, JobState.CANCELLED):
-        gone[state] = _all(platform, ledger.prune, state, age=keep.done.total_seconds(), but=own)
+        gone[state] = gone.get(state, 0) + _all(
+            platform, ledger.prune, state, age=keep.done.total_seconds(), but=own
+        )
         for task in own:
             age = keep.tasks[task].total_seconds()
             gone[state] += _all(platform, ledger.prune, state, age=age, task=task)
-    gone[JobState.FAILED] = _all(platform, ledger.prune, JobState.FAILED, age=keep.dead.total_seconds())
+    gone[JobState.FAILED] = gone.get(JobState.FAILED, 0) + _all(
+        platform, ledger.prune, JobState.FAILED, age=keep.dead.total_seconds()
+    )
     if keep.results is not None:
         gone["results"] = _all(platform, ledger.forget_results, age=keep.results.total_seconds())
     gone["actions"] = _all(platform, ledger.prune_actions, age=keep.actions.total_seconds())
@@ -111,6 +124,7 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     gone["lines"] = _all(platform, lines.forget, age=_IDLE.total_seconds())
     age = keep.longest.total_seconds()
     gone["workers"] = platform.database.again(partial(ledger.prune_workers, age=age))
+    make_missing(platform.database)
     return gone
 
 

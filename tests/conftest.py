@@ -8,6 +8,8 @@
     start_worker          starts real ``celery`` workers, which are gone after the test
     module_…              of the first and the last: one for a whole module, whose tests share a worker
 
+With TEST_BY_DAY the ledgers on PostgreSQL are divided by days (`make test-by-day`).
+
 TEST_REDIS_URL and TEST_DATABASE_URL name servers to use in place of the session's own; the first is flushed,
 on the second databases are created and dropped.
 """
@@ -310,7 +312,7 @@ def start_module_worker() -> Iterator[Callable[..., Worker]]:
 def _migrated(url: str) -> str:
     from celeriac.ledger.migrate import upgrade
 
-    upgrade(url)
+    upgrade(url, by_day=bool(os.environ.get("TEST_BY_DAY")) and url.startswith("postgres"))
     return url
 
 

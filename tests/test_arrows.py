@@ -39,7 +39,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
     "ledger": (
         frozenset({"migrate"}),
         frozenset({"migrations"}),
-        frozenset({"online", "revisions"}),
+        frozenset({"days", "online", "revisions"}),
         frozenset({"former_names"}),
         frozenset({"limits", "revision_check"}),
         frozenset({"upkeep", "operators"}),
@@ -57,7 +57,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"ageing", "gate"}),
         frozenset({"counters", "pauses", "watermarks"}),
         frozenset({"short_turn"}),
-        frozenset({"attempt_report", "breakers", "freed_permits", "result_writer"}),
+        frozenset({"attempt_report", "breakers", "days_ahead", "freed_permits", "result_writer"}),
     ),
     "console": (
         frozenset({"application"}),

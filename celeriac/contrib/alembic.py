@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from celeriac.ledger.days.keys import HELD_KEYS
+from celeriac.ledger.days.layout import is_partition
 from celeriac.ledger.former_names import VERSION_TABLE
 from celeriac.ledger.schema.metadata import METADATA
 
 __all__ = ["include_object"]
 
-_TABLES = frozenset({*METADATA.tables, VERSION_TABLE})
+_TABLES = frozenset({*METADATA.tables, VERSION_TABLE, HELD_KEYS})
 
 
 def include_object(object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
@@ -27,4 +29,4 @@ def include_object(object: Any, name: str | None, type_: str, reflected: bool, c
     True
     """
     foreign = type_ == "table" and reflected and compare_to is None
-    return not (foreign and name in _TABLES)
+    return not (foreign and name is not None and (name in _TABLES or is_partition(name)))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -24,6 +25,8 @@ from celeriac.errors import LedgerTooNew, MigrationBlocked, MigrationRefused
 from celeriac.ledger import former_names, online
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.schema_name import local_search_path, schema_of
+from celeriac.ledger.days.divide import UNIQUE, divide_if_empty
+from celeriac.ledger.days.layout import is_divided
 from celeriac.ledger.former_names import LAST_FORMER, RENAMED, VERSION_TABLE
 from celeriac.ledger.revisions import OURS, Revisions, RevisionState, revision_state
 from celeriac.ledger.schema.metadata import METADATA
@@ -44,6 +47,7 @@ def upgrade(
     post: bool = False,
     schema: str | None = None,
     to: str | None = None,
+    by_day: bool = False,
     revisions: Revisions = OURS,
     notify: Notify = lambda sentence: None,
     patience: float = _PATIENCE,
@@ -54,6 +58,7 @@ def upgrade(
         post: also make the steps that take away what only an older version needs.
         schema: of PostgreSQL, in which the tables are; it is made when there is none.
         to: the revision to stop at, in place of what this version wants.
+        by_day: of PostgreSQL, divide the jobs' table by days, if nothing was ever written to it.
         notify: called with a sentence whenever it must wait.
         patience: seconds in which the locks must be had.
 
@@ -64,11 +69,11 @@ def upgrade(
             work with what is to come.
     """
     target = to or (revisions.head if post else revisions.wanted)
-    move = _upwards(target, revisions, post=post)
+    move = _upwards(target, revisions, post=post, by_day=by_day and to is None)
     return _migrate(url, move, revisions, notify, patience, schema=schema) or target
 
 
-def _upwards(target: str, revisions: Revisions, *, post: bool = False) -> _Move:
+def _upwards(target: str, revisions: Revisions, *, post: bool = False, by_day: bool = False) -> _Move:
     def move(connection: Connection, found: RevisionState) -> None:
         if found.revision is None:
             _refuse_tables_of_others(connection)
@@ -81,6 +86,9 @@ def _upwards(target: str, revisions: Revisions, *, post: bool = False) -> _Move:
         if post:
             with _as_one(connection):
                 former_names.drop_views(connection)
+        if by_day:
+            with _as_one(connection):
+                divide_if_empty(connection)
 
     return move
 
@@ -186,7 +194,12 @@ def check(database: Database) -> list[str]:
             connection.exec_driver_sql(local_search_path(database.schema))
         context = MigrationContext.configure(
             connection,
-            opts={"compare_type": True, "version_table": VERSION_TABLE, "include_name": _is_ours},
+            opts={
+                "compare_type": True,
+                "version_table": VERSION_TABLE,
+                "include_name": _is_ours,
+                "include_object": _is_of_both_forms if is_divided(connection) else None,
+            },
         )
         return [repr(difference) for difference in compare_metadata(context, METADATA)]
 
@@ -205,6 +218,17 @@ def require(database: Database, *, revisions: Revisions = OURS) -> str | None:
 def _is_ours(name: str | None, kind: str, _: object) -> bool:
     """Whether to compare it: the tables of the application are not ours to judge."""
     return kind != "table" or name in METADATA.tables
+
+
+def _is_of_both_forms(thing: Any, name: str | None, kind: str, *_: object) -> bool:
+    """Whether to compare it in a ledger that is divided by days.
+
+    There a table holds the unique keys in place of an index, and PostgreSQL lists a foreign key for each
+    partition.
+    """
+    if kind == "foreign_key_constraint":
+        return all(element.target_fullname.split(".")[-2] in METADATA.tables for element in thing.elements)
+    return name != UNIQUE
 
 
 def _migrate(

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from sqlalchemy.engine import URL
@@ -80,6 +80,7 @@ class Settings(ConsoleSettings, AlertSettings, OidcSettings, FlowSettings):
     # database
     # PostgreSQL: the schema in which the ledger's tables are; None: the first of the role's search_path
     database_schema: str | None = Field(None, validation_alias="CELERIAC_SCHEMA")
+    partition: Literal["day"] | None = None  # PostgreSQL: the jobs' table in partitions by day; None: plain
     django_database: str = "default"  # with celeriac.contrib.django: which of its DATABASES has the ledger
     database_pool: Annotated[int, Field(ge=1, le=1000)] = 5  # connections of one process, at most
     prepared_statements: bool = True  # off for a PgBouncer below 1.21 in transaction mode
@@ -164,6 +165,8 @@ class Settings(ConsoleSettings, AlertSettings, OidcSettings, FlowSettings):
             )
         if self.database_schema is not None and self.database.get_backend_name() == "sqlite":
             yield "CELERIAC_SCHEMA is for PostgreSQL; SQLite has no schemas: give each ledger a file"
+        if self.by_day and self.database.get_backend_name() == "sqlite":
+            yield "CELERIAC_PARTITION is for PostgreSQL; SQLite has no partitions"
         missing = [variable(name) for name in _SIGNING if getattr(self, name) is None]
         if missing and self.signs:
             yield (
@@ -233,6 +236,11 @@ class Settings(ConsoleSettings, AlertSettings, OidcSettings, FlowSettings):
     def ledger(self) -> dict[str, Any]:
         """Where the ledger is, by the names of those who connect: ``url``, and ``schema`` in it."""
         return {"url": self.database, "schema": self.database_schema}
+
+    @property
+    def by_day(self) -> bool:
+        """Whether a new ledger is divided by days."""
+        return self.partition == "day"
 
     @property
     def retry_cap(self) -> timedelta:

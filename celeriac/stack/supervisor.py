@@ -122,7 +122,7 @@ class Stack:
     def _migrate(self) -> bool:
         ledger = self.app.settings.ledger
         try:
-            revision = migrate.upgrade(**ledger)
+            revision = migrate.upgrade(**ledger, by_day=self.app.settings.by_day)
         except (SQLAlchemyError, CommandError, LedgerUnavailable, OSError) as exc:
             raise ServiceFailed("the ledger", str(exc).partition("\n")[0]) from exc
         self.urls["ledger"] = ledger["url"].render_as_string(hide_password=True)

@@ -20,6 +20,8 @@ from celeriac.worker.ageing import EVERY as AGEING_EVERY
 from celeriac.worker.ageing import AgeingDuty
 from celeriac.worker.attempt_report import Freed
 from celeriac.worker.counters import Meter
+from celeriac.worker.days_ahead import EVERY as DAYS_EVERY
+from celeriac.worker.days_ahead import DaysAhead
 from celeriac.worker.duties import alert_watch, holder
 from celeriac.worker.duties.admitter import OTHERS, Admitter
 from celeriac.worker.duties.canceller import Canceller
@@ -332,6 +334,7 @@ def _slow_rounds(
             Duty("workflows", Workflows(app.database, on_change=on_change).sweep, 1.0),
             Duty("roll-up", RollUp(app.database).run, ROLL_UP_EVERY),
         ],
+        *([[Duty("days-ahead", DaysAhead(app.database).run, DAYS_EVERY)]] if app.settings.by_day else []),
         *alert_watch.duties(app),
     ]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Celery imports every sub-command, whichever is called: Alembic is imported when one of these runs.
 
 
-@click.group(short_help="The ledger's tables: upgrade, downgrade, current, check.")
+@click.group(short_help="The ledger's tables: upgrade, downgrade, current, check, partition.")
 def db() -> None:
     """The ledger's tables."""
 
@@ -35,7 +35,8 @@ def upgrade(ctx: click.Context, post: bool, as_json: bool) -> None:
     app = celeriac(ctx)
     if post and (old := _living(app, ours=False)):
         raise click.ClickException(f"{old} of another version still live: stop them first")
-    revision = migrate.upgrade(**app.settings.ledger, post=post, notify=_progress)
+    where, by_day = app.settings.ledger, app.settings.by_day
+    revision = migrate.upgrade(**where, post=post, by_day=by_day, notify=_progress)
     sentence = f"the ledger is at revision {revision}"
     if revision != migrate.head() or migrate.serves_older(app.database):
         sentence += "\nwhen no process of an older version is left: `celery -A app db upgrade --post`"
@@ -65,6 +66,31 @@ def downgrade(ctx: click.Context, yes: bool, as_json: bool) -> None:
         )
     revision = migrate.downgrade(**app.settings.ledger, notify=_progress)
     _print(f"the ledger is at revision {revision}", as_json, "db downgrade", revision=revision)
+
+
+@db.command(cls=Command)
+@click.option("--undo", is_flag=True, help="Make one plain table of the partitions.")
+@yes
+@as_json
+@click.pass_context
+def partition(ctx: click.Context, undo: bool, yes: bool, as_json: bool) -> None:
+    """Divide the ledger by days, with all of its jobs; see docs/scaling.md before. PostgreSQL only.
+
+    For a maintenance window: nobody reads or writes jobs meanwhile, and every row is copied.
+    """
+    from celeriac.ledger.days import whole
+
+    app = celeriac(ctx)
+    if app.database.dialect != "postgresql":
+        raise click.ClickException("SQLite has no partitions")
+    if live := _living(app, ours=True) or _living(app, ours=False):
+        raise click.ClickException(f"{live} still live: stop them first, and all producers")
+    if not yes:
+        click.confirm("copy all jobs, with the ledger locked meanwhile?", abort=True, err=True)
+    changed = whole.unite(**app.settings.ledger) if undo else whole.divide(**app.settings.ledger)
+    form = "one plain table" if undo else "divided by days"
+    sentence = f"the jobs' table is {form}" if changed else f"the jobs' table is {form} already"
+    _print(sentence, as_json, "db partition", changed=changed, by_day=not undo)
 
 
 @db.command(cls=Command)

@@ -41,6 +41,11 @@ def waited_too_long(error: BaseException) -> bool:
     return _state(error) == _NOT_FREE
 
 
+def lacks_a_right(error: BaseException) -> bool:
+    """Whether the role may not do it."""
+    return _state(error) == _MAY_NOT
+
+
 def as_unfit(error: BaseException) -> LedgerUnfit | None:
     """The error as a LedgerUnfit, if the database answers but cannot keep the ledger; None: another error."""
     state = _state(error)

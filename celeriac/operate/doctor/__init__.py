@@ -30,6 +30,7 @@ from celeriac.operate.doctor import (
 )
 from celeriac.operate.doctor.finding import Area, Finding, Level, fail, status
 from celeriac.operate.doctor.flow import unique_check
+from celeriac.operate.doctor.partitions import days_check
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
@@ -53,6 +54,7 @@ _CHECKS: Sequence[tuple[Area, _Check]] = (
     (Area.LEDGER, lambda app: pauses_check.judge(pauses_check.read(app))),
     (Area.LEDGER, lambda app: unique_check.judge(unique_check.read(app))),
     (Area.LEDGER, lambda app: retention_check.judge(retention_check.read(app))),
+    (Area.LEDGER, lambda app: days_check.judge(days_check.read(app))),
     (Area.SCHEDULES, lambda app: schedules_check.judge(schedules_check.read(app))),
 )
 
