@@ -72,6 +72,12 @@ def in_halves(trial: Trial, statement: str, values: Mapping[str, object], *, cou
         list(both.map(half, (1, count // 2 + 1), (count // 2, count)))
 
 
+def finished_at_once(trial: Trial, count: int, *, within: timedelta) -> None:
+    """``count`` completed jobs more, accepted evenly in the last ``within``."""
+    values = {"queue": "normal", "priority": 10, "state": "completed", "age": 0, "apart": within / count}
+    in_halves(trial, _FILL, values, count=count)
+
+
 @contextmanager
 def without_indexes(database: psycopg.Connection) -> Iterator[None]:
     """Rows of jobs that are written in the block are entered into the primary key alone.

@@ -22,6 +22,7 @@ from benchmarks.workloads.limits import LIMITS
 from benchmarks.workloads.listing import LISTING
 from benchmarks.workloads.memory import MEMORY
 from benchmarks.workloads.mix import MIX
+from benchmarks.workloads.partitions import PARTITIONS
 from benchmarks.workloads.pools import POOLS
 from benchmarks.workloads.pruning import PRUNING
 from benchmarks.workloads.roundtrip import ROUNDTRIP
@@ -48,6 +49,7 @@ WORKLOADS: tuple[Workload, ...] = (
     CROWD,
     FLEET,
     PRUNING,
+    PARTITIONS,
     LISTING,
     CONSOLE,
     BLOAT,
