@@ -73,14 +73,15 @@ def team(redis_url: str, database_url: str, tmp_path: Path) -> Iterator[Team]:
 
 
 @pytest.fixture
-def start(start_worker: Callable[..., Worker], redis_url: str, database_url: str) -> Callable[[], Worker]:
-    return lambda: start_worker(redis_url, database_url).ready()
+def start(start_worker: Callable[..., Worker], redis_url: str, database_url: str) -> Callable[..., Worker]:
+    return lambda **options: start_worker(redis_url, database_url, **options).ready()
 
 
+@pytest.mark.parametrize("pool", ["prefork", "burst"])
 def test_two_workers_together_never_exceed_a_limit(
-    team: Team, start: Callable[[], Worker], redis_url: str
+    team: Team, start: Callable[..., Worker], redis_url: str, pool: str
 ) -> None:
-    start(), start()
+    start(pool=pool), start(pool=pool)
     given = team.send("tests.two_at_once", 60)
     with redis.Redis.from_url(redis_url) as broker:
         broker.flushall()  # what was on its way is lost

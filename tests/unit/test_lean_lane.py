@@ -147,6 +147,7 @@ def test_a_message_of_ours_takes_the_lane_until_it_leaves() -> None:
         *(message(**{name: 1}) for name in (CHORD, FOLLOWS, PERMITS, RETRIED, UNIQUE)),
         message().replace(b'"body_encoding":"base64"', b'"body_encoding":"other"'),
         message().replace(b'"dispatch":1', b'"dispatch":"1"'),
+        message(**{PERMITS: [["pings:", 1]]}).replace(b'"dispatch":1', b'"dispatch":1,"start":5'),
         message().replace(STAMP.encode(), b"foreign", 1),
         message().replace(b'"content-type":"application/json"', b'"content-type":null'),
     ],
@@ -155,6 +156,12 @@ def test_what_celery_must_look_at_does_not(item: bytes) -> None:
     here = Lane()
     assert here.lane.take([message(), item, message()], "normal", Channel()) == [item]
     assert len(here.received) == 2
+
+
+def test_a_job_of_limits_takes_it_and_tells_of_its_permits() -> None:
+    here = Lane()
+    assert here.takes(message(**{PERMITS: [["stripe:", 1], ["tenant:a:b", 3]]}), message())
+    assert [job.permits for job in here.received] == [("stripe:", "tenant:a:b"), ()]
 
 
 def _own_request(here: Lane) -> None:

@@ -31,6 +31,7 @@ class LeanJob:
         queue: the list that it was drawn from.
         id: its Celery task id, which is the row's id as text.
         limits: what its message says of time limits.
+        permits: what it takes of limits, by name.
         channel: of the broker, from which it was drawn.
         claimed, row: what the claim has won, and the row where the message is an old copy; None before.
         entry: its place in the last bundle that it was put into; the pool's.
@@ -53,6 +54,7 @@ class LeanJob:
         "job",
         "limits",
         "payload",
+        "permits",
         "queue",
         "request",
         "returned",
@@ -77,6 +79,7 @@ class LeanJob:
         dispatch: int,
         tag: Any,
         limits: Limits,
+        permits: tuple[str, ...] = (),
     ) -> None:
         self.item = item
         self.payload = payload
@@ -88,6 +91,7 @@ class LeanJob:
         self.dispatch = dispatch
         self.tag = tag
         self.limits = limits
+        self.permits = permits
         self.claimed: Claimed | None = None
         self.row: claims.Message | None = None
         self.entry: Any = None

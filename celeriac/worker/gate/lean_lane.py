@@ -14,13 +14,14 @@ from celery.app.task import Task as CeleryTask
 
 from celeriac.enqueue import time_limits
 from celeriac.headers import ADOPTED, CHORD, DUE, FOLLOWS, PERMITS, PROPERTIES, RETRIED, STAMP, UNIQUE
+from celeriac.limits import permits
 from celeriac.names import NAME_LENGTH
 from celeriac.worker.gate.lean_job import LeanJob
 
 #: Headers that Celery's own objects read, or ours that are made from them.
-_NOT_LEAN = frozenset({"compression", ADOPTED, CHORD, DUE, FOLLOWS, PERMITS, PROPERTIES, RETRIED, UNIQUE})
+_NOT_LEAN = frozenset({"compression", ADOPTED, CHORD, DUE, FOLLOWS, PROPERTIES, RETRIED, UNIQUE})
 
-#: What our stamp of a message says that waits for nothing.
+#: What our stamp of a message says that waits for nothing. That of a job with a rate says when it starts.
 _STAMP = frozenset({"dispatch", "tag"})
 
 #: What kombu would make other objects of, which is done in Celery's way only.
@@ -110,6 +111,9 @@ class LeanLane:
             limits = _LIMITS if limit == _UNLIMITED else time_limits.read(limit)
             if type(stamp["dispatch"]) is not int or not _is_as_written(payload, headers, properties):
                 return None
+            takes = permits.read(headers.get(PERMITS))
+            if not takes and PERMITS in headers:
+                return None
             job = UUID(headers["id"])
             if str(job) != headers["id"]:
                 return None
@@ -123,6 +127,7 @@ class LeanLane:
                 dispatch=stamp["dispatch"],
                 tag=stamp.get("tag"),
                 limits=limits,
+                permits=tuple([permit.name for permit in takes]),
             )
         except Exception:  # anybody can push anything into a queue; Celery's way says what is wrong with it
             return None

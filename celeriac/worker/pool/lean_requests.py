@@ -202,12 +202,13 @@ class LeanRequests:
         if exchange is None or not exchange.is_open:
             self.report(ended)
             return
-        stored: list[tuple[LeanJob, float]] = []  # by the child: the ledger thread asks the store
+        # The ledger thread asks the store for what a child has stored, and hands permits on.
+        more: list[tuple[LeanJob, float]] = []
         others: list[tuple[LeanJob, float]] = []
         for one in ended:
-            (stored if self._wants_result(one[0]) else others).append(one)
-        if stored:
-            self.report(stored)
+            (more if one[0].permits or self._wants_result(one[0]) else others).append(one)
+        if more:
+            self.report(more)
         if others:
             exchange.complete(others)
 
@@ -237,4 +238,5 @@ class LeanRequests:
             task_id=job.id,
             task=job.shown_task,
             run_seconds=seconds,
+            permits=job.permits,
         )
