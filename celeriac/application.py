@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _GIVEN = (
     "celeriac.maintenance:register",
     "celeriac.observe.flower_guard:register",
-    "celeriac.cli.celery_commands:show_refusals",
+    "celeriac.cli.celery_commands:prepare",
 )
 _RESULT = "celeriac.task.results.awaited:AsyncResult"
 
@@ -93,6 +93,7 @@ class Celeriac(Celery):
     _made_with: dict[str, Any] | None = None  # the options of the database; None: somebody gave it
     #: Whether a worker or a beat of this process has read the settings, and what it is told of late ones.
     stage: conf.Stage = conf.Stage.NONE
+    async_concurrency: int | None = None  # of ``--async-concurrency``; None: the setting holds
 
     def __init__(
         self,

@@ -42,6 +42,9 @@ class Event(StrEnum):
     CALLBACK_FAILED = "the outcome of a job could not be told to Celery"
     LANE_CLOSED = "each job is made a request of Celery, which is slower, because of %(reasons)s"
     NO_EVENT_LOOP = "Celery runs without its event loop here, which the burst pool needs; the pool is prefork"
+    NO_ASYNC_CONCURRENCY = (
+        "--async-concurrency is for -P burst: this pool runs as many coroutines as it runs jobs"
+    )
     NO_BUNDLES = "%(deaths)d children in a row died between two jobs; jobs are given to them one by one now"
     WORKFLOW_MENDED = "job %(job)s, which Redis forgot, is %(became)s"
 

@@ -420,6 +420,7 @@ HOOKS = [
     Hook(
         "celery.concurrency.base:BasePool.on_terminate", "", "what is done is given back at a cold shutdown"
     ),
+    Hook("celery.concurrency.base:BasePool.on_stop", "", "a warm shutdown cuts coroutines short"),
     Hook("celery.concurrency.base:BasePool.terminate_job", "pid, signal", "a revoke hits the next job"),
     Hook("celery.concurrency.base:BasePool._get_info", "", "`inspect stats` shows no time limits"),
     Hook("celery.concurrency.asynpool:AsynPool.Worker", None, "a child does not know what a bundle is"),
@@ -454,6 +455,45 @@ HOOKS = [
         "celery.concurrency.asynpool:ResultHandler.check_timeouts",
         None,
         "no limit fires while a worker stops",
+    ),
+    Hook(
+        "celery.concurrency.asynpool:AsynPool._create_process_handlers",
+        "hub",
+        "coroutines of a dead child are held for ever",
+    ),
+    Hook(
+        "celery.concurrency.asynpool:AsynPool._create_worker_process",
+        "i",
+        "nobody hears a child's coroutines",
+    ),
+    Hook(
+        "celery.concurrency.asynpool:AsynPool._fileno_to_outq",
+        None,
+        "jobs that end while coroutines are waited for are told late",
+    ),
+    Hook(
+        "celery.concurrency.asynpool:ResultHandler.handle_event",
+        None,
+        "jobs that end while coroutines are waited for are told late",
+    ),
+    Hook(
+        "celery.concurrency.asynpool:ResultHandler._hub",
+        None,
+        "jobs that end while coroutines are waited for are told late",
+    ),
+    Hook("billiard.pool:Pool._processes", None, "nobody knows how many coroutines may run"),
+    Hook("billiard.pool:Pool._worker_active", "worker", "a pool that shrinks kills coroutines"),
+    Hook(
+        "billiard.pool:Pool._join_exited_workers",
+        "shutdown",
+        "a worker that stops waits for a dead child's coroutines",
+    ),
+    Hook("celery.app.base:Celery.user_options", None, "`celery worker` has no --async-concurrency"),
+    Hook("celery.bin.base:CeleryOption", None, "`celery worker` has no --async-concurrency"),
+    Hook(
+        "celery.apps.worker:Worker.on_consumer_ready",
+        "consumer",
+        "nobody says that a pool has no such option",
     ),
     Hook("billiard.pool:Pool._result_handler", None, "no limit fires while a worker stops"),
     Hook("billiard.pool:Pool._timeout_handler", None, "a hard limit does not end its child"),

@@ -38,6 +38,7 @@ _CELERY = re.compile(r"^celery (?:(?:-A|--app)[= ]?\S+ )?")
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celeriac]:
     made = build(Settings(data_dir=tmp_path_factory.mktemp("data")), set_as_current=False)
+    celery.commands["worker"].params.extend(made.user_options["worker"])  # as Celery's own command line does
     yield made
     made.close()
 

@@ -65,6 +65,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
         "acceptance/test_burst.py",
         "acceptance/test_children.py",
         "acceptance/test_compose.py",
+        "acceptance/test_coroutines.py",
         "acceptance/test_demo.py",
         "acceptance/test_foreign_queue.py",
         "acceptance/test_foreign_tasks.py",

@@ -1,4 +1,4 @@
-"""Make Celery's own commands know the burst pool, and show our refusals as a sentence, as Flower does."""
+"""Make Celery's own commands know the burst pool and its option, and show our refusals as a sentence."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from click.core import ParameterSource
 from celeriac.errors import CeleriacError, SettingsError
 
 
+def prepare(app: Any) -> None:
+    """Do all of this for the command that is being called. Called when the app is made."""
+    _offer_burst()
+    _offer_async_concurrency(app)
+    show_refusals(app)
+
+
 def show_refusals(app: Any) -> None:
     """Make the Celery command that is being called print our refusals as our own commands do.
 
     Call it when the app is made. Celery's command line has its context by then.
     """
-    _offer_burst()
     context = click.get_current_context(silent=True)
     if context is None or not _is_celerys(context.command):
         return
@@ -47,6 +53,20 @@ def _offer_burst() -> None:
     for option in getattr(command, "params", ()):
         if "--pool" in option.opts and not isinstance(option.type, _Pools):
             option.type = _Pools(option.type)
+
+
+def _offer_async_concurrency(app: Any) -> None:
+    """Let ``celery worker`` take ``--async-concurrency``, by Celery's own way for options of a user's."""
+    base = sys.modules.get("celery.bin.base")
+    if base is not None:  # else this is no command line, and click's options are not needed
+        option = base.CeleryOption(
+            ["--async-concurrency"],
+            type=click.IntRange(0, 10_000),
+            help_group="Pool Options",
+            help="Coroutines that run at a time in each child of the burst pool.  "
+            "0: as jobs of any other task.  Default: CELERIAC_ASYNC_CONCURRENCY.",
+        )
+        app.user_options["worker"].add(option)
 
 
 class _Pools(Choice):

@@ -73,6 +73,7 @@ class Settings(ConsoleSettings, AlertSettings, OidcSettings, FlowSettings):
     low_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # share of draws that begin with the lowest queue
     adopt_foreign: bool = True  # whether lists to which plain Celery producers send are drawn, too
     prefetch: Annotated[int, Field(ge=1, le=1000)] | None = None  # messages per child; None: it adapts
+    async_concurrency: Annotated[int, Field(ge=0, le=10_000)] = 100  # coroutines in a child of -P burst
     heartbeat: Annotated[float, Field(gt=0, le=60)] = 3.0  # seconds
     worker_timeout: Annotated[float, Field(gt=0)] = 12.0  # seconds of silence after which a worker is dead
     code_version: Annotated[str, Field(max_length=64)] | None = None  # of the team's code: a commit, a tag

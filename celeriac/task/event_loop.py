@@ -2,7 +2,7 @@
 
 A job's own thread waits for its coroutine, so that Celery's tracer, signals, limits and outcomes are those of
 any other job. As many coroutines run at the same time as the pool has places: one in a child of prefork, as
-many as there are threads with ``-P threads``.
+many as there are threads with ``-P threads``, and as ``--async-concurrency`` says in a child of burst.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
@@ -55,6 +56,66 @@ def complete_coroutines(task: Any) -> None:
         return complete(mine, coroutine)
 
     kind.run = staticmethod(run) if is_static else run
+    kind._celeriac_coroutine = True
+
+
+def is_coroutine(task: Any) -> bool:
+    """Whether ``task`` is an ``async def``."""
+    return bool(getattr(task, "_celeriac_coroutine", False))
+
+
+class Stopped(BaseException):
+    """A coroutine was stopped from outside. Celery's tracer stores nothing of it, as no ``Exception``."""
+
+
+class Interrupt:
+    """Cancels the coroutine of one attempt, from another thread.
+
+    Attributes:
+        reason: what is raised in the attempt's own thread when the coroutine has ended: ``Stopped`` whatever
+            the coroutine came to, anything else only if that was its ``CancelledError``.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancel: Callable[[], object] | None = None
+        self.reason: BaseException | None = None
+
+    def interrupt(self, reason: BaseException) -> None:
+        """Cancel it; if it has not begun yet, as soon as it does."""
+        with self._lock:
+            if not isinstance(self.reason, Stopped):
+                self.reason = reason
+            if self._cancel is not None:
+                self._cancel()
+
+    def attach(self, cancel: Callable[[], object]) -> None:
+        with self._lock:
+            self._cancel = cancel
+            if self.reason is not None:
+                cancel()
+
+    def detach(self, error: BaseException | None) -> None:
+        """The coroutine has ended of ``error``, if that is not None.
+
+        Raises:
+            BaseException: the reason for which it was cancelled.
+        """
+        with self._lock:
+            self._cancel = None
+            reason = self.reason
+        if isinstance(reason, Stopped) or (reason is not None and isinstance(error, asyncio.CancelledError)):
+            raise reason
+
+
+@contextmanager
+def interruptible(interrupt: Interrupt) -> Iterator[None]:
+    """Let ``interrupt`` cancel the coroutines for which this thread waits in the block."""
+    _loops.here.interrupt = interrupt
+    try:
+        yield
+    finally:
+        _loops.here.interrupt = None
 
 
 def complete(task: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -69,6 +130,9 @@ def complete(task: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
     if request is not None and not request.called_directly:
         context.run(ATTEMPT.set, (task, request))
     context.run(loop.call_soon_threadsafe, run.start)
+    interrupt: Interrupt | None = getattr(_loops.here, "interrupt", None)
+    if interrupt is not None:
+        interrupt.attach(functools.partial(loop.call_soon_threadsafe, run.cancel))
     try:
         run.ended.wait()
     except BaseException:  # whatever it is, it is raised when the coroutine has had its chance to end well
@@ -76,6 +140,8 @@ def complete(task: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
         run.ended.wait()
         if isinstance(run.error, asyncio.CancelledError):
             raise
+    if interrupt is not None:
+        interrupt.detach(run.error)
     if run.error is not None:
         raise run.error
     return run.result
@@ -120,13 +186,14 @@ class _Loops:
 
     lock: threading.Lock
     loop: asyncio.AbstractEventLoop | None
+    here: threading.local  # of each thread: what may cancel the coroutine for which it waits
 
     def __init__(self) -> None:
         self.forget()
         os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
-        self.lock, self.loop = threading.Lock(), None
+        self.lock, self.loop, self.here = threading.Lock(), None, threading.local()
 
 
 _loops = _Loops()

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _OWN_WORDS = (Retry, Ignore, Reject)
-_FOR_THE_WORKER = (WorkerShutdown, WorkerTerminate, KeyboardInterrupt)
+_FOR_THE_WORKER = (WorkerShutdown, WorkerTerminate, KeyboardInterrupt, event_loop.Stopped)
 
 
 class Task(CeleryTask):

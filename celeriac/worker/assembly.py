@@ -87,6 +87,15 @@ class ConsumerView:
     def pool(self) -> Any:
         return self.consumer.pool
 
+    def runs_beside(self, task: object) -> bool:
+        """Whether jobs of a task are coroutines that run beside what the children of its pool are at."""
+        pool = self.pool()
+        return hasattr(pool, "runs_beside") and pool.runs_beside(task)
+
+    def places_beside(self) -> int:
+        pool = self.pool()
+        return pool.places_beside() if hasattr(pool, "places_beside") else 0
+
     def is_connected(self) -> bool:
         return self.consumer.connection is not None
 
@@ -114,7 +123,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     app.database.longest = app.settings.worker_timeout * _SHARE
     neighbours = Neighbours(app, app.database, worker=worker, hostname=view.hostname)
     view = _also_noting(view, neighbours)
-    book, meter, watermarks = ClaimBook(), Meter(), Watermarks(GRACE)
+    book, meter, watermarks = ClaimBook(view.runs_beside), Meter(), Watermarks(GRACE)
     meter.registry.register(CallMetrics(app))
     pauses = Pauses(app.database)
     poke: list[Keeper] = []  # the keeper, which the other parts poke, is made last
@@ -149,7 +158,7 @@ def assemble(app: Celeriac, view: ConsumerView, *, solo: bool) -> Parts:
     rest = app.settings.worker_timeout / 4
     keeper = Keeper(beats, admits, *slow, duties, longest_rest=rest, on_stop=admitter.close)
     poke.append(keeper)
-    meter.watch("held", "jobs that it has claimed", book.unfinished)
+    meter.watch("held", "jobs that it has claimed", lambda: book.unfinished() + book.beside())
     meter.watch("prefetch", "messages that it holds at most", view.prefetched)
     return Parts(
         worker=worker,
@@ -247,6 +256,7 @@ def _ledger_thread(
         concurrency=view.concurrency,
         pool_queues=lambda: not view.pool().is_green,
         bundles=lambda: hasattr(view.pool(), "line_up_lean"),
+        places=view.places_beside,
     )
 
 

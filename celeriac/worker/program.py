@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from celery.apps.worker import Worker as CeleryWorker
 from celery.signals import worker_before_create_process
 
+from celeriac.events import Event
 from celeriac.settings.conf import Stage
 from celeriac.worker.pool import prefork
 
 if TYPE_CHECKING:
     from celeriac.application import Celeriac
+
+logger = logging.getLogger(__name__)
 
 
 class Worker(CeleryWorker):
@@ -21,6 +25,7 @@ class Worker(CeleryWorker):
 
     def on_before_init(self, quiet: bool = False, **options: Any) -> None:
         self.app.stage = Stage.STARTS
+        self.app.async_concurrency = options.get("async_concurrency")
         worker_before_create_process.connect(prefork.share_memory)
         super().on_before_init(quiet, **options)
 
@@ -35,3 +40,8 @@ class Worker(CeleryWorker):
         if hold := getattr(self.pool, "hold", None):  # burst
             hold()
         super().wait_for_soft_shutdown()
+
+    def on_consumer_ready(self, consumer: Any) -> None:
+        if self.app.async_concurrency is not None and not hasattr(self.pool, "places_beside"):
+            logger.warning(Event.NO_ASYNC_CONCURRENCY)
+        super().on_consumer_ready(consumer)

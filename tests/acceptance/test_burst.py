@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from celery import chain, chord
 from sqlalchemy import select, text
 
+import tests.async_jobs
 import tests.burst_jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
 from celeriac.enqueue.bulk import enqueue_many
@@ -44,7 +46,7 @@ FATES: dict[str, tuple[JobState, list[str]]] = {
 
 
 def worker(start: Callable[..., Worker], *where: str, pool: str = "burst", **options: Any) -> Worker:
-    options = {"include": "tests.jobs,tests.burst_jobs", **options}
+    options = {"include": "tests.jobs,tests.burst_jobs,tests.async_jobs", **options}
     return start(*where, pool=pool, **options).ready()
 
 
@@ -247,10 +249,11 @@ def _ran(witness: Witness, count: int) -> bool:
     return sum(witness.ends().values()) >= count
 
 
+@pytest.mark.parametrize("name", ["tests.request_of", "tests.async_request_of"])
 def test_what_a_task_sees_of_its_request_is_as_in_prefork(
-    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker]
+    name: str, producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker]
 ) -> None:
-    task = producer.tasks["tests.request_of"]
+    task = producer.tasks[name]
 
     def seen(pool: str) -> list[dict[str, Any]]:
         running = worker(start_worker, redis_url, postgres_url, pool=pool)

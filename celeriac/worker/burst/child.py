@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ REPORT = 16
 _WAIT = 0.05
 
 #: Bytes. A result that is longer is stored by the child: it would hold up the others on its way.
-_LONGEST = 4096
+LONGEST = 4096
 
 
 class Report(NamedTuple):
@@ -93,6 +94,7 @@ class Runner:
         self._page = page
         self._put = put
         self._left = max_jobs
+        self._counting = threading.Lock()  # coroutines are begun and end in other threads
         self._max_memory = max_memory
         self._in_bundle = False  # if not, it is at a job that billiard alone knows of
         self._at_work = False  # whether an exception may be raised in the job at this moment
@@ -105,6 +107,24 @@ class Runner:
     def leaves(self) -> bool:
         """Whether the child is to end now."""
         return self._left is not None and self._left <= 0
+
+    def begin_coroutine(self) -> bool:
+        """Count a coroutine that is to be begun; False: the child is to end, and begins no more."""
+        with self._counting:
+            if self.leaves:
+                return False
+            if self._left is not None:
+                self._left -= 1
+        return True
+
+    def end_coroutine(self, *, leave: bool) -> None:
+        """A coroutine has ended.
+
+        Args:
+            leave: the child is to end, as it has asked for.
+        """
+        if leave or (self._max_memory and mem_rss() > self._max_memory):
+            self._left = 0
 
     def run(
         self, bundle: int, calls: Sequence[bytes | Call], watched: bool, lean: Lean | None = None
@@ -133,7 +153,7 @@ class Runner:
             self._carrier = app.backend.carrier = Carrier(app, self._keep)
 
     def _keep(self, result: CarriedResult) -> bool:
-        return len(result.meta) <= _LONGEST and self._page.keep(self._place[1], result)
+        return len(result.meta) <= LONGEST and self._page.keep(self._place[1], result)
 
     def _run(self, bundle: int, calls: Sequence[bytes | Call], watched: bool) -> list[Report | Success]:
         page, told = self._page, time.monotonic()
@@ -185,7 +205,7 @@ class Runner:
             return True, target(*args)
         except BaseException as exc:  # whatever it is, it is the outcome of this job
             self._at_work = False
-            if _terminated():
+            if was_terminated():
                 raise
             if isinstance(exc, SystemExit | KeyboardInterrupt):
                 self._exit = exc
@@ -215,22 +235,26 @@ class Runner:
             report = reports[-1]
             if not isinstance(report, Report):
                 raise
-            wrapped = MaybeEncodingError(exc, report.value)
-            try:
-                raise wrapped
-            except MaybeEncodingError:
-                error = ExceptionInfo()
-            self._put((REPORT, (bundle, [report._replace(value=error, returned=False)])))
+            self._put((REPORT, (bundle, [unsendable(report, exc)])))
 
     def _is_to_leave(self) -> bool:
         if self._left is not None:
-            self._left -= 1
+            with self._counting:
+                self._left -= 1
         if self._max_memory and mem_rss() > self._max_memory:
             self._left = 0
         return self.leaves
 
 
-def _terminated() -> bool:
+def unsendable(report: Report, error: Exception) -> Report:
+    """What is sent in place of a report that cannot be pickled."""
+    try:
+        raise MaybeEncodingError(error, report.value)
+    except MaybeEncodingError:
+        return report._replace(value=ExceptionInfo(), returned=False)
+
+
+def was_terminated() -> bool:
     """Whether a signal has told this process to end: the job is unfinished then. Not in old billiards."""
     fired = getattr(common, "terminate_handler_fired", None)
     return bool(fired()) if fired else bool(common._should_have_exited[0])

@@ -9,8 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 from celery.concurrency import asynpool
+from celery.utils.functional import noop
 
-from celeriac.worker.burst.child import REPORT, Worker
+from celeriac.worker.burst.child import REPORT
+from celeriac.worker.burst.coroutine_channel import Channel
+from celeriac.worker.burst.coroutine_runner import Worker
+from celeriac.worker.burst.coroutine_slots import Slots
 from celeriac.worker.burst.page import Page
 
 #: Bytes. The pipe to a child takes two bundles: what does not fit would be written piece by piece.
@@ -39,8 +43,12 @@ class BusyChildren:
         self._held: dict[int, int] = {}
         #: Children that are at a long job: nothing is to wait behind it.
         self.slow: set[int] = set()
+        #: Children that end when their coroutines have, and take no bundle any more.
+        self.leaving: set[int] = set()
 
     def __contains__(self, child: int) -> bool:
+        if child in self.leaving:
+            return True
         held = self._held.get(child, 0)
         if held == 1 and child not in self.slow:
             return any(not self._held.get(other) for other in self._up())
@@ -65,11 +73,13 @@ class BusyChildren:
     def discard(self, child: int) -> None:
         """The child is gone."""
         self.slow.discard(child)
+        self.leaving.discard(child)
         self._held.pop(child, None)
 
     def clear(self) -> None:
         self._held.clear()
         self.slow.clear()
+        self.leaving.clear()
 
     def room(self, waiting: int, *, ahead: bool) -> bool:
         """Whether there is a child for one more bundle.
@@ -80,6 +90,8 @@ class BusyChildren:
         """
         free = 0
         for child in self._up():
+            if child in self.leaving:
+                continue
             held = self._held.get(child, 0)
             free += 1 if held == 0 else 0
             free += _EACH - max(held, 1) if ahead and held < _EACH and child not in self.slow else 0
@@ -92,14 +104,24 @@ class Children(asynpool.AsynPool):
         on_report: takes a bundle's number and what its child tells before the bundle has ended.
         on_bundle_back: takes billiard's handle of a bundle that its child did not take up; returns False
             for anything else.
+        on_up, on_down: take a child that was made, and one that has ended.
+
+    Args:
+        coroutines: how many coroutines run in each child, beside what it is at.
     """
 
     Worker = Worker
     _put_back: Any
+    on_process_down: Any
     on_report: Callable[[int, list[Any]], None]
     on_bundle_back: Callable[[Any], bool]
+    on_up: Callable[[Any], None]
+    on_down: Callable[[Any], None]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, coroutines: int = 0, **kwargs: Any) -> None:
+        self._coroutines = coroutines
+        self.on_up = self.on_down = noop
+        self._channels: list[Channel] = []
         self._made: deque[Any] = deque(maxlen=_REMEMBERED)
         super().__init__(*args, **kwargs)
         self._busy_workers = self.busy = BusyChildren(lambda: self._all_inqueues)
@@ -108,10 +130,37 @@ class Children(asynpool.AsynPool):
         worker.page = Page()
         worker.max_jobs, worker.maxtasks = worker.maxtasks, None
         worker.max_memory, worker.max_memory_per_child = worker.max_memory_per_child or 0, None
+        if self._coroutines:
+            worker.channel, worker.slots = Channel(), Slots(self._coroutines)
+            worker.channels = self._channels = [one for one in self._channels if one.is_open]
+            self._channels.append(worker.channel)
         process = super().WorkerProcess(worker)
-        process.page = worker.page
+        process.page, process.channel, process.slots = worker.page, worker.channel, worker.slots
+        process.free_slots = list(range(self._coroutines))
+        process.leaves = False
         self._made.append(process)
         return process
+
+    def _create_worker_process(self, i: int) -> Any:
+        process = super()._create_worker_process(i)
+        if process.channel is not None:
+            process.channel.forked()
+            self.on_up(process)
+        return process
+
+    def _create_process_handlers(self, hub: Any) -> None:
+        super()._create_process_handlers(hub)
+        down = self.on_process_down
+
+        def on_process_down(process: Any) -> None:
+            down(process)
+            self.on_down(process)
+
+        self.on_process_down = on_process_down
+
+    def _worker_active(self, worker: Any) -> bool:
+        """Whether a child is at something, so that it is not chosen when the pool shrinks."""
+        return len(worker.free_slots) < self._coroutines or bool(super()._worker_active(worker))
 
     def create_process_queues(self) -> Any:
         queues = super().create_process_queues()

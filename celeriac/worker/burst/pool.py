@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import count, islice
 from typing import Any
 
-from billiard.common import human_status
-from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 from celery.app import trace
 from celery.concurrency import prefork
@@ -25,6 +23,8 @@ from celeriac.worker.burst import child, composition
 from celeriac.worker.burst.bundle import Bundle, BundledJob, Waiting
 from celeriac.worker.burst.children import Children
 from celeriac.worker.burst.composition import LONG, Paces
+from celeriac.worker.burst.coroutines import Coroutines, finish, how_many_each
+from celeriac.worker.burst.failures import lost
 from celeriac.worker.burst.lean_entry import LeanEntry, LeanOwner
 from celeriac.worker.burst.page import MOST
 from celeriac.worker.burst.watch import EVERY, Watch
@@ -72,11 +72,16 @@ class TaskPool(prefork.TaskPool):
     def on_start(self) -> None:
         # Limits are kept job by job; billiard's own would hit whatever job of the bundle runs by then.
         self._soft, self._hard = self.options.pop("soft_timeout", None), self.options.pop("timeout", None)
+        each = self.options["coroutines"] = how_many_each(self.app)
         super().on_start()
         sys.setswitchinterval(_SWITCH)
         children = self._pool
         children.on_report, children.on_bundle_back = self._on_report, self._on_bundle_back
-        self._watch = Watch(children, self._bundles, give_back=self._give_back)
+        self._watch = watch = Watch(children, self._bundles, give_back=self._give_back)
+        self._coroutines = Coroutines(  # beside what the children are at
+            children, each, self._tasks, self._common, record=self._pass_on, recall=watch.recall_ahead
+        )
+        self.runs_beside, self.places_beside = self._coroutines.runs, self._coroutines.places
         del self.terminate_job  # prefork's goes by the process alone
         children._result_handler.check_timeouts = self._look_without_loop
 
@@ -86,6 +91,7 @@ class TaskPool(prefork.TaskPool):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_repeatedly(EVERY, self._tick)
+        self._coroutines.watch(loop)
         if self.lean is not None:
             self.lean.watch(loop)
 
@@ -93,6 +99,7 @@ class TaskPool(prefork.TaskPool):
         """Begin no job any more: nothing is sent to children, and they leave what they have not begun."""
         self._stopping = True
         if self._watch is not None and self._pool is not None:
+            self._coroutines.stop_all()
             self._watch.recall_all()
             self._pass_on()
 
@@ -104,22 +111,32 @@ class TaskPool(prefork.TaskPool):
         self.stop_line()
         if self._watch is not None:
             self._watch.show_running()
+            self._coroutines.show_running()
+
+    def on_stop(self) -> None:
+        if self._pool is not None:
+            finish(self._coroutines, self._pool, self._look_without_loop)
+        super().on_stop()
 
     def on_terminate(self) -> None:
         self.stop_line()  # what is done counts, although its children had no time to tell
+        self._coroutines.hear_all()
         super().on_terminate()
 
     def _look_without_loop(self) -> None:
         """Called while the pool is joined: there is no event loop then, and limits must go on."""
         self._pool.check_timeouts()
+        self._look()
+
+    def _look(self) -> None:
         if self._watch is not None:
             self._watch.look()
+            self._coroutines.look()
             self._pass_on()
 
     def _tick(self) -> None:
-        if self._watch is not None and not self._stopping:
-            self._watch.look()
-            self._pass_on()
+        if not self._stopping:
+            self._look()
             self.feed()
         if self.lean is not None:
             self.lean.look()
@@ -132,12 +149,15 @@ class TaskPool(prefork.TaskPool):
         Args:
             execute: calls the request's ``execute_using_pool``, when it is its turn.
         """
-        self._waiting.append(Waiting(request.task.name, lambda: execute(request), request))
-        self._feed_soon()
+        self._line_up(Waiting(request.task.name, lambda: execute(request), request))
 
     def line_up_lean(self, job: LeanJob) -> None:
         """As ``line_up``, for a job of the lean lane."""
-        self._waiting.append(job)
+        self._line_up(job)
+
+    def _line_up(self, job: Waiting | LeanJob) -> None:
+        beside = self._coroutines.runs(job.task)
+        (self._coroutines.line_up if beside else self._waiting.append)(job)
         self._feed_soon()
 
     def _feed_soon(self) -> None:
@@ -191,6 +211,8 @@ class TaskPool(prefork.TaskPool):
     def feed(self) -> None:
         """Give the children what they have room for."""
         self._feed_is_due = False
+        if not self._stopping and self._pool is not None:
+            self._coroutines.feed(self._entered)
         while self._waiting and self._pool is not None and not self._stopping and self._has_room():
             entering = self._entering = []
             try:
@@ -200,6 +222,15 @@ class TaskPool(prefork.TaskPool):
                 self._entering = None
                 if entering:
                     self._send(entering)
+
+    def _entered(self, waiting: Waiting | LeanJob) -> list[BundledJob]:
+        """What becomes of a job that travels without a bundle; empty when it is revoked or refused."""
+        entering = self._entering = []
+        try:
+            self._enter(waiting, entering)
+        finally:
+            self._entering = None
+        return entering
 
     def _enter(self, waiting: Waiting | LeanJob, entering: list[BundledJob]) -> None:
         before = len(entering)
@@ -281,7 +312,8 @@ class TaskPool(prefork.TaskPool):
             self._end(bundle)
 
         def failed(error: Any) -> None:
-            self._note_death(at_a_job=bundle.lost(error), error=error)
+            at_a_job = bundle.lost(error) or bundle.pid in self._coroutines.died_with
+            self._note_death(at_a_job=at_a_job, error=error)
             self._end(bundle)
 
         bundle.result = self._pool.apply_async(
@@ -334,7 +366,7 @@ class TaskPool(prefork.TaskPool):
         process = self._pool.taker_of(bundle.number)
         if process is not None:  # begun, and its word of it was lost
             bundle.pid, bundle.page = process.pid, process.page
-            bundle.lost(_lost(process.exitcode))
+            bundle.lost(lost(process.exitcode))
         self._end(bundle)
         return True
 
@@ -349,11 +381,11 @@ class TaskPool(prefork.TaskPool):
         job = getattr(pid, "job", None)
         if job is None or self._watch is None:
             self._pool.terminate_job(pid, signal)
-        else:
+        elif not self._coroutines.cancel(job, signal):
             self._watch.terminate(job, int(pid), signal)
 
     def _stop(self, job: BundledJob) -> None:
-        if self._watch is not None:
+        if not self._coroutines.stop(job) and self._watch is not None:
             self._watch.stop(job)
 
     # ---- facts
@@ -361,10 +393,3 @@ class TaskPool(prefork.TaskPool):
     def _get_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super()._get_info()
         return info | {"timeouts": (self._soft or 0, self._hard or 0)}
-
-
-def _lost(exitcode: int | None) -> ExceptionInfo:
-    try:
-        raise WorkerLostError(f"Worker exited prematurely: {human_status(exitcode)}.")
-    except WorkerLostError:
-        return ExceptionInfo()

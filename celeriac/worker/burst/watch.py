@@ -12,11 +12,9 @@ import time
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
 
-from billiard.einfo import ExceptionInfo
-from billiard.exceptions import TimeLimitExceeded
-
 from celeriac.worker.burst.bundle import Bundle, BundledJob, Waiting
 from celeriac.worker.burst.children import Children
+from celeriac.worker.burst.failures import timed_out
 from celeriac.worker.burst.page import OPEN, Page, Place
 from celeriac.worker.gate.lean_job import LeanJob
 
@@ -82,6 +80,12 @@ class Watch:
             if bundle is not None:
                 self._known(bundle, process)
                 bundle.jobs[place.position].accept(process.pid, place.started)
+
+    def recall_ahead(self, process: Any) -> None:
+        """Take back what a child has not taken up: it ends when its coroutines have."""
+        with process.page.locked() as held:
+            waiting = self._recall_ahead(process, process.page.place) if held else []
+        self._give_back(waiting)
 
     def terminate(self, job: BundledJob, pid: int, signum: Any) -> None:
         """Send ``signum`` to the child ``pid`` if it is at ``job``."""
@@ -149,7 +153,7 @@ class Watch:
         bundle.tell_done()
         job.accept(process.pid, seen.started)
         if hard:
-            job.end(_timed_out(job.hard), returned=False)
+            job.end(timed_out(job.hard), returned=False)
             job.time_out(soft=False)
         elif soft and job.soft_sent:
             job.time_out(soft=True)
@@ -212,10 +216,3 @@ def _is_for(bundle: Bundle, process: Any) -> bool:
     """Whether a bundle was sent to a child, or is being sent."""
     result = bundle.result
     return process in (result._write_to, result._scheduled_for) or bundle.pid == process.pid
-
-
-def _timed_out(seconds: float | None) -> Any:
-    try:
-        raise TimeLimitExceeded(seconds)
-    except TimeLimitExceeded:
-        return ExceptionInfo()

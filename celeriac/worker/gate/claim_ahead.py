@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
+from typing import Any, NamedTuple
 
 #: Claim ahead what the pool runs in so many seconds: enough work for the duration of a turn.
 _AHEAD = 0.05
@@ -24,6 +25,44 @@ _SHORTEST, _SHORTEST_IN_BUNDLES = 0.0005, 0.0001
 _WEIGHT = 0.1  # of the latest job in the moving average
 #: The same of the first jobs: a worker that has just started is soon at its full rate.
 _FIRST, _FIRST_WEIGHT = 8, 0.5
+
+
+class Rooms(NamedTuple):
+    """How many jobs may be claimed now.
+
+    Attributes:
+        children: of those that wait for a child.
+        beside: of coroutines that run beside what children are at; None: none do in this worker.
+    """
+
+    children: int
+    beside: int | None = None
+
+    def choose(self, arrived: MutableSequence[Any], runs_beside: Callable[[object], bool]) -> int:
+        """Put deliveries that may be claimed first, each kind in its order; return how many these are.
+
+        Args:
+            runs_beside: whether jobs of the task with a name are such coroutines.
+        """
+        if self.beside is None:
+            return min(self.children, len(arrived))
+        left = [self.children, self.beside]
+        chosen: list[Any] = []
+        others: list[Any] = []
+        for item in arrived:
+            kind = runs_beside(_task_of(item))
+            (chosen if left[kind] > 0 else others).append(item)
+            left[kind] -= 1
+        arrived[:] = chosen + others
+        return len(chosen)
+
+
+def _task_of(item: Any) -> object:
+    """The task's name in a job of the lean lane, or in a message, which may be damaged."""
+    task: object = getattr(item, "task", None)
+    if task is None and isinstance(headers := getattr(item, "headers", None), dict):
+        task = headers.get("task")
+    return task
 
 
 class ClaimAhead:

@@ -97,6 +97,7 @@ class LeanExchange:
         self._store = store
         self._in_event_loop = in_event_loop
         self._arrived: deque[LeanJob] = deque()
+        self._beside: deque[LeanJob] = deque()  # of those, the coroutines that run beside others
         self._ended: list[Ended] = []  # and not sent
         self._sent: _Sent | None = None  # and not answered
         self._exchange: Exchange | None = None
@@ -126,7 +127,7 @@ class LeanExchange:
 
     def look(self) -> None:
         """Claim what there is room for now; make a connection, if it is time. Called again and again."""
-        if self._arrived:
+        if self._arrived or self._beside:
             self._send_soon()
         if self._opens_at is not None and self._opens_at <= time.monotonic() and not self._ledger.fails:
             self._opens_at = None
@@ -180,7 +181,8 @@ class LeanExchange:
             if stopped:
                 self._ledger.receive_all(stopped)
                 jobs = [one for one in jobs if one not in stopped]
-        self._arrived.extend(jobs)
+        for job in jobs:
+            (self._beside if self._book.runs_beside(job.task) else self._arrived).append(job)
         self._send_soon()
 
     def complete(self, ended: Sequence[Ended]) -> None:
@@ -202,17 +204,19 @@ class LeanExchange:
         else:
             self._hub.call_soon(self._send)
 
-    def _send(self, *, won: int = 0) -> None:
+    def _send(self, *, won: int = 0, beside: int = 0) -> None:
         """Send the next statement, if there is anything to say.
 
         Args:
-            won: jobs that are not in the book as won yet, although they are.
+            won, beside: jobs of each kind that are not in the book as won yet, although they are.
         """
         self._is_due = False
         if self._sent is not None or (exchange := self._exchange) is None:
             return
         ended, self._ended = self._ended[:_MOST], self._ended[_MOST:]
-        jobs = self._enter(min(_MOST, self._ledger.room(won)))
+        rooms = self._ledger.rooms(won, beside)
+        jobs = self._enter(self._arrived, min(_MOST, rooms.children))
+        jobs += self._enter(self._beside, min(_MOST - len(jobs), rooms.beside or 0), beside=True)
         if not (ended or jobs):
             return
         self._sent = _Sent(ended, jobs, time.monotonic())
@@ -223,13 +227,12 @@ class LeanExchange:
         except Exception as exc:  # the ledger thread goes on with it
             self._fail(exc)
 
-    def _enter(self, room: int) -> list[LeanJob]:
+    def _enter(self, arrived: deque[LeanJob], room: int, *, beside: bool = False) -> list[LeanJob]:
         """Enter the next jobs into the book; a second copy of a message must not run."""
-        arrived = self._arrived
         found = [arrived.popleft() for _ in range(min(room, len(arrived)))]
         if not found:
             return found
-        fresh = self._book.enter_all([one.job for one in found])
+        fresh = self._book.enter_all([one.job for one in found], beside=beside)
         if all(fresh):
             return found
         self._drop([one for one, new in zip(found, fresh, strict=True) if not new])
@@ -259,7 +262,8 @@ class LeanExchange:
         self._sent = None
         self._meter.observe_turn(time.monotonic() - sent.at, jobs=len(sent.ended) + len(sent.jobs))
         if len(self._ended) >= _MANY or len(self._arrived) >= _MANY:
-            self._send(won=len(answer.claimed))
+            beside = sum(job.id in answer.claimed and self._book.is_beside(job.job) for job in sent.jobs)
+            self._send(won=len(answer.claimed) - beside, beside=beside)
         self._take_completed(sent.ended, answer)
         self._take_claimed(sent.jobs, answer)
         self._ledger.wake_if_waiting()
@@ -304,7 +308,7 @@ class LeanExchange:
             ids = [job.job for job in sent.jobs]
             self._book.leave(*ids)
             self._ledger.release_unknown(ids)
-            self._arrived.extendleft(reversed(sent.jobs))
+            self._arrived.extendleft(reversed(sent.jobs))  # whatever their kinds: the thread has them next
             self._ended[:0] = sent.ended
         self._give_up()
 
@@ -316,8 +320,9 @@ class LeanExchange:
                 with suppress(OSError):  # libpq has closed it; the hub forgets it all the same
                     self._hub.remove(exchange.fileno())
             exchange.close()
-        jobs, ended = list(self._arrived), self._ended
+        jobs, ended = [*self._arrived, *self._beside], self._ended
         self._arrived.clear()
+        self._beside.clear()
         self._ended = []
         if jobs:
             self._ledger.receive_all(jobs)

@@ -20,7 +20,7 @@ from celeriac.ledger.connection.database import UNREACHABLE
 from celeriac.ledger.connection.error_kinds import kind, said
 from celeriac.ledger.writes.outcomes import Outcome
 from celeriac.worker.attempt_report import AttemptReport, Reporting
-from celeriac.worker.gate.claim_ahead import ClaimAhead
+from celeriac.worker.gate.claim_ahead import ClaimAhead, Rooms
 from celeriac.worker.gate.claim_book import ClaimBook
 from celeriac.worker.gate.lean_job import LeanJob
 from celeriac.worker.gate.turn import Turn
@@ -49,6 +49,7 @@ class LedgerThread:
         concurrency: how many jobs the pool runs at once.
         pool_queues: whether the pool accepts more jobs than that without making the caller wait.
         bundles: whether the pool gives its children jobs in bundles.
+        places: how many coroutines the pool runs beside what its children are at.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class LedgerThread:
         concurrency: Callable[[], int],
         pool_queues: Callable[[], bool],
         bundles: Callable[[], bool] = lambda: False,
+        places: Callable[[], int] = lambda: 0,
     ) -> None:
         self._turn = turn
+        self._places = places
         self._book = book
         self._concurrency = concurrency
         self._pool_queues = pool_queues
@@ -98,7 +101,9 @@ class LedgerThread:
     def completed(self, ended: Sequence[tuple[LeanJob, float]]) -> None:
         """Note attempts that were completed, with the seconds that each took."""
         self._book.ended(*(job.job for job, _ in ended))
-        self._claim_ahead.record_duration(sum(seconds for _, seconds in ended) / len(ended), jobs=len(ended))
+        took = [seconds for job, seconds in ended if not self._book.runs_beside(job.task)]
+        if took:
+            self._claim_ahead.record_duration(sum(took) / len(took), jobs=len(took))
 
     def report_completed(self, reports: list[AttemptReport]) -> None:
         """Take reports of attempts that were noted as completed; all at once."""
@@ -112,13 +117,24 @@ class LedgerThread:
         """Take the outcome of an attempt."""
         self._book.ended(outcome.id)
         report = AttemptReport.of(request, outcome)
-        if report.run_seconds is not None:
+        if report.run_seconds is not None and not self._book.is_beside(outcome.id):
             self._claim_ahead.record_duration(report.run_seconds)
         self._inbox.put(report)
 
     def prefetch(self) -> int:
         """How many messages this worker should hold, by the duration of its recent jobs."""
         return self._claim_ahead.prefetch(children=self._concurrency(), queues=self._pool_queues())
+
+    def beside(self) -> int:
+        """How many messages this worker should hold besides those, for coroutines that run beside.
+
+        Nobody knows of what kind the next message is. So as many more as run already, or a single one to see;
+        and while all places are taken a few, so that those that find none do not keep out all others.
+        """
+        places, held = self._places(), self._book.beside()
+        if held >= places:
+            return held + self._concurrency() if places else 0
+        return held + min(max(1, held), places - held)
 
     def delivery_capacity(self) -> int:
         """How many deliveries may be received that did not come from the broker."""
@@ -176,13 +192,15 @@ class LedgerThread:
 
     # ---- for the event loop's own claims
 
-    def room(self, more: int) -> int:
+    def rooms(self, more: int, beside: int) -> Rooms:
         """How many jobs the event loop may claim. What waits in this thread comes first.
 
         Args:
-            more: jobs that it has won, and that are not in the book as such.
+            more: jobs that it has won, and that are not in the book as such; of these, those that run
+                ``beside`` are counted apart.
         """
-        return max(0, self._claimable(more + len(self._work.arrived)))
+        waiting = len(self._work.arrived)
+        return self._rooms(more + waiting, beside + waiting)
 
     def pause(self) -> float:
         """See ``ClaimAhead.pause``."""
@@ -224,7 +242,8 @@ class LedgerThread:
                     return
                 if self._due():
                     self._turn_began = time.monotonic()
-                    self._work = self._turn.take(self._work, claim_limit=self._claimable())
+                    chosen = self._rooms().choose(self._work.arrived, self._book.runs_beside)
+                    self._work = self._turn.take(self._work, claim_limit=chosen)
                 self._went_well()
                 backoff = _FIRST_BACKOFF
             except UNREACHABLE as exc:
@@ -276,7 +295,9 @@ class LedgerThread:
     def _due(self) -> bool:
         work = self._work
         work.take_up_timed()
-        if work.is_pressing or work.uncertain or (work.arrived and self._claimable()):
+        if work.is_pressing or work.uncertain:
+            return True
+        if work.arrived and self._rooms().choose(work.arrived, self._book.runs_beside):
             return True
         return bool(work.deferred) and min(one.due for one in work.deferred) <= time.monotonic()
 
@@ -284,17 +305,19 @@ class LedgerThread:
         """Whether the thread, which is to end, still waits for locked rows."""
         return bool(self._work.deferred) and time.monotonic() - self._closed_at < _LOCKED
 
-    def _claimable(self, more: int = 0) -> int:
+    def _rooms(self, more: int = 0, beside: int = 0) -> Rooms:
         """How many more jobs may be claimed.
 
         Args:
-            more: jobs that count as unfinished and are not in the book as such.
+            more, beside: jobs that count as unfinished and are not in the book as such.
         """
         if not self._claiming:
-            return 0
-        return self._claim_ahead.claimable(
+            return Rooms(0)
+        claimable = self._claim_ahead.claimable(
             self._book.unfinished() + more, children=self._concurrency(), queues=self._pool_queues()
         )
+        places = self._places()
+        return Rooms(claimable, max(0, places - self._book.beside() - beside) if places else None)
 
     def _drain(self) -> None:
         while len(self._work.reports) < _MOST:  # the prefetch limits the deliveries

@@ -290,7 +290,7 @@ class Turn:
         copies: list[AnyDelivery] = []
         done = self._done_elsewhere(found)
         for delivery in found:
-            fresh = delivery.job not in done and self._book.enter(delivery.job)
+            fresh = delivery.job not in done and self._book.enter(delivery.job, delivery.task)
             (entered if fresh else copies).append(delivery)
         return entered, copies
 

@@ -64,6 +64,7 @@ class LeanRequests:
     ) -> None:
         self._count = count
         self._told = False  # whether it has said why the lane is closed
+        self._beside = 0  # messages that are held for coroutines
         self._consumer = consumer
         self._tasks = consumer.app.tasks
         self._events = LeanEvents(consumer)
@@ -105,7 +106,8 @@ class LeanRequests:
         if self._exchange is not None:
             self._exchange.look()
         qos = self._consumer.qos
-        if qos is not None and self._ledger.prefetch() > 2 * qos.value:
+        before, self._beside = self._beside, self._ledger.beside()
+        if qos is not None and (self._ledger.prefetch() > 2 * qos.value or self._beside != before):
             prefetch.adapt(self._consumer)  # jobs turn out to be short: the keeper looks in a moment
 
     def stop(self, *, within: float) -> None:
