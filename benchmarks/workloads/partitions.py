@@ -259,6 +259,7 @@ def _measures() -> Iterator[Measure]:
             yield Measure(
                 key=f"{name}_{form}", label=f"{label}, {_FORMS[form]}", digits=digits, compared=False
             )
+    yield Measure(key="divide", label="s to divide the table", digits=1, compared=False)
 
 
 PARTITIONS = Workload(
