@@ -77,14 +77,18 @@ class Console:
         *,
         every: float = 2.0,
         wait: float = 3.0,
+        patient: bool = True,
     ) -> Any:
         """What ``read`` returns, or returned a moment ago for another page.
+
+        Args:
+            patient: as of ``Shared.peek``.
 
         Raises:
             TimeoutError: it takes too long.
         """
         found = self._shared.of(key, lambda: Shared(read, every=every, budget=self._budget))
-        value, age = found.peek(wait=wait)
+        value, age = found.peek(wait=wait, patient=patient)
         if value is None:
             raise TimeoutError
         if every <= _MAIN:

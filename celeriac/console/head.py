@@ -92,6 +92,6 @@ def read(app: Celeriac, known: Backlog) -> Figures:
 
 def _of(shared: Shared[T], wait: float) -> T | None:
     try:
-        return shared.peek(wait=wait)[0]
+        return shared.peek(wait=wait, patient=False)[0]
     except Exception:  # the page itself says what is wrong; a head without figures must not hide it
         return None

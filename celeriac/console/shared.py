@@ -46,6 +46,7 @@ class Shared(Generic[T]):
         self._asked = 0.0  # on the monotonic clock
         self._lock = threading.Condition()
         self._reading = False
+        self._began = 0.0  # the read that is under way, or was last, on the monotonic clock
         self._value: T | None = None
         self._error: Exception | None = None
         self._made = 0.0  # when it was read, on the monotonic clock; 0: never
@@ -62,7 +63,7 @@ class Shared(Generic[T]):
             fresh = self._tried and time.monotonic() - self._tried < self._pause
             if self._reading or fresh or self._closed:
                 return
-            self._reading = True
+            self._reading, self._began = True, time.monotonic()
             self._thread = threading.Thread(target=self._refresh, name="console-read", daemon=True)
             self._thread.start()
 
@@ -89,16 +90,26 @@ class Shared(Generic[T]):
         with self._lock:
             return self._reading
 
-    def peek(self, *, wait: float) -> tuple[T | None, float]:
+    def peek(self, *, wait: float, patient: bool = True) -> tuple[T | None, float]:
         """The newest value and its age in seconds; None when there is none after ``wait`` seconds.
+
+        Args:
+            patient: False: the seconds are counted from when the read began. One that takes long makes who
+                asks first wait, and not each who asks until it ends.
 
         Raises:
             Exception: what the last read raised.
         """
         self.start()
         with self._lock:
-            self._lock.wait_for(lambda: bool(self._made) or self._closed, timeout=wait)
-            if self._reading and self._took < _QUICK and time.monotonic() - self._made > _STALE:
+            left = wait if patient else max(0.0, self._began + wait - time.monotonic())
+            self._lock.wait_for(lambda: bool(self._made) or self._closed, timeout=left)
+            if (
+                self._made
+                and self._reading
+                and self._took < _QUICK
+                and time.monotonic() - self._made > _STALE
+            ):
                 self._lock.wait_for(lambda: not self._reading or self._closed, timeout=min(wait, 2 * _QUICK))
             if self._error is not None:
                 raise self._error

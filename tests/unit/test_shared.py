@@ -62,6 +62,32 @@ def test_a_value_that_nobody_has_asked_for_lately_is_read_before_it_is_shown(
     shared.close()
 
 
+def test_a_first_value_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celeriac.console.shared._QUICK", 60.0)
+    goes_on = threading.Event()
+    shared = Shared(partial(goes_on.wait, 60), every=0.0, budget=Budget(1e9))
+    began = time.monotonic()
+    assert shared.peek(wait=2.0)[0] is None
+    assert time.monotonic() - began < 4.0, "not another time because it is old"
+    goes_on.set()
+    shared.close()
+
+
+def test_a_read_that_takes_long_lets_who_asks_first_wait_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    goes_on = threading.Event()
+    shared = Shared(partial(goes_on.wait, 60), every=0.0, budget=Budget(1e9))
+    assert shared.peek(wait=0.05, patient=False)[0] is None
+    monkeypatch.setattr(shared, "_began", time.monotonic() - 30.0)
+    began = time.monotonic()
+    assert shared.peek(wait=30.0, patient=False)[0] is None
+    assert time.monotonic() - began < 30.0
+    goes_on.set()
+    assert shared.peek(wait=60, patient=True)[0] is True, "who has patience waits for it"
+    shared.close()
+
+
 def _of(values: SharedValues, key: str, read: Any) -> Shared[Any]:
     return values.of(key, partial(Shared, read, every=60.0))
 

@@ -110,7 +110,7 @@ def cause_sparks(ask: PageRequest) -> dict[str, list[int]]:
 def _or_nothing(ask: PageRequest, key: str, read: Any, *, every: float) -> Any:
     """A page is worth more than its small charts: it does not wait for them for long."""
     try:
-        return ask.console.shared(key, read, every=every, wait=0.3)
+        return ask.console.shared(key, read, every=every, wait=0.3, patient=False)
     except TimeoutError:
         return {}
     except Exception as exc:  # only one that took too long is told apart; the page itself raises the others

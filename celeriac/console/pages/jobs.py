@@ -70,7 +70,11 @@ def _known(ask: PageRequest) -> dict[str, list[str]]:
     """What may be typed; a page does not wait for it for long."""
     try:
         found: dict[str, list[str]] = ask.console.shared(
-            "known-values", partial(known_values, app=ask.app), every=_KNOWN_EVERY, wait=_COUNTS_WAIT
+            "known-values",
+            partial(known_values, app=ask.app),
+            every=_KNOWN_EVERY,
+            wait=_COUNTS_WAIT,
+            patient=False,
         )
     except TimeoutError:
         return {}
@@ -139,7 +143,7 @@ def _counts(ask: PageRequest, words: dict[str, str]) -> dict[str | None, str]:
     key, count = f"counts{options_of(others)}", _count_failures if "error" in others else _count_each
     try:
         counts: dict[str | None, str] = ask.console.shared(
-            key, partial(count, ask, others), every=_COUNTS_EVERY, wait=_COUNTS_WAIT
+            key, partial(count, ask, others), every=_COUNTS_EVERY, wait=_COUNTS_WAIT, patient=False
         )
     except TimeoutError:
         return {}
