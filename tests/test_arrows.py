@@ -67,7 +67,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"access"}),
         frozenset({"argument_form"}),
         frozenset({"head", "changes", "options", "reading", "sparkline", "tracebacks", "trees"}),
-        frozenset({"shared", "in_time"}),
+        frozenset({"shared", "same_answers", "in_time"}),
         frozenset({"budget"}),
     ),
     "settings": (

@@ -27,7 +27,14 @@ TESTS_FOLDER = Path(__file__).resolve().parent
 ONE_DATABASE = frozenset(
     {
         *("acting", "actions", "alerts", "api_tokens", "door", "export", "identity", "lanes", "metrics"),
-        *("console_access", "console_actions", "console_api", "console_bulk", "console_edit"),
+        *(
+            "console_access",
+            "console_actions",
+            "console_api",
+            "console_bulk",
+            "console_edit",
+            "console_open_pages",
+        ),
         *("console_pages", "console_pauses", "doctor", "maintenance", "mutes", "operations"),
         *("operator_commands", "pause_commands", "results", "schedule_import", "scheduler"),
         *("schedules", "series", "shared_broker", "signing", "task_ids", "worker_filter"),

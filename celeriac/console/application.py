@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -64,14 +64,15 @@ class Place:
     role: Role
     show: Answering | None = None
     act: Answering | None = None
+    file: bool = False  # sent while it is read, and never the same for two who ask
 
 
 #: Every page and action of the console.
 PLACES = (
     Place("/", Role.VIEWER, show=platform.show_overview),
     Place("/jobs", Role.VIEWER, show=jobs.show),
-    Place("/jobs.csv", Role.VIEWER, show=export.as_csv),
-    Place("/jobs.json", Role.VIEWER, show=export.as_json),
+    Place("/jobs.csv", Role.VIEWER, show=export.as_csv, file=True),
+    Place("/jobs.json", Role.VIEWER, show=export.as_json, file=True),
     Place("/jobs/act", Role.OPERATOR, act=jobs.act),
     Place("/jobs/{id}", Role.VIEWER, show=job.show),
     Place("/jobs/{id}/act", Role.OPERATOR, act=job.act),
@@ -216,9 +217,21 @@ def _checked(ask: PageRequest, place: Place) -> Response:
     answering = place.act if acts else place.show
     assert answering is not None
     try:
+        if (ask.live or place in _FIGURES) and not (acts or place.file):
+            return _same(ask, answering)
         return answering(ask)
     except Exception as exc:  # told apart below
         return _failed(ask, place, exc)
+
+
+def _same(ask: PageRequest, answering: Answering) -> Response:
+    """The answer to who has the page open already: it is made once for all of a role who have it open."""
+    url = ask.request.url
+    key = ask.visitor.role, ask.url("/"), url.path, url.query, ask.wants_json
+    made = ask.console.same.of(key, lambda: answering(replace(ask, shared=True)))
+    body = bytes(made.body).replace(ask.console.stand_in.encode(), ask.form_token.encode())
+    headers = {name: value for name, value in made.headers.items() if name != "content-length"}
+    return Response(body, made.status_code, headers)
 
 
 def _failed(ask: PageRequest, place: Place, error: Exception) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -22,6 +23,7 @@ from celeriac.console.budget import Budget
 from celeriac.console.head import Head
 from celeriac.console.in_time import InTime
 from celeriac.console.reading import IMPATIENT, DatabaseTime, for_reading
+from celeriac.console.same_answers import SameAnswers
 from celeriac.console.shared import Ages, Shared, SharedValues
 from celeriac.console.sparkline import sparkline
 from celeriac.operate import overview
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).with_name("static")
 _LONGEST_TEXT = 100_000  # characters of one value on a page
 _MOST_SHARED = 200
+_MOST_SAME = 50
 _SHORT_NAME = 20  # characters that any column has room for
 _JOINT = re.compile(r"([._:/-]|\w{24})(?=\w)")
 _MAIN = 5.0  # seconds: what is to be read as often is what a page is about
@@ -64,6 +67,8 @@ class Console:
         self.head = Head(self.reader, self.backlog, budget=self._budget)
         self.runner = Runner(app)
         self._shared = SharedValues(most=_MOST_SHARED)
+        self.same = SameAnswers(most=_MOST_SAME)
+        self.stand_in = secrets.token_urlsafe()  # of a form's token, in an answer for several
         self.ages = Ages()
         self.pages = _environment()
         self.version = sha256(b"".join(each.read_bytes() for each in sorted(STATIC.iterdir()))).hexdigest()[

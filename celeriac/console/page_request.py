@@ -34,6 +34,7 @@ class PageRequest:
     request: Request
     visitor: Visitor
     form: Mapping[str, list[str]] = field(default_factory=dict)
+    shared: bool = False  # the answer is for all who may see the same, not for this visitor alone
 
     @property
     def app(self) -> Celeriac:
@@ -47,6 +48,16 @@ class PageRequest:
     @property
     def wants_json(self) -> bool:
         return wants_json(self.request)
+
+    @property
+    def live(self) -> bool:
+        """Whether the page is open, and only what changes of it is asked for."""
+        return self.request.method == "GET" and self.request.headers.get("hx-request") == "true"
+
+    @property
+    def form_token(self) -> str:
+        """The token that a form of this visitor must bring back; what stands for it in a shared answer."""
+        return self.console.stand_in if self.shared else self.console.identity.form_token(self.visitor)
 
     def path(self, name: str) -> str:
         """A part of the path, as ``id`` of ``/jobs/{id}``."""
@@ -66,6 +77,8 @@ class PageRequest:
 
     def url(self, path: str, **query: object) -> str:
         """The address of a page of this console, wherever it is mounted."""
+        if not query:  # as nearly all of a long list
+            return self._root + quote(path)
         words = {name.replace("_", "-"): value for name, value in query.items() if value not in (None, "")}
         return f"{self._root}{quote(path)}{'?' + urlencode(words) if words else ''}"
 
@@ -106,8 +119,9 @@ class PageRequest:
             name = " ".join(words[: 2 if words[0] in _GROUPS else 1])
             return JSONResponse(document(name, **told), status, headers={"Vary": "Accept"})
         html = self.rendered(template, command=self.command(command), **values)
-        answer = HTMLResponse(html, status, headers={"Vary": "Accept"})
-        answer.delete_cookie(_SAID, path=self.url("/"))
+        answer = HTMLResponse(html, status, headers={"Vary": "Accept, HX-Request"})
+        if _SAID in self.request.cookies and not self.live:  # it is shown now
+            answer.delete_cookie(_SAID, path=self.url("/"))
         return answer
 
     def rendered(self, template: str, **values: Any) -> str:
@@ -119,7 +133,7 @@ class PageRequest:
             environment=environment,
             colour=colour_of(environment),
             nonce=self.request.scope["state"]["nonce"],
-            form_token=console.identity.form_token(self.visitor),
+            form_token=self.form_token,
             asset=lambda name: f"{self.url('/static/' + name)}?{console.version}",
             read=datetime.now(UTC) - timedelta(seconds=console.ages.oldest),
             version=__version__,

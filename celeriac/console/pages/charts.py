@@ -46,7 +46,8 @@ def chart_of(ask: PageRequest, *, task: str | None = None, queue: str | None = N
     range, chosen, other = _choice(ask)
     queue = queue or other
     check(range, task=task or chosen, queue=queue)
-    known = {} if task or queue != other else _names(ask, range)
+    fixed = task or queue != other or ask.live  # the choice on an open page stays as it is
+    known = {} if fixed else _names(ask, range)
     return Chart(
         ranges=list(RANGES),
         range=range,

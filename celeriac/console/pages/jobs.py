@@ -50,7 +50,7 @@ def show(ask: PageRequest) -> Response:
         sort=sort,
         sorts=list(Sort),
         states=[None, *JobState],
-        known=_known(ask),
+        known={} if ask.live else _known(ask),  # the form stays as it is
         counts=_counts(ask, words),
         waiting=WAITING,
     )
