@@ -6,9 +6,9 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
 from benchmarks import environments
@@ -44,15 +44,25 @@ class Console:
 
     def get(self, path: str) -> Answer:
         """One page, over a connection of its own."""
-        connection = HTTPConnection(self.address, timeout=_ANSWER)
-        try:
-            begin = time.perf_counter()
-            connection.request("GET", path, headers={"Cookie": self.cookie, "Accept": "text/html"})
-            answer = connection.getresponse()
-            first = time.perf_counter() - begin
-            return Answer(answer.status, first, answer.read())
-        finally:
-            connection.close()
+        with closing(self.connect()) as connection:
+            return self.get_over(connection, path)
+
+    def get_over(self, connection: HTTPConnection, path: str, *, again: bool = False) -> Answer:
+        """What a browser is sent, over a connection that it keeps.
+
+        Args:
+            again: as the script of a page asks that is open already.
+        """
+        begin = time.perf_counter()
+        headers = {"Cookie": self.cookie, "Accept": "text/html"} | ({"HX-Request": "true"} if again else {})
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        first = time.perf_counter() - begin
+        return Answer(answer.status, first, answer.read())
+
+    def connect(self) -> HTTPConnection:
+        """A new connection, to be closed."""
+        return HTTPConnection(self.address, timeout=_ANSWER)
 
 
 @contextmanager
@@ -119,11 +129,15 @@ def _read(
 ) -> None:
     if wait(EVERY * number / of):  # not all at the same moment
         return
-    while True:
-        begin = time.monotonic()
-        try:
-            counted.note(console.get(page).status == 200)
-        except OSError:
-            counted.note(False)
-        if wait(max(0.0, EVERY - (time.monotonic() - begin))):
-            return
+    again = False
+    with closing(console.connect()) as connection:
+        while True:
+            begin = time.monotonic()
+            try:
+                again = console.get_over(connection, page, again=again).status == 200
+            except (OSError, HTTPException):
+                again = False
+                connection.close()  # the next read opens it anew
+            counted.note(again)
+            if wait(max(0.0, EVERY - (time.monotonic() - begin))):
+                return

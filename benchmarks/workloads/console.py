@@ -79,10 +79,11 @@ PAGES: Mapping[str, str] = {
 #: Pages of something that is known when the ledger is filled.
 _OF_ONE = ("job", "job-waiting", "group")
 
-#: What ten people have open.
+#: What ten people have open; and what the chart of each overview asks for as often.
 _LOOKING = (
     *("/", "/", "/", "/jobs", "/jobs?state=failed", "/jobs?state=running"),
     *("/dead", "/queues", "/workers", "/tasks"),
+    *("/stats/series?range=1h",) * 3,
 )
 
 #: Of which the cost to the database is measured: the page, and what its script asks for as often.
