@@ -10,7 +10,8 @@ from celeriac.ledger.connection.error_kinds import took_too_long
 
 T = TypeVar("T")
 
-_AGAIN = 300.0  # seconds before the whole question is asked again
+#: Seconds before the whole question is asked again: after the first time that it took too long, at the most.
+_AGAIN, _SELDOM = 300.0, 3600.0
 
 
 class InTime(Generic[T]):
@@ -18,12 +19,14 @@ class InTime(Generic[T]):
 
     Args:
         reads: the first answers the whole question, each next one less of it.
-        again: seconds for which a read that took too long is left out.
+        again: seconds for which a read that took too long is left out; each next time in a row for twice as
+            long, up to an hour: it costs the database much, in vain.
     """
 
     def __init__(self, *reads: Callable[[], T], again: float = _AGAIN) -> None:
         self._reads, self._again = reads, again
         self._first = 0
+        self._in_vain = 0  # times in a row that the first one took too long
         self._until = 0.0  # on the monotonic clock
 
     def __call__(self) -> T:
@@ -35,9 +38,13 @@ class InTime(Generic[T]):
             self._first = 0
         while True:
             try:
-                return self._reads[self._first]()
+                found = self._reads[self._first]()
             except Exception as exc:  # only one that took too long is told apart
                 if self._first + 1 == len(self._reads) or not took_too_long(exc):
                     raise
-            self._first += 1
-            self._until = time.monotonic() + self._again
+                self._in_vain += not self._first
+                self._first += 1
+                self._until = time.monotonic() + min(self._again * 2 ** (self._in_vain - 1), _SELDOM)
+            else:
+                self._in_vain = self._in_vain if self._first else 0
+                return found

@@ -149,6 +149,32 @@ def test_what_takes_too_long_is_asked_for_less() -> None:
     assert asked[3:] == ["whole", "some"] * 2
 
 
+def test_what_takes_too_long_again_is_left_out_for_twice_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    moment, ends = [1000.0], [True]
+
+    def whole() -> str:
+        asked.append(moment[0])
+        if ends[0]:
+            raise OperationalError("SELECT", {}, _Cancelled())
+        return "whole"
+
+    def after(seconds: float) -> str:
+        moment[0] += seconds
+        return read()
+
+    monkeypatch.setattr("celeriac.console.in_time.time.monotonic", lambda: moment[0])
+    read = InTime(whole, lambda: "some", again=10.0)
+    assert {after(0), after(9), after(1), after(19), after(1)} == {"some"}
+    assert asked == [1000.0, 1010.0, 1030.0]
+    moment[0] = asked[-1] + 40
+    ends[0] = False
+    assert [read(), after(1)] == ["whole"] * 2, "it is asked again as soon as it is quick enough"
+    ends[0] = True
+    assert [after(1), after(10)] == ["some"] * 2
+    assert asked[-2:] == [1072.0, 1082.0], "and what is slow for once is left out for no longer than at first"
+
+
 def test_a_value_outlives_a_read_that_takes_too_long_and_no_other_failure() -> None:
     ends: list[Exception | None] = [
         None,
