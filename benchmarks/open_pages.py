@@ -94,16 +94,25 @@ def _entered(process: Process) -> Console:
 
 @dataclass
 class Readers:
-    """How often pages were read, and how many of these reads failed."""
+    """How often pages were read, how many of these reads failed, and what they cost those who read.
+
+    Attributes:
+        spent: seconds of a core, known when all have ended.
+    """
 
     read: int = 0
     failed: int = 0
+    spent: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, ok: bool) -> None:
         with self._lock:
             self.read += 1
             self.failed += not ok
+
+    def spend(self, seconds: float) -> None:
+        with self._lock:
+            self.spent += seconds
 
 
 @contextmanager
@@ -140,4 +149,5 @@ def _read(
                 connection.close()  # the next read opens it anew
             counted.note(again)
             if wait(max(0.0, EVERY - (time.monotonic() - begin))):
+                counted.spend(time.thread_time())
                 return

@@ -11,7 +11,7 @@ from benchmarks.drain_time import drained
 from benchmarks.errors import NotMeasured
 from benchmarks.figures import Figures, Measure, quantile
 from benchmarks.open_pages import Console, console, readers
-from benchmarks.process_usage import resident
+from benchmarks.process_usage import ports, processor_time, resident
 from benchmarks.side_list import CELERIAC
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
@@ -22,7 +22,8 @@ _TOO_MANY = 503  # the status of a page that says that it takes too long
 _CALLS = 20  # of each page; the first is not counted
 _OPEN = 40.0  # seconds that a page is open
 _DRAINS = 4  # beside readers and without, in turn
-_DRAINED = 10_000  # jobs of one drain
+_DRAINED = 30_000  # jobs of one drain
+_BEFORE = 20.0  # seconds for which pages are open before the jobs come
 _WAITING = 0.1  # share of waiting jobs
 _REFRESHES = 1_800  # reads of an open page in an hour
 
@@ -102,6 +103,7 @@ _ASIDE = (
     "UPDATE background_jobs SET queue = 'low'"
     " WHERE state IN ('pending', 'error', 'running') AND job_type <> 'benchmarks.noop'"
 )
+_CONNECTIONS = "SELECT pid, client_port FROM pg_stat_activity WHERE datname = current_database()"
 _ACTIVE = "SELECT active_time FROM pg_stat_database WHERE datname = current_database()"
 
 #: What a keeper counted in ninety days: of twelve tasks in three queues, each minute of two days, each hour.
@@ -196,16 +198,38 @@ def _active(trial: Trial) -> float:
 
 
 def _looked_at(trial: Trial, served: Console) -> Figures:
-    """The rate of a drain that ten people look at, as a share of one that nobody looks at."""
+    """The rate of a drain that ten people look at, as a share of one that nobody looks at.
+
+    And what looking takes of a core: of the console, of its connections in the database, of who reads.
+    """
     kept, failed = [], 0
+    spent: dict[str, list[float]] = {"console": [], "database": [], "readers": []}
     for number in range(_DRAINS):
         rates = {}
         for looked_at in (number % 2 == 0, number % 2 == 1):  # each is first as often as the other
+            opened = time.monotonic()
             with readers(served, _LOOKING if looked_at else ()) as counted:
+                time.sleep(_BEFORE)  # the console looks first at what costs most
+                before, began = _used(trial, served), time.monotonic()
                 rates[looked_at] = _drained(trial, _DRAINED)
+                after, ended = _used(trial, served), time.monotonic()
             failed += counted.failed
+            if looked_at:
+                for part, used in after.items():
+                    spent[part].append((used - before[part]) / (ended - began))
+                spent["readers"].append(counted.spent / (time.monotonic() - opened))
         kept.append(rates[True] / rates[False])
-    return {"kept": median(kept), "least": min(kept), "unread": failed}
+    parts = {f"spent-{part}": median(shares) * 1e3 for part, shares in spent.items()}
+    return {"kept": median(kept), "least": min(kept), "unread": failed, **parts}
+
+
+def _used(trial: Trial, served: Console) -> dict[str, float]:
+    """Seconds of a core that the console and its connections have used."""
+    pid = served.process.pid
+    mine = ports(pid)
+    rows = trial.database.execute(_CONNECTIONS).fetchall()
+    connections = sum(processor_time(connection) for connection, port in rows if port in mine)
+    return {"console": processor_time(pid), "database": connections}
 
 
 def _drained(trial: Trial, jobs: int) -> float:
@@ -247,6 +271,9 @@ CONSOLE = Workload(
         _plain("kept", "rate ÷ of a drain that nobody looks at, ten people look", digits=3),
         _plain("least", "the least of four", digits=3),
         _plain("unread", "pages that could not be read meanwhile"),
+        _plain("spent-console", "ms of a core a second of the console meanwhile"),
+        _plain("spent-database", "ms of a core a second of its connections"),
+        _plain("spent-readers", "ms of a core a second of the ten people's stand-ins"),
         _plain("grown", "MiB that the process has grown by in an hour's reads"),
         *(_plain(name, f"ms to the first byte, p95, {name}") for name in (*PAGES, *_OF_ONE)),
     ),
