@@ -135,7 +135,7 @@ def cause_of(key: str, *, app: Celeriac | None = None) -> Cause:
 
 
 def members(cause: Cause, *, limit: int = 20, app: Celeriac | None = None) -> list[str]:
-    """Ids of dead letters of ``cause``, the oldest first; at most ``limit``.
+    """Ids of dead letters of ``cause``, those accepted first; at most ``limit``.
 
     >>> id = welcome.delay(13).id
     >>> dead = kit.drain()
@@ -143,7 +143,15 @@ def members(cause: Cause, *, limit: int = 20, app: Celeriac | None = None) -> li
     True
     """
     with current_app(app).database.reading() as connection:
-        return [str(job) for job in _members(connection, cause, limit=limit)]
+        found = ledger.oldest(
+            connection,
+            task=cause.task,
+            exception_type=cause.exception_type,
+            frame=cause.frame,
+            exactly=cause.exactly,
+            limit=limit,
+        )
+        return [str(job) for job in found]
 
 
 def replay_one(

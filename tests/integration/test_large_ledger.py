@@ -22,6 +22,7 @@ from celeriac.ledger.reads.job_pages import Sort
 from celeriac.operate import dead_letters, doctor, overview
 from celeriac.operate.doctor import retention_check, workers_check
 from celeriac.operate.history import sparklines
+from celeriac.operate.job import job
 from celeriac.operate.listing import count_failures, page, prefix
 from celeriac.operate.presentation.filter_words import filter_of
 from celeriac.settings.platform import Settings
@@ -204,6 +205,16 @@ def test_stats_of_an_hour_do_not_grow_with_the_ledger(large: Celeriac) -> None:
 def test_a_waiting_job_is_explained_quickly(large: Celeriac) -> None:
     (waits,) = told(large, "jobs", "list", "--sort", "due", "--limit", 1)["jobs"]
     assert seconds(large, "jobs", "explain", waits["id"]) < QUICK
+
+
+def test_the_first_of_a_group_are_found_without_a_look_at_all_dead_letters(large: Celeriac) -> None:
+    cause = dead_letters.Cause(task="task.0", exception_type="OSError", frame="net.py:f10")
+    (plan,) = plans(large, lambda app: dead_letters.members(cause, app=app))
+    assert "Index Scan using background_jobs_by_state" in plan, plan
+    assert not re.search(r"-> +Sort", plan), plan
+    queued = [job(id, app=large).queued for id in dead_letters.members(cause, app=large)]
+    assert len(queued) == 20
+    assert queued == sorted(queued), "their ids are in no order"
 
 
 def test_many_are_cancelled_and_replayed_in_batches(large: Celeriac) -> None:

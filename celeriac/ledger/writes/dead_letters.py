@@ -94,6 +94,23 @@ def members(
     return list(connection.execute(chosen.order_by(JOBS.c.id).limit(limit)).scalars())
 
 
+def oldest(
+    connection: Connection,
+    *,
+    task: str | None,
+    exception_type: str | None,
+    frame: str | None,
+    exactly: bool,
+    limit: int,
+) -> list[UUID]:
+    """Ids of the dead letters that were accepted first; the filter as of ``members``.
+
+    An index has dead letters in this order: few are looked at. In the order of ids all would be.
+    """
+    chosen = _members(select(JOBS.c.id), task, exception_type, frame, exactly, None)
+    return list(connection.execute(chosen.order_by(JOBS.c.queued, JOBS.c.id).limit(limit)).scalars())
+
+
 def newest(
     connection: Connection, *, task: str | None, exception_type: str | None, frame: str | None, limit: int
 ) -> list[Row[Any]]:
