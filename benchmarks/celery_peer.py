@@ -51,14 +51,14 @@ def run(
     *,
     worker: Sequence[str] | None = None,
     distributions: tuple[str, ...] = (),
-    prefork: str = "prefork",
+    default_pool: bool = False,
     **others: Any,
 ) -> None:
     """Do what the command line asks.
 
     Args:
-        prefork: the pool in place of prefork.
         worker: Celery's words for a worker; None when ``module`` is its app.
+        default_pool: whether the pool is not named where others are given prefork.
         others: further fields of the ``Side``.
     """
     tasks = app.tasks
@@ -74,8 +74,8 @@ def run(
         tasks["benchmarks.answer"].delay(1).get(timeout=60)
 
     def command(pool: str, concurrency: int) -> list[str]:
-        pool = prefork if pool == "prefork" else pool
-        return [sys.executable, "-m", "celery", *words, "-P", pool, "-c", str(concurrency)]
+        named = [] if default_pool and pool == "prefork" else ["-P", pool]
+        return [sys.executable, "-m", "celery", *words, *named, "-c", str(concurrency)]
 
     main(
         Side(

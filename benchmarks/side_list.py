@@ -35,15 +35,15 @@ CELERIAC = Entry(
     application_name="celeriac",
 )
 
-BURST = replace(
-    CELERIAC, name="celeriac-burst", title="Celeriac, -P burst", module="benchmarks.sides.celeriac_burst"
+PREFORK = replace(
+    CELERIAC,
+    name="celeriac-prefork",
+    title="Celeriac, -P prefork",
+    module="benchmarks.sides.celeriac_prefork",
 )
 
-BURST_RESULTS = replace(
-    CELERIAC,
-    name="celeriac-burst-results",
-    title="Celeriac, -P burst, results",
-    module="benchmarks.sides.celeriac_burst_results",
+RESULTS = replace(
+    CELERIAC, name="celeriac-results", title="Celeriac, results", module="benchmarks.sides.celeriac_results"
 )
 
 #: Celery as in the project's environment, so that the versions are those of Celeriac.
@@ -174,6 +174,6 @@ PEERS = (
 )
 
 #: Ratios are to the first.
-SIDES = (PLAIN, CELERIAC, BURST, BURST_RESULTS, *PEERS, BULLMQ)
+SIDES = (PLAIN, CELERIAC, PREFORK, RESULTS, *PEERS, BULLMQ)
 BASELINE = SIDES[0]
 DEFAULT = (PLAIN, CELERIAC)  # who runs unless a run names others: all of them take long

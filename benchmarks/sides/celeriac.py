@@ -96,5 +96,6 @@ if __name__ == "__main__":
         app,
         "benchmarks.sides.celeriac",
         worker=["-A", "app", "worker", "-I", "benchmarks.sides.celeriac"],
+        default_pool=True,
         **SIDE,
     )

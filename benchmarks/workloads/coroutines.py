@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from benchmarks.figures import Figures, Measure
-from benchmarks.side_list import BURST, CELERIAC, PLAIN
+from benchmarks.side_list import CELERIAC, PLAIN
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
 from tests.processes import Process
@@ -27,7 +27,7 @@ def coroutines(trial: Trial, jobs: int) -> Figures:
 
 
 def _workers(trial: Trial) -> AbstractContextManager[Process]:
-    if trial.entry == BURST:  # one worker, with two children
+    if trial.entry == CELERIAC:  # one worker, with two children
         return trial.worker(words=("--async-concurrency", str(_AT_A_TIME)))
     return trial.worker(pool="threads", concurrency=_AT_A_TIME, number=2)
 
@@ -40,5 +40,5 @@ COROUTINES = Workload(
     repeat=3,
     measures=(Measure(key="seconds", label="s from the first job to the last outcome", digits=1),),
     measure=coroutines,
-    applies=lambda entry: entry in (PLAIN, CELERIAC, BURST),
+    applies=lambda entry: entry in (PLAIN, CELERIAC),
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import process_usage
 from benchmarks.environments import ROOT
 from benchmarks.figures import Figures, Measure
-from benchmarks.side_list import BURST, CELERIAC, PLAIN, Entry
+from benchmarks.side_list import CELERIAC, PLAIN, PREFORK, Entry
 from benchmarks.trial import Trial
 from benchmarks.workload import Workload
 from tests.processes import Process, scratch
@@ -20,8 +20,8 @@ from tests.processes import Process, scratch
 _OURS = ("-A", "app", "worker", "-I", CELERIAC.module)
 _WORDS = {
     PLAIN.name: ("-A", PLAIN.module, "worker", "-P", "prefork"),
-    CELERIAC.name: (*_OURS, "-P", "prefork"),
-    BURST.name: _OURS,
+    CELERIAC.name: _OURS,
+    PREFORK.name: (*_OURS, "-P", "prefork"),
 }
 _OUR_COMMANDS = {
     "version": ("celery", "--version"),
@@ -31,7 +31,7 @@ _OUR_COMMANDS = {
 _COMMANDS = {
     PLAIN.name: {"version": ("celery", "--version")},
     CELERIAC.name: _OUR_COMMANDS,
-    BURST.name: _OUR_COMMANDS,
+    PREFORK.name: _OUR_COMMANDS,
 }
 _TIMES = 3  # that a command is run; the cheapest counts, since the others waited for files or for a processor
 

@@ -1,4 +1,4 @@
-"""Celeriac as in ``benchmarks/sides/celeriac.py``; where others run prefork, it runs ``-P burst``."""
+"""Celeriac as in ``benchmarks/sides/celeriac.py``, but with prefork in place of its default pool."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from benchmarks.sides.celeriac import SIDE
 if __name__ == "__main__":
     run(
         app,
-        "benchmarks.sides.celeriac_burst",
+        "benchmarks.sides.celeriac_prefork",
         worker=["-A", "app", "worker", "-I", "benchmarks.sides.celeriac"],
-        prefork="burst",
         **SIDE,
     )

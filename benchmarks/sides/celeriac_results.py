@@ -1,4 +1,4 @@
-"""Celeriac with ``-P burst``, and a result of each job: in Redis for a day, and then in its row."""
+"""Celeriac, and a result of each job: in Redis for a day, and then in its row."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ for _name in ("noop", "timed", "work", "marked"):
 if __name__ == "__main__":
     run(
         app,
-        "benchmarks.sides.celeriac_burst_results",
-        worker=["-A", "app", "worker", "-I", "benchmarks.sides.celeriac_burst_results"],
-        prefork="burst",
+        "benchmarks.sides.celeriac_results",
+        worker=["-A", "app", "worker", "-I", "benchmarks.sides.celeriac_results"],
+        default_pool=True,
         **SIDE,
     )
