@@ -241,7 +241,7 @@ def test_a_revoke_cancels_it_alone(
 ) -> None:
     """By message. Its child is killed only when it does not end."""
     path = str(tmp_path / "witness")
-    worker(start_worker, redis_url, postgres_url, concurrency=1)
+    running = worker(start_worker, redis_url, postgres_url, concurrency=1)
     neighbours = steps(producer, path, 5, seconds=2.0)
     ids = steps(producer, path, 2, what="hang")
     witness = Witness(path)
@@ -252,6 +252,7 @@ def test_a_revoke_cancels_it_alone(
     found = {(one.state, one.try_count) for one in all_ended(producer, neighbours)}
     assert found == {(JobState.COMPLETED, 1)}
     assert {producer.AsyncResult(id).state for id in ids} == {states.REVOKED}
+    assert "TaskExited" not in running.log, "its task makes no failure of it"
 
     deaf = steps(producer, path, 1, what="deaf")
     begun(witness, deaf)
@@ -315,7 +316,7 @@ def test_a_child_ends_after_so_many_jobs_of_both_kinds(
     witness = Witness(path)
     assert {*witness.starts().values()} == {1}
     by_child = Counter(mark.pid for mark in witness.marks() if mark.event == START)
-    assert max(by_child.values()) <= 10
+    assert max(by_child.values()) <= 11  # a job may be at work when a coroutine is the tenth
 
 
 def test_remote_control_sees_them(
