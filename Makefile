@@ -21,7 +21,6 @@ test: $(READY)  ## nearly every test, with real servers (tests/tiers.py)
 
 test-thorough: $(READY)  ## what `make test` leaves out
 	@$(TESTED) $(BIN)/python -m pytest $(BESIDE) -m "thorough and not chaos" $(ARGS)
-	@$(MAKE) --no-print-directory test-by-day ARGS=
 
 test-by-day: $(READY)  ## what writes and reads jobs, over a ledger that is divided by days
 	@$(TESTED) TEST_BY_DAY=1 $(BIN)/python -m pytest $(BESIDE) -k "not sqlite" $(or $(ARGS),$(BY_DAY))
