@@ -133,6 +133,7 @@ REASONS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         lambda: rows.pending(job_type="nobody.knows", unknown_since=before(60)),
         "no worker that saw it in the last",
     ),
+    "task of no worker": (lambda: rows.pending(job_type="nobody.knows"), "no live worker knows the task"),
     "nobody draws": (lambda: rows.pending(queue="gpu.normal"), "no live worker draws from its queue"),
 }
 
@@ -152,30 +153,58 @@ def test_a_job_that_does_not_run_names_its_reason_on_its_page(visit: Visit, kind
 def test_a_broker_that_forgets_or_is_away_hides_no_page(
     driver: Any, private_valkey: ValkeyServer, sqlite_url: str, tmp_path: Path
 ) -> None:
-    with visiting(driver, broker=private_valkey.url(0), ledger=sqlite_url, data=tmp_path) as visit:
+    servers = {"broker": private_valkey.url(0), "ledger": sqlite_url, "data": tmp_path}
+    with visiting(driver, **servers) as visit:
         with private_valkey.client() as client:
             client.flushall()
-        for path in visit.paths():
-            visit.go(path)
-            assert visit.page.locator("nav").count() or "/login" in path, path
+        assert unanswered(visit) == []
+        visit.go("/queues")
+        visit.until("the broker has none of 1 message")
         private_valkey.kill()
-        for path in visit.paths():
-            visit.go(path)
-            assert visit.page.locator("nav").count() or "/login" in path, path
+        assert unanswered(visit) == []
         visit.go("/queues")
         visit.until("the broker cannot be asked")
     assert visit.complaints == []
+    with visiting(driver, **servers, filled=False) as new:  # nothing of it was read while Redis was there
+        new.stock = visit.stock
+        assert unanswered(new) == []
+        new.go("/queues")
+        new.until("the broker cannot be asked")
+        column = new.page.locator("tbody tr:has-text('normal') td[data-name='in the broker']")
+        assert set(column.all_inner_texts()) == {"–"}
+    assert new.complaints == []
+
+
+def unanswered(visit: Visit) -> list[str]:
+    """The pages that do not say what they are there for."""
+    return [
+        path for path in visit.paths() if visit.go(path) != 200 or not visit.page.locator("main h1").count()
+    ]
 
 
 def test_a_database_that_is_away_is_told_of_and_the_page_comes_back_by_itself(
     driver: Any, redis_url: str, private_postgres: PostgresServer, private_postgres_url: str, tmp_path: Path
 ) -> None:
     with visiting(driver, broker=redis_url, ledger=private_postgres_url, data=tmp_path) as visit:
-        visit.go("/jobs")
+        while_there = seconds_of(visit)
+        private_postgres.freeze()  # its connections are open, and nobody answers
+        assert seconds_of(visit) < 2 + 10 * while_there
+        assert "the database is away" in visit.text()
+        private_postgres.thaw()
+        visit.until("mail.send")  # nobody has pressed anything
         private_postgres.kill()
         visit.until("the database is away")
+        assert seconds_of(visit) < 2 + 10 * while_there
+        assert "the database is away" in visit.text()
         private_postgres.start()
-        visit.until("mail.send")  # nobody has pressed anything
+        visit.until("mail.send")
+
+
+def seconds_of(visit: Visit) -> float:
+    """How long the list of jobs takes, or to say why there is none."""
+    began = time.monotonic()
+    visit.go("/jobs")
+    return time.monotonic() - began
 
 
 def test_a_viewer_is_shown_no_way_to_act_and_has_none(visit: Visit) -> None:

@@ -29,8 +29,10 @@ class Visit:
         self.page.goto(f"{self.url}/?token={token}")
         self.page.wait_for_selector("nav")
 
-    def go(self, path: str) -> None:
-        self.page.goto(f"{self.url}{path}")
+    def go(self, path: str) -> int:
+        """Open a page; return its status."""
+        answer = self.page.goto(f"{self.url}{path}")
+        return int(answer.status)
 
     def paths(self) -> list[str]:
         """The address of every page."""
