@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from redbeat.schedulers import RedBeatConfig, get_redis
 
+from celeriac.display import counted
 from celeriac.ledger.writes import schedule_rows as ledger
 from celeriac.operate.doctor.finding import Area, Finding, fail, ok, warn
 from celeriac.schedules.redbeat_entries import names_key
@@ -52,7 +53,9 @@ def judge(facts: Facts) -> list[Finding]:
 
 def _nobody(facts: Facts) -> Finding:
     if facts.schedules:
-        sentence = f"no beat leads, and {facts.schedules} schedules have due times to come"
+        waiting = counted(facts.schedules, "schedule")
+        fires = "does not fire" if facts.schedules == 1 else "do not fire"
+        sentence = f"no beat leads: {waiting} with due times to come {fires}"
         return fail(Area.BEAT, "leader", sentence, remedy="celery -A app beat")
     sentence = "no beat leads, and no schedule needs one"
     return warn(Area.BEAT, "leader", sentence, remedy="celery -A app beat, before schedules are added")
