@@ -73,8 +73,15 @@ def refused(error: Exception, app: Celeriac) -> Refused | None:
     if found is None:
         return None
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 400)
-    field = error.name if isinstance(error, BadArgument) else None
-    return Refused(status=status, title=_TITLES.get(status, "refused"), sentence=found.sentence, field=field)
+    field = (
+        error.name if isinstance(error, BadArgument) else "task" if isinstance(error, UnknownTask) else None
+    )
+    return Refused(
+        status=status,
+        title=_TITLES.get(status, "refused"),
+        sentence=found.sentence.removeprefix("--"),  # nobody has typed an option here
+        field=field.removeprefix("--") if field else None,
+    )
 
 
 _TITLES = {400: "this request is not valid", 404: "there is no such thing", 409: "it cannot be done now"}

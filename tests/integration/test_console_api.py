@@ -263,12 +263,12 @@ def test_the_same_request_at_once_is_done_once(app: Celeriac, api: Client) -> No
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [
-        ({"task": "mail.send"}, 400, "mail.send"),
-        ({"task": "mail.sen", "args": ["a"]}, 404, None),
+        ({"task": "mail.send"}, 400, "args"),
+        ({"task": "mail.sen", "args": ["a"]}, 404, "task"),
         ({"task": "mail.send", "args": "a"}, 422, "args"),
         ({"task": "mail.send", "args": ["a"], "retries": 3}, 422, "retries"),
         ({"task": "mail.send", "args": ["a"], "queue": ""}, 422, "queue"),
-        ({"task": "mail.send", "args": ["a"], "priority": 101}, 422, "priority.constrained-int"),
+        ({"task": "mail.send", "args": ["a"], "priority": 101}, 422, "priority"),
         ({"task": "mail.send", "args": ["a"], "priority": "urgent"}, 400, "priority"),
         ({"task": "mail.send", "args": ["a"], "countdown": -1}, 422, "countdown"),
         ({"args": ["a"]}, 422, "task"),

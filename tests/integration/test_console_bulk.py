@@ -144,7 +144,7 @@ def test_jobs_of_a_worker_are_met(app: Celeriac, api: Client) -> None:
         ({"action": "move", "filter": {"queue": "low"}}, 400, None),
         ({"action": "burn", "filter": {"queue": "low"}}, 422, "action"),
         ({"action": "cancel", "filter": {"colour": "red"}}, 422, "filter.colour"),
-        ({"action": "cancel", "filter": {"since": "yesterday"}}, 400, "--since"),
+        ({"action": "cancel", "filter": {"since": "yesterday"}}, 400, "since"),
         ({"action": "cancel", "filter": {"queue": "low"}, "rate": 0}, 422, "rate"),
         ({"action": "cancel", "ids": []}, 422, "ids"),
     ],

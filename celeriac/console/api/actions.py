@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -13,6 +13,7 @@ from celeriac.console.api.bodies import Cancel, Move, NewJob, NewSchedule, Reaso
 from celeriac.console.api.problems import problem
 from celeriac.console.api.routing import ApiRoute, Refusal, console_of, visitor
 from celeriac.console.changes import log_action, log_change
+from celeriac.errors import BadArgument
 from celeriac.ledger.writes.cancel import Answer
 from celeriac.operate import dead_letters
 from celeriac.operate.acting import moving, one_job, operations
@@ -23,6 +24,10 @@ from celeriac.operate.dead_letters import Cause
 from celeriac.operate.job import job
 from celeriac.operate.presentation.action_shapes import operation_shape
 from celeriac.operate.presentation.shapes import plain, schedule_shape
+from celeriac.operate.presentation.timeline import shown_values
+
+if TYPE_CHECKING:
+    from celeriac.application import Celeriac
 
 router = APIRouter(route_class=ApiRoute)
 
@@ -43,16 +48,41 @@ def enqueue(
     if idempotency_key is not None:
         options.setdefault("idempotency_key", idempotency_key)
     app = console_of(request).app
-    id = app.enqueue_by_name(body.task, body.args, body.kwargs, **options)
+    try:
+        id = app.enqueue_by_name(body.task, body.args, body.kwargs, **options)
+    except BadArgument as exc:
+        raise _of_the_body(exc, body.task) from None
+    if "idempotency_key" in options:
+        _check_same(app, id, body)
     record("enqueue", who=who.name, via=Via.API, subject=f"{body.task} {id}", job_id=id, app=app)
     log_change(who.name, f"enqueued {body.task}, job", id)
     response.headers["Location"] = f"{request.url.path}/{id}"
     return {"id": id, "task": body.task}
 
 
+def _of_the_body(error: BadArgument, name: str) -> BadArgument:
+    """What does not fit the task's signature is in the field ``args`` here."""
+    return BadArgument("args", error.args[1]) if error.name == name else error
+
+
+def _check_same(app: Celeriac, id: str, body: NewJob) -> None:
+    """A key that is there already names the same job, and not another one."""
+    found = job(id, app=app)
+    values = shown_values(app, found, reveal=True)
+    if values["args"] is None:
+        return
+    if (found.task, values["args"], values["kwargs"]) != (body.task, body.args, body.kwargs):
+        sentence = f"this key is that of job {id}, which has another task or other arguments"
+        raise Refusal(problem(422, "this request is not valid", sentence, field="Idempotency-Key"))
+
+
 @router.post("/jobs/{id}/cancel")
 def cancel_job(request: Request, id: str, who: Operator, body: Cancel | None = None) -> dict[str, Any]:
-    """Cancel a job for ever; a running one is asked to stop."""
+    """Cancel a job for ever; a running one is asked to stop.
+
+    `answer` is `cancelled`, `requested` (it runs, and was asked to stop), `already cancelled`, or `finished`:
+    it had ended before, and stays as it is.
+    """
     given = body or Cancel()
     app = console_of(request).app
     answer = one_job.cancel(id, by=actor(who), hard=given.hard, reason=given.reason, app=app)
@@ -68,9 +98,13 @@ def replay_job(request: Request, id: str, who: Operator, body: Replay | None = N
     app, given = console_of(request).app, body or Replay()
     found = job(id, app=app)
     app.loader.import_default_modules()  # other arguments are checked against the task
-    if not one_job.replay(
-        id, by=actor(who), args=given.args, kwargs=given.kwargs, reason=given.reason, app=app
-    ):
+    try:
+        done = one_job.replay(
+            id, by=actor(who), args=given.args, kwargs=given.kwargs, reason=given.reason, app=app
+        )
+    except BadArgument as exc:
+        raise _of_the_body(exc, "arguments") from None
+    if not done:
         raise Refusal(problem(409, "it cannot be done now", f"job {id} is {found.state}, and no dead letter"))
     log_change(who.name, "replayed", id)
     return {"id": id, "state": "pending"}

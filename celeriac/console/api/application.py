@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from celeriac import __version__
-from celeriac.console.api import actions, alerting, bulk, description, pausing, problems, reads
+from celeriac.console.api import actions, alerting, bulk, description, limiting, pausing, problems, reads
 from celeriac.console.console import Console
 
 
@@ -27,9 +27,9 @@ def create(console: Console) -> FastAPI:
         },
     )
     made.state.console = console
-    made.include_router(actions.router)  # before the reads: a schedule's name takes the rest of a path
-    made.include_router(bulk.router)
-    made.include_router(alerting.router)
-    made.include_router(pausing.router)
-    made.include_router(reads.router)
+    made.state.routes = []
+    # what acts comes before what reads: a schedule's name takes the rest of a path
+    for each in (actions, bulk, alerting, pausing, limiting, reads):
+        made.include_router(each.router)
+        made.state.routes += each.router.routes
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Depends, Request
@@ -53,10 +54,40 @@ _REFUSALS = {
     404: "there is no such thing",
     409: "it cannot be done now",
     413: "the request is too large",
+    415: "the body is not sent as JSON",
     422: "a field does not fit; `errors` names every one",
     429: "too many requests of this token: wait for `Retry-After` seconds",
     503: "the database is away, or took too long: try again",
 }
+
+
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 255},
+    "description": "the same request with the same key again is not done again, and is answered as before",
+}
+
+
+def completed(found: Mapping[str, Any], root: str) -> dict[str, Any]:
+    """The description with what FastAPI cannot know of it.
+
+    Args:
+        root: the path below which the API answers, as ``/ops/api/v1``.
+    """
+    paths = {
+        path: {method: _with_key(method, told) for method, told in at.items()}
+        for path, at in found["paths"].items()
+    }
+    return {**found, "servers": [{"url": root or "/"}], "paths": paths}
+
+
+def _with_key(method: str, told: Mapping[str, Any]) -> Mapping[str, Any]:
+    named = [each["name"].lower() for each in told.get("parameters", [])]
+    if method != "post" or _KEY["name"].lower() in named:
+        return told
+    return {**told, "parameters": [*told.get("parameters", []), _KEY]}
 
 
 def responses() -> dict[int | str, dict[str, Any]]:

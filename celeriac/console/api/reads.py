@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 
 from celeriac import schedules
 from celeriac.console.access.roles import Role
+from celeriac.console.api import description
 from celeriac.console.api.problems import problem
 from celeriac.console.api.routing import ApiRoute, Refusal, console_of, visitor
 from celeriac.ledger.schema.lifecycle import JobState
@@ -57,8 +58,7 @@ def health(request: Request) -> dict[str, Any]:
 @router.get("/openapi.json", include_in_schema=False)
 def openapi(request: Request) -> dict[str, Any]:
     """The description of the API, for those who may use it."""
-    found: dict[str, Any] = request.app.openapi()
-    return found
+    return description.completed(request.app.openapi(), str(request.scope.get("root_path", "")))
 
 
 @router.get("/jobs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from fastapi import Depends, Request, Response
@@ -18,7 +18,7 @@ from celeriac.console.api.problems import problem
 from celeriac.console.api.repeats import Repeatable
 from celeriac.console.console import Console
 from celeriac.console.refusal import refused
-from celeriac.errors import EnqueueUncertain, PayloadTooLarge
+from celeriac.errors import EnqueueUncertain, InvalidSchedule, PayloadTooLarge
 from celeriac.events import Event
 
 logger = logging.getLogger(__name__)
@@ -51,10 +51,12 @@ def visitor(role: Role) -> Any:
         except BadToken as bad:
             raise Refusal(_unknown(bad.sentence, 'Bearer realm="Celeriac", error="invalid_token"')) from None
         if found is None:
-            raise Refusal(_unknown(_WHO, 'Basic realm="Celeriac"'))
+            raise Refusal(_unknown(_who(request), 'Basic realm="Celeriac"'))
         if not found.role.allows(role):
             sentence = f"this takes the role {role}, and {found.name} is {found.role}"
             raise Refusal(problem(403, "not allowed", sentence))
+        _check_words(request)
+        _check_body(request)
         _begin(request, found)
         return found
 
@@ -69,6 +71,47 @@ def _begin(request: Request, who: Visitor) -> None:
     if (answer := found.begin(console_of(request).app)) is not None:
         raise Refusal(answer)
     request.state.repeatable = found
+
+
+def _check_words(request: Request) -> None:
+    """A word of the query that means nothing here is refused: who mistypes a filter means fewer jobs."""
+    known = set(_words(request.scope["route"].dependant))
+    unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
+    if unknown:
+        wanted = ", ".join(sorted(known)) or "none"
+        told = [{"field": name[:80], "detail": f"no such word; there are: {wanted}"} for name in unknown[:20]]
+        sentence = "; ".join(f"{each['field']}: {each['detail']}" for each in told)[:2_000]
+        raise Refusal(problem(422, _NOT_VALID, sentence, field=told[0]["field"], errors=told))
+
+
+def _words(dependant: Any) -> Iterator[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for each in dependant.dependencies:
+        yield from _words(each)
+
+
+def _check_body(request: Request) -> None:
+    """What is sent is read, or refused."""
+    body = request.state.body.strip()
+    if body in (b"", b"{}") or request.method == "GET":
+        return
+    if request.scope["route"].body_field is None:
+        sentence = "body: nothing is to be sent here"
+        raise Refusal(problem(422, _NOT_VALID, sentence, field="body"))
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        sentence = f"send the body with `Content-Type: application/json`, found {kind[:80]!r}"
+        raise Refusal(problem(415, _NOT_VALID, sentence, field="Content-Type"))
+
+
+_NOT_VALID = "this request is not valid"
+
+
+def _who(request: Request) -> str:
+    """What to send; and that what was sent is not known."""
+    kind = request.headers.get("authorization", "").partition(" ")[0].lower()
+    wrong = {"bearer": "this is no token of the console: ", "basic": "nobody has this name and password: "}
+    return wrong.get(kind, "") + _WHO
 
 
 _WHO = (
@@ -120,7 +163,22 @@ def _answer_to(request: Request, error: Exception) -> Response:
     status = 413 if isinstance(error, PayloadTooLarge) else found.status
     if isinstance(error, EnqueueUncertain):
         status = 503
-    answer = problem(status, found.title, found.sentence, field=found.field)
+    told = _problems(error)
+    field = told[0]["field"] if told else found.field
+    answer = problem(status, found.title, found.sentence, field=field, errors=told or None)
     if status == 503:
         answer.headers["Retry-After"] = "2"
     return answer
+
+
+def _problems(error: Exception) -> list[dict[str, str]]:
+    """Every field of a schedule that is wrong."""
+    if not isinstance(error, InvalidSchedule):
+        return []
+    found = (each.partition(": ") for each in error.problems)
+    return [
+        {"field": field, "detail": detail}
+        if detail and field.isidentifier()
+        else {"field": "schedule", "detail": field + colon + detail}
+        for field, colon, detail in found
+    ]
