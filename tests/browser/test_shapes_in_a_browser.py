@@ -12,6 +12,7 @@ from celeriac.operate.dead_letters import Cause, groups
 from celeriac.operate.job import jobs
 from tests import stock as rows
 from tests.browser.visit import Visit
+from tests.support import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -73,3 +74,40 @@ def test_what_cannot_be_undone_is_asked_for_once_more(visit: Visit) -> None:
     visit.page.click("button[value=discard]")
     visit.page.wait_for_url(re.compile("/jobs$"))
     assert not there()
+
+
+def test_a_selected_row_stays_selected_when_others_come_before_it(visit: Visit) -> None:
+    """Enter opens, and x ticks, what is seen to be selected."""
+    visit.go("/jobs")
+    visit.page.keyboard.press("j")
+    selected = visit.page.get_attribute("tr.selected", "data-href")
+    with visit.app.database.transaction() as connection:
+        connection.execute(insert(JOBS), [rows.pending(job_type="mail.newer", queued=rows.before(0))])
+    visit.until("mail.newer")
+    assert visit.page.get_attribute("tr.selected", "data-href") == selected
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_url(re.compile(f"{selected}$"))
+
+
+def test_a_row_with_the_focus_of_the_keyboard_does_not_change(visit: Visit) -> None:
+    visit.go("/jobs")
+    link = visit.page.locator("tbody a >> nth=0")
+    link.focus()
+    visit.page.keyboard.press("Shift+Tab")
+    visit.page.keyboard.press("Tab")  # now it is seen that it has it
+    before = visit.read_at()
+    visit.until("read 6 s ago")
+    assert visit.read_at() == before
+    visit.page.evaluate("document.activeElement.blur()")
+    wait_until(lambda: visit.read_at() != before, within=60, saying="the page is read anew")
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/audit"])
+def test_the_first_tab_leads_to_the_content(visit: Visit, path: str) -> None:
+    visit.go(path)
+    visit.page.wait_for_load_state("networkidle")
+    visit.page.keyboard.press("Tab")
+    assert visit.page.evaluate("document.activeElement.textContent") == "to the content"
+    visit.page.keyboard.press("Enter")
+    visit.page.keyboard.press("Tab")
+    assert visit.page.evaluate("!!document.activeElement.closest('main')")

@@ -6,6 +6,7 @@ const TIMES = ["UTC", "local", "relative"];
 const live = () => document.getElementById("live");
 let busy = false;
 let row = -1;
+let chosen = ""; // the address of the selected row: others may come before it
 let unfolded = false; // somebody opened or closed something: it must stay so
 let stopped = false; // somebody wants the page to stay as it is
 let unanswered = 0; // refreshes in vain, one after the other
@@ -23,7 +24,7 @@ function store(name, value) {
 function held() {
   const page = live();
   return document.hidden || busy || stopped || !page.hasAttribute("hx-get")
-    || unfolded || page.querySelector("[data-open], input[type=checkbox]:checked, tbody:hover, form :focus")
+    || unfolded || page.querySelector("[data-open], input[type=checkbox]:checked, tbody:hover, tbody :focus-visible, form :focus")
     || document.querySelector("dialog[open]");
 }
 
@@ -37,7 +38,7 @@ for (const name of ["htmx:finally:request", "htmx:after:request", "htmx:error"])
   document.addEventListener(name, () => { busy = false; });
 }
 document.addEventListener("htmx:error", () => { unanswered += 1; });
-document.addEventListener("htmx:after:swap", () => { unanswered = 0; showTimes(); showAge(); select(row, false); });
+document.addEventListener("htmx:after:swap", () => { unanswered = 0; showTimes(); showAge(); selectAgain(); });
 
 // ---- moments
 
@@ -101,7 +102,17 @@ function select(number, focus = true) {
   if (number < 0 || !all.length) return;
   row = Math.min(number, all.length - 1);
   all[row].classList.add("selected");
+  chosen = all[row].dataset.href;
   if (focus) all[row].scrollIntoView({ block: "nearest" });
+}
+
+// The page was read anew: the same row is selected, wherever it is now; where it is gone, none is.
+function selectAgain() {
+  if (!chosen) return;
+  const found = rows().findIndex((each) => each.dataset.href === chosen);
+  for (const each of rows()) each.classList.toggle("selected", each.dataset.href === chosen);
+  row = found < 0 ? Math.min(row, rows().length) - 1 : found;
+  if (found < 0) chosen = "";
 }
 
 document.addEventListener("click", (event) => {
@@ -147,15 +158,18 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "/") { event.preventDefault(); document.getElementById("filter")?.focus(); }
   else if (event.key === "j") select(row + 1);
   else if (event.key === "k") select(Math.max(0, row - 1));
-  else if (event.key === "x") { const box = rows()[row]?.querySelector("input[type=checkbox]"); if (box) box.click(); }
-  else if (event.key === "Enter" && !onControl && rows()[row]) location.href = rows()[row].dataset.href;
+  else if (event.key === "x" && chosen) { const box = rows()[row]?.querySelector("input[type=checkbox]"); if (box) box.click(); }
+  else if (event.key === "Enter" && !onControl && chosen) location.href = chosen;
   else if (event.key === "g") { event.preventDefault(); document.getElementById("go")?.focus(); }
   else if (event.key === "p") stop();
   else if (event.key === "?") document.getElementById("help").showModal();
 });
 
 document.getElementById("age")?.addEventListener("click", stop);
-document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+// On a telephone the pages are wider than the screen. To scroll the page itself there would move the start of the
+// way that Tab takes behind the link to the content.
+const here = document.querySelector("nav[aria-label=pages] [aria-current]");
+if (here) here.parentElement.scrollLeft = here.offsetLeft - (here.parentElement.clientWidth - here.offsetWidth) / 2;
 document.getElementById("keys").addEventListener("click", () => document.getElementById("help").showModal());
 document.getElementById("times").addEventListener("click", () => {
   const now = stored("celeriac-times", "UTC");
