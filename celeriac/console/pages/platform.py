@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -16,6 +16,7 @@ from celeriac.console.pages import charts
 from celeriac.console.pages.dead import all_groups, muted_groups
 from celeriac.console.pages.pausing import paused
 from celeriac.console.refusal import NotHere
+from celeriac.console.task_options import task_options
 from celeriac.errors import UnknownTask
 from celeriac.maintenance import ALERT
 from celeriac.operate import doctor, overview
@@ -196,20 +197,21 @@ def show_task(ask: PageRequest) -> Response:
     stopped = [row for row in paused(ask) if row.kind is PauseKind.TASK and row.name == name]
     if found is None and task is None:
         raise UnknownTask(name)
+    options = [] if task is None else task_options(ask.app, task)
     return ask.show(
         "task.html",
         command=f"stats{options_of({'since': since, 'task': name})}",
         told={
             "task": name,
             "stats": found,
-            "options": plain(options_of_task(task)),
+            "options": plain(options),
             "paused": plain(stopped),
             **charts.told(ask, task=name, spreads=True),
         },
         chart=charts.chart_of(ask, task=name),
         name=name,
         stats=found,
-        options=options_of_task(task),
+        options=options,
         known=task is not None,
         groups=[(Cause.of(each), each) for each in all_groups(ask) if each.task == name][:_TOP],
         now=datetime.now(UTC),
@@ -244,12 +246,6 @@ def test_alerts(ask: PageRequest) -> Response:
     log_change(ask.visitor.name, "tested", "alerts")
     one = ask.url(f"/jobs/{sent[0].id}") if len(sent) == 1 else ask.url("/jobs", task=ALERT)
     return ask.go(one, saying="a message is on its way: it has arrived when this job is completed")
-
-
-def options_of_task(task: Any) -> dict[str, Any]:
-    """The options of a task that decide how its jobs run; empty when this process does not know it."""
-    names = ("max_tries", "priority", "queue", "timeout", "rate_limit", "keep_days", "ignore_result")
-    return {} if task is None else {name: getattr(task, name, None) for name in names}
 
 
 def _queues(ask: PageRequest) -> list[overview.QueueStatus]:

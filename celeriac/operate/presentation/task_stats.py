@@ -22,8 +22,10 @@ class TaskStats:
     failure_rate: float | None  # failed among the ended; None: none has ended
     wait_p50: timedelta | None
     wait_p95: timedelta | None
+    wait_p99: timedelta | None
     run_p50: timedelta | None
     run_p95: timedelta | None
+    run_p99: timedelta | None
 
 
 def by_task(lines: Sequence[Line]) -> list[TaskStats]:
@@ -46,6 +48,8 @@ def _of_task(line: Line, states: Counter[JobState]) -> TaskStats:
         failure_rate=states[JobState.FAILED] / ended if ended else None,
         wait_p50=line.wait_p50,
         wait_p95=line.wait_p95,
+        wait_p99=line.wait_p99,
         run_p50=line.run_p50,
         run_p95=line.run_p95,
+        run_p99=line.run_p99,
     )
