@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy import func, insert, select
 from celeriac.application import Celeriac
 from celeriac.ledger.schema.models import JOBS
 from celeriac.operate import listing
-from celeriac.operate.acting import operations
+from celeriac.operate.acting import moving, operations
 from celeriac.operate.acting.operations import Operation, Plan
 from celeriac.operate.acting.selection import Selection
 from celeriac.operate.actions import Actor, Via
@@ -44,15 +45,15 @@ def console(redis_url: str, database_url: str, tmp_path: Path) -> Iterator[Start
         yield lambda: stack.enter_context(CeleryProcess("console", ["--port", "0"], env=env))
 
 
-def write_dead(app: Celeriac) -> None:
-    rows = [stock.failed() for _ in range(COUNT)]
+def write(app: Celeriac, made: Callable[[], dict[str, Any]]) -> None:
+    rows = [made() for _ in range(COUNT)]
     with app.database.transaction() as connection:
         connection.execute(insert(JOBS), rows)
 
 
-def begin(app: Celeriac, **more: Any) -> str:
+def begin(app: Celeriac, action: str, **more: Any) -> str:
     selection = operations.settled(Selection(wanted=Filter(task="mail.send")), app=app)
-    plan = Plan(action="replay", selection=selection, subject="--task mail.send", **more)
+    plan = Plan(action=action, selection=selection, subject="--task mail.send", **more)
     return operations.begin(plan, by=Actor("ann", Via.CONSOLE), counted=COUNT, app=app)
 
 
@@ -63,8 +64,8 @@ def found(app: Celeriac, id: str) -> Operation:
 
 
 def test_a_killed_console_leaves_nothing_undone_and_nothing_done_twice(app: Celeriac, console: Start) -> None:
-    write_dead(app)
-    id = begin(app, rate=500.0)
+    write(app, stock.failed)
+    id = begin(app, "replay", rate=500.0)
     first = console()
     wait_until(lambda: found(app, id).action.done > 0, within=120, saying="it has begun")
     first.kill()
@@ -79,3 +80,22 @@ def test_a_killed_console_leaves_nothing_undone_and_nothing_done_twice(app: Cele
             select(JOBS.c.state, JOBS.c.max_tries, func.count()).group_by(JOBS.c.state, JOBS.c.max_tries)
         ).all()
     assert [tuple(row) for row in tries] == [("pending", 6, COUNT)], "each got five more tries, once"
+
+
+def test_an_action_that_could_meet_a_job_again_goes_on_behind_the_last_batch(
+    app: Celeriac, console: Start
+) -> None:
+    """A job that was replayed is no dead letter any more; one that was moved still fits."""
+    write(app, stock.pending)
+    id = begin(app, "move", rate=500.0, options=moving.checked(app, "gpu", None))
+    first = console()
+    wait_until(lambda: found(app, id).action.done > 0, within=120, saying="it has begun")
+    first.kill()
+    moved = partial(listing.count, Filter(queue="gpu.normal"), most=COUNT, app=app)
+    done = found(app, id).action.done
+    assert 0 < done < COUNT
+    assert done == moved()
+    console()
+    wait_until(lambda: found(app, id).action.ended is not None, within=120, saying="the next goes on")
+    assert (found(app, id).action.state, found(app, id).action.done) == ("done", COUNT)
+    assert moved() == COUNT
