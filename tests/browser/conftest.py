@@ -88,7 +88,9 @@ def visiting(driver: Any, *, broker: str, ledger: str, data: Path, filled: bool 
     from tests.stock import Stock
 
     app = build(
-        Settings(database_url=ledger, broker_url=broker, data_dir=data), name="staging", set_as_current=False
+        Settings(database_url=ledger, broker_url=broker, data_dir=data, worker_timeout=600),
+        name="staging",
+        set_as_current=False,
     )
 
     @app.task(name="mail.send", shared=False)
