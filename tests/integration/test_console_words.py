@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from celeriac import Limit, schedules
 from celeriac.application import Celeriac
 from celeriac.ids import new_id
-from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.models import JOBS, SCHEDULES, WORKERS
 from celeriac.settings.platform import Settings
 from tests import stock
 from tests.apps import mail_app
@@ -23,7 +23,8 @@ REFRESHED = 'hx-trigger="refresh"'
 
 @pytest.fixture
 def app(redis_url: str, sqlite_url: str) -> Iterator[Celeriac]:
-    made = mail_app(Settings(database_url=sqlite_url, broker_url=redis_url), name="words")
+    lasting = {"worker_timeout": 600.0}  # the worker of the stock lives on, however slow this machine is
+    made = mail_app(Settings(database_url=sqlite_url, broker_url=redis_url, **lasting), name="words")
     yield made
     made.close()
 
@@ -78,7 +79,7 @@ def test_a_remedy_is_set_like_a_command_only_if_it_is_one(app: Celeriac, browser
 
 
 def test_the_overview_counts_what_is_held(app: Celeriac, browser: Browser) -> None:
-    held = [stock.pending(dispatched=None, held=before(5)) for _ in range(3)]
+    held = [stock.pending(queue="low", dispatched=None, held=before(5)) for _ in range(3)]
     with app.database.transaction() as connection:
         connection.execute(insert(JOBS), held)
     figure, words = "<dt>held</dt><dd>3</dd>", "3 jobs held by a limit"
@@ -134,3 +135,39 @@ def test_the_record_counts_jobs_only_where_jobs_were_met(
     lines = browser.page("/audit").split("<tr")[2:]
     counts = [line.split('data-name="jobs" class="r">')[1].split("</td>")[0] for line in lines]
     assert counts == ["1", ""]
+
+
+def test_a_schedule_says_how_late_its_last_run_was(app: Celeriac, browser: Browser) -> None:
+    schedules.register("poll", "mail.send", args=["a"], every=60, app=app)
+    assert browser.json("/schedules/poll")["late"] is None
+    due = before(30)
+    made = [stock.job(schedule="poll", queued=due + number * stock.SECOND) for number in (-60, 3, 20)]
+    with app.database.transaction() as connection:
+        connection.execute(insert(JOBS), made)
+        connection.execute(update(SCHEDULES).values(last_run=due))
+    assert browser.json("/schedules/poll")["late"] == pytest.approx(3.0)
+    assert "3.0 s late" in " ".join(browser.page("/schedules/poll").split())
+
+
+def test_the_overview_names_the_jobs_of_a_silent_worker(app: Celeriac, browser: Browser, full: Stock) -> None:
+    with app.database.transaction() as connection:
+        connection.execute(update(WORKERS).values(heartbeat=before(1_200)))
+    job, words = f'href="/jobs/{full.running["id"]}"', "holds 1 job: "
+
+    def told() -> bool:
+        page = browser.get("/").text
+        return "Silent workers" in page and words + f"<a {job}>mail.send</a>" in page
+
+    wait_until(told, within=60, saying="the overview names its job")
+
+
+def test_a_job_that_a_pause_holds_has_the_button_that_lets_it_run(
+    app: Celeriac, browser: Browser, full: Stock
+) -> None:
+    path, button = f"/jobs/{full.waiting['id']}", "resume the queue normal"
+    assert button not in browser.page(path)
+    browser.post("/pauses/act", kind="queue", name="normal", action="pause", reason="a move")
+    assert button in browser.page(path)
+    assert button not in browser.page(f"/jobs/{full.completed['id']}")
+    browser.post("/pauses/act", kind="queue", name="normal", action="resume")
+    assert button not in browser.page(path)

@@ -14,6 +14,7 @@ from celeriac.console import argument_form
 from celeriac.console.changes import log_change
 from celeriac.console.page_request import PageRequest
 from celeriac.console.pages import jobs
+from celeriac.console.pages.pausing import paused
 from celeriac.console.tracebacks import parts
 from celeriac.console.trees import at, one_line, tree
 from celeriac.display import safe
@@ -23,10 +24,11 @@ from celeriac.ledger.schema.lifecycle import TERMINAL, WAITING, JobState
 from celeriac.operate.acting import one_job, operations
 from celeriac.operate.acting.acts import act_of
 from celeriac.operate.actions import Action, list_actions, record
-from celeriac.operate.explain import explain
+from celeriac.operate.explain import Reason, explain
 from celeriac.operate.history.workflow import MOST, workflow
 from celeriac.operate.job import Job, job
 from celeriac.operate.listing import resolve
+from celeriac.operate.pauses import PauseRow, that_stops
 from celeriac.operate.presentation.attempts import every_attempt
 from celeriac.operate.presentation.headers import shown_headers
 from celeriac.operate.presentation.shapes import plain
@@ -76,6 +78,8 @@ def show(ask: PageRequest) -> Response:
         values=values,
         trees={name: tree(each, (name,)) for name, each in {**values, "headers": headers}.items()},
         attempts=[(attempt, parts(attempt.traceback or "")) for attempt in every_attempt(found)],
+        pause=_pause(ask, found) if why.reason is Reason.PAUSED else None,
+        limited=why.reason is Reason.LIMITED,
         waiting=found.state in WAITING,
         parked=found.next_attempt_after == PARKED,
         over=found.state in TERMINAL,
@@ -84,6 +88,11 @@ def show(ask: PageRequest) -> Response:
         copies=_copies(ask, found, values),
         actions=_touched(ask, found),
     )
+
+
+def _pause(ask: PageRequest, found: Job) -> PauseRow | None:
+    """What is paused, and holds it back."""
+    return that_stops(paused(ask), queue=found.queue, task=found.task)
 
 
 def _touched(ask: PageRequest, found: Job) -> list[Action]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from starlette.responses import Response
 
@@ -14,8 +15,9 @@ from celeriac.errors import BadArgument
 from celeriac.operate import listing
 from celeriac.operate.history import sparklines
 from celeriac.operate.history.skips import skipped
-from celeriac.operate.listing import Filter
+from celeriac.operate.listing import Filter, ListedJob
 from celeriac.operate.presentation.shapes import plain, schedule_shape, schedule_state
+from celeriac.schedules import Schedule
 
 _RUNS = 5  # that are shown
 _JOBS = 10
@@ -48,6 +50,7 @@ def show_one(ask: PageRequest) -> Response:
             "next": plain(runs),
             "jobs": plain(made.jobs),
             "day": plain(day),
+            "late": plain(late_by(found, made.jobs)),
             "skips": plain(skips),
         },
         one=found,
@@ -55,11 +58,18 @@ def show_one(ask: PageRequest) -> Response:
         state=schedule_state(found),
         runs=runs,
         made=made,
+        late=late_by(found, made.jobs),
         day=day,
         skips=skips[:_SKIPS],
         more_skips=len(skips) > _SKIPS,
         now=datetime.now(UTC),
     )
+
+
+def late_by(one: Schedule, made: Sequence[ListedJob]) -> timedelta | None:
+    """How long after its last due time the job of it was accepted; None: it has none, or it is not kept."""
+    accepted = [job.queued for job in made if one.last_run is not None and job.queued >= one.last_run]
+    return min(accepted) - one.last_run if accepted and one.last_run else None
 
 
 def act(ask: PageRequest) -> Response:

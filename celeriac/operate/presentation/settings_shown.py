@@ -57,4 +57,5 @@ def _text(value: Any, *, secret: bool) -> str:
         return "none"
     if secret:
         return _HIDDEN
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text or "none"
