@@ -66,9 +66,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"console", "refusal"}),
         frozenset({"access"}),
         frozenset({"argument_form"}),
-        frozenset(
-            {"head", "changes", "options", "reading", "sparkline", "task_options", "tracebacks", "trees"}
-        ),
+        frozenset({"head", "changes", "options", "reading", "sparkline", "tracebacks", "trees"}),
         frozenset({"shared", "same_answers", "in_time"}),
         frozenset({"budget"}),
     ),

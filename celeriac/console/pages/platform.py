@@ -16,7 +16,6 @@ from celeriac.console.pages import charts
 from celeriac.console.pages.dead import all_groups, muted_groups
 from celeriac.console.pages.pausing import paused
 from celeriac.console.refusal import NotHere
-from celeriac.console.task_options import task_options
 from celeriac.errors import UnknownTask
 from celeriac.maintenance import ALERT
 from celeriac.operate import doctor, overview
@@ -31,7 +30,7 @@ from celeriac.operate.pauses import PauseKind
 from celeriac.operate.presentation import queue_words
 from celeriac.operate.presentation.filter_words import filter_of, options_of
 from celeriac.operate.presentation.links import plain_links
-from celeriac.operate.presentation.settings_shown import settings_shown
+from celeriac.operate.presentation.settings_shown import settings_shown, task_options
 from celeriac.operate.presentation.shapes import plain, queue_shape, worker_shape
 from celeriac.operate.presentation.task_stats import TaskStats, by_task
 
