@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 import tests.burst_jobs  # noqa: F401  # the producer knows the tasks, too
 from celeriac.application import Celeriac
+from celeriac.events import Event
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import JOBS
 from tests.producers import producing
@@ -99,6 +100,23 @@ def test_who_has_a_result_finds_a_row_that_is_completed(
                 assert json.loads(results(producer)[each.id]) == value
     completed(producer, 5 * len(values))
     assert scraped(port)["celeriac_worker_lean_attempts_total", ()] >= len(values)
+
+
+def test_a_statement_that_is_sent_piece_by_piece_is_answered(
+    producer: Celeriac, redis_url: str, postgres_url: str, start_worker: Callable[..., Worker]
+) -> None:
+    port = free_port()
+    started = start_worker(
+        *(redis_url, postgres_url),
+        pool="burst",
+        include="tests.small_buffers,tests.jobs,tests.burst_jobs",
+        settings={"health_port": port},
+    ).ready()
+    ids = calls(producer, [{"times": 3500}] * 200)
+    completed(producer, len(ids))
+    all_stored(producer, ids)
+    assert scraped(port)["celeriac_worker_lean_attempts_total", ()] >= len(ids) / 2
+    assert Event.NO_EXCHANGE.partition("%")[0] not in started.log
 
 
 def test_sqlite_has_the_result_of_who_has_it(

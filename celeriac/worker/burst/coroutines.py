@@ -159,11 +159,13 @@ class Coroutines:
 
     def _say(self, process: Any, message: tuple[Any, ...]) -> None:
         if not process.channel.send(message) and self._hub is not None:
-            self._hub.add_writer(process.channel.writing_fileno(), self._flush, process)
+            self._flush(process)
 
     def _flush(self, process: Any) -> None:
         if process.channel.flush():
             self._hub.remove_writer(process.channel.writing_fileno())
+        else:
+            self._hub.add_writer(process.channel.writing_fileno(), self._flush, process)
 
     # ---- words from the children
 
@@ -213,6 +215,7 @@ class Coroutines:
         """A child was made, or is watched anew."""
         if self._hub is not None and process.channel.is_open:
             self._hub.add_reader(process.channel.fileno(), self._on_readable, process)
+            self._flush(process)
 
     def down(self, process: Any) -> None:
         """A child has ended: what it had begun is lost with it."""

@@ -123,6 +123,8 @@ class LeanExchange:
         self._hub = hub
         if self._exchange is not None:
             hub.add_reader(self._exchange.fileno(), self._on_readable)
+            if self._sent is not None:
+                self._flush()
         self._send_soon()
 
     def look(self) -> None:
@@ -223,7 +225,7 @@ class LeanExchange:
         completed = [(job.id, job.attempt, job.carried and job.carried.value) for job, _ in ended]
         try:
             if not exchange.send(completed, [job.id for job in jobs]):
-                self._hub.add_writer(exchange.fileno(), self._flush)
+                self._hub.add_writer(exchange.writing_fileno(), self._flush)
         except Exception as exc:  # the ledger thread goes on with it
             self._fail(exc)
 
@@ -241,8 +243,12 @@ class LeanExchange:
     def _flush(self) -> None:
         exchange = self._exchange
         try:
-            if exchange is not None and exchange.flush():
-                self._hub.remove_writer(exchange.fileno())
+            if exchange is None:
+                return
+            if exchange.flush():
+                self._hub.remove_writer(exchange.writing_fileno())
+            else:
+                self._hub.add_writer(exchange.writing_fileno(), self._flush)
         except Exception as exc:  # as in _send
             self._fail(exc)
 
@@ -317,8 +323,9 @@ class LeanExchange:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             if self._hub is not None:
-                with suppress(OSError):  # libpq has closed it; the hub forgets it all the same
-                    self._hub.remove(exchange.fileno())
+                for number in exchange.filenos():
+                    with suppress(OSError):  # libpq has closed it; the hub forgets it all the same
+                        self._hub.remove(number)
             exchange.close()
         jobs, ended = [*self._arrived, *self._beside], self._ended
         self._arrived.clear()

@@ -6,7 +6,9 @@ The statement is that of ``complete_and_claim.py``, prepared once, on a connecti
 from __future__ import annotations
 
 import json
+import os
 import select
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -51,6 +53,7 @@ class Exchange:
         self._worker = str(worker).encode()
         self._within = within
         self._watching: AbstractContextManager[Watch] | None = None
+        self._writing: int | None = None
         self._results: list[Any] = []
         self._claims = self._completes = False  # what the last statement does
         self._statements: dict[tuple[bool, bool], tuple[bytes, list[bytes | str]]] = {}
@@ -103,6 +106,19 @@ class Exchange:
         """Send what was not sent yet; return whether that is all."""
         return not self._connection.flush()
 
+    def writing_fileno(self) -> int:
+        """The connection under another number, to be watched for when ``flush`` can send more.
+
+        kombu's event loop watches a number for one thing alone.
+        """
+        if self._writing is None:
+            self._writing = os.dup(self.fileno())
+        return self._writing
+
+    def filenos(self) -> list[int]:
+        """Every number that was given out."""
+        return [self._descriptor] if self._writing is None else [self._descriptor, self._writing]
+
     def read(self) -> Exchanged | None:
         """What came of it; None: the answer is not complete yet.
 
@@ -123,14 +139,21 @@ class Exchange:
 
     def wait(self, seconds: float) -> bool:
         """Wait until there is something to read; False: there was nothing so long."""
+        readable, end = select.POLLIN | select.POLLHUP, time.monotonic() + seconds
         poller = select.poll()
-        poller.register(self.fileno(), select.POLLIN | select.POLLHUP)
-        self.flush()
-        return bool(poller.poll(seconds * 1000))
+        while True:
+            is_sent = self.flush()
+            poller.register(self.fileno(), readable if is_sent else readable | select.POLLOUT)
+            found = poller.poll(max(0.0, end - time.monotonic()) * 1000)
+            if is_sent or not found or found[0][1] != select.POLLOUT:
+                return bool(found)
 
     def close(self) -> None:
         """Give the connection back; it is closed, if an answer is still to come."""
         self._stop_watching()
+        if self._writing is not None:
+            os.close(self._writing)
+            self._writing = None
         if self._connection.transaction_status:  # anything but idle
             self._pooled.invalidate()
         self._pooled.close()
