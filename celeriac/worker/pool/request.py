@@ -7,6 +7,7 @@ acknowledges exactly once. The first call decides the outcome; an acknowledgemen
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from celery.exceptions import (
     InvalidTaskError,
     Reject,
     Retry,
+    TaskRevokedError,
     Terminated,
     TimeLimitExceeded,
     WorkerLostError,
@@ -83,6 +85,13 @@ class JobRequest(Request):
     # ---- calls from Celery
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """
+        Raises:
+            TaskRevokedError: it has expired or was revoked since it was handed over. With ``-P threads`` a
+                job waits in the pool, and its thread calls this before it runs it.
+        """
+        if pid == os.getpid() and self.revoked():
+            raise TaskRevokedError(self.id)
         self.ledger.started(self.job)
         super().on_accepted(pid, time_accepted)
 
