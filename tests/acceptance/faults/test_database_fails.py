@@ -77,10 +77,8 @@ def test_postgresql_has_no_connection_left(drill: Drill) -> None:
 def _crowd(drill: Drill, first: psycopg.Connection) -> ExitStack:
     """Take every connection there is, after everybody else was thrown out."""
     crowd = ExitStack()
-    for _ in range(3):
-        first.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'celeriac'"
-        )
+    others = "FROM pg_stat_activity WHERE application_name = 'celeriac'"
+    while first.execute(f"SELECT count(pg_terminate_backend(pid)) {others}").fetchall() != [(0,)]:
         with suppress(psycopg.OperationalError):
             while True:
                 crowd.enter_context(drill.house.postgres.connect())
