@@ -65,7 +65,11 @@ class Retention:
 
     @property
     def ages(self) -> Ages:
-        """Those of jobs."""
+        """Those of jobs.
+
+        >>> Retention(done=timedelta(days=7), dead=timedelta(days=30)).ages.dead
+        datetime.timedelta(days=30)
+        """
         return Ages(done=self.done, dead=self.dead, tasks=self.tasks)
 
     @classmethod

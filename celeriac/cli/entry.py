@@ -121,7 +121,7 @@ def _is_ours(app: object) -> bool:
 
 
 up = CommandEntry("up", "serving.up:up", "Everything on this machine: worker, beat, console, a Valkey.")
-db = CommandEntry("db", "db:db", "The ledger's tables: upgrade, downgrade, current, check.")
+db = CommandEntry("db", "db:db", "The ledger's tables: upgrade, downgrade, current, check, partition.")
 schedules = CommandEntry(
     "schedules",
     "schedules:schedules",

@@ -147,12 +147,23 @@ def test_a_pool_grows_and_shrinks_when_it_is_told_to(team: Team) -> None:
     tell = {"destination": [worker.node], "reply": True, "timeout": 10}
     assert "ok" in team.app.control.pool_grow(2, **tell)[0][worker.node]
     wait_until(lambda: len(worker.children()) == 4, within=LONG, saying="it has grown")
-    team.all_ran_once(400)
-    assert len({mark.pid for mark in team.witness.marks()}) >= 3
+    enqueued = 400
+
+    def others_run() -> bool:
+        """They may be up only after the jobs of before have ended."""
+        nonlocal enqueued
+        team.all_ran_once(enqueued)
+        if len({mark.pid for mark in team.witness.marks()}) >= 3:
+            return True
+        team.enqueue(100, 0.02)
+        enqueued += 100
+        return False
+
+    wait_until(others_run, within=LONG, saying="new children run jobs")
     assert "ok" in team.app.control.pool_shrink(3, **tell)[0][worker.node]
     wait_until(lambda: len(worker.children()) == 1, within=LONG, saying="it has shrunk")
     team.enqueue(200)
-    team.all_ran_once(600)
+    team.all_ran_once(enqueued + 200)
 
 
 # ---- who asks
