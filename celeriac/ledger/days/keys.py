@@ -7,18 +7,15 @@ table, no statement of ours takes or clears a key: it follows from the row. A ro
 from __future__ import annotations
 
 from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql
 
 from celeriac.ledger.days.layout import PARENT, run
+from celeriac.ledger.schema.models import JOBS
+from celeriac.ledger.schema.unique_rows import holds_key
 
 #: The table's name, that of its constraint, and the functions.
 HELD_KEYS = "background_held_keys"
 _FUNCTIONS = ("celeriac_take_key", "celeriac_new_key", "celeriac_moved_key", "celeriac_no_keys")
-
-#: As the index of the plain table has it.
-_HOLDS = (
-    "{0}.unique_key IS NOT NULL AND {0}.finished IS NULL AND ({0}.unique_while = 'active'"
-    " OR ({0}.unique_while = 'waiting' AND {0}.last_worker_id IS NULL))"
-)
 
 # Each statement in a function of READ COMMITTED sees what was committed before it. So the row of whoever has
 # the key is seen, once the INSERT has waited for its transaction. A key whose job does not hold it was left
@@ -109,16 +106,14 @@ def make(connection: Connection) -> None:
         "schema": schema,
         "table": HELD_KEYS,
         "parent": PARENT,
-        **{
-            f"held_by_{row}": _HOLDS.format(row.upper() if row != "j" else row) for row in ("old", "new", "j")
-        },
+        **{f"held_by_{row}": _holds(row) for row in ("old", "new", "j")},
     }
     connection.exec_driver_sql(f"CREATE TABLE {HELD_KEYS} (key varchar(255) PRIMARY KEY, job uuid NOT NULL)")
     for function in (_TAKE, _NEW, _MOVED, _EMPTIED):
         connection.exec_driver_sql(function.format(**words))
     either = "OLD.unique_key IS NOT NULL OR NEW.unique_key IS NOT NULL"
     for name, when, each, condition, function in (
-        ("new_key", "BEFORE INSERT", "ROW", _HOLDS.format("NEW"), "new_key"),
+        ("new_key", "BEFORE INSERT", "ROW", _holds("new"), "new_key"),
         (
             "moved_key",
             "AFTER UPDATE OF unique_key, unique_while, finished, last_worker_id",
@@ -139,7 +134,7 @@ def make(connection: Connection) -> None:
 def fill(connection: Connection) -> None:
     """Note the keys that are held already; only for rows that were written without the triggers."""
     held = "INSERT INTO {table} SELECT unique_key, id FROM {parent} AS j WHERE {holds}"
-    run(connection, held, table=HELD_KEYS, parent=PARENT, holds=_HOLDS.format("j"))
+    run(connection, held, table=HELD_KEYS, parent=PARENT, holds=_holds("j"))
 
 
 def drop(connection: Connection) -> None:
@@ -147,3 +142,9 @@ def drop(connection: Connection) -> None:
     for name in _FUNCTIONS:
         connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {name} CASCADE")
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {HELD_KEYS}")
+
+
+def _holds(row: str) -> str:
+    """Whether the row of this name holds its key, as the index of the plain table has it."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's
+    return str(holds_key(JOBS.alias(row).c).compile(dialect=dialect))
