@@ -8,7 +8,16 @@ from sqlalchemy import Connection
 
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.days import keys
-from celeriac.ledger.days.layout import FIRST_WITHOUT, NO_DAY, PARENT, REST, Day, is_divided, named_alone
+from celeriac.ledger.days.exclusive import lock
+from celeriac.ledger.days.layout import (
+    FIRST_WITHOUT,
+    NO_DAY,
+    PARENT,
+    REST,
+    Day,
+    is_divided,
+    named_alone,
+)
 
 #: Days ahead of today that have partitions.
 AHEAD = 7
@@ -22,7 +31,7 @@ _BEFORE = f"{PARENT}_before"
 #: The index for which the triggers of ``keys`` stand in.
 UNIQUE = "background_jobs_unique"
 _INDEXES = """
-    SELECT c.relname, pg_get_indexdef(i.indexrelid), i.indisunique FROM pg_index i
+    SELECT c.relname, pg_get_indexdef(i.indexrelid) FROM pg_index i
     JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = %s::regclass AND NOT i.indisprimary
 """
 _OPTIONS = "SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = %s::regclass"
@@ -31,25 +40,18 @@ _FIRST_DAY = "SELECT min(queued) FROM background_jobs"
 
 def divide(connection: Connection) -> None:
     """Divide the jobs' table by days, with all of its rows. Nobody reads or writes it meanwhile."""
-    named_alone(connection)
-    connection.exec_driver_sql(f"LOCK TABLE {PARENT}, background_attempts IN ACCESS EXCLUSIVE MODE")
-    options = connection.exec_driver_sql(_OPTIONS, (PARENT,)).scalar()
-    now = clock(connection)
-    first = Day.of(connection.exec_driver_sql(_FIRST_DAY).scalar() or now)
+    lock(connection)
+    options, now = _options(connection, PARENT), clock(connection)
+    day = Day.of(connection.exec_driver_sql(_FIRST_DAY).scalar() or now)
     indexes = _put_aside(connection)
     connection.exec_driver_sql(
         f"CREATE TABLE {PARENT} (LIKE {_BEFORE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
         " PARTITION BY RANGE (id)"
     )
     bounds = f"FROM ('{Day(FIRST_WITHOUT).first}') TO (MAXVALUE)"
-    with_options = f" WITH ({options})" if options else ""
-    connection.exec_driver_sql(
-        f"CREATE TABLE {NO_DAY} PARTITION OF {PARENT} FOR VALUES {bounds}{with_options}"
-    )
-    connection.exec_driver_sql(f"CREATE TABLE {REST} PARTITION OF {PARENT} DEFAULT{with_options}")
-    day, last = first, Day.of(now)
-    for _ in range(AHEAD):
-        last = last.next
+    connection.exec_driver_sql(f"CREATE TABLE {NO_DAY} PARTITION OF {PARENT} FOR VALUES {bounds}{options}")
+    connection.exec_driver_sql(f"CREATE TABLE {REST} PARTITION OF {PARENT} DEFAULT{options}")
+    last = Day.of(now).later(AHEAD)
     while day <= last:
         make_day(connection, day)
         day = day.next
@@ -71,13 +73,12 @@ def divide_if_empty(connection: Connection) -> bool:
 
 def unite(connection: Connection) -> None:
     """Put a plain table in the place of the partitions, with all of their rows."""
-    named_alone(connection)
-    connection.exec_driver_sql(f"LOCK TABLE {PARENT}, background_attempts IN ACCESS EXCLUSIVE MODE")
-    options = connection.exec_driver_sql(_OPTIONS, (REST,)).scalar()
+    lock(connection)
+    options = _options(connection, REST)
     indexes = _put_aside(connection)
     connection.exec_driver_sql(
         f"CREATE TABLE {PARENT} (LIKE {_BEFORE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
-        + (f" WITH ({options})" if options else "")
+        f"{options}"
     )
     indexes[UNIQUE] = indexes[UNIQUE].replace("CREATE INDEX", "CREATE UNIQUE INDEX")
     _take_over(connection, indexes)
@@ -86,16 +87,21 @@ def unite(connection: Connection) -> None:
 
 def make_day(connection: Connection, day: Day) -> None:
     """Make the partition of ``day``, with the storage options of the others."""
-    options = connection.exec_driver_sql(_OPTIONS, (REST,)).scalar()
+    options = _options(connection, REST)
     connection.exec_driver_sql(
-        f"CREATE TABLE {day.name} PARTITION OF {PARENT} FOR VALUES {day.bounds}"
-        + (f" WITH ({options})" if options else "")
+        f"CREATE TABLE {day.name} PARTITION OF {PARENT} FOR VALUES {day.bounds}{options}"
     )
 
 
 def today(connection: Connection) -> Day:
     moment: datetime = clock(connection)
     return Day.of(moment)
+
+
+def _options(connection: Connection, table: str) -> str:
+    """A table's storage options, to be written behind the definition of another one."""
+    options = connection.exec_driver_sql(_OPTIONS, (table,)).scalar()
+    return f" WITH ({options})" if options else ""
 
 
 def _put_aside(connection: Connection) -> dict[str, str]:
@@ -106,7 +112,7 @@ def _put_aside(connection: Connection) -> dict[str, str]:
     connection.exec_driver_sql(f"ALTER TABLE {PARENT} RENAME TO {_BEFORE}")
     return {
         name: text.replace("CREATE UNIQUE INDEX", "CREATE INDEX").replace(" ON ONLY ", " ON ")
-        for name, text, _ in found
+        for name, text in found
     }
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, CursorResult, text
 
 from celeriac.ledger.connection.schema_name import local_search_path, qualified, schema_of
 
-PARENT = "background_jobs"
+PARENT, ATTEMPTS = "background_jobs", "background_attempts"
 
 #: Ids from here on say no day; all of version 7 are below.
 NO_DAY, FIRST_WITHOUT = "background_jobs_no_day", date(2100, 1, 1)
@@ -62,7 +62,11 @@ class Day:
 
     @property
     def next(self) -> Day:
-        return Day(self.date + timedelta(1))
+        return self.later(1)
+
+    def later(self, days: int) -> Day:
+        """So many days later."""
+        return Day(self.date + timedelta(days))
 
     @property
     def bounds(self) -> str:

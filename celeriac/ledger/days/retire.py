@@ -8,15 +8,16 @@ plain table are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, not_, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, and_, delete, func, not_, or_, select
 
 from celeriac.ledger.connection.clock import clock
-from celeriac.ledger.days.layout import PARENT, Day, days, is_divided, named_alone, run
+from celeriac.ledger.days.exclusive import bring_back, lock, set_aside
+from celeriac.ledger.days.layout import PARENT, Day, days, is_divided
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.schema.state_conditions import is_in
@@ -25,14 +26,8 @@ from celeriac.ledger.upkeep.parked import is_waited_for
 #: Rows that are moved from a day that is dropped; a day of which more must stay is not dropped.
 MOST = 1000
 
-#: How long a statement may wait for its lock, and everybody else behind it.
-_LOCK_TIMEOUT = "500ms"
-
 #: A row that ended so long before the look at its day had ended for the look as well.
 _MARGIN = timedelta(minutes=5)
-
-_SET_ASIDE = "CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT * FROM {table} WHERE {column} = ANY (%s)"
-_STAY, _ATTEMPTS = "celeriac_stay", "celeriac_stay_attempts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +78,7 @@ def forget_attempts(connection: Connection, day: Day, stay: frozenset[UUID], *, 
     """Delete up to ``limit`` failed attempts of jobs of the day that do not stay; return how many."""
     c = FAILURES.c
     chosen = (
-        select(c.job_id, c.attempt)
-        .where(c.job_id >= day.first, c.job_id < day.next.first, c.job_id.not_in(sorted(stay)))
-        .limit(limit)
-        .subquery()
+        select(c.job_id, c.attempt).where(_of(day), c.job_id.not_in(sorted(stay))).limit(limit).subquery()
     )
     mine = and_(c.job_id == chosen.c.job_id, c.attempt == chosen.c.attempt)
     return connection.execute(delete(FAILURES).where(mine)).rowcount
@@ -98,16 +90,14 @@ def drop(connection: Connection, day: Day, seen: Look) -> None:
     Raises:
         sqlalchemy.exc.OperationalError: the table was locked for too long: try again later.
     """
-    named_alone(connection)
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-    connection.exec_driver_sql(f"LOCK TABLE {PARENT}, background_attempts IN ACCESS EXCLUSIVE MODE")
+    lock(connection, briefly=True)
     stay = sorted(seen.stay | _changed(connection, day, since=seen.at - _MARGIN))
-    _set_aside(connection, day, stay)
+    set_aside(connection, day.name, "{column} = ANY (%s)", stay)
+    # PostgreSQL detaches no partition to whose rows a foreign key leads.
+    connection.execute(delete(FAILURES).where(_of(day)))
     connection.exec_driver_sql(f"ALTER TABLE {PARENT} DETACH PARTITION {day.name}")
     connection.exec_driver_sql(f"DROP TABLE {day.name}")
-    for name, table in ((_STAY, PARENT), (_ATTEMPTS, "background_attempts")):
-        run(connection, "INSERT INTO {table} SELECT * FROM {name}", table=table, name=name)
-        run(connection, "DROP TABLE {name}", name=name)
+    bring_back(connection)
 
 
 def _changed(connection: Connection, day: Day, *, since: datetime) -> set[UUID]:
@@ -119,14 +109,6 @@ def _changed(connection: Connection, day: Day, *, since: datetime) -> set[UUID]:
     for changed in (unfinished, lately):  # each by an index: the whole ledger is locked
         found |= set(connection.execute(select(c.id).where(_in(day), changed)).scalars())
     return found
-
-
-def _set_aside(connection: Connection, day: Day, stay: Sequence[UUID]) -> None:
-    for name, table, column in ((_STAY, day.name, "id"), (_ATTEMPTS, "background_attempts", "job_id")):
-        run(connection, _SET_ASIDE, list(stay), name=name, table=table, column=column)
-    # PostgreSQL detaches no partition to whose rows a foreign key leads.
-    c = FAILURES.c
-    connection.execute(delete(FAILURES).where(c.job_id >= day.first, c.job_id < day.next.first))
 
 
 def _is_old(now: datetime, ages: Ages) -> ColumnElement[bool]:
@@ -142,4 +124,13 @@ def _is_old(now: datetime, ages: Ages) -> ColumnElement[bool]:
 
 
 def _in(day: Day) -> ColumnElement[bool]:
-    return and_(JOBS.c.id >= day.first, JOBS.c.id < day.next.first)
+    return _between(JOBS.c.id, day)
+
+
+def _of(day: Day) -> ColumnElement[bool]:
+    """Of attempts."""
+    return _between(FAILURES.c.job_id, day)
+
+
+def _between(id: Column[UUID], day: Day) -> ColumnElement[bool]:
+    return and_(id >= day.first, id < day.next.first)
