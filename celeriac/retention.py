@@ -109,17 +109,13 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     platform = current_app(app)
     keep = retention or Retention.of(platform)
     own = sorted(keep.tasks)
-    gone: dict[str, int] = dict(drop_old_days(platform.database, keep.ages))
+    gone = drop_old_days(platform.database, keep.ages)
     for state in (JobState.COMPLETED, JobState.CANCELLED):
-        gone[state] = gone.get(state, 0) + _all(
-            platform, ledger.prune, state, age=keep.done.total_seconds(), but=own
-        )
+        gone[state] += _all(platform, ledger.prune, state, age=keep.done.total_seconds(), but=own)
         for task in own:
             age = keep.tasks[task].total_seconds()
             gone[state] += _all(platform, ledger.prune, state, age=age, task=task)
-    gone[JobState.FAILED] = gone.get(JobState.FAILED, 0) + _all(
-        platform, ledger.prune, JobState.FAILED, age=keep.dead.total_seconds()
-    )
+    gone[JobState.FAILED] += _all(platform, ledger.prune, JobState.FAILED, age=keep.dead.total_seconds())
     if keep.results is not None:
         gone["results"] = _all(platform, ledger.forget_results, age=keep.results.total_seconds())
     gone["actions"] = _all(platform, ledger.prune_actions, age=keep.actions.total_seconds())
@@ -129,7 +125,7 @@ def prune(*, app: Celeriac | None = None, retention: Retention | None = None) ->
     age = keep.longest.total_seconds()
     gone["workers"] = platform.database.again(partial(ledger.prune_workers, age=age))
     make_missing(platform.database)
-    return gone
+    return dict(gone)
 
 
 def _all(app: Celeriac, batch: Callable[..., int], *args: Any, **options: Any) -> int:
