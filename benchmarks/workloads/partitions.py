@@ -23,8 +23,8 @@ from benchmarks.trial_servers import Scale
 from benchmarks.workload import Workload
 from celeriac.application import Celeriac
 from celeriac.ids import new_uuid
+from celeriac.ledger.days import convert
 from celeriac.ledger.days import prune as days_prune
-from celeriac.ledger.days import whole
 from celeriac.ledger.days.layout import Day
 from celeriac.ledger.days.retire import Ages
 from celeriac.ledger.schema.lifecycle import JobState
@@ -102,7 +102,7 @@ def _fill(trial: Trial, jobs: int) -> None:
 def _divided(trial: Trial) -> float:
     """The seconds that it takes to divide the ledger, with its rows, as ``db partition`` does."""
     begin = time.perf_counter()
-    whole.divide(make_url(trial.environment["DATABASE_URL"]))
+    convert.divide(make_url(trial.environment["DATABASE_URL"]))
     took = time.perf_counter() - begin
     for statement in ("VACUUM ANALYZE background_jobs", "CHECKPOINT"):
         trial.database.execute(statement.encode())

@@ -20,7 +20,7 @@ from celeriac.errors import SettingsError
 from celeriac.ids import new_uuid
 from celeriac.ledger import migrate
 from celeriac.ledger.connection.database import Database
-from celeriac.ledger.days import ahead, whole
+from celeriac.ledger.days import ahead, convert
 from celeriac.ledger.days import prune as days_prune
 from celeriac.ledger.days.divide import AHEAD
 from celeriac.ledger.days.layout import NO_DAY, REST, Day, days, is_divided
@@ -322,13 +322,13 @@ def test_a_ledger_in_use_is_divided_and_united_again(bare_postgres_url: str) -> 
         with database.transaction() as connection:
             connection.execute(insert(FAILURES), [stock.failure(dead)])
         before = _content(database)
-        assert whole.divide(make_url(bare_postgres_url))
-        assert not whole.divide(make_url(bare_postgres_url))
+        assert convert.divide(make_url(bare_postgres_url))
+        assert not convert.divide(make_url(bare_postgres_url))
         assert (_content(database), migrate.check(database)) == (before, [])
         assert places(database)[old["id"]] == Day.of(now - 3 * DAY).name
         assert held(database) == {"k": waiting["id"]}
-        assert whole.unite(make_url(bare_postgres_url))
-        assert not whole.unite(make_url(bare_postgres_url))
+        assert convert.unite(make_url(bare_postgres_url))
+        assert not convert.unite(make_url(bare_postgres_url))
         assert (_content(database), migrate.check(database), partitions(database)) == (before, [], [])
         with pytest.raises(IntegrityError):
             write(database, stock.pending(unique_key="k", unique_while="active"))

@@ -78,7 +78,7 @@ def partition(ctx: click.Context, undo: bool, yes: bool, as_json: bool) -> None:
 
     For a maintenance window: nobody reads or writes jobs meanwhile, and every row is copied.
     """
-    from celeriac.ledger.days import whole
+    from celeriac.ledger.days import convert
 
     app = celeriac(ctx)
     if app.database.dialect != "postgresql":
@@ -87,7 +87,7 @@ def partition(ctx: click.Context, undo: bool, yes: bool, as_json: bool) -> None:
         raise click.ClickException(f"{live} still live: stop them first, and all producers")
     if not yes:
         click.confirm("copy all jobs, with the ledger locked meanwhile?", abort=True, err=True)
-    changed = whole.unite(**app.settings.ledger) if undo else whole.divide(**app.settings.ledger)
+    changed = convert.unite(**app.settings.ledger) if undo else convert.divide(**app.settings.ledger)
     form = "one plain table" if undo else "divided by days"
     sentence = f"the jobs' table is {form}" if changed else f"the jobs' table is {form} already"
     _print(sentence, as_json, "db partition", changed=changed, by_day=not undo)

@@ -1,4 +1,4 @@
-"""Divide a ledger in use, and back, for an operator: each in one transaction."""
+"""Convert a ledger that has jobs to partitions by day, and back, for an operator: each in one transaction."""
 
 from __future__ import annotations
 
