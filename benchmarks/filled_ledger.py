@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from datetime import timedelta
 import psycopg
 import redis
 
+from benchmarks.errors import NotMeasured
 from benchmarks.trial import Trial
 
 _COPIED = "job_type, payload, content_type, content_encoding, headers, max_tries"
@@ -37,6 +39,9 @@ _INDEXES = """
     SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
     WHERE indrelid = 'background_jobs'::regclass AND NOT indisprimary
 """
+
+_AT_WORK = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"
+_VACUUM = 600.0  # seconds that autovacuum may be at work
 
 _APART = timedelta(milliseconds=50)
 _CHUNK = 1_000_000  # rows of one statement
@@ -104,6 +109,20 @@ def done(trial: Trial, known: int) -> Callable[[], int]:
         return known - (int(row[0]) if row else 0)
 
     return ended
+
+
+def settle(trial: Trial) -> None:
+    """Write what is in memory only, and wait until the server does no work of its own.
+
+    Raises:
+        NotMeasured: a vacuum that it began by itself goes on for too long.
+    """
+    deadline = time.monotonic() + _VACUUM
+    trial.database.execute("CHECKPOINT")
+    while (row := trial.database.execute(_AT_WORK).fetchone()) and row[0]:
+        if time.monotonic() > deadline:
+            raise NotMeasured(f"autovacuum is at work after {_VACUUM:.0f} s")
+        time.sleep(0.2)
 
 
 def _insert(database: psycopg.Connection, count: int, **values: object) -> None:
