@@ -45,6 +45,7 @@ INNER_ROWS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"upkeep", "operators"}),
         frozenset({"writes"}),
         frozenset({"reads"}),
+        frozenset({"partitions"}),
         frozenset({"connection"}),
         frozenset({"schema"}),
     ),

@@ -25,8 +25,8 @@ from celeriac.application import Celeriac
 from celeriac.ids import new_uuid
 from celeriac.ledger.days import convert
 from celeriac.ledger.days import prune as days_prune
-from celeriac.ledger.days.layout import Day
 from celeriac.ledger.days.retire import Ages
+from celeriac.ledger.partitions.layout import Day
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.upkeep import prune as ledger
 from celeriac.ledger.writes import single_insert

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from celeriac.ledger.days.keys import HELD_KEYS
-from celeriac.ledger.days.layout import is_partition
 from celeriac.ledger.former_names import VERSION_TABLE
+from celeriac.ledger.partitions.layout import is_partition
 from celeriac.ledger.schema.metadata import METADATA
 
 __all__ = ["include_object"]

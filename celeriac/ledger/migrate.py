@@ -26,8 +26,8 @@ from celeriac.ledger import former_names, online
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.schema_name import local_search_path, schema_of
 from celeriac.ledger.days.divide import UNIQUE, divide_if_empty
-from celeriac.ledger.days.layout import is_divided
 from celeriac.ledger.former_names import LAST_FORMER, RENAMED, VERSION_TABLE
+from celeriac.ledger.partitions.layout import is_divided
 from celeriac.ledger.revisions import OURS, Revisions, RevisionState, revision_state
 from celeriac.ledger.schema.metadata import METADATA
 

@@ -22,9 +22,8 @@ from celeriac.ledger import migrate
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.days import ahead, convert
 from celeriac.ledger.days import prune as days_prune
-from celeriac.ledger.days.divide import AHEAD
-from celeriac.ledger.days.layout import NO_DAY, REST, Day, days, is_divided
 from celeriac.ledger.days.retire import MOST, Ages
+from celeriac.ledger.partitions.layout import AHEAD, NO_DAY, REST, Day, days, is_divided
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.writes.new_jobs import enqueue

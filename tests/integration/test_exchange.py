@@ -72,6 +72,13 @@ def states(database: Database, ids: Sequence[str]) -> set[JobState]:
     return {JobState(row.state) for row in rows if row is not None}
 
 
+def test_another_is_opened_after_it(other: Database, database: Database) -> None:
+    for _ in range(3):
+        ids = waiting(other, 1)
+        with closing(opened(database)) as exchange:
+            assert exchanged(exchange, [], ids).claimed.keys() == set(ids)
+
+
 def test_it_records_and_claims(other: Database, database: Database) -> None:
     ended, next_ones = running(other, 300), waiting(other, 400)
     with closing(opened(database)) as exchange:

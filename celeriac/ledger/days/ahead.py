@@ -7,9 +7,9 @@ from sqlalchemy.exc import DBAPIError
 
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import lacks_a_right, waited_too_long
-from celeriac.ledger.days.divide import AHEAD, make_day, today
+from celeriac.ledger.days.divide import make_day, today
 from celeriac.ledger.days.exclusive import bring_back, lock, set_aside
-from celeriac.ledger.days.layout import REST, Day, days, is_divided, named_alone, run
+from celeriac.ledger.partitions.layout import AHEAD, REST, Day, days, is_divided, named_alone, run
 
 #: Rows of a coming day in the default partition that are moved when it gets its own. More are left there.
 _MOST = 1000

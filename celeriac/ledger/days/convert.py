@@ -10,7 +10,7 @@ from celeriac.errors import MigrationRefused
 from celeriac.ledger import former_names
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.days import divide as division
-from celeriac.ledger.days.layout import is_divided
+from celeriac.ledger.partitions.layout import is_divided
 
 
 def divide(url: URL, *, schema: str | None = None) -> bool:

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.days import keys
 from celeriac.ledger.days.exclusive import lock
-from celeriac.ledger.days.layout import (
+from celeriac.ledger.partitions.layout import (
+    AHEAD,
     FIRST_WITHOUT,
     NO_DAY,
     PARENT,
@@ -18,9 +19,6 @@ from celeriac.ledger.days.layout import (
     is_divided,
     named_alone,
 )
-
-#: Days ahead of today that have partitions.
-AHEAD = 7
 
 _REFERENCE = "background_attempts_job_id_fkey"
 _REFERENCES = """

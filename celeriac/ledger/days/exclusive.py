@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from celeriac.ledger.days.layout import ATTEMPTS, PARENT, named_alone, run
+from celeriac.ledger.partitions.layout import ATTEMPTS, PARENT, named_alone, run
 
 #: How long a statement may wait for its lock, and everybody else behind it.
 _LOCK_TIMEOUT = "500ms"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql
 
-from celeriac.ledger.days.layout import PARENT, run
+from celeriac.ledger.partitions.layout import PARENT, run
 from celeriac.ledger.schema.models import JOBS
 from celeriac.ledger.schema.unique_rows import holds_key
 

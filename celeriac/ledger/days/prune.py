@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import lacks_a_right, waited_too_long
 from celeriac.ledger.days import retire
-from celeriac.ledger.days.layout import Day
 from celeriac.ledger.days.retire import Ages, Look
+from celeriac.ledger.partitions.layout import Day
 
 _BATCH = 1000
 

@@ -17,7 +17,7 @@ from sqlalchemy import Column, ColumnElement, Connection, and_, delete, func, no
 
 from celeriac.ledger.connection.clock import clock
 from celeriac.ledger.days.exclusive import bring_back, lock, set_aside
-from celeriac.ledger.days.layout import PARENT, Day, days, is_divided
+from celeriac.ledger.partitions.layout import PARENT, Day, days, is_divided
 from celeriac.ledger.schema.lifecycle import TERMINAL, JobState
 from celeriac.ledger.schema.models import FAILURES, JOBS
 from celeriac.ledger.schema.state_conditions import is_in

@@ -20,6 +20,7 @@ from celeriac.events import Event
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import kind, said
 from celeriac.ledger.connection.framework import is_joined
+from celeriac.ledger.partitions.known import known_days
 from celeriac.ledger.writes.turn.exchange import Exchange, Exchanged
 from celeriac.task.results.carried import CarriedResult
 from celeriac.worker.counters import Meter
@@ -131,6 +132,9 @@ class LeanExchange:
         """Claim what there is room for now; make a connection, if it is time. Called again and again."""
         if self._arrived or self._beside:
             self._send_soon()
+        if self._exchange is not None and self._sent is None and self._exchange.is_outdated:
+            self._give_up()
+            self._opens_at = 0.0
         if self._opens_at is not None and self._opens_at <= time.monotonic() and not self._ledger.fails:
             self._opens_at = None
             threading.Thread(target=self._open, name="ledger-exchange", daemon=True).start()
@@ -153,9 +157,16 @@ class LeanExchange:
         """In a thread: a connection may take long."""
         found: Exchange | None = None
         try:
-            if not is_joined(self._database) and (pooled := self._database.lend()) is not None:
-                database = self._database
-                found = Exchange(pooled, worker=self._worker, schema=database.schema, within=database.longest)
+            database = self._database
+            days = known_days(database, anew=True)  # before its one connection is lent
+            if not is_joined(database) and (pooled := database.lend()) is not None:
+                found = Exchange(
+                    pooled,
+                    worker=self._worker,
+                    schema=database.schema,
+                    within=database.longest,
+                    days=days,
+                )
                 if not self._pauses.is_known:
                     self._pauses.look()
             opens_at = None

@@ -13,6 +13,7 @@ from celeriac.ledger.connection.compiled_statement import CompiledStatement
 from celeriac.ledger.connection.database import Database
 from celeriac.ledger.connection.error_kinds import is_of_values
 from celeriac.ledger.connection.framework import is_joined
+from celeriac.ledger.partitions import known
 from celeriac.ledger.schema import batch
 from celeriac.ledger.schema.lifecycle import JobState
 from celeriac.ledger.writes.claims import Claimed, claim, claim_statement, claimed_by_id
@@ -45,10 +46,15 @@ def complete_and_claim(
     if not (completed or ids):
         return {}, {}
     made, values = step(completed, ids, worker=worker)
+    every = [*ids, *(outcome.id for outcome in completed)]
+    partition = known.partition_of(database, min(every), max(every))
     try:
         with database.driver() as pooled:
-            rows = made.run(pooled.driver_connection, values, schema=database.schema).fetchall()
+            given: dict[str, Any] = {"schema": database.schema, "partition": partition}
+            rows = made.run(pooled.driver_connection, values, **given).fetchall()
     except database.errors.Error as exc:
+        if partition is not None:  # was it dropped meanwhile?
+            known.forget(database)
         if is_of_values(exc):
             raise
         raise ConnectionError(str(exc)) from exc

@@ -9,15 +9,17 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.pool import PoolProxiedConnection
 
 from celeriac.ledger.connection.watchdog import WATCHDOG, Watch
+from celeriac.ledger.partitions.layout import AHEAD, Day
 from celeriac.ledger.writes.claims import Claimed, claimed_of
 from celeriac.ledger.writes.turn.complete_and_claim import statement
 
@@ -25,6 +27,13 @@ from celeriac.ledger.writes.turn.complete_and_claim import statement
 _ROWS = 2
 
 _TIMESTAMPTZ = 1184  # its number among PostgreSQL's types
+
+_BEFORE = 2  # days before today whose partitions are named
+
+_Kind = tuple[bool, bool]  # whether it completes, whether it claims
+
+#: The names of prepared statements, each with its parameters, or their names where they change.
+_Statements = dict[_Kind, tuple[bytes, list[bytes | str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +48,20 @@ class Exchange:
     """One statement at a time is sent and answered.
 
     Args:
-        pooled: a connection that was lent (``Database.lend``); it is given back by ``close``.
+        pooled: a connection that was lent (``Database.lend``).
         within: seconds after which it is cut, if the database has not answered.
+        days: of which the jobs' table has partitions; none of a plain table. Statements about jobs of one of
+            those that are near name its partition.
     """
 
     def __init__(
-        self, pooled: PoolProxiedConnection, *, worker: UUID, schema: str | None, within: float | None
+        self,
+        pooled: PoolProxiedConnection,
+        *,
+        worker: UUID,
+        schema: str | None,
+        within: float | None,
+        days: Collection[Day] = (),
     ) -> None:
         self._pooled = pooled
         driver: Any = pooled.driver_connection
@@ -56,22 +73,34 @@ class Exchange:
         self._writing: int | None = None
         self._results: list[Any] = []
         self._claims = self._completes = False  # what the last statement does
-        self._statements: dict[tuple[bool, bool], tuple[bytes, list[bytes | str]]] = {}
         moment = driver.adapters.get_loader(_TIMESTAMPTZ, 0)(_TIMESTAMPTZ, driver).load
         self._loaders: tuple[Callable[[bytes], Any], ...] = (
             *(int, int, int, int),
             *(_text, moment, _text, moment, moment, int),
         )
-        for kind in (True, True), (True, False), (False, True):
-            self._prepare(kind, schema)
+        self._near = sorted(set(days) & _near(Day.of(datetime.now(UTC))))
+        self._of_days = [
+            (str(day.first), str(day.next.first), self._prepared(schema, day.name)) for day in self._near
+        ]
+        self._of_all = self._prepared(schema, None)
 
-    def _prepare(self, kind: tuple[bool, bool], schema: str | None) -> None:
-        text, names, fixed = statement(*kind).compiled(schema)
-        name = b"celeriac_exchange_%d%d" % kind
-        _require(self._connection.prepare(name, text))
-        # A parameter that changes is given by its name; all others are written once.
-        given = [_written(fixed[each]) if each in fixed and each not in _CHANGE else each for each in names]
-        self._statements[kind] = name, given
+    def _prepared(self, schema: str | None, partition: str | None) -> _Statements:
+        made: _Statements = {}
+        for kind in (True, True), (True, False), (False, True):
+            text, names, fixed = statement(*kind).compiled(schema, partition)
+            name = b"celeriac_exchange_%d%d_%b" % (*kind, (partition or "").encode())
+            _require(self._connection.prepare(name, text))
+            # A parameter that changes is given by its name; all others are written once.
+            given = [
+                _written(fixed[each]) if each in fixed and each not in _CHANGE else each for each in names
+            ]
+            made[kind] = name, given
+        return made
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it was made so many days ago that today's partition is not among those it names."""
+        return bool(self._near) and Day.of(datetime.now(UTC)) > self._near[-1]
 
     def fileno(self) -> int:
         return self._descriptor
@@ -93,7 +122,7 @@ class Exchange:
             "batch": f"[{','.join([_completed(*each) for each in completed])}]".encode(),
             "ids": f"{{{','.join(ids)}}}".encode(),
         }
-        name, given = self._statements[self._completes, self._claims]
+        name, given = self._statements(completed, ids)[self._completes, self._claims]
         if self._within is not None:
             self._watching = WATCHDOG.watching(self.fileno(), within=self._within)
             self._watching.__enter__()
@@ -101,6 +130,18 @@ class Exchange:
             name, [values[each] if isinstance(each, str) else each for each in given]
         )
         return self.flush()
+
+    def _statements(
+        self, completed: Sequence[tuple[str, int, str | None]], ids: Sequence[str]
+    ) -> _Statements:
+        """Those of the day of all these jobs, or of the table."""
+        if self._of_days:
+            every = [*ids, *(id for id, _, _ in completed)]
+            first, last = min(every), max(every)
+            for begin, end, statements in self._of_days:
+                if begin <= first and last < end:
+                    return statements
+        return self._of_all
 
     def flush(self) -> bool:
         """Send what was not sent yet; return whether that is all."""
@@ -149,13 +190,12 @@ class Exchange:
                 return bool(found)
 
     def close(self) -> None:
-        """Give the connection back; it is closed, if an answer is still to come."""
+        """Give the connection up: nobody else can use one that has these statements."""
         self._stop_watching()
         if self._writing is not None:
             os.close(self._writing)
             self._writing = None
-        if self._connection.transaction_status:  # anything but idle
-            self._pooled.invalidate()
+        self._pooled.invalidate()
         self._pooled.close()
 
     def _stop_watching(self) -> None:
@@ -181,6 +221,11 @@ class Exchange:
             else:
                 completed.append(job)
         return Exchanged(frozenset(completed), claimed)
+
+
+def _near(today: Day) -> set[Day]:
+    """The days whose jobs are most of those that a worker gets until it connects again."""
+    return {today.later(number) for number in range(-_BEFORE, AHEAD + 1)}
 
 
 #: The parameters that differ from one exchange to the next, or from one worker to another.

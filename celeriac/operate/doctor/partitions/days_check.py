@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from celeriac.ledger.days import ahead
-from celeriac.ledger.days.layout import is_divided
+from celeriac.ledger.partitions.layout import is_divided
 from celeriac.operate.doctor.finding import Area, Finding, ok, warn
 
 if TYPE_CHECKING:

@@ -24,6 +24,9 @@ NO_DAY, FIRST_WITHOUT = "background_jobs_no_day", date(2100, 1, 1)
 #: The default partition.
 REST = "background_jobs_rest"
 
+#: Days ahead of today that have partitions.
+AHEAD = 7
+
 _PREFIX = "background_jobs_d"
 
 _FORM = text("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(:name)")
